@@ -1,0 +1,1 @@
+"""Dask pipeline from a folder of files to a trained boosted-tree model."""

@@ -1,0 +1,1 @@
+"""The source: files, their fragments, and the rows in them."""

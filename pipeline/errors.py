@@ -1,0 +1,44 @@
+"""What can go wrong, each kind with the exit code the command line ends with.
+
+A message is one line: what, where, both numbers, what to change. It never holds row data.
+"""
+
+
+class PipelineError(Exception):
+    """A failure that is nobody's mistake (a lost worker, a full disk): exit code 1."""
+
+    exit_code = 1
+
+
+class TrainingError(PipelineError):
+    """Training failed on a worker; the message is the first real error, not its echo on the others."""
+
+
+class UserError(PipelineError):
+    """Something the user can mend: exit code 2."""
+
+    exit_code = 2
+
+
+class JobError(UserError):
+    """The job file or an option is wrong: file, field path, value and what is allowed."""
+
+
+class SourceError(UserError):
+    """The files cannot be read as asked: no such path, damaged, drifting schemas, nested columns."""
+
+
+class DataError(UserError):
+    """The files can be read but not trained on: unknown target, one class, infinite features."""
+
+
+class ClusterError(UserError):
+    """The cluster asked for cannot be had: no GPU, no scheduler, too few workers."""
+
+
+class ModelError(UserError):
+    """A model folder is missing, damaged, of a newer format, or does not fit the data."""
+
+
+class OutputError(UserError):
+    """The result cannot be written: exists already, not writable, disk full."""

@@ -1,0 +1,160 @@
+"""What a run says while it goes on.
+
+Training emits these; progress bars, the dashboard, the report and `--json` listen.  Every event is a
+frozen dataclass of plain values, so that it crosses processes as a dict (`encode`, `decode`).
+
+| event          | said when                          | fields (units)                                          |
+|----------------|------------------------------------|---------------------------------------------------------|
+| Started        | the verb begins                    | verb, run                                               |
+| Planned        | before any row is read             | rows, features, fragments, workers, threads, nbytes, note |
+| FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
+| StatisticsDone | the first pass has ended           | rows, seconds                                           |
+| BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
+| MatrixDone     | the quantised matrices stand       | nbytes, seconds                                         |
+| RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, rows_per_second     |
+| Checkpoint     | a checkpoint was written           | round, path                                             |
+| WorkerLost     | a worker died or froze             | worker, round, reason                                   |
+| Restarted      | training goes on                   | round, workers                                          |
+| Evaluated      | the exact evaluation has ended     | metrics, seconds                                        |
+| Saved          | the model folder stands            | path, sha256                                            |
+| Failed         | the verb ends without a result     | message                                                 |
+| Note           | something the user should know     | message                                                 |
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing a run says; `time` is seconds since the epoch, at the place where it happened."""
+
+    time: float = field(default_factory=time.time)
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    verb: str
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned(Event):
+    rows: int | None  # None where the format has no counts (CSV)
+    features: int
+    fragments: int
+    workers: int
+    threads: int  # per worker
+    nbytes: int  # estimated peak of all processes
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FragmentDone(Event):
+    stage: str  # "survey", "statistics", "blocks", "predict"
+    done: int
+    total: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsDone(Event):
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlocksDone(Event):
+    rows: int
+    nbytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixDone(Event):
+    nbytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundDone(Event):
+    round: int  # counted from 1
+    rounds: int
+    metrics: Mapping[str, float]  # "validation.logloss" -> value
+    best_round: int
+    rows_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Event):
+    round: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerLost(Event):
+    worker: str
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restarted(Event):
+    round: int
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note(Event):
+    message: str
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        Started, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, RoundDone,
+        Checkpoint, WorkerLost, Restarted, Evaluated, Saved, Failed, Note,
+    )
+}  # fmt: skip
+
+
+def encode(event: Event) -> dict[str, Any]:
+    """The event as a dict of plain values, with its name and the vocabulary's version."""
+    return {"event": type(event).__name__, "version": VERSION, **dataclasses.asdict(event)}
+
+
+def decode(message: Mapping[str, Any]) -> Event:
+    """The event a dict of `encode` stands for; ValueError for another version or an unknown name."""
+    if message.get("version") != VERSION or message.get("event") not in KINDS:
+        raise ValueError(f"not an event of version {VERSION}: {message.get('event')!r} of version {message.get('version')!r}")
+    fields = {key: value for key, value in message.items() if key not in ("event", "version")}
+    return KINDS[message["event"]](**fields)
+
+
+def ignore(event: Event) -> None:
+    """A listener for callers who do not care."""

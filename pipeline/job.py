@@ -1,0 +1,304 @@
+"""The job: what the user asks for, read from TOML and validated once.
+
+Every field's description is what `--help`, the README and error messages show; every default stands here.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from pipeline.errors import JobError
+
+Device = Literal["auto", "cpu", "cuda"]
+Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(pydantic.BaseModel):
+    """A table of the job: frozen, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CsvOptions(Section):
+    """How CSV files are written."""
+
+    header: bool = Field(True, description="the first line holds the column names")
+    columns: list[str] = Field([], description="the column names, for files without a header")
+    separator: str = Field(",", min_length=1, max_length=1, description="one character")
+    comment: str = Field("", max_length=1, description="lines that start with it are left out")
+    missing: list[str] = Field(
+        ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"], description="texts that mean: no value"
+    )
+    newlines_in_quotes: bool = Field(False, description="quoted values may hold line breaks: files are then read whole")
+
+    @pydantic.model_validator(mode="after")
+    def _names(self) -> Self:
+        if not self.header and not self.columns:
+            raise ValueError("files without a header need data.csv.columns")
+        return self
+
+
+class Validation(Section):
+    """Which rows are held out for validation; exactly one way of saying it.
+
+    `share` alone: rows chosen by a hash of their row id.  `source`: other files.
+    `column` and `values`: rows whose column has one of the values.  `time` and `share`: the last share of a time column.
+    """
+
+    share: Share | None = Field(None, description="share of the rows, 0 to 1")
+    source: str | list[str] | None = Field(None, description="other files to validate on")
+    column: str | None = Field(None, description="a column whose `values` mark the validation rows")
+    values: list[int | float | str | bool] = Field([], description="the values of `column`")
+    time: str | None = Field(None, description="a time column; its last `share` validates")
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [name for name in ("source", "column", "time") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise ValueError(f"say it one way: {' and '.join(ways)} were given")
+        if (self.column is None) != (not self.values):
+            raise ValueError("column and values go together, e.g. column = \"month\", values = [11, 12]")
+        if self.time is not None and self.share is None:
+            raise ValueError("time needs share, e.g. share = 0.2")
+        if not ways and self.share is None:
+            raise ValueError("give share, source, column with values, or time with share")
+        if self.share is not None and ways in (["source"], ["column"]):
+            raise ValueError(f"share does not go with {ways[0]}")
+        return self
+
+
+class Data(Section):
+    """The files, and what their columns are for."""
+
+    source: str | list[str] = Field(description="a file, folder, glob, URL, or a list of them")
+    format: Format = Field("auto", description="auto: by the files' endings")
+    target: str | None = Field(None, description="the column to predict; LIBSVM files have it built in")
+    positive: str | int | float | bool | None = Field(
+        None, description="the positive class of a two-class target; default: the class that sorts last"
+    )
+    weight: str | None = Field(None, description="column of row weights, >= 0")
+    group: str | None = Field(None, description="column of query ids for ranking; LIBSVM: from the .query files")
+    id: list[str] = Field([], description="columns copied to predictions, never features")
+    exclude: list[str] = Field([], description="columns that are never features; * and ? match")
+    validation: Validation | None = Field(None, description="which rows are held out; default: none")
+    derive: dict[str, str] = Field({}, description="new columns as SQL expressions of a row's columns (DuckDB)")
+    where: str | None = Field(None, description="SQL condition: which rows train and evaluate")
+    function: str | None = Field(
+        None, pattern=r"^[\w.]+:\w+$", description="module:name of a pure pyarrow.Table -> pyarrow.Table; needs --allow-code"
+    )
+    fragment_mib: Positive = Field(64, description="target size of a fragment in MiB, uncompressed")
+    csv: CsvOptions = CsvOptions()
+
+
+class Column(Section):
+    """How one column, or all that match a pattern, become features."""
+
+    kind: Literal["auto", "number", "category", "time", "drop"] = Field("auto", description="auto: by the column's type")
+    impute: float | Literal["mean"] | None = Field(None, description="number that replaces missing values, or mean")
+    indicator: bool = Field(False, description="with impute: add a feature that is 1 where the value was missing")
+    clip: tuple[float, float] | None = Field(None, description="lowest and highest value kept")
+    log1p: bool = Field(False, description="sign(x) * log(1 + |x|)")
+    standardise: bool = Field(False, description="subtract the mean, divide by the standard deviation")
+    encoding: Literal["auto", "codes", "target", "frequency", "hash"] = Field("auto", description="for categories")
+    parts: list[Literal["year", "month", "day", "weekday", "hour", "minute", "dayofyear", "epoch"]] = Field(
+        [], description="for times; default: all that vary"
+    )
+
+
+class Preprocess(Section):
+    """From columns to features."""
+
+    columns: dict[str, Column] = Field({}, description="overrides by column name or pattern (* and ?)")
+    max_levels: Annotated[int, Field(ge=2, le=254)] = Field(254, description="categories up to this split natively")
+    min_count: Positive = Field(1, description="levels seen in fewer training rows count as missing")
+    high_cardinality: Literal["target", "frequency", "hash"] = Field("target", description="encoding above max_levels")
+    smoothing: Annotated[float, Field(ge=0)] = Field(20.0, description="rows of prior in a target encoding")
+    folds: Annotated[int, Field(ge=2, le=20)] = Field(5, description="folds of the out-of-fold target encoding")
+    hash_bins: Annotated[int, Field(ge=2, le=254)] = Field(254, description="codes of the hash encoding")
+    tracked_levels: Annotated[int, Field(ge=254)] = Field(100_000, description="levels counted per column; rarer ones are left out")
+    sample_rows: Annotated[int, Field(ge=1_000)] = Field(262_144, description="rows sampled for the cut points")
+
+
+class Training(Section):
+    """The boosting."""
+
+    objective: str = Field("auto", description="an XGBoost objective; auto: by the target's type")
+    rounds: Positive = Field(100, description="boosting rounds at most")
+    early_stopping: Annotated[int, Field(ge=0)] = Field(
+        20, description="stop after so many rounds without a better validation metric; 0: never. Needs data.validation"
+    )
+    metrics: list[str] = Field([], description="metrics per round, the last one decides early stopping; default: the objective's")
+    max_bin: Annotated[int, Field(ge=2, le=255)] = Field(255, description="bins per feature")
+    row_sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the rows (queries) each round, same for any layout")
+    class_weights: dict[str, Annotated[float, Field(gt=0)]] | Literal["balanced"] | None = Field(
+        None, description="weight by class, or balanced"
+    )
+    monotone: dict[str, Literal[-1, 0, 1]] = Field({}, description="feature = 1 (rising), -1 (falling)")
+    interactions: list[list[str]] = Field([], description="groups of features that may meet on a path")
+    quantiles: list[Share] = Field([], description="for reg:quantileerror: the quantiles")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="seed of everything random")
+    params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
+    timeout_seconds: Positive = Field(1800, description="how long a worker waits for its peers in one collective")
+
+
+class Security(Section):
+    """TLS files for a running scheduler."""
+
+    ca_file: str = Field(description="PEM file of the authority")
+    cert_file: str = Field(description="PEM file of the client's certificate")
+    key_file: str = Field(description="PEM file of the client's key")
+
+
+class Cluster(Section):
+    """Where it runs."""
+
+    device: Device = Field("auto", description="auto: the GPUs if they can be used, else the CPU")
+    workers: Positive | Literal["auto"] = Field("auto", description="auto: one per NUMA node, or one per GPU")
+    threads: Positive | Literal["auto"] = Field("auto", description="per worker; auto: the cores shared evenly")
+    memory: str = Field("auto", pattern=r"^(auto|\d+(\.\d+)?\s*([kMGT]i?B))$", description="limit per worker, e.g. 4GiB")
+    scheduler: str | None = Field(None, description="a running scheduler, e.g. tcp://10.0.0.1:8786")
+    security: Security | None = Field(None, description="TLS files for the running scheduler")
+    dashboard: bool = Field(True, description="Dask's dashboard, on loopback")
+    gpu_pool: str | None = Field(None, description="RMM pool per GPU, e.g. 20GiB")
+    gpu_spill: str | None = Field(None, description="GPU memory above which Dask spills, e.g. 30GiB")
+    local_directory: str | None = Field(None, description="scratch folder of the workers")
+
+
+class Output(Section):
+    """What is written."""
+
+    model: str | None = Field(None, description="the model folder; default: a dated one under models/")
+    overwrite: bool = Field(False, description="replace an existing model folder")
+    report: bool = Field(True, description="write report.html and its pictures")
+
+
+class Job(Section):
+    """What the user asks for: data, preprocessing, training, cluster, output."""
+
+    data: Data
+    preprocess: Preprocess = Preprocess()
+    training: Training = Training()
+    cluster: Cluster = Cluster()
+    output: Output = Output()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], settings: Iterable[str] = ()) -> "Job":
+        """The job in a TOML file, with `settings` ("training.rounds=50") over it.
+
+        Relative sources are taken from the file's folder.  JobError names file, field, value and what is allowed.
+        """
+        path = Path(path)
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise JobError(f"{path}: no such job file") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise JobError(f"{path}: not a readable TOML file: {error}") from None
+        return cls.parse(table, settings=settings, origin=str(path), folder=path.parent)
+
+    @classmethod
+    def parse(
+        cls,
+        table: Mapping[str, Any],
+        *,
+        settings: Iterable[str] = (),
+        origin: str = "job",
+        folder: Path | None = None,
+    ) -> "Job":
+        """The job in a nested mapping; `origin` names it in errors, `folder` is what relative sources start from."""
+        table = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+        if folder is not None:
+            _anchor(table, folder)
+        for setting in settings:
+            _apply(table, setting)
+        try:
+            return cls.model_validate(table)
+        except pydantic.ValidationError as error:
+            raise JobError("; ".join(_explain(problem, origin) for problem in error.errors())) from None
+
+
+def _anchor(table: dict[str, Any], folder: Path) -> None:
+    """Makes the relative paths of the sources start at the job file's folder."""
+    data = table.get("data")
+    if not isinstance(data, dict):
+        return
+    if "source" in data:
+        data["source"] = _anchored(data["source"], folder)
+    if isinstance(data.get("validation"), dict) and "source" in data["validation"]:
+        data["validation"] = {**data["validation"], "source": _anchored(data["validation"]["source"], folder)}
+
+
+def _anchored(source: Any, folder: Path) -> Any:
+    if isinstance(source, list):
+        return [_anchored(item, folder) for item in source]
+    if not isinstance(source, str) or "://" in source or os.path.isabs(source):
+        return source
+    return os.path.normpath(folder / os.path.expanduser(source))
+
+
+def _apply(table: dict[str, Any], setting: str) -> None:
+    """Puts one `section.field=value` into the table; the value is TOML, or else a bare string."""
+    name, sign, text = setting.partition("=")
+    parts = name.strip().split(".")
+    if not sign or len(parts) < 2:
+        raise JobError(f"--set {setting}: expected section.field=value, e.g. training.rounds=50")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place = table
+    for part in parts[:-1]:
+        inner = place.get(part)
+        place[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        place = place[part]
+    place[parts[-1]] = value
+
+
+def _explain(problem: Any, origin: str) -> str:
+    """One problem pydantic found, as: origin: field = value: what is allowed."""
+    location = [part for part in problem["loc"] if isinstance(part, (str, int))]
+    path = ".".join(str(part) for part in location if not re.search(r"[\[\](]", str(part)))
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields_at(location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+        return f"{origin}: unknown key {path}{hint}"
+    if problem["type"] == "missing":
+        return f"{origin}: {path} is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem["input"]
+    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
+    return f"{origin}: {path}{shown}: {message[:1].lower()}{message[1:]}"
+
+
+def _fields_at(location: Iterable[Any]) -> Iterable[str]:
+    """The keys known at a place of the job."""
+    section: Any = Job
+    for part in location:
+        field = section.model_fields.get(part) if _is_section(section) else None
+        if field is None:
+            continue
+        section = next((kind for kind in _kinds(field.annotation) if _is_section(kind)), section)
+    return section.model_fields
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """A type and all types inside it (`Validation | None` -> Validation, None; `dict[str, Column]` -> Column)."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return [inner for part in typing.get_args(annotation) for inner in _kinds(part)]
+    return [annotation]

@@ -1,0 +1,1 @@
+"""From blocks to a booster: cuts, quantised matrices, rounds under one communicator."""
