@@ -1,0 +1,59 @@
+# Each target works from a bare clone: it makes .venv from the lock first.
+#   make train       generate a realistic data set and train on it
+#   make test        the tests but the slow ones; SLOW=1 for all of them
+#   make check       formatting, lint and types
+#   make lock        write the lock files anew
+#   make clean       remove what the other targets made
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK ?= requirements.lock
+ROWS ?= 1000000
+DATA := data/flights-$(ROWS)
+MODEL := models/flights
+MARKERS := not gpu$(if $(SLOW),, and not slow)
+
+.PHONY: train test check format lock clean setup
+
+train: $(STAMP) $(DATA)
+	$(BIN)/pipeline train workflows/generated.toml --set data.source=$(CURDIR)/$(DATA) --out $(MODEL) --overwrite
+
+$(DATA): | $(STAMP)
+	$(BIN)/pipeline generate $@ --rows $(ROWS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -m "$(MARKERS)" $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:
+	tools/lock.sh
+
+setup: $(STAMP)
+
+# Two installs: pip refuses an editable package, which has no hash, beside --require-hashes.
+$(STAMP): $(LOCK) pyproject.toml tools/find_python.sh
+	@python=$$(tools/find_python.sh); \
+	if ! $(BIN)/python -c 'import sys; raise SystemExit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	  echo "making $(VENV) with $$python"; rm -rf $(VENV); "$$python" -m venv $(VENV); \
+	fi
+	@echo "installing $(LOCK)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build data models predictions .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find pipeline benchmarks tests workflows tools -name __pycache__ -type d -prune -exec rm -rf {} +
