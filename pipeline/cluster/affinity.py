@@ -1,0 +1,115 @@
+"""Cores: which ones this process may use, which NUMA node each is on, and each worker's own set.
+
+Everything is read from /sys, /proc and the cgroup files; on systems without them every worker may use every core.
+As a module it is also the preload of our workers: `dask_setup` runs in each worker process as it starts.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+CORE_SETS = "pipeline.core-sets"  # configuration key: the core set of each worker, by its index
+DEBUG = "pipeline.debug"  # configuration key: let Dask's loggers speak
+
+_NODES = Path("/sys/devices/system/node")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def allowed_cores() -> tuple[int, ...]:
+    """The cores this process may be scheduled on, ascending."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def cpu_quota(root: Path = _CGROUP) -> float | None:
+    """The cores' worth of time the cgroup allows, None where there is no limit."""
+    if (v2 := _read(root / "cpu.max")) is not None:
+        quota, period = v2.split()
+        return None if quota == "max" else float(quota) / float(period)
+    quota_text, period_text = _read(root / "cpu/cpu.cfs_quota_us"), _read(root / "cpu/cpu.cfs_period_us")
+    if quota_text is None or period_text is None or float(quota_text) <= 0:
+        return None
+    return float(quota_text) / float(period_text)
+
+
+def cores() -> int:
+    """How many threads can run at once: allowed cores, or the cgroup's quota where that is less; at least 1."""
+    count = len(allowed_cores())
+    quota = cpu_quota()
+    return count if quota is None else max(1, min(count, math.floor(quota)))
+
+
+def numa_nodes(root: Path = _NODES) -> tuple[tuple[int, ...], ...]:
+    """The allowed cores by NUMA node; nodes without an allowed core are left out; one node where nothing is known."""
+    allowed = set(allowed_cores())
+    lists = sorted(root.glob("node[0-9]*/cpulist"), key=lambda path: int(path.parent.name[4:]))
+    nodes = [tuple(sorted(allowed.intersection(parse_cores(path.read_text())))) for path in lists]
+    found = tuple(node for node in nodes if node)
+    return found if sum(map(len, found)) == len(allowed) else (tuple(sorted(allowed)),)
+
+
+def parse_cores(text: str) -> tuple[int, ...]:
+    """The numbers in the kernel's list format: "0-2,8" -> (0, 1, 2, 8)."""
+    found: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first:
+            found.extend(range(int(first), int(last or first) + 1))
+    return tuple(found)
+
+
+def core_sets(
+    workers: int, threads: int, nodes: tuple[tuple[int, ...], ...], limit: int | None = None
+) -> tuple[tuple[int, ...] | None, ...]:
+    """Each worker's cores, disjoint and shared out evenly; None: the worker may use every core.
+
+    Workers are dealt out to the nodes so that none spans two while that leaves it `threads` cores; otherwise
+    neighbouring cores are shared out without regard to nodes.  Nobody is pinned where there are more threads than
+    cores, or where the cgroup allows less time (`limit`, in cores) than there are cores: the cores to pin to would
+    be the same ones that every other such container picks.
+    """
+    everything = tuple(core for node in nodes for core in node)
+    if workers * threads > len(everything) or (limit is not None and limit < len(everything)):
+        return (None,) * workers
+    per_node = [workers // len(nodes) + (index < workers % len(nodes)) for index in range(len(nodes))]
+    if all(count * threads <= len(node) for count, node in zip(per_node, nodes, strict=True)):
+        return tuple(share for count, node in zip(per_node, nodes, strict=True) for share in _split(node, count))
+    return tuple(_split(everything, workers))
+
+
+def _split(items: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """`items` in `count` runs whose lengths differ by one at most."""
+    edges = [len(items) * index // count for index in range(count + 1)] if count else [0]
+    return [items[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+
+
+def pin(core_set: tuple[int, ...]) -> None:
+    """Confines every thread of this process, and all it will start, to the cores."""
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(thread), core_set)
+        except ProcessLookupError:
+            continue  # the thread ended meanwhile
+
+
+def dask_setup(worker: Any) -> None:
+    """Pins the worker process to its core set and silences its loggers; Dask calls it in the worker's main thread."""
+    import dask
+
+    from pipeline.cluster import logs
+
+    if not dask.config.get(DEBUG, False):
+        logs.silence()
+    sets = dask.config.get(CORE_SETS, ())
+    index = int(worker.name) if str(worker.name).isdigit() else -1
+    if 0 <= index < len(sets) and sets[index] is not None and hasattr(os, "sched_setaffinity"):
+        pin(tuple(sets[index]))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
