@@ -53,7 +53,12 @@ def plan_chunks(kind: Kind, rows: int, seed: int, files: int | None = None, feat
     >>> [chunk.rows for chunk in plan_chunks("flights", rows=10, seed=0, files=3)]
     [4, 4, 2]
     """
-    for name, value, least in (("rows", rows, 1), ("seed", seed, 0), ("files", files or 1, 1), ("features", features, 8)):
+    for name, value, least in (
+        ("rows", rows, 1),
+        ("seed", seed, 0),
+        ("files", 1 if files is None else files, 1),
+        ("features", features, 8),
+    ):
         if value < least:
             raise JobError(f"{name} = {value}: expected at least {least}")
     if kind not in ("flights", "numeric"):

@@ -1,0 +1,88 @@
+"""Fixtures for every room's tests: real data, one shared cluster, and the decorator for GPU tests."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the real data sets: PIPELINE_DATA, or shared/data beside the checkout."""
+    folder = Path(os.environ.get("PIPELINE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set PIPELINE_DATA")
+    return folder
+
+
+@functools.cache
+def _why_no_gpu() -> str | None:
+    from pipeline.cluster.devices import probe_gpu
+
+    return probe_gpu().reason_unusable
+
+
+def gpu[F: Callable[..., Any]](test: F) -> F:
+    """Marks a test as `gpu`; the mark also skips it, saying why, where no GPU can be used."""
+    marked: F = pytest.mark.gpu(test)
+    return marked
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """One place for both ways of asking for a GPU, so that a marked test can never run without one."""
+    if item.get_closest_marker("gpu") and (reason := _why_no_gpu()):
+        pytest.skip(f"no usable GPU: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Fails the session if a process that the tests started outlives them."""
+    yield
+    me = psutil.Process()
+    left = [process for process in me.children(recursive=True) if not _expected(process)]
+    _, left = psutil.wait_procs(left, timeout=10)
+    assert not left, f"processes left behind: {[_describe(process) for process in left]}"
+
+
+def _expected(process: psutil.Process) -> bool:
+    """multiprocessing's resource tracker and fork server live as long as the interpreter does."""
+    return any(name in _describe(process) for name in ("resource_tracker", "forkserver"))
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return f"process {process.pid}, gone"
+
+
+@pytest.fixture(scope="session")
+def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
+    """`make_cluster(workers, threads)` -> a distributed.Client; each size is started once and shared by all tests.
+
+    Do not close it, and do not kill its workers: a test that breaks a cluster opens its own.
+    """
+    from contextlib import ExitStack
+
+    from pipeline.cluster.connect import connect
+    from pipeline.job import Cluster
+
+    with ExitStack() as stack:
+
+        @functools.cache
+        def make(workers: int, threads: int = 1) -> Any:
+            return stack.enter_context(connect(Cluster(device="cpu", workers=workers, threads=threads)))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def client(make_cluster: Callable[[int, int], Any]) -> Any:
+    """A client of a local cluster of two workers with one thread each."""
+    return make_cluster(2, 1)
