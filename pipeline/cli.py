@@ -1,0 +1,314 @@
+"""The command line: parse, call a verb, print.  No logic.
+
+Heavy modules are imported inside the verbs, so that `--help` answers at once and Dask's workers, which import
+this module where the installed command starts them, stay light.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from pipeline.terminal import EXIT_CODES, Talk, run
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+HELD_OUT = 0.2  # the share that validates where neither a job file nor an option says anything
+
+
+class Verb(click.Command):
+    """A command whose help ends with the exit codes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write_text(EXIT_CODES)
+
+
+class JobOption(click.Option):
+    """An option that sets one field of the job; the field's description and default are its help."""
+
+    def __init__(self, *args: Any, field: str, text: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.field = field
+        self.text = text  # the value is a string, even where it looks like a number
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from pipeline.tables import job_fields
+
+        field = job_fields()[self.field]
+        said = self.help or f"{field.description[:1].upper()}{field.description[1:]}."
+        default = "" if field.default == "none" else f", default: {field.default}"
+        names, _ = super().get_help_record(ctx) or ("", "")
+        return names, f"{said}  [{self.field}{default}]"
+
+    def setting(self, value: Any) -> str:
+        written = json.dumps(value, ensure_ascii=False) if self.text or isinstance(value, bool) else value
+        return f"{self.field}={written}"
+
+
+def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The decorators as one; the first is shown first in `--help`."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def talking(function: Any) -> Any:
+    """Adds --json, --quiet and --debug, which reach the verb as one `talk`."""
+
+    def wrapped(*, json: bool, quiet: bool, debug: bool, **kwargs: Any) -> None:
+        function(Talk(json, quiet, debug), **kwargs)
+
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    return all_of(
+        click.option("--json", is_flag=True, help="One JSON object on stdout, everything else on stderr."),
+        click.option("--quiet", is_flag=True, help="No progress, only the result."),
+        click.option("--debug", is_flag=True, help="Tracebacks, and the logs of Dask and XGBoost."),
+    )(wrapped)
+
+
+def job_option(*names: str, field: str, **kwargs: Any) -> Any:
+    """Decorator: an option for one field of the job; what is said on the command line wins over the file."""
+    return click.option(*names, cls=JobOption, field=field, expose_value=True, **kwargs)
+
+
+cluster_options = all_of(
+    job_option("--device", field="cluster.device", text=True, metavar="NAME"),
+    job_option("--workers", field="cluster.workers", metavar="N"),
+    job_option("--threads", field="cluster.threads", metavar="N"),
+    job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
+    click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the job; may be repeated."),
+)
+model_and_data = all_of(
+    click.argument("model", type=click.Path()),
+    click.argument("data", nargs=-1, required=True),
+)
+allow_code = click.option("--allow-code", is_flag=True, help="Let data.function, your own Python code, run.")
+
+
+def settings_given() -> list[str]:
+    """What the options of the running command set in the job; --set comes last and wins."""
+    context = click.get_current_context()
+    options = [option for option in context.command.params if isinstance(option, JobOption)]
+    given = {option: context.params[str(option.name)] for option in options}
+    return [
+        *(option.setting(value) for option, value in given.items() if value is not None),
+        *context.params["settings"],
+    ]
+
+
+def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
+    """The job of a TOML file, or of files and options."""
+    from pipeline.job import Job
+
+    settings = settings_given()
+    share = validation is not None and validation.replace(".", "", 1).isdigit()
+    nothing_held_out = share and float(validation or 0) == 0
+    if validation is not None and not nothing_held_out:
+        value = f"share={validation}" if share else f"source={json.dumps(validation, ensure_ascii=False)}"
+        settings.insert(0, f"data.validation={{{value}}}")
+    if len(source) == 1 and source[0].endswith(".toml"):
+        job = Job.load(source[0], settings)
+    else:
+        if not any(setting.startswith("data.validation") for setting in settings):
+            settings.insert(0, f"data.validation.share={HELD_OUT}")
+        files = source[0] if len(source) == 1 else list(source)
+        job = Job.parse({"data": {"source": files}}, settings=settings, origin="command line")
+    if nothing_held_out:
+        job = job.model_copy(update={"data": job.data.model_copy(update={"validation": None})})
+    return job
+
+
+def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from pipeline.tables import fields_text
+
+        click.echo(fields_text())
+        context.exit()
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"max_content_width": 110})
+@click.version_option(package_name="dask-train-pipeline", message="%(version)s")
+def cli() -> None:
+    """From a folder of files to a trained boosted-tree model, on every core or GPU of the machines you have.
+
+    \b
+    Example:
+      pipeline train data/ --target late --out models/late
+      pipeline predict models/late new_data/ --out predictions/
+    """
+
+
+@cli.command(cls=Verb, short_help="Train, evaluate and save a model.")
+@click.argument("source", nargs=-1, required=True, metavar="JOB.toml | DATA...")
+@job_option("--target", field="data.target", text=True, metavar="COLUMN")
+@click.option(
+    "--validation",
+    metavar="SHARE|FILES",
+    help="What is held out: a share of the rows chosen by a hash of their row ids, or other files; 0: nothing.  "
+    f"[data.validation, default: as the job file says; without one {HELD_OUT}]",
+)
+@job_option("--out", field="output.model", text=True, metavar="DIR")
+@job_option("--overwrite", field="output.overwrite", is_flag=True, flag_value=True, default=None)
+@job_option("--no-report", field="output.report", is_flag=True, flag_value=False, default=None, help="No report.html and pictures.")
+@job_option("--rounds", field="training.rounds", metavar="N")
+@cluster_options
+@allow_code
+@click.option(
+    "--fields",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_fields,
+    help="Print every field of a job with its default, and exit.",
+)
+@talking
+def train(talk: Talk, source: tuple[str, ...], validation: str | None, allow_code: bool, **_: Any) -> None:
+    """Train a model, evaluate it and write its folder, from a job file or from files and a target column.
+
+    Options win over the job file, --set wins over both.  Defaults that matter: the objective follows the target's
+    type (true/false or two values: binary:logistic; more texts: multi:softprob; other numbers: reg:squarederror),
+    the positive class is the one that sorts last, and without a job file 20 % of the rows are held out to stop
+    early and to evaluate on.
+
+    \b
+    Example:
+      pipeline train flights/ --target late --validation 0.1 --out models/late
+      pipeline train workflows/flights.toml --set training.rounds=50 --workers 2
+    """
+    import pipeline
+    from pipeline.tables import training_text
+
+    with talk.running() as listen:
+        job = job_from(source, validation)
+        with pipeline.connect(job, debug=talk.debug) as client:
+            result = pipeline.train(client, job, listen=listen, allow_code=allow_code)
+    talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
+
+
+@cli.command(cls=Verb, short_help="Predict every row of some data.")
+@model_and_data
+@click.option("--out", required=True, metavar="DIR", help="The folder to write: Parquet, in the order of the rows.")
+@click.option("--contributions", is_flag=True, help="Also each feature's share in each prediction (SHAP values).")
+@click.option("--overwrite", is_flag=True, help="Replace the folder.")
+@cluster_options
+@allow_code
+@talking
+def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: Any) -> None:
+    """Predict every row of DATA with the model in the folder MODEL.
+
+    \b
+    Example:
+      pipeline predict models/late new_data/ --out predictions/ --contributions
+    """
+    import pipeline
+
+    wanted = {name: options[name] for name in ("contributions", "overwrite", "allow_code")}
+    with talk.running() as listen:
+        loaded, cluster = pipeline.Model.load(model), job_from(data, "0").cluster
+        with pipeline.connect(cluster, debug=talk.debug) as client:
+            done = pipeline.predict(client, loaded, files_of(data), out=out, listen=listen, **wanted)
+    talk.result(done, lambda: str(out))
+
+
+@cli.command(cls=Verb, short_help="Measure a model on some data.")
+@model_and_data
+@cluster_options
+@allow_code
+@talking
+def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **_: Any) -> None:
+    """Measure the model in the folder MODEL on DATA, which has to hold the target.
+
+    \b
+    Example:
+      pipeline evaluate models/late held_out/ --json
+    """
+    import pipeline
+    from pipeline.tables import metrics_text
+
+    with talk.running() as listen:
+        loaded, cluster = pipeline.Model.load(model), job_from(data, "0").cluster
+        with pipeline.connect(cluster, debug=talk.debug) as client:
+            metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen, allow_code=allow_code)
+    talk.result(metrics, lambda: metrics_text({"": metrics}))
+
+
+@cli.command(cls=Verb, short_help="Say what is in files or in a model folder.")
+@click.argument("path")
+@click.option("--target", metavar="COLUMN", help="Also this column's balance.")
+@talking
+def describe(talk: Talk, path: str, target: str | None) -> None:
+    """Say what is in PATH: files (columns, missing and distinct values, files that drift) or a model folder.
+
+    \b
+    Example:
+      pipeline describe flights/ --target late
+      pipeline describe models/late
+    """
+    import pipeline
+    from pipeline.tables import description_text
+
+    if (Path(path) / "manifest.json").exists():
+        model = pipeline.Model.load(path)
+        talk.result(model.manifest, lambda: (Path(path) / "MODEL_CARD.md").read_text(encoding="utf-8").rstrip())
+        return
+    with talk.running():
+        description = pipeline.describe(path, target=target).to_dict()
+    talk.result(description, lambda: description_text(description))
+
+
+@cli.command(cls=Verb, short_help="Write synthetic data.")
+@click.argument("folder")
+@click.option("--rows", type=int, default=1_000_000, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--kind", type=click.Choice(["flights", "numeric"]), default="flights", show_default=True)
+@click.option("--features", type=int, default=28, show_default=True, help="Columns of the numeric kind.")
+@click.option("--files", type=int, help="How many files.  [default: one for every 125,000 rows]")
+@click.option("--overwrite", is_flag=True, help="Replace the folder.")
+@talking
+def generate(talk: Talk, folder: str, **options: Any) -> None:
+    """Write synthetic data as Parquet: the same rows for the same seed, any size in bounded memory.
+
+    \b
+    Example:
+      pipeline generate data/flights --rows 1000000 --seed 7
+    """
+    import pipeline
+
+    with talk.running() as listen:
+        made = pipeline.generate(folder, listen=listen, **options)
+    talk.result(made, lambda: str(folder))
+
+
+@cli.command(cls=Verb, short_help="Say what this machine offers.")
+@talking
+def doctor(talk: Talk) -> None:
+    """Say what this machine offers: versions, cores, memory, GPUs (or why not), ports, threads in a worker.
+
+    \b
+    Example:
+      pipeline doctor
+    """
+    import pipeline
+    from pipeline.tables import doctor_text
+
+    with talk.running():
+        checks = pipeline.doctor()
+    talk.result(checks, lambda: doctor_text(checks))
+
+
+def files_of(data: tuple[str, ...]) -> str | list[str]:
+    return data[0] if len(data) == 1 else list(data)
+
+
+def main() -> NoReturn:
+    """The installed command."""
+    sys.exit(run(cli, sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""Text for people: what a run came to, what a source holds, what a job may say."""
+
+import functools
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+
+@dataclass(frozen=True)
+class JobField:
+    """One field of the job, for `--help`, `--fields` and the README."""
+
+    default: str  # as TOML writes it; "none" where nothing is set, "required" where something must be
+    description: str
+
+
+@functools.cache
+def job_fields() -> Mapping[str, JobField]:
+    """Every field of the job by its path, e.g. "training.rounds", in the order of job.py."""
+    from pipeline.job import Job
+
+    return dict(_fields(Job, ""))
+
+
+def fields_text() -> str:
+    """What `pipeline train --fields` prints."""
+    lines = ["Every field of a job, with its default; in a job file, or with --set FIELD=VALUE.", ""]
+    lines += aligned([(name, field.default, field.description) for name, field in job_fields().items()])
+    return "\n".join(lines)
+
+
+def aligned(rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """The rows as lines whose columns line up; the columns numbered in `right` end together.
+
+    >>> aligned([("rows", "9"), ("features", "28")], right=[1])
+    ['rows       9', 'features  28']
+    """
+    rows, right = [list(row) for row in rows], set(right)
+    columns = max(map(len, rows), default=0)
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    return [
+        "  ".join(
+            cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]  # fmt: skip
+
+
+def metrics_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Metrics as rows, data sets ("train", "validation") as columns; what is not a number is left to --json."""
+    sets = [name for name, values in metrics.items() if values]
+    names = dict.fromkeys(
+        name for of in sets for name, value in metrics[of].items() if isinstance(value, (int, float))
+    )  # fmt: skip
+    header = [["", *sets]] if any(sets) else []
+    rows = [[name, *(number(metrics[of].get(name)) for of in sets)] for name in names]
+    return "\n".join(aligned([*header, *rows], right=range(1, len(sets) + 1)))
+
+
+def training_text(summary: Mapping[str, Any]) -> str:
+    """The table at the end of `pipeline train`: metrics, rows, seconds, memory, and where the model is."""
+    rows, seconds = summary["rows"], summary["seconds"]
+    dropped = ", ".join(f"{number(count)} {reason}" for reason, count in rows["dropped"].items() if count)
+    facts = [
+        ("rows", f"{number(rows['train'])} train, {number(rows['validation'])} validation"),
+        *([("dropped", dropped)] if dropped else []),
+        ("features", number(summary["features"])),
+        ("rounds", f"{summary['rounds']}, best {summary['best_round']}"),
+        ("workers", f"{summary['workers']} x {summary['threads']} threads on {summary['device']}"),
+        ("seconds", ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())),
+        ("memory", f"{nbytes(summary['peak_memory_nbytes'])} at the peak, all processes together"),
+        ("model", str(summary["model"])),
+        *([("report", str(summary["report"]))] if summary.get("report") else []),
+    ]
+    return "\n".join([metrics_text(summary["metrics"]), "", *aligned(facts)])
+
+
+def description_text(description: Mapping[str, Any]) -> str:
+    """What `pipeline describe` says about files."""
+    raise NotImplementedError
+
+
+def doctor_text(checks: Mapping[str, Any]) -> str:
+    """What `pipeline doctor` says."""
+    return "\n".join(aligned([(name, shown(value)) for name, value in checks.items()]))
+
+
+def number(value: Any) -> str:
+    """A number as people read it: 336,776 or 0.54131; "-" where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
+
+
+def nbytes(value: float) -> str:
+    """
+    >>> nbytes(1_080_000_000)
+    '1.08 GB'
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} bytes"
+
+
+def shown(value: Any) -> str:
+    """A plain value on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(shown, value))
+    return {True: "yes", False: "no", None: "-"}.get(value, str(value)) if not isinstance(value, (int, float)) or isinstance(value, bool) else number(value)
+
+
+def _fields(section: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str, JobField]]:
+    for name, field in section.model_fields.items():
+        below = [kind for kind in _kinds(field.annotation) if _is_section(kind)]
+        of_each = typing.get_origin(field.annotation) is dict
+        for kind in below:
+            yield from _fields(kind, f"{path}{name}.NAME." if of_each else f"{path}{name}.")
+        if not below:
+            yield path + name, JobField(_default(field), field.description or "")
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    return "none" if field.default is None else json.dumps(field.default, ensure_ascii=False)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The type, or the types inside it (`Validation | None`, `dict[str, Column]`)."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return [inner for part in typing.get_args(annotation) for inner in _kinds(part)]
+    return [annotation]

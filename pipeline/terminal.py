@@ -1,0 +1,122 @@
+"""How the command line speaks: results alone on stdout, all else on stderr, errors in one line with an exit code."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+DONE, FAILURE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in the data; 130 interrupted."
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How one call of a verb speaks."""
+
+    json: bool
+    quiet: bool
+    debug: bool
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Callable[[Any], None]]:
+        """Gives the listener for a run's events; what libraries and workers print meanwhile goes to stderr."""
+        from pipeline.progress import listening
+
+        if not self.debug:
+            hush()
+        with only_results_on_stdout(), listening(quiet=self.quiet) as listen:
+            yield listen
+
+    def result(self, value: Any, text: Callable[[], str]) -> None:
+        """Prints what the verb came to: one JSON object, or text for people."""
+        click.echo(json.dumps(plain(value), ensure_ascii=False) if self.json else text())
+
+
+def hush() -> None:
+    """Keeps the warnings of libraries off the terminal, in this process and in the workers it starts.
+
+    What a user should know reaches them as an event.  Loggers are silenced by pipeline.cluster.logs.
+    """
+    warnings.simplefilter("ignore")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+
+
+@contextlib.contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Sends what is written to stdout to stderr, by child processes and by C code too, until the block ends."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's types; numbers that JSON lacks (NaN, infinities) become null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def run(command: click.Command, arguments: list[str]) -> int:
+    """Runs the command line and returns the exit code; an error is one line on stderr (with --json also an object)."""
+    try:
+        return command.main(arguments, prog_name="pipeline", standalone_mode=False) or DONE
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED, arguments)
+    except click.ClickException as error:
+        return _fail(_usage(error), MISTAKE, arguments)
+    except BrokenPipeError:  # the reader of our output has gone (`pipeline describe data | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILURE
+    except Exception as error:
+        return _explain(error, arguments)
+
+
+def _explain(error: Exception, arguments: list[str]) -> int:
+    """Says what went wrong; with --debug also where."""
+    from pipeline.errors import PipelineError
+
+    if "--debug" in arguments:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, PipelineError):
+        return _fail(str(error), error.exit_code, arguments)
+    hint = "" if "--debug" in arguments else "; run with --debug for the traceback"
+    return _fail(f"{type(error).__name__}: {error}{hint}", FAILURE, arguments)
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" See '{context.command_path} --help'." if context else ""
+    return error.format_message().replace("\n", " ") + hint
+
+
+def _fail(message: str, code: int, arguments: list[str]) -> int:
+    message = " ".join(message.split())
+    prefix = "pipeline: " if code == INTERRUPTED else "pipeline: error: "
+    click.echo(prefix + message, err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": {"message": message, "exit_code": code}}, ensure_ascii=False))
+    return code
