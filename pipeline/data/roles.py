@@ -1,6 +1,13 @@
 """What each column is for: features, target, weight, group, ids; and which raw columns that takes."""
 
+import difflib
+import fnmatch
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+
+from pipeline.data.derive import Derived
+from pipeline.errors import DataError
+from pipeline.job import Data
 
 
 @dataclass(frozen=True)
@@ -16,3 +23,116 @@ class Roles:
     read: tuple[str, ...] = ()  # raw columns to read for training and evaluation
     predict: tuple[str, ...] = ()  # raw columns to read for prediction: the features' and the ids'
     notes: tuple[str, ...] = ()  # what was left out and why, each to be said once
+
+
+def assign_roles(data: Data, derived: Derived) -> Roles:
+    """The part of each column of a training source.
+
+    The target, weight, group, ids, what `exclude` matches, and whatever a derived target or weight is made of are
+    never features.  DataError for names that are not there (with the nearest), a column with two parts, no features.
+    """
+    names = derived.schema.names
+    target = _named("data.target", data.target, names)
+    if target is None:
+        raise DataError("data.target is missing: name the column to predict")
+    weight = _named("data.weight", data.weight, names)
+    group = _named("data.group", data.group, names)
+    ids = tuple(str(_named("data.id", name, names)) for name in data.id)
+    _distinct_parts(target, weight, group, ids)
+    validation = _validation_column(data, names)
+    out, notes = _left_out(data, derived, target, weight)
+    apart = {target, weight, group, *ids} | out
+    features = tuple(name for name in names if name not in apart)
+    if not features:
+        raise DataError("no features are left: every column is the target, the weight, the group, an id or excluded")
+    training = [name for name in (*features, target, weight, group, validation) if name is not None]
+    return Roles(
+        features=features,
+        target=target,
+        weight=weight,
+        group=group,
+        id=ids,
+        validation=validation,
+        read=_in_order(derived, derived.raw_inputs(training) | derived.where),
+        predict=_in_order(derived, derived.raw_inputs([*features, *ids])),
+        notes=(*notes, *_shared_inputs(derived, features, target)),
+    )
+
+
+def prediction_roles(features: Iterable[str], ids: Iterable[str], derived: Derived) -> Roles:
+    """The roles for predicting with a model that has these features; DataError for an id that is not there."""
+    kept = tuple(str(_named("data.id", name, derived.schema.names)) for name in ids)
+    features = tuple(features)
+    return Roles(features, id=kept, predict=_in_order(derived, derived.raw_inputs([*features, *kept])))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for an unknown column name, e.g. "; did you mean arr_delay?"."""
+    known = list(names)
+    near = [other for other in known if other.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]}?"
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"; there are {shown}"
+
+
+def _named(setting: str, name: str | None, names: Collection[str]) -> str | None:
+    if name is None or name in names:
+        return name
+    raise DataError(f"{setting} = {name!r}: no such column{nearest(name, names)}")
+
+
+def _distinct_parts(target: str, weight: str | None, group: str | None, ids: tuple[str, ...]) -> None:
+    """DataError if one column was given two parts that exclude each other."""
+    for setting, others in (("data.weight", [weight]), ("data.group", [group]), ("data.id", list(ids))):
+        if target in others:
+            raise DataError(f"{setting}: {target} is the target already")
+    if weight is not None and weight == group:
+        raise DataError(f"data.group: {weight} is the weight already")
+
+
+def _validation_column(data: Data, names: Collection[str]) -> str | None:
+    if data.validation is None:
+        return None
+    for setting in ("column", "time"):
+        name = _named(f"data.validation.{setting}", getattr(data.validation, setting), names)
+        if name is not None:
+            return name
+    return None
+
+
+def _left_out(data: Data, derived: Derived, target: str, weight: str | None) -> tuple[set[str], list[str]]:
+    """(columns that are not features by `exclude` or because target or weight is made of them, what to say)."""
+    names = derived.schema.names
+    out: set[str] = set()
+    notes: list[str] = []
+    for pattern in data.exclude:
+        matches = {pattern} if pattern in names else set(fnmatch.filter(names, pattern))
+        if not matches and not any(sign in pattern for sign in "*?["):
+            raise DataError(f"data.exclude: no column {pattern}{nearest(pattern, names)}")
+        if not matches:
+            notes.append(f"data.exclude: {pattern} matches no column")
+        out |= matches
+    for part, name in (("target", target), ("weight", weight)):
+        used = derived.uses.get(str(name), frozenset()) - out - {str(name)}
+        if used:
+            shown = [column for column in names if column in used]
+            verb = "is" if len(shown) == 1 else "are"
+            notes.append(f"{' and '.join(shown)} {verb} left out: the {part} {name} is made from {'it' if verb == 'is' else 'them'}")
+        out |= used
+    return out, notes
+
+
+def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> list[str]:
+    """Says which derived features the user made from a column that the target is made from: perhaps a leak."""
+    source = derived.inputs.get(target, frozenset({target}))
+    notes = []
+    for name in features:
+        if shared := derived.inputs.get(name, frozenset()) & source:
+            notes.append(f"the feature {name} is made from {' and '.join(sorted(shared))}, as the target {target} is: mind leaks")
+    return notes
+
+
+def _in_order(derived: Derived, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in derived.raw if name in names)
