@@ -1,0 +1,142 @@
+"""The source: which files there are, the one schema they share, the fragments they are read in."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from pipeline.data import parquet
+from pipeline.data.files import HIVE_NULL, find_files, relative_names
+from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
+from pipeline.data.parquet import Surveyed
+from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify
+from pipeline.errors import SourceError
+from pipeline.job import CsvOptions
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files, or a table, ready to be read fragment by fragment.  Pickles small: data in memory stays behind."""
+
+    format: str  # parquet, csv, feather, libsvm, arrow (a table) or dask (a DataFrame)
+    schema: pa.Schema  # unified; after the columns of the files come the hive keys
+    fragments: tuple[Fragment, ...]
+    files: tuple[str, ...]
+    fingerprint: str  # SHA-256 of what the files say about their data; names relative, no times
+    notes: tuple[str, ...] = ()  # what was dropped or unified, one line each
+    drift: tuple[Drift, ...] = ()
+    hive: tuple[str, ...] = ()  # columns that come from the names of folders
+    csv: CsvOptions = CsvOptions()
+    frame: Any = field(default=None, repr=False, compare=False)  # table, or delayed partitions; never pickled
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of all fragments; None while one has not been counted."""
+        counts = [fragment.rows for fragment in self.fragments]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def payload(self, fragment: Fragment) -> Any:
+        """What `read_fragment` needs besides the fragment: None for files, a slice or a delayed partition else."""
+        if self.frame is None:
+            return None
+        from pipeline.data import frames
+
+        return frames.payload(self.frame, fragment)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "frame": None}
+
+
+def open_source(
+    source: Any,
+    *,
+    format: str = "auto",
+    csv: CsvOptions | None = None,
+    fragment_nbytes: int = 64 * MIB,
+    types: pa.Schema | None = None,
+    exclude: Sequence[str] = (),
+) -> Source:
+    """Opens a file, folder, glob, URL, a list of them, an Arrow table or a Dask DataFrame.
+
+    `types`: types that named columns are known to have, say from a model's manifest: text is read as them, wholly
+    missing columns get them.  `exclude`: patterns of columns that may have types that cannot be used.
+    SourceError, in one line, for everything that is wrong with the files.
+    """
+    options = csv or CsvOptions()
+    kind, files = find_files(source, format)
+    surveys = parquet.survey(files)
+    schema, drift = unify([(item.file.path, item.schema) for item in surveys], exclude)
+    keys = _hive_schema(surveys, schema)
+    schema, notes = _drop(schema)
+    schema = _expect(pa.schema([*schema, *keys]), types)
+    if not len(schema):
+        raise SourceError(f"{files[0].path}: no columns")
+    pieces = [piece for item in surveys for piece in item.pieces]
+    return Source(
+        format=kind,
+        schema=schema,
+        fragments=_cut(pieces, fragment_nbytes),
+        files=tuple(file.path for file in files),
+        fingerprint=_fingerprint(kind, surveys),
+        notes=notes + _drift_notes(drift),
+        drift=drift,
+        hive=tuple(keys.names),
+        csv=options,
+    )
+
+
+def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
+    fragments = cut_fragments(pieces, target_nbytes(sum(piece.nbytes for piece in pieces), fragment_nbytes))
+    if not fragments:
+        raise SourceError(f"{pieces[0].path}: no rows" if pieces else "the source has no rows")
+    return fragments
+
+
+def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema) -> pa.Schema:
+    """The columns that folder names such as month=11 add: integers where all are; not those the files hold anyway."""
+    values: dict[str, list[str]] = {}
+    for item in surveys:
+        for key, value in item.file.hive:
+            values.setdefault(key, []).append(value)
+    fields = []
+    for key, texts in values.items():
+        if key not in schema.names:
+            whole = all(text == HIVE_NULL or text.removeprefix("-").isdecimal() for text in texts)
+            fields.append(pa.field(key, pa.int64() if whole else pa.string()))
+    return pa.schema(fields)
+
+
+def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...]]:
+    """Leaves out what holds no data: columns of type null, and the row numbers pandas keeps."""
+    null = [item.name for item in schema if pt.is_null(item.type)]
+    index = [item.name for item in schema if is_pandas_index(item.name)]
+    notes = []
+    if null:
+        notes.append(f"left out, without any value: {', '.join(null)}")
+    if index:
+        notes.append(f"left out, the index of a pandas frame: {', '.join(index)}")
+    return pa.schema([item for item in schema if item.name not in {*null, *index}]), tuple(notes)
+
+
+def _drift_notes(drift: Sequence[Drift]) -> tuple[str, ...]:
+    return ("the files differ in " + ", ".join(map(str, drift)),) if drift else ()
+
+
+def _expect(schema: pa.Schema, types: pa.Schema | None) -> pa.Schema:
+    """The schema with the types that are known beforehand, where they hold every value of the files' types."""
+    for item in types or ():
+        place = schema.get_field_index(item.name)
+        if place >= 0 and common(schema.field(place).type, normalise(item.type) or pa.null()) == item.type:
+            schema = schema.set(place, item)
+    return schema
+
+
+def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:
+    digest = hashlib.sha256(kind.encode())
+    for item, name in zip(surveys, relative_names([item.file for item in surveys]), strict=True):
+        digest.update(f"\0{name}\0{item.file.nbytes}\0{item.file.hive}\0".encode())
+        digest.update(item.digest)
+    return digest.hexdigest()

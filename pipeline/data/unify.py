@@ -1,0 +1,214 @@
+"""One schema for files whose schemas drift, as long as no value is lost by it.
+
+| left and right              | common type                                                             |
+|-----------------------------|-------------------------------------------------------------------------|
+| null and anything           | the other one; a column absent from a file is null there                |
+| integers                    | the smallest integer type that holds both                               |
+| integer and float           | float64; integers beyond 2^53 are refused when they are read            |
+| decimals, decimal and int   | a decimal that holds both, up to 76 digits; with a float: float64       |
+| text, dictionaries of text  | text (dictionaries stay dictionaries where all files have them)         |
+| dates, times without zone   | a time in the finer unit                                                |
+| times with zones            | a time in UTC: the same instants; never with times without a zone       |
+
+Everything else is an error that names file, column and both types.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from pipeline.errors import SourceError
+
+TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
+_UNITS = ("s", "ms", "us", "ns")
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A column that does not have the same type in all files."""
+
+    column: str
+    types: tuple[tuple[str, int, str], ...]  # (type or "absent", how many files, the first of them)
+    read_as: str
+
+    def __str__(self) -> str:
+        return f"{self.column} ({', '.join(kind for kind, _, _ in self.types)}; read as {self.read_as})"
+
+
+def normalise(kind: pa.DataType) -> pa.DataType | None:
+    """The type rows are read as: fewer variants than Arrow has; None for types that are refused."""
+    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_dictionary(kind):
+        inner = normalise(kind.value_type)
+        return TEXT_CODES if inner == pa.string() else inner
+    if pt.is_float16(kind):
+        return pa.float32()
+    if pt.is_date(kind):
+        return pa.date32()
+    if pt.is_run_end_encoded(kind):
+        return normalise(kind.value_type)
+    plain = pt.is_integer, pt.is_floating, pt.is_decimal, pt.is_boolean, pt.is_timestamp, pt.is_null
+    return kind if any(check(kind) for check in plain) else None
+
+
+def common(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    """The type that holds every value of both normalised types; None where there is none."""
+    if left == right or pt.is_null(right):
+        return left
+    if pt.is_null(left):
+        return right
+    if pt.is_integer(left) and pt.is_integer(right):
+        return _common_integer(left, right)
+    if (pt.is_integer(left) or pt.is_floating(left)) and (pt.is_integer(right) or pt.is_floating(right)):
+        return pa.float64()
+    if pt.is_decimal(left) or pt.is_decimal(right):
+        return _common_decimal(left, right)
+    if {left, right} == {pa.string(), TEXT_CODES}:
+        return pa.string()
+    return _common_time(left, right)
+
+
+def _common_integer(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    if pt.is_signed_integer(left) == pt.is_signed_integer(right):
+        return max(left, right, key=lambda kind: kind.bit_width)
+    signed, unsigned = (left, right) if pt.is_signed_integer(left) else (right, left)
+    bits = max(signed.bit_width, 2 * unsigned.bit_width)
+    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(bits)
+
+
+def _common_decimal(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    if pt.is_floating(left) or pt.is_floating(right):
+        return pa.float64()
+    digits, scale = 0, 0
+    for kind in (left, right):
+        if pt.is_integer(kind):
+            digits = max(digits, len(str(2**kind.bit_width)))
+        elif pt.is_decimal(kind):
+            digits, scale = max(digits, kind.precision - kind.scale), max(scale, kind.scale)
+        else:
+            return None
+    if digits + scale > 76:
+        return None
+    return pa.decimal128(digits + scale, scale) if digits + scale <= 38 else pa.decimal256(digits + scale, scale)
+
+
+def _common_time(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    kinds = [kind for kind in (left, right) if pt.is_timestamp(kind)]
+    if not kinds or not all(pt.is_timestamp(kind) or pt.is_date(kind) for kind in (left, right)):
+        return None
+    zones = {kind.tz if pt.is_timestamp(kind) else None for kind in (left, right)}
+    if None in zones and len(zones) > 1:
+        return None
+    unit = max((kind.unit for kind in kinds), key=_UNITS.index)
+    return pa.timestamp(unit, zones.pop() if len(zones) == 1 else "UTC")
+
+
+def unify(
+    schemas: Sequence[tuple[str, pa.Schema]], exclude: Iterable[str] = ()
+) -> tuple[pa.Schema, tuple[Drift, ...]]:
+    """The schema of all files, in order of first appearance, and the columns that drift.
+
+    `schemas`: (file, schema) of each.  Columns of a refused type are left out where a pattern of `exclude` matches
+    them, else SourceError.  Columns that are null in every file keep the type null: the caller drops them.
+    """
+    refused: set[str] = set()
+    found: dict[str, pa.DataType] = {}
+    seen: dict[str, dict[str, list[str]]] = {}
+    for file, schema in schemas:
+        _check_names(file, schema)
+        for field in schema:
+            kind = normalise(field.type)
+            if kind is None:
+                _refuse(file, field, exclude)
+                refused.add(field.name)
+                continue
+            seen.setdefault(field.name, {}).setdefault(str(kind), []).append(file)
+            before = found.get(field.name)
+            after = kind if before is None else common(before, kind)
+            if after is None:
+                first = next(iter(seen[field.name].items()))
+                raise SourceError(
+                    f"{file}: column {field.name!r} is {field.type} here but {first[0]} in {first[1][0]}; "
+                    f"no type holds both without losing values"
+                )
+            found[field.name] = after
+    unified = pa.schema([(name, kind) for name, kind in found.items() if name not in refused])
+    return unified, _drifts(schemas, unified, seen)
+
+
+def _check_names(file: str, schema: pa.Schema) -> None:
+    if len(set(schema.names)) < len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise SourceError(f"{file}: two columns are named {twice!r}")
+    if "" in schema.names:
+        raise SourceError(f"{file}: column {schema.names.index('') + 1} has no name")
+
+
+def _refuse(file: str, field: pa.Field, exclude: Iterable[str]) -> None:
+    if any(fnmatch.fnmatchcase(field.name, pattern) for pattern in exclude):
+        return
+    what = "is nested" if pt.is_nested(field.type) else "has a type that cannot be used"
+    raise SourceError(f"{file}: column {field.name!r} {what}: {field.type}; leave it out with data.exclude")
+
+
+def _drifts(
+    schemas: Sequence[tuple[str, pa.Schema]], unified: pa.Schema, seen: dict[str, dict[str, list[str]]]
+) -> tuple[Drift, ...]:
+    drifts = []
+    for field in unified:
+        kinds = {kind: (len(files), files[0]) for kind, files in seen[field.name].items()}
+        if sum(count for count, _ in kinds.values()) < len(schemas):
+            absent = [file for file, schema in schemas if field.name not in schema.names]
+            kinds["absent"] = len(absent), absent[0]
+        if len(kinds) > 1:
+            types = tuple((kind, count, first) for kind, (count, first) in kinds.items())
+            drifts.append(Drift(field.name, types, str(field.type)))
+    return tuple(drifts)
+
+
+def is_pandas_index(name: str) -> bool:
+    """Whether pandas wrote a frame's index under this name: a row number, not data."""
+    return _PANDAS_INDEX.fullmatch(name) is not None
+
+
+def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """The table with exactly the columns and types of `schema`; columns it lacks are null.
+
+    SourceError where a value does not fit, naming `where` (the file) and the column, never the value.
+    """
+    if table.schema.equals(schema):
+        return table
+    columns = []
+    for field in schema:
+        place = table.schema.get_field_index(field.name)
+        if place < 0:
+            columns.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)]))
+            continue
+        columns.append(_cast(table.column(place), field, where))
+    return pa.table(columns, schema=schema) if columns else table.select([])  # which keeps the number of rows
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field, where: str) -> pa.ChunkedArray:
+    if column.type == field.type:
+        return column
+    try:
+        if pt.is_run_end_encoded(column.type):
+            import pyarrow.compute as pc
+
+            column = pc.run_end_decode(column)
+        if pt.is_dictionary(column.type) and not pt.is_dictionary(field.type):
+            column = column.cast(column.type.value_type)
+        if pt.is_dictionary(field.type) and not pt.is_dictionary(column.type):
+            column = column.cast(pa.string()).dictionary_encode()
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise SourceError(
+            f"{where}: column {field.name!r} holds {column.type} values that do not fit {field.type}, "
+            f"the type all files have in common"
+        ) from None
