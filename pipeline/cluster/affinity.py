@@ -95,13 +95,14 @@ def pin(core_set: tuple[int, ...]) -> None:
 
 
 def dask_setup(worker: Any) -> None:
-    """Pins the worker process to its core set and silences its loggers; Dask calls it in the worker's main thread."""
+    """Prepares a worker process: core set, silent loggers, a lean XGBoost.  Dask calls it in the main thread."""
     import dask
 
-    from pipeline.cluster import logs
+    from pipeline.cluster import lean, logs
 
     if not dask.config.get(DEBUG, False):
         logs.silence()
+    lean.install()
     sets = dask.config.get(CORE_SETS, ())
     index = int(worker.name) if str(worker.name).isdigit() else -1
     if 0 <= index < len(sets) and sets[index] is not None and hasattr(os, "sched_setaffinity"):

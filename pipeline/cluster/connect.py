@@ -1,24 +1,80 @@
 """The one way to a cluster: `with connect(job) as client`."""
 
 import contextlib
+import os
+import signal
+import threading
 from collections.abc import Iterator
 
-from distributed import Client
+from distributed import Client, LocalCluster
 
-from pipeline.cluster import dashboard, local, logs
+from pipeline.cluster import dashboard, interrupts, local, logs, remote
+from pipeline.cluster.memory import process_tree
+from pipeline.errors import ClusterError
 from pipeline.job import Cluster, Job
+
+GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster closes
 
 
 @contextlib.contextmanager
 def connect(where: Job | Cluster | None = None, *, debug: bool = False) -> Iterator[Client]:
-    """A client of the cluster the job asks for; leaving the context closes both."""
+    """A client of the cluster the job asks for: a local one, or a running scheduler.
+
+    Leaving the context closes the client and, if it was started here, the cluster: no process is left, whatever
+    happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
+    is read.  Entering may be done in another thread than leaving.
+    """
     section = where.cluster if isinstance(where, Job) else where or Cluster()
     if not debug:
         logs.silence()
-    cluster = local.start(section, local.layout(section), debug)
-    try:
-        with Client(cluster) as client:
+    if section.scheduler is not None:
+        with contextlib.closing(interrupts.finish(lambda: remote.attach(section), Client.close)) as client:
             yield client
+        return
+    client = interrupts.finish(lambda: _start(section, debug), _close)
+    try:
+        yield client
     finally:
+        interrupts.finish(lambda: _close(client))
+
+
+def _start(section: Cluster, debug: bool) -> Client:
+    """A client of a new local cluster; nothing is left of it if that fails."""
+    try:
+        cluster = local.start(section, debug)
+    except OSError as error:
+        raise ClusterError(f"the local cluster cannot start: {error}") from None
+    try:
+        return Client(cluster)
+    except BaseException:
+        _close_cluster(cluster)
+        raise
+
+
+def _close(client: Client) -> None:
+    """Closes the client, its cluster, and ends workers that do not."""
+    cluster: LocalCluster = client.cluster
+    client.close(timeout=GRACE_SECONDS)
+    _close_cluster(cluster)
+
+
+def _close_cluster(cluster: LocalCluster) -> None:
+    """Closes it; a worker too busy to answer is killed after the grace."""
+    workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+    started = [pid for worker in workers for pid in process_tree(worker)]
+    killer = threading.Timer(GRACE_SECONDS, _kill, [started])
+    killer.daemon = True
+    killer.start()
+    try:
         cluster.sync(dashboard.withdraw, cluster.scheduler)
         cluster.close()
+    finally:
+        killer.cancel()
+        _kill(started)
+
+
+def _kill(pids: list[int]) -> None:
+    """Ends those that are still ours: a number may belong to somebody else by now."""
+    for pid in set(pids).intersection(process_tree()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -6,14 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import dask
 import dask.utils
 from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, dashboard, logs
+from pipeline.cluster import affinity, cuda, dashboard, logs
+from pipeline.cluster.devices import resolve_device
 from pipeline.job import Cluster
 
 HOST = "127.0.0.1"
@@ -23,6 +24,7 @@ HOST = "127.0.0.1"
 class Layout:
     """The workers of a local cluster."""
 
+    device: Literal["cpu", "cuda"]
     workers: int
     threads: int  # per worker
     memory_limit_nbytes: int  # per worker
@@ -36,12 +38,21 @@ class Layout:
 
 
 def layout(section: Cluster) -> Layout:
-    """What "auto" means here: one worker with all cores for each NUMA node, the memory shared evenly."""
+    """What "auto" means here: a worker with all cores for each NUMA node, or one for each GPU; memory shared evenly.
+
+    ClusterError where the GPU was asked for and cannot be used, or where there are fewer GPUs than workers.
+    """
+    device = resolve_device(section.device)
     nodes, cores = affinity.numa_nodes(), affinity.cores()
-    workers = min(len(nodes), cores) if section.workers == "auto" else section.workers
+    if device == "cuda":
+        workers = cuda.workers(section)
+    else:
+        workers = min(len(nodes), cores) if section.workers == "auto" else section.workers
     threads = max(1, cores // workers) if section.threads == "auto" else section.threads
-    limit = MEMORY_LIMIT // workers if section.memory == "auto" else dask.utils.parse_bytes(section.memory)
-    return Layout(workers, threads, int(limit), affinity.core_sets(workers, threads, nodes, cores), cores)
+    limit = int(MEMORY_LIMIT // workers if section.memory == "auto" else dask.utils.parse_bytes(section.memory))
+    # dask-cuda pins its workers to the cores next to their GPUs
+    sets = (None,) * workers if device == "cuda" else affinity.core_sets(workers, threads, nodes, cores)
+    return Layout(device, workers, threads, limit, sets, cores)
 
 
 def settings(plan: Layout, debug: bool) -> dict[str, Any]:
@@ -54,7 +65,6 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
     like this (measured, idle cluster of one worker).
     """
     return {
-        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": str(plan.threads),
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
@@ -69,23 +79,25 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
     }
 
 
-def start(section: Cluster, plan: Layout, debug: bool = False) -> LocalCluster:
-    """A running cluster on loopback, its workers pinned and answering."""
-    options: dict[str, Any] = {"local_directory": section.local_directory} if section.local_directory else {}
-    address = dashboard.free_address() if section.dashboard else f"{HOST}:0"
+def start(section: Cluster, debug: bool = False) -> LocalCluster:
+    """A running cluster on loopback, for the device the job asks for, its workers pinned and answering."""
+    plan = layout(section)
+    options: dict[str, Any] = {
+        "memory_limit": plan.memory_limit_nbytes,
+        "host": HOST,
+        "dashboard_address": dashboard.free_address() if section.dashboard else f"{HOST}:0",
+        "scheduler_kwargs": {"dashboard": False},  # loaded at the first visit
+        "worker_class": PlainNanny,
+        "processes": True,
+        "silence_logs": False if debug else logs.NEVER,
+    }
+    if section.local_directory:
+        options["local_directory"] = section.local_directory
     with _own_environment(), dask.config.set(settings(plan, debug)):
-        cluster = LocalCluster(
-            n_workers=plan.workers,
-            threads_per_worker=plan.threads,
-            memory_limit=plan.memory_limit_nbytes,
-            host=HOST,
-            dashboard_address=address,
-            scheduler_kwargs={"dashboard": False},  # loaded at the first visit
-            worker_class=PlainNanny,
-            processes=True,
-            silence_logs=logs.NEVER if not debug else False,
-            **options,
-        )
+        if plan.device == "cuda":
+            cluster = cuda.start(section, plan.workers, plan.threads, options)
+        else:
+            cluster = LocalCluster(n_workers=plan.workers, threads_per_worker=plan.threads, **options)
     if section.dashboard:
         dashboard.offer(cluster.scheduler)
     return cluster
@@ -96,7 +108,15 @@ class PlainNanny(Nanny):
 
     Spawned processes import it because pickled functions might need it; ours never do, the import costs time and
     memory in every worker, and a script without `if __name__ == "__main__"` would start a cluster in each.
+    It also sets OMP_NUM_THREADS to the worker's threads: Dask sets 1, or what stands in our own environment, and then
+    XGBoost runs on that many threads whatever `nthread` says.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        threads = {"OMP_NUM_THREADS": str(self.nthreads)}
+        self.pre_spawn_env.update(threads)  # for libraries that read it as they are loaded
+        self.env.update(threads)
 
     async def instantiate(self) -> Any:
         with _hidden_main():

@@ -1,11 +1,13 @@
 """What the cluster consists of: its device, its workers, and what to tell about them."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from distributed import Client
 
-from pipeline.cluster import affinity
+from pipeline.cluster import affinity, capability, remote
+from pipeline.errors import ClusterError
 from pipeline.job import Cluster
 
 
@@ -18,7 +20,7 @@ class WorkerInfo:
     threads: int
     memory_limit: int  # bytes; 0: none
     host: str
-    capability: float  # relative speed: threads x probe; only ratios between workers mean something
+    capability: float  # relative speed, in threads' worth: only ratios between workers mean something
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,70 @@ class Placement:
 
 
 def placement(client: Client, section: Cluster) -> Placement:
-    """The workers of the client's cluster, as many as the job asks for."""
+    """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
+
+    ClusterError where there are fewer, or where a GPU was asked for and a worker cannot use one.
+    """
     info = client.scheduler_info(n_workers=-1)
     local = client.cluster is not None
-    workers = sorted(
-        (
-            WorkerInfo(
-                address=address,
-                name=str(worker["name"]),
-                threads=worker["nthreads"],
-                memory_limit=worker["memory_limit"] or 0,
-                host=worker["host"],
-                capability=float(worker["nthreads"]),
-            )
-            for address, worker in info["workers"].items()
-        ),
-        key=lambda worker: (not worker.name.isdigit(), int(worker.name) if worker.name.isdigit() else 0, worker.address),
-    )
+    workers = sorted((_worker(*item) for item in info["workers"].items()), key=_order)
+    asked = len(workers) if section.workers == "auto" else section.workers
+    if len(workers) < max(1, asked):
+        raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has {len(workers)}")
+    workers = workers[:asked]
+    rates = capability.measure(client, [(worker.address, worker.threads) for worker in workers])
+    workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
-    oversubscribed = local and threads > cores
-    notes = (f"oversubscribed: {threads} threads on {cores} cores",) if oversubscribed else ()
-    port = info["services"].get("dashboard")
-    link = f"http://127.0.0.1:{port}/status" if local and section.dashboard and port else None
-    return Placement("cpu", tuple(workers), oversubscribed, link, local, notes)
+    notes = []
+    if oversubscribed := local and threads > cores:
+        notes.append(f"oversubscribed: {len(workers)} workers x {workers[0].threads} threads on {cores} cores")
+    bare = [worker.address for worker in workers if not info["workers"][worker.address].get("nanny")]
+    if bare:
+        notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
+    link = _dashboard(client, info) if section.dashboard else None
+    return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
+
+
+def _worker(address: str, facts: dict[str, Any]) -> WorkerInfo:
+    return WorkerInfo(
+        address=address,
+        name=str(facts["name"]),
+        threads=facts["nthreads"],
+        memory_limit=facts["memory_limit"] or 0,
+        host=facts["host"],
+        capability=float(facts["nthreads"]),
+    )
+
+
+def _order(worker: WorkerInfo) -> tuple[bool, int, str]:
+    """Our own workers are named by numbers, others often by their address."""
+    number = worker.name.isdigit()
+    return (not number, int(worker.name) if number else 0, worker.address)
+
+
+def _dashboard(client: Client, info: dict[str, Any]) -> str | None:
+    """The link to Dask's dashboard."""
+    if "dashboard" not in info["services"]:
+        return None
+    if client.cluster is not None:
+        return f"http://127.0.0.1:{info['services']['dashboard']}/status"
+    link: str = client.dashboard_link
+    return link
+
+
+def _device(client: Client, section: Cluster, workers: list[WorkerInfo]) -> Literal["cpu", "cuda"]:
+    """A local cluster was started for its device; workers of others are asked."""
+    if client.cluster is not None:
+        return "cuda" if type(client.cluster).__name__ == "LocalCUDACluster" else "cpu"
+    if section.device == "cpu":
+        return "cpu"
+    reasons = remote.gpu_reasons(client, [worker.address for worker in workers])
+    unusable = {address: reason for address, reason in reasons.items() if reason}
+    if not unusable:
+        return "cuda"
+    if section.device == "cuda":
+        address, reason = next(iter(unusable.items()))
+        raise ClusterError(
+            f"cluster.device = 'cuda': {len(unusable)} of {len(workers)} workers cannot, e.g. {address}: {reason}"
+        )
+    return "cpu"

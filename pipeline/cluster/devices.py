@@ -1,0 +1,93 @@
+"""CPU or GPU: one word, chosen once.  Importable is not usable, so an allocation is really tried."""
+
+import ctypes
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
+
+from pipeline.errors import ClusterError
+
+PROBE_SECONDS = 120  # the first contact with a GPU loads CUDA's libraries, seconds on a slow disk
+EXTRA = "pip install 'dask-train-pipeline[cuda13]'"
+
+# Runs in a process of its own: a CUDA context would stay in this one, and cost hundreds of MB.
+_TRY = """
+import json, cupy, xgboost
+found = {"names": [], "nbytes": [], "xgboost": bool(xgboost.build_info().get("USE_CUDA"))}
+for index in range(cupy.cuda.runtime.getDeviceCount()):
+    with cupy.cuda.Device(index):
+        assert int(cupy.arange(1024).sum()) == 523776
+        properties = cupy.cuda.runtime.getDeviceProperties(index)
+        found["names"].append(properties["name"].decode())
+        found["nbytes"].append(int(properties["totalGlobalMem"]))
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs this process may use."""
+
+    count: int
+    names: tuple[str, ...]
+    total_nbytes: tuple[int, ...]  # memory of each
+    reason_unusable: str | None  # None: all of them can be used
+
+
+@functools.cache
+def probe_gpu() -> Gpus:
+    """What there is, and why it cannot be used; quick (under 10 ms) where there is no driver."""
+    if reason := _missing():
+        return Gpus(0, (), (), reason)
+    command = [sys.executable, "-c", _TRY]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Gpus(0, (), (), f"the GPU did not answer within {PROBE_SECONDS} s")
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return Gpus(0, (), (), f"the GPU cannot be used: {lines[-1]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    names, nbytes = tuple(found["names"]), tuple(found["nbytes"])
+    reason = None if names else "no GPU is visible (see CUDA_VISIBLE_DEVICES)"
+    if names and not found["xgboost"]:
+        reason = "this build of XGBoost has no CUDA"
+    return Gpus(len(names), names, nbytes, reason)
+
+
+def _missing() -> str | None:
+    """What a GPU needs and this machine lacks, found without starting anything."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1) on this machine"
+    missing = [name for name in ("cupy", "dask_cuda") if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(missing)} not installed: {EXTRA}" if missing else None
+
+
+def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """The device a job gets; ClusterError with the reason where the GPU was asked for and cannot be used."""
+    if device == "cpu":
+        return "cpu"
+    gpus = probe_gpu()
+    if gpus.reason_unusable is None:
+        return "cuda"
+    if device == "cuda":
+        raise ClusterError(f"cluster.device = 'cuda': {gpus.reason_unusable}")
+    return "cpu"
+
+
+def array_namespace(device: Literal["cpu", "cuda"]) -> ModuleType:
+    """NumPy, or CuPy: the only place that imports CuPy."""
+    if device == "cuda":
+        import cupy
+
+        return cupy  # type: ignore[no-any-return]
+    import numpy
+
+    return numpy

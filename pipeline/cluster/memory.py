@@ -1,0 +1,103 @@
+"""Peak memory of all processes of a run together: this one and everything it started.
+
+PSS counts each shared page once in all, so that sums mean something.  Reading it takes 0.1 to 1 ms per GB
+of a process (measured), walking the tree of processes 0.05 ms.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+
+INTERVAL_SECONDS = 0.2
+
+
+def process_tree(root: int | None = None) -> list[int]:
+    """The process (default: this one) and all its descendants."""
+    found, waiting = [], [os.getpid() if root is None else root]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting.extend(_children(pid))
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Children started by any thread of the process; empty when it has ended."""
+    children: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing:
+                children.extend(map(int, listing.read().split()))
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        pass  # the process or one of its threads ended while we looked
+    return children
+
+
+def pss_nbytes(pid: int) -> int | None:
+    """Proportional set size; None where the system does not tell (not Linux, or another user's process)."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+            for line in rollup:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (ProcessLookupError, OSError):
+        return None
+    return 0  # a process that is ending has no memory left
+
+
+def rss_nbytes(pid: int) -> int:
+    """Resident set size; 0 for a process that has ended."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+class PeakMemory:
+    """Samples the sum over some processes in a thread of its own, from `start` to `stop`; also a context manager.
+
+    `pids` says which processes, anew for each sample; default: this one and everything it started.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]] = process_tree, interval: float = INTERVAL_SECONDS) -> None:
+        self.peak_nbytes = 0
+        self.measure = "pss" if pss_nbytes(os.getpid()) is not None else "rss"  # rss counts shared pages repeatedly
+        self._pids, self._interval = pids, interval
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def sample(self) -> int:
+        """The sum now, in bytes; the peak is kept."""
+        if self.measure == "pss":
+            total = sum(pss_nbytes(pid) or 0 for pid in self._pids())
+        else:
+            total = sum(rss_nbytes(pid) for pid in self._pids())
+        self.peak_nbytes = max(self.peak_nbytes, total)
+        return total
+
+    def start(self) -> "PeakMemory":
+        self.sample()
+        self._thread = threading.Thread(target=self._run, name="peak memory", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> int:
+        """Ends the sampling; the peak in bytes."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self.sample()
+        return self.peak_nbytes
+
+    def __enter__(self) -> "PeakMemory":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._interval):
+            self.sample()
