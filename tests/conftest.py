@@ -1,4 +1,4 @@
-"""Fixtures for every room's tests: real data, one shared cluster, and the decorator for GPU tests."""
+"""Fixtures for every room's tests: real data, one shared cluster, and what `@pytest.mark.gpu` means."""
 
 import functools
 import os
@@ -28,14 +28,8 @@ def _why_no_gpu() -> str | None:
     return probe_gpu().reason_unusable
 
 
-def gpu[F: Callable[..., Any]](test: F) -> F:
-    """Marks a test as `gpu`; the mark also skips it, saying why, where no GPU can be used."""
-    marked: F = pytest.mark.gpu(test)
-    return marked
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """One place for both ways of asking for a GPU, so that a marked test can never run without one."""
+    """`@pytest.mark.gpu` marks and skips in one, so that no GPU test fails, or is forgotten, for want of a skip."""
     if item.get_closest_marker("gpu") and (reason := _why_no_gpu()):
         pytest.skip(f"no usable GPU: {reason}")
 

@@ -1,0 +1,28 @@
+"""(a) pyarrow reads everything into memory, one QuantileDMatrix, all threads."""
+
+import pyarrow.parquet as pq
+import xgboost as xgb
+
+from benchmarks.competitors.common import Stopwatch, auc, finish, matrix, parse
+
+
+def main() -> None:
+    task, watch = parse(), Stopwatch()
+    values, label = matrix(pq.read_table(task.train))
+    held_values, held_label = matrix(pq.read_table(task.heldout))
+    watch.lap("read")
+    params = task.xgboost_params()
+    train = xgb.QuantileDMatrix(values, label, max_bin=task.max_bin, nthread=task.threads)
+    del values
+    heldout = xgb.QuantileDMatrix(held_values, held_label, ref=train, max_bin=task.max_bin, nthread=task.threads)
+    watch.lap("matrix")
+    booster = xgb.train(params, train, task.rounds, evals=[(heldout, "valid")], verbose_eval=False)
+    watch.lap("rounds")
+    booster.save_model(task.out / "model.ubj")
+    score = auc(held_label, booster.inplace_predict(held_values))
+    watch.lap("evaluate")
+    finish(watch, score)
+
+
+if __name__ == "__main__":
+    main()
