@@ -1,0 +1,276 @@
+"""The boosting rounds, as they run in one task of one worker."""
+
+import contextlib
+import io
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xgboost
+from xgboost import collective
+
+from pipeline.errors import TrainingError
+from pipeline.events import RoundDone
+from pipeline.training.cuts import XGBOOST_MAX_BIN
+from pipeline.training.matrix import Partition, Side
+from pipeline.training.monitor import BINNED, EarlyStopping, rounded, score_counts
+from pipeline.training.sampling import chosen_mask, row_keys
+
+CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
+EVENT_SECONDS = 0.2  # rounds are told at most this often
+CURVE_POINTS = 25  # rounds at which training rows are measured too, see `Rounds._measure`
+
+
+@dataclass(frozen=True)
+class RoundsSpec:
+    """What every worker must know to train; the same for all of them."""
+
+    run: str  # id of the run
+    params: Mapping[str, Any]  # XGBoost's, of `objective.xgboost_params`
+    rounds: int
+    metrics: tuple[str, ...]  # the last one decides early stopping
+    early_stopping: int = 0  # rounds without a better value; 0: never
+    row_sample: float = 1.0  # share of the rows (queries) each round
+    seed: int = 0
+    threads: int = 1  # of each worker
+    device: str = "cpu"  # or "cuda"
+    timeout_seconds: int = 1800  # of one collective, and of gathering the workers
+    verbosity: int = 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Predictions of the final model for one worker's rows of one use, for the exact evaluation."""
+
+    row_ids: np.ndarray  # (rows,) uint64
+    prediction: np.ndarray  # (rows,) or (rows, outputs) float32: probability, value or ranking score
+    label: np.ndarray  # (rows,) float32
+    weight: np.ndarray | None  # (rows,) float32
+    group: np.ndarray | None  # (rows,) int64
+
+
+@dataclass(frozen=True)
+class RoundsResult:
+    """What the rounds have led to; the same on all workers, but for `model` and the scores."""
+
+    model: bytes  # UBJSON, cut to the best round; empty but for rank 0
+    rounds: int  # boosted
+    best_round: int  # rounds of the model
+    history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
+    round_seconds: list[float]
+    seconds: float  # of the whole task
+    train: Scores | None = field(repr=False, default=None)
+    validation: Scores | None = field(repr=False, default=None)
+
+
+Report = Callable[[RoundDone], None]
+Unwanted = Callable[[], bool]
+
+
+def train_rounds(
+    partition: Partition,
+    spec: RoundsSpec,
+    rank_args: Mapping[str, Any] | None = None,
+    *,
+    unwanted: Unwanted = lambda: False,
+    report: Report = lambda event: None,
+) -> RoundsResult:
+    """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
+
+    `unwanted` tells whether this worker should stop; TrainingError then, on all of them.
+    """
+    start = time.perf_counter()
+    with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), _communicator(rank_args):
+        rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
+        rounds.boost()
+        return rounds.result(start)
+
+
+@contextlib.contextmanager
+def _communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
+    """XGBoost's collective; leaving it after a failure never hides that failure."""
+    if rank_args is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        context = collective.CommunicatorContext(**rank_args)
+        with contextlib.redirect_stdout(io.StringIO()):  # XGBoost prints each worker's rank
+            context.__enter__()
+        stack.callback(lambda: context.__exit__(None, None, None))
+        try:
+            yield
+        except BaseException:
+            stack.pop_all()
+            with contextlib.suppress(xgboost.core.XGBoostError):
+                context.__exit__(None, None, None)
+            raise
+
+
+class _Rounds:
+    """One training on one worker."""
+
+    def __init__(
+        self, partition: Partition, spec: RoundsSpec, *, alone: bool, unwanted: Unwanted, report: Report
+    ) -> None:
+        self.spec, self.alone, self.unwanted, self.report = spec, alone, unwanted, report
+        self.rank = 0 if alone else collective.get_rank()
+        self.train = partition.train
+        self.validation = partition.validation_for(self._any(partition.validation is not None))
+        params = {
+            **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
+            "verbosity": spec.verbosity,
+        }  # fmt: skip
+        native = [metric for metric in spec.metrics if metric not in BINNED]
+        matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
+        self.booster = xgboost.Booster({**params, "eval_metric": native}, matrices)
+        self.history: dict[str, list[float]] = {}
+        self.seconds: list[float] = []
+        self.stopping = EarlyStopping(spec.early_stopping if self.validation else 0, spec.metrics[-1])
+        self.total_rows = int(self._sum(np.array([float(self.train.rows)]))[0])
+        self.sample = _RowSample(self.train, spec) if spec.row_sample < 1 else None
+        self._check_at, self._told_at = 1, 0.0
+        self._train_every = max(1, math.ceil(spec.rounds / CURVE_POINTS))
+
+    def boost(self) -> None:
+        for number in range(1, self.spec.rounds + 1):
+            start = time.perf_counter()
+            if self.sample is not None:
+                self.sample.draw(number)
+            self.booster.update(self.train.matrix, number - 1)
+            stop = self._measure(number)
+            self.seconds.append(time.perf_counter() - start)
+            last = stop or number == self.spec.rounds
+            self._tell(number, last)
+            if number == 1:
+                check_device(self.booster, self.spec.device)
+            if number == self._check_at:
+                self._check(number)
+            if stop:
+                break
+
+    def _measure(self, number: int) -> bool:
+        """The round's metrics; True when training should stop.
+
+        Validation rows are measured in every round.  Training rows are measured in about `CURVE_POINTS` rounds:
+        going over all of them costs up to a quarter of a round, and nothing is decided by it.
+        """
+        values: dict[str, float] = {}
+        if number in (1, self.spec.rounds) or number % self._train_every == 0:
+            if self.sample is not None:
+                self.sample.restore()
+            values |= self._metrics(self.train, "train", number, native_only=self.validation is not None)
+        if self.validation is not None:
+            values |= self._metrics(self.validation, "validation", number)
+        for name, value in values.items():
+            series = self.history.setdefault(name, [])
+            series.extend([math.nan] * (number - 1 - len(series)))
+            series.append(value)
+        decisive = values.get(f"validation.{self.stopping.metric}")
+        if decisive is None:
+            self.stopping.best_round = number
+            return False
+        return self.stopping.observe(number, decisive)
+
+    def _metrics(self, side: Side, name: str, number: int, native_only: bool = False) -> dict[str, float]:
+        """The metrics of one side, over all workers."""
+        text = self.booster.eval_set([(side.matrix, name)], number - 1)
+        values = {}
+        for part in text.split("\t")[1:]:
+            key, _, value = part.rpartition(":")
+            values[f"{name}.{key.removeprefix(name + '-')}"] = rounded(float(value))
+        own = [metric for metric in self.spec.metrics if metric in BINNED]
+        if own and not native_only:
+            margin = self.booster.predict(side.matrix, output_margin=True)
+            counts = self._sum(score_counts(margin, side.matrix.get_label(), side.weight))
+            values |= {f"{name}.{metric}": rounded(BINNED[metric](counts)) for metric in own}
+        return values
+
+    def _check(self, number: int) -> None:
+        """Stops all workers when one of them is no longer wanted.
+
+        The workers agree in one collective about every half second: rank 0 says how many rounds that is.
+        """
+        recent = self.seconds[-8:]
+        rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
+        vote = np.array([float(self.unwanted()), float(rounds)])
+        stop, rounds_ahead = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
+        if stop:
+            raise TrainingError("training was cancelled")
+        self._check_at = number + int(rounds_ahead)
+
+    def _tell(self, number: int, last: bool) -> None:
+        now = time.monotonic()
+        if self.rank != 0 or (not last and number > 1 and now - self._told_at < EVENT_SECONDS):
+            return
+        self._told_at = now
+        latest = {name: series[-1] for name, series in self.history.items() if series}
+        self.report(
+            RoundDone(
+                round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
+                rows_per_second=self.total_rows / max(1e-9, self.seconds[-1]),
+            )
+        )  # fmt: skip
+
+    def result(self, start: float) -> RoundsResult:
+        if self.sample is not None:
+            self.sample.restore()
+        boosted, best = len(self.seconds), self.stopping.best_round
+        booster = self.booster if best == boosted else self.booster[:best]
+        for series in self.history.values():
+            series.extend([math.nan] * (boosted - len(series)))
+        return RoundsResult(
+            model=bytes(booster.save_raw("ubj")) if self.rank == 0 else b"",
+            rounds=boosted,
+            best_round=best,
+            history=self.history,
+            round_seconds=self.seconds,
+            train=_scores(booster, self.train),
+            validation=None if self.validation is None else _scores(booster, self.validation),
+            seconds=time.perf_counter() - start,
+        )
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        return values if self.alone else collective.allreduce(values, collective.Op.SUM)
+
+    def _any(self, flag: bool) -> bool:
+        return flag if self.alone else bool(collective.allreduce(np.array([float(flag)]), collective.Op.MAX)[0])
+
+
+class _RowSample:
+    """Gives the rows (queries) left out of a round the weight zero."""
+
+    def __init__(self, side: Side, spec: RoundsSpec) -> None:
+        self._side, self._spec = side, spec
+        unit = slice(None) if side.group is None else side.query_starts
+        self._keys = row_keys(side.row_ids[unit], spec.seed)
+        self._weight = np.ones(len(self._keys), np.float32) if side.weight is None else side.weight[unit]
+
+    def draw(self, number: int) -> None:
+        mask = chosen_mask(self._keys, number, self._spec.seed, self._spec.row_sample)
+        self._side.matrix.set_info(weight=self._weight * mask)
+
+    def restore(self) -> None:
+        """The rows' own weights, for metrics."""
+        self._side.matrix.set_info(weight=self._weight)
+
+
+def _scores(booster: xgboost.Booster, side: Side) -> Scores:
+    return Scores(
+        row_ids=side.row_ids,
+        prediction=booster.predict(side.matrix),
+        label=side.matrix.get_label(),
+        weight=side.weight,
+        group=side.group,
+    )
+
+
+def check_device(booster: xgboost.Booster, device: str) -> None:
+    """TrainingError where XGBoost has quietly trained on another device than asked."""
+    import json
+
+    used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if used.partition(":")[0] != device.partition(":")[0]:
+        raise TrainingError(f"XGBoost trained on {used} though {device} was asked for")

@@ -1,0 +1,245 @@
+"""Runs the training tasks from the client: one pinned to each worker, one communicator, the first real error."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import xgboost
+from distributed import Client, Future, MultiLock, get_worker, wait
+from distributed.comm.addressing import get_address_host
+from distributed.core import Status
+
+from pipeline.errors import PipelineError, TrainingError
+from pipeline.events import Event, RoundDone, decode, encode, ignore
+from pipeline.training.matrix import Partition
+from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
+
+TOPIC = "pipeline"  # Dask's event topic; a message is {run: id, event: encoded event}, to which Dask adds the worker
+POLL_SECONDS = 1.0  # how often the client looks whether a worker is gone
+ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
+ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result, and where the predictions for the exact evaluation lie."""
+
+    result: RoundsResult  # without scores
+    scores: tuple[Future, ...]  # one of a (train, validation or None) pair of Scores per rank, on that worker
+
+
+@dataclass(frozen=True)
+class _Echo:
+    """A worker failed because another one did."""
+
+    message: str
+
+
+def run_training(
+    client: Client,
+    partitions: Sequence[Future],
+    workers: Sequence[str],
+    spec: RoundsSpec,
+    listen: Callable[[Event], None] = ignore,
+) -> Trained:
+    """Trains on the partitions, each on the worker (address) that built it; rank 0 is the first.
+
+    `listen` gets RoundDone events.  TrainingError or DataError with the worker's address for the first real
+    error; KeyboardInterrupt stops the workers before it goes on.
+    """
+    with _events(client, spec, listen) as last, _lock(client, workers):
+        rank_args = _start_tracker(client, workers, spec) if len(workers) > 1 else [None]
+        futures: list[Future] = []
+        try:
+            futures = [
+                client.submit(
+                    _train_task, partition, spec, args,
+                    workers=[worker], allow_other_workers=False, pure=False, retries=0,
+                    key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
+                )
+                for rank, (partition, worker, args) in enumerate(zip(partitions, workers, rank_args, strict=True))
+            ]  # fmt: skip
+            _wait(client, futures, workers)
+            return _collect(client, futures, workers, spec, last)
+        except BaseException:
+            client.cancel(futures, force=True)
+            raise
+        finally:
+            if len(workers) > 1:
+                client.run(_stop_tracker, spec.run, workers=[workers[0]], on_error="ignore")
+
+
+def _collect(
+    client: Client, futures: Sequence[Future], workers: Sequence[str], spec: RoundsSpec, last: "_Events"
+) -> Trained:
+    """Fetches the small part of the results; the predictions stay where they are."""
+    small = client.submit(_without_scores, futures[0], workers=[workers[0]], pure=False)
+    scores = tuple(
+        client.submit(_only_scores, future, workers=[worker], pure=False)
+        for future, worker in zip(futures, workers, strict=True)
+    )
+    wait([*scores])
+    result: RoundsResult = small.result()
+    last.finish(result)
+    return Trained(result=result, scores=scores)
+
+
+def _without_scores(result: RoundsResult) -> RoundsResult:
+    return replace(result, train=None, validation=None)
+
+
+def _only_scores(result: RoundsResult) -> tuple[Scores | None, Scores | None]:
+    return result.train, result.validation
+
+
+def _train_task(partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None) -> RoundsResult:
+    """What runs on a worker."""
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return worker.status is not Status.running or task is None or task.state not in ("executing", "long-running")
+
+    def report(event: RoundDone) -> None:
+        worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
+
+    return train_rounds(partition, spec, rank_args, unwanted=unwanted, report=report)
+
+
+def _wait(client: Client, futures: Sequence[Future], workers: Sequence[str]) -> None:
+    """Waits until all ranks are done; raises the first real error, not its echo on the others."""
+    pending, failed_at, echo = set(futures), None, None
+    of = dict(zip(futures, workers, strict=True))
+    while pending:
+        try:
+            done, pending = wait(list(pending), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            done = set()
+        for future in done:
+            if future.status == "finished":
+                continue
+            error = future.exception() if future.status == "error" else TrainingError("the task was cancelled")
+            if not _is_echo(error):
+                raise _named(error, of[future])
+            echo, failed_at = echo or _named(error, of[future]), failed_at or time.monotonic()
+        _check_workers(client, workers)
+        if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
+            assert echo is not None
+            raise echo
+
+
+def _is_echo(error: BaseException) -> bool:
+    return isinstance(error, xgboost.core.XGBoostError) and bool(ECHO.search(str(error)))
+
+
+def _named(error: BaseException, worker: str) -> PipelineError:
+    """The error as one of ours, in one line, with the worker's address."""
+    if isinstance(error, PipelineError):
+        return type(error)(f"worker {worker}: {error}")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(line for line in lines if not line.startswith(("Stack trace", "[bt]")))[:500]
+    named = TrainingError(f"worker {worker}: {type(error).__name__}: {text}")
+    named.__cause__ = error
+    return named
+
+
+def _check_workers(client: Client, workers: Sequence[str]) -> None:
+    """TrainingError where a worker of the training has left the cluster."""
+    present = client.scheduler_info()["workers"]
+    lost = [worker for worker in workers if worker not in present]
+    if lost:
+        raise TrainingError(f"worker {lost[0]} was lost during training")
+
+
+def _lock(client: Client, workers: Sequence[str]) -> Any:
+    """Keeps two trainings from waiting for each other, each on half of the workers."""
+    if len(workers) == 1:
+        return threading.Lock()
+    return MultiLock(names=sorted(workers), client=client)
+
+
+_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds
+
+
+def _start_tracker(client: Client, workers: Sequence[str], spec: RoundsSpec) -> list[dict[str, Any]]:
+    """The arguments each rank joins the communicator with; the tracker runs on rank 0's worker."""
+    host = get_address_host(workers[0])
+    task = client.submit(
+        _tracker_task, spec.run, len(workers), host, spec.timeout_seconds,
+        workers=[workers[0]], allow_other_workers=False, pure=False,
+    )  # fmt: skip
+    shared = task.result()
+    return [
+        {**shared, "dmlc_task_id": f"{rank:06d}", "dmlc_timeout": spec.timeout_seconds} for rank in range(len(workers))
+    ]
+
+
+def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
+    from xgboost.tracker import RabitTracker
+
+    tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
+    tracker.start()
+    _TRACKERS[run] = tracker
+    return dict(tracker.worker_args())
+
+
+def _stop_tracker(run: str) -> None:
+    """Frees the tracker in a thread of its own: after a failure it raises, or waits for its peers."""
+    tracker = _TRACKERS.pop(run, None)
+    if tracker is not None:
+        threading.Thread(target=_free, args=(tracker,), daemon=True).start()
+
+
+def _free(tracker: Any) -> None:
+    try:
+        tracker.free()
+    except xgboost.core.XGBoostError:
+        pass  # the training's own error has been told
+
+
+class _Events:
+    """Passes a run's RoundDone events on, the last round's always."""
+
+    def __init__(self, spec: RoundsSpec, listen: Callable[[Event], None]) -> None:
+        self._spec, self._listen, self._last, self._lock = spec, listen, 0, threading.Lock()
+
+    def receive(self, message: tuple[float, Mapping[str, Any]]) -> None:
+        if message[1].get("run") == self._spec.run:
+            event = decode(message[1]["event"])
+            if isinstance(event, RoundDone):
+                self._pass(event)
+
+    def finish(self, result: RoundsResult) -> None:
+        """Says the last round, whose event may still be under way."""
+        rows = 0.0
+        latest = {name: series[-1] for name, series in result.history.items()}
+        self._pass(
+            RoundDone(
+                round=result.rounds, rounds=self._spec.rounds, metrics=latest, best_round=result.best_round,
+                rows_per_second=rows,
+            )
+        )  # fmt: skip
+
+    def _pass(self, event: RoundDone) -> None:
+        with self._lock:
+            if event.round > self._last:
+                self._last = event.round
+                self._listen(event)
+
+
+class _events:
+    """Listens to a run's events while the context lasts."""
+
+    def __init__(self, client: Client, spec: RoundsSpec, listen: Callable[[Event], None]) -> None:
+        self._client, self._events = client, _Events(spec, listen)
+
+    def __enter__(self) -> _Events:
+        self._client.subscribe_topic(TOPIC, self._events.receive)
+        return self._events
+
+    def __exit__(self, *error: Any) -> None:
+        self._client.unsubscribe_topic(TOPIC)
