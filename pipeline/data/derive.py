@@ -5,13 +5,12 @@ other), then the filter (`where`).  A derived column may have a raw column's nam
 expression the name means the raw column.
 """
 
-
 import functools
 import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +32,9 @@ class Derivation:
 
     def __bool__(self) -> bool:
         return bool(self.derive or self.where or self.function)
+
+
+NO_DERIVATION = Derivation()
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,9 @@ def _function_schema(derivation: Derivation, schema: pa.Schema) -> pa.Schema:
         raise JobError(f"data.function {derivation.function} gave a {type(result).__name__}, expected a pyarrow.Table")
     for column in result.schema:
         if pa.types.is_null(column.type) or pa.types.is_nested(column.type):
-            raise JobError(f"data.function {derivation.function}: column {column.name} is of type {column.type}; give it a plain one")
+            raise JobError(
+                f"data.function {derivation.function}: column {column.name} is of type {column.type}; give it a plain one"
+            )
     return result.schema
 
 
@@ -241,16 +245,20 @@ def _call(derivation: Derivation, table: pa.Table) -> pa.Table:
     except Exception as error:
         raise DataError(f"data.function {name} failed on a fragment ({type(error).__name__})") from None
     if result.num_rows != table.num_rows:
-        raise DataError(f"data.function {name} made {result.num_rows} rows of {table.num_rows}; use data.where to leave rows out")
+        raise DataError(
+            f"data.function {name} made {result.num_rows} rows of {table.num_rows}; use data.where to leave rows out"
+        )
     if result.schema.equals(schema):
         return result
     try:
         return result.select(schema.names).cast(schema)
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"data.function {name} gave other columns or types on a fragment than on an empty table") from None
+        raise DataError(
+            f"data.function {name} gave other columns or types on a fragment than on an empty table"
+        ) from None
 
 
-def _load(derivation: Derivation):  # type: ignore[no-untyped-def]
+def _load(derivation: Derivation) -> Callable[[pa.Table], pa.Table]:
     """The user's function, imported by name; looked for in the current folder too, as `python -m` does."""
     if not derivation.allow_code:
         raise JobError(f"data.function = {derivation.function!r} runs your own code: say --allow-code to allow it")
@@ -263,4 +271,5 @@ def _load(derivation: Derivation):  # type: ignore[no-untyped-def]
         raise JobError(f"data.function = {derivation.function!r}: {error}") from None
     if not callable(function):
         raise JobError(f"data.function = {derivation.function!r} is not a function")
-    return function
+    checked: Callable[[pa.Table], pa.Table] = function
+    return checked

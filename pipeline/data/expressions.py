@@ -25,7 +25,19 @@ from pipeline.errors import DataError, JobError
 # DuckDB's own SQL macros that are scalar, deterministic and of plain arguments; all other macros are refused.
 _MACROS = frozenset({"nullif", "if", "fdiv", "fmod", "split_part", "days_in_month", "date_add"})
 _CLASSES = frozenset(
-    {"COLUMN_REF", "CONSTANT", "FUNCTION", "OPERATOR", "COMPARISON", "CONJUNCTION", "CASE", "CAST", "BETWEEN", "TYPE", "COLLATE"}
+    {
+        "COLUMN_REF",
+        "CONSTANT",
+        "FUNCTION",
+        "OPERATOR",
+        "COMPARISON",
+        "CONJUNCTION",
+        "CASE",
+        "CAST",
+        "BETWEEN",
+        "TYPE",
+        "COLLATE",
+    }
 )
 _REFUSED = {
     "WINDOW": "window functions see other rows",
@@ -75,7 +87,9 @@ def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
         alike = [column for column in known if column.lower() == name.lower()]
         if len(alike) != 1:
             near = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            raise JobError(f"{expression.field}: no column {name}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+            raise JobError(
+                f"{expression.field}: no column {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+            )
         meant[name] = alike[0]
     used = set(meant.values())
     if len({column.lower() for column in used}) < len(used):
@@ -105,7 +119,9 @@ def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: 
     finally:
         session.unregister("fragment")
     if result.num_rows != rows:
-        raise JobError(f"{expression.field}: gave {result.num_rows} rows for {rows}; an expression has one value per row")
+        raise JobError(
+            f"{expression.field}: gave {result.num_rows} rows for {rows}; an expression has one value per row"
+        )
     return _from_sql(expression.field, result.column(0))
 
 
@@ -170,7 +186,9 @@ def _check(field: str, node: Any) -> Iterator[str]:
         raise JobError(f"{field}: {_REFUSED.get(kind, f'{kind.lower()} is refused')}")
     if kind == "COLUMN_REF":
         if len(node["column_names"]) != 1:
-            raise JobError(f"{field}: {'.'.join(node['column_names'])}: plain column names only; quote a name that holds a dot")
+            raise JobError(
+                f"{field}: {'.'.join(node['column_names'])}: plain column names only; quote a name that holds a dot"
+            )
         yield node["column_names"][0]
     if kind == "FUNCTION":
         _check_function(field, node)

@@ -22,9 +22,10 @@ def row_ids(fragment: int, positions: Any) -> Any:
     return positions | (fragment << POSITION_BITS)
 
 
-def fragment_of(row_id: int) -> tuple[int, int]:
-    """(fragment, position) of one row id."""
-    return row_id >> POSITION_BITS, row_id & ((1 << POSITION_BITS) - 1)
+def place_of(row_id: int) -> str:
+    """One row id in words, for errors."""
+    fragment, position = row_id >> POSITION_BITS, row_id & ((1 << POSITION_BITS) - 1)
+    return f"row id {row_id} (fragment {fragment}, row {position})"
 
 
 def mix(keys: Any, seed: int) -> Any:

@@ -119,7 +119,9 @@ def _left_out(data: Data, derived: Derived, target: str, weight: str | None) -> 
         if used:
             shown = [column for column in names if column in used]
             verb = "is" if len(shown) == 1 else "are"
-            notes.append(f"{' and '.join(shown)} {verb} left out: the {part} {name} is made from {'it' if verb == 'is' else 'them'}")
+            notes.append(
+                f"{' and '.join(shown)} {verb} left out: the {part} {name} is made from {'it' if verb == 'is' else 'them'}"
+            )
         out |= used
     return out, notes
 
@@ -130,7 +132,9 @@ def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> 
     notes = []
     for name in features:
         if shared := derived.inputs.get(name, frozenset()) & source:
-            notes.append(f"the feature {name} is made from {' and '.join(sorted(shared))}, as the target {target} is: mind leaks")
+            notes.append(
+                f"the feature {name} is made from {' and '.join(sorted(shared))}, as the target {target} is: mind leaks"
+            )
     return notes
 
 

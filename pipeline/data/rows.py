@@ -1,29 +1,26 @@
 """One fragment as rows ready for use: features, label, weight, group, and who trains or validates."""
 
+import functools
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.data.derive import Derivation
+from pipeline.data import keys
+from pipeline.data.derive import NO_DERIVATION, Derivation, apply, check
+from pipeline.data.fragments import Fragment
+from pipeline.data.groups import group_keys, starts_of_runs
+from pipeline.data.reading import read_fragment
 from pipeline.data.roles import Roles
-from pipeline.data.target import Target
+from pipeline.data.source import Source
+from pipeline.data.split import TRAIN, VALIDATION, Split, split_rows
+from pipeline.data.target import Target, encode_labels
+from pipeline.errors import DataError
 
-TRAIN = 0
-VALIDATION = 1
-
-
-@dataclass(frozen=True)
-class Split:
-    """How rows are held out for validation."""
-
-    kind: Literal["none", "share", "values", "time", "all_validation"] = "none"
-    share: float = 0.0  # kind share: of the rows (ranking: of the queries)
-    seed: int = 0  # kind share: of the hash
-    column: str | None = None  # kinds values and time
-    values: tuple[str | int | float | bool, ...] = ()  # kind values: these validate
-    threshold: int | float | None = None  # kind time: rows at or after it validate (times: microseconds since 1970)
+__all__ = ["TRAIN", "VALIDATION", "RowPlan", "Rows", "Selected", "Split", "load_rows", "read_columns", "split_rows"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class RowPlan:
     """What `load_rows` needs to know besides the fragment."""
 
     roles: Roles
-    derivation: Derivation = Derivation()
+    derivation: Derivation = NO_DERIVATION
     target: Target | None = None  # None: labels are not wanted
     split: Split | None = None  # None: no use codes
     seed: int = 0
@@ -45,10 +42,149 @@ class Rows:
     fragment: int
     table: pa.Table  # the features only, in the order of roles.features
     row_ids: np.ndarray  # uint64
-    label: np.ndarray | None  # float32: the class index for classification
-    weight: np.ndarray | None  # float32
+    label: np.ndarray | None  # float32: the class index for classification; may be read-only
+    weight: np.ndarray | None  # float32; may be read-only
     group: np.ndarray | None  # int64: the query's key, the same in every fragment
     fold_key: np.ndarray  # uint64: the row id; for ranking the row id of the query's first row
     use: np.ndarray | None  # uint8: TRAIN or VALIDATION
     ids: pa.Table | None = None  # at prediction: the id columns
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> rows left out
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Columns of one fragment, derived ones included, without the rows that `where` leaves out."""
+
+    table: pa.Table
+    row_ids: np.ndarray  # (rows,) uint64
+    filtered: int  # rows that `where` left out
+
+    def keep(self, mask: np.ndarray) -> "Selected":
+        """Only the rows where the mask (rows,) is True."""
+        return Selected(self.table.filter(pa.array(mask)), self.row_ids[mask], self.filtered)
+
+
+def load_rows(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> Rows:
+    """Reads a fragment, derives, filters, drops rows without a label, and splits.
+
+    At prediction every row is kept, and there is no label, weight, group or split.  DataError names the column and
+    the first row id of a bad label or weight.  Nothing is copied unless rows are dropped.
+    """
+    roles = plan.roles
+    if plan.purpose == "prediction":
+        chosen = read_columns(source, fragment, plan.derivation, [*roles.features, *roles.id], roles.predict, payload)
+        table, ids = chosen.table.select(roles.features), chosen.table.select(roles.id)
+        return Rows(fragment.index, table, chosen.row_ids, None, None, None, chosen.row_ids, None, ids)
+    parts = [
+        roles.target if plan.target else None,
+        roles.weight,
+        roles.group,
+        plan.split.column if plan.split else None,
+    ]
+    wanted = [*roles.features, *(name for name in parts if name is not None)]
+    chosen = read_columns(source, fragment, plan.derivation, wanted, roles.read, payload, where=True)
+    dropped = {"where": chosen.filtered} if chosen.filtered else {}
+    label = None
+    if plan.target is not None:
+        chosen, label, missing = _labelled(chosen, plan.target)
+        if missing:
+            dropped["label missing"] = missing
+    group, fold_key = _groups(chosen, roles.group)
+    return Rows(
+        fragment=fragment.index,
+        table=chosen.table.select(roles.features),
+        row_ids=chosen.row_ids,
+        label=label,
+        weight=None if roles.weight is None else _weights(chosen, roles.weight),
+        group=group,
+        fold_key=fold_key,
+        use=None if plan.split is None else _use(plan.split, chosen, group, fold_key),
+        dropped=dropped,
+    )
+
+
+def read_columns(
+    source: Source,
+    fragment: Fragment,
+    derivation: Derivation,
+    wanted: Collection[str],
+    raw: Collection[str] | None = None,
+    payload: object = None,
+    *,
+    where: bool = False,
+) -> Selected:
+    """The wanted columns (raw and derived) of a fragment; `raw` are the ones to read for them, if known already."""
+    if raw is None:
+        raw = raw_columns(derivation, source.schema, frozenset(wanted), where)
+    table = read_fragment(source, fragment, columns=list(raw), payload=payload)
+    rows = table.num_rows
+    if derivation:
+        table, kept = apply(derivation, table, only=wanted, where=where)
+        row_ids = keys.row_ids(fragment.index, kept.astype(np.uint64))
+    else:
+        row_ids = keys.row_ids(fragment.index, np.arange(rows, dtype=np.uint64))
+    return Selected(table, row_ids, rows - len(row_ids))
+
+
+@functools.lru_cache(maxsize=64)
+def raw_columns(derivation: Derivation, schema: pa.Schema, wanted: frozenset[str], where: bool) -> tuple[str, ...]:
+    """The raw columns to read for the wanted columns and the filter, in the order of the schema."""
+    derived = check(derivation, schema, only=wanted, where=where)
+    needed = derived.raw_inputs(wanted) | derived.where
+    return tuple(name for name in schema.names if name in needed)
+
+
+def _labelled(chosen: Selected, target: Target) -> tuple[Selected, np.ndarray, int]:
+    """(the rows that have a label, their labels, how many had none)."""
+    label = encode_labels(target, chosen.table.column(target.column))
+    infinite = np.isinf(label)
+    if infinite.any():
+        where = keys.place_of(int(chosen.row_ids[infinite.argmax()]))
+        raise DataError(f"the target {target.column} is infinite in {int(infinite.sum())} rows, first at {where}")
+    present = ~np.isnan(label)
+    kept = int(np.count_nonzero(present))
+    if kept == len(label):
+        return chosen, label, 0
+    return chosen.keep(present), label[present], len(label) - kept
+
+
+def _weights(chosen: Selected, name: str) -> np.ndarray:
+    """(rows,) float32, all finite and >= 0; DataError otherwise."""
+    column = chosen.table.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        raise DataError(f"the weight {name} is {column.type}; weights are numbers >= 0")
+    if column.type != pa.float32():
+        column = column.cast(pa.float32(), safe=False)
+    column = pc.fill_null(column, np.nan) if column.null_count else column
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    weight: np.ndarray = array.to_numpy(zero_copy_only=False)
+    good = (weight >= 0) & (weight < np.inf)
+    if not good.all():
+        place = int((~good).argmax())
+        value = weight[place]
+        what = "missing" if np.isnan(value) else "negative" if value < 0 else "infinite"
+        raise DataError(
+            f"the weight {name} is {what} at {keys.place_of(int(chosen.row_ids[place]))}; weights are numbers >= 0"
+        )
+    return weight
+
+
+def _groups(chosen: Selected, name: str | None) -> tuple[np.ndarray | None, np.ndarray]:
+    """(the query's key per row or None, the key that folds and split go by)."""
+    if name is None:
+        return None, chosen.row_ids
+    column = chosen.table.column(name)
+    if missing := column.null_count:
+        raise DataError(f"the group {name} is missing in {missing} rows of fragment {int(chosen.row_ids[0]) >> 40}")
+    group = group_keys(column)
+    starts = starts_of_runs(group)
+    lengths = np.diff(starts, append=len(group))
+    return group, np.repeat(chosen.row_ids[starts], lengths)
+
+
+def _use(split: Split, chosen: Selected, group: np.ndarray | None, fold_key: np.ndarray) -> np.ndarray:
+    use = split_rows(split, chosen.table, fold_key)
+    if group is None:
+        return use
+    starts = starts_of_runs(group)  # a query goes where its first row goes
+    return np.repeat(use[starts], np.diff(starts, append=len(group)))

@@ -1,0 +1,166 @@
+"""Decisions that follow from the survey: what kind of task the target makes, and where time is cut.
+
+Objective `auto`, in this order:
+1. data.group is given                  rank:ndcg
+2. two distinct values (or booleans)    binary:logistic
+3. text                                 multi:softprob
+4. numbers                              reg:squarederror
+"""
+
+import bisect
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.data.keys import place_of, seed_for
+from pipeline.data.split import Split, decoded, is_time, values_as
+from pipeline.data.survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
+from pipeline.data.target import ClassValue, Kind, Target
+from pipeline.errors import DataError
+from pipeline.job import Data, Training
+
+_MAX_RELEVANCE = 31  # XGBoost's limit for NDCG with exponential gain
+# XGBoost's own conditions on labels (objective/*.cu), said before anything runs: lowest value, whether it is allowed.
+_LOWEST: dict[str, tuple[float, bool]] = {
+    "count:poisson": (0, True),
+    "reg:gamma": (0, False),
+    "reg:tweedie": (0, True),
+    "reg:squaredlogerror": (-1, False),
+    "reg:logistic": (0, True),
+    "rank:ndcg": (0, True),
+    "rank:map": (0, True),
+}
+_HIGHEST = {"reg:logistic": 1.0, "rank:map": 1.0}
+
+
+def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Schema) -> Target:
+    """The task that the target's values make; DataError where they make none, saying what to change."""
+    name, labels = str(data.target), survey.label
+    if survey.rows == 0 or labels is None:
+        raise DataError("data.where leaves out every row" if survey.read else "the source has no rows")
+    if labels.kind == "other":
+        _refuse(name, f"is {schema.field(name).type}; derive a number or a text from it under data.derive")
+    if labels.infinite:
+        _refuse(name, f"is infinite in {labels.infinite} rows, first at {place_of(int(labels.first_infinite or 0))}")
+    if labels.missing == survey.rows:
+        _refuse(name, f"is missing in all {survey.rows} rows")
+    if labels.counts is not None and len(labels.counts) == 1:
+        _refuse(name, "has the same value in every row: one class only, nothing to learn")
+    objective = _auto(data, labels) if training.objective == "auto" else training.objective
+    kind = _kind(objective)
+    if kind == "ranking" and data.group is None:
+        raise DataError(
+            f"training.objective = {objective!r} ranks within queries: name the column of query ids as data.group"
+        )
+    if kind != "ranking" and data.group is not None:
+        raise DataError(f"data.group is for ranking, and training.objective is {objective!r}: leave one of them out")
+    if kind != "binary" and data.positive is not None:
+        raise DataError(f"data.positive = {data.positive!r} is for a target of two classes; {name} makes a {kind} task")
+    if kind in ("binary", "multiclass"):
+        classes = _classes(name, kind, objective, data, labels)
+        counts = labels.counts or {}
+        return Target(name, kind, objective, classes, tuple(counts[value] for value in classes))
+    _check_numbers(name, objective, training, labels)
+    return Target(name, kind, objective)
+
+
+def decide_split(data: Data, survey: Survey, schema: pa.Schema, seed: int) -> Split:
+    """How the rows of the training source are split; a validation source has `Split("all_validation")` instead."""
+    validation = data.validation
+    if validation is None or validation.source is not None:
+        return Split("none")
+    if validation.column is not None:
+        split = Split("values", column=validation.column, values=tuple(validation.values))
+        empty = pa.chunked_array([], type=schema.field(validation.column).type)
+        values_as(split, decoded(empty).type)
+        return split
+    share = float(validation.share or 0.0)
+    if validation.time is None:
+        return Split("share", share=share, seed=seed_for(seed, "validation"))
+    kind = schema.field(validation.time).type
+    if not is_time(kind):
+        raise DataError(f"data.validation.time: {validation.time} is {kind}; expected a timestamp, date or number")
+    if survey.times is None or len(survey.times.values) == 0:
+        raise DataError(f"data.validation.time: {validation.time} is missing in every row")
+    return Split(
+        "time", share=share, column=validation.time, threshold=_threshold(validation.time, survey.times, share)
+    )
+
+
+def _auto(data: Data, labels: LabelSurvey) -> str:
+    if data.group is not None:
+        return "rank:ndcg"
+    if labels.counts is not None and len(labels.counts) == 2:
+        return "binary:logistic"
+    return "multi:softprob" if labels.kind == "text" else "reg:squarederror"
+
+
+def _kind(objective: str) -> Kind:
+    family = objective.partition(":")[0]
+    kinds: dict[str, Kind] = {"binary": "binary", "multi": "multiclass", "rank": "ranking"}
+    return kinds.get(family, "regression")
+
+
+def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSurvey) -> tuple[ClassValue, ...]:
+    """The classes in order; binary: the positive one last."""
+    if labels.counts is None:
+        what = "a text" if labels.kind == "text" else "a number"
+        _refuse(name, f"is {what} of more than {MAX_CLASSES} distinct values, too many classes for {objective}")
+    classes = tuple(sorted(labels.counts))
+    if kind != "binary":
+        return classes
+    if len(classes) != 2:
+        _refuse(
+            name,
+            f"has {len(classes)} distinct values, and {objective} needs two: choose multi:softprob, or derive one of two",
+        )
+    if data.positive is None:
+        return classes
+    matches = [
+        value for value in classes if value == data.positive or (isinstance(value, str) and value == str(data.positive))
+    ]
+    if not matches:
+        raise DataError(
+            f"data.positive = {data.positive!r} is none of the classes of {name}: {classes[0]!r}, {classes[1]!r}"
+        )
+    return (classes[0], classes[1]) if matches[0] == classes[1] else (classes[1], classes[0])
+
+
+def _check_numbers(name: str, objective: str, training: Training, labels: LabelSurvey) -> None:
+    """Values that regression or ranking can use, by XGBoost's own conditions."""
+    if labels.kind == "text":
+        _refuse(
+            name,
+            f"is text, and {objective} needs numbers: leave training.objective at auto, or derive a number from it",
+        )
+    low, high = (0.0, 1.0) if labels.kind == "bool" else (labels.minimum, labels.maximum)
+    if low is None or high is None:
+        return
+    lowest, allowed = _LOWEST.get(objective, (-np.inf, True))
+    if low < lowest or (low == lowest and not allowed):
+        _refuse(name, f"goes down to {low:g}, and {objective} needs values {'>=' if allowed else '>'} {lowest:g}")
+    if high > _HIGHEST.get(objective, np.inf):
+        _refuse(name, f"goes up to {high:g}, and {objective} needs values <= {_HIGHEST[objective]:g}")
+    exponential = training.params.get("ndcg_exp_gain", True) not in (False, 0, "0", "false")
+    if objective == "rank:ndcg" and exponential and high > _MAX_RELEVANCE:
+        _refuse(
+            name, f"goes up to {high:g}, and rank:ndcg takes grades up to 31: set training.params.ndcg_exp_gain = false"
+        )
+
+
+def _threshold(name: str, times: TimeSample, share: float) -> int | float:
+    """The time from which rows validate: the one whose share of the sample is nearest to what was asked."""
+    values = np.sort(times.values).tolist()
+    wanted = values[min(round((1 - share) * len(values)), len(values) - 1)]
+    first, beyond = bisect.bisect_left(values, wanted), bisect.bisect_right(values, wanted)
+    cuts = [place for place in (first, beyond) if 0 < place < len(values)]
+    if not cuts:
+        raise DataError(f"data.validation.time: {name} is the same in every row, so no last share can be cut off")
+    best = min(cuts, key=lambda place: abs((len(values) - place) / len(values) - share))
+    threshold: int | float = values[best]
+    return threshold
+
+
+def _refuse(name: str, what: str) -> NoReturn:
+    raise DataError(f"the target {name} {what}")
