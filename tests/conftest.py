@@ -70,10 +70,10 @@ def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
     with ExitStack() as stack:
 
         @functools.cache
-        def make(workers: int, threads: int = 1) -> Any:
+        def start(workers: int, threads: int) -> Any:
             return stack.enter_context(connect(Cluster(device="cpu", workers=workers, threads=threads)))
 
-        yield make
+        yield lambda workers, threads=1: start(workers, threads)
 
 
 @pytest.fixture(scope="session")
