@@ -6,103 +6,18 @@ this module where the installed command starts them, stay light.
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from pipeline.options import Verb, allow_code, cluster_options, job_option, model_and_data, settings_given, talking
 from pipeline.terminal import EXIT_CODES, Talk, run
 
 if TYPE_CHECKING:
     from pipeline.job import Job
 
 HELD_OUT = 0.2  # the share that validates where neither a job file nor an option says anything
-
-
-class Verb(click.Command):
-    """A command whose help ends with the exit codes."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_paragraph()
-        formatter.write_text(EXIT_CODES)
-
-
-class JobOption(click.Option):
-    """An option that sets one field of the job; the field's description and default are its help."""
-
-    def __init__(self, *args: Any, field: str, text: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.field = field
-        self.text = text  # the value is a string, even where it looks like a number
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from pipeline.tables import job_fields
-
-        field = job_fields()[self.field]
-        said = self.help or f"{field.description[:1].upper()}{field.description[1:]}."
-        default = "" if field.default == "none" else f", default: {field.default}"
-        names, _ = super().get_help_record(ctx) or ("", "")
-        return names, f"{said}  [{self.field}{default}]"
-
-    def setting(self, value: Any) -> str:
-        written = json.dumps(value, ensure_ascii=False) if self.text or isinstance(value, bool) else value
-        return f"{self.field}={written}"
-
-
-def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The decorators as one; the first is shown first in `--help`."""
-
-    def decorate(function: Any) -> Any:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-def talking(function: Any) -> Any:
-    """Adds --json, --quiet and --debug, which reach the verb as one `talk`."""
-
-    def wrapped(*, json: bool, quiet: bool, debug: bool, **kwargs: Any) -> None:
-        function(Talk(json, quiet, debug), **kwargs)
-
-    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
-    return all_of(
-        click.option("--json", is_flag=True, help="One JSON object on stdout, everything else on stderr."),
-        click.option("--quiet", is_flag=True, help="No progress, only the result."),
-        click.option("--debug", is_flag=True, help="Tracebacks, and the logs of Dask and XGBoost."),
-    )(wrapped)
-
-
-def job_option(*names: str, field: str, **kwargs: Any) -> Any:
-    """Decorator: an option for one field of the job; what is said on the command line wins over the file."""
-    return click.option(*names, cls=JobOption, field=field, expose_value=True, **kwargs)
-
-
-cluster_options = all_of(
-    job_option("--device", field="cluster.device", text=True, metavar="NAME"),
-    job_option("--workers", field="cluster.workers", metavar="N"),
-    job_option("--threads", field="cluster.threads", metavar="N"),
-    job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
-    click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the job; may be repeated."),
-)
-model_and_data = all_of(
-    click.argument("model", type=click.Path()),
-    click.argument("data", nargs=-1, required=True),
-)
-allow_code = click.option("--allow-code", is_flag=True, help="Let data.function, your own Python code, run.")
-
-
-def settings_given() -> list[str]:
-    """What the options of the running command set in the job; --set comes last and wins."""
-    context = click.get_current_context()
-    options = [option for option in context.command.params if isinstance(option, JobOption)]
-    given = {option: context.params[str(option.name)] for option in options}
-    return [
-        *(option.setting(value) for option, value in given.items() if value is not None),
-        *context.params["settings"],
-    ]
 
 
 def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
@@ -158,7 +73,14 @@ def cli() -> None:
 )
 @job_option("--out", field="output.model", text=True, metavar="DIR")
 @job_option("--overwrite", field="output.overwrite", is_flag=True, flag_value=True, default=None)
-@job_option("--no-report", field="output.report", is_flag=True, flag_value=False, default=None, help="No report.html and pictures.")
+@job_option(
+    "--no-report",
+    field="output.report",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="No report.html and pictures.",
+)
 @job_option("--rounds", field="training.rounds", metavar="N")
 @cluster_options
 @allow_code

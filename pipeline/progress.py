@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 INTERVAL_SECONDS = 5.0  # between two lines of the same stage, where there is no terminal
+SUMMED_UP = ("survey", "statistics", "blocks")  # passes whose end has an event of its own, or needs none
 
 
 @contextlib.contextmanager
@@ -86,6 +87,12 @@ def metrics_line(event: RoundDone) -> str:
     return f"{metrics}, best round {event.best_round}, {number(round(event.rows_per_second))} rows/s"
 
 
+def deciding_metric(event: RoundDone) -> str:
+    """The metric that decides early stopping, which is the last one, and the best round so far."""
+    name, value = list(event.metrics.items())[-1]
+    return f"{name} {number(value)}, best {event.best_round}"
+
+
 class Lines:
     """One line every few seconds; the last state of a stage is never left out."""
 
@@ -102,7 +109,8 @@ class Lines:
         with self._lock:
             match event:
                 case FragmentDone(stage=stage, done=done, total=total):
-                    self._show(stage, f"{stage}: {done}/{total} fragments", final=done == total)
+                    ended = done == total and stage not in SUMMED_UP
+                    self._show(stage, f"{stage}: {done}/{total} fragments", final=ended)
                 case RoundDone(round=round_, rounds=rounds):
                     eta = self._eta(event)
                     self._show("rounds", f"round {round_}/{rounds}: {metrics_line(event)}{eta}", final=round_ == rounds)
@@ -148,12 +156,16 @@ class Bars:
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+
+        def whole() -> Column:  # on a narrow terminal only what is said gives way
+            return Column(no_wrap=True)
 
         self._progress = Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description:<10}", table_column=whole()),
+            BarColumn(bar_width=16, table_column=whole()),
+            MofNCompleteColumn(table_column=whole()),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole()),
             TextColumn("{task.fields[said]}"),
             console=Console(file=stream),
         )
@@ -171,7 +183,7 @@ class Bars:
             case FragmentDone(stage=stage, done=done, total=total):
                 self._show(stage, done, total, "")
             case RoundDone(round=round_, rounds=rounds):
-                self._show("rounds", round_, rounds, metrics_line(event))
+                self._show("rounds", round_, rounds, deciding_metric(event))
             case StatisticsDone() | BlocksDone() | MatrixDone():
                 pass  # the bar that has ended says it
             case _:

@@ -114,7 +114,11 @@ def shown(value: Any) -> str:
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(shown, value))
-    return {True: "yes", False: "no", None: "-"}.get(value, str(value)) if not isinstance(value, (int, float)) or isinstance(value, bool) else number(value)
+    return (
+        {True: "yes", False: "no", None: "-"}.get(value, str(value))
+        if not isinstance(value, (int, float)) or isinstance(value, bool)
+        else number(value)
+    )
 
 
 def _fields(section: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str, JobField]]:

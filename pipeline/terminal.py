@@ -81,8 +81,12 @@ def plain(value: Any) -> Any:
 def run(command: click.Command, arguments: list[str]) -> int:
     """Runs the command line and returns the exit code; an error is one line on stderr (with --json also an object)."""
     try:
-        return command.main(arguments, prog_name="pipeline", standalone_mode=False) or DONE
-    except (KeyboardInterrupt, click.Abort):
+        with command.make_context("pipeline", arguments[:] or ["--help"]) as context:
+            command.invoke(context)
+        return DONE
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code
+    except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, arguments)
     except click.ClickException as error:
         return _fail(_usage(error), MISTAKE, arguments)
@@ -109,8 +113,8 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
-    hint = f" See '{context.command_path} --help'." if context else ""
-    return error.format_message().replace("\n", " ") + hint
+    command = context.command_path if context else "pipeline"
+    return f"{error.format_message().rstrip('.')}. See '{command} --help'."
 
 
 def _fail(message: str, code: int, arguments: list[str]) -> int:

@@ -41,7 +41,15 @@ def taxi(data: Path) -> dict[str, float]:
     keep = frame.minutes.between(1, 120) & (frame.trip_distance < 100)
     frame, pickup = frame[keep], pickup[keep]
     label = frame.pop("minutes").astype(np.float32)
-    features = ["VendorID", "RatecodeID", "PULocationID", "DOLocationID", "passenger_count", "trip_distance", "trip_type"]
+    features = [
+        "VendorID",
+        "RatecodeID",
+        "PULocationID",
+        "DOLocationID",
+        "passenger_count",
+        "trip_distance",
+        "trip_type",
+    ]
     frame = frame[[*features, "hour", "weekday"]].astype(np.float32)
     held_out = pickup >= pickup.quantile(0.8)
     params = {"objective": "reg:squarederror", "max_depth": 8, "eval_metric": ["rmse"]}
@@ -107,9 +115,13 @@ def _boost(params: dict, train: xgboost.DMatrix, test: xgboost.DMatrix) -> dict[
     history: dict = {}
     params = {"max_bin": 255, "nthread": 2, **params}
     xgboost.train(params, train, ROUNDS, evals=[(test, "test")], evals_result=history, verbose_eval=False)
-    return {"train rows": train.num_row(), "rows": test.num_row(), **{k: round(v[-1], 5) for k, v in history["test"].items()}}
+    return {
+        "train rows": train.num_row(),
+        "rows": test.num_row(),
+        **{k: round(v[-1], 5) for k, v in history["test"].items()},
+    }
 
 
 if __name__ == "__main__":
     for workflow in (flights, taxi, adult, covertype, rank):
-        print(workflow.__name__, workflow(Path(sys.argv[1])))
+        print(workflow.__name__, workflow(Path(sys.argv[1])))  # noqa: T201
