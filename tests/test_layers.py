@@ -22,7 +22,10 @@ NUMBERS = {
     "pipeline.training.objective",
     "pipeline.training.sampling",
 }
-PEOPLE = {"pipeline.cli", "pipeline.progress", "pipeline.dashboard", "pipeline.serving", "pipeline.__main__"}
+PEOPLE = {
+    "pipeline.__main__", "pipeline.cli", "pipeline.dashboard", "pipeline.progress", "pipeline.serving", "pipeline.tables",
+    "pipeline.terminal",
+}  # fmt: skip
 ENGINE_LIBRARIES = {"dask", "distributed", "dask_cuda", "xgboost", "cupy", "bokeh"}
 PEOPLE_LIBRARIES = {"click", "rich"}
 ONLY_CUPY = {"pipeline.cluster.devices"}

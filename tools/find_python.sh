@@ -5,11 +5,11 @@ set -u
 
 candidates() {
   [ -n "${PYTHON:-}" ] && echo "$PYTHON"
-  for name in python3.14 python3.13 python3.12 python3 python; do
+  for name in python3.13 python3.12 python3.14 python3 python; do
     type -ap "$name"
   done
   for root in "${PYENV_ROOT:-$HOME/.pyenv}/versions" "${UV_PYTHON_INSTALL_DIR:-$HOME/.local/share/uv/python}"; do
-    for version in 3.14 3.13 3.12; do
+    for version in 3.13 3.12 3.14; do
       ls -d "$root"/{,cpython-}"$version"*/bin/python3 2>/dev/null
     done
   done
