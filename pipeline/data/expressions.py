@@ -47,6 +47,7 @@ _REFUSED = {
     "PARAMETER": "parameters are refused",
     "POSITIONAL_REFERENCE": "#1 is refused: name the column",
 }
+_EXPECTED = "expected one SQL expression of a row's columns, e.g. arr_delay > 15"
 _SESSION = threading.local()
 _MEMORY_LIMIT = "1GB"  # of one thread's session; an expression streams over its fragment and needs little
 
@@ -64,6 +65,8 @@ class Expression:
 def parse(field: str, text: str) -> Expression:
     """The expression in `text`; JobError with DuckDB's message, or with what is refused."""
     tree = json.loads(_scalar("SELECT json_serialize_sql(?::VARCHAR)", f"SELECT {text}\n"))
+    if tree["error"] and tree["error_type"] != "parser":
+        raise JobError(f"{field}: {_EXPECTED}")
     if tree["error"]:
         raise JobError(f"{field}: {_one_line(tree['error_message'])}")
     root = _only_expression(field, tree)
@@ -169,7 +172,7 @@ def _only_expression(field: str, tree: Any) -> Any:
         and not node["select_list"][0]["alias"]
     )
     if not plain:
-        raise JobError(f"{field}: expected one SQL expression of a row's columns, e.g. arr_delay > 15")
+        raise JobError(f"{field}: {_EXPECTED}")
     return node["select_list"][0]
 
 
