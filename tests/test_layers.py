@@ -23,9 +23,15 @@ NUMBERS = {
     "pipeline.training.sampling",
 }
 PEOPLE = {
-    "pipeline.__main__", "pipeline.cli", "pipeline.dashboard", "pipeline.progress", "pipeline.serving", "pipeline.tables",
+    "pipeline.__main__",
+    "pipeline.cli",
+    "pipeline.dashboard",
+    "pipeline.options",
+    "pipeline.progress",
+    "pipeline.serving",
+    "pipeline.tables",
     "pipeline.terminal",
-}  # fmt: skip
+}
 ENGINE_LIBRARIES = {"dask", "distributed", "dask_cuda", "xgboost", "cupy", "bokeh"}
 PEOPLE_LIBRARIES = {"click", "rich"}
 ONLY_CUPY = {"pipeline.cluster.devices"}
