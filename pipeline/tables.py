@@ -87,7 +87,9 @@ def description_text(description: Mapping[str, Any]) -> str:
 
 def doctor_text(checks: Mapping[str, Any]) -> str:
     """What `pipeline doctor` says."""
-    return "\n".join(aligned([(name, shown(value)) for name, value in checks.items()]))
+    from pipeline.cluster.doctor import lines
+
+    return "\n".join(aligned(lines(checks)))
 
 
 def number(value: Any) -> str:
@@ -106,19 +108,6 @@ def nbytes(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.0f} bytes"
-
-
-def shown(value: Any) -> str:
-    """A plain value on one line."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(shown, value))
-    return (
-        {True: "yes", False: "no", None: "-"}.get(value, str(value))
-        if not isinstance(value, (int, float)) or isinstance(value, bool)
-        else number(value)
-    )
 
 
 def _fields(section: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str, JobField]]:
