@@ -76,9 +76,27 @@ def tabulate(record: Mapping[str, Any]) -> str:
             _cell(row, base, "peak_pss_nbytes", 7, 1e9),
         ]
         stages = "  ".join(f"{stage} {value:.2f}" for stage, value in row["stage_seconds"].items())
-        gpu = f"  GPU peak {row['peak_gpu_nbytes'] / 1e9:.2f} GB" if row["peak_gpu_nbytes"] else ""
-        lines.append(f"{title:36} {row['runs']:4} {' '.join(cells)} {row['auc']:8.5f}  {stages}{gpu}")
-    return "\n".join([*lines, *_quality_lines(record["equal_quality"])])
+        lines.append(f"{title:36} {row['runs']:4} {' '.join(cells)} {row['auc']:8.5f}  {stages}")
+    return "\n".join([*lines, *_quality_lines(record["equal_quality"]), *_gpu_lines(record)])
+
+
+READING = ("read", "to_gpu", "statistics", "blocks")  # the stages between a Parquet file and the GPU
+
+
+def _gpu_lines(record: Mapping[str, Any]) -> list[str]:
+    """For each contender on a GPU: Parquet to GPU in GB/s of float32, its rounds, its memory beside the matrix's."""
+    settings, lines = record["settings"], []
+    floats_nbytes = settings["rows"] * settings["features"] * 4
+    for name, row in record["summary"].items():
+        if not row["runs"] or ALL[name].device != "cuda":
+            continue
+        reading = sum(row["stage_seconds"].get(stage, 0.0) for stage in READING)
+        lines.append(
+            f"{ALL[name].title}: Parquet to GPU {floats_nbytes / 1e9 / reading:.2f} GB/s, rounds "
+            f"{row['stage_seconds']['rounds']:.2f} s, GPU peak {row['peak_gpu_nbytes'] / 1e9:.2f} GB beside "
+            f"{floats_nbytes / 1e9:.2f} GB of float32"
+        )
+    return lines
 
 
 def _cell(row: Mapping[str, Any], base: Mapping[str, Any] | None, key: str, width: int, unit: float) -> str:

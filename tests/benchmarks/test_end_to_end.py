@@ -1,5 +1,6 @@
 """The end-to-end benchmark at toy size: every script works, and the record holds what it should."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks import end_to_end
 from benchmarks.competitors.common import auc
 from benchmarks.contenders import ALL, Outcome
-from benchmarks.end_to_end_report import equal_quality, summarise
+from benchmarks.end_to_end_report import equal_quality, summarise, tabulate
 
 TOY = ["--rows", "4000", "--features", "8", "--rounds", "4", "--repeat", "1", "--depth", "4"]
 
@@ -81,3 +82,12 @@ def test_medians_leave_failures_out():
     summary = summarise([outcome("a", wall, curve) for wall in (3, 9, 5)] + [outcome("a", 1, curve, error="broke")])
     assert summary["a"]["wall_seconds"] == 5
     assert (summary["a"]["runs"], summary["a"]["failed"]) == (3, 1)
+
+
+def test_the_table_tells_of_the_gpu():
+    runs = [outcome(name, wall, [(1, 0.6)]) for name, wall in (("ours-gpu", 9), ("cupy", 10))]
+    runs = [dataclasses.replace(run, seconds={"read": 2.0, "rounds": 4.0}, peak_gpu_nbytes=3 * 10**9) for run in runs]
+    settings = {"rows": 10_000_000, "features": 25}
+    text = tabulate({"summary": summarise(runs), "equal_quality": [], "settings": settings})
+    assert "this project, GPU: Parquet to GPU 0.50 GB/s, rounds 4.00 s, GPU peak 3.00 GB beside 1.00 GB" in text
+    assert "0.90x" in text
