@@ -1,0 +1,144 @@
+"""The kinds of feature a recipe is made of: frozen values that say how one raw column becomes one feature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a column, in the order of their codes: sorted by their text."""
+
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def array(self) -> pa.Array:
+        """large_string, for lookups."""
+        return pa.array(self.names, pa.large_string())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """A number: impute, clip, log1p, standardise, in this order, each where given."""
+
+    encoding: ClassVar[str] = "number"
+    name: str
+    column: str
+    impute: float | None = None  # replaces missing values
+    clip: tuple[float, float] | None = None
+    log1p: bool = False
+    standardise: tuple[float, float] | None = None  # mean, standard deviation
+
+    @property
+    def plain(self) -> bool:
+        """Whether values pass through as they are."""
+        return self.impute is None and self.clip is None and not self.log1p and self.standardise is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indicator:
+    """1 where the column is missing, else 0."""
+
+    encoding: ClassVar[str] = "indicator"
+    name: str
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Category:
+    """The code of the level, for native categorical splits; missing where the level is not known."""
+
+    encoding: ClassVar[str] = "codes"
+    name: str
+    column: str
+    levels: Levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetEncoding:
+    """The smoothed mean of the label among the training rows of the level.
+
+    Rows whose level is not in the table get the prior; missing stays missing.  Training rows get the mean of the
+    other folds' rows (`fold_values`), so that no row's label is in its own feature.  These stay out of recipe.json:
+    only training needs them.
+    """
+
+    encoding: ClassVar[str] = "target"
+    name: str
+    column: str
+    levels: Levels
+    values: tuple[float, ...]  # by level
+    prior: float
+    label: str | None = None  # multi-class: the class whose share it is
+    fold_values: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)  # (folds, levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frequency:
+    """The share of the training rows that have the level; 0 where the level is not in the table."""
+
+    encoding: ClassVar[str] = "frequency"
+    name: str
+    column: str
+    levels: Levels
+    values: tuple[float, ...]  # by level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hash:
+    """A code from a hash of the level's text (CRC-32 of its UTF-8 modulo `bins`), for native categorical splits."""
+
+    encoding: ClassVar[str] = "hash"
+    name: str
+    column: str
+    bins: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimePart:
+    """A part of a time, in UTC where it has a zone; `epoch`: days since `origin`."""
+
+    encoding: ClassVar[str] = "time"
+    name: str
+    column: str
+    part: str
+    origin: int = 0  # seconds since 1970
+
+
+Feature = Number | Indicator | Category | TargetEncoding | Frequency | Hash | TimePart
+KINDS: tuple[type[Feature], ...] = (Number, Indicator, Category, TargetEncoding, Frequency, Hash, TimePart)
+
+
+def level_count(feature: Feature) -> int | None:
+    """The number of codes of a categorical feature; None for a numeric one."""
+    if isinstance(feature, Category):
+        return len(feature.levels)
+    return feature.bins if isinstance(feature, Hash) else None
+
+
+def rounded(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Values as features hold them: the shortest decimals that are the same float32."""
+    return tuple(float(str(value)) for value in values.astype(np.float32))
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, with _2, _3, ... after those that would appear twice."""
+    taken = set(names)
+    seen: set[str] = set()
+    found = []
+    for name in names:
+        chosen, number = name, 1
+        while chosen in seen or (number > 1 and chosen in taken):
+            number += 1
+            chosen = f"{name}_{number}"
+        seen.add(chosen)
+        found.append(chosen)
+    return found

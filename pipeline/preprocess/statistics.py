@@ -1,0 +1,214 @@
+"""Everything the first pass learns, from training rows only: mergeable, in the order of the fragments.
+
+Floating-point sums are not associative, so statistics are always merged as the same tree, whichever worker made
+them; the result then depends on the files alone.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.data.keys import mix, seed_for
+from pipeline.data.rows import TRAIN, VALIDATION, Rows
+from pipeline.data.target import Target
+from pipeline.errors import DataError
+from pipeline.job import Column, Preprocess
+from pipeline.preprocess.column_statistics import (
+    AnyColumn,
+    MissingColumn,
+    collect_category,
+    collect_number,
+    collect_time,
+    merge_columns,
+)
+from pipeline.preprocess.columns import ConversionError
+from pipeline.preprocess.levels import Labels
+from pipeline.preprocess.moments import Moments, summarise
+from pipeline.preprocess.sample import Sample, SamplePlan, Samples, draw
+from pipeline.preprocess.settings import column_settings, kind_of
+
+FEW_CLASSES = 10  # target encodings make a feature per class: not for more classes
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """The labels of training rows."""
+
+    moments: Moments = field(default_factory=Moments)  # unweighted
+    weight_sum: float = 0.0  # rows, where rows have no weights
+    weighted_sum: float = 0.0  # sum of weight * label
+    class_counts: tuple[int, ...] = ()  # rows per class; empty unless classification
+    class_weights: tuple[float, ...] = ()  # sum of weights per class
+
+    def merge(self, right: "LabelStatistics") -> "LabelStatistics":
+        """Both together, the fragments of `self` first."""
+        return LabelStatistics(
+            moments=self.moments.merge(right.moments),
+            weight_sum=self.weight_sum + right.weight_sum,
+            weighted_sum=self.weighted_sum + right.weighted_sum,
+            class_counts=tuple(a + b for a, b in zip(self.class_counts, right.class_counts, strict=True)),
+            class_weights=tuple(a + b for a, b in zip(self.class_weights, right.class_weights, strict=True)),
+        )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the training rows of some fragments."""
+
+    seed: int  # of folds and sample
+    rows: int  # training rows
+    validation_rows: int
+    dropped: dict[str, int]  # reason -> rows left out
+    columns: dict[str, AnyColumn]  # by name, in the order of the features
+    types: dict[str, str]  # Arrow types of all feature columns, as text
+    label: LabelStatistics
+    samples: Samples | None  # None once it is not needed any more
+
+    @property
+    def sample(self) -> Sample:
+        """The sampled training rows; made anew on each access."""
+        assert self.samples is not None, "this is statistics.without_sample()"
+        return self.samples.joined()
+
+    @property
+    def rows_by_use(self) -> tuple[int, int]:
+        """Rows that train, rows that validate."""
+        return self.rows, self.validation_rows
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training rows per class."""
+        return self.label.class_counts
+
+    def without_sample(self) -> "Statistics":
+        return dataclasses.replace(self, samples=None)
+
+
+def collect(
+    rows: Rows, spec: Preprocess, target: Target, *, seed: int = 0, expected_rows: int | None = None
+) -> Statistics:
+    """The statistics of one fragment's training rows.
+
+    `expected_rows`: rows of all fragments, where known; it only bounds how many rows each contributes to the sample.
+    JobError, DataError where options do not fit the columns or values are not what they were said to be.
+    """
+    train = _training_places(rows)
+    table = rows.table if train is None else rows.table.take(pa.array(train))
+    row_ids = rows.row_ids if train is None else rows.row_ids[train]
+    plan = SamplePlan(spec.sample_rows, seed, expected_rows)
+    read = rows.table.num_rows + sum(rows.dropped.values())
+    return Statistics(
+        seed=seed,
+        rows=len(row_ids),
+        validation_rows=rows.table.num_rows - len(row_ids),
+        dropped=dict(rows.dropped),
+        columns=_collect_columns(table, row_ids, spec, _fold_labels(rows, train, spec, target, seed)),
+        types={entry.name: str(entry.type) for entry in table.schema},
+        label=_label_statistics(_at(rows.label, train), _at(rows.weight, train), target),
+        samples=draw(_as_sample(rows), train, plan, read),
+    )
+
+
+def merge(left: Statistics, right: Statistics) -> Statistics:
+    """Both together; every fragment of `left` comes before every one of `right`."""
+    assert left.seed == right.seed
+    assert left.columns.keys() == right.columns.keys()
+    assert left.samples is not None
+    assert right.samples is not None
+    reasons = dict.fromkeys([*left.dropped, *right.dropped])
+    return Statistics(
+        seed=left.seed,
+        rows=left.rows + right.rows,
+        validation_rows=left.validation_rows + right.validation_rows,
+        dropped={reason: left.dropped.get(reason, 0) + right.dropped.get(reason, 0) for reason in reasons},
+        columns={name: merge_columns(column, right.columns[name]) for name, column in left.columns.items()},
+        types=left.types,
+        label=left.label.merge(right.label),
+        samples=left.samples.merge(right.samples),
+    )
+
+
+def fold_of(fold_keys: npt.NDArray[np.uint64], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """(rows,) the fold of out-of-fold encodings that each fold key belongs to."""
+    folded: npt.NDArray[np.uint64] = mix(fold_keys, seed_for(seed, "folds")) % np.uint64(folds)
+    return folded.astype(np.int64)
+
+
+def target_outputs(target: Target) -> int:
+    """How many features a target encoding makes; 0 where it is not for this target."""
+    if target.kind != "multiclass":
+        return 1
+    return len(target.classes) if len(target.classes) <= FEW_CLASSES else 0
+
+
+def _collect_columns(
+    table: pa.Table, row_ids: npt.NDArray[np.uint64], spec: Preprocess, labels: Labels | None
+) -> dict[str, AnyColumn]:
+    settings = column_settings(spec, table.column_names)
+    found: dict[str, AnyColumn] = {}
+    for name, setting in settings.items():
+        column = table.column(name)
+        kind = kind_of(name, setting, column.type, exact=name in spec.columns)
+        try:
+            if kind == "number":
+                found[name] = collect_number(column, setting, row_ids)
+            elif kind == "category":
+                by_label = labels if _may_encode_target(setting, spec) else None
+                found[name] = collect_category(column, spec.tracked_levels, by_label)
+            elif kind == "time":
+                found[name] = collect_time(column)
+            elif kind == "missing":
+                found[name] = MissingColumn(len(column))
+        except ConversionError as error:
+            raise DataError(f"column {name!r} {error}") from None
+    return found
+
+
+def _may_encode_target(setting: Column, spec: Preprocess) -> bool:
+    return setting.encoding == "target" or (setting.encoding == "auto" and spec.high_cardinality == "target")
+
+
+def _fold_labels(
+    rows: Rows, train: npt.NDArray[np.int64] | None, spec: Preprocess, target: Target, seed: int
+) -> Labels | None:
+    if rows.label is None or not target_outputs(target):
+        return None
+    folds = fold_of(_at(rows.fold_key, train), spec.folds, seed)
+    return Labels(folds, _at(rows.label, train), spec.folds, len(target.classes))
+
+
+def _label_statistics(
+    label: npt.NDArray[np.float32] | None, weight: npt.NDArray[np.float32] | None, target: Target
+) -> LabelStatistics:
+    if label is None:
+        return LabelStatistics()
+    wide = label.astype(np.float64)
+    weights = np.ones(len(label)) if weight is None else weight.astype(np.float64)
+    classes = len(target.classes)
+    indices = label.astype(np.int64) if classes else np.zeros(0, dtype=np.int64)
+    by_class = np.bincount(indices, weights=weights if classes else None, minlength=classes)
+    return LabelStatistics(
+        moments=summarise(label).moments,
+        weight_sum=float(weights.sum()),
+        weighted_sum=float((weights * wide).sum()),
+        class_counts=tuple(int(count) for count in np.bincount(indices, minlength=classes)),
+        class_weights=tuple(float(total) for total in by_class),
+    )
+
+
+def _training_places(rows: Rows) -> npt.NDArray[np.int64] | None:
+    """Where the training rows are; None: everywhere."""
+    if rows.use is None or not (rows.use == VALIDATION).any():
+        return None
+    return np.flatnonzero(rows.use == TRAIN)
+
+
+def _as_sample(rows: Rows) -> Sample:
+    return Sample(rows.table, rows.row_ids, rows.fold_key, rows.row_ids, rows.label, rows.weight)
+
+
+def _at[T: np.generic](values: npt.NDArray[T] | None, places: npt.NDArray[np.int64] | None) -> "npt.NDArray[T]":
+    return values if places is None or values is None else values[places]  # type: ignore[return-value]
