@@ -4,8 +4,10 @@ Heavy modules are imported inside the verbs, so that `--help` answers at once an
 this module where the installed command starts them, stay light.
 """
 
+import contextlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -107,12 +109,17 @@ def train(talk: Talk, source: tuple[str, ...], validation: str | None, allow_cod
       pipeline train workflows/flights.toml --set training.rounds=50 --workers 2
     """
     import pipeline
+    from pipeline.stages import StageClock, process_start
     from pipeline.tables import training_text
 
-    with talk.running() as listen:
+    clock = StageClock(begin=process_start())
+    with talk.running() as listen, contextlib.ExitStack() as stack:
         job = job_from(source, validation)
-        with pipeline.connect(job, debug=talk.debug) as client:
-            result = pipeline.train(client, job, listen=listen, allow_code=allow_code)
+        train_verb, connect = pipeline.train, pipeline.connect  # asking for them imports what they need
+        clock.seconds["import"] = time.time() - clock.begin
+        with clock.stage("connect"):
+            client = stack.enter_context(connect(job, debug=talk.debug))
+        result = train_verb(client, job, listen=listen, allow_code=allow_code, clock=clock)
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
 
