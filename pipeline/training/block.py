@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TRAIN, VALIDATION = 0, 1  # what a row is used for
+from pipeline.data.rows import TRAIN
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from pipeline.training.block import TRAIN, VALIDATION, Block
+from pipeline.data.rows import TRAIN, VALIDATION
+from pipeline.training.block import Block
 from pipeline.training.cuts import XGBOOST_MAX_BIN, Cuts, decode, decode_table, reference
 
 

@@ -1,8 +1,10 @@
 """The boosting rounds, as they run in one task of one worker."""
 
 import contextlib
-import io
+import json
 import math
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -97,7 +99,7 @@ def _communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         context = collective.CommunicatorContext(**rank_args)
-        with contextlib.redirect_stdout(io.StringIO()):  # XGBoost prints each worker's rank
+        with _without_rank_lines():
             context.__enter__()
         stack.callback(lambda: context.__exit__(None, None, None))
         try:
@@ -107,6 +109,23 @@ def _communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
             with contextlib.suppress(xgboost.core.XGBoostError):
                 context.__exit__(None, None, None)
             raise
+
+
+@contextlib.contextmanager
+def _without_rank_lines() -> Iterator[None]:
+    """Holds back what the tracker's thread prints about each rank, past Python, on this process's stderr."""
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if b" got rank " not in line:
+                    os.write(2, line)
 
 
 class _Rounds:
@@ -269,8 +288,6 @@ def _scores(booster: xgboost.Booster, side: Side) -> Scores:
 
 def check_device(booster: xgboost.Booster, device: str) -> None:
     """TrainingError where XGBoost has quietly trained on another device than asked."""
-    import json
-
     used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if used.partition(":")[0] != device.partition(":")[0]:
         raise TrainingError(f"XGBoost trained on {used} though {device} was asked for")

@@ -1,0 +1,82 @@
+"""One model for any layout: 1, 2 and 3 workers and unequal shares give the same trees and predictions."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+
+LAYOUTS = ((12,), (6, 6), (2, 10), (3, 4, 5))
+
+CASES: dict[str, dict[str, Any]] = {
+    "binary": {},
+    "binary sorted by label": {"sort": True},
+    "nothing missing": {"missing": False},
+    "weights": {"weighted": True},
+    "multi-class": {"objective": "multi:softprob"},
+    "squared error": {"objective": "reg:squarederror"},
+    "absolute error": {"objective": "reg:absoluteerror"},
+    "absolute error sorted by label": {"objective": "reg:absoluteerror", "sort": True},
+    "pseudo-Huber": {"objective": "reg:pseudohubererror"},
+    "quantile error": {"objective": "reg:quantileerror"},
+    "quantile error sorted by label": {"objective": "reg:quantileerror", "sort": True},
+    "quantile error weighted": {"objective": "reg:quantileerror", "weighted": True},
+    "squared log error": {"objective": "reg:squaredlogerror"},
+    "logistic regression": {"objective": "reg:logistic"},
+    "Poisson": {"objective": "count:poisson"},
+    "gamma": {"objective": "reg:gamma"},
+    "Tweedie": {"objective": "reg:tweedie"},
+    "hinge": {"objective": "binary:hinge"},
+    "rank ndcg": {"objective": "rank:ndcg"},
+    "rank map": {"objective": "rank:pairwise"},
+    "columns by tree": {"params": {"colsample_bytree": 0.5}},
+    "columns by level and node": {"params": {"colsample_bylevel": 0.7, "colsample_bynode": 0.7}},
+    "row sample": {"options": {"row_sample": 0.5}},
+    "row sample of squared error": {"objective": "reg:squarederror", "options": {"row_sample": 0.3}},
+    "row sample weighted": {"weighted": True, "options": {"row_sample": 0.5}},
+    "row sample multi-class": {"objective": "multi:softprob", "options": {"row_sample": 0.5}},
+    "row sample absolute error": {"objective": "reg:absoluteerror", "options": {"row_sample": 0.5}},
+    "row sample of queries": {"objective": "rank:ndcg", "options": {"row_sample": 0.5}},
+    "lossguide": {"params": {"grow_policy": "lossguide", "max_leaves": 20, "max_depth": 0}},
+    "early stopping": {"options": {"early_stopping": 3}, "rounds": 60},
+    "dart": {"params": {"booster": "dart", "rate_drop": 0.2}},
+    "monotone": {"shape": {"monotone": {"f0": 1}}},
+    "interactions": {"shape": {"interactions": [["f0", "f1"], ["f2", "f5"]]}},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_model(name: str, train: Any, make_case: Any) -> None:
+    case = make_case(**CASES[name])
+    first, *others = [train(case, shares) for shares in LAYOUTS]
+    for other in others:
+        compare(first, other)
+
+
+def compare(first: Any, other: Any) -> None:
+    """Same structure, features and thresholds; predictions within 1e-6 of their spread; same metrics."""
+    assert trees(first.result.model) == trees(other.result.model)
+    for side in ("train", "validation"):
+        a, b = getattr(first, side), getattr(other, side)
+        np.testing.assert_array_equal(a.row_ids, b.row_ids)
+        spread = a.prediction.max() - a.prediction.min()
+        assert np.abs(a.prediction - b.prediction).max() <= 1e-6 * spread
+    for key, series in first.result.history.items():
+        np.testing.assert_allclose(series, other.result.history[key], rtol=1e-6)
+    assert first.result.best_round == other.result.best_round
+
+
+def trees(model: bytes) -> list[Any]:
+    """Structure, features and thresholds of every tree, without the leaves' values."""
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(model))
+    content = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
+    content = content.get("gbtree", content)["model"]
+    found = []
+    for tree in content["trees"]:
+        inner = [left != -1 for left in tree["left_children"]]
+        thresholds = [value for value, split in zip(tree["split_conditions"], inner, strict=True) if split]
+        names = ("left_children", "right_children", "split_indices", "default_left", "split_type", "categories")
+        found.append([*(tree[name] for name in names), thresholds])
+    return found
