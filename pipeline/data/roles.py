@@ -117,10 +117,9 @@ def _left_out(data: Data, derived: Derived, target: str, weight: str | None) -> 
     for part, name in (("target", target), ("weight", weight)):
         used = derived.uses.get(str(name), frozenset()) - out - {str(name)}
         if used:
-            shown = [column for column in names if column in used]
-            verb = "is" if len(shown) == 1 else "are"
+            left, it = ("is left out", "it") if len(used) == 1 else ("are left out", "them")
             notes.append(
-                f"{' and '.join(shown)} {verb} left out: the {part} {name} is made from {'it' if verb == 'is' else 'them'}"
+                f"{_listed(column for column in names if column in used)} {left}: the {part} {name} is made from {it}"
             )
         out |= used
     return out, notes
@@ -133,9 +132,14 @@ def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> 
     for name in features:
         if shared := derived.inputs.get(name, frozenset()) & source:
             notes.append(
-                f"the feature {name} is made from {' and '.join(sorted(shared))}, as the target {target} is: mind leaks"
+                f"the feature {name} is made from {_listed(sorted(shared))}, as the target {target} is: mind leaks"
             )
     return notes
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _in_order(derived: Derived, names: Collection[str]) -> tuple[str, ...]:
