@@ -39,6 +39,11 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def cpu_count() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, list[File]]:
     """(format, files) of a file, folder, glob, URL, or a list of them; the files of each item in order of their names.
 
@@ -93,6 +98,12 @@ def read_range(path: str, start: int, stop: int) -> bytes:
             parts.append(part)
             start += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_all(path: str) -> bytes:
+    """The whole of a small file."""
+    with open_file(path) as file:
+        return file.read()
 
 
 def exists(path: str) -> bool:

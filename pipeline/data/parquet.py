@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,22 +10,13 @@ import pyarrow.types as pt
 
 from pipeline.data.files import File, is_url, open_file, read_range
 from pipeline.data.fragments import Piece
+from pipeline.data.survey import Surveyed
 from pipeline.errors import SourceError
 
 MAGIC = b"PAR1"
 TAIL_NBYTES = 64 << 10  # holds most footers: one read instead of two
 LOCAL_SERIAL = 32  # so many local footers are read faster without threads (0.1 ms each)
 TEXT_NBYTES = 16  # assumed size of a text value in memory
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """What one file says about itself without its rows being read."""
-
-    file: File
-    schema: pa.Schema
-    pieces: tuple[Piece, ...]  # the smallest that can be read alone
-    digest: bytes  # of what the file says about its data
 
 
 def survey(files: Sequence[File]) -> list[Surveyed]:

@@ -1,17 +1,22 @@
 """From a fragment to a table of its rows."""
 
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.data import parquet
-from pipeline.data.files import HIVE_NULL
+from pipeline.data import formats, frames
+from pipeline.data.files import HIVE_NULL, cpu_count
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.source import Source
 from pipeline.data.unify import conform
 from pipeline.errors import SourceError
+
+_NOTHING = pa.schema([])
 
 
 def read_fragment(
@@ -27,13 +32,45 @@ def read_fragment(
     if unknown:
         raise SourceError(f"no column {unknown[0]!r} in the source")
     schema = pa.schema([source.schema.field(name) for name in names])
-    tables = [_read_piece(source, piece, schema) for piece in fragment.pieces]
+    tables = [_read_piece(source, piece, schema, payload) for piece in fragment.pieces]
+    if not names:  # a table of no columns keeps its number of rows only if nothing is done to it
+        return pa.table({"": pa.nulls(sum(table.num_rows for table in tables))}).select([])
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
 
 
-def _read_piece(source: Source, piece: Piece, schema: pa.Schema) -> pa.Table:
-    stored = [name for name in schema.names if name not in source.hive]
-    table = parquet.read(piece, stored)
+def count_rows(source: Source) -> Source:
+    """The source with the rows of every fragment known: those it does not know are counted by reading."""
+    if source.rows is not None:
+        return source
+    if source.format == "dask":
+        counts = frames.dask_rows(source.frame)
+        fragments = tuple(_with_rows(fragment, counts) for fragment in source.fragments)
+        return replace(source, fragments=fragments)
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        fragments = tuple(threads.map(functools.partial(_count, source), source.fragments))
+    if not any(fragment.rows for fragment in fragments):
+        raise SourceError(f"{fragments[0].pieces[0].path}: no rows")
+    return replace(source, fragments=fragments)
+
+
+def _with_rows(fragment: Fragment, counts: Sequence[int]) -> Fragment:
+    return replace(fragment, pieces=tuple(replace(piece, rows=counts[piece.first_row]) for piece in fragment.pieces))
+
+
+def _count(source: Source, fragment: Fragment) -> Fragment:
+    pieces = tuple(
+        piece if piece.rows is not None else replace(piece, rows=_read_piece(source, piece, _NOTHING, None).num_rows)
+        for piece in fragment.pieces
+    )
+    return replace(fragment, pieces=pieces)
+
+
+def _read_piece(source: Source, piece: Piece, schema: pa.Schema, payload: Any) -> pa.Table:
+    stored = pa.schema([field for field in schema if field.name not in source.hive])
+    if source.format in ("arrow", "dask"):
+        table = frames.read(payload, piece.path)
+    else:
+        table = formats.read(source.format, piece, stored, source.csv)
     return conform(_add_hive(table, piece, source), schema, piece.path)
 
 
@@ -43,6 +80,5 @@ def _add_hive(table: pa.Table, piece: Piece, source: Source) -> pa.Table:
         if key in source.hive:
             kind = source.schema.field(key).type
             value = None if text == HIVE_NULL else int(text) if pt.is_integer(kind) else text
-            column = pa.repeat(pa.scalar(value, kind), table.num_rows)
-            table = table.append_column(pa.field(key, kind), column)
+            table = table.append_column(pa.field(key, kind), pa.repeat(pa.scalar(value, kind), table.num_rows))
     return table

@@ -8,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.data import parquet
+from pipeline.data import csv as text_csv
+from pipeline.data import formats, frames
 from pipeline.data.files import HIVE_NULL, find_files, relative_names
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
-from pipeline.data.parquet import Surveyed
+from pipeline.data.libsvm import is_feature
+from pipeline.data.survey import Surveyed
 from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify
 from pipeline.errors import SourceError
 from pipeline.job import CsvOptions
@@ -29,7 +31,7 @@ class Source:
     notes: tuple[str, ...] = ()  # what was dropped or unified, one line each
     drift: tuple[Drift, ...] = ()
     hive: tuple[str, ...] = ()  # columns that come from the names of folders
-    csv: CsvOptions = CsvOptions()
+    csv: CsvOptions = field(default_factory=CsvOptions)
     frame: Any = field(default=None, repr=False, compare=False)  # table, or delayed partitions; never pickled
 
     @property
@@ -42,8 +44,6 @@ class Source:
         """What `read_fragment` needs besides the fragment: None for files, a slice or a delayed partition else."""
         if self.frame is None:
             return None
-        from pipeline.data import frames
-
         return frames.payload(self.frame, fragment)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -53,27 +53,31 @@ class Source:
 def open_source(
     source: Any,
     *,
-    format: str = "auto",
+    format: str = "auto",  # noqa: A002
     csv: CsvOptions | None = None,
     fragment_nbytes: int = 64 * MIB,
     types: pa.Schema | None = None,
     exclude: Sequence[str] = (),
 ) -> Source:
-    """Opens a file, folder, glob, URL, a list of them, an Arrow table or a Dask DataFrame.
+    """Opens a file, folder, glob, URL, a list of them, an Arrow table, a pandas frame or a Dask DataFrame.
 
     `types`: types that named columns are known to have, say from a model's manifest: text is read as them, wholly
-    missing columns get them.  `exclude`: patterns of columns that may have types that cannot be used.
-    SourceError, in one line, for everything that is wrong with the files.
+    missing columns get them, LIBSVM files have the features named there.  `exclude`: patterns of columns that may
+    have types that cannot be used.  SourceError, in one line, for everything that is wrong with the files.
     """
     options = csv or CsvOptions()
+    in_memory = frames.kind_of(source)
+    if in_memory is not None:
+        return _open_frame(source, in_memory, fragment_nbytes, exclude)
     kind, files = find_files(source, format)
-    surveys = parquet.survey(files)
-    schema, drift = unify([(item.file.path, item.schema) for item in surveys], exclude)
-    keys = _hive_schema(surveys, schema)
-    schema, notes = _drop(schema)
-    schema = _expect(pa.schema([*schema, *keys]), types)
+    surveys = formats.survey(kind, files, options, fragment_nbytes, types)
+    join = text_csv.join if kind == "csv" else common
+    unified, drift = unify([(item.file.path, item.schema) for item in surveys], exclude, join)
+    keys = _hive_schema(surveys, unified)
+    schema, notes = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
     if not len(schema):
-        raise SourceError(f"{files[0].path}: no columns")
+        raise SourceError(f"{files[0].path}: no column with a value in it")
+    drift = tuple(item for item in drift if item.column in schema.names)
     pieces = [piece for item in surveys for piece in item.pieces]
     return Source(
         format=kind,
@@ -86,6 +90,26 @@ def open_source(
         hive=tuple(keys.names),
         csv=options,
     )
+
+
+def _open_frame(frame: Any, kind: str, fragment_nbytes: int, exclude: Sequence[str]) -> Source:
+    """A table in memory, cut by rows; a Dask DataFrame, one fragment for each partition."""
+    if kind == "dask":
+        schema, pieces, digest = frames.dask_schema(frame), frames.dask_pieces(frame), frames.dask_digest(frame)
+        where = frames.FRAME
+        held: Any = tuple(frame.to_delayed())
+        fragments = tuple(Fragment(index, (piece,)) for index, piece in enumerate(pieces))
+    else:
+        held = frame if kind == "arrow" else pa.Table.from_pandas(frame, preserve_index=False)
+        held = held.replace_schema_metadata(None)
+        schema, digest, where = held.schema, frames.table_digest(held), frames.TABLE
+        fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes)
+    unified, _ = unify([(where, schema)], exclude)
+    kept, notes = _drop(unified)
+    if not len(kept):
+        raise SourceError(f"{where}: no column with a value in it")
+    fingerprint = hashlib.sha256(digest).hexdigest()
+    return Source("dask" if kind == "dask" else "arrow", kept, fragments, (), fingerprint, notes, frame=held)
 
 
 def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
@@ -125,12 +149,16 @@ def _drift_notes(drift: Sequence[Drift]) -> tuple[str, ...]:
     return ("the files differ in " + ", ".join(map(str, drift)),) if drift else ()
 
 
-def _expect(schema: pa.Schema, types: pa.Schema | None) -> pa.Schema:
+def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:
     """The schema with the types that are known beforehand, where they hold every value of the files' types."""
     for item in types or ():
         place = schema.get_field_index(item.name)
-        if place >= 0 and common(schema.field(place).type, normalise(item.type) or pa.null()) == item.type:
-            schema = schema.set(place, item)
+        if place >= 0:
+            known = normalise(item.type)
+            if known is not None and common(schema.field(place).type, known) == known:
+                schema = schema.set(place, pa.field(item.name, known))
+        elif kind == "libsvm" and is_feature(item.name):
+            schema = schema.append(pa.field(item.name, pa.float32()))
     return schema
 
 

@@ -15,7 +15,7 @@ Everything else is an error that names file, column and both types.
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -74,6 +74,9 @@ def common(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     return _common_time(left, right)
 
 
+Join = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
+
+
 def _common_integer(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if pt.is_signed_integer(left) == pt.is_signed_integer(right):
         return max(left, right, key=lambda kind: kind.bit_width)
@@ -110,11 +113,11 @@ def _common_time(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
 
 
 def unify(
-    schemas: Sequence[tuple[str, pa.Schema]], exclude: Iterable[str] = ()
+    schemas: Sequence[tuple[str, pa.Schema]], exclude: Iterable[str] = (), join: Join = common
 ) -> tuple[pa.Schema, tuple[Drift, ...]]:
     """The schema of all files, in order of first appearance, and the columns that drift.
 
-    `schemas`: (file, schema) of each.  Columns of a refused type are left out where a pattern of `exclude` matches
+    `schemas`: (file, schema) of each; `join`: the common type of two.  Columns of a refused type are left out where a pattern of `exclude` matches
     them, else SourceError.  Columns that are null in every file keep the type null: the caller drops them.
     """
     refused: set[str] = set()
@@ -130,7 +133,7 @@ def unify(
                 continue
             seen.setdefault(field.name, {}).setdefault(str(kind), []).append(file)
             before = found.get(field.name)
-            after = kind if before is None else common(before, kind)
+            after = kind if before is None else join(before, kind)
             if after is None:
                 first = next(iter(seen[field.name].items()))
                 raise SourceError(

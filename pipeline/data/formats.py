@@ -1,0 +1,35 @@
+"""The file formats, each with the same two functions: what files say about themselves, and the rows of a piece."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pipeline.data import csv, feather, libsvm, parquet
+from pipeline.data.files import File
+from pipeline.data.fragments import Piece
+from pipeline.data.survey import Surveyed
+from pipeline.job import CsvOptions
+
+
+def survey(
+    kind: str, files: Sequence[File], options: CsvOptions, fragment_nbytes: int, types: pa.Schema | None
+) -> list[Surveyed]:
+    """Columns and pieces of all files; SourceError where one cannot be read."""
+    if kind == "parquet":
+        return parquet.survey(files)
+    if kind == "feather":
+        return feather.survey(files)
+    if kind == "libsvm":
+        return libsvm.survey(files)
+    return csv.survey(files, options, fragment_nbytes, types)
+
+
+def read(kind: str, piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
+    """The columns of `schema` that the file has, in its types or in those; at least the number of rows is right."""
+    if kind == "parquet":
+        return parquet.read(piece, schema.names)
+    if kind == "feather":
+        return feather.read(piece, schema.names)
+    if kind == "libsvm":
+        return libsvm.read(piece, schema)
+    return csv.read(piece, schema, options)
