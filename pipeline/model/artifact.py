@@ -1,0 +1,186 @@
+"""The model folder: written whole or not at all, checked before anything in it is believed."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ModelError
+from pipeline.model import inference
+from pipeline.model.folder import claim, whole_folder, write_file
+from pipeline.model.manifest import FileEntry, Manifest, dump
+from pipeline.preprocess.recipe import Recipe
+
+MANIFEST = "manifest.json"
+BOOSTER = "model.ubj"
+RECIPE = "recipe.json"
+METRICS = "metrics.json"
+REPORT = "report.html"
+CARD = "MODEL_CARD.md"
+PICTURES = "pictures"
+LARGEST_MANIFEST = 64 * 2**20  # bytes; a manifest of ten thousand columns takes 2 MiB
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """What becomes a model folder."""
+
+    booster: bytes  # UBJSON
+    recipe: Recipe
+    manifest: Manifest  # its `files` are filled in by `save`
+    metrics: Mapping[str, Any]  # "train", "validation": the exact metrics; history and whatever else is worth keeping
+    card: str  # Markdown
+    report: str | None = None  # HTML
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # name without ending -> PNG
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder looks like a model's: the only kind that --overwrite replaces."""
+    return (folder / MANIFEST).is_file() and (folder / BOOSTER).is_file()
+
+
+def claim_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """The path a model can be saved to; OutputError, before anything is trained, where it cannot."""
+    return claim(folder, overwrite=overwrite, ours=is_model_folder)
+
+
+def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool = False) -> "Model":
+    """Writes the model folder, whole or not at all, and gives the model.  OutputError where it cannot be written."""
+    files = {
+        BOOSTER: bytes(parts.booster),
+        RECIPE: parts.recipe.to_json().encode("utf-8"),
+        METRICS: dump(parts.metrics),
+        CARD: parts.card.encode("utf-8"),
+        **({} if parts.report is None else {REPORT: parts.report.encode("utf-8")}),
+        **{f"{PICTURES}/{name}.png": picture for name, picture in parts.pictures.items()},
+    }
+    entries = {name: FileEntry(_sha256(content), len(content)) for name, content in sorted(files.items())}
+    manifest = dataclasses.replace(parts.manifest, files=entries)
+    path = Path(os.path.abspath(os.path.expanduser(folder)))
+    with whole_folder(path, overwrite=overwrite, ours=is_model_folder) as partial:
+        for name, content in files.items():
+            write_file(partial / name, content)
+        write_file(partial / MANIFEST, manifest.render())
+    return Model(path, manifest, parts.recipe, json.loads(files[METRICS]), files[BOOSTER])
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model.  Predicts in this process, without a cluster; pickles, so that workers can have it."""
+
+    path: Path
+    manifest: Manifest
+    recipe: Recipe
+    metrics: dict[str, Any]  # as in metrics.json
+    booster_bytes: bytes = field(repr=False)
+    threads: int = 0  # of XGBoost; 0: all cores
+    allow_code: bool = False  # whether the user allowed data.function to run
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, threads: int = 0, allow_code: bool = False) -> "Model":
+        """The model in a folder.
+
+        ModelError where there is none, it is of a newer format, or a byte of any file is not as it was written:
+        XGBoost sees no byte before all hashes have been checked, and nothing is ever unpickled.
+        """
+        folder = Path(os.path.abspath(os.path.expanduser(path)))
+        if not folder.is_dir():
+            raise ModelError(f"{path}: no such model folder")
+        if not (folder / MANIFEST).is_file():
+            raise ModelError(f"{path}: not a model folder: it has no {MANIFEST}")
+        manifest = Manifest.parse(_read(folder / MANIFEST, LARGEST_MANIFEST), f"{path}/{MANIFEST}")
+        contents = {name: _checked(folder, name, entry) for name, entry in manifest.files.items()}
+        for name in (BOOSTER, RECIPE, METRICS):
+            if name not in contents:
+                raise ModelError(f"{path}: damaged: the manifest does not list {name}")
+        inference.check_function(manifest, allow_code)
+        recipe = Recipe.from_json(contents[RECIPE].decode("utf-8"))
+        return cls(folder, manifest, recipe, json.loads(contents[METRICS]), contents[BOOSTER], threads, allow_code)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of model.ubj."""
+        return self.manifest.files[BOOSTER].sha256
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The classes in the order of the probabilities; empty unless classification."""
+        return self.manifest.target.classes
+
+    def with_threads(self, threads: int) -> "Model":
+        """The same model, predicting with so many threads."""
+        return dataclasses.replace(self, threads=threads)
+
+    def predict(self, data: Any) -> np.ndarray:
+        """(rows,) float32: the positive class's probability, a value or a score; (rows, classes) for multi-class.
+
+        `data`: an Arrow table, a pandas or Polars frame, a mapping of names to values, or a 2-D array with the
+        columns of `manifest.needed` in their order.  The result equals that of `pipeline predict` to the bit.
+        DataError where the data do not fit the model.
+        """
+        return inference.predict(self, inference.features(self, data))
+
+    def predict_class(self, data: Any) -> np.ndarray:
+        """(rows,) the most probable class; ModelError for models that do not classify."""
+        if not self.classes:
+            raise ModelError(f"{self.path}: a {self.manifest.target.kind} model has no classes")
+        return inference.decide(self.manifest.target, self.predict(data))
+
+    def contributions(self, data: Any) -> np.ndarray:
+        """(rows, features + 1) float32, multi-class (rows, classes, features + 1): SHAP values of the margin.
+
+        The last column is the bias; a row's values add up to its margin.
+        """
+        return inference.contributions(self, inference.features(self, data))
+
+    @property
+    def booster(self) -> Any:
+        """The xgboost.Booster, made when first asked for."""
+        known = self.__dict__.get("_booster")
+        if known is None:
+            known = inference.make_booster(self.booster_bytes, self.threads)
+            object.__setattr__(self, "_booster", known)
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_booster"}
+
+
+def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:
+    """The bytes of one file of the folder, as the manifest says they are."""
+    parts = name.split("/")
+    outside = "\\" in name or "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts)
+    path = folder.joinpath(*parts) if not outside else folder
+    if outside or path.is_absolute() and not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelError(f"{folder}: the manifest names a file outside the folder: {name!r}")
+    if not path.is_file():
+        raise ModelError(f"{folder}: damaged: {name} is missing")
+    size = path.stat().st_size
+    if size != entry.size:
+        raise ModelError(f"{path}: damaged: {size} bytes, {entry.size} when it was written")
+    content = _read(path, size)
+    if _sha256(content) != entry.sha256:
+        raise ModelError(f"{path}: damaged: its SHA-256 is not the one it was written with")
+    return content
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The bytes of a file of at most `limit` bytes."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > limit:
+        raise ModelError(f"{path}: damaged: longer than {limit} bytes")
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

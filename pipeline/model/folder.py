@@ -1,0 +1,100 @@
+"""Folders that are either whole or not there: written as a temporary sibling, synced, renamed."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.errors import OutputError
+
+Ours = Callable[[Path], bool]  # whether a folder is of the kind that may be replaced
+
+
+def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Path:
+    """The absolute path of a folder that can be written; OutputError, before any work is done, where it cannot.
+
+    With `overwrite` an empty folder, or one that is `ours`, may be replaced; anything else is never deleted.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(folder)))
+    if os.path.lexists(path):
+        if path.is_symlink() or not path.is_dir():
+            raise OutputError(f"{folder}: exists and is no folder")
+        try:
+            empty = not any(path.iterdir())
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be read: {error.strerror}") from None
+        if not overwrite:
+            raise OutputError(f"{folder}: exists already; choose another folder or say --overwrite")
+        if not empty and not ours(path):
+            raise OutputError(f"{folder}: exists and holds something else; --overwrite would delete it: choose another")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path.parent}: cannot be made: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path.parent}: not writable")
+    return path
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path, *, overwrite: bool, ours: Ours) -> Iterator[Path]:
+    """A temporary sibling to write into; when the block ends well it becomes `folder`, else it is deleted.
+
+    OutputError where the system refuses (disk full, not writable).  A folder that it replaces is moved aside first
+    and deleted after, so that no reader ever sees a mixture.
+    """
+    folder = claim(folder, overwrite=overwrite, ours=ours)
+    token = uuid.uuid4().hex[:8]
+    partial = folder.parent / f".{folder.name}.{token}.partial"
+    try:
+        partial.mkdir()
+        yield partial
+        _sync_all(partial)
+        _replace(partial, claim(folder, overwrite=overwrite, ours=ours), token)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a new file and makes sure that it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_all(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(path) / name)
+        _sync(Path(path))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _replace(partial: Path, folder: Path, token: str) -> None:
+    """Puts `partial` in the place of `folder`; the old one is back if that fails."""
+    old = folder.parent / f".{folder.name}.{token}.old"
+    existed = folder.exists()
+    if existed:
+        os.rename(folder, old)
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if existed:
+            os.rename(old, folder)
+        raise
+    _sync(folder.parent)
+    if existed:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""From raw columns to predictions: the one way, used in this process and on workers alike."""
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.data.derive import Derivation, apply, function_sha256
+from pipeline.data.target import Target
+from pipeline.errors import DataError, ModelError
+from pipeline.model.manifest import Manifest
+from pipeline.model.schema import to_table
+from pipeline.preprocess.apply import matrix
+from pipeline.training.metrics import as_probability
+
+if TYPE_CHECKING:
+    from pipeline.model.artifact import Model
+
+CHUNK_ROWS = 1 << 17  # rows that are a matrix at one time
+_MAKING = threading.Lock()
+
+
+def make_booster(content: bytes, threads: int) -> Any:
+    """The booster in bytes whose hash has been checked.
+
+    The thread count is given here: set later, quantile objectives fail at the next prediction in place (XGBoost 3.4.1).
+    """
+    import xgboost  # late: who only reads a manifest does not wait for it
+
+    with _MAKING:
+        return xgboost.Booster({"nthread": threads, "verbosity": 1}, model_file=bytearray(content))
+
+
+def derivation_of(manifest: Manifest, allow_code: bool) -> Derivation:
+    """The derivation with the consent that the user gave this time."""
+    return dataclasses.replace(manifest.derivation, allow_code=allow_code)
+
+
+def check_function(manifest: Manifest, allow_code: bool) -> None:
+    """ModelError if the user's function is not the one the model was trained with; only looked at when allowed to run."""
+    if manifest.derivation.function is None or not allow_code:
+        return
+    if function_sha256(derivation_of(manifest, allow_code)) != manifest.function_sha256:
+        raise ModelError(f"data.function {manifest.derivation.function}: its source has changed since the training")
+
+
+def features(model: "Model", data: Any) -> pa.Table:
+    """(rows) the recipe's input columns, raw and derived, made from what a person has in memory."""
+    manifest = model.manifest
+    table = to_table(data, manifest.needed)
+    derivation = derivation_of(manifest, model.allow_code)
+    if derivation:
+        table, _ = apply(derivation, table, only=set(manifest.roles.features), where=False)
+    return table.select(list(manifest.roles.features))
+
+
+def predict(model: "Model", table: pa.Table) -> np.ndarray:
+    """(rows,) or (rows, outputs) float32 from the recipe's input columns; margins of binary:logitraw as probabilities."""
+    return as_probability(model.manifest.target.objective, predict_raw(model, table))
+
+
+def predict_raw(model: "Model", table: pa.Table) -> np.ndarray:
+    """(rows,) or (rows, outputs) float32 as XGBoost predicts them.  DataError for infinite values."""
+    booster = model.booster
+    if not table.num_rows:
+        outputs = len(model.classes) if model.manifest.target.kind == "multiclass" else len(model.manifest.quantiles)
+        return np.empty((0, outputs) if outputs > 1 else 0, dtype=np.float32)
+    parts = [booster.inplace_predict(_matrix(model, part), validate_features=False) for part in _chunks(table)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def contributions(model: "Model", table: pa.Table) -> np.ndarray:
+    """(rows, features + 1) or (rows, outputs, features + 1) float32 from the recipe's input columns."""
+    import xgboost
+
+    parts = []
+    for part in _chunks(table):
+        data = xgboost.DMatrix(
+            _matrix(model, part),
+            feature_names=model.booster.feature_names,
+            feature_types=model.booster.feature_types,
+            nthread=model.threads,
+            enable_categorical=True,
+        )
+        parts.append(model.booster.predict(data, pred_contribs=True))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def decide(target: Target, prediction: np.ndarray) -> np.ndarray:
+    """(rows,) the class of each row; of equally probable classes the first."""
+    names = np.asarray(target.classes)
+    if prediction.ndim == 2:
+        return names[prediction.argmax(axis=1)]
+    return names[prediction.astype(np.int64)] if target.kind == "multiclass" else names[(prediction > 0.5).astype(np.int64)]
+
+
+def _chunks(table: pa.Table) -> list[pa.Table]:
+    """Slices that bound the memory of a prediction; one of no rows for an empty table."""
+    return [table.slice(start, CHUNK_ROWS) for start in range(0, max(1, table.num_rows), CHUNK_ROWS)]
+
+
+def _matrix(model: "Model", table: pa.Table) -> np.ndarray:
+    """(rows, features) float32; DataError naming the column of an infinite value."""
+    values = matrix(model.recipe, table)
+    infinite = np.isinf(values).any(axis=0)
+    if infinite.any():
+        feature = model.recipe.features[int(infinite.argmax())]
+        raise DataError(f"column {feature.column!r} holds an infinite value (or one beyond float32): mend or remove it")
+    return values

@@ -1,0 +1,135 @@
+"""manifest.json: what a model folder holds, what the model was made of, and what it needs to predict."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.data.derive import Derivation
+from pipeline.data.roles import Roles
+from pipeline.data.target import Target
+from pipeline.errors import ModelError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class NamedType:
+    """A raw column with its Arrow type ("int64"), or a feature with XGBoost's ("q", "c")."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file of the folder must be."""
+
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is written about a model besides its trees and its recipe."""
+
+    target: Target
+    roles: Roles  # features: the columns the recipe uses; read, predict: what that takes, without the validation column
+    columns: tuple[NamedType, ...]  # raw columns that evaluation or prediction read
+    inputs: tuple[str, ...]  # those of them that the features are made of
+    features: tuple[NamedType, ...]  # what XGBoost sees, in its order
+    rounds: int  # boosted
+    best_round: int  # kept: the model holds as many
+    rows: dict[str, Any]  # train, validation: rows; dropped: reason -> rows
+    fingerprint: str  # of the training data
+    job: dict[str, Any]  # with every default spelled out
+    versions: dict[str, str]
+    created: str  # ISO 8601, UTC
+    derivation: Derivation = Derivation()
+    function_sha256: str | None = None  # of the source file of derivation.function
+    notes: tuple[str, ...] = ()
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    @property
+    def needed(self) -> tuple[NamedType, ...]:
+        """The raw columns that the features are made of: what a prediction needs besides ids."""
+        return self.named(self.inputs)
+
+    def named(self, names: Collection[str]) -> tuple[NamedType, ...]:
+        """The raw columns of these names, with their types."""
+        return tuple(column for column in self.columns if column.name in names)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that reg:quantileerror predicts, in the order of its outputs; empty for other objectives."""
+        if self.target.objective != "reg:quantileerror":
+            return ()
+        return tuple(self.job["training"]["quantiles"]) or (0.5,)
+
+    def render(self) -> bytes:
+        """The text of manifest.json: the same bytes for equal manifests, so that no changed byte goes unseen."""
+        document = {"format_version": FORMAT_VERSION, **_plain(dataclasses.asdict(self))}
+        document["derivation"].pop("allow_code")  # a consent is given anew each time, never taken from a file
+        return dump(document)
+
+    @classmethod
+    def parse(cls, content: bytes, origin: str) -> "Manifest":
+        """The manifest in a file's bytes; ModelError (naming `origin`) for a newer format or anything out of place."""
+        try:
+            document = json.loads(content.decode("utf-8"))
+            version = document.pop("format_version")
+        except (UnicodeDecodeError, ValueError, AttributeError, KeyError, TypeError):
+            raise ModelError(f"{origin}: not a readable manifest") from None
+        if not isinstance(version, int) or version < 1:
+            raise ModelError(f"{origin}: not a readable manifest")
+        if version > FORMAT_VERSION:
+            raise ModelError(
+                f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: install a newer release"
+            )
+        try:
+            manifest = _build(document)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ModelError(f"{origin}: damaged: its fields are not a manifest's") from None
+        if manifest.render() != content:
+            raise ModelError(f"{origin}: damaged: not as it was written")
+        return manifest
+
+
+def dump(document: Any) -> bytes:
+    """Indented JSON in UTF-8; numbers that JSON does not have (NaN, infinity) become null."""
+    return (json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON knows it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _build(document: dict[str, Any]) -> Manifest:
+    """The typed manifest; raises the usual errors where a field is missing, unknown or of another kind."""
+    target, roles, derivation = document["target"], document["roles"], document["derivation"]
+    return Manifest(
+        **{
+            **document,
+            "target": Target(**{**target, "classes": tuple(target["classes"]), "rows": tuple(target["rows"])}),
+            "roles": Roles(**{key: tuple(item) if isinstance(item, list) else item for key, item in roles.items()}),
+            "columns": tuple(NamedType(**item) for item in document["columns"]),
+            "inputs": tuple(document["inputs"]),
+            "features": tuple(NamedType(**item) for item in document["features"]),
+            "derivation": Derivation(
+                **{**derivation, "derive": tuple((str(name), str(text)) for name, text in derivation["derive"])}
+            ),
+            "notes": tuple(document["notes"]),
+            "files": {str(name): FileEntry(**entry) for name, entry in document["files"].items()},
+        }
+    )

@@ -1,0 +1,111 @@
+"""Whether data fit a model: every column there, each of the kind that training saw."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from pipeline.errors import DataError
+from pipeline.model.manifest import NamedType
+
+_PARAMETRIC = re.compile(r"(\w+)[\[(](.*)[\])]")
+_ALIASES = {"date32[day]": "date32", "date64[ms]": "date64", "float": "float32", "double": "float64", "halffloat": "float16"}
+
+
+def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
+    """DataError naming the first column that is missing or of another kind than in training.
+
+    Kinds are numbers, texts and times: widths and units may differ, dictionaries are as what they hold, a column
+    without any value fits all.  Further columns are nobody's concern.
+    """
+    for column in columns:
+        if column.name not in schema.names:
+            near = difflib.get_close_matches(column.name, schema.names, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r} to be it?" if near else ""
+            raise DataError(f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}")
+        found = schema.field(column.name).type
+        if not _fits(arrow_type(column.type), found):
+            raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}")
+
+
+def arrow_type(text: str) -> pa.DataType:
+    """The Arrow type that `str(type)` gave this text; ValueError for one that no model reads."""
+    text = _ALIASES.get(text, text)
+    if text.startswith("dictionary<"):
+        return pa.string()  # read as the texts they stand for
+    found = _PARAMETRIC.fullmatch(text)
+    if found is None:
+        return pa.type_for_alias(text)
+    name, arguments = found[1], [part.strip() for part in found[2].split(",")]
+    if name == "timestamp":
+        zone = arguments[1].removeprefix("tz=") if len(arguments) > 1 else None
+        return pa.timestamp(arguments[0], tz=zone)
+    if name in ("time32", "time64", "duration"):
+        return pa.type_for_alias(f"{name}[{arguments[0]}]")
+    if name.startswith("decimal"):
+        return getattr(pa, name)(int(arguments[0]), int(arguments[1]))
+    raise ValueError(f"no type of a model's column: {text}")
+
+
+def type_name(dtype: pa.DataType) -> str:
+    """The text that `arrow_type` reads: a dictionary's is that of what it holds."""
+    return str(dtype.value_type if pt.is_dictionary(dtype) else dtype)
+
+
+def schema_of(columns: Sequence[NamedType]) -> pa.Schema:
+    """The columns as an Arrow schema."""
+    return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
+
+
+def to_table(data: Any, columns: Sequence[NamedType]) -> pa.Table:
+    """A table with the model's columns, from what people have in memory, checked.
+
+    An Arrow table, a pandas or Polars frame, a mapping of names to values, or a 2-D array whose columns are the
+    model's in their order.  DataError where it does not fit.
+    """
+    table = _as_table(data, [column.name for column in columns])
+    check_schema(columns, table.schema)
+    table = table.select([column.name for column in columns])
+    for index, column in enumerate(columns):
+        if pt.is_null(table.schema.field(index).type):
+            table = table.set_column(index, column.name, table.column(index).cast(arrow_type(column.type)))
+    return table
+
+
+def _as_table(data: Any, names: list[str]) -> pa.Table:
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, np.ndarray):
+        if data.ndim != 2 or data.shape[1] != len(names):
+            raise DataError(f"an array of shape {data.shape}: the model needs (rows, {len(names)}): {', '.join(names)}")
+        return pa.table([pa.array(np.ascontiguousarray(data[:, i])) for i in range(len(names))], names=names)
+    try:
+        if isinstance(data, dict):
+            return pa.table({name: data[name] for name in data if name in names})
+        if type(data).__module__.startswith("pandas."):
+            return pa.Table.from_pandas(data[[name for name in data.columns if name in names]], preserve_index=False)
+        return pa.table(data)  # whatever speaks Arrow's C interface
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(f"the data cannot be made an Arrow table ({type(error).__name__})") from None
+
+
+def _fits(trained: pa.DataType, found: pa.DataType) -> bool:
+    return pt.is_null(found) or _kind(trained) == _kind(found)
+
+
+def _kind(dtype: pa.DataType) -> str:
+    if pt.is_dictionary(dtype):
+        return _kind(dtype.value_type)
+    if pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype) or pt.is_boolean(dtype):
+        return "number"
+    if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
+        return "text"
+    if pt.is_timestamp(dtype) or pt.is_date(dtype):
+        return "time"
+    return str(dtype)
