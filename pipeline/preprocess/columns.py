@@ -93,8 +93,7 @@ def seconds(column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_
 
 
 def _as(values: npt.NDArray[Any], dtype: type[np.float32] | type[np.float64]) -> Float:
-    converted: Float = values.astype(dtype, copy=False)
-    return converted
+    return np.asarray(values, dtype=dtype)
 
 
 def _combined(column: Column) -> pa.Array:

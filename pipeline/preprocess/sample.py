@@ -31,7 +31,7 @@ class Sample:
 
     def head(self, rows: int) -> "Sample":
         """A uniform sample of this sample: its rows with the smallest hashes, in the same order."""
-        return self._where(self.hashes < _cut(self.hashes, rows))
+        return self if len(self) <= rows else self._where(self.hashes < _cut(self.hashes, rows))
 
     def below(self, limit: int) -> "Sample":
         """The rows whose hash is below `limit`."""
