@@ -4,6 +4,7 @@ Everything is read from /sys, /proc and the cgroup files; on systems without the
 As a module it is also the preload of our workers: `dask_setup` runs in each worker process as it starts.
 """
 
+import itertools
 import math
 import os
 from pathlib import Path
@@ -82,7 +83,7 @@ def core_sets(
 def _split(items: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
     """`items` in `count` runs whose lengths differ by one at most."""
     edges = [len(items) * index // count for index in range(count + 1)] if count else [0]
-    return [items[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    return [items[first:last] for first, last in itertools.pairwise(edges)]
 
 
 def pin(core_set: tuple[int, ...]) -> None:

@@ -53,7 +53,7 @@ def _start(section: Cluster, debug: bool) -> Client:
 
 def _close(client: Client) -> None:
     """Closes the client, its cluster, and ends workers that do not."""
-    cluster: LocalCluster = client.cluster
+    cluster = client.cluster
     client.close(timeout=GRACE_SECONDS)
     _close_cluster(cluster)
 

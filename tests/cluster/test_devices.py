@@ -1,0 +1,111 @@
+"""CPU or GPU: chosen once, refused with a reason."""
+
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.cluster import cuda, devices
+from pipeline.cluster.connect import connect
+from pipeline.cluster.devices import Gpus, array_namespace, probe_gpu, resolve_device
+from pipeline.cluster.placement import placement
+from pipeline.errors import ClusterError
+from pipeline.job import Cluster
+
+NONE = Gpus(0, (), (), "no NVIDIA driver here")
+TWO = Gpus(2, ("A", "B"), (8 * 2**30, 8 * 2**30), None)
+
+
+def test_cpu_never_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "probe_gpu", lambda: pytest.fail("asked"))
+    assert resolve_device("cpu") == "cpu"
+    assert array_namespace("cpu") is np
+
+
+def test_auto_and_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "probe_gpu", lambda: NONE)
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(ClusterError, match="cluster.device = 'cuda': no NVIDIA driver here"):
+        resolve_device("cuda")
+    monkeypatch.setattr(devices, "probe_gpu", lambda: TWO)
+    assert resolve_device("auto") == resolve_device("cuda") == "cuda"
+
+
+def test_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "probe_gpu", lambda: NONE)
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match="no NVIDIA driver here"), connect(Cluster(device="cuda")):
+        pass
+    assert time.monotonic() - begin < 1
+
+
+def test_probe_tells_what_the_trial_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_missing", lambda: None)
+    probe = devices.probe_gpu.__wrapped__
+    monkeypatch.setattr(devices, "_TRY", "raise RuntimeError('cudaErrorInsufficientDriver: too old')")
+    assert probe().reason_unusable == (
+        "the GPU cannot be used: RuntimeError: cudaErrorInsufficientDriver: too old"
+    )
+    found = '{"names": ["A"], "nbytes": [7], "xgboost": %s}'
+    monkeypatch.setattr(devices, "_TRY", f"print('''{found % 'true'}''')")
+    assert probe() == Gpus(1, ("A",), (7,), None)
+    monkeypatch.setattr(devices, "_TRY", f"print('''{found % 'false'}''')")
+    assert "XGBoost has no CUDA" in str(probe().reason_unusable)
+    monkeypatch.setattr(devices, "_TRY", """print('{"names": [], "nbytes": [], "xgboost": true}')""")
+    assert "no GPU is visible" in str(probe().reason_unusable)
+    monkeypatch.setattr(devices, "_TRY", "import time; time.sleep(60)")
+    monkeypatch.setattr(devices, "PROBE_SECONDS", 0.2)
+    assert "did not answer" in str(probe().reason_unusable)
+
+
+def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "probe_gpu", lambda: TWO)
+    assert cuda.workers(Cluster()) == 2
+    assert cuda.workers(Cluster(workers=1)) == 1
+    with pytest.raises(ClusterError, match=r"cluster.workers = 3, but 2 GPUs"):
+        cuda.workers(Cluster(workers=3))
+
+
+def test_gpu_settings_reach_dask_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import types
+
+    given: dict[str, object] = {}
+    fake = types.ModuleType("dask_cuda")
+    fake.LocalCUDACluster = lambda **options: given.update(options)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dask_cuda", fake)
+    section = Cluster(gpu_pool="20GiB", gpu_spill="30GiB")
+    cuda.start(section, 2, 4, {"host": "127.0.0.1"})
+    assert given == {
+        "n_workers": 2,
+        "threads_per_worker": 4,
+        "rmm_pool_size": "20GiB",
+        "device_memory_limit": "30GiB",
+        "host": "127.0.0.1",
+    }
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(ClusterError, match="dask_cuda cannot be imported"):
+        cuda.start(section, 2, 4, {})
+
+
+@pytest.mark.gpu
+def test_cluster_of_gpus() -> None:
+    section = Cluster(device="cuda", gpu_pool="1GiB")
+    with connect(section) as client:
+        where = placement(client, section)
+        assert where.device == "cuda"
+        assert len(where.workers) == probe_gpu().count
+        seen = client.run(_visible)
+        assert len(set(seen.values())) == len(where.workers)
+
+
+def _visible() -> str:
+    import os
+
+    import cupy
+
+    assert int(cupy.arange(10).sum()) == 45
+    return os.environ["CUDA_VISIBLE_DEVICES"].split(",")[0]
+
+
+_visible.__module__ = "__main__"  # workers do not have the tests: travels by value

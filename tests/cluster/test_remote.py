@@ -1,0 +1,143 @@
+"""A running scheduler: reached or refused with one line, over TLS, with workers that can do the work."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import LocalCluster
+from distributed.security import Security
+
+from pipeline.cluster import remote
+from pipeline.cluster.connect import connect
+from pipeline.cluster.placement import placement
+from pipeline.errors import ClusterError
+from pipeline.job import Cluster
+from pipeline.job import Security as Files
+
+QUIET: dict[str, Any] = {
+    "dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+    "silence_logs": 51,
+    "processes": False,
+    "threads_per_worker": 1,
+    "host": "127.0.0.1",
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    """The address of a scheduler that somebody else started, with two workers and no nannies."""
+    with LocalCluster(n_workers=2, protocol="tcp://", **QUIET) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_running_scheduler_outlives_us(running: str) -> None:
+    for _ in range(2):
+        section = Cluster(device="cpu", scheduler=running, workers=2)
+        with connect(section) as client:
+            where = placement(client, section)
+            assert client.submit(sum, [1, 2]).result() == 3
+        assert not where.local
+        assert not where.oversubscribed
+        assert len(where.workers) == 2
+        assert "2 workers run without a nanny" in where.notes[0]
+
+
+def test_fewer_workers_asked_than_there_are(running: str) -> None:
+    section = Cluster(scheduler=running, workers=1, dashboard=False)
+    with connect(section) as client:
+        where = placement(client, section)
+    assert len(where.workers) == 1
+    assert where.dashboard is None
+    assert where.device == "cpu"  # auto: the workers were asked
+
+
+def test_more_workers_asked_than_there_are(running: str) -> None:
+    with (
+        pytest.raises(ClusterError, match=r"cluster.workers = 3, but tcp://.* has 2: start more"),
+        connect(Cluster(scheduler=running, workers=3)),
+    ):
+        pass
+
+
+def test_workers_without_a_gpu(running: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "gpu_reasons", lambda client, workers: dict.fromkeys(workers, "no driver"))
+    section = Cluster(scheduler=running, device="cuda")
+    with connect(section) as client, pytest.raises(ClusterError, match="2 of 2 workers cannot, e.g. .*: no driver"):
+        placement(client, section)
+
+
+def test_nobody_answers() -> None:
+    with socket.socket() as silent:  # accepts, and says nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        begin = time.monotonic()
+        with pytest.raises(ClusterError, match=f"cluster.scheduler = {address}: not reachable") as caught:
+            connect(Cluster(scheduler=address)).__enter__()
+    assert time.monotonic() - begin < 10
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tcp://no.such.host.invalid:8786", "carrier://pigeon"])
+def test_not_reachable(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 1)
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match="not reachable") as caught:
+        connect(Cluster(scheduler=address)).__enter__()
+    assert time.monotonic() - begin < 5
+    assert "\n" not in str(caught.value)
+
+
+def test_worker_without_our_code() -> None:
+    """A worker where `import pipeline` fails: it could not even unpickle a reference to a function of ours."""
+    code = "import sys; sys.modules['pipeline'] = None; from distributed.cli.dask_worker import main; main()"
+    with LocalCluster(n_workers=0, protocol="tcp://", **QUIET) as cluster:
+        address = cluster.scheduler_address
+        command = [sys.executable, "-c", code, address, "--no-nanny", "--no-dashboard", "--nthreads", "1"]
+        worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            cluster.wait_for_workers(1, timeout=30)
+            with pytest.raises(ClusterError, match=r"do not match: pipeline not installed .* on 1 of 1 workers"):
+                connect(Cluster(scheduler=address)).__enter__()
+        finally:
+            worker.terminate()
+            worker.wait()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder: Path = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    names = {"ca_file": "cert.pem", "cert_file": "cert.pem", "key_file": "key.pem"}
+    return Files(**{field: str(folder / name) for field, name in names.items()})
+
+
+def test_tls(certificates: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 2)
+    files = {"tls_ca_file": certificates.ca_file, "require_encryption": True}
+    for role in ("client", "worker", "scheduler"):
+        files |= {f"tls_{role}_cert": certificates.cert_file, f"tls_{role}_key": certificates.key_file}
+    with LocalCluster(n_workers=1, protocol="tls://", security=Security(**files), **QUIET) as cluster:
+        section = Cluster(device="cpu", scheduler=cluster.scheduler_address, security=certificates)
+        with connect(section) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+            assert placement(client, section).workers[0].address.startswith("tls://")
+        with pytest.raises(ClusterError, match="give cluster.security"):
+            connect(Cluster(scheduler=cluster.scheduler_address)).__enter__()
+
+
+def test_bad_tls_files(certificates: Files) -> None:
+    for change in ({"ca_file": "/no/such.pem"}, {"key_file": certificates.cert_file}):
+        section = Cluster(scheduler="tls://127.0.0.1:1", security=certificates.model_copy(update=change))
+        with pytest.raises(ClusterError, match="cluster.security: "):
+            connect(section).__enter__()
