@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from pipeline.data.keys import place_of, seed_for
 from pipeline.data.split import Split, decoded, is_time, values_as
-from pipeline.data.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
 from pipeline.data.target import ClassValue, Kind, Target
+from pipeline.data.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
 from pipeline.errors import DataError
 from pipeline.job import Data, Training
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.data.fragments import Fragment
+from pipeline.data.fragments import Fragment, cut_fragments
 from pipeline.data.source import Source
 from pipeline.data.split import decoded
 from pipeline.errors import DataError
@@ -73,14 +73,22 @@ def join_groups(source: Source, column: str, runs: Sequence[GroupRuns]) -> Sourc
     _check_contiguous(column, pieces)
     if len(joined) == len(source.fragments):
         return source
-    first = source.fragments[0].index
-    fragments = (
-        dataclasses.replace(
-            parts[0], index=first + place, pieces=tuple(piece for part in parts for piece in part.pieces)
+    if source.format == "dask":
+        raise DataError(
+            f"data.group = {column!r}: queries go over the borders of partitions: repartition the DataFrame by it"
         )
-        for place, parts in enumerate(joined)
-    )
-    return dataclasses.replace(source, fragments=tuple(fragments))
+    first = source.fragments[0].index
+    fragments = tuple(_merge(first + place, parts) for place, parts in enumerate(joined))
+    return dataclasses.replace(source, fragments=fragments)
+
+
+def _merge(index: int, parts: Sequence[Fragment]) -> Fragment:
+    """One fragment of the rows of several, in their order."""
+    if len(parts) == 1:
+        return dataclasses.replace(parts[0], index=index)
+    pieces = [piece for part in parts for piece in part.pieces]
+    (merged,) = cut_fragments(pieces, target_nbytes=sum(piece.nbytes for piece in pieces))
+    return dataclasses.replace(merged, index=index)
 
 
 def _check_contiguous(column: str, pieces: Sequence[np.ndarray]) -> None:

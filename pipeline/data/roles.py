@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.data.derive import Derived
+from pipeline.data.libsvm import LABEL, QUERY
+from pipeline.data.source import Source
 from pipeline.errors import DataError
-from pipeline.job import Data
+from pipeline.job import Data, Job
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,23 @@ class Roles:
     read: tuple[str, ...] = ()  # raw columns to read for training and evaluation
     predict: tuple[str, ...] = ()  # raw columns to read for prediction: the features' and the ids'
     notes: tuple[str, ...] = ()  # what was left out and why, each to be said once
+
+
+def with_built_in(job: Job, source: Source) -> Job:
+    """The job with the target and the group that LIBSVM files have built in, where it names none.
+
+    Without a ranking objective, their queries are left out of the features.
+    """
+    if source.format != "libsvm":
+        return job
+    data = job.data
+    update: dict[str, object] = {} if data.target is not None else {"target": LABEL}
+    if data.group is None and QUERY in source.schema.names and data.target in (None, LABEL):
+        if job.training.objective == "auto" or job.training.objective.startswith("rank:"):
+            update["group"] = QUERY
+        else:
+            update["exclude"] = [*data.exclude, QUERY]
+    return job.model_copy(update={"data": data.model_copy(update=update)})
 
 
 def assign_roles(data: Data, derived: Derived) -> Roles:

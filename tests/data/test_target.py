@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pipeline.data.decide import decide_target
 from pipeline.data.keys import row_ids
 from pipeline.data.rows import Selected
-from pipeline.data.target_survey import MAX_CLASSES, Survey, _survey_labels, merge_surveys
 from pipeline.data.target import Target, encode_labels
+from pipeline.data.target_survey import MAX_CLASSES, Survey, _survey_labels, merge_surveys
 from pipeline.errors import DataError
 from pipeline.job import Data, Training
 
