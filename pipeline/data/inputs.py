@@ -1,0 +1,81 @@
+"""What the [data] section of a job means for the files it names: decided from metadata, before a row is read."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.data.derive import Derivation, check
+from pipeline.data.fragments import Fragment
+from pipeline.data.roles import Roles, assign_roles
+from pipeline.data.source import Source, open_source
+from pipeline.errors import DataError
+from pipeline.job import Data
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The sources of a run, and what their columns are for."""
+
+    training: Source
+    validation: Source | None  # where the job names other files to validate on
+    derivation: Derivation
+    schema: pa.Schema  # after the derivations
+    roles: Roles
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (self.training,) if self.validation is None else (self.training, self.validation)
+
+    def with_sources(self, sources: Sequence[Source]) -> "Inputs":
+        """The same with other fragments; those of the validation source are numbered after the others again."""
+        validation = _renumber(sources[1], first=len(sources[0].fragments)) if len(sources) > 1 else None
+        return dataclasses.replace(self, training=sources[0], validation=validation)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(note for source in self.sources for note in source.notes)) + self.roles.notes
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of all sources; None where a format has no counts."""
+        counts = [fragment.rows for source in self.sources for fragment in source.fragments]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def open_inputs(data: Data, source: object | None = None, *, allow_code: bool = False) -> Inputs:
+    """Opens the job's sources; `source` (an Arrow table, a Dask DataFrame) stands in for `data.source`.
+
+    Fragments of the validation source are numbered after those of the training source, so that row ids stay unique.
+    """
+    training = _open(data, data.source if source is None else source)
+    derivation = Derivation(derive=tuple(data.derive.items()), where=data.where, function=data.function, allow_code=allow_code)
+    derived = check(derivation, training.schema)
+    roles = assign_roles(data, derived)
+    validation = None
+    if data.validation is not None and data.validation.source is not None:
+        validation = _renumber(_open(data, data.validation.source), first=len(training.fragments))
+        _check_same(training, validation, roles)
+    return Inputs(training, validation, derivation, derived.schema, roles)
+
+
+def reader(source: Source) -> Source:
+    """The source as tasks need it: how to read, not what there is; small however many files there are."""
+    return dataclasses.replace(source, fragments=(), files=(), frame=None)
+
+
+def _open(data: Data, source: object) -> Source:
+    return open_source(source, format=data.format, csv=data.csv, fragment_nbytes=data.fragment_mib * 2**20)
+
+
+def _renumber(source: Source, first: int) -> Source:
+    fragments = (Fragment(first + place, fragment.pieces) for place, fragment in enumerate(source.fragments))
+    return dataclasses.replace(source, fragments=tuple(fragments))
+
+
+def _check_same(training: Source, validation: Source, roles: Roles) -> None:
+    """The validation files need the columns that the training files are read for."""
+    missing = [name for name in roles.read if name not in validation.schema.names]
+    if missing:
+        raise DataError(f"the validation source lacks the column {missing[0]!r} that the training source has")

@@ -1,0 +1,238 @@
+"""The two passes over the data, as Dask tasks: fragments to statistics, statistics to a recipe, fragments to blocks.
+
+A pass runs each fragment on the worker that will keep it.  Rows read in the first pass stay there for the
+second while they fit in memory that training will need anyway, so that keeping them never raises the run's peak.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from distributed import Client, Future
+
+from pipeline.data.fragments import Fragment
+from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
+from pipeline.data.source import Source
+from pipeline.data.target_survey import Survey, survey_fragment
+from pipeline.data.target import Target
+from pipeline.job import Preprocess, Training
+from pipeline.preprocess.apply import feature_columns, matrix
+from pipeline.preprocess.recipe import Recipe, fit_recipe
+from pipeline.preprocess.statistics import Statistics, collect, merge
+from pipeline.stages import span
+from pipeline.training.block import Block
+from pipeline.training.cuts import Cuts, encode, make_cuts
+from pipeline.training.objective import Labels
+
+FAN_IN = 8  # statistics merged by one task
+PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importance
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fragment's work."""
+
+    source: Source  # without its fragments: small, for it travels with every task
+    fragment: Fragment
+    rows: RowPlan
+    worker: str | None = None  # the address of the worker it belongs to; None: whoever is free
+    payload: object = None  # rows that are in memory already, as a future; None for files
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What every task of a pass needs to know besides its unit."""
+
+    run: str
+    preprocess: Preprocess
+    training: Training
+    target: Target
+    expected_rows: int | None  # of all fragments, where the format has counts
+    keep_nbytes: int  # raw rows one worker may keep between the passes
+
+
+@dataclass(frozen=True)
+class BlockFacts:
+    """What the client needs to know of a block that stays on its worker."""
+
+    train_rows: int
+    validation_rows: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the first pass leads to: the recipe, the cuts, and what is known about the training rows."""
+
+    recipe: Recipe
+    cuts: Cuts
+    statistics: Statistics  # without its sample
+    preview: np.ndarray  # (sampled rows, features) float32
+    preview_label: np.ndarray  # (sampled rows,) float32
+    class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
+    labels: Labels  # what the intercept is computed from
+
+
+class _Kept:
+    """Rows that wait on a worker for the second pass."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, int], Rows] = {}
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def put(self, run: str, rows: Rows, limit_nbytes: int) -> None:
+        nbytes = rows.table.nbytes
+        with self._lock:
+            if self._nbytes + nbytes <= limit_nbytes:
+                self._rows[run, rows.fragment] = rows
+                self._nbytes += nbytes
+
+    def take(self, run: str, fragment: int) -> Rows | None:
+        with self._lock:
+            rows = self._rows.pop((run, fragment), None)
+            if rows is not None:
+                self._nbytes -= rows.table.nbytes
+        return rows
+
+    def clear(self, run: str) -> None:
+        with self._lock:
+            for key in [key for key in self._rows if key[0] == run]:
+                self._nbytes -= self._rows.pop(key).table.nbytes
+
+
+_KEPT = _Kept()  # one per worker process: a cache, whose loss costs a second reading and nothing else
+
+
+def survey_unit(unit: Unit, payload: object) -> Survey:
+    """The first look at one fragment's target, time and group."""
+    with span("survey"):
+        return survey_fragment(unit.source, unit.fragment, unit.rows, payload)
+
+
+def collect_unit(unit: Unit, payload: object, shared: Pass) -> Statistics:
+    """First pass: the statistics of one fragment's training rows."""
+    with span("statistics"):
+        rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
+        _KEPT.put(shared.run, rows, shared.keep_nbytes)
+        return collect(
+            rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
+        )
+
+
+def merge_in_order(client: Client, parts: Sequence[Future]) -> Future:
+    """One future of all statistics, merged as a tree in the order of the fragments, whoever computed them."""
+    parts = list(parts)
+    while len(parts) > 1:
+        parts = [
+            client.submit(_merge_all, parts[i : i + FAN_IN], pure=False) for i in range(0, len(parts), FAN_IN)
+        ]
+    return parts[0]
+
+
+def _merge_all(parts: Sequence[Statistics]) -> Statistics:
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merge(merged, part)
+    return merged
+
+
+def fit(statistics: Statistics, shared: Pass) -> Fitted:
+    """The recipe, the cuts and the intercept that the statistics lead to.
+
+    DataError where the training rows cannot be trained on (infinite features, no features left).
+    """
+    with span("fit"):
+        recipe = fit_recipe(statistics, shared.preprocess, shared.target)
+        sample = statistics.sample
+        by_class = class_weights(shared.target, statistics.class_counts, shared.training)
+        weight = weigh(sample.label, sample.weight, by_class)
+        cuts = make_cuts(
+            feature_columns(recipe, sample.table, fold_keys=sample.fold_keys),
+            recipe.levels,
+            weights=weight,
+            max_bin=shared.training.max_bin,
+        )
+        preview = sample.head(PREVIEW_ROWS)
+        return Fitted(
+            recipe=recipe,
+            cuts=cuts,
+            statistics=statistics.without_sample(),
+            preview=matrix(recipe, preview.table),
+            preview_label=preview.label,
+            class_weight=by_class,
+            labels=_labels(statistics, by_class, sample.label, weight),
+        )
+
+
+def _labels(
+    statistics: Statistics, by_class: tuple[float, ...], label: np.ndarray, weight: np.ndarray | None
+) -> Labels:
+    """What the intercept is computed from: sums over all training rows, and the sampled labels."""
+    of = statistics.label
+    if of.class_weights:
+        mass = np.asarray(of.class_weights) * (np.asarray(by_class) if by_class else 1.0)
+        mean = float((mass * np.arange(len(mass))).sum() / mass.sum())
+        return Labels(mean, tuple(mass / mass.sum()), label, weight)
+    return Labels(of.weighted_sum / of.weight_sum, (), label, weight)
+
+
+def class_weights(target: Target, counts: Iterable[int], training: Training) -> tuple[float, ...]:
+    """The weight of each class: as given by name, or rows / (classes * rows of the class) where balanced."""
+    if training.class_weights is None:
+        return ()
+    counts = list(counts)
+    if training.class_weights == "balanced":
+        return tuple(sum(counts) / (len(counts) * count) if count else 0.0 for count in counts)
+    return tuple(training.class_weights.get(str(name), 1.0) for name in target.classes)
+
+
+def make_block(unit: Unit, payload: object, shared: Pass, fitted: Fitted) -> Block:
+    """Second pass: one fragment as bin codes, with its labels and weights."""
+    with span("blocks"):
+        rows = _KEPT.take(shared.run, unit.fragment.index)
+        if rows is None:
+            rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
+        return Block(
+            fragment=unit.fragment.index,
+            codes=_codes(rows, fitted),
+            label=rows.label,
+            weight=weigh(rows.label, rows.weight, fitted.class_weight),
+            group=rows.group,
+            row_ids=rows.row_ids,
+            use=rows.use,
+        )
+
+
+def block_facts(block: Block) -> BlockFacts:
+    """Rows by use, and bytes."""
+    validation = 0 if block.use is None else int(np.count_nonzero(block.use == VALIDATION))
+    return BlockFacts(len(block.label) - validation, validation, block.nbytes)
+
+
+def forget(run: str) -> None:
+    """Drops the rows that a run has left on this worker."""
+    _KEPT.clear(run)
+
+
+def _codes(rows: Rows, fitted: Fitted) -> np.ndarray:
+    """Bin codes (rows, features) uint8; training rows get out-of-fold encodings, validation rows the final ones."""
+    recipe, cuts = fitted.recipe, fitted.cuts
+    codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=np.uint8)
+    for feature, column in enumerate(feature_columns(recipe, rows.table, fold_keys=rows.fold_key)):
+        codes[:, feature] = encode(column, feature, cuts)
+    validating = rows.use == VALIDATION
+    if recipe.out_of_fold and validating.any():
+        for feature, column in enumerate(feature_columns(recipe, rows.table)):
+            if feature in recipe.out_of_fold:
+                codes[validating, feature] = encode(column[validating], feature, cuts)
+    return codes
+
+
+def weigh(label: np.ndarray, weight: np.ndarray | None, by_class: tuple[float, ...]) -> np.ndarray | None:
+    """Row weight times class weight, (rows,) float32; None where all weigh the same."""
+    if not by_class:
+        return weight
+    weights = np.asarray(by_class, dtype=np.float32)[label.astype(np.int64)]
+    return weights if weight is None else weights * weight

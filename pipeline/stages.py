@@ -1,0 +1,69 @@
+"""Where the seconds of a run go: stages of the client, spans of the workers."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+Clock = Callable[[], float]
+
+TOPIC = "pipeline-spans"  # where workers log the spans of their tasks
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one worker did from `start` to `stop`, in seconds since the epoch on its own clock."""
+
+    worker: str
+    stage: str
+    start: float
+    stop: float
+
+
+@dataclass
+class StageClock:
+    """Adds up the seconds of named stages; `begin` is when the run began, by `clock`."""
+
+    begin: float
+    clock: Clock = time.time
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
+
+    def close(self) -> dict[str, float]:
+        """The seconds of every stage, of what lay between them ("other"), and in all ("total")."""
+        total = self.clock() - self.begin
+        other = max(0.0, total - sum(self.seconds.values()))
+        return {**self.seconds, "other": other, "total": total}
+
+
+def process_start() -> float:
+    """When this process began, in seconds since the epoch; now, where the system does not tell."""
+    try:
+        with open("/proc/self/stat", encoding="ascii") as stat, open("/proc/uptime", encoding="ascii") as uptime:
+            ticks = int(stat.read().rpartition(")")[2].split()[19])
+            age = float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return time.time()
+    return time.time() - max(0.0, age)
+
+
+@contextlib.contextmanager
+def span(stage: str) -> Iterator[None]:
+    """Logs what runs inside as a span of the worker this task is on; outside a worker it does nothing."""
+    from distributed import get_worker
+
+    start = time.time()
+    yield
+    try:
+        worker = get_worker()
+    except ValueError:
+        return
+    worker.log_event(TOPIC, {"stage": stage, "start": start, "stop": time.time()})

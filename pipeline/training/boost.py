@@ -1,0 +1,168 @@
+"""From blocks to a booster, seen from the client: matrices, rounds, exact evaluation."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from distributed import Future
+
+from pipeline.cluster.devices import array_namespace
+from pipeline.data.target import Target
+from pipeline.events import Evaluated, MatrixDone
+from pipeline.preprocess.passes import Blocks, Prepared, result_of
+from pipeline.stages import span
+from pipeline.training import curves, metrics, objective
+from pipeline.training.block import Block
+from pipeline.training.cuts import Cuts
+from pipeline.training.matrix import Partition, build_partition
+from pipeline.training.rounds import RoundsSpec, Scores
+from pipeline.training.supervisor import Trained, run_training
+from pipeline.walk import Walk
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """The quantised matrices, each on its worker."""
+
+    workers: tuple[str, ...]  # addresses, rank 0 first
+    futures: tuple[Future, ...]  # of Partition
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the final model comes to, over all rows of each use."""
+
+    metrics: dict[str, metrics.Metrics]  # "train", "validation" -> metric -> value
+    curves: dict[str, curves.Curves]  # likewise
+    seconds: float
+
+
+def build_matrices(walk: Walk, prepared: Prepared, blocks: Blocks) -> Partitions:
+    """Every worker's matrices, built side by side, outside any communicator."""
+    start = time.time()
+    threads = {worker.address: worker.threads for worker in walk.placement.workers}
+    recipe, device = prepared.fitted.recipe, walk.placement.device
+    futures = tuple(
+        walk.client.submit(
+            _build, list(share.blocks), prepared.fitted.cuts, recipe.names, threads[share.worker], device,
+            workers=[share.worker], allow_other_workers=False, pure=False,
+        )
+        for share in blocks.shares
+    )  # fmt: skip
+    workers = tuple(share.worker for share in blocks.shares)
+    sizes = [
+        walk.client.submit(_nbytes, future, workers=[worker], pure=False)
+        for future, worker in zip(futures, workers, strict=True)
+    ]
+    nbytes = sum(result_of(size) for size in sizes)
+    walk.listen(MatrixDone(nbytes=nbytes, seconds=time.time() - start))
+    return Partitions(workers, futures)
+
+
+def _build(blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], threads: int, device: str) -> Partition:
+    with span("matrix"):
+        return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device))
+
+
+def _nbytes(partition: Partition) -> int:
+    return partition.nbytes
+
+
+def boost(walk: Walk, prepared: Prepared, partitions: Partitions) -> Trained:
+    """The rounds, on all workers under one communicator."""
+    spec = rounds_spec(walk, prepared)
+    start = time.time()
+    trained = run_training(walk.client, partitions.futures, partitions.workers, spec, walk.listen)
+    walk.span_everywhere("rounds", partitions.workers, start, time.time())
+    return trained
+
+
+def rounds_spec(walk: Walk, prepared: Prepared) -> RoundsSpec:
+    """What every worker must know to train."""
+    training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
+    quantiles = training.quantiles or ([0.5] if target.objective == "reg:quantileerror" else [])
+    intercept = objective.base_score(target.objective, prepared.fitted.labels, quantiles)
+    shape = objective.Shape(
+        features=recipe.names,
+        classes=len(target.classes),
+        monotone=training.monotone,
+        interactions=training.interactions,
+        quantiles=quantiles,
+    )
+    return RoundsSpec(
+        run=walk.run,
+        params=objective.xgboost_params(target.objective, shape, intercept, training.params, training.seed),
+        rounds=training.rounds,
+        metrics=tuple(training.metrics) or objective.default_metrics(target.objective),
+        early_stopping=training.early_stopping,
+        row_sample=training.row_sample,
+        seed=training.seed,
+        threads=min(worker.threads for worker in walk.placement.workers),
+        device=walk.placement.device,
+        timeout_seconds=training.timeout_seconds,
+    )
+
+
+def evaluate(walk: Walk, prepared: Prepared, trained: Trained) -> Evaluation:
+    """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel."""
+    start = time.time()
+    quantiles = tuple(walk.job.training.quantiles) or (0.5,)
+    task = (prepared.target, quantiles, prepared.fitted.class_weight, prepared.inputs.roles.weight is not None)
+    future = walk.client.submit(_evaluate, list(trained.scores), *task, pure=False)
+    found, drawn = result_of(future)
+    evaluation = Evaluation(found, drawn, time.time() - start)
+    flat = {
+        f"{use}.{name}": value
+        for use, values in found.items()
+        for name, value in values.items()
+        if isinstance(value, float)
+    }
+    walk.listen(Evaluated(metrics=flat, seconds=evaluation.seconds))
+    return evaluation
+
+
+def _evaluate(
+    parts: Sequence[tuple[Scores | None, Scores | None]],
+    target: Target,
+    quantiles: tuple[float, ...],
+    class_weight: tuple[float, ...],
+    weighted: bool,
+) -> tuple[dict[str, metrics.Metrics], dict[str, curves.Curves]]:
+    """Metrics and curves, each by use.
+
+    Rows count by their own weights: class weights are a means of training, not a measure.
+    """
+    with span("evaluate"):
+        found: dict[str, metrics.Metrics] = {}
+        drawn: dict[str, curves.Curves] = {}
+        for use, place in (("train", 0), ("validation", 1)):
+            scores = in_order([part[place] for part in parts if part[place] is not None])
+            if scores is None:
+                continue
+            weight = scores.weight if weighted else None
+            if weight is not None and class_weight:
+                weight = weight / np.asarray(class_weight, np.float32)[scores.label.astype(np.int64)]
+            rows = (scores.prediction, scores.label, weight, scores.group)
+            found[use] = metrics.evaluate(target.kind, target.objective, *rows, quantiles=quantiles)
+            drawn[use] = curves.curves(target.kind, target.objective, *rows, quantiles=quantiles)
+        return found, drawn
+
+
+def in_order(parts: Sequence[Scores]) -> Scores | None:
+    """The rows of all workers in the order of their row ids, so that sums do not depend on the layout."""
+    if len(parts) <= 1:
+        return parts[0] if parts else None
+    joined = {
+        name: _joined([getattr(part, name) for part in parts])
+        for name in ("row_ids", "prediction", "label", "weight", "group")
+    }
+    order = np.argsort(joined["row_ids"], kind="stable")
+    return Scores(**{name: None if values is None else values[order] for name, values in joined.items()})
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    present = [array for array in arrays if array is not None]
+    return np.concatenate(present) if present else None

@@ -1,0 +1,56 @@
+"""What every step of a run needs to know."""
+
+import contextlib
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster.placement import Placement
+from pipeline.events import Listener, Note
+from pipeline.job import Job
+from pipeline.stages import TOPIC, Span, StageClock
+
+
+@dataclass
+class Walk:
+    """One run, from the job to its result."""
+
+    client: Client
+    job: Job
+    placement: Placement
+    listen: Listener
+    clock: StageClock
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    notes: list[str] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
+
+    def note(self, *messages: str) -> None:
+        """Tells the user something once."""
+        for message in messages:
+            if message not in self.notes:
+                self.notes.append(message)
+                self.listen(Note(message=message))
+
+    def span_everywhere(self, stage: str, workers: Iterable[str], start: float, stop: float) -> None:
+        """Notes a stage that kept all these workers (addresses) busy."""
+        names = {worker.address: worker.name for worker in self.placement.workers}
+        self.spans.extend(Span(names[address], stage, start, stop) for address in workers)
+
+    @contextlib.contextmanager
+    def hearing_spans(self) -> Iterator[None]:
+        """Collects the spans of the workers' tasks while the context lasts."""
+        names = {worker.address: worker.name for worker in self.placement.workers}
+
+        def hear(event: tuple[float, dict[str, Any]]) -> None:
+            span = event[1]
+            if span["worker"] in names:
+                self.spans.append(Span(names[span["worker"]], span["stage"], span["start"], span["stop"]))
+
+        self.client.subscribe_topic(TOPIC, hear)
+        try:
+            yield
+        finally:
+            self.client.unsubscribe_topic(TOPIC)
