@@ -1,7 +1,9 @@
 """A running scheduler: reached within ten seconds, over TLS where files are given, with workers that have our code."""
 
+import asyncio
 from typing import Any
 
+import distributed.comm as comms
 from distributed import Client
 from distributed.security import Security
 
@@ -16,6 +18,7 @@ def attach(section: Cluster) -> Client:
     address = str(section.scheduler)
     security = _security(section)
     try:
+        asyncio.run(_knock(address, security or Security()))
         client = Client(address, timeout=TIMEOUT_SECONDS, security=security, name="pipeline")
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # OSError covers TimeoutError, TLS and names
         hint = "" if security else "; if it uses TLS, give cluster.security"
@@ -26,6 +29,16 @@ def attach(section: Cluster) -> Client:
         client.close()
         raise
     return client
+
+
+async def _knock(address: str, security: Security) -> None:
+    """Connects and shakes hands once: Dask waits for ever for the answer of a port where something else listens."""
+    arguments = security.get_connection_args("client")
+    try:
+        comm = await asyncio.wait_for(comms.connect(address, timeout=TIMEOUT_SECONDS, **arguments), TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise OSError(f"no Dask scheduler answers within {TIMEOUT_SECONDS} s") from None
+    await comm.close()
 
 
 def _security(section: Cluster) -> Security | None:

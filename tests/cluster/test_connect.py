@@ -57,7 +57,9 @@ def _settings() -> dict[str, Any]:
         "omp": os.environ["OMP_NUM_THREADS"],
         "cores": os.sched_getaffinity(0),
         "spill": dask.config.get("distributed.worker.memory.spill"),
-        "heavy": [name for name in ("pandas", "sklearn", "bokeh", "dask.dataframe", "matplotlib") if name in sys.modules],
+        "heavy": [
+            name for name in ("pandas", "sklearn", "bokeh", "dask.dataframe", "matplotlib") if name in sys.modules
+        ],
         "rounds": model.num_boosted_rounds(),
         "loud": [handler for handler in handlers if type(handler) is logging.StreamHandler and handler.level < 51],
         "script": "pytest" in sys.modules,

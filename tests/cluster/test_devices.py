@@ -25,7 +25,7 @@ def test_cpu_never_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_and_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "probe_gpu", lambda: NONE)
     assert resolve_device("auto") == "cpu"
-    with pytest.raises(ClusterError, match="cluster.device = 'cuda': no NVIDIA driver here"):
+    with pytest.raises(ClusterError, match=r"cluster.device = 'cuda': no NVIDIA driver here"):
         resolve_device("cuda")
     monkeypatch.setattr(devices, "probe_gpu", lambda: TWO)
     assert resolve_device("auto") == resolve_device("cuda") == "cuda"
@@ -43,9 +43,7 @@ def test_probe_tells_what_the_trial_said(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(devices, "_missing", lambda: None)
     probe = devices.probe_gpu.__wrapped__
     monkeypatch.setattr(devices, "_TRY", "raise RuntimeError('cudaErrorInsufficientDriver: too old')")
-    assert probe().reason_unusable == (
-        "the GPU cannot be used: RuntimeError: cudaErrorInsufficientDriver: too old"
-    )
+    assert probe().reason_unusable == ("the GPU cannot be used: RuntimeError: cudaErrorInsufficientDriver: too old")
     found = '{"names": ["A"], "nbytes": [7], "xgboost": %s}'
     monkeypatch.setattr(devices, "_TRY", f"print('''{found % 'true'}''')")
     assert probe() == Gpus(1, ("A",), (7,), None)
