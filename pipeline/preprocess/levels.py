@@ -103,7 +103,7 @@ def _by_fold(
     size = (count + 1) * labels.fold_count  # the last level: missing and left out
     rows = np.bincount(cells, minlength=size).astype(np.int64)
     if labels.outputs == 1:
-        sums = np.bincount(cells, weights=labels.label, minlength=size)
+        sums = np.bincount(cells, weights=labels.label, minlength=size).astype(np.float64)
     else:
         by_class = cells * labels.outputs + labels.label.astype(np.int64)
         sums = np.bincount(by_class, minlength=size * labels.outputs).astype(np.float64)
