@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from distributed import Client, LocalCluster
 
@@ -53,7 +54,7 @@ def _start(section: Cluster, debug: bool) -> Client:
 
 def _close(client: Client) -> None:
     """Closes the client, its cluster, and ends workers that do not."""
-    cluster = client.cluster
+    cluster: Any = client.cluster
     client.close(timeout=GRACE_SECONDS)
     _close_cluster(cluster)
 

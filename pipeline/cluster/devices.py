@@ -87,7 +87,7 @@ def array_namespace(device: Literal["cpu", "cuda"]) -> ModuleType:
     if device == "cuda":
         import cupy
 
-        return cupy  # type: ignore[no-any-return]
+        return cupy
     import numpy
 
     return numpy

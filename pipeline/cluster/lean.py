@@ -49,7 +49,7 @@ class _Loader(importlib.abc.Loader):
         return getattr(self.loader, name)  # package data is read through the loader
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)  # type: ignore[no-any-return]
+        return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self.here.importing = True
