@@ -32,7 +32,14 @@ class Cost:
 
 def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> Cost:
     """Runs a command to its end and measures it; processes that outlive it are killed."""
-    _become_subreaper()
+    _adopt_orphans(True)
+    try:
+        return _run(command, cwd, env)
+    finally:
+        _adopt_orphans(False)
+
+
+def _run(command: Sequence[str], cwd: Path, env: Mapping[str, str] | None) -> Cost:
     before = _children_cpu()
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -130,10 +137,10 @@ class _GpuMemory:
         return sum(self._nvml.nvmlDeviceGetMemoryInfo(handle).used for handle in self._handles) - self._before
 
 
-def _become_subreaper() -> None:
-    """Orphans of the command become our children, so that their CPU time is counted too."""
+def _adopt_orphans(yes: bool) -> None:
+    """While it holds, orphans of the command become our children, so that their CPU time is counted too."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
