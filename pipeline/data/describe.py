@@ -1,0 +1,206 @@
+"""What a source holds: columns, missing and distinct values, ranges, the target's balance, files that differ."""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from pipeline.data.reading import read_fragment
+from pipeline.data.source import Source
+from pipeline.data.unify import Drift
+from pipeline.errors import DataError
+
+MAX_DISTINCT = 10_000  # values are told apart up to so many
+MAX_BALANCE = 50  # a target with more values is shown by its range alone
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """One column over all rows."""
+
+    name: str
+    type: str
+    missing: int  # null or NaN
+    distinct: int | None  # None: more than MAX_DISTINCT
+    minimum: Any  # numbers, times and truth values; None for text, and where no value is
+    maximum: Any
+
+
+@dataclass(frozen=True)
+class Description:
+    """A source in numbers."""
+
+    format: str
+    files: int
+    fragments: int
+    rows: int
+    columns: tuple[ColumnSummary, ...]
+    target: str | None
+    balance: tuple[tuple[Any, int], ...]  # (value, rows) of the target, most frequent first; empty above MAX_BALANCE
+    drift: tuple[Drift, ...]
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, ready for JSON: times as ISO text, decimals as floats."""
+        return {
+            "format": self.format,
+            "files": self.files,
+            "fragments": self.fragments,
+            "rows": self.rows,
+            "columns": [{key: _plain(value) for key, value in vars(column).items()} for column in self.columns],
+            "target": self.target,
+            "balance": [{"value": _plain(value), "rows": rows} for value, rows in self.balance],
+            "drift": [
+                {
+                    "column": item.column,
+                    "types": [{"type": kind, "files": count, "first": first} for kind, count, first in item.types],
+                    "read_as": item.read_as,
+                }
+                for item in self.drift
+            ],
+            "notes": list(self.notes),
+            "fingerprint": self.fingerprint,
+        }
+
+    def __str__(self) -> str:
+        where = f"{self.files} files, " if self.files else ""
+        lines = [f"{self.rows:,} rows, {len(self.columns)} columns; {self.format}, {where}{self.fragments} fragments", ""]
+        lines += _table(
+            ("column", "type", "missing", "distinct", "minimum", "maximum"),
+            [
+                (
+                    column.name + (" (target)" if column.name == self.target else ""),
+                    column.type,
+                    f"{column.missing / max(self.rows, 1):.1%}" if column.missing else "-",
+                    f"> {MAX_DISTINCT:,}" if column.distinct is None else f"{column.distinct:,}",
+                    _shown(column.minimum),
+                    _shown(column.maximum),
+                )
+                for column in self.columns
+            ],
+        )
+        if self.balance:
+            rows = [(_shown(value), f"{count:,}", f"{count / self.rows:.1%}") for value, count in self.balance]
+            lines += ["", *_table((str(self.target), "rows", "share"), rows)]
+        for item in self.drift:
+            lines += ["", f"{item.column} differs between files, read as {item.read_as}:"]
+            lines += [f"  {kind} in {count} files, first {first}" for kind, count, first in item.types]
+        # The drift stands above in full already.
+        notes = [note for note in self.notes if not note.startswith("the files differ in ")]
+        return "\n".join(lines + ([""] if notes else []) + notes)
+
+
+@dataclass
+class _Column:
+    """What has been seen of one column so far."""
+
+    field: pa.Field
+    missing: int = 0
+    values: Counter[Any] | None = field(default_factory=Counter)  # None: too many to tell apart
+    minimum: Any = None
+    maximum: Any = None
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        if pt.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        self.missing += column.null_count
+        column = column.drop_null()
+        if not len(column):
+            return
+        if not (pt.is_string(column.type) or pt.is_dictionary(column.type)):
+            self._extend(column)
+        self._count(column)
+
+    def _extend(self, column: pa.ChunkedArray) -> None:
+        ends = pc.min_max(column)
+        low, high = ends["min"].as_py(), ends["max"].as_py()
+        self.minimum = low if self.minimum is None else min(self.minimum, low)
+        self.maximum = high if self.maximum is None else max(self.maximum, high)
+
+    def _count(self, column: pa.ChunkedArray) -> None:
+        if self.values is None:
+            return
+        if pt.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        counts = pc.value_counts(column)
+        if len(counts) <= MAX_DISTINCT:
+            pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+            self.values.update(dict(pairs))
+        if len(counts) > MAX_DISTINCT or len(self.values) > MAX_DISTINCT:
+            self.values = None
+
+    def summary(self) -> ColumnSummary:
+        distinct = None if self.values is None else len(self.values)
+        return ColumnSummary(self.field.name, str(self.field.type), self.missing, distinct, self.minimum, self.maximum)
+
+
+def describe(source: Source, target: str | None = None) -> Description:
+    """Reads the whole source, one fragment at a time.  DataError for an unknown target."""
+    if target is not None and target not in source.schema.names:
+        near = difflib.get_close_matches(target, source.schema.names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(source.schema.names)}"
+        raise DataError(f"no column {target!r} in the source; {hint}")
+    columns = [_Column(item) for item in source.schema]
+    rows = 0
+    for fragment in source.fragments:
+        table = read_fragment(source, fragment, payload=_payload(source, fragment))
+        rows += table.num_rows
+        for place, column in enumerate(columns):
+            column.add(table.column(place))
+    return Description(
+        format=source.format,
+        files=len(source.files),
+        fragments=len(source.fragments),
+        rows=rows,
+        columns=tuple(column.summary() for column in columns),
+        target=target,
+        balance=next((_balance(column) for column in columns if column.field.name == target), ()),
+        drift=source.drift,
+        notes=source.notes,
+        fingerprint=source.fingerprint,
+    )
+
+
+def _payload(source: Source, fragment: Any) -> Any:
+    payload = source.payload(fragment)
+    return payload.compute() if source.format == "dask" else payload
+
+
+def _balance(column: _Column) -> tuple[tuple[Any, int], ...]:
+    if column.values is None or len(column.values) > MAX_BALANCE:
+        return ()
+    return tuple(sorted(column.values.items(), key=lambda entry: (-entry[1], str(entry[0]))))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    number = float(value)
+    return number if number - number == 0 else str(number)  # JSON has no infinity
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Left-aligned names, right-aligned numbers, two blanks between columns."""
+    lines = [head, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < 1 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
