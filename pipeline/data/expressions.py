@@ -169,6 +169,7 @@ def _only_expression(field: str, tree: Any) -> Any:
         and node["from_table"]["type"] == "EMPTY"
         and not node["cte_map"]["map"]
         and not any(node[clause] for clause in clauses)
+        and node["aggregate_handling"] == "STANDARD_HANDLING"
         and not node["select_list"][0]["alias"]
     )
     if not plain:

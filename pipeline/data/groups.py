@@ -23,8 +23,14 @@ class GroupRuns:
     keys: np.ndarray  # (runs,) int64
 
 
-def group_keys(column: pa.ChunkedArray) -> np.ndarray:
-    """(rows,) int64 key of each row's query: integers themselves, anything else by a hash; the same everywhere."""
+def group_keys(column: pa.ChunkedArray, name: str, fragment: int) -> np.ndarray:
+    """(rows,) int64 key of each row's query: integers themselves, anything else by a hash; the same everywhere.
+
+    DataError, naming the column and the fragment, where a row has no query.
+    """
+    missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
+    if missing:
+        raise DataError(f"the group {name} is missing in {missing} rows of fragment {fragment}")
     column = decoded(column)
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
@@ -33,8 +39,7 @@ def group_keys(column: pa.ChunkedArray) -> np.ndarray:
         int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
         for text in encoded.dictionary.to_pylist()
     ]
-    indices = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
-    return np.array(hashes, dtype=np.int64)[indices] if hashes else np.zeros(len(indices), dtype=np.int64)
+    return np.array(hashes, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def starts_of_runs(keys: np.ndarray) -> np.ndarray:

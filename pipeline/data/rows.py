@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.data import keys
 from pipeline.data.derive import NO_DERIVATION, Derivation, apply, check
+from pipeline.data.fragment_rows import Rows
 from pipeline.data.fragments import Fragment
 from pipeline.data.groups import group_keys, starts_of_runs
 from pipeline.data.reading import read_fragment
@@ -33,22 +34,6 @@ class RowPlan:
     split: Split | None = None  # None: no use codes
     seed: int = 0
     purpose: Literal["training", "prediction"] = "training"  # evaluation reads as training does
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one fragment that are used; every array has one entry per row of `table`."""
-
-    fragment: int
-    table: pa.Table  # the features only, in the order of roles.features
-    row_ids: np.ndarray  # uint64
-    label: np.ndarray | None  # float32: the class index for classification; may be read-only
-    weight: np.ndarray | None  # float32; may be read-only
-    group: np.ndarray | None  # int64: the query's key, the same in every fragment
-    fold_key: np.ndarray  # uint64: the row id; for ranking the row id of the query's first row
-    use: np.ndarray | None  # uint8: TRAIN or VALIDATION
-    ids: pa.Table | None = None  # at prediction: the id columns
-    dropped: dict[str, int] = field(default_factory=dict)  # reason -> rows left out
 
 
 @dataclass(frozen=True)
@@ -89,7 +74,7 @@ def load_rows(source: Source, fragment: Fragment, plan: RowPlan, payload: object
         chosen, label, missing = _labelled(chosen, plan.target)
         if missing:
             dropped["label missing"] = missing
-    group, fold_key = _groups(chosen, roles.group)
+    group, fold_key = _groups(chosen, roles.group, fragment.index)
     return Rows(
         fragment=fragment.index,
         table=chosen.table.select(roles.features),
@@ -169,14 +154,11 @@ def _weights(chosen: Selected, name: str) -> np.ndarray:
     return weight
 
 
-def _groups(chosen: Selected, name: str | None) -> tuple[np.ndarray | None, np.ndarray]:
+def _groups(chosen: Selected, name: str | None, fragment: int) -> tuple[np.ndarray | None, np.ndarray]:
     """(the query's key per row or None, the key that folds and split go by)."""
     if name is None:
         return None, chosen.row_ids
-    column = chosen.table.column(name)
-    if missing := column.null_count:
-        raise DataError(f"the group {name} is missing in {missing} rows of fragment {int(chosen.row_ids[0]) >> 40}")
-    group = group_keys(column)
+    group = group_keys(chosen.table.column(name), name, fragment)
     starts = starts_of_runs(group)
     lengths = np.diff(starts, append=len(group))
     return group, np.repeat(chosen.row_ids[starts], lengths)

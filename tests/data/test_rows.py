@@ -292,13 +292,18 @@ def test_queries_are_never_split_by_fragments_or_validation(lengths, cuts, valid
 
 
 def test_group_keys_are_the_same_for_the_same_query_anywhere():
+    def keys(column):
+        return group_keys(column, "q", 7)
+
     texts = pa.chunked_array([["a", "b"], ["b", "c"]])
-    plain = group_keys(texts)
-    assert np.array_equal(plain, group_keys(texts.dictionary_encode()))
+    plain = keys(texts)
+    assert np.array_equal(plain, keys(texts.dictionary_encode()))
     assert np.array_equal(plain[1:3], [plain[1]] * 2)
     assert len(set(plain.tolist())) == 3
-    assert group_keys(pa.chunked_array([[2**63 - 1, -5]])).tolist() == [2**63 - 1, -5]
-    assert len(group_keys(pa.chunked_array([], pa.string()))) == 0
+    assert keys(pa.chunked_array([[2**63 - 1, -5]])).tolist() == [2**63 - 1, -5]
+    assert len(keys(pa.chunked_array([], pa.string()))) == 0
+    with pytest.raises(DataError, match="the group q is missing in 1 rows of fragment 7"):
+        keys(pa.chunked_array([[1.0, NAN]]))
 
 
 def test_rank_files_have_target_and_group_built_in(data):
