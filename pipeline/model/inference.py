@@ -93,7 +93,11 @@ def decide(target: Target, prediction: np.ndarray) -> np.ndarray:
     names = np.asarray(target.classes)
     if prediction.ndim == 2:
         return names[prediction.argmax(axis=1)]
-    return names[prediction.astype(np.int64)] if target.kind == "multiclass" else names[(prediction > 0.5).astype(np.int64)]
+    return (
+        names[prediction.astype(np.int64)]
+        if target.kind == "multiclass"
+        else names[(prediction > 0.5).astype(np.int64)]
+    )
 
 
 def _chunks(table: pa.Table) -> list[pa.Table]:

@@ -29,7 +29,9 @@ def learning(data: ReportData, metric: str) -> Figure:
         source = ColumnDataSource({"round": rounds, "value": values})
         color = VALIDATION if use == "validation" else TRAIN
         line = plot.line("round", "value", source=source, line_width=2.2, color=color, legend_label=use)
-        plot.add_tools(HoverTool(renderers=[line], tooltips=[(use, "@value{0.00000}"), ("round", "@round")], mode="vline"))
+        plot.add_tools(
+            HoverTool(renderers=[line], tooltips=[(use, "@value{0.00000}"), ("round", "@round")], mode="vline")
+        )
     if data.best_round and drawn:
         plot.add_layout(Span(location=data.best_round, dimension="height", line_color=BEST, line_dash=[4, 4]))
         values = data.history[f"{drawn[-1]}.{metric}"]
@@ -46,11 +48,17 @@ def importance(data: ReportData, which: str) -> Figure:
     values = data.gain if which == "gain" else data.permutation
     total = sum(data.gain.values()) or 1.0
     sizes = [values.get(name, 0.0) / total if which == "gain" else values.get(name, 0.0) for name in names]
-    title = "Share of the gain of all splits" if which == "gain" else plain(data.permutation_unit)[:1].upper() + plain(data.permutation_unit)[1:]
+    title = (
+        "Share of the gain of all splits"
+        if which == "gain"
+        else plain(data.permutation_unit)[:1].upper() + plain(data.permutation_unit)[1:]
+    )
     places = list(range(len(names)))
     source = ColumnDataSource({"y": places, "size": sizes, "name": [plain(name) for name in names]})
     plot = _figure(title, "", "", height=60 + 21 * len(names))
-    bars = plot.hbar(y="y", right="size", height=0.68, source=source, color=VALIDATION if which == "gain" else "#0f9d74")
+    bars = plot.hbar(
+        y="y", right="size", height=0.68, source=source, color=VALIDATION if which == "gain" else "#0f9d74"
+    )
     plot.add_tools(HoverTool(renderers=[bars], tooltips=[("", "@name"), ("", "@size{0.0000}")]))
     plot.yaxis.ticker = places
     plot.yaxis.major_label_overrides = {place: plain(name, 26) for place, name in zip(places, names, strict=True)}
@@ -205,14 +213,25 @@ def _legend(plot: Figure, place: str, title: str = "") -> None:
 
 def _line(plot: Figure, x: np.ndarray, y: np.ndarray, color: str, label: str) -> None:
     line = plot.line(x, y, color=color, line_width=2.2, legend_label=label)
-    plot.add_tools(HoverTool(renderers=[line], tooltips=[(str(plot.xaxis.axis_label), "$x{0.000}"), (str(plot.yaxis.axis_label), "$y{0.000}")]))
+    plot.add_tools(
+        HoverTool(
+            renderers=[line],
+            tooltips=[(str(plot.xaxis.axis_label), "$x{0.000}"), (str(plot.yaxis.axis_label), "$y{0.000}")],
+        )
+    )
 
 
 def _histogram(plot: Figure, edges: np.ndarray, counts: np.ndarray) -> None:
     shares = counts / max(counts.sum(), 1e-300)
     source = ColumnDataSource({"left": edges[:-1], "right": edges[1:], "top": shares})
-    bars = plot.quad(left="left", right="right", top="top", bottom=0, source=source, color=VALIDATION, line_color="white", alpha=0.85)
-    plot.add_tools(HoverTool(renderers=[bars], tooltips=[("from", "@left{0.000}"), ("to", "@right{0.000}"), ("share", "@top{0.00%}")]))
+    bars = plot.quad(
+        left="left", right="right", top="top", bottom=0, source=source, color=VALIDATION, line_color="white", alpha=0.85
+    )
+    plot.add_tools(
+        HoverTool(
+            renderers=[bars], tooltips=[("from", "@left{0.000}"), ("to", "@right{0.000}"), ("share", "@top{0.00%}")]
+        )
+    )
     plot.yaxis.formatter = NumeralTickFormatter(format="0.0 %" if shares.max() < 0.1 else "0 %")
     plot.y_range.start = 0
 

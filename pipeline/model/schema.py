@@ -13,7 +13,13 @@ from pipeline.errors import DataError
 from pipeline.model.manifest import NamedType
 
 _PARAMETRIC = re.compile(r"(\w+)[\[(](.*)[\])]")
-_ALIASES = {"date32[day]": "date32", "date64[ms]": "date64", "float": "float32", "double": "float64", "halffloat": "float16"}
+_ALIASES = {
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+    "float": "float32",
+    "double": "float64",
+    "halffloat": "float16",
+}
 
 
 def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
@@ -26,7 +32,9 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
         if column.name not in schema.names:
             near = difflib.get_close_matches(column.name, schema.names, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r} to be it?" if near else ""
-            raise DataError(f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}")
+            raise DataError(
+                f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}"
+            )
         found = schema.field(column.name).type
         if not _fits(arrow_type(column.type), found):
             raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}")

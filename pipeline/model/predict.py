@@ -1,0 +1,211 @@
+"""Predictions of any amount of data: a folder of Parquet files, one for each fragment, in the order of the rows."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from distributed import Client, Future, as_completed
+
+from pipeline.data.fragments import Fragment
+from pipeline.data.inputs import reader
+from pipeline.data.keys import POSITION_BITS
+from pipeline.data.reading import count_rows
+from pipeline.data.rows import RowPlan, load_rows
+from pipeline.data.source import Source, open_source
+from pipeline.errors import OutputError, PipelineError
+from pipeline.events import FragmentDone, Listener, Planned, ignore
+from pipeline.job import CsvOptions
+from pipeline.model import inference
+from pipeline.model.artifact import Model
+from pipeline.model.folder import whole_folder
+from pipeline.model.schema import check_schema, schema_of
+from pipeline.stages import span
+
+IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How predictions are made and written."""
+
+    contributions: bool = False  # also SHAP values
+    overwrite: bool = False  # replace an existing folder of predictions
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was written."""
+
+    out: str
+    rows: int
+    files: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every task of a prediction needs to know; small."""
+
+    source: Source  # without its fragments
+    plan: RowPlan
+    folder: str
+    contributions: bool
+
+
+def predict_folder(
+    client: Client,
+    model: Model,
+    data: Any,
+    out: str | Path,
+    options: PredictOptions = PredictOptions(),
+    *,
+    listen: Listener = ignore,
+) -> Predicted:
+    """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
+
+    Columns: the model's id columns; `row`, the global number of the row in the data (uint64); `prediction`, a number,
+    class or score; for classification `probability` or `probability_<class>`; with contributions
+    `contribution_<feature>` and `contribution_bias`.  OutputError where it cannot be written.
+    """
+    begin = time.time()
+    with whole_folder(Path(out).absolute(), overwrite=options.overwrite, ours=_is_predictions) as partial:
+        source = count_rows(open_for(model, data))
+        check_schema(model.manifest.named(model.manifest.roles.predict), source.schema)
+        rows = [int(fragment.rows or 0) for fragment in source.fragments]
+        firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
+        plan = RowPlan(
+            model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), purpose="prediction"
+        )
+        task = _Task(reader(source), plan, str(partial), options.contributions)
+        _announce(client, model, source, listen)
+        sent = client.scatter(model.with_threads(1), broadcast=True, hash=False)
+
+        def submit(fragment: Fragment) -> Future:
+            first = firsts[fragment.index]
+            return client.submit(_write, task, sent, fragment, first, source.payload(fragment), pure=False)
+
+        for done, written in enumerate(in_flight(client, source.fragments, submit), start=1):
+            listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
+    return Predicted(str(out), sum(rows), len(rows), time.time() - begin)
+
+
+def open_for(model: Model, data: Any) -> Source:
+    """The data as a source read the way the training data were: format, CSV options, size of fragments, types."""
+    told = model.manifest.job["data"]
+    return open_source(
+        data,
+        format=told["format"] if isinstance(data, (str, list)) and told["format"] == "csv" else "auto",
+        csv=CsvOptions(**told["csv"]),
+        fragment_nbytes=told["fragment_mib"] * 2**20,
+        types=schema_of(model.manifest.columns),
+    )
+
+
+def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Future]) -> Iterator[Any]:
+    """The results of `submit(item)`, as they come; only a few per worker thread are under way at a time.
+
+    The first error is raised as it was; whatever is under way then is cancelled.
+    """
+    threads = sum(client.nthreads().values())
+    waiting = deque(items)
+    running = as_completed([submit(waiting.popleft()) for _ in range(min(len(waiting), IN_FLIGHT * max(1, threads)))])
+    under_way = set(running.futures)
+    try:
+        for future in running:
+            under_way.discard(future)
+            result = future.result()
+            if waiting:
+                following = submit(waiting.popleft())
+                under_way.add(following)
+                running.add(following)
+            yield result
+    finally:
+        if under_way:
+            with contextlib.suppress(Exception):  # the connection may be what has failed
+                client.cancel(list(under_way), force=True)
+
+
+def prediction_table(model: Model, table: pa.Table, contributions: bool = False) -> pa.Table:
+    """The columns `prediction`, probabilities and contributions of the recipe's input columns."""
+    target = model.manifest.target
+    scores = inference.predict(model, table)
+    columns: dict[str, Any] = {}
+    if target.classes:
+        columns["prediction"] = pa.array(inference.decide(target, scores))
+        if scores.ndim == 2:
+            columns |= {f"probability_{name}": pa.array(scores[:, k]) for k, name in enumerate(target.classes)}
+        elif target.kind == "binary":
+            columns["probability"] = pa.array(scores)
+    elif scores.ndim == 2:
+        columns["prediction"] = pa.array(scores[:, _middle(model.manifest.quantiles)])
+        columns |= {f"prediction_{q:g}": pa.array(scores[:, i]) for i, q in enumerate(model.manifest.quantiles)}
+    else:
+        columns["prediction"] = pa.array(scores)
+    if contributions:
+        columns |= _contribution_columns(model, inference.contributions(model, table))
+    return pa.table(columns)
+
+
+def _write(task: _Task, model: Model, fragment: Fragment, first: int, payload: object) -> int:
+    """Predicts one fragment and writes its file; gives the number of rows."""
+    with span("predict"):
+        rows = load_rows(task.source, fragment, task.plan, payload)
+        made = prediction_table(model, rows.table, task.contributions)
+        numbers = np.uint64(first) + (rows.row_ids & np.uint64((1 << POSITION_BITS) - 1))
+        assert rows.ids is not None
+        table = pa.table({**_columns(rows.ids), "row": pa.array(numbers), **_columns(made)})
+        path = Path(task.folder) / f"part-{fragment.index:05d}.parquet"
+        try:
+            pq.write_table(table, path, compression="zstd")
+        except OSError as error:
+            raise OutputError(f"{path.parent.parent}: cannot be written: {error.strerror or error}") from None
+        return table.num_rows
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _contribution_columns(model: Model, values: np.ndarray) -> dict[str, pa.Array]:
+    """One column for each feature (of each class or quantile) and the bias."""
+    names = [*(feature.name for feature in model.manifest.features), "bias"]
+    if values.ndim == 2:
+        return {f"contribution_{name}": pa.array(values[:, i]) for i, name in enumerate(names)}
+    outputs = model.manifest.target.classes or [f"{q:g}" for q in model.manifest.quantiles]
+    return {
+        f"contribution_{output}_{name}": pa.array(values[:, k, i])
+        for k, output in enumerate(outputs)
+        for i, name in enumerate(names)
+    }
+
+
+def _middle(quantiles: Sequence[float]) -> int:
+    return int(np.argmin(np.abs(np.asarray(quantiles) - 0.5)))
+
+
+def _is_predictions(folder: Path) -> bool:
+    """Whether a folder holds nothing but predictions: the only kind that --overwrite replaces."""
+    return all(path.name.startswith("part-") and path.suffix == ".parquet" for path in folder.iterdir())
+
+
+def _announce(client: Client, model: Model, source: Source, listen: Listener) -> None:
+    threads = client.nthreads()
+    if not threads:
+        raise PipelineError("the cluster has no workers")
+    listen(
+        Planned(
+            rows=source.rows,
+            features=len(model.manifest.features),
+            fragments=len(source.fragments),
+            workers=len(threads),
+            threads=max(threads.values()),
+            nbytes=IN_FLIGHT * sum(threads.values()) * max(fragment.nbytes for fragment in source.fragments),
+        )
+    )

@@ -1,0 +1,242 @@
+"""Predictions: in this process, on a cluster, to the bit the same; and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import xgboost
+
+from pipeline.errors import DataError, ModelError, OutputError
+from pipeline.events import FragmentDone
+from pipeline.model import inference, predict
+from pipeline.model.evaluate import evaluate_data
+from pipeline.model.predict import PredictOptions, predict_folder
+from pipeline.preprocess.apply import matrix
+from tests.model.conftest import TARGETS, flights
+
+NEEDED = ["distance", "minutes", "carrier"]
+
+
+@pytest.fixture(scope="module")
+def new_data(tmp_path_factory):
+    """1,000 flights in two files, in another order of columns, without anything of the target."""
+    folder = tmp_path_factory.mktemp("new")
+    table = flights(1_000, seed=5).select(["carrier", "flight", "minutes", "distance"])
+    pq.write_table(table.slice(0, 300), folder / "a.parquet")
+    pq.write_table(table.slice(300), folder / "b.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_fragments():
+    """Every file a fragment of its own, small as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = predict.open_source
+        patch.setattr(predict, "open_source", lambda data, **told: real(data, **{**told, "fragment_nbytes": 1}))
+        yield
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_cluster_predicts_what_this_process_does_to_the_bit(
+    make_model, client, new_data, small_fragments, tmp_path, kind
+):
+    model = make_model(kind)
+    heard = []
+    done = predict_folder(client, model, str(new_data), tmp_path / "out", listen=heard.append)
+    assert (done.rows, done.files) == (1_000, 2)
+    assert [event.done for event in heard if isinstance(event, FragmentDone)] == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+    made = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").iterdir()))
+    assert made.column_names[:3] == ["flight", "row", "prediction"]
+    assert made["row"].to_pylist() == list(range(1_000))
+    assert made.schema.field("row").type == pa.uint64()
+    table = flights(1_000, seed=5)
+    assert made["flight"].to_pylist() == table["flight"].to_pylist()
+    here = model.predict(table)
+    if kind == "binary":
+        assert np.array_equal(made["probability"].to_numpy(), here)
+        assert made["prediction"].to_pylist() == model.predict_class(table).tolist()
+    elif kind == "multiclass":
+        columns = [made[f"probability_{name}"].to_numpy() for name in model.classes]
+        assert np.array_equal(np.column_stack(columns), here)
+        assert made["prediction"].to_pylist() == model.predict_class(table).tolist()
+    elif kind == "quantiles":
+        assert np.array_equal(np.column_stack([made[f"prediction_{q}"].to_numpy() for q in (0.1, 0.5, 0.9)]), here)
+        assert made["prediction"].equals(made["prediction_0.5"])
+    else:
+        assert np.array_equal(made["prediction"].to_numpy(), here)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_one_row_alone_predicts_as_among_many_and_as_a_dmatrix_would(make_model, kind, monkeypatch):
+    model = make_model(kind)
+    table = flights(200, seed=2)
+    table = table.set_column(table.column_names.index("carrier"), "carrier", pa.array([None, "XX", "AA", "WN"] * 50))
+    whole = model.predict(table)
+    alone = np.concatenate([model.predict(table.slice(i, 1)) for i in range(0, 200, 7)])
+    assert np.array_equal(alone, whole[::7])
+    monkeypatch.setattr(inference, "CHUNK_ROWS", 17)
+    assert np.array_equal(model.with_threads(2).predict(table), whole)
+    block = matrix(model.recipe, inference.features(model, table))
+    names, kinds = list(model.recipe.names), list(model.recipe.kinds)
+    data = xgboost.DMatrix(block, feature_names=names, feature_types=kinds, enable_categorical=True)
+    assert np.array_equal(model.booster.predict(data), whole)
+    assert model.predict(table.slice(0, 0)).shape == (0, *whole.shape[1:])
+
+
+def test_frames_mappings_and_arrays_are_tables_too(make_model):
+    model = make_model("binary")
+    table = flights(50, seed=3)
+    expected = model.predict(table)
+    assert np.array_equal(model.predict(table.to_pandas()), expected)
+    assert np.array_equal(model.predict({name: table[name].to_pylist() for name in NEEDED}), expected)
+    assert np.array_equal(model.predict(table.to_batches()[0]), expected)
+    encoded = table.set_column(4, "carrier", table["carrier"].dictionary_encode())
+    assert np.array_equal(model.predict(encoded), expected)
+    assert [column.name for column in model.manifest.needed] == NEEDED
+    with pytest.raises(DataError, match=r"needs \(rows, 3\)"):
+        model.predict(np.zeros((5, 2)))
+    with pytest.raises(DataError, match="cannot be made an Arrow table"):
+        model.predict(7)
+    frame = pd.DataFrame({"distance": [900.0], "minutes": [100], "carrier": [None]})
+    assert model.predict(frame).shape == (1,)  # a column without any value fits
+
+
+def test_what_does_not_fit_is_named(make_model, client, tmp_path):
+    model = make_model("binary")
+    table = flights(20, seed=3)
+    with pytest.raises(DataError, match=r"lack the column 'minutes' \(double\)"):
+        model.predict(table.drop_columns("minutes"))
+    with pytest.raises(DataError, match="did you mean 'Carrier'"):
+        model.predict(table.rename_columns({"carrier": "Carrier"}))
+    wrong = table.set_column(3, "minutes", table["minutes"].cast(pa.string()))
+    with pytest.raises(DataError, match="column 'minutes' is string, the model was trained on double"):
+        model.predict(wrong)
+    pq.write_table(table.drop_columns("flight"), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="lack the column 'flight'"):
+        predict_folder(client, model, str(tmp_path / "d.parquet"), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
+    with pytest.raises(ModelError, match="no classes"):
+        make_model("regression").predict_class(table)
+
+
+def test_infinite_features_are_refused_by_column(make_model, client, tmp_path):
+    model = make_model("binary")
+    table = flights(20, seed=3)
+    infinite = table.set_column(2, "distance", pa.array([1.0] * 19 + [float("inf")]))
+    with pytest.raises(DataError, match="column 'distance' holds an infinite value"):
+        model.predict(infinite)
+    pq.write_table(infinite, tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="column 'distance' holds an infinite value"):
+        predict_folder(client, model, str(tmp_path / "d.parquet"), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]  # nothing half-written
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_contributions_add_up_to_the_margin(make_model, client, new_data, tmp_path, kind):
+    model = make_model(kind)
+    table = flights(1_000, seed=5)
+    values = model.contributions(table)
+    outputs = {"multiclass": 3, "quantiles": 3}.get(kind)
+    assert values.shape == ((1_000, 4) if outputs is None else (1_000, outputs, 4))
+    block = matrix(model.recipe, inference.features(model, table))
+    margin = model.booster.inplace_predict(block, predict_type="margin", validate_features=False)
+    assert np.allclose(values.sum(axis=-1), margin, atol=1e-4)
+    predict_folder(client, model, str(new_data), tmp_path / "out", PredictOptions(contributions=True))
+    made = pq.read_table(tmp_path / "out")
+    names = [name for name in made.column_names if name.startswith("contribution_")]
+    assert len(names) == 4 * (outputs or 1)
+    last = {"multiclass": "contribution_on time_bias", "quantiles": "contribution_0.9_bias"}
+    assert names[-1] == last.get(kind, "contribution_bias")
+    written = np.column_stack([made[name].to_numpy() for name in names])
+    assert np.array_equal(written, values.reshape(1_000, -1))
+
+
+def test_csv_rows_get_global_numbers(make_model, client, small_fragments, tmp_path):
+    model = make_model("binary")
+    table = flights(600, seed=6)
+    folder = tmp_path / "csv"
+    folder.mkdir()
+    for name, part in (("a.csv", table.slice(0, 200)), ("b.csv", table.slice(200))):
+        pyarrow.csv.write_csv(part, folder / name)
+    done = predict_folder(client, model, str(folder), tmp_path / "out")
+    made = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").iterdir()))
+    assert done.files >= 2
+    assert made["row"].to_pylist() == list(range(600))
+    assert made["flight"].to_pylist() == table["flight"].to_pylist()
+    assert np.allclose(made["probability"].to_numpy(), model.predict(table), atol=1e-6)
+
+
+def test_existing_predictions_are_replaced_only_when_told(make_model, client, new_data, tmp_path):
+    model = make_model("binary")
+    out = tmp_path / "out"
+    predict_folder(client, model, str(new_data), out)
+    with pytest.raises(OutputError, match="--overwrite"):
+        predict_folder(client, model, str(new_data), out)
+    (out / "part-99999.parquet").write_text("old")
+    predict_folder(client, model, str(new_data), out, PredictOptions(overwrite=True))
+    assert not (out / "part-99999.parquet").exists()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        predict_folder(client, model, str(new_data), out, PredictOptions(overwrite=True))
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_only_a_few_fragments_are_under_way(client):
+    submitted = []
+
+    def submit(item):
+        submitted.append(item)
+        return client.submit(lambda value: value, item, pure=False)
+
+    seen = 0
+    for _ in predict.in_flight(client, range(40), submit):
+        seen += 1
+        assert len(submitted) <= seen + predict.IN_FLIGHT * 2
+    assert seen == 40
+
+
+def test_a_task_that_cannot_write_says_so(make_model, new_data, tmp_path):
+    model = make_model("binary")
+    source = predict.open_for(model, str(new_data))
+    task = predict._Task(source, predict.RowPlan(model.manifest.roles, model.manifest.derivation, purpose="prediction"),
+                         str(tmp_path / "gone" / "deeper"), False)  # fmt: skip
+    with pytest.raises(OutputError, match="cannot be written"):
+        predict._write(task, model, source.fragments[0], 0, None)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_evaluation_is_the_same_here_and_on_the_cluster(make_model, client, files, small_fragments, kind):
+    model = make_model(kind)
+    here = evaluate_data(None, model, str(files))
+    there = evaluate_data(client, model, str(files))
+    assert here == there
+    name = {"binary": "auc", "multiclass": "auc", "ranking": "ndcg@5"}.get(kind, "r2")
+    assert here[name] > 0.6
+    table = flights(2_500)
+    rows = table.filter(pa.compute.greater(table["minutes"], 25))  # the job's where
+    if kind == "binary":
+        late = rows["delay"].to_numpy() > 8
+        assert here["accuracy"] == pytest.approx(np.mean(model.predict_class(rows) == late), abs=1e-12)
+
+
+def test_evaluation_needs_labels(make_model, tmp_path):
+    table = flights(30).set_column(5, "delay", pa.nulls(30, pa.float64()))
+    pq.write_table(table, tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="no row to evaluate on"):
+        evaluate_data(None, make_model("binary"), str(tmp_path / "d.parquet"))
+    with pytest.raises(DataError, match="lack the column 'delay'"):
+        pq.write_table(table.drop_columns("delay"), tmp_path / "d.parquet")
+        evaluate_data(None, make_model("binary"), str(tmp_path / "d.parquet"))
+
+
+def test_an_arrow_table_can_be_predicted_and_evaluated(make_model, client, tmp_path):
+    model = make_model("binary")
+    table = flights(300, seed=8)
+    done = predict_folder(client, model, table, tmp_path / "out")
+    assert done.rows == 300
+    assert np.array_equal(pq.read_table(tmp_path / "out")["probability"].to_numpy(), model.predict(table))
+    assert evaluate_data(client, model, table)["auc"] > 0.6
