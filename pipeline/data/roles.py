@@ -78,13 +78,6 @@ def assign_roles(data: Data, derived: Derived) -> Roles:
     )
 
 
-def prediction_roles(features: Iterable[str], ids: Iterable[str], derived: Derived) -> Roles:
-    """The roles for predicting with a model that has these features; DataError for an id that is not there."""
-    kept = tuple(str(_named("data.id", name, derived.schema.names)) for name in ids)
-    features = tuple(features)
-    return Roles(features, id=kept, predict=_in_order(derived, derived.raw_inputs([*features, *kept])))
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for an unknown column name, e.g. "; did you mean arr_delay?"."""
     known = list(names)

@@ -125,6 +125,12 @@ def test_names_that_differ_only_in_case_cannot_be_used_together():
         evaluate(parse("f", "a + A"), columns, 3)
 
 
+def test_columns_may_have_the_names_that_the_query_uses():
+    columns = {name: TABLE.column("delay") for name in ("fragment", "value", "row")}
+    for name in columns:
+        assert evaluate(parse("f", f"{name} + 1"), columns, 3).to_pylist() == [11, 21, None]
+
+
 def test_the_session_is_locked():
     from pipeline.data import expressions
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.derive import Derivation, check
-from pipeline.data.roles import assign_roles, prediction_roles
+from pipeline.data.roles import assign_roles
 from pipeline.errors import DataError
 from pipeline.job import Data
 
@@ -97,13 +97,3 @@ def test_wrong_names(fields, message):
 
 def test_a_pattern_that_matches_nothing_is_said():
     assert roles(target="hour", exclude=["x_*"]).notes == ("data.exclude: x_* matches no column",)
-
-
-def test_prediction_needs_no_target():
-    schema = pa.schema([("dep_delay", pa.float64()), ("key", pa.int64())])
-    derivation = Derivation((("late", "arr_delay > 15"), ("twice", "dep_delay * 2")), "arr_delay > 0")
-    derived = check(derivation, schema, only={"twice", "key"}, where=False)
-    got = prediction_roles(["twice"], ["key"], derived)
-    assert got.predict == ("dep_delay", "key")
-    with pytest.raises(DataError, match=r"data\.id = 'k'"):
-        prediction_roles(["twice"], ["k"], derived)
