@@ -4,7 +4,6 @@ The tables are XGBoost 3.4's; a test compares them with the installed library.
 """
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +60,18 @@ KNOWN_METRICS = frozenset(
 )
 RISING = frozenset(("auc", "aucpr", "ndcg", "map", "pre"))  # metrics of which more is better
 
+METRIC_KINDS: dict[str, tuple[str, ...]] = {
+    "auc": ("binary",),
+    "aucpr": ("binary",),
+    "error": ("binary", "regression"),
+    "logloss": ("binary", "regression"),
+    "merror": ("multiclass",),
+    "mlogloss": ("multiclass",),
+    "ndcg": ("ranking",),
+    "map": ("ranking",),
+    "pre": ("ranking",),
+}  # metrics that are for some kinds of targets only; XGBoost's own auc of several classes depends on the layout
+
 OWN: dict[str, str] = {
     "objective": "training.objective",
     "num_class": "the target's classes",
@@ -97,7 +108,7 @@ PARAMETERS = frozenset(
     "max_cat_to_onehot max_cat_threshold sampling_method huber_slope tweedie_variance_power "
     "lambdarank_pair_method lambdarank_num_pair_per_sample lambdarank_normalization lambdarank_score_normalization "
     "lambdarank_unbiased lambdarank_bias_norm ndcg_exp_gain sample_type normalize_type rate_drop one_drop skip_drop "
-    "sparse_threshold sketch_ratio debug_synchronize use_rmm fail_on_invalid_gpu_id".split()
+    "sparse_threshold debug_synchronize fail_on_invalid_gpu_id".split()
 )
 """XGBoost parameters that pass through."""
 
@@ -105,7 +116,8 @@ FIXED: dict[str, tuple[str, ...]] = {
     "tree_method": ("hist",),
     "booster": ("gbtree", "dart"),
     "sampling_method": ("uniform",),
-}  # values the global cuts allow
+    "lambdarank_pair_method": ("topk",),
+}  # values with which the layout leaves no trace: the others sketch, sample or draw pairs worker by worker
 
 
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:
@@ -123,6 +135,16 @@ def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objecti
     for metric in metrics:
         if metric.partition("@")[0] not in KNOWN_METRICS:
             raise JobError(f"training.metrics: unknown metric {metric!r}{_nearest(metric, KNOWN_METRICS)}")
+    if objective != "auto":
+        check_metrics(metrics, objective)
+
+
+def check_metrics(metrics: Sequence[str], objective: str) -> None:
+    """JobError for a metric that cannot be had for the objective."""
+    for metric in metrics:
+        kinds = METRIC_KINDS.get(metric.partition("@")[0])
+        if kinds and KINDS[objective] not in kinds:
+            raise JobError(f"training.metrics: {metric} is for {' and '.join(kinds)} targets, not for {objective}")
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -217,7 +239,7 @@ def xgboost_params(
     if shape.interactions:
         for group in shape.interactions:
             _known(group, shape.features, "training.interactions")
-        params["interaction_constraints"] = [[shape.features.index(name) for name in g] for g in shape.interactions]
+        params["interaction_constraints"] = [list(group) for group in shape.interactions]
     return params
 
 
@@ -229,8 +251,3 @@ def _known(names: Any, features: Sequence[str], where: str) -> None:
     for name in names:
         if name not in features:
             raise JobError(f"{where}: no feature {name!r}{_nearest(name, features)}")
-
-
-def finite(value: float) -> bool:
-    """Whether a metric can be compared."""
-    return math.isfinite(value)

@@ -18,12 +18,11 @@ from pipeline.errors import TrainingError
 from pipeline.events import RoundDone
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
-from pipeline.training.monitor import BINNED, EarlyStopping, rounded, score_counts
+from pipeline.training.monitor import BINNED, EarlyStopping, ScoreCounts, rounded
 from pipeline.training.sampling import chosen_mask, row_keys
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 0.2  # rounds are told at most this often
-CURVE_POINTS = 25  # rounds at which training rows are measured too, see `Rounds._measure`
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class _Rounds:
         self.spec, self.alone, self.unwanted, self.report = spec, alone, unwanted, report
         self.rank = 0 if alone else collective.get_rank()
         self.train = partition.train
-        self.validation = partition.validation_for(self._any(partition.validation is not None))
+        self.validation = partition.validation_for(_any(self._sum, partition.validation is not None))
         params = {
             **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
             "verbosity": spec.verbosity,
@@ -149,15 +148,14 @@ class _Rounds:
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(spec.early_stopping if self.validation else 0, spec.metrics[-1])
         self.total_rows = int(self._sum(np.array([float(self.train.rows)]))[0])
-        self.sample = _RowSample(self.train, spec) if spec.row_sample < 1 else None
+        self.weights = _Weights(self.train, spec, self._sum)
+        self._counters: dict[int, ScoreCounts] = {}
         self._check_at, self._told_at = 1, 0.0
-        self._train_every = max(1, math.ceil(spec.rounds / CURVE_POINTS))
 
     def boost(self) -> None:
         for number in range(1, self.spec.rounds + 1):
             start = time.perf_counter()
-            if self.sample is not None:
-                self.sample.draw(number)
+            self.weights.draw(number)
             self.booster.update(self.train.matrix, number - 1)
             stop = self._measure(number)
             self.seconds.append(time.perf_counter() - start)
@@ -173,13 +171,12 @@ class _Rounds:
     def _measure(self, number: int) -> bool:
         """The round's metrics; True when training should stop.
 
-        Validation rows are measured in every round.  Training rows are measured in about `CURVE_POINTS` rounds:
+        Validation rows are measured in every round.  Training rows are measured in rounds 1, 2, 5, 10, 20, 50...:
         going over all of them costs up to a quarter of a round, and nothing is decided by it.
         """
         values: dict[str, float] = {}
-        if number in (1, self.spec.rounds) or number % self._train_every == 0:
-            if self.sample is not None:
-                self.sample.restore()
+        if f"{number}".rstrip("0") in ("1", "2", "5"):
+            self.weights.restore()
             values |= self._metrics(self.train, "train", number, native_only=self.validation is not None)
         if self.validation is not None:
             values |= self._metrics(self.validation, "validation", number)
@@ -203,9 +200,14 @@ class _Rounds:
         own = [metric for metric in self.spec.metrics if metric in BINNED]
         if own and not native_only:
             margin = self.booster.predict(side.matrix, output_margin=True)
-            counts = self._sum(score_counts(margin, side.matrix.get_label(), side.weight))
+            counts = self._sum(self._counter(side).count(margin))
             values |= {f"{name}.{metric}": rounded(BINNED[metric](counts)) for metric in own}
         return values
+
+    def _counter(self, side: Side) -> ScoreCounts:
+        if id(side) not in self._counters:
+            self._counters[id(side)] = ScoreCounts(side.matrix.get_label(), side.weight)
+        return self._counters[id(side)]
 
     def _check(self, number: int) -> None:
         """Stops all workers when one of them is no longer wanted.
@@ -225,7 +227,7 @@ class _Rounds:
         if self.rank != 0 or (not last and number > 1 and now - self._told_at < EVENT_SECONDS):
             return
         self._told_at = now
-        latest = {name: series[-1] for name, series in self.history.items() if series}
+        latest = {name: series[-1] for name, series in self.history.items() if len(series) == number}
         self.report(
             RoundDone(
                 round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
@@ -234,8 +236,7 @@ class _Rounds:
         )  # fmt: skip
 
     def result(self, start: float) -> RoundsResult:
-        if self.sample is not None:
-            self.sample.restore()
+        self.weights.restore()
         boosted, best = len(self.seconds), self.stopping.best_round
         booster = self.booster if best == boosted else self.booster[:best]
         for series in self.history.values():
@@ -254,26 +255,50 @@ class _Rounds:
     def _sum(self, values: np.ndarray) -> np.ndarray:
         return values if self.alone else collective.allreduce(values, collective.Op.SUM)
 
-    def _any(self, flag: bool) -> bool:
-        return flag if self.alone else bool(collective.allreduce(np.array([float(flag)]), collective.Op.MAX)[0])
 
+class _Weights:
+    """The training rows' weights from round to round: rows (queries) left out of a round weigh nothing.
 
-class _RowSample:
-    """Gives the rows (queries) left out of a round the weight zero."""
+    For ranking, XGBoost divides the weights of queries by their mean on this worker alone, as it is in the first
+    round (`weight_norm_` of its ranking cache).  So there the first round takes all queries with the same weight,
+    and the weights of the later ones are divided by the mean over all workers here.
+    """
 
-    def __init__(self, side: Side, spec: RoundsSpec) -> None:
-        self._side, self._spec = side, spec
-        unit = slice(None) if side.group is None else side.query_starts
+    def __init__(self, side: Side, spec: RoundsSpec, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._matrix, self._spec = side.matrix, spec
+        self._ranking = side.group is not None
+        self.needed = spec.row_sample < 1 or (self._ranking and _any(total, side.weight is not None))
+        if not self.needed:
+            return
+        unit = side.query_starts if self._ranking else slice(None)
         self._keys = row_keys(side.row_ids[unit], spec.seed)
-        self._weight = np.ones(len(self._keys), np.float32) if side.weight is None else side.weight[unit]
+        own = np.ones(len(self._keys), np.float32) if side.weight is None else side.weight[unit]
+        self._own = own
+        if self._ranking:
+            weight, count = total(np.array([own.sum(dtype=np.float64), float(len(own))]))
+            self._scaled = (own * (count / weight)).astype(np.float32)
+        else:
+            self._scaled = own
 
     def draw(self, number: int) -> None:
-        mask = chosen_mask(self._keys, number, self._spec.seed, self._spec.row_sample)
-        self._side.matrix.set_info(weight=self._weight * mask)
+        """The weights of a round (counted from 1)."""
+        if not self.needed:
+            return
+        if self._ranking and number == 1:
+            self._matrix.set_info(weight=np.ones_like(self._own))
+        else:
+            mask = chosen_mask(self._keys, number, self._spec.seed, self._spec.row_sample)
+            self._matrix.set_info(weight=self._scaled * mask)
 
     def restore(self) -> None:
         """The rows' own weights, for metrics."""
-        self._side.matrix.set_info(weight=self._weight)
+        if self.needed:
+            self._matrix.set_info(weight=self._own)
+
+
+def _any(total: Callable[[np.ndarray], np.ndarray], flag: bool) -> bool:
+    """Whether the flag is set on any worker."""
+    return bool(total(np.array([float(flag)]))[0])
 
 
 def _scores(booster: xgboost.Booster, side: Side) -> Scores:

@@ -38,6 +38,8 @@ CASES: dict[str, dict[str, Any]] = {
     "row sample multi-class": {"objective": "multi:softprob", "options": {"row_sample": 0.5}},
     "row sample absolute error": {"objective": "reg:absoluteerror", "options": {"row_sample": 0.5}},
     "row sample of queries": {"objective": "rank:ndcg", "options": {"row_sample": 0.5}},
+    "weighted queries": {"objective": "rank:ndcg", "weighted": True},
+    "row sample of weighted queries": {"objective": "rank:ndcg", "weighted": True, "options": {"row_sample": 0.5}},
     "lossguide": {"params": {"grow_policy": "lossguide", "max_leaves": 20, "max_depth": 0}},
     "early stopping": {"options": {"early_stopping": 3}, "rounds": 60},
     "dart": {"params": {"booster": "dart", "rate_drop": 0.2}},
