@@ -140,9 +140,10 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
     """
     import pipeline
 
-    wanted = {name: options[name] for name in ("contributions", "overwrite", "allow_code")}
+    wanted = {name: options[name] for name in ("contributions", "overwrite")}
     with talk.running() as listen:
-        loaded, cluster = pipeline.Model.load(model), job_from(data, "0").cluster
+        cluster = job_from(data, "0").cluster
+        loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
         with pipeline.connect(cluster, debug=talk.debug) as client:
             done = pipeline.predict(client, loaded, files_of(data), out=out, listen=listen, **wanted)
     talk.result(done, lambda: str(out))
@@ -164,9 +165,10 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     from pipeline.tables import metrics_text
 
     with talk.running() as listen:
-        loaded, cluster = pipeline.Model.load(model), job_from(data, "0").cluster
+        cluster = job_from(data, "0").cluster
+        loaded = pipeline.Model.load(model, allow_code=allow_code)
         with pipeline.connect(cluster, debug=talk.debug) as client:
-            metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen, allow_code=allow_code)
+            metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen)
     talk.result(metrics, lambda: metrics_text({"": metrics}))
 
 
@@ -183,15 +185,17 @@ def describe(talk: Talk, path: str, target: str | None) -> None:
       pipeline describe models/late
     """
     import pipeline
-    from pipeline.tables import description_text
 
     if (Path(path) / "manifest.json").exists():
-        model = pipeline.Model.load(path)
-        talk.result(model.manifest, lambda: (Path(path) / "MODEL_CARD.md").read_text(encoding="utf-8").rstrip())
+        pipeline.Model.load(path)  # checks every byte
+        manifest, card = (
+            (Path(path) / name).read_text(encoding="utf-8") for name in ("manifest.json", "MODEL_CARD.md")
+        )
+        talk.result(json.loads(manifest), lambda: card.rstrip())
         return
     with talk.running():
-        description = pipeline.describe(path, target=target).to_dict()
-    talk.result(description, lambda: description_text(description))
+        description = pipeline.describe(path, target=target)
+    talk.result(description.to_dict(), lambda: str(description))
 
 
 @cli.command(cls=Verb, short_help="Write synthetic data.")

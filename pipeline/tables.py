@@ -1,4 +1,4 @@
-"""Text for people: what a run came to, what a source holds, what a job may say."""
+"""Text for people: what a run came to, what a job may say, what a machine offers."""
 
 import functools
 import json
@@ -78,11 +78,6 @@ def training_text(summary: Mapping[str, Any]) -> str:
         *([("report", str(summary["report"]))] if summary.get("report") else []),
     ]
     return "\n".join([metrics_text(summary["metrics"]), "", *aligned(facts)])
-
-
-def description_text(description: Mapping[str, Any]) -> str:
-    """What `pipeline describe` says about files."""
-    raise NotImplementedError
 
 
 def doctor_text(checks: Mapping[str, Any]) -> str:

@@ -55,7 +55,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
         monkeypatch.setattr(pipeline, name, call, raising=False)
 
     monkeypatch.setattr(pipeline, "connect", connect, raising=False)
-    monkeypatch.setattr(pipeline, "Model", SimpleNamespace(load=lambda path: f"model in {path}"), raising=False)
+    monkeypatch.setattr(
+        pipeline,
+        "Model",
+        SimpleNamespace(load=lambda path, allow_code: f"model in {path}, {allow_code}"),
+        raising=False,
+    )
     verb("train", SimpleNamespace(summary=SUMMARY))
     verb("predict", {"rows": 3})
     verb("evaluate", {"auc": 0.75, "nothing": float("nan")})
@@ -113,16 +118,11 @@ def test_several_files_are_one_source(asked):
 def test_predict_and_evaluate_pass_on_what_was_asked(asked):
     assert run(cli, ["predict", "m", "a", "b", "--out", "p", "--contributions", "--workers", "2", "--quiet"]) == 0
     (client, model, data), options = asked["predict"]
-    assert (client, model, data) == ("client", "model in m", ["a", "b"])
-    assert (options["out"], options["contributions"], options["overwrite"], options["allow_code"]) == (
-        "p",
-        True,
-        False,
-        False,
-    )
+    assert (client, model, data) == ("client", "model in m, False", ["a", "b"])
+    assert (options["out"], options["contributions"], options["overwrite"]) == ("p", True, False)
     assert asked["connect"] == Cluster(workers=2)
     assert run(cli, ["evaluate", "m", "a", "--allow-code", "--quiet"]) == 0
-    assert asked["evaluate"][1]["allow_code"] is True
+    assert asked["evaluate"][0] == ("client", "model in m, True", "a")
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(asked, capfd):

@@ -135,7 +135,7 @@ def models(bad_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "no_manifest" / "manifest.json").unlink()
     newer = root / "newer" / "manifest.json"
     manifest = json.loads(newer.read_text())
-    newer.write_text(json.dumps({**manifest, "format": manifest["format"] + 1}))
+    newer.write_text(json.dumps({**manifest, "format_version": manifest["format_version"] + 1}))
     return root
 
 
