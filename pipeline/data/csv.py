@@ -110,9 +110,7 @@ def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> lis
     if text.compression(file.path) is not None:
         return [Piece(file.path, None, None, None, nbytes, file.hive)]
     whole = options.newlines_in_quotes
-    ranges = (
-        [(layout.start, file.nbytes)] if whole else text.cut_lines(file.path, layout.start, file.nbytes, target)
-    )
+    ranges = [(layout.start, file.nbytes)] if whole else text.cut_lines(file.path, layout.start, file.nbytes, target)
     return [Piece(file.path, None, item, None, item[1] - item[0], file.hive) for item in ranges]
 
 
@@ -135,8 +133,12 @@ def read_layout(path: str, options: CsvOptions) -> Layout:
                 f"{path}: {len(options.columns)} names in data.csv.columns, but {len(fields)} values in the first row"
             )
         return Layout(tuple(options.columns), 0, separator)
+    names = tuple(name.strip() for name in fields)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise SourceError(f"{path}: two columns are named {twice[0]!r}; without a header, say data.csv.header = false")
     mark = len(text.BOM) if _has_mark(path) else 0
-    return Layout(tuple(name.strip() for name in fields), mark + after, separator)
+    return Layout(names, mark + after, separator)
 
 
 def _has_mark(path: str) -> bool:
@@ -268,7 +270,7 @@ def _trim(table: pa.Table) -> pa.Table:
 
 def _ragged(piece: Piece, index: int, block: bytes, row: Any) -> SourceError:
     offset = (b"\n" + block).find(b"\n" + row.text.encode(errors="surrogateescape"))
-    line = text.line_number(piece.path, piece.byte_range, index, max(offset, 0))
+    line = text.line_number(piece.path, piece.byte_range, index, block.count(b"\n", 0, max(offset, 0)))
     return SourceError(
         f"{piece.path}: line {line}: {row.actual_columns} values where {row.expected_columns} columns are; if quoted "
         f"values hold line breaks, set data.csv.newlines_in_quotes = true"
@@ -280,7 +282,8 @@ def _bad_encoding(piece: Piece, index: int, block: bytes, column: str) -> Source
     try:
         block.decode()
     except UnicodeDecodeError as error:
-        line = f"line {text.line_number(piece.path, piece.byte_range, index, error.start)}: "
+        within = block.count(b"\n", 0, error.start)
+        line = f"line {text.line_number(piece.path, piece.byte_range, index, within)}: "
     return SourceError(f"{piece.path}: {line}column {column!r} is not UTF-8 text; convert the file to UTF-8")
 
 

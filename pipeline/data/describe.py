@@ -1,6 +1,7 @@
 """What a source holds: columns, missing and distinct values, ranges, the target's balance, files that differ."""
 
 import difflib
+import posixpath
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -70,7 +71,10 @@ class Description:
 
     def __str__(self) -> str:
         where = f"{self.files} files, " if self.files else ""
-        lines = [f"{self.rows:,} rows, {len(self.columns)} columns; {self.format}, {where}{self.fragments} fragments", ""]
+        lines = [
+            f"{self.rows:,} rows, {len(self.columns)} columns; {self.format}, {where}{self.fragments} fragments",
+            "",
+        ]
         lines += _table(
             ("column", "type", "missing", "distinct", "minimum", "maximum"),
             [
@@ -88,9 +92,9 @@ class Description:
         if self.balance:
             rows = [(_shown(value), f"{count:,}", f"{count / self.rows:.1%}") for value, count in self.balance]
             lines += ["", *_table((str(self.target), "rows", "share"), rows)]
-        for item in self.drift:
-            lines += ["", f"{item.column} differs between files, read as {item.read_as}:"]
-            lines += [f"  {kind} in {count} files, first {first}" for kind, count, first in item.types]
+        if self.drift:
+            rows = [(item.column, item.read_as, _kinds(item)) for item in self.drift]
+            lines += ["", *_table(("differs between files", "read as", "found as"), rows)]
         # The drift stands above in full already.
         notes = [note for note in self.notes if not note.startswith("the files differ in ")]
         return "\n".join(lines + ([""] if notes else []) + notes)
@@ -191,6 +195,16 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _kinds(drift: Drift) -> str:
+    """The types of a column with their files, the most frequent first; of the others the first file is named."""
+    kinds = sorted(drift.types, key=lambda entry: -entry[1])
+    named = [
+        f"{kind} in {count}" + (f" ({posixpath.basename(first)}...)" if place else "")
+        for place, (kind, count, first) in enumerate(kinds)
+    ]
+    return ", ".join(named)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

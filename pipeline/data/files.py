@@ -157,7 +157,10 @@ def _expand_url(url: str) -> tuple[list[tuple[str, int]], bool]:
         raise SourceError(f"{url}: {_reason(error)}") from None
     if None in sizes:
         raise SourceError(f"{url}: the server does not tell the file's size")
-    return [(f"{scheme}://{name.lstrip('/')}" if "://" not in name else name, size) for name, size in zip(names, sizes, strict=True)], listed
+    return [
+        (f"{scheme}://{name.lstrip('/')}" if "://" not in name else name, size)
+        for name, size in zip(names, sizes, strict=True)
+    ], listed
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -214,9 +217,7 @@ def _by_magic(path: str) -> str | None:
 def _of_format(listing: list[tuple[str, int]], kind: str) -> list[tuple[str, int]]:
     """A folder's files of one format: those with its endings; where none has, those without any known ending."""
     known = [entry for entry in listing if _by_ending(entry[0]) == kind]
-    return known or [
-        entry for entry in listing if _by_ending(entry[0]) is None and not entry[0].endswith(QUERY_ENDING)
-    ]
+    return known or [entry for entry in listing if _by_ending(entry[0]) is None and not entry[0].endswith(QUERY_ENDING)]
 
 
 def _hive(path: str) -> tuple[tuple[str, str], ...]:

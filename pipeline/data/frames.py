@@ -33,7 +33,9 @@ def table_pieces(table: pa.Table, fragment_nbytes: int) -> list[Piece]:
     width = max(1, sum(map(value_nbytes, table.schema.types)))
     step = max(1, target_nbytes(table.num_rows * width, fragment_nbytes) // width)
     return [
-        Piece(TABLE, None, None, min(step, table.num_rows - start), min(step, table.num_rows - start) * width, (), start)
+        Piece(
+            TABLE, None, None, min(step, table.num_rows - start), min(step, table.num_rows - start) * width, (), start
+        )
         for start in range(0, table.num_rows, step)
     ]
 

@@ -50,7 +50,9 @@ def survey(files: Sequence[File]) -> list[Surveyed]:
     most = max(item.highest for item in found)
     if most >= MAX_FEATURES:
         worst = max(found, key=lambda item: item.highest)
-        raise SourceError(f"{worst.pieces[0].path}: index {most}; rows become dense, so at most {MAX_FEATURES} are read")
+        raise SourceError(
+            f"{worst.pieces[0].path}: index {most}; rows become dense, so at most {MAX_FEATURES} are read"
+        )
     first = 0 if any(item.lowest == 0 for item in found) else 1
     names = [LABEL, *(f"f{index}" for index in range(first, most + 1))]
     kinds = [pa.float32()] * len(names)
@@ -210,7 +212,7 @@ def _parse(raw: bytes, path: str, byte_range: tuple[int, int] | None, index: int
     owners = np.searchsorted(starts, colons, side="right") - 1
     if not np.array_equal(owners, np.flatnonzero(~first)):
         counts = np.bincount(owners, minlength=starts.size)
-        raise _malformed(path, byte_range, index, int(starts[np.flatnonzero(counts != ~first)[0]]))
+        raise _malformed(path, byte_range, index, int(lines[np.flatnonzero(counts != ~first)[0]]))
     rows = np.cumsum(first)[owners] - 1
     is_query = data[starts[owners]] == ord("q") if owners.size else np.zeros(0, dtype=bool)
     try:
@@ -230,9 +232,9 @@ def _parse(raw: bytes, path: str, byte_range: tuple[int, int] | None, index: int
         raise SourceError(f"{path}: a label or an index that is no number") from None
 
 
-def _malformed(path: str, byte_range: tuple[int, int] | None, index: int, place: int) -> SourceError:
-    line = text.line_number(path, byte_range, index, place)
-    return SourceError(f"{path}: line {line}: expected `label index:value index:value ...`")
+def _malformed(path: str, byte_range: tuple[int, int] | None, index: int, line: int) -> SourceError:
+    number = text.line_number(path, byte_range, index, line)
+    return SourceError(f"{path}: line {number}: expected `label index:value index:value ...`")
 
 
 def _numbers(data: np.ndarray, starts: np.ndarray, stops: np.ndarray, kind: pa.DataType) -> np.ndarray:

@@ -54,7 +54,9 @@ def _footer(file: File) -> bytes:
         if tail[-4:] == b"PARE":
             raise SourceError(f"{file.path}: an encrypted Parquet file")
         if read_range(file.path, 0, 4) == MAGIC:
-            raise SourceError(f"{file.path}: truncated Parquet file: it ends after {file.nbytes} bytes without a footer")
+            raise SourceError(
+                f"{file.path}: truncated Parquet file: it ends after {file.nbytes} bytes without a footer"
+            )
         raise SourceError(f"{file.path}: not a Parquet file")
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if length + 4 > file.nbytes:

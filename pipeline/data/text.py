@@ -137,16 +137,14 @@ def _head_blocks(path: str) -> Iterator[bytes]:
     yield part
 
 
-def line_number(path: str, byte_range: tuple[int, int] | None, block_index: int, offset: int) -> int:
-    """The number, from 1, of the line that `offset` stands on in one of a byte range's blocks; reads the file up to it.
+def line_number(path: str, byte_range: tuple[int, int] | None, block_index: int, line: int) -> int:
+    """The number in the file, from 1, of a line known by its number, from 0, in one of a byte range's blocks.
 
-    Only for errors.
+    Reads the file up to it: only for errors.
     """
-    lines = 1
+    lines = 1 + line
     if byte_range is not None and byte_range[0] > 0:
         lines += sum(block.count(b"\n") for block in blocks(path, (0, byte_range[0])))
-    for index, block in enumerate(blocks(path, byte_range)):
-        if index == block_index:
-            return lines + block.count(b"\n", 0, offset)
+    for _, block in zip(range(block_index), blocks(path, byte_range), strict=False):
         lines += block.count(b"\n")
     return lines
