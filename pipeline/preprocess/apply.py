@@ -38,7 +38,9 @@ def feature_columns(
     transformation are views of the table's memory, read-only.  DataError names a column that is missing or of a
     type that cannot be what it was in training.
     """
-    folds = None if fold_keys is None else fold_of(fold_keys, recipe.folds, recipe.seed)
+    folds = None
+    if fold_keys is not None and recipe.out_of_fold:
+        folds = fold_of(fold_keys, recipe.folds, recipe.seed)
     for name, features in groupby(recipe.features, key=lambda feature: feature.column):
         if name not in table.column_names:
             raise DataError(f"the column {name!r}, which the model needs, is missing")

@@ -117,6 +117,15 @@ Feature = Number | Indicator | Category | TargetEncoding | Frequency | Hash | Ti
 KINDS: tuple[type[Feature], ...] = (Number, Indicator, Category, TargetEncoding, Frequency, Hash, TimePart)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What one column becomes."""
+
+    features: tuple[Feature, ...] = ()
+    dropped: str | None = None  # why it became nothing
+    note: str | None = None  # what the user should know
+
+
 def level_count(feature: Feature) -> int | None:
     """The number of codes of a categorical feature; None for a numeric one."""
     if isinstance(feature, Category):

@@ -98,7 +98,7 @@ class Recipe:
                 folds=value["folds"],
                 version=value["version"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"the recipe is damaged: {type(error).__name__} {error}") from None
 
 
@@ -154,7 +154,7 @@ def _plain(feature: Feature) -> dict[str, Any]:
 
 
 def _feature(entry: dict[str, Any], tables: dict[str, Levels]) -> Feature:
-    kind = next(kind for kind in KINDS if kind.encoding == entry["encoding"])
+    kind = {kind.encoding: kind for kind in KINDS}[entry["encoding"]]
     known = {field.name for field in dataclasses.fields(kind)}
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name != "encoding"

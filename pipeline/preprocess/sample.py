@@ -23,7 +23,7 @@ class Sample:
     hashes: npt.NDArray[np.uint64]  # (rows,)
     fold_keys: npt.NDArray[np.uint64]  # (rows,)
     row_ids: npt.NDArray[np.uint64]  # (rows,)
-    label: npt.NDArray[np.float32] | None  # (rows,)
+    label: npt.NDArray[np.float32]  # (rows,)
     weight: npt.NDArray[np.float32] | None  # (rows,)
 
     def __len__(self) -> int:
@@ -72,7 +72,8 @@ class Samples:
     def merge(self, right: Self) -> "Samples":
         """Both together; the fragments of `self` come first."""
         limit = min(self.complete_below, right.complete_below)
-        joined = dataclasses.replace(self, chunks=self.chunks + right.chunks, complete_below=limit)
+        chunks = tuple(chunk for chunk in self.chunks + right.chunks if len(chunk)) or self.chunks
+        joined = Samples(self.rows, chunks, limit)
         if sum(len(chunk) for chunk in joined.chunks) > _SLACK * self.rows:
             return joined.trimmed()
         return joined

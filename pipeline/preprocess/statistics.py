@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.data.fragment_rows import Rows
 from pipeline.data.keys import mix, seed_for
-from pipeline.data.rows import TRAIN, VALIDATION, Rows
+from pipeline.data.split import TRAIN, VALIDATION
 from pipeline.data.target import Target
 from pipeline.errors import DataError
 from pipeline.job import Column, Preprocess
@@ -28,7 +29,7 @@ from pipeline.preprocess.columns import ConversionError
 from pipeline.preprocess.levels import Labels
 from pipeline.preprocess.moments import Moments, summarise
 from pipeline.preprocess.sample import Sample, SamplePlan, Samples, draw
-from pipeline.preprocess.settings import column_settings, kind_of
+from pipeline.preprocess.settings import Kind, column_settings, kind_of
 
 FEW_CLASSES = 10  # target encodings make a feature per class: not for more classes
 
@@ -96,26 +97,40 @@ def collect(
     JobError, DataError where options do not fit the columns or values are not what they were said to be.
     """
     train = _training_places(rows)
-    table = rows.table if train is None else rows.table.take(pa.array(train))
-    row_ids = rows.row_ids if train is None else rows.row_ids[train]
+    table = rows.table
+    row_ids = _at(rows.row_ids, train)
+    assert rows.label is not None, "training rows have labels"
+    label = _at(rows.label, train)
+    settings = column_settings(spec, table.column_names)
+    kinds = {
+        name: kind_of(name, setting, table.schema.field(name).type, exact=name in spec.columns)
+        for name, setting in settings.items()
+    }
+    labels = None
+    if "category" in kinds.values() and target_outputs(target):
+        labels = Labels(fold_of(_at(rows.fold_key, train), spec.folds, seed), label, spec.folds, len(target.classes))
+    columns = {
+        name: _collect_column(_taken(table.column(name), train), row_ids, (name, kind, settings[name]), spec, labels)
+        for name, kind in kinds.items()
+        if kind != "drop"
+    }
     plan = SamplePlan(spec.sample_rows, seed, expected_rows)
-    read = rows.table.num_rows + sum(rows.dropped.values())
+    everything = Sample(table, rows.row_ids, rows.fold_key, rows.row_ids, rows.label, rows.weight)
     return Statistics(
         seed=seed,
         rows=len(row_ids),
-        validation_rows=rows.table.num_rows - len(row_ids),
+        validation_rows=table.num_rows - len(row_ids),
         dropped=dict(rows.dropped),
-        columns=_collect_columns(table, row_ids, spec, _fold_labels(rows, train, spec, target, seed)),
+        columns=columns,
         types={entry.name: str(entry.type) for entry in table.schema},
-        label=_label_statistics(_at(rows.label, train), _at(rows.weight, train), target),
-        samples=draw(_as_sample(rows), train, plan, read),
+        label=_label_statistics(label, None if rows.weight is None else _at(rows.weight, train), target),
+        samples=draw(everything, train, plan, table.num_rows + sum(rows.dropped.values())),
     )
 
 
 def merge(left: Statistics, right: Statistics) -> Statistics:
     """Both together; every fragment of `left` comes before every one of `right`."""
     assert left.seed == right.seed
-    assert left.columns.keys() == right.columns.keys()
     assert left.samples is not None
     assert right.samples is not None
     reasons = dict.fromkeys([*left.dropped, *right.dropped])
@@ -124,11 +139,18 @@ def merge(left: Statistics, right: Statistics) -> Statistics:
         rows=left.rows + right.rows,
         validation_rows=left.validation_rows + right.validation_rows,
         dropped={reason: left.dropped.get(reason, 0) + right.dropped.get(reason, 0) for reason in reasons},
-        columns={name: merge_columns(column, right.columns[name]) for name, column in left.columns.items()},
-        types=left.types,
+        columns=_merged_columns(left, right),
+        types=left.types if left.rows else right.types,
         label=left.label.merge(right.label),
         samples=left.samples.merge(right.samples),
     )
+
+
+def _merged_columns(left: Statistics, right: Statistics) -> dict[str, AnyColumn]:
+    """Where one side has no training rows, the other's columns: files that only validate may have other types."""
+    if not left.rows or not right.rows:
+        return left.columns if left.rows else right.columns
+    return {name: merge_columns(column, right.columns[name]) for name, column in left.columns.items()}
 
 
 def fold_of(fold_keys: npt.NDArray[np.uint64], folds: int, seed: int) -> npt.NDArray[np.int64]:
@@ -144,47 +166,33 @@ def target_outputs(target: Target) -> int:
     return len(target.classes) if len(target.classes) <= FEW_CLASSES else 0
 
 
-def _collect_columns(
-    table: pa.Table, row_ids: npt.NDArray[np.uint64], spec: Preprocess, labels: Labels | None
-) -> dict[str, AnyColumn]:
-    settings = column_settings(spec, table.column_names)
-    found: dict[str, AnyColumn] = {}
-    for name, setting in settings.items():
-        column = table.column(name)
-        kind = kind_of(name, setting, column.type, exact=name in spec.columns)
-        try:
-            if kind == "number":
-                found[name] = collect_number(column, setting, row_ids)
-            elif kind == "category":
-                by_label = labels if _may_encode_target(setting, spec) else None
-                found[name] = collect_category(column, spec.tracked_levels, by_label)
-            elif kind == "time":
-                found[name] = collect_time(column)
-            elif kind == "missing":
-                found[name] = MissingColumn(len(column))
-        except ConversionError as error:
-            raise DataError(f"column {name!r} {error}") from None
-    return found
+def _collect_column(
+    column: pa.ChunkedArray,
+    row_ids: npt.NDArray[np.uint64],
+    meaning: tuple[str, Kind, Column],
+    spec: Preprocess,
+    labels: Labels | None,
+) -> AnyColumn:
+    """Statistics of one column by its kind; `meaning`: its name, kind and options."""
+    name, kind, setting = meaning
+    try:
+        if kind == "number":
+            return collect_number(column, setting, row_ids)
+        if kind == "category":
+            by_label = labels if _may_encode_target(setting, spec) else None
+            return collect_category(column, spec.tracked_levels, by_label)
+        return collect_time(column) if kind == "time" else MissingColumn(len(column))
+    except ConversionError as error:
+        raise DataError(f"column {name!r} {error}") from None
 
 
 def _may_encode_target(setting: Column, spec: Preprocess) -> bool:
     return setting.encoding == "target" or (setting.encoding == "auto" and spec.high_cardinality == "target")
 
 
-def _fold_labels(
-    rows: Rows, train: npt.NDArray[np.int64] | None, spec: Preprocess, target: Target, seed: int
-) -> Labels | None:
-    if rows.label is None or not target_outputs(target):
-        return None
-    folds = fold_of(_at(rows.fold_key, train), spec.folds, seed)
-    return Labels(folds, _at(rows.label, train), spec.folds, len(target.classes))
-
-
 def _label_statistics(
-    label: npt.NDArray[np.float32] | None, weight: npt.NDArray[np.float32] | None, target: Target
+    label: npt.NDArray[np.float32], weight: npt.NDArray[np.float32] | None, target: Target
 ) -> LabelStatistics:
-    if label is None:
-        return LabelStatistics()
     wide = label.astype(np.float64)
     weights = np.ones(len(label)) if weight is None else weight.astype(np.float64)
     classes = len(target.classes)
@@ -206,9 +214,9 @@ def _training_places(rows: Rows) -> npt.NDArray[np.int64] | None:
     return np.flatnonzero(rows.use == TRAIN)
 
 
-def _as_sample(rows: Rows) -> Sample:
-    return Sample(rows.table, rows.row_ids, rows.fold_key, rows.row_ids, rows.label, rows.weight)
+def _taken(column: pa.ChunkedArray, places: npt.NDArray[np.int64] | None) -> pa.ChunkedArray:
+    return column if places is None else column.take(pa.array(places))
 
 
-def _at[T: np.generic](values: npt.NDArray[T] | None, places: npt.NDArray[np.int64] | None) -> "npt.NDArray[T]":
-    return values if places is None or values is None else values[places]  # type: ignore[return-value]
+def _at[T: np.generic](values: npt.NDArray[T], places: npt.NDArray[np.int64] | None) -> npt.NDArray[T]:
+    return values if places is None else values[places]

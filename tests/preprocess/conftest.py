@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.data.rows import Rows
+from pipeline.data.fragment_rows import Rows
 from pipeline.data.target import Target
 
 

@@ -1,5 +1,7 @@
 """The sample of rows: uniform, the same for any cutting, and bounded."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -32,9 +34,7 @@ def _merged(parts):
 def test_it_is_the_rows_with_the_smallest_hashes(rows, wanted, cuts, known, from_right):
     plan = SamplePlan(wanted, 3, rows if known else None)
     ends = [0, *sorted(min(cut, rows) for cut in cuts), rows]
-    parts = [
-        draw(_rows(range(low, high)), None, plan, high - low) for low, high in zip(ends, ends[1:], strict=False)
-    ]
+    parts = [draw(_rows(range(low, high)), None, plan, high - low) for low, high in itertools.pairwise(ends)]
     if from_right:
         merged = parts[-1]
         for part in reversed(parts[:-1]):

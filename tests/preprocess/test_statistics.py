@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pickle
 
 import numpy as np
@@ -33,7 +34,7 @@ def _merged(parts, tree="from the left"):
 
 def _split(table, cuts):
     ends = [0, *[min(cut, table.num_rows) for cut in cuts], table.num_rows]
-    return [(low, table.slice(low, high - low)) for low, high in zip(ends, ends[1:], strict=False)]
+    return [(low, table.slice(low, high - low)) for low, high in itertools.pairwise(ends)]
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=60), CUTS, TREES)
@@ -143,6 +144,16 @@ def test_fragments_without_training_rows_merge(make_rows, binary):
         assert got.columns["t"] == full.columns["t"]
         assert got.columns["c"].counts.rows.tolist() == [1, 1]
         assert got.sample.table.equals(full.sample.table)
+
+
+def test_files_that_only_validate_may_have_other_types(make_rows, binary):
+    train = collect(make_rows({"x": pa.array([1, 2]), "c": ["a", "b"]}), Preprocess(), binary)
+    other = make_rows({"x": pa.array([1.5]), "c": pa.array(["z"]).dictionary_encode()}, fragment=1, use=[1])
+    validation = collect(other, Preprocess(), binary)
+    got = merge(train, validation)
+    assert got.columns is train.columns
+    assert got.rows_by_use == (2, 1)
+    assert got.sample.table.equals(train.sample.table)
 
 
 def test_the_first_infinite_value_is_named_by_row_id(make_rows, binary):
