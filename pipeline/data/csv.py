@@ -185,8 +185,6 @@ def _infer(piece: Piece, options: CsvOptions, known: dict[str, pa.DataType]) -> 
             continue
         for field in table.schema:
             kind = field.type
-            if pt.is_binary(kind):
-                raise _bad_encoding(piece, index, block, field.name)
             if pt.is_time(kind) or pt.is_duration(kind):
                 kind = pa.string()
             kinds[field.name] = join(kinds.get(field.name, pa.null()), kind)
@@ -222,6 +220,7 @@ def _parse(
     wanted: list[str],
 ) -> pa.Table:
     """One block as a table of the wanted columns; types that are not given are inferred."""
+    _check_encoding(piece, index, block)
     ragged: list[Any] = []
 
     def note(row: Any) -> str:
@@ -251,6 +250,7 @@ def _convert_options(options: CsvOptions, types: dict[str, pa.DataType], wanted:
         include_columns=wanted,
         null_values=sorted(missing),
         strings_can_be_null=True,
+        check_utf8=False,  # done already
     )
 
 
@@ -269,22 +269,24 @@ def _trim(table: pa.Table) -> pa.Table:
 
 
 def _ragged(piece: Piece, index: int, block: bytes, row: Any) -> SourceError:
-    offset = (b"\n" + block).find(b"\n" + row.text.encode(errors="surrogateescape"))
-    line = text.line_number(piece.path, piece.byte_range, index, block.count(b"\n", 0, max(offset, 0)))
+    # The row itself is looked for: Arrow's own count leaves out empty lines.
+    found = re.search(rb"(?m)^" + re.escape(row.text.encode()) + rb"\r?$", block)
+    line = text.line_number(piece.path, piece.byte_range, index, block.count(b"\n", 0, found.start() if found else 0))
     return SourceError(
         f"{piece.path}: line {line}: {row.actual_columns} values where {row.expected_columns} columns are; if quoted "
         f"values hold line breaks, set data.csv.newlines_in_quotes = true"
     )
 
 
-def _bad_encoding(piece: Piece, index: int, block: bytes, column: str) -> SourceError:
-    line = ""
+def _check_encoding(piece: Piece, index: int, block: bytes) -> None:
+    """SourceError where the text is not UTF-8; ahead of parsing, for Arrow says it of some rows only."""
+    if block.isascii():
+        return
     try:
         block.decode()
     except UnicodeDecodeError as error:
-        within = block.count(b"\n", 0, error.start)
-        line = f"line {text.line_number(piece.path, piece.byte_range, index, within)}: "
-    return SourceError(f"{piece.path}: {line}column {column!r} is not UTF-8 text; convert the file to UTF-8")
+        line = text.line_number(piece.path, piece.byte_range, index, block.count(b"\n", 0, error.start))
+        raise SourceError(f"{piece.path}: line {line}: not UTF-8 text; convert the file to UTF-8") from None
 
 
 def _misfit(
@@ -300,7 +302,5 @@ def _misfit(
                 _convert_options(options, {name: kind}, [name]),
             )
         except pa.ArrowInvalid:
-            if kind == pa.string():
-                return _bad_encoding(piece, index, block, name)
             return SourceError(f"{piece.path}: column {name!r} holds values that are not {kind}")
     return SourceError(f"{piece.path}: not a readable CSV file")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline.data.reading import read_fragment
-from pipeline.data.source import Source
+from pipeline.data.source import Source, open_source
 from pipeline.data.unify import Drift
 from pipeline.errors import DataError
 
@@ -144,8 +144,13 @@ class _Column:
         return ColumnSummary(self.field.name, str(self.field.type), self.missing, distinct, self.minimum, self.maximum)
 
 
-def describe(source: Source, target: str | None = None) -> Description:
-    """Reads the whole source, one fragment at a time.  DataError for an unknown target."""
+def describe(source: Any, target: str | None = None) -> Description:
+    """Reads the whole source (opened already, or what `open_source` opens), one fragment at a time.
+
+    DataError for an unknown target.
+    """
+    if not isinstance(source, Source):
+        source = open_source(source)
     if target is not None and target not in source.schema.names:
         near = difflib.get_close_matches(target, source.schema.names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(source.schema.names)}"
