@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 INTERVAL_SECONDS = 5.0  # between two lines of the same stage, where there is no terminal
+NOTE_CHARACTERS = 400  # shown of one note
 SUMMED_UP = ("survey", "statistics", "blocks")  # passes whose end has an event of its own, or needs none
 
 
@@ -62,7 +64,7 @@ def told(event: Event) -> str | None:
         case Restarted(round=round_, workers=workers):
             return f"going on from round {round_} with {workers} workers"
         case Note(message=message):
-            return f"note: {message}"
+            return "note: " + textwrap.shorten(message, NOTE_CHARACTERS, placeholder=" ... (all of it with --json)")
     return None
 
 
