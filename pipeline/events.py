@@ -151,7 +151,9 @@ def encode(event: Event) -> dict[str, Any]:
 def decode(message: Mapping[str, Any]) -> Event:
     """The event a dict of `encode` stands for; ValueError for another version or an unknown name."""
     if message.get("version") != VERSION or message.get("event") not in KINDS:
-        raise ValueError(f"not an event of version {VERSION}: {message.get('event')!r} of version {message.get('version')!r}")
+        raise ValueError(
+            f"not an event of version {VERSION}: {message.get('event')!r} of version {message.get('version')!r}"
+        )
     fields = {key: value for key, value in message.items() if key not in ("event", "version")}
     return KINDS[message["event"]](**fields)
 

@@ -68,7 +68,7 @@ class Validation(Section):
         if len(ways) > 1:
             raise ValueError(f"say it one way: {' and '.join(ways)} were given")
         if (self.column is None) != (not self.values):
-            raise ValueError("column and values go together, e.g. column = \"month\", values = [11, 12]")
+            raise ValueError('column and values go together, e.g. column = "month", values = [11, 12]')
         if self.time is not None and self.share is None:
             raise ValueError("time needs share, e.g. share = 0.2")
         if not ways and self.share is None:
@@ -95,7 +95,9 @@ class Data(Section):
     derive: dict[str, str] = Field({}, description="new columns as SQL expressions of a row's columns (DuckDB)")
     where: str | None = Field(None, description="SQL condition: which rows train and evaluate")
     function: str | None = Field(
-        None, pattern=r"^[\w.]+:\w+$", description="module:name of a pure pyarrow.Table -> pyarrow.Table; needs --allow-code"
+        None,
+        pattern=r"^[\w.]+:\w+$",
+        description="module:name of a pure pyarrow.Table -> pyarrow.Table; needs --allow-code",
     )
     fragment_mib: Positive = Field(64, description="target size of a fragment in MiB, uncompressed")
     csv: CsvOptions = CsvOptions()
@@ -104,7 +106,9 @@ class Data(Section):
 class Column(Section):
     """How one column, or all that match a pattern, become features."""
 
-    kind: Literal["auto", "number", "category", "time", "drop"] = Field("auto", description="auto: by the column's type")
+    kind: Literal["auto", "number", "category", "time", "drop"] = Field(
+        "auto", description="auto: by the column's type"
+    )
     impute: float | Literal["mean"] | None = Field(None, description="number that replaces missing values, or mean")
     indicator: bool = Field(False, description="with impute: add a feature that is 1 where the value was missing")
     clip: tuple[float, float] | None = Field(None, description="lowest and highest value kept")
@@ -126,7 +130,9 @@ class Preprocess(Section):
     smoothing: Annotated[float, Field(ge=0)] = Field(20.0, description="rows of prior in a target encoding")
     folds: Annotated[int, Field(ge=2, le=20)] = Field(5, description="folds of the out-of-fold target encoding")
     hash_bins: Annotated[int, Field(ge=2, le=254)] = Field(254, description="codes of the hash encoding")
-    tracked_levels: Annotated[int, Field(ge=254)] = Field(100_000, description="levels counted per column; rarer ones are left out")
+    tracked_levels: Annotated[int, Field(ge=254)] = Field(
+        100_000, description="levels counted per column; rarer ones are left out"
+    )
     sample_rows: Annotated[int, Field(ge=1_000)] = Field(262_144, description="rows sampled for the cut points")
 
 
@@ -138,9 +144,13 @@ class Training(Section):
     early_stopping: Annotated[int, Field(ge=0)] = Field(
         20, description="stop after so many rounds without a better validation metric; 0: never. Needs data.validation"
     )
-    metrics: list[str] = Field([], description="metrics per round, the last one decides early stopping; default: the objective's")
+    metrics: list[str] = Field(
+        [], description="metrics per round, the last one decides early stopping; default: the objective's"
+    )
     max_bin: Annotated[int, Field(ge=2, le=255)] = Field(255, description="bins per feature")
-    row_sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the rows (queries) each round, same for any layout")
+    row_sample: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of the rows (queries) each round, same for any layout"
+    )
     class_weights: dict[str, Annotated[float, Field(gt=0)]] | Literal["balanced"] | None = Field(
         None, description="weight by class, or balanced"
     )
@@ -166,7 +176,9 @@ class Cluster(Section):
     device: Device = Field("auto", description="auto: the GPUs if they can be used, else the CPU")
     workers: Positive | Literal["auto"] = Field("auto", description="auto: one per NUMA node, or one per GPU")
     threads: Positive | Literal["auto"] = Field("auto", description="per worker; auto: the cores shared evenly")
-    memory: str = Field("auto", pattern=r"^(auto|\d+(\.\d+)?\s*([kMGT]i?B))$", description="limit per worker, e.g. 4GiB")
+    memory: str = Field(
+        "auto", pattern=r"^(auto|\d+(\.\d+)?\s*([kMGT]i?B))$", description="limit per worker, e.g. 4GiB"
+    )
     scheduler: str | None = Field(None, description="a running scheduler, e.g. tcp://10.0.0.1:8786")
     security: Security | None = Field(None, description="TLS files for the running scheduler")
     dashboard: bool = Field(True, description="Dask's dashboard, on loopback")

@@ -10,9 +10,9 @@ from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import placement
 from pipeline.data.inputs import open_inputs
 from pipeline.events import Failed, Listener, Saved, Started, ignore
+from pipeline.finish import default_folder, finish
 from pipeline.job import Job
 from pipeline.model.artifact import Model, claim_folder
-from pipeline.finish import default_folder, finish
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import make_blocks, prepare
 from pipeline.stages import StageClock
@@ -64,7 +64,8 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
     with clock.stage("metadata"):
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
         folder = claim_folder(job.output.model or default_folder(walk.run), overwrite=job.output.overwrite)
-        inputs = open_inputs(job.data, source, allow_code=allow_code)
+        inputs = open_inputs(job, source, allow_code=allow_code)
+        walk.job = inputs.job
         walk.note(*walk.placement.notes, *inputs.notes)
     prepared = prepare(walk, inputs)
     with clock.stage("blocks"):

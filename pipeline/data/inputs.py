@@ -8,16 +8,17 @@ import pyarrow as pa
 
 from pipeline.data.derive import Derivation, check
 from pipeline.data.fragments import Fragment
-from pipeline.data.roles import Roles, assign_roles
+from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.source import Source, open_source
 from pipeline.errors import DataError
-from pipeline.job import Data
+from pipeline.job import Data, Job
 
 
 @dataclass(frozen=True)
 class Inputs:
     """The sources of a run, and what their columns are for."""
 
+    job: Job  # with the target and the group that LIBSVM files have built in
     training: Source
     validation: Source | None  # where the job names other files to validate on
     derivation: Derivation
@@ -44,20 +45,24 @@ class Inputs:
         return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def open_inputs(data: Data, source: object | None = None, *, allow_code: bool = False) -> Inputs:
+def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = False) -> Inputs:
     """Opens the job's sources; `source` (an Arrow table, a Dask DataFrame) stands in for `data.source`.
 
     Fragments of the validation source are numbered after those of the training source, so that row ids stay unique.
     """
-    training = _open(data, data.source if source is None else source)
-    derivation = Derivation(derive=tuple(data.derive.items()), where=data.where, function=data.function, allow_code=allow_code)
+    training = _open(job.data, job.data.source if source is None else source)
+    job = with_built_in(job, training)
+    data = job.data
+    derivation = Derivation(
+        derive=tuple(data.derive.items()), where=data.where, function=data.function, allow_code=allow_code
+    )
     derived = check(derivation, training.schema)
     roles = assign_roles(data, derived)
     validation = None
     if data.validation is not None and data.validation.source is not None:
         validation = _renumber(_open(data, data.validation.source), first=len(training.fragments))
         _check_same(training, validation, roles)
-    return Inputs(training, validation, derivation, derived.schema, roles)
+    return Inputs(job, training, validation, derivation, derived.schema, roles)
 
 
 def reader(source: Source) -> Source:

@@ -14,8 +14,9 @@ from distributed import Client, Future
 from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.source import Source
-from pipeline.data.target_survey import Survey, survey_fragment
 from pipeline.data.target import Target
+from pipeline.data.target_survey import Survey, survey_fragment
+from pipeline.errors import DataError
 from pipeline.job import Preprocess, Training
 from pipeline.preprocess.apply import feature_columns, matrix
 from pipeline.preprocess.recipe import Recipe, fit_recipe
@@ -26,6 +27,7 @@ from pipeline.training.cuts import Cuts, encode, make_cuts
 from pipeline.training.objective import Labels
 
 FAN_IN = 8  # statistics merged by one task
+MIN_ROWS = 10  # to train on
 PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importance
 
 
@@ -125,9 +127,7 @@ def merge_in_order(client: Client, parts: Sequence[Future]) -> Future:
     """One future of all statistics, merged as a tree in the order of the fragments, whoever computed them."""
     parts = list(parts)
     while len(parts) > 1:
-        parts = [
-            client.submit(_merge_all, parts[i : i + FAN_IN], pure=False) for i in range(0, len(parts), FAN_IN)
-        ]
+        parts = [client.submit(_merge_all, parts[i : i + FAN_IN], pure=False) for i in range(0, len(parts), FAN_IN)]
     return parts[0]
 
 
@@ -144,6 +144,7 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
     DataError where the training rows cannot be trained on (infinite features, no features left).
     """
     with span("fit"):
+        _check_rows(statistics, shared.target)
         recipe = fit_recipe(statistics, shared.preprocess, shared.target)
         sample = statistics.sample
         by_class = class_weights(shared.target, statistics.class_counts, shared.training)
@@ -164,6 +165,18 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
             class_weight=by_class,
             labels=_labels(statistics, by_class, sample.label, weight),
         )
+
+
+def _check_rows(statistics: Statistics, target: Target) -> None:
+    """DataError where there is nothing to learn from."""
+    if statistics.rows < MIN_ROWS:
+        raise DataError(
+            f"{statistics.rows} rows are left to train on, {MIN_ROWS} are needed: see data.where, data.validation and "
+            "the missing values of the target"
+        )
+    empty = [name for name, rows in zip(target.classes, statistics.class_counts, strict=False) if rows == 0]
+    if target.classes and len(target.classes) - len(empty) < 2:
+        raise DataError(f"the training rows of the target {target.column} are all of one class: see data.validation")
 
 
 def _labels(
@@ -194,6 +207,7 @@ def make_block(unit: Unit, payload: object, shared: Pass, fitted: Fitted) -> Blo
         rows = _KEPT.take(shared.run, unit.fragment.index)
         if rows is None:
             rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
+        assert rows.label is not None  # the plan has a target
         return Block(
             fragment=unit.fragment.index,
             codes=_codes(rows, fitted),
@@ -222,7 +236,7 @@ def _codes(rows: Rows, fitted: Fitted) -> np.ndarray:
     codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=np.uint8)
     for feature, column in enumerate(feature_columns(recipe, rows.table, fold_keys=rows.fold_key)):
         codes[:, feature] = encode(column, feature, cuts)
-    validating = rows.use == VALIDATION
+    validating = np.zeros(0, np.bool_) if rows.use is None else rows.use == VALIDATION
     if recipe.out_of_fold and validating.any():
         for feature, column in enumerate(feature_columns(recipe, rows.table)):
             if feature in recipe.out_of_fold:

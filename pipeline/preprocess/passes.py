@@ -18,8 +18,8 @@ from pipeline.data.decide import decide_split, decide_target
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
-from pipeline.data.target_survey import merge_surveys
 from pipeline.data.target import Target
+from pipeline.data.target_survey import merge_surveys
 from pipeline.errors import DataError, TrainingError
 from pipeline.events import BlocksDone, FragmentDone, Listener, Planned, StatisticsDone
 from pipeline.planning.memory import Shape, estimate, spare_nbytes
@@ -93,7 +93,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         future = walk.client.submit(fit, merged, shared, pure=False)
         fitted: Fitted = result_of(future)
         walk.note(*fitted.recipe.notes)
-        walk.listen(StatisticsDone(rows=fitted.statistics.rows_by_use[0], seconds=time.time() - start))
+        walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.time() - start))
     return Prepared(inputs, target, units, fitted, future)
 
 

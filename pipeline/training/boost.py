@@ -1,10 +1,9 @@
 """From blocks to a booster, seen from the client: matrices, rounds, exact evaluation."""
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from distributed import Future
@@ -62,7 +61,9 @@ def build_matrices(walk: Walk, prepared: Prepared, blocks: Blocks) -> Partitions
     return Partitions(workers, futures)
 
 
-def _build(blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], threads: int, device: str) -> Partition:
+def _build(
+    blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], threads: int, device: Literal["cpu", "cuda"]
+) -> Partition:
     with span("matrix"):
         return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device))
 
@@ -139,7 +140,7 @@ def _evaluate(
         found: dict[str, metrics.Metrics] = {}
         drawn: dict[str, curves.Curves] = {}
         for use, place in (("train", 0), ("validation", 1)):
-            scores = in_order([part[place] for part in parts if part[place] is not None])
+            scores = in_order([part[place] for part in parts])
             if scores is None:
                 continue
             weight = scores.weight if weighted else None
@@ -151,18 +152,16 @@ def _evaluate(
         return found, drawn
 
 
-def in_order(parts: Sequence[Scores]) -> Scores | None:
+def in_order(parts: Sequence[Scores | None]) -> Scores | None:
     """The rows of all workers in the order of their row ids, so that sums do not depend on the layout."""
-    if len(parts) <= 1:
-        return parts[0] if parts else None
-    joined = {
-        name: _joined([getattr(part, name) for part in parts])
-        for name in ("row_ids", "prediction", "label", "weight", "group")
-    }
-    order = np.argsort(joined["row_ids"], kind="stable")
-    return Scores(**{name: None if values is None else values[order] for name, values in joined.items()})
+    present = [part for part in parts if part is not None]
+    if len(present) <= 1:
+        return present[0] if present else None
+    order = np.argsort(np.concatenate([part.row_ids for part in present]), kind="stable")
 
+    def ordered(name: str) -> np.ndarray | None:
+        arrays = [getattr(part, name) for part in present]
+        return None if arrays[0] is None else np.concatenate(arrays)[order]
 
-def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    present = [array for array in arrays if array is not None]
-    return np.concatenate(present) if present else None
+    names = ("row_ids", "prediction", "label", "weight", "group")
+    return Scores(**{name: ordered(name) for name in names})  # type: ignore[arg-type]
