@@ -5,8 +5,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from pipeline.data import synthetic
 from pipeline.errors import JobError, OutputError, PipelineError
@@ -79,12 +81,9 @@ def test_one_day_has_one_weather_in_all_files():
     assert len(temperatures) == 1
 
 
-@pytest.mark.parametrize(("kind", "least"), [("flights", 0.70), ("numeric", 0.78)])
+@pytest.mark.parametrize(("kind", "least"), [("flights", 0.64), ("numeric", 0.68)])
 def test_there_is_a_signal_and_noise(kind, least):
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
-
-    train, test = (synthetic.make_table(c).to_pandas() for c in synthetic.plan_chunks(kind, 60_000, seed=0, files=2))
+    train, test = (synthetic.make_table(c).to_pandas() for c in synthetic.plan_chunks(kind, 40_000, seed=0, files=2))
     if kind == "flights":
         train, test = (
             frame.assign(label=frame.arr_delay > 15, hour=frame.scheduled.dt.hour) for frame in (train, test)
@@ -92,9 +91,10 @@ def test_there_is_a_signal_and_noise(kind, least):
         features = ["hour", "distance", "temperature", "wind", "visibility", "precipitation"]
     else:
         features = [name for name in train if name != "label"]
-    model = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(train[features], train.label)
-    auc = roc_auc_score(test.label, model.predict_proba(test[features])[:, 1])
-    assert least - 0.06 < auc < 0.95
+    params = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}  # more threads would wait for busy cores
+    booster = xgb.train(params, xgb.QuantileDMatrix(train[features], train["label"]), 40)
+    auc = roc_auc_score(test["label"], booster.predict(xgb.DMatrix(test[features])))
+    assert least < auc < 0.95
 
 
 def test_numeric_columns_are_float32():
