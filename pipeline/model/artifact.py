@@ -157,7 +157,7 @@ def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:
     parts = name.split("/")
     outside = "\\" in name or "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts)
     path = folder.joinpath(*parts) if not outside else folder
-    if outside or path.is_absolute() and not path.resolve().is_relative_to(folder.resolve()):
+    if outside or not path.resolve().is_relative_to(folder.resolve()):
         raise ModelError(f"{folder}: the manifest names a file outside the folder: {name!r}")
     if not path.is_file():
         raise ModelError(f"{folder}: damaged: {name} is missing")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.data.derive import Derivation
+from pipeline.data.derive import NO_DERIVATION, Derivation
 from pipeline.data.roles import Roles
 from pipeline.data.target import Target
 from pipeline.errors import ModelError
@@ -47,7 +47,7 @@ class Manifest:
     job: dict[str, Any]  # with every default spelled out
     versions: dict[str, str]
     created: str  # ISO 8601, UTC
-    derivation: Derivation = Derivation()
+    derivation: Derivation = NO_DERIVATION
     function_sha256: str | None = None  # of the source file of derivation.function
     notes: tuple[str, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
@@ -117,12 +117,15 @@ def _plain(value: Any) -> Any:
 
 def _build(document: dict[str, Any]) -> Manifest:
     """The typed manifest; raises the usual errors where a field is missing, unknown or of another kind."""
-    target, roles, derivation = document["target"], document["roles"], document["derivation"]
+    target, derivation = document["target"], document["derivation"]
+    roles: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in document["roles"].items()
+    }
     return Manifest(
         **{
             **document,
             "target": Target(**{**target, "classes": tuple(target["classes"]), "rows": tuple(target["rows"])}),
-            "roles": Roles(**{key: tuple(item) if isinstance(item, list) else item for key, item in roles.items()}),
+            "roles": Roles(**roles),
             "columns": tuple(NamedType(**item) for item in document["columns"]),
             "inputs": tuple(document["inputs"]),
             "features": tuple(NamedType(**item) for item in document["features"]),

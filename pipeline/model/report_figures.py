@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, Label, NumeralTickFormatter, Span
+from bokeh.models.annotations import Span, Title
+from bokeh.models.formatters import NumeralTickFormatter
+from bokeh.models.sources import ColumnDataSource
+from bokeh.models.tools import HoverTool
 from bokeh.plotting import figure
 
 from pipeline.model import report_data
@@ -34,10 +37,10 @@ def learning(data: ReportData, metric: str) -> Figure:
         )
     if data.best_round and drawn:
         plot.add_layout(Span(location=data.best_round, dimension="height", line_color=BEST, line_dash=[4, 4]))
-        values = data.history[f"{drawn[-1]}.{metric}"]
-        value = values[min(data.best_round, len(values)) - 1]
+        judged = data.history[f"{drawn[-1]}.{metric}"]
+        value = judged[min(data.best_round, len(judged)) - 1]
         plot.scatter([data.best_round], [value], size=9, color=BEST)
-        _mark_best(plot, data.best_round, value, len(values))
+        plot.title.text += f" – {report_data.number(value)} at the best round, {data.best_round:,}"
     _legend(plot, "top_right" if _falls(data, metric, drawn) else "bottom_right")
     return plot
 
@@ -182,13 +185,12 @@ def _curves(data: ReportData) -> list[tuple[str, str, ClassCurves]]:
 
 def _figure(title: str, x: str, y: str, height: int) -> Figure:
     """An empty chart in the page's style, as wide as its place."""
+    heading = Title(text=title[:1].upper() + title[1:], visible=False)  # the page shows it: text there can wrap
     plot = figure(
-        title=title or None, x_axis_label=x or None, y_axis_label=y or None, height=height, min_width=200,
+        title=heading, x_axis_label=x or None, y_axis_label=y or None, height=height, min_width=200,
         sizing_mode="stretch_width", tools="", toolbar_location=None, background_fill_color=None,
         border_fill_color=None, outline_line_color=None, min_border_right=16,
     )  # fmt: skip
-    plot.title.text_font, plot.title.text_font_size = FONT, "14px"
-    plot.title.text_color, plot.title.text_font_style = INK, "bold"
     plot.grid.grid_line_color = RULE
     for axis in plot.axis:
         axis.axis_label_text_font = axis.major_label_text_font = FONT
@@ -239,16 +241,6 @@ def _histogram(plot: Figure, edges: np.ndarray, counts: np.ndarray) -> None:
 def _unit_axes(plot: Figure) -> None:
     plot.x_range.start, plot.x_range.end = -0.02, 1.02
     plot.y_range.start, plot.y_range.end = -0.02, 1.02
-
-
-def _mark_best(plot: Figure, best: int, value: float, rounds: int) -> None:
-    left = best > rounds / 2  # on the side where there is room
-    plot.add_layout(
-        Label(
-            x=best, y=value, text=f"best: round {best:,}, {report_data.number(value)}", text_color=BEST, text_font=FONT,
-            text_font_size="12px", x_offset=-8 if left else 8, y_offset=10, text_align="right" if left else "left",
-        )
-    )  # fmt: skip
 
 
 def _falls(data: ReportData, metric: str, uses: Sequence[str]) -> bool:

@@ -88,7 +88,7 @@ def make_model(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             return known[kind]
         target = TARGETS[kind]
         job = _job(kind, files)
-        inputs = open_inputs(job.data)
+        inputs = open_inputs(job)
         plan = RowPlan(inputs.roles, inputs.derivation, target)
         rows = [load_rows(inputs.training, fragment, plan) for fragment in inputs.training.fragments]
         block = np.concatenate([matrix(RECIPE, part.table) for part in rows])

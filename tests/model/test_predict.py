@@ -228,8 +228,8 @@ def test_evaluation_needs_labels(make_model, tmp_path):
     pq.write_table(table, tmp_path / "d.parquet")
     with pytest.raises(DataError, match="no row to evaluate on"):
         evaluate_data(None, make_model("binary"), str(tmp_path / "d.parquet"))
+    pq.write_table(table.drop_columns("delay"), tmp_path / "d.parquet")
     with pytest.raises(DataError, match="lack the column 'delay'"):
-        pq.write_table(table.drop_columns("delay"), tmp_path / "d.parquet")
         evaluate_data(None, make_model("binary"), str(tmp_path / "d.parquet"))
 
 
