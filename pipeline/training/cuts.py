@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 MISSING = 255  # the code of a missing value
-LOWEST, HIGHEST = np.float32(-1e38), np.float32(1e38)  # reference rows beyond all data, see `reference`
+LOWEST, HIGHEST = np.finfo(np.float32).min, np.finfo(np.float32).max  # reference rows, see `reference`
 MAX_BINS = 253  # of a numeric feature: with XGBoost's two for the sentinels, 255, which fit a byte on a GPU too
 XGBOOST_MAX_BIN = 256  # what XGBoost is told; the cuts given to it decide
 CHUNK_ROWS = 16_384  # rows coded or decoded at a time, so that the intermediate arrays stay in the cache
@@ -170,7 +170,7 @@ def decode(codes: Any, table: Any, xp: ModuleType = np, out: Any = None) -> Any:
 def reference(cuts: Cuts) -> tuple[np.ndarray, list[str]]:
     """The rows (k, features) float32 of which XGBoost makes exactly these cuts, and XGBoost's feature types.
 
-    Numeric columns end in -1e38 and 1e38: XGBoost closes the last bin a little above the largest value it saw,
+    Numeric columns start and end with the extremes of float32: XGBoost closes the last bin a little above the largest value it saw,
     and a larger one would train in that bin but be sent elsewhere by a split between present and missing.
     """
     columns = [

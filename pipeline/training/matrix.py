@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -40,14 +39,9 @@ class Partition:
     """One worker's share of the rows; lives on that worker until its future is released."""
 
     train: Side
-    validation: Side | None
-    empty: Callable[[], Side]  # a side of no rows with the same cuts
+    validation: Side  # perhaps of no rows, as `train`: a worker without rows of one use still takes part
     nbytes: int  # of both matrices, as XGBoost counts non-missing values: 1 byte each and its column copy
     seconds: float
-
-    def validation_for(self, needed: bool) -> Side | None:
-        """The validation side; an empty one where only other workers have such rows: all must take part."""
-        return self.empty() if needed and self.validation is None else self.validation
 
     def __reduce__(self) -> Any:
         raise TypeError("a Partition stays on the worker that built it: it cannot be sent or spilled")
@@ -108,15 +102,12 @@ def build_partition(
         )
         train = _side(blocks, TRAIN, cut_source, BlockIter(blocks, TRAIN, cuts, names, xp), threads)
         validation = _side(blocks, VALIDATION, cut_source, BlockIter(blocks, VALIDATION, cuts, names, xp), threads)
-    empty = partial(_empty, cut_source, like=train)
-    nbytes = sum(2 * side.matrix.num_nonmissing() for side in (train, validation) if side is not None)
-    return Partition(
-        train=train or empty(), validation=validation, empty=empty, nbytes=nbytes, seconds=time.perf_counter() - start
-    )
+    nbytes = 2 * (train.matrix.num_nonmissing() + validation.matrix.num_nonmissing())
+    return Partition(train=train, validation=validation, nbytes=nbytes, seconds=time.perf_counter() - start)
 
 
-def _empty(cut_source: xgboost.QuantileDMatrix, like: Side | None) -> Side:
-    """A side of no rows, for a worker that has to take part in what the others do."""
+def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:
+    """A side of no rows; made here, for in a communicator the others would have to make one too."""
     matrix = xgboost.QuantileDMatrix(
         np.empty((0, cut_source.num_col()), np.float32),
         label=np.empty(0, np.float32),
@@ -125,17 +116,17 @@ def _empty(cut_source: xgboost.QuantileDMatrix, like: Side | None) -> Side:
         feature_names=cut_source.feature_names,
         feature_types=cut_source.feature_types,
     )
-    group = None if like is None or like.group is None else np.empty(0, np.int64)
+    group = np.empty(0, np.int64) if ranking else None
     return Side(matrix=matrix, row_ids=np.empty(0, np.uint64), weight=None, group=group)
 
 
 def _side(
     blocks: Sequence[Block], use: int, cut_source: xgboost.QuantileDMatrix, batches: BlockIter, threads: int
-) -> Side | None:
-    """The matrix of the rows of one use; None where there are none."""
+) -> Side:
+    """The matrix of the rows of one use."""
     row_ids = _gather(blocks, use, "row_ids")
     if row_ids is None or not len(row_ids):
-        return None
+        return _empty(cut_source, ranking=any(block.group is not None for block in blocks))
     matrix = xgboost.QuantileDMatrix(
         batches, ref=cut_source, max_bin=XGBOOST_MAX_BIN, nthread=threads, enable_categorical=True
     )

@@ -49,7 +49,8 @@ class ScoreCounts:
 
     def count(self, scores: np.ndarray) -> np.ndarray:
         """Weight of negatives and positives by bucket, (2, KEYS) float64, scores rising; additive over workers."""
-        upper = np.ascontiguousarray(scores, dtype=np.float32).view("<u2")[1::2]
+        flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)  # XGBoost's are (0, 1) where no row is
+        upper = flat.view("<u2")[1::2]
         counts = np.bincount(self._offset + upper, weights=self._weight, minlength=2 * KEYS)
         positive, negative = counts.reshape(2, 2, -1).transpose(1, 0, 2)  # by the sign bit
         return np.concatenate([negative[:, ::-1], positive], axis=1, dtype=np.float64)

@@ -55,8 +55,27 @@ METRICS: dict[str, tuple[str, ...]] = {
 """Metrics of each round, by objective."""
 
 KNOWN_METRICS = frozenset(
-    "rmse rmsle mae mape mphe logloss error merror mlogloss auc aucpr ndcg map pre quantile "
-    "poisson-nloglik gamma-nloglik gamma-deviance tweedie-nloglik".split()
+    [
+        "rmse",
+        "rmsle",
+        "mae",
+        "mape",
+        "mphe",
+        "logloss",
+        "error",
+        "merror",
+        "mlogloss",
+        "auc",
+        "aucpr",
+        "ndcg",
+        "map",
+        "pre",
+        "quantile",
+        "poisson-nloglik",
+        "gamma-nloglik",
+        "gamma-deviance",
+        "tweedie-nloglik",
+    ]
 )
 RISING = frozenset(("auc", "aucpr", "ndcg", "map", "pre"))  # metrics of which more is better
 
@@ -102,13 +121,50 @@ OWN: dict[str, str] = {
 }  # XGBoost parameters that are set elsewhere, and where
 
 PARAMETERS = frozenset(
-    "booster learning_rate eta gamma min_split_loss max_depth min_child_weight max_delta_step "
-    "colsample_bytree colsample_bylevel colsample_bynode lambda reg_lambda alpha reg_alpha tree_method "
-    "scale_pos_weight grow_policy max_leaves num_parallel_tree multi_strategy max_cached_hist_node "
-    "max_cat_to_onehot max_cat_threshold sampling_method huber_slope tweedie_variance_power "
-    "lambdarank_pair_method lambdarank_num_pair_per_sample lambdarank_normalization lambdarank_score_normalization "
-    "lambdarank_unbiased lambdarank_bias_norm ndcg_exp_gain sample_type normalize_type rate_drop one_drop skip_drop "
-    "sparse_threshold debug_synchronize fail_on_invalid_gpu_id".split()
+    [
+        "booster",
+        "learning_rate",
+        "eta",
+        "gamma",
+        "min_split_loss",
+        "max_depth",
+        "min_child_weight",
+        "max_delta_step",
+        "colsample_bytree",
+        "colsample_bylevel",
+        "colsample_bynode",
+        "lambda",
+        "reg_lambda",
+        "alpha",
+        "reg_alpha",
+        "tree_method",
+        "scale_pos_weight",
+        "grow_policy",
+        "max_leaves",
+        "num_parallel_tree",
+        "multi_strategy",
+        "max_cached_hist_node",
+        "max_cat_to_onehot",
+        "max_cat_threshold",
+        "sampling_method",
+        "huber_slope",
+        "tweedie_variance_power",
+        "lambdarank_pair_method",
+        "lambdarank_num_pair_per_sample",
+        "lambdarank_normalization",
+        "lambdarank_score_normalization",
+        "lambdarank_unbiased",
+        "lambdarank_bias_norm",
+        "ndcg_exp_gain",
+        "sample_type",
+        "normalize_type",
+        "rate_drop",
+        "one_drop",
+        "skip_drop",
+        "sparse_threshold",
+        "debug_synchronize",
+        "fail_on_invalid_gpu_id",
+    ]
 )
 """XGBoost parameters that pass through."""
 

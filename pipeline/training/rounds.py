@@ -136,7 +136,9 @@ class _Rounds:
         self.spec, self.alone, self.unwanted, self.report = spec, alone, unwanted, report
         self.rank = 0 if alone else collective.get_rank()
         self.train = partition.train
-        self.validation = partition.validation_for(_any(self._sum, partition.validation is not None))
+        rows = self._sum(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
+        self.total_rows = int(rows[0])
+        self.validation = partition.validation if rows[1] else None
         params = {
             **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
             "verbosity": spec.verbosity,
@@ -147,7 +149,6 @@ class _Rounds:
         self.history: dict[str, list[float]] = {}
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(spec.early_stopping if self.validation else 0, spec.metrics[-1])
-        self.total_rows = int(self._sum(np.array([float(self.train.rows)]))[0])
         self.weights = _Weights(self.train, spec, self._sum)
         self._counters: dict[int, ScoreCounts] = {}
         self._check_at, self._told_at = 1, 0.0

@@ -20,6 +20,7 @@ from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rou
 TOPIC = "pipeline"  # Dask's event topic; a message is {run: id, event: encoded event}, to which Dask adds the worker
 POLL_SECONDS = 1.0  # how often the client looks whether a worker is gone
 ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
+LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
 
 
@@ -53,6 +54,7 @@ def run_training(
     with _events(client, spec, listen) as last, _lock(client, workers):
         rank_args = _start_tracker(client, workers, spec) if len(workers) > 1 else [None]
         futures: list[Future] = []
+        orderly = True  # whether all ranks leave the communicator by themselves
         try:
             futures = [
                 client.submit(
@@ -64,12 +66,14 @@ def run_training(
             ]  # fmt: skip
             _wait(client, futures, workers)
             return _collect(client, futures, workers, spec, last)
-        except BaseException:
+        except BaseException as error:
+            orderly = not isinstance(error, Exception)
             client.cancel(futures, force=True)
             raise
         finally:
             if len(workers) > 1:
-                client.run(_stop_tracker, spec.run, workers=[workers[0]], on_error="ignore")
+                leave_seconds = LEAVE_SECONDS if orderly else 0
+                client.run(_stop_tracker, spec.run, leave_seconds, workers=[workers[0]], on_error="ignore")
 
 
 def _collect(
@@ -187,18 +191,26 @@ def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict
     return dict(tracker.worker_args())
 
 
-def _stop_tracker(run: str) -> None:
-    """Frees the tracker in a thread of its own: after a failure it raises, or waits for its peers."""
+def _stop_tracker(run: str, leave_seconds: int) -> None:
+    """Frees the tracker in a thread of its own, once the ranks have left it, or after so many seconds.
+
+    A rank that leaves the communicator in order looks for the tracker, without it for about 12 seconds; after
+    a failure the others wait in vain until the tracker goes.
+    """
     tracker = _TRACKERS.pop(run, None)
     if tracker is not None:
-        threading.Thread(target=_free, args=(tracker,), daemon=True).start()
+        threading.Thread(target=_free, args=(tracker, leave_seconds), daemon=True).start()
 
 
-def _free(tracker: Any) -> None:
-    try:
-        tracker.free()
-    except xgboost.core.XGBoostError:
-        pass  # the training's own error has been told
+def _free(tracker: Any, leave_seconds: int) -> None:
+    steps: list[Callable[[], None]] = [tracker.free]
+    if leave_seconds:
+        steps.insert(0, lambda: tracker.wait_for(timeout=leave_seconds))
+    for step in steps:
+        try:
+            step()
+        except (xgboost.core.XGBoostError, ValueError):
+            pass  # after a failure both complain; the training's own error has been told
 
 
 class _Events:

@@ -1,5 +1,6 @@
 """What the training tests share: small data of every kind, and training it over a given layout."""
 
+import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Case:
                 row_ids=(np.uint64(i) << np.uint64(40)) | np.arange(b - a, dtype=np.uint64),
                 use=self.use[a:b],
             )
-            for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
+            for i, (a, b) in enumerate(itertools.pairwise(bounds))
         ]
 
     def spec(self) -> RoundsSpec:

@@ -98,7 +98,9 @@ def test_categories() -> None:
     cuts = Cuts(points=(np.empty(0, np.float32),), levels=(3,))
     column = np.array([0, 2, 3, -1, np.nan, 254], np.float32)
     np.testing.assert_array_equal(encode(column, 0, cuts), [0, 2, MISSING, MISSING, MISSING, MISSING])
-    np.testing.assert_array_equal(decode(np.array([[0], [2], [255]], np.uint8), decode_table(cuts)), [[0], [2], [np.nan]])
+    np.testing.assert_array_equal(
+        decode(np.array([[0], [2], [255]], np.uint8), decode_table(cuts)), [[0], [2], [np.nan]]
+    )
 
 
 def test_decoding_and_coding_again_changes_nothing() -> None:

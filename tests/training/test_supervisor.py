@@ -1,0 +1,182 @@
+"""What the client sees of a training: events, the first real error, and that it can be stopped."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster, wait
+
+from pipeline.errors import TrainingError
+from pipeline.events import Event, RoundDone
+from pipeline.training.matrix import build_partition
+from pipeline.training.supervisor import run_training
+
+LONG = 1_000_000  # rounds that never end
+
+
+def build(client: Client, case: Any, workers: list[str]) -> list[Any]:
+    cuts = case.cuts()
+    blocks = case.blocks(cuts)
+    partitions = [
+        client.submit(
+            build_partition, blocks[rank :: len(workers)], cuts, case.names, threads=1, workers=[worker], pure=False
+        )
+        for rank, worker in enumerate(workers)
+    ]
+    wait(partitions)
+    return partitions
+
+
+def seconds_until_idle(client: Client, workers: list[str]) -> float:
+    """How long it takes until each worker's only thread does something else."""
+    start = time.monotonic()
+    wait([client.submit(time.time, workers=[worker], pure=False) for worker in workers], timeout=30)
+    return time.monotonic() - start
+
+
+@pytest.fixture
+def shared(make_cluster: Callable[[int, int], Any]) -> tuple[Client, list[str]]:
+    client = make_cluster(3, 1)
+    return client, sorted(client.scheduler_info()["workers"])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_events_tell_the_rounds(shared: Any, make_case: Any, world: int) -> None:
+    client, workers = shared
+    case = make_case(rounds=30)
+    heard: list[Event] = []
+    partitions = build(client, case, workers[:world])
+    trained = run_training(client, partitions, workers[:world], case.spec(), heard.append)
+    rounds = [event.round for event in heard if isinstance(event, RoundDone)]
+    assert rounds == sorted(set(rounds))
+    assert rounds[-1] == trained.result.rounds == 30
+    assert heard[-1].rows_per_second > 0
+    assert set(heard[-1].metrics) >= {"validation.logloss", "validation.auc"}
+
+
+def test_two_trainings_at_once_both_end(shared: Any, make_case: Any) -> None:
+    client, workers = shared
+    case = make_case()
+    sets = [build(client, case, order) for order in (workers[:2], workers[1::-1])]
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda p=p, w=w: results.append(run_training(client, p, w, case.spec())))
+        for p, w in zip(sets, (workers[:2], workers[1::-1]), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(results) == 2
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_the_first_real_error_names_its_worker(shared: Any, make_case: Any, world: int) -> None:
+    client, workers = shared
+    case = make_case()
+    labels = case.label.copy()
+    labels[-3] = np.nan  # of the last fragment
+    bad = dataclasses.replace(case, label=labels)
+    with pytest.raises(TrainingError, match=f"worker {workers[world - 1]}") as caught:
+        run_training(client, build_in_order(client, bad, workers[:world]), workers[:world], case.spec())
+    assert "\n" not in str(caught.value)
+    assert "label" in str(caught.value).lower()
+    assert seconds_until_idle(client, workers) < 5
+
+
+def build_in_order(client: Client, case: Any, workers: list[str]) -> list[Any]:
+    """As `build`, but the last fragments are on the last worker."""
+    cuts = case.cuts()
+    blocks = case.blocks(cuts)
+    share = len(blocks) // len(workers)
+    partitions = [
+        client.submit(
+            build_partition, blocks[rank * share : (rank + 1) * share], cuts, case.names, threads=1,
+            workers=[worker], pure=False,
+        )
+        for rank, worker in enumerate(workers)
+    ]  # fmt: skip
+    wait(partitions)
+    return partitions
+
+
+def test_no_such_parameter_value(shared: Any, make_case: Any) -> None:
+    client, workers = shared
+    case = make_case(params={"max_depth": -3})
+    with pytest.raises(TrainingError, match="max_depth"):
+        run_training(client, build(client, case, workers[:1]), workers[:1], case.spec())
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_interrupt_stops_the_workers(shared: Any, make_case: Any, world: int) -> None:
+    client, workers = shared
+    case = make_case(rounds=LONG)
+    partitions = build(client, case, workers[:world])
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_training(client, partitions, workers[:world], case.spec())
+    assert seconds_until_idle(client, workers) < 5
+
+
+CLIENT = """
+import sys
+sys.path[:0] = [{tests!r}]
+from distributed import Client
+from conftest import make_case
+from test_supervisor import LONG, build
+from pipeline.training.supervisor import run_training
+client = Client({scheduler!r})
+workers = {workers!r}
+case = make_case(rounds=LONG)
+run_training(client, build(client, case, workers), workers, case.spec(), lambda event: print(event, flush=True))
+"""
+
+
+def test_a_killed_client_leaves_no_worker_boosting(shared: Any, make_case: Any) -> None:
+    client, workers = shared
+    code = CLIENT.format(tests=str(Path(__file__).parent), scheduler=client.scheduler.address, workers=workers[:2])
+    # the workers know this package, but not these tests: what they unpickle comes from `pipeline`
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "RoundDone" in process.stdout.readline()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert seconds_until_idle(client, workers) < 5
+
+
+def test_a_lost_worker_is_named(make_case: Any) -> None:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        workers = sorted(client.scheduler_info()["workers"])
+        case = make_case(rounds=LONG)
+        partitions = build(client, case, workers)
+        pid = client.run(os.getpid, workers=[workers[1]])[workers[1]]
+        threading.Timer(1.5, os.kill, (pid, signal.SIGKILL)).start()
+        start = time.monotonic()
+        with pytest.raises(TrainingError, match=f"worker {workers[1]} was lost"):
+            run_training(client, partitions, workers, case.spec())
+        assert time.monotonic() - start < 12
+
+
+def test_a_partition_cannot_be_sent(make_case: Any) -> None:
+    import pickle
+
+    case = make_case()
+    cuts = case.cuts()
+    partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
+    with pytest.raises(TypeError, match="stays on the worker"):
+        pickle.dumps(partition)
+    assert sys.getsizeof(partition) < 1_000
