@@ -1,4 +1,16 @@
-"""Dask pipeline from a folder of files to a trained boosted-tree model."""
+"""From a folder of files to a trained boosted-tree model, on the machines you have.
+
+    import pipeline
+
+    job = pipeline.Job.load("workflows/flights.toml")
+    with pipeline.connect(job) as client:
+        model = pipeline.train(client, job).model
+        pipeline.predict(client, model, "new_data/", out="predictions/")
+    model.predict(frame)  # one process, no cluster
+
+The words used everywhere: a *job* is what the user asks for; a *source* is files, cut into *fragments*; a *block* is
+a fragment as a matrix; a *recipe* is the fitted preprocessing; *cuts* are the global bin borders; a *model* is a folder.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -10,23 +22,23 @@ if TYPE_CHECKING:
     from pipeline.data.synthetic import generate
     from pipeline.job import Job
     from pipeline.model.artifact import Model
-    from pipeline.model.evaluate import evaluate
+    from pipeline.model.evaluate import evaluate_data as evaluate
     from pipeline.model.predict import predict_folder as predict
     from pipeline.run import TrainResult, train
 
 __all__ = ["Job", "Model", "TrainResult", "connect", "describe", "doctor", "evaluate", "generate", "predict", "train"]
 
 _HOMES = {
-    "Job": "pipeline.job",
-    "Model": "pipeline.model.artifact",
-    "TrainResult": "pipeline.run",
-    "connect": "pipeline.cluster.connect",
-    "describe": "pipeline.data.describe",
-    "doctor": "pipeline.cluster.doctor",
-    "evaluate": "pipeline.model.evaluate",
-    "generate": "pipeline.data.synthetic",
-    "predict": "pipeline.model.predict",
-    "train": "pipeline.run",
+    "Job": "pipeline.job:Job",
+    "Model": "pipeline.model.artifact:Model",
+    "TrainResult": "pipeline.run:TrainResult",
+    "connect": "pipeline.cluster.connect:connect",
+    "describe": "pipeline.data.describe:describe",
+    "doctor": "pipeline.cluster.doctor:doctor",
+    "evaluate": "pipeline.model.evaluate:evaluate_data",
+    "generate": "pipeline.data.synthetic:generate",
+    "predict": "pipeline.model.predict:predict_folder",
+    "train": "pipeline.run:train",
 }
 
 
@@ -34,6 +46,7 @@ def __getattr__(name: str) -> Any:
     """Loads a verb when it is first asked for: `pipeline --help` need not wait for Dask."""
     if name not in _HOMES:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value

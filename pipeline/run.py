@@ -10,7 +10,7 @@ from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import placement
 from pipeline.data.inputs import open_inputs
 from pipeline.events import Failed, Listener, Saved, Started, ignore
-from pipeline.finish import default_folder, finish
+from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job
 from pipeline.model.artifact import Model, claim_folder
 from pipeline.preprocess.fit import forget
@@ -78,6 +78,6 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
         del partitions
     with clock.stage("evaluate"):
         evaluation = evaluate(walk, prepared, trained)
-    model, summary = finish(walk, prepared, trained.result, evaluation, folder, memory)
+    model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory))
     walk.listen(Saved(path=str(model.path), sha256=model.sha256))
     return TrainResult(model, summary)

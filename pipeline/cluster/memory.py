@@ -77,6 +77,11 @@ class PeakMemory:
         self.peak_nbytes = max(self.peak_nbytes, total)
         return total
 
+    def sample_peak(self) -> int:
+        """The peak so far, in bytes, this moment counted in."""
+        self.sample()
+        return self.peak_nbytes
+
     def start(self) -> "PeakMemory":
         self.sample()
         self._thread = threading.Thread(target=self._run, name="peak memory", daemon=True)

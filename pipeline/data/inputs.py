@@ -60,7 +60,7 @@ def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = Fa
     roles = assign_roles(data, derived)
     validation = None
     if data.validation is not None and data.validation.source is not None:
-        validation = _renumber(_open(data, data.validation.source), first=len(training.fragments))
+        validation = _renumber(_open(data, data.validation.source, training.schema), first=len(training.fragments))
         _check_same(training, validation, roles)
     return Inputs(job, training, validation, derivation, derived.schema, roles)
 
@@ -70,8 +70,16 @@ def reader(source: Source) -> Source:
     return dataclasses.replace(source, fragments=(), files=(), frame=None)
 
 
-def _open(data: Data, source: object) -> Source:
-    return open_source(source, format=data.format, csv=data.csv, fragment_nbytes=data.fragment_mib * 2**20)
+def _open(data: Data, source: object, types: pa.Schema | None = None) -> Source:
+    """Opens files as the job says; `types` are those of the training source, for files to validate on."""
+    return open_source(
+        source,
+        format=data.format,
+        csv=data.csv,
+        fragment_nbytes=data.fragment_mib * 2**20,
+        types=types,
+        exclude=data.exclude,
+    )
 
 
 def _renumber(source: Source, first: int) -> Source:
