@@ -144,16 +144,19 @@ def _report(walk: Walk, done: Finished, manifest: Manifest, found: Importance) -
 
 
 def _facts(walk: Walk, done: Finished, manifest: Manifest) -> dict[str, str]:
+    """Numbers and what they count, as the report's first lines say them."""
     workers, dropped = walk.placement.workers, manifest.rows["dropped"]
+    oversubscribed = ", oversubscribed" if walk.placement.oversubscribed else ""
     return {
         "training rows": f"{manifest.rows['train']:,}",
         "validation rows": f"{manifest.rows['validation']:,}",
-        **{f"left out: {reason}": f"{rows:,}" for reason, rows in dropped.items()},
+        **{f"left out ({reason})": f"{rows:,}" for reason, rows in dropped.items()},
         "features": f"{len(manifest.features):,}",
-        "rounds": f"{done.result.rounds:,}, {manifest.best_round:,} kept",
-        "workers": f"{len(workers)} x {max(worker.threads for worker in workers)} threads on {walk.placement.device}"
-        + (" (oversubscribed)" if walk.placement.oversubscribed else ""),
-        "peak memory": f"{done.peak.sample_peak() / 1e9:.2f} GB of all processes ({done.peak.measure.upper()})",
+        f"rounds, {manifest.best_round:,} kept": f"{done.result.rounds:,}",
+        f"workers of {max(worker.threads for worker in workers)} threads ({walk.placement.device}{oversubscribed})": str(
+            len(workers)
+        ),
+        f"GB at the peak ({done.peak.measure.upper()} of all processes)": f"{done.peak.sample_peak() / 1e9:.2f}",
     }
 
 

@@ -121,11 +121,11 @@ def number(value: float) -> str:
 
 
 def thinned(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """(rounds counted from 1, values), at most about MOST_POINTS, the first and the last among them."""
+    """(rounds counted from 1, values) where measured, at most about MOST_POINTS, the first and the last among them."""
     array = np.asarray(values, dtype=np.float64)
-    picked = np.arange(len(array))
-    if len(array) > MOST_POINTS:
-        picked = np.unique(np.linspace(0, len(array) - 1, MOST_POINTS).round().astype(np.int64))
+    picked = np.flatnonzero(~np.isnan(array))
+    if len(picked) > MOST_POINTS:
+        picked = picked[np.unique(np.linspace(0, len(picked) - 1, MOST_POINTS).round().astype(np.int64))]
     return picked + 1, array[picked]
 
 
