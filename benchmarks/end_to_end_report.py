@@ -77,7 +77,14 @@ def tabulate(record: Mapping[str, Any]) -> str:
         ]
         stages = "  ".join(f"{stage} {value:.2f}" for stage, value in row["stage_seconds"].items())
         lines.append(f"{title:36} {row['runs']:4} {' '.join(cells)} {row['auc']:8.5f}  {stages}")
+    lines += _auc_lines(summary, base)
     return "\n".join([*lines, *_quality_lines(record["equal_quality"]), *_gpu_lines(record)])
+
+
+def _auc_lines(summary: Summary, base: Mapping[str, Any] | None) -> list[str]:
+    """How far this project's AUC is from the hand-written script's, both averaged over the same seeds."""
+    ours = [row for name, row in summary.items() if name.startswith("ours") and row["runs"]]
+    return [f"AUC of this project minus that by hand: {row['auc'] - base['auc']:+.5f}" for row in ours if base]
 
 
 READING = ("read", "to_gpu", "statistics", "blocks")  # the stages between a Parquet file and the GPU
