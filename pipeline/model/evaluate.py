@@ -1,5 +1,7 @@
 """Exact metrics of a model on labelled data."""
 
+import time
+import uuid
 from typing import Any
 
 import numpy as np
@@ -10,45 +12,53 @@ from pipeline.data.inputs import reader
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source
 from pipeline.errors import DataError
-from pipeline.events import Evaluated, FragmentDone, Listener, ignore
+from pipeline.events import Evaluated, Failed, FragmentDone, Listener, Started, ignore
 from pipeline.model import inference
 from pipeline.model.artifact import Model
 from pipeline.model.predict import in_flight, open_for
 from pipeline.model.schema import check_schema
-from pipeline.stages import StageClock, span
-from pipeline.training.metrics import Metrics, evaluate
+from pipeline.stages import span
+from pipeline.training import metrics as exact
+from pipeline.training.metrics import Metrics
 
 Scored = tuple[int, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
 # (fragment, prediction, label, weight, group)
 
 
-def evaluate_data(client: Client | None, model: Model, data: Any, *, listen: Listener = ignore) -> Metrics:
+def evaluate(client: Client | None, model: Model, data: Any, *, listen: Listener = ignore) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
     Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the data lack the
     target or another column, or no row has a label.
     """
-    clock = StageClock(begin=0.0)
-    with clock.stage("evaluate"):
-        source = open_for(model, data)
-        check_schema(model.manifest.named(model.manifest.roles.read), source.schema)
-        target = model.manifest.target
-        plan = RowPlan(model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), target)
-        parts = []
-        for done, scored in enumerate(_scores(client, model, source, plan), start=1):
-            listen(FragmentDone(stage="evaluate", done=done, total=len(source.fragments), rows=len(scored[2])))
-            parts.append(scored)
-        parts.sort(key=lambda part: part[0])
-        prediction, label, weight, group = (_together([part[i] for part in parts]) for i in range(1, 5))
-        assert prediction is not None
-        assert label is not None
-        if not len(label):
-            raise DataError(f"no row to evaluate on: none has a value of {target.column!r} and passes data.where")
-        metrics = evaluate(
-            target.kind, target.objective, prediction, label, weight, group, quantiles=model.manifest.quantiles
-        )
-    listen(Evaluated(metrics=_numbers(metrics), seconds=clock.seconds["evaluate"]))
+    begin = time.time()
+    listen(Started(verb="evaluate", run=uuid.uuid4().hex[:12]))
+    try:
+        metrics = _evaluate(client, model, data, listen)
+    except BaseException as error:
+        listen(Failed(message=str(error) or type(error).__name__))
+        raise
+    listen(Evaluated(metrics=_numbers(metrics), seconds=time.time() - begin))
     return metrics
+
+
+def _evaluate(client: Client | None, model: Model, data: Any, listen: Listener) -> Metrics:
+    source = open_for(model, data)
+    check_schema(model.manifest.named(model.manifest.roles.read), source.schema)
+    target = model.manifest.target
+    plan = RowPlan(model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), target)
+    parts = []
+    for done, scored in enumerate(_scores(client, model, source, plan), start=1):
+        listen(FragmentDone(stage="evaluate", done=done, total=len(source.fragments), rows=len(scored[2])))
+        parts.append(scored)
+    parts.sort(key=lambda part: part[0])
+    prediction, label, weight, group = (_together([part[i] for part in parts]) for i in range(1, 5))
+    assert prediction is not None
+    assert label is not None
+    if not len(label):
+        raise DataError(f"no row to evaluate on: none has a value of {target.column!r} and passes data.where")
+    quantiles = model.manifest.quantiles
+    return exact.evaluate(target.kind, target.objective, prediction, label, weight, group, quantiles=quantiles)
 
 
 def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) -> Any:

@@ -1,7 +1,9 @@
 """Predictions of any amount of data: a folder of Parquet files, one for each fragment, in the order of the rows."""
 
 import contextlib
+import os
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,23 +22,15 @@ from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source, open_source
 from pipeline.errors import OutputError, PipelineError
-from pipeline.events import FragmentDone, Listener, Planned, ignore
+from pipeline.events import Failed, FragmentDone, Listener, Planned, Started, ignore
 from pipeline.job import CsvOptions
 from pipeline.model import inference
 from pipeline.model.artifact import Model
-from pipeline.model.folder import whole_folder
+from pipeline.model.folder import claim, whole_folder
 from pipeline.model.schema import check_schema, schema_of
 from pipeline.stages import span
 
 IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How predictions are made and written."""
-
-    contributions: bool = False  # also SHAP values
-    overwrite: bool = False  # replace an existing folder of predictions
 
 
 @dataclass(frozen=True)
@@ -59,13 +53,14 @@ class _Task:
     contributions: bool
 
 
-def predict_folder(
+def predict(
     client: Client,
     model: Model,
     data: Any,
-    out: str | Path,
-    options: PredictOptions = PredictOptions(),
     *,
+    out: str | os.PathLike[str],
+    contributions: bool = False,
+    overwrite: bool = False,
     listen: Listener = ignore,
 ) -> Predicted:
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
@@ -75,25 +70,39 @@ def predict_folder(
     `contribution_<feature>` and `contribution_bias`.  OutputError where it cannot be written.
     """
     begin = time.time()
-    with whole_folder(Path(out).absolute(), overwrite=options.overwrite, ours=_is_predictions) as partial:
-        source = count_rows(open_for(model, data))
-        check_schema(model.manifest.named(model.manifest.roles.predict), source.schema)
-        rows = [int(fragment.rows or 0) for fragment in source.fragments]
-        firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
-        plan = RowPlan(
-            model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), purpose="prediction"
-        )
-        task = _Task(reader(source), plan, str(partial), options.contributions)
-        _announce(client, model, source, listen)
-        sent = client.scatter(model.with_threads(1), broadcast=True, hash=False)
+    listen(Started(verb="predict", run=uuid.uuid4().hex[:12]))
+    try:
+        with whole_folder(claim_predictions(out, overwrite), overwrite=overwrite, ours=_is_predictions) as partial:
+            rows = _predict(client, model, data, (str(partial), contributions), listen)
+    except BaseException as error:
+        listen(Failed(message=str(error) or type(error).__name__))
+        raise
+    return Predicted(os.fspath(out), sum(rows), len(rows), time.time() - begin)
 
-        def submit(fragment: Fragment) -> Future:
-            first = firsts[fragment.index]
-            return client.submit(_write, task, sent, fragment, first, source.payload(fragment), pure=False)
 
-        for done, written in enumerate(in_flight(client, source.fragments, submit), start=1):
-            listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
-    return Predicted(str(out), sum(rows), len(rows), time.time() - begin)
+def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
+    """The path that predictions can be written to; OutputError where they cannot."""
+    return claim(out, overwrite=overwrite, ours=_is_predictions)
+
+
+def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], listen: Listener) -> list[int]:
+    """Writes the fragments' files, `how` being the folder and whether with contributions; gives the rows of each."""
+    source = count_rows(open_for(model, data))
+    check_schema(model.manifest.named(model.manifest.roles.predict), source.schema)
+    rows = [int(fragment.rows or 0) for fragment in source.fragments]
+    firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
+    derivation = inference.derivation_of(model.manifest, model.allow_code)
+    task = _Task(reader(source), RowPlan(model.manifest.roles, derivation, purpose="prediction"), *how)
+    _announce(client, model, source, listen)
+    sent = client.scatter(model.with_threads(1), broadcast=True, hash=False)
+
+    def submit(fragment: Fragment) -> Future:
+        first = firsts[fragment.index]
+        return client.submit(_write, task, sent, fragment, first, source.payload(fragment), pure=False)
+
+    for done, written in enumerate(in_flight(client, source.fragments, submit), start=1):
+        listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
+    return rows
 
 
 def open_for(model: Model, data: Any) -> Source:

@@ -11,8 +11,7 @@ import xgboost
 from pipeline.errors import DataError, ModelError, OutputError
 from pipeline.events import FragmentDone
 from pipeline.model import inference, predict
-from pipeline.model.evaluate import evaluate_data
-from pipeline.model.predict import PredictOptions, predict_folder
+from pipeline.model.evaluate import evaluate
 from pipeline.preprocess.apply import matrix
 from tests.model.conftest import TARGETS, flights
 
@@ -44,7 +43,7 @@ def test_the_cluster_predicts_what_this_process_does_to_the_bit(
 ):
     model = make_model(kind)
     heard = []
-    done = predict_folder(client, model, str(new_data), tmp_path / "out", listen=heard.append)
+    done = predict.predict(client, model, str(new_data), out=tmp_path / "out", listen=heard.append)
     assert (done.rows, done.files) == (1_000, 2)
     assert [event.done for event in heard if isinstance(event, FragmentDone)] == [1, 2]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
@@ -116,7 +115,7 @@ def test_what_does_not_fit_is_named(make_model, client, tmp_path):
         model.predict(wrong)
     pq.write_table(table.drop_columns("flight"), tmp_path / "d.parquet")
     with pytest.raises(DataError, match="lack the column 'flight'"):
-        predict_folder(client, model, str(tmp_path / "d.parquet"), tmp_path / "out")
+        predict.predict(client, model, str(tmp_path / "d.parquet"), out=tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
     with pytest.raises(ModelError, match="no classes"):
         make_model("regression").predict_class(table)
@@ -130,7 +129,7 @@ def test_infinite_features_are_refused_by_column(make_model, client, tmp_path):
         model.predict(infinite)
     pq.write_table(infinite, tmp_path / "d.parquet")
     with pytest.raises(DataError, match="column 'distance' holds an infinite value"):
-        predict_folder(client, model, str(tmp_path / "d.parquet"), tmp_path / "out")
+        predict.predict(client, model, str(tmp_path / "d.parquet"), out=tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]  # nothing half-written
 
 
@@ -144,7 +143,7 @@ def test_contributions_add_up_to_the_margin(make_model, client, new_data, tmp_pa
     block = matrix(model.recipe, inference.features(model, table))
     margin = model.booster.inplace_predict(block, predict_type="margin", validate_features=False)
     assert np.allclose(values.sum(axis=-1), margin, atol=1e-4)
-    predict_folder(client, model, str(new_data), tmp_path / "out", PredictOptions(contributions=True))
+    predict.predict(client, model, str(new_data), out=tmp_path / "out", contributions=True)
     made = pq.read_table(tmp_path / "out")
     names = [name for name in made.column_names if name.startswith("contribution_")]
     assert len(names) == 4 * (outputs or 1)
@@ -161,7 +160,7 @@ def test_csv_rows_get_global_numbers(make_model, client, small_fragments, tmp_pa
     folder.mkdir()
     for name, part in (("a.csv", table.slice(0, 200)), ("b.csv", table.slice(200))):
         pyarrow.csv.write_csv(part, folder / name)
-    done = predict_folder(client, model, str(folder), tmp_path / "out")
+    done = predict.predict(client, model, str(folder), out=tmp_path / "out")
     made = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").iterdir()))
     assert done.files >= 2
     assert made["row"].to_pylist() == list(range(600))
@@ -172,15 +171,15 @@ def test_csv_rows_get_global_numbers(make_model, client, small_fragments, tmp_pa
 def test_existing_predictions_are_replaced_only_when_told(make_model, client, new_data, tmp_path):
     model = make_model("binary")
     out = tmp_path / "out"
-    predict_folder(client, model, str(new_data), out)
+    predict.predict(client, model, str(new_data), out=out)
     with pytest.raises(OutputError, match="--overwrite"):
-        predict_folder(client, model, str(new_data), out)
+        predict.predict(client, model, str(new_data), out=out)
     (out / "part-99999.parquet").write_text("old")
-    predict_folder(client, model, str(new_data), out, PredictOptions(overwrite=True))
+    predict.predict(client, model, str(new_data), out=out, overwrite=True)
     assert not (out / "part-99999.parquet").exists()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="holds something else"):
-        predict_folder(client, model, str(new_data), out, PredictOptions(overwrite=True))
+        predict.predict(client, model, str(new_data), out=out, overwrite=True)
     assert (out / "notes.txt").read_text() == "mine"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -211,8 +210,8 @@ def test_a_task_that_cannot_write_says_so(make_model, new_data, tmp_path):
 @pytest.mark.parametrize("kind", TARGETS)
 def test_evaluation_is_the_same_here_and_on_the_cluster(make_model, client, files, small_fragments, kind):
     model = make_model(kind)
-    here = evaluate_data(None, model, str(files))
-    there = evaluate_data(client, model, str(files))
+    here = evaluate(None, model, str(files))
+    there = evaluate(client, model, str(files))
     assert here == there
     name = {"binary": "auc", "multiclass": "auc", "ranking": "ndcg@5"}.get(kind, "r2")
     assert here[name] > 0.6
@@ -227,16 +226,16 @@ def test_evaluation_needs_labels(make_model, tmp_path):
     table = flights(30).set_column(5, "delay", pa.nulls(30, pa.float64()))
     pq.write_table(table, tmp_path / "d.parquet")
     with pytest.raises(DataError, match="no row to evaluate on"):
-        evaluate_data(None, make_model("binary"), str(tmp_path / "d.parquet"))
+        evaluate(None, make_model("binary"), str(tmp_path / "d.parquet"))
     pq.write_table(table.drop_columns("delay"), tmp_path / "d.parquet")
     with pytest.raises(DataError, match="lack the column 'delay'"):
-        evaluate_data(None, make_model("binary"), str(tmp_path / "d.parquet"))
+        evaluate(None, make_model("binary"), str(tmp_path / "d.parquet"))
 
 
 def test_an_arrow_table_can_be_predicted_and_evaluated(make_model, client, tmp_path):
     model = make_model("binary")
     table = flights(300, seed=8)
-    done = predict_folder(client, model, table, tmp_path / "out")
+    done = predict.predict(client, model, table, out=tmp_path / "out")
     assert done.rows == 300
     assert np.array_equal(pq.read_table(tmp_path / "out")["probability"].to_numpy(), model.predict(table))
-    assert evaluate_data(client, model, table)["auc"] > 0.6
+    assert evaluate(client, model, table)["auc"] > 0.6
