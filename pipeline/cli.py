@@ -244,4 +244,7 @@ def files_of(data: tuple[str, ...]) -> str | list[str]:
 
 def main() -> NoReturn:
     """The installed command."""
+    from pipeline.cluster import lean
+
+    lean.install()  # this process is ours: XGBoost need not bring scikit-learn and pandas along
     sys.exit(run(cli, sys.argv[1:]))
