@@ -15,6 +15,7 @@ from pipeline.model.pictures import pictures
 from pipeline.model.report import report_html
 from pipeline.model.report_data import Bar, ColumnSummary, ReportData, number
 from pipeline.preprocess.column_statistics import AnyColumn, CategoryColumn, NumberColumn, TimeColumn
+from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.statistics import Statistics
 from pipeline.stages import Span
 from pipeline.training.curves import Curves
@@ -26,6 +27,7 @@ class Record:
 
     name: str  # of the model folder
     manifest: Manifest
+    recipe: Recipe
     booster: bytes  # UBJSON, made by this run
     metrics: Mapping[str, Mapping[str, Any]]  # "train", "validation"
     curves: Mapping[str, Curves]  # likewise
@@ -101,7 +103,7 @@ def _facts(record: Record) -> dict[str, str]:
 
 def _columns(record: Record) -> list[ColumnSummary]:
     """The features' columns as the training rows have them, those that became no feature too, and the target."""
-    statistics, dropped = record.statistics, _dropped(record)
+    statistics, dropped = record.statistics, record.recipe.dropped
     rows = max(1, statistics.rows)
     found = []
     for name, kind in statistics.types.items():
@@ -121,11 +123,6 @@ def _columns(record: Record) -> list[ColumnSummary]:
     )
     found.append(ColumnSummary(target.column, types.get(target.column, "derived"), "target", None, classes, *spread))
     return found
-
-
-def _dropped(record: Record) -> dict[str, str]:
-    used = set(record.manifest.roles.features)
-    return {name: "says nothing" for name in record.statistics.types if name not in used}
 
 
 def _range(column: AnyColumn) -> tuple[int | None, str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -78,14 +79,28 @@ class _Queries:
 
     def ndcg(self, k: int | None) -> Floats:
         """(queries,) NDCG at k; rows of equal score each get the mean discount of the places they share."""
-        gain = self.label if self.label.max() > LARGEST_EXPONENTIAL else np.exp2(self.label) - 1
+        gain = self.gain
         discount = 1 / np.log2(self.place + 2.0)
         if k is not None:
             discount[self.place >= k] = 0
         shared = np.add.reduceat(discount, self.tie_starts) / np.diff(np.append(self.tie_starts, len(gain)))
         reached = np.add.reduceat(gain * shared[self.tie], self.starts)
-        best = np.add.reduceat(gain[np.lexsort((-gain, self.query))] * discount, self.starts)
+        best = np.add.reduceat(self.best_first * discount, self.starts)
         return np.divide(reached, best, out=np.ones_like(best), where=best > 0)
+
+    @cached_property
+    def gain(self) -> Floats:
+        """(rows,) what each row adds."""
+        return self.label if self.label.max() > LARGEST_EXPONENTIAL else np.exp2(self.label) - 1
+
+    @cached_property
+    def best_first(self) -> Floats:
+        """(rows,) the gains of each query from the largest down; gains are few, so their ranks sort in place of them."""
+        values, ranks = np.unique(-self.gain, return_inverse=True)
+        keys = self.query * len(values) + ranks
+        keys.sort()
+        best: Floats = -values[keys % len(values)]
+        return best
 
     def average_precision(self) -> Floats:
         """(queries,) mean over the relevant rows of the precision at their score."""
