@@ -74,10 +74,18 @@ def plan_line(plan: Planned) -> str:
     >>> plan_line(Planned(rows=2_000_000, features=28, fragments=16, workers=1, threads=2, nbytes=990_000_000))
     'plan: 2,000,000 rows, 28 features, 16 fragments; 1 worker x 2 threads; about 990 MB of memory'
     """
-    rows = "rows not counted yet" if plan.rows is None else f"{number(plan.rows)} rows"
-    workers = f"{plan.workers} worker{'s' * (plan.workers != 1)} x {plan.threads} thread{'s' * (plan.threads != 1)}"
-    line = f"plan: {rows}, {plan.features} features, {plan.fragments} fragments; {workers}"
+    rows = "rows not counted yet" if plan.rows is None else counted(plan.rows, "row")
+    size = f"{rows}, {counted(plan.features, 'feature')}, {counted(plan.fragments, 'fragment')}"
+    line = f"plan: {size}; {counted(plan.workers, 'worker')} x {counted(plan.threads, 'thread')}"
     return f"{line}; about {nbytes(plan.nbytes)} of memory" + (f"; {plan.note}" if plan.note else "")
+
+
+def counted(many: int, what: str) -> str:
+    """
+    >>> counted(1, "worker"), counted(1_200, "row")
+    ('1 worker', '1,200 rows')
+    """
+    return f"{number(many)} {what}" + "s" * (many != 1)
 
 
 def metrics_line(event: RoundDone) -> str:
