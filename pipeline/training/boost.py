@@ -111,8 +111,14 @@ def evaluate(walk: Walk, prepared: Prepared, trained: Trained) -> Evaluation:
     """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel."""
     start = time.time()
     quantiles = tuple(walk.job.training.quantiles) or (0.5,)
-    task = (prepared.target, quantiles, prepared.fitted.class_weight, prepared.inputs.roles.weight is not None)
-    future = walk.client.submit(_evaluate, list(trained.scores), *task, pure=False)
+    asked = Asked(
+        prepared.target,
+        quantiles,
+        prepared.fitted.class_weight,
+        weighted=prepared.inputs.roles.weight is not None,
+        curves=walk.job.output.report,
+    )
+    future = walk.client.submit(_evaluate, list(trained.scores), asked, pure=False)
     found, drawn = result_of(future)
     evaluation = Evaluation(found, drawn, time.time() - start)
     flat = {
@@ -125,17 +131,25 @@ def evaluate(walk: Walk, prepared: Prepared, trained: Trained) -> Evaluation:
     return evaluation
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is to be evaluated."""
+
+    target: Target
+    quantiles: tuple[float, ...]
+    class_weight: tuple[float, ...]  # by class index, as in the scores' weights; empty: none
+    weighted: bool  # whether rows have weights of their own
+    curves: bool  # whether a report will draw them
+
+
 def _evaluate(
-    parts: Sequence[tuple[Scores | None, Scores | None]],
-    target: Target,
-    quantiles: tuple[float, ...],
-    class_weight: tuple[float, ...],
-    weighted: bool,
+    parts: Sequence[tuple[Scores | None, Scores | None]], asked: Asked
 ) -> tuple[dict[str, metrics.Metrics], dict[str, curves.Curves]]:
     """Metrics and curves, each by use.
 
     Rows count by their own weights: class weights are a means of training, not a measure.
     """
+    kind, objective_name, quantiles = asked.target.kind, asked.target.objective, asked.quantiles
     with span("evaluate"):
         found: dict[str, metrics.Metrics] = {}
         drawn: dict[str, curves.Curves] = {}
@@ -143,12 +157,13 @@ def _evaluate(
             scores = in_order([part[place] for part in parts])
             if scores is None:
                 continue
-            weight = scores.weight if weighted else None
-            if weight is not None and class_weight:
-                weight = weight / np.asarray(class_weight, np.float32)[scores.label.astype(np.int64)]
+            weight = scores.weight if asked.weighted else None
+            if weight is not None and asked.class_weight:
+                weight = weight / np.asarray(asked.class_weight, np.float32)[scores.label.astype(np.int64)]
             rows = (scores.prediction, scores.label, weight, scores.group)
-            found[use] = metrics.evaluate(target.kind, target.objective, *rows, quantiles=quantiles)
-            drawn[use] = curves.curves(target.kind, target.objective, *rows, quantiles=quantiles)
+            found[use] = metrics.evaluate(kind, objective_name, *rows, quantiles=quantiles)
+            if asked.curves:
+                drawn[use] = curves.curves(kind, objective_name, *rows, quantiles=quantiles)
         return found, drawn
 
 
