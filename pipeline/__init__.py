@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pipeline.data.synthetic import generate
     from pipeline.job import Job
     from pipeline.model.artifact import Model
-    from pipeline.model.evaluate import evaluate_data as evaluate
-    from pipeline.model.predict import predict_folder as predict
+    from pipeline.model.evaluate import evaluate
+    from pipeline.model.predict import predict
     from pipeline.run import TrainResult, train
 
 __all__ = ["Job", "Model", "TrainResult", "connect", "describe", "doctor", "evaluate", "generate", "predict", "train"]
@@ -35,9 +35,9 @@ _HOMES = {
     "connect": "pipeline.cluster.connect:connect",
     "describe": "pipeline.data.describe:describe",
     "doctor": "pipeline.cluster.doctor:doctor",
-    "evaluate": "pipeline.model.evaluate:evaluate_data",
+    "evaluate": "pipeline.model.evaluate:evaluate",
     "generate": "pipeline.data.synthetic:generate",
-    "predict": "pipeline.model.predict:predict_folder",
+    "predict": "pipeline.model.predict:predict",
     "train": "pipeline.run:train",
 }
 

@@ -11,6 +11,7 @@ from distributed import Future
 from pipeline.cluster.devices import array_namespace
 from pipeline.data.target import Target
 from pipeline.events import Evaluated, MatrixDone
+from pipeline.job import Training
 from pipeline.preprocess.passes import Blocks, Prepared, result_of
 from pipeline.stages import span
 from pipeline.training import curves, metrics, objective
@@ -84,7 +85,7 @@ def boost(walk: Walk, prepared: Prepared, partitions: Partitions) -> Trained:
 def rounds_spec(walk: Walk, prepared: Prepared) -> RoundsSpec:
     """What every worker must know to train."""
     training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
-    quantiles = training.quantiles or ([0.5] if target.objective == "reg:quantileerror" else [])
+    quantiles = quantiles_of(training, target)
     intercept = objective.base_score(target.objective, prepared.fitted.labels, quantiles)
     shape = objective.Shape(
         features=recipe.names,
@@ -107,13 +108,17 @@ def rounds_spec(walk: Walk, prepared: Prepared) -> RoundsSpec:
     )
 
 
+def quantiles_of(training: Training, target: Target) -> tuple[float, ...]:
+    """The quantiles that are predicted; empty for other objectives."""
+    return (tuple(training.quantiles) or (0.5,)) if target.objective == "reg:quantileerror" else ()
+
+
 def evaluate(walk: Walk, prepared: Prepared, trained: Trained) -> Evaluation:
     """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel."""
     start = time.time()
-    quantiles = tuple(walk.job.training.quantiles) or (0.5,)
     asked = Asked(
         prepared.target,
-        quantiles,
+        quantiles_of(walk.job.training, prepared.target),
         prepared.fitted.class_weight,
         weighted=prepared.inputs.roles.weight is not None,
         curves=walk.job.output.report,
