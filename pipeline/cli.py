@@ -5,9 +5,11 @@ this module where the installed command starts them, stay light.
 """
 
 import contextlib
+import importlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +19,10 @@ from pipeline.options import Verb, allow_code, cluster_options, job_option, mode
 from pipeline.terminal import EXIT_CODES, Talk, run
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from distributed import Client
+
+    from pipeline.events import Listener
+    from pipeline.job import Cluster, Job
 
 HELD_OUT = 0.2  # the share that validates where neither a job file nor an option says anything
 
@@ -42,6 +47,18 @@ def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
     if nothing_held_out:
         job = job.model_copy(update={"data": job.data.model_copy(update={"validation": None})})
     return job
+
+
+@contextlib.contextmanager
+def connected(cluster: "Cluster", talk: Talk, listen: "Listener") -> Iterator["Client"]:
+    """A client of the cluster, whose dashboard the listener hears of."""
+    import pipeline
+    from pipeline.events import Note
+
+    with pipeline.connect(cluster, debug=talk.debug) as client:
+        if cluster.dashboard:
+            listen(Note(message=f"dashboard at {client.dashboard_link}"))
+        yield client
 
 
 def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -115,11 +132,12 @@ def train(talk: Talk, source: tuple[str, ...], validation: str | None, allow_cod
     clock = StageClock(begin=process_start())
     with talk.running() as listen, contextlib.ExitStack() as stack:
         job = job_from(source, validation)
-        train_verb, connect = pipeline.train, pipeline.connect  # asking for them imports what they need
+        for heavy in ("pipeline.run", "pipeline.cluster.connect"):
+            importlib.import_module(heavy)
         clock.seconds["import"] = time.time() - clock.begin
         with clock.stage("connect"):
-            client = stack.enter_context(connect(job, debug=talk.debug))
-        result = train_verb(client, job, listen=listen, allow_code=allow_code, clock=clock)
+            client = stack.enter_context(connected(job.cluster, talk, listen))
+        result = pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock)
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
 
@@ -144,7 +162,7 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
     with talk.running() as listen:
         cluster = job_from(data, "0").cluster
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
-        with pipeline.connect(cluster, debug=talk.debug) as client:
+        with connected(cluster, talk, listen) as client:
             done = pipeline.predict(client, loaded, files_of(data), out=out, listen=listen, **wanted)
     talk.result(done, lambda: str(out))
 
@@ -167,7 +185,7 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     with talk.running() as listen:
         cluster = job_from(data, "0").cluster
         loaded = pipeline.Model.load(model, allow_code=allow_code)
-        with pipeline.connect(cluster, debug=talk.debug) as client:
+        with connected(cluster, talk, listen) as client:
             metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen)
     talk.result(metrics, lambda: metrics_text({"": metrics}))
 

@@ -20,6 +20,7 @@ from pipeline.terminal import plain, run
 
 REPOSITORY = Path(__file__).parents[1]
 VERBS = ["train", "predict", "evaluate", "describe", "generate", "doctor"]
+CLIENT = SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status")
 SUMMARY = {
     "model": "models/late",
     "report": "models/late/report.html",
@@ -44,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
     @contextlib.contextmanager
     def connect(where, *, debug=False):
         calls["connect"] = where
-        yield "client"
+        yield CLIENT
 
     def verb(name, result):
         def call(*args, **kwargs):
@@ -76,7 +77,7 @@ def job_of(asked: dict, *arguments: str) -> Job:
 def test_files_and_a_target_are_a_job_with_a_fifth_held_out(asked):
     job = job_of(asked, "flights/", "--target", "late")
     assert job == Job.parse({"data": {"source": "flights/", "target": "late", "validation": {"share": 0.2}}})
-    assert asked["connect"] == job
+    assert asked["connect"] == job.cluster
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,11 @@ def test_several_files_are_one_source(asked):
 def test_predict_and_evaluate_pass_on_what_was_asked(asked):
     assert run(cli, ["predict", "m", "a", "b", "--out", "p", "--contributions", "--workers", "2", "--quiet"]) == 0
     (client, model, data), options = asked["predict"]
-    assert (client, model, data) == ("client", "model in m, False", ["a", "b"])
+    assert (client, model, data) == (CLIENT, "model in m, False", ["a", "b"])
     assert (options["out"], options["contributions"], options["overwrite"]) == ("p", True, False)
     assert asked["connect"] == Cluster(workers=2)
     assert run(cli, ["evaluate", "m", "a", "--allow-code", "--quiet"]) == 0
-    assert asked["evaluate"][0] == ("client", "model in m, True", "a")
+    assert asked["evaluate"][0] == (CLIENT, "model in m, True", "a")
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(asked, capfd):
@@ -130,6 +131,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(asked, capfd):
     out, err = capfd.readouterr()
     assert json.loads(out)["metrics"]["validation"]["logloss"] == 0.5
     assert "chatters" in err
+    assert "note: dashboard at http://127.0.0.1:8787/status" in err
     assert run(cli, ["evaluate", "m", "a", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"auc": 0.75, "nothing": None}
 
@@ -169,7 +171,7 @@ def test_errors_are_one_line_and_an_exit_code(asked, monkeypatch, capfd, error, 
     monkeypatch.setattr(pipeline, "train", fail)
     assert run(cli, ["train", "a", "--target", "y", *(["--json"] if as_json else [])]) == code
     out, err = capfd.readouterr()
-    assert err == line
+    assert err.removeprefix("note: dashboard at http://127.0.0.1:8787/status\n") == line
     if as_json:
         assert json.loads(out)["error"]["exit_code"] == code
     else:
