@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 from pipeline.events import Evaluated, Failed, FragmentDone, Listener, Started, ignore
 from pipeline.model import inference
 from pipeline.model.artifact import Model
-from pipeline.model.predict import in_flight, open_for
+from pipeline.model.predict import in_flight, open_for, rows_of
 from pipeline.model.schema import check_schema
 from pipeline.stages import span
 from pipeline.training import metrics as exact
@@ -68,7 +68,7 @@ def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) 
     sent = client.scatter(model.with_threads(1), broadcast=True, hash=False)
 
     def submit(fragment: Fragment) -> Future:
-        return client.submit(_score, small, plan, sent, fragment, source.payload(fragment), pure=False)
+        return client.submit(_score, small, plan, sent, fragment, rows_of(client, source, fragment), pure=False)
 
     return in_flight(client, source.fragments, submit)
 

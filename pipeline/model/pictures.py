@@ -35,19 +35,19 @@ def _draw(data: ReportData, draw: Any) -> bytes:
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    draw(axes, data)
+    title = draw(axes, data)
     axes.grid(color=RULE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, length=0, labelsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.title.set(color=INK, fontweight="bold", fontsize=11)
+    axes.set_title(title[:1].upper() + title[1:], loc="left", color=INK, fontweight="bold", fontsize=11)
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
 
 
-def _learning(axes: Any, data: ReportData) -> None:
+def _learning(axes: Any, data: ReportData) -> str:
     metric = metric_names(data.history)[0]
     for use, color in (("train", TRAIN), ("validation", VALIDATION)):
         values = data.history.get(f"{use}.{metric}", ())
@@ -57,20 +57,20 @@ def _learning(axes: Any, data: ReportData) -> None:
         axes.axvline(
             data.best_round, color=BEST, linestyle=(0, (4, 4)), linewidth=1, label=f"best round, {data.best_round:,}"
         )
-    axes.set_title(title_of(metric), loc="left")
     axes.set_xlabel("round", color=MUTED)
     axes.legend(frameon=False, fontsize=9)
+    return title_of(metric)
 
 
-def _importance(axes: Any, data: ReportData) -> None:
+def _importance(axes: Any, data: ReportData) -> str:
     names = top_features(data.gain, data.permutation)[:15][::-1]
     total = sum(data.gain.values()) or 1.0
     axes.barh(range(len(names)), [100 * data.gain[name] / total for name in names], color=VALIDATION, height=0.7)
     axes.set_yticks(range(len(names)), [_literal(plain(name, 28)) for name in names])
-    axes.set_title("Share of the gain of all splits, %", loc="left")
+    return "share of the gain of all splits, %"
 
 
-def _quality(axes: Any, data: ReportData) -> None:
+def _quality(axes: Any, data: ReportData) -> str:
     judged = data.curves[data.judged]
     if judged.classes:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 4)))
@@ -81,20 +81,20 @@ def _quality(axes: Any, data: ReportData) -> None:
                 else data.judged
             )
             axes.plot(curve.false_positive_rate, curve.recall, label=f"{label}, AUC {curve.auc:.4f}")
-        axes.set_title("ROC curve", loc="left")
         axes.set_xlabel("false positive rate", color=MUTED)
         axes.legend(frameon=False, fontsize=9)
+        return f"ROC curve, {data.judged}"
     elif judged.fit is not None:
         predicted, observed = judged.fit
         ends = [min(predicted.min(), observed.min()), max(predicted.max(), observed.max())]
         axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (2, 4)))
         axes.plot(predicted, observed, color=VALIDATION, marker="o", markersize=4)
-        axes.set_title(f"Mean label by mean prediction, {data.judged}", loc="left")
+        return f"mean label by mean prediction, {data.judged}"
     else:
         assert judged.queries is not None
         edges, counts = judged.queries.edges, judged.queries.counts
         axes.bar(edges[:-1], 100 * counts / counts.sum(), width=np.diff(edges), align="edge", color=VALIDATION)
-        axes.set_title(f"NDCG of the queries on {data.judged}, % of queries", loc="left")
+        return f"NDCG of the queries on {data.judged}, % of queries"
 
 
 def _literal(text: str) -> str:

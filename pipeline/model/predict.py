@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dask.delayed import Delayed
 from distributed import Client, Future, as_completed
 
 from pipeline.data.fragments import Fragment
@@ -21,7 +22,7 @@ from pipeline.data.keys import POSITION_BITS
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source, open_source
-from pipeline.errors import OutputError, PipelineError
+from pipeline.errors import OutputError, PipelineError, SourceError
 from pipeline.events import Failed, FragmentDone, Listener, Planned, Started, ignore
 from pipeline.job import CsvOptions
 from pipeline.model import inference
@@ -98,7 +99,7 @@ def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], lis
 
     def submit(fragment: Fragment) -> Future:
         first = firsts[fragment.index]
-        return client.submit(_write, task, sent, fragment, first, source.payload(fragment), pure=False)
+        return client.submit(_write, task, sent, fragment, first, rows_of(client, source, fragment), pure=False)
 
     for done, written in enumerate(in_flight(client, source.fragments, submit), start=1):
         listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
@@ -106,15 +107,23 @@ def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], lis
 
 
 def open_for(model: Model, data: Any) -> Source:
-    """The data as a source read the way the training data were: format, CSV options, size of fragments, types."""
+    """The data as a source read the way the training data were: CSV options, size of fragments, types.
+
+    Files that do not show what they are (no known ending or magic) have the format that the job names.
+    """
     told = model.manifest.job["data"]
-    return open_source(
-        data,
-        format=told["format"] if isinstance(data, (str, list)) and told["format"] == "csv" else "auto",
-        csv=CsvOptions(**told["csv"]),
-        fragment_nbytes=told["fragment_mib"] * 2**20,
-        types=schema_of(model.manifest.columns),
-    )
+    named = told["format"]
+    how: dict[str, Any] = {
+        "csv": CsvOptions(**told["csv"]),
+        "fragment_nbytes": told["fragment_mib"] * 2**20,
+        "types": schema_of(model.manifest.columns),
+    }
+    try:
+        return open_source(data, format="auto", **how)
+    except SourceError:
+        if named == "auto" or not isinstance(data, (str, list)):
+            raise
+        return open_source(data, format=named, **how)
 
 
 def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Future]) -> Iterator[Any]:
@@ -139,6 +148,12 @@ def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Futu
         if under_way:
             with contextlib.suppress(Exception):  # the connection may be what has failed
                 client.cancel(list(under_way), force=True)
+
+
+def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:
+    """What a task reads its fragment from besides files; partitions of a Dask DataFrame are computed on the cluster."""
+    payload = source.payload(fragment)
+    return client.compute(payload) if isinstance(payload, Delayed) else payload
 
 
 def prediction_table(model: Model, table: pa.Table, contributions: bool = False) -> pa.Table:

@@ -17,7 +17,20 @@ from pipeline.training.curves import ClassCurves, Curves
 INK, MUTED, RULE = "#1c2430", "#667085", "#e4e7ec"
 VALIDATION, TRAIN, BEST = "#2563eb", "#98a2b3", "#d9480f"
 CLASSES = ("#2563eb", "#d9480f", "#0f9d74", "#9333ea", "#ca8a04", "#0891b2", "#be185d", "#57606a")
-STAGES = ("#2563eb", "#0f9d74", "#ca8a04", "#9333ea", "#d9480f", "#0891b2", "#be185d", "#65a30d", "#57606a", "#98a2b3")
+STAGES = (
+    "#2563eb",
+    "#0f9d74",
+    "#ca8a04",
+    "#9333ea",
+    "#d9480f",
+    "#0891b2",
+    "#be185d",
+    "#65a30d",
+    "#57606a",
+    "#98a2b3",
+    "#7c2d12",
+    "#38bdf8",
+)
 FONT = "system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 
 Figure = Any  # bokeh.plotting.figure

@@ -1,5 +1,7 @@
 """Predictions: in this process, on a cluster, to the bit the same; and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost
 
-from pipeline.errors import DataError, ModelError, OutputError
+from pipeline.errors import DataError, ModelError, OutputError, SourceError
 from pipeline.events import FragmentDone
 from pipeline.model import inference, predict
 from pipeline.model.evaluate import evaluate
@@ -239,3 +241,25 @@ def test_an_arrow_table_can_be_predicted_and_evaluated(make_model, client, tmp_p
     assert done.rows == 300
     assert np.array_equal(pq.read_table(tmp_path / "out")["probability"].to_numpy(), model.predict(table))
     assert evaluate(client, model, table)["auc"] > 0.6
+
+
+def test_a_dask_frame_can_be_predicted(make_model, client, tmp_path):
+    dask_frame = pytest.importorskip("dask.dataframe")
+    model = make_model("binary")
+    table = flights(300, seed=9)
+    frame = dask_frame.from_pandas(table.to_pandas(), npartitions=3)
+    done = predict.predict(client, model, frame, out=tmp_path / "out")
+    assert (done.rows, done.files) == (300, 3)
+    assert evaluate(client, model, frame) == evaluate(client, model, table)
+    assert np.array_equal(pq.read_table(tmp_path / "out")["probability"].to_numpy(), model.predict(table))
+
+
+def test_files_that_do_not_show_their_format_have_the_job_s(make_model, tmp_path):
+    model = make_model("binary")
+    path = tmp_path / "flights.data"
+    pyarrow.csv.write_csv(flights(50, seed=9), path)
+    with pytest.raises(SourceError, match="by their endings"):
+        predict.open_for(model, str(path))
+    data = {**model.manifest.job["data"], "format": "csv"}
+    manifest = dataclasses.replace(model.manifest, job={**model.manifest.job, "data": data})
+    assert predict.open_for(dataclasses.replace(model, manifest=manifest), str(path)).format == "csv"
