@@ -3,12 +3,8 @@
 Every field's description is what `--help`, the README and error messages show; every default stands here.
 """
 
-import difflib
 import os
-import re
 import tomllib
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +13,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from pipeline.errors import JobError
+from pipeline.job_problems import explain, show_path
 
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
@@ -237,7 +234,7 @@ class Job(Section):
         try:
             return cls.model_validate(table)
         except pydantic.ValidationError as error:
-            raise JobError("; ".join(_explain(problem, origin) for problem in error.errors())) from None
+            raise JobError(f"{origin}: {explain(error, table, cls)}") from None
 
 
 def _anchor(table: dict[str, Any], folder: Path) -> None:
@@ -262,55 +259,31 @@ def _anchored(source: Any, folder: Path) -> Any:
 def _apply(table: dict[str, Any], setting: str) -> None:
     """Puts one `section.field=value` into the table; the value is TOML, or else a bare string."""
     name, sign, text = setting.partition("=")
-    parts = name.strip().split(".")
-    if not sign or len(parts) < 2:
+    parts = _parts(name.strip())
+    if not sign or len(parts) < 2 or not all(parts):
         raise JobError(f"--set {setting}: expected section.field=value, e.g. training.rounds=50")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
     place = table
-    for part in parts[:-1]:
-        inner = place.get(part)
-        place[part] = dict(inner) if isinstance(inner, Mapping) else {}
+    for depth, part in enumerate(parts[:-1]):
+        inner = place.get(part, {})
+        if not isinstance(inner, Mapping):
+            raise JobError(f"--set {setting}: {show_path(parts[: depth + 1])} = {inner!r} is not a table")
+        place[part] = dict(inner)
         place = place[part]
     place[parts[-1]] = value
 
 
-def _explain(problem: Any, origin: str) -> str:
-    """One problem pydantic found, as: origin: field = value: what is allowed."""
-    location = [part for part in problem["loc"] if isinstance(part, (str, int))]
-    path = ".".join(str(part) for part in location if not re.search(r"[\[\](]", str(part)))
-    if problem["type"] == "extra_forbidden":
-        known = list(_fields_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
-        return f"{origin}: unknown key {path}{hint}"
-    if problem["type"] == "missing":
-        return f"{origin}: {path} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
-    return f"{origin}: {path}{shown}: {message[:1].lower()}{message[1:]}"
-
-
-def _fields_at(location: Iterable[Any]) -> Iterable[str]:
-    """The keys known at a place of the job."""
-    section: Any = Job
-    for part in location:
-        field = section.model_fields.get(part) if _is_section(section) else None
-        if field is None:
-            continue
-        section = next((kind for kind in _kinds(field.annotation) if _is_section(kind)), section)
-    return section.model_fields
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _kinds(annotation: Any) -> list[Any]:
-    """A type and all types inside it (`Validation | None` -> Validation, None; `dict[str, Column]` -> Column)."""
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        return [inner for part in typing.get_args(annotation) for inner in _kinds(part)]
-    return [annotation]
+def _parts(name: str) -> list[str]:
+    """The parts of a dotted key: as TOML has it, so that quotes may hold dots, or else split at the dots."""
+    try:
+        inner: Any = tomllib.loads(f"{name} = 0")
+    except tomllib.TOMLDecodeError:
+        return name.split(".")
+    parts = []
+    while isinstance(inner, dict):
+        part, inner = next(iter(inner.items()))
+        parts.append(part)
+    return parts
