@@ -82,7 +82,13 @@ def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> Repo
         columns=_columns(record),
         stages=record.seconds,
         timeline=[
-            Bar(span.worker, span.stage, span.start - record.begin, span.stop - record.begin) for span in record.spans
+            Bar(
+                f"worker {span.worker}" if span.worker.isdigit() else span.worker,
+                span.stage,
+                span.start - record.begin,
+                span.stop - record.begin,
+            )
+            for span in record.spans
         ],
         job=manifest.job,
         notes=manifest.notes,

@@ -48,7 +48,7 @@ def _draw(data: ReportData, draw: Any) -> bytes:
 
 
 def _learning(axes: Any, data: ReportData) -> str:
-    metric = metric_names(data.history)[0]
+    metric = metric_names(data.history, data.best_round)[0]
     for use, color in (("train", TRAIN), ("validation", VALIDATION)):
         values = data.history.get(f"{use}.{metric}", ())
         if len(values):

@@ -60,7 +60,7 @@ def _card(content: str, *, wide: bool = False) -> str:
 def _learning(page: _Page, data: ReportData) -> None:
     from pipeline.model import report_figures as figures
 
-    names = metric_names(data.history)[:MOST_LEARNING]
+    names = metric_names(data.history, data.best_round)[:MOST_LEARNING]
     places = [page.figure(f"learning{i}", figures.learning, data, name) for i, name in enumerate(names)]
     odd = len(places) % 2 == 1
     page.section("Learning", [_card(place, wide=odd and i == 0) for i, place in enumerate(places)])

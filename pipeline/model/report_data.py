@@ -111,7 +111,9 @@ def title_of(metric: str) -> str:
 
 def number(value: float) -> str:
     """A number for reading: four significant digits, thousands grouped."""
-    if value == 0 or 1e-4 <= abs(value) < 1:
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1:
         return f"{value:.4f}"
     if abs(value) < 1e-4:
         return f"{value:.2e}"
@@ -121,18 +123,23 @@ def number(value: float) -> str:
 
 
 def thinned(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """(rounds counted from 1, values) where measured, at most about MOST_POINTS, the first and the last among them."""
+    """(rounds counted from 1, values) of the rounds that were measured, at most about MOST_POINTS, first and last kept."""
     array = np.asarray(values, dtype=np.float64)
-    picked = np.flatnonzero(~np.isnan(array))
+    picked = np.flatnonzero(np.isfinite(array))
     if len(picked) > MOST_POINTS:
         picked = picked[np.unique(np.linspace(0, len(picked) - 1, MOST_POINTS).round().astype(np.int64))]
     return picked + 1, array[picked]
 
 
-def metric_names(history: Mapping[str, Sequence[float]]) -> list[str]:
-    """The metrics of a history, the one that decided first (it is the last one the job names)."""
-    names = list(dict.fromkeys(key.partition(".")[2] for key, values in history.items() if len(values)))
-    return names[::-1]
+def metric_names(history: Mapping[str, Sequence[float]], best_round: int = 0) -> list[str]:
+    """The metrics of a history; first those that are at their best in the best round: one of them decided."""
+    names = list(dict.fromkeys(key.partition(".")[2] for key, values in history.items() if len(thinned(values)[0])))
+
+    def decided(name: str) -> bool:
+        rounds, values = thinned(history.get(f"validation.{name}", ()))
+        return bool(len(rounds)) and best_round in (rounds[values.argmin()], rounds[values.argmax()])
+
+    return sorted(names, key=lambda name: not decided(name))
 
 
 def merged_bars(bars: Sequence[Bar]) -> list[Bar]:

@@ -1,6 +1,6 @@
 """The report's charts, in Bokeh."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,10 @@ Figure = Any  # bokeh.plotting.figure
 def learning(data: ReportData, metric: str) -> Figure:
     """One metric by round, training and validation, with the best round marked."""
     plot = _figure(title_of(metric), "round", "", height=300)
-    drawn = [use for use in ("train", "validation") if len(data.history.get(f"{use}.{metric}", ()))]
+    lines = {use: thinned(data.history.get(f"{use}.{metric}", ())) for use in ("train", "validation")}
+    drawn = [use for use, (rounds, _) in lines.items() if len(rounds)]
     for use in drawn:
-        rounds, values = thinned(data.history[f"{use}.{metric}"])
+        rounds, values = lines[use]
         source = ColumnDataSource({"round": rounds, "value": values})
         color = VALIDATION if use == "validation" else TRAIN
         line = plot.line("round", "value", source=source, line_width=2.2, color=color, legend_label=use)
@@ -50,11 +51,13 @@ def learning(data: ReportData, metric: str) -> Figure:
         )
     if data.best_round and drawn:
         plot.add_layout(Span(location=data.best_round, dimension="height", line_color=BEST, line_dash=[4, 4]))
-        judged = data.history[f"{drawn[-1]}.{metric}"]
-        value = judged[min(data.best_round, len(judged)) - 1]
-        plot.scatter([data.best_round], [value], size=9, color=BEST)
-        plot.title.text += f" – {report_data.number(value)} at the best round, {data.best_round:,}"
-    _legend(plot, "top_right" if _falls(data, metric, drawn) else "bottom_right")
+        rounds, values = lines[drawn[-1]]
+        place = min(int(np.searchsorted(rounds, data.best_round)), len(rounds) - 1)
+        if rounds[place] == data.best_round:
+            plot.scatter([data.best_round], [values[place]], size=9, color=BEST)
+            plot.title.text += f" – {report_data.number(values[place])} at the best round, {data.best_round:,}"
+    falls = bool(drawn) and lines[drawn[0]][1][-1] <= lines[drawn[0]][1][0]
+    _legend(plot, "top_right" if falls else "bottom_right")
     return plot
 
 
@@ -254,9 +257,3 @@ def _histogram(plot: Figure, edges: np.ndarray, counts: np.ndarray) -> None:
 def _unit_axes(plot: Figure) -> None:
     plot.x_range.start, plot.x_range.end = -0.02, 1.02
     plot.y_range.start, plot.y_range.end = -0.02, 1.02
-
-
-def _falls(data: ReportData, metric: str, uses: Sequence[str]) -> bool:
-    """Whether the metric ends below where it began, which leaves the upper right free for the legend."""
-    values = data.history[f"{uses[0]}.{metric}"] if uses else [0]
-    return bool(values[-1] <= values[0])

@@ -14,7 +14,7 @@ from pipeline.model.importance import gain, permutation
 from pipeline.model.inference import features
 from pipeline.model.pictures import pictures
 from pipeline.model.report import report_html
-from pipeline.model.report_data import Bar, ReportData, merged_bars, number, plain, thinned, title_of
+from pipeline.model.report_data import Bar, ReportData, merged_bars, metric_names, number, plain, thinned, title_of
 from pipeline.preprocess.apply import matrix
 from tests.model.conftest import TARGETS as MODELS
 from tests.model.conftest import flights
@@ -103,6 +103,19 @@ def test_long_runs_stay_small():
     assert (rounds[0], rounds[-1], len(values)) == (1, 100_000, 600)
 
 
+def test_rounds_that_were_not_measured_are_left_out():
+    nan = float("nan")
+    rounds, values = thinned([0.5, nan, 0.4, None])
+    assert (rounds.tolist(), values.tolist()) == ([1, 3], [0.5, 0.4])
+    history = {"train.auc": [0.5] * 3, "validation.auc": [0.5, 0.6, 0.7], "validation.logloss": [0.6, 0.5, 0.55]}
+    assert metric_names(history, best_round=2) == ["logloss", "auc"]
+    assert metric_names({"train.auc": [nan]}) == []
+    data = example("binary")
+    sparse = [value if i % 10 == 0 else nan for i, value in enumerate(data.history["train.logloss"])]
+    page = report_html(ReportData(**{**data.__dict__, "history": {**data.history, "train.logloss": sparse}}))
+    assert "at the best round, 71" in page
+
+
 def test_bars_of_a_worker_are_merged_only_with_their_own():
     bars = [Bar("a", "x", 0, 1), Bar("b", "x", 0.5, 2), Bar("a", "x", 1, 2), Bar("a", "y", 2, 900)]
     assert merged_bars(bars) == [Bar("a", "x", 0, 2), Bar("a", "y", 2, 900), Bar("b", "x", 0.5, 2)]
@@ -110,7 +123,7 @@ def test_bars_of_a_worker_are_merged_only_with_their_own():
 
 def test_numbers_read_well():
     assert [number(value) for value in (0.81234, 0, 1.5e-6, 123.456, 1_234_567.8, -70.01, 1e15)] == [
-        "0.8123", "0.0000", "1.50e-06", "123.5", "1,234,568", "-70.01", "1.000e+15",
+        "0.8123", "0", "1.50e-06", "123.5", "1,234,568", "-70.01", "1.000e+15",
     ]  # fmt: skip
     assert title_of("ndcg@10") == "NDCG@10"
     assert title_of("error_p05") == "error, 5 % quantile"
