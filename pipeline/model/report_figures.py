@@ -56,8 +56,11 @@ def learning(data: ReportData, metric: str) -> Figure:
         if rounds[place] == data.best_round:
             plot.scatter([data.best_round], [values[place]], size=9, color=BEST)
             plot.title.text += f" – {report_data.number(values[place])} at the best round, {data.best_round:,}"
-    falls = bool(drawn) and lines[drawn[0]][1][-1] <= lines[drawn[0]][1][0]
-    _legend(plot, "top_right" if falls else "bottom_right")
+    _legend(plot, "left")
+    for legend in list(plot.legend):  # above the chart, where no line can run into it
+        plot.center.remove(legend)
+        legend.orientation, legend.spacing, legend.margin = "horizontal", 16, 0
+        plot.add_layout(legend, "above")
     return plot
 
 
