@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,10 +32,11 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
             raise OutputError(f"{folder}: exists and holds something else; --overwrite would delete it: choose another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # root may write to everything, it seems
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(f"{folder}: cannot be written: a part of its path is a file") from None
     except OSError as error:
-        raise OutputError(f"{path.parent}: cannot be made: {error.strerror}") from None
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path.parent}: not writable")
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
     return path
 
 

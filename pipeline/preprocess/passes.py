@@ -264,5 +264,5 @@ def _planned(walk: Walk, inputs: Inputs, shape: Shape, fragments: int) -> Planne
         workers=shape.workers,
         threads=shape.threads,
         nbytes=low,
-        note=f"up to {high / 1e9:.2f} GB if values are missing",
+        note=f"{high / 1e9:.2f} GB if values are missing" if high > 1.1 * low else "",
     )
