@@ -13,6 +13,7 @@ import pyarrow as pa
 from distributed import Client, Future
 
 from pipeline.data.fragments import Fragment
+from pipeline.data.roles import nearest
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.source import Source
 from pipeline.data.target import Target
@@ -87,6 +88,7 @@ class _Kept:
 
     def put(self, run: str, rows: Rows, limit_nbytes: int) -> None:
         nbytes = rows.table.nbytes
+        self.take(run, rows.fragment)  # a task may run twice
         with self._lock:
             if self._nbytes + nbytes <= limit_nbytes:
                 self._rows[run, rows.fragment] = rows
@@ -181,6 +183,8 @@ def _check_rows(statistics: Statistics, target: Target) -> None:
     empty = [name for name, rows in zip(target.classes, statistics.class_counts, strict=False) if rows == 0]
     if target.classes and len(target.classes) - len(empty) < 2:
         raise DataError(f"the training rows of the target {target.column} are all of one class: see data.validation")
+    if statistics.label.weight_sum == 0:
+        raise DataError("the weights of all training rows are 0: see data.weight")
 
 
 def _labels(
@@ -196,13 +200,22 @@ def _labels(
 
 
 def class_weights(target: Target, counts: Iterable[int], training: Training) -> tuple[float, ...]:
-    """The weight of each class: as given by name, or rows / (classes * rows of the class) where balanced."""
+    """The weight of each class: as given by name, or rows / (classes * rows of the class) where balanced.
+
+    DataError for a name that is none of the classes, or a target without classes.
+    """
     if training.class_weights is None:
         return ()
+    if not target.classes:
+        raise DataError(f"training.class_weights is for classes; the target {target.column} makes a {target.kind} task")
     counts = list(counts)
-    if training.class_weights == "balanced":
-        return tuple(sum(counts) / (len(counts) * count) if count else 0.0 for count in counts)
-    return tuple(training.class_weights.get(str(name), 1.0) for name in target.classes)
+    if training.class_weights == "balanced":  # a class without training rows weighs what it would with an even share
+        return tuple(sum(counts) / (len(counts) * count) if count else 1.0 for count in counts)
+    names = [str(name).lower() if isinstance(name, bool) else str(name) for name in target.classes]
+    for name in training.class_weights:
+        if name not in names:
+            raise DataError(f"training.class_weights.{name}: no such class of {target.column}{nearest(name, names)}")
+    return tuple(training.class_weights.get(name, 1.0) for name in names)
 
 
 def make_block(unit: Unit, payload: object, shared: Pass, fitted: Fitted) -> Block:

@@ -1,0 +1,145 @@
+"""What a job's [data] section means for the files it names."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.data import fragments
+from pipeline.data.inputs import Inputs, open_inputs, reader
+from pipeline.data.reading import read_fragment
+from pipeline.errors import DataError, JobError, SourceError
+from pipeline.job import Job
+
+ROWS = 100
+
+
+def table_of(**changes: Any) -> pa.Table:
+    columns = {
+        "x": np.arange(ROWS, dtype=np.float64),
+        "name": np.resize(["a", "b"], ROWS),
+        "y": np.arange(ROWS) % 2,
+        **changes,
+    }
+    return pa.table({name: values for name, values in columns.items() if values is not None})
+
+
+@pytest.fixture(autouse=True)
+def small_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fragment for each file, however small."""
+    monkeypatch.setattr(fragments, "MIN_FRAGMENT_NBYTES", 1)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Folders train (three files) and held_out (two files)."""
+    for name, count in (("train", 3), ("held_out", 2)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            pq.write_table(table_of(), tmp_path / name / f"{number}.parquet")
+    return tmp_path
+
+
+def opened(files: Path, *settings: str, source: object = None, allow_code: bool = False) -> Inputs:
+    table = {"data": {"source": "train", "target": "y"}}
+    return open_inputs(Job.parse(table, settings=settings, folder=files), source, allow_code=allow_code)
+
+
+def test_one_source(files: Path) -> None:
+    inputs = opened(files)
+    assert inputs.roles.features == ("x", "name")
+    assert (inputs.validation, inputs.sources) == (None, (inputs.training,))
+    assert [fragment.index for fragment in inputs.training.fragments] == [0, 1, 2]
+    assert inputs.rows == 3 * ROWS
+    assert inputs.notes == ()
+
+
+def test_fragments_of_a_validation_source_are_numbered_after_the_others(files: Path) -> None:
+    inputs = opened(files, f"data.validation.source={files / 'held_out'}")
+    assert inputs.validation is not None
+    assert [fragment.index for source in inputs.sources for fragment in source.fragments] == [0, 1, 2, 3, 4]
+    assert inputs.rows == 5 * ROWS
+    joined = inputs.with_sources([opened(files, f"data.source={files / 'held_out'}").training, inputs.validation])
+    assert [fragment.index for source in joined.sources for fragment in source.fragments] == [0, 1, 2, 3]
+    assert inputs.with_sources([inputs.training]).validation is None
+
+
+def test_a_validation_source_may_hold_less_and_more(files: Path) -> None:
+    """What is not read for training may be missing; what is, has the training files' types."""
+    others = table_of(x=None, surplus=np.zeros(ROWS)).append_column("x", pa.array(np.arange(ROWS)))
+    for number in range(2):
+        pq.write_table(others, files / "held_out" / f"{number}.parquet")
+    inputs = opened(files, f"data.validation.source={files / 'held_out'}", "data.exclude=['name']")
+    assert inputs.validation is not None
+    read = read_fragment(inputs.validation, inputs.validation.fragments[0], columns=list(inputs.roles.read))
+    assert read.schema.field("x").type == pa.float64()
+    assert set(read.column_names) == {"x", "y"}
+
+
+def test_a_validation_source_without_a_column_that_is_needed(files: Path) -> None:
+    for number in range(2):
+        pq.write_table(table_of(name=None), files / "held_out" / f"{number}.parquet")
+    with pytest.raises(DataError, match="the validation source lacks the column 'name'"):
+        opened(files, f"data.validation.source={files / 'held_out'}")
+
+
+def test_a_validation_source_that_is_not_there(files: Path) -> None:
+    with pytest.raises(SourceError, match="nowhere"):
+        opened(files, "data.validation.source=nowhere")
+
+
+def test_derived_columns(files: Path) -> None:
+    inputs = opened(files, "data.derive.big=x > 10", "data.target=big", "data.where=name = 'a'")
+    assert inputs.schema.names == ["x", "name", "y", "big"]
+    assert inputs.roles.features == ("name", "y")
+    assert inputs.notes == ("x is left out: the target big is made from it",)
+
+
+def test_tables_and_frames_stand_in_for_the_source(files: Path) -> None:
+    from dask.dataframe import from_pandas
+
+    table = table_of()
+    assert opened(files, source=table).rows == ROWS
+    frame = opened(files, source=from_pandas(table.to_pandas(), npartitions=4))
+    assert (frame.rows, len(frame.training.fragments)) == (None, 4)
+
+
+def test_a_table_may_have_a_validation_source(files: Path) -> None:
+    inputs = opened(files, f"data.validation.source={files / 'held_out'}", source=table_of())
+    first = len(inputs.training.fragments)
+    assert inputs.validation is not None
+    assert [fragment.index for fragment in inputs.validation.fragments] == [first, first + 1]
+
+
+def test_what_is_built_into_libsvm_files(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("1 1:0.5 2:1\n0 1:0.25\n2 2:3\n" * 10)
+    (tmp_path / "train.query").write_text("3\n" * 10)
+    job = Job.parse({"data": {"source": str(tmp_path / "train"), "format": "libsvm"}})
+    inputs = open_inputs(job)
+    assert (inputs.job.data.target, inputs.job.data.group) == (inputs.roles.target, inputs.roles.group)
+    assert inputs.roles.group is not None
+    assert len(inputs.roles.features) == 2
+    assert job.data.target is None
+
+
+def test_code_runs_only_with_leave(files: Path) -> None:
+    with pytest.raises(JobError, match="--allow-code"):
+        opened(files, "data.function=json:loads")
+
+
+def test_a_reader_is_small_and_reads(files: Path) -> None:
+    inputs = opened(files)
+    small = reader(inputs.training)
+    assert (small.fragments, small.files) == ((), ())
+    fragment = inputs.training.fragments[1]
+    assert read_fragment(small, fragment).equals(read_fragment(inputs.training, fragment))
+    assert len(pickle.dumps(small)) < 5_000
+
+
+def test_a_reader_of_a_table_leaves_the_rows_behind(files: Path) -> None:
+    table = pa.table({"x": np.zeros(1_000_000), "y": np.arange(1_000_000) % 2})
+    assert len(pickle.dumps(reader(opened(files, source=table).training))) < 5_000

@@ -1,0 +1,243 @@
+"""What the tasks of the two passes do, one by one and without a cluster."""
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.data.fragments import Fragment, Piece
+from pipeline.data.roles import Roles
+from pipeline.data.rows import TRAIN, VALIDATION, RowPlan
+from pipeline.data.target import Target
+from pipeline.errors import DataError
+from pipeline.job import Preprocess, Training
+from pipeline.preprocess import fit as fitting
+from pipeline.preprocess.apply import matrix
+from pipeline.preprocess.fit import Pass, Unit, block_facts, class_weights, collect_unit, fit, make_block, weigh
+from pipeline.preprocess.statistics import merge
+from pipeline.training.cuts import encode
+
+ROWS, FRAGMENTS = 1_200, 3
+CLASSES = Target("y", "multiclass", "multi:softprob", ("a", "b", "c"))
+FLAGS = Target("y", "binary", "binary:logistic", (False, True))
+NUMBERS = Target("y", "regression", "reg:squarederror")
+
+
+def table_of(seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "x": pa.array(rng.normal(size=ROWS).astype(np.float32), mask=rng.random(ROWS) < 0.1),
+            "few": rng.choice(["u", "v", "w"], ROWS),
+            "many": np.char.add("level ", rng.integers(0, 300, ROWS).astype(str)),
+        }
+    )
+
+
+@dataclasses.dataclass
+class Reader:
+    """Stands in for `load_rows`: gives rows made by the test, and counts how often each fragment is read."""
+
+    rows: dict[int, Any]
+    reads: list[int]
+
+    def __call__(self, source: object, fragment: Fragment, plan: RowPlan, payload: object) -> Any:
+        self.reads.append(fragment.index)
+        return self.rows[fragment.index]
+
+
+@pytest.fixture
+def reader(make_rows: Any, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    """Three fragments, a quarter of their rows to validate on."""
+    rows = {}
+    for index in range(FRAGMENTS):
+        rng = np.random.default_rng(index)
+        use = np.where(rng.random(ROWS) < 0.25, VALIDATION, TRAIN)
+        rows[index] = make_rows(table_of(index), rng.random(ROWS) < 0.4, index, rng.uniform(1, 2, ROWS), use)
+    found = Reader(rows, [])
+    monkeypatch.setattr(fitting, "load_rows", found)
+    monkeypatch.setattr(fitting, "_KEPT", fitting._Kept())
+    return found
+
+
+def unit(index: int) -> Unit:
+    fragment = Fragment(index, (Piece("<table>", None, None, ROWS, 1),))
+    return Unit(source=SimpleNamespace(), fragment=fragment, rows=RowPlan(Roles(("x", "few", "many"))))  # type: ignore[arg-type]
+
+
+def shared(target: Target, keep_nbytes: int = 0, **training: Any) -> Pass:
+    return Pass("run", Preprocess(), Training(**training), target, FRAGMENTS * ROWS, keep_nbytes)
+
+
+def fitted(of: Pass) -> fitting.Fitted:
+    parts = [collect_unit(unit(index), None, of) for index in range(FRAGMENTS)]
+    return fit(merge(merge(parts[0], parts[1]), parts[2]), of)
+
+
+# class weights
+
+
+def test_classes_weigh_the_same_unless_asked() -> None:
+    assert class_weights(CLASSES, [1, 2, 3], Training()) == ()
+    assert class_weights(NUMBERS, [], Training()) == ()
+
+
+def test_balanced_classes_have_the_same_weight_in_all() -> None:
+    weights = class_weights(CLASSES, [10, 20, 70], Training(class_weights="balanced"))
+    assert np.allclose(np.multiply(weights, [10, 20, 70]), 100 / 3)
+
+
+def test_a_class_without_training_rows_still_has_a_weight() -> None:
+    assert class_weights(CLASSES, [5, 0, 5], Training(class_weights="balanced"))[1] == 1.0
+
+
+def test_classes_are_weighed_by_name() -> None:
+    assert class_weights(CLASSES, [1, 1, 1], Training(class_weights={"c": 3, "a": 0.5})) == (0.5, 1.0, 3.0)
+    assert class_weights(FLAGS, [1, 1], Training(class_weights={"true": 2})) == (1.0, 2.0)
+    years = Target("y", "multiclass", "multi:softprob", (2001, 2002))
+    assert class_weights(years, [1, 1], Training(class_weights={"2002": 2})) == (1.0, 2.0)
+
+
+def test_class_weights_that_fit_no_class_are_refused() -> None:
+    with pytest.raises(DataError, match=r"training.class_weights.B: no such class of y; did you mean b\?"):
+        class_weights(CLASSES, [1, 1, 1], Training(class_weights={"B": 3}))
+    for asked in ("balanced", {"a": 1.0}):
+        with pytest.raises(DataError, match="the target y makes a regression task"):
+            class_weights(NUMBERS, [], Training(class_weights=asked))
+
+
+def test_row_weight_times_class_weight() -> None:
+    label = np.array([0, 1, 1, 0], np.float32)
+    own = np.array([1, 2, 3, 4], np.float32)
+    assert weigh(label, None, ()) is None
+    assert weigh(label, own, ()) is own
+    assert np.array_equal(weigh(label, None, (0.5, 2.0)), np.array([0.5, 2, 2, 0.5], np.float32))
+    assert np.array_equal(weigh(label, own, (0.5, 2.0)), np.array([0.5, 4, 6, 2], np.float32))
+
+
+# what cannot be trained on
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"use": np.full(ROWS, VALIDATION, np.uint8)}, "0 rows are left to train on, 10 are needed"),
+        ({"label": np.ones(ROWS, np.float32)}, "the training rows of the target y are all of one class"),
+        ({"weight": np.zeros(ROWS, np.float32)}, "the weights of all training rows are 0"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on(reader: Reader, change: dict[str, Any], says: str) -> None:
+    reader.rows = {index: dataclasses.replace(rows, **change) for index, rows in reader.rows.items()}
+    with pytest.raises(DataError, match=says):
+        fitted(shared(FLAGS))
+
+
+# the intercept's labels
+
+
+def test_the_intercept_counts_every_training_row_once(reader: Reader) -> None:
+    found = fitted(shared(FLAGS))
+    train = [rows.use == TRAIN for rows in reader.rows.values()]
+    label = np.concatenate([r.label[t] for r, t in zip(reader.rows.values(), train, strict=True)]).astype(np.float64)
+    weight = np.concatenate([r.weight[t] for r, t in zip(reader.rows.values(), train, strict=True)]).astype(np.float64)
+    assert found.labels.mean == pytest.approx((weight * label).sum() / weight.sum(), rel=1e-12)
+    assert fitted(shared(NUMBERS)).labels.mean == pytest.approx(found.labels.mean, rel=1e-12)
+    assert sum(found.labels.class_shares) == pytest.approx(1)
+
+
+def test_balanced_classes_have_an_even_intercept(reader: Reader) -> None:
+    reader.rows = {index: dataclasses.replace(rows, weight=None) for index, rows in reader.rows.items()}
+    found = fitted(shared(FLAGS, class_weights="balanced"))
+    assert found.labels.mean == pytest.approx(0.5, rel=1e-12)
+    assert np.allclose(found.labels.class_shares, 0.5)
+
+
+# blocks
+
+
+def coded(values: np.ndarray, found: fitting.Fitted) -> np.ndarray:
+    """Bin codes of a matrix of features, (rows, features)."""
+    return np.column_stack([encode(values[:, feature], feature, found.cuts) for feature in range(values.shape[1])])
+
+
+def test_a_block_holds_what_the_recipe_makes(reader: Reader) -> None:
+    """Training rows get the encodings of the other folds, validation rows those that predictions will use."""
+    of = shared(FLAGS)
+    found = fitted(of)
+    assert found.recipe.names == ("x", "few", "many")
+    for index, rows in reader.rows.items():
+        block = make_block(unit(index), None, of, found)
+        final = coded(matrix(found.recipe, rows.table), found)
+        out_of_fold = coded(matrix(found.recipe, rows.table, fold_keys=rows.fold_key), found)
+        train = rows.use == TRAIN
+        assert np.array_equal(block.codes[train], out_of_fold[train])
+        assert np.array_equal(block.codes[~train], final[~train])
+        assert not np.array_equal(out_of_fold[:, 2], final[:, 2])  # else this test shows nothing
+        assert np.array_equal(out_of_fold[:, :2], final[:, :2])
+        assert (block.label is rows.label, block.weight is rows.weight) == (True, True)
+        assert block_facts(block) == fitting.BlockFacts(int(train.sum()), int((~train).sum()), block.nbytes)
+
+
+def test_class_weights_reach_training_and_validation_rows(reader: Reader) -> None:
+    of = shared(FLAGS, class_weights={"true": 2})
+    block, rows = make_block(unit(0), None, of, fitted(of)), reader.rows[0]
+    assert np.array_equal(block.weight, rows.weight * np.where(rows.label == 1, np.float32(2), np.float32(1)))
+
+
+def test_a_block_without_a_split_is_all_training_rows(reader: Reader) -> None:
+    of = shared(FLAGS)
+    found = fitted(of)
+    reader.rows[0] = dataclasses.replace(reader.rows[0], use=None)
+    block = make_block(unit(0), None, of, found)
+    expected = matrix(found.recipe, reader.rows[0].table, fold_keys=reader.rows[0].fold_key)
+    assert np.array_equal(block.codes, coded(expected, found))
+    assert block_facts(block) == fitting.BlockFacts(ROWS, 0, block.nbytes)
+
+
+def test_the_preview_is_a_sample_of_the_training_rows(reader: Reader) -> None:
+    found = fitted(shared(FLAGS))
+    assert len(found.preview) == len(found.preview_label) <= fitting.PREVIEW_ROWS
+    assert found.statistics.samples is None
+    assert len(found.preview) == found.statistics.rows  # all of them, where they are few
+
+
+# rows kept between the passes
+
+
+def both_passes(of: Pass) -> None:
+    found = fitted(of)
+    for index in range(FRAGMENTS):
+        make_block(unit(index), None, of, found)
+
+
+def test_without_room_every_fragment_is_read_twice(reader: Reader) -> None:
+    both_passes(shared(FLAGS))
+    assert reader.reads == [0, 1, 2, 0, 1, 2]
+
+
+def test_with_room_no_fragment_is_read_again(reader: Reader) -> None:
+    both_passes(shared(FLAGS, keep_nbytes=1 << 30))
+    assert reader.reads == [0, 1, 2]
+    assert fitting._KEPT._nbytes == 0
+
+
+def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None:
+    sizes = [rows.table.nbytes for rows in reader.rows.values()]
+    both_passes(shared(FLAGS, keep_nbytes=sizes[0] + sizes[1]))
+    assert reader.reads == [0, 1, 2, 2]
+
+
+def test_kept_rows_are_the_runs_own_and_can_be_forgotten(reader: Reader) -> None:
+    kept, rows = fitting._KEPT, reader.rows[0]
+    for _ in range(2):  # a task that runs again puts the same rows
+        kept.put("run", rows, 1 << 30)
+    kept.put("other", rows, 1 << 30)
+    assert kept._nbytes == 2 * rows.table.nbytes
+    fitting.forget("run")
+    assert kept.take("run", 0) is None
+    assert kept.take("other", 0) is rows
+    assert kept.take("other", 0) is None
+    assert kept._nbytes == 0
