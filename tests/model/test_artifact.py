@@ -1,5 +1,6 @@
 """Model folders: whole or not there, and believed only byte for byte as written."""
 
+import errno
 import json
 import os
 import shutil
@@ -162,12 +163,16 @@ def test_a_failed_rename_puts_the_old_model_back(make_model, copy, monkeypatch):
 
 
 def test_an_unwritable_parent_is_refused_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder.os, "access", lambda *_: False)  # tests may run as root, whom no mode stops
-    with pytest.raises(OutputError, match="not writable"):
-        artifact.claim_folder(tmp_path / "model")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="a part of its path is a file"):
         artifact.claim_folder(tmp_path / "file" / "model")
+
+    def refused(*_args, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(folder.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
+    with pytest.raises(OutputError, match="cannot be written: Permission denied"):
+        artifact.claim_folder(tmp_path / "model")
 
 
 def test_nan_becomes_null_in_the_metrics(make_model, tmp_path):
