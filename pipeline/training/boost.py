@@ -173,8 +173,11 @@ def _evaluate(
 
 
 def in_order(parts: Sequence[Scores | None]) -> Scores | None:
-    """The rows of all workers in the order of their row ids, so that sums do not depend on the layout."""
-    present = [part for part in parts if part is not None]
+    """The rows of all workers in the order of their row ids, so that sums do not depend on the layout.
+
+    Workers without rows of this use are left out: they know neither of weights nor of several outputs.
+    """
+    present = [part for part in parts if part is not None and len(part.row_ids)]
     if len(present) <= 1:
         return present[0] if present else None
     order = np.argsort(np.concatenate([part.row_ids for part in present]), kind="stable")
