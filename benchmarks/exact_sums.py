@@ -93,9 +93,9 @@ def compare(objective: str, share: float, options: argparse.Namespace) -> dict[s
             start = time.perf_counter()
             ways[way].round(number)
             seconds[way].append(time.perf_counter() - start)
-    for way in ways[2:]:
+    for reordered in ways[2:]:
         for number in range(options.rounds):
-            way.round(number)
+            reordered.round(number)
     files = [bytes(way.booster.save_raw("ubj")) for way in ways]
     ratios = [grid / native for native, grid in zip(*seconds, strict=True)]
     return {

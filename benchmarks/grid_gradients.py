@@ -6,6 +6,7 @@ nothing depends on any order, and the model file is the same, byte for byte, for
 like on the GPU.)  `exact_sums.py` measures what it costs.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,14 +42,16 @@ class GridGradients:
         bounds = np.linspace(0, len(margin), threads + 1).astype(int)
         shares = [
             [slice(start, min(start + CHUNK_ROWS, last)) for start in range(first, last, CHUNK_ROWS)]
-            for first, last in zip(bounds[:-1], bounds[1:], strict=True)
+            for first, last in itertools.pairwise(bounds)
         ]
         if not self._squared:
             list(pool.map(lambda chunks: self._logistic(margin, mask, chunks), shares))
             return
         largest = max(pool.map(lambda chunks: self._residuals(margin, mask, chunks), shares), default=0.0)
         offset = grid_offset(self._reduce(largest))
-        list(pool.map(lambda chunks: [_round(self.first[rows], offset) for rows in chunks], shares))
+        list(
+            pool.map(lambda chunks: _round(self.first[chunks[0].start : chunks[-1].stop], offset), filter(None, shares))
+        )
 
     def _logistic(self, margin: np.ndarray, mask: Mask | None, chunks: list[slice]) -> None:
         """p - y and p (1 - p), times the weight, on the grid."""

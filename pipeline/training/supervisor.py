@@ -12,7 +12,7 @@ from distributed import Client, Future, MultiLock, get_worker, wait
 from distributed.comm.addressing import get_address_host
 from distributed.core import Status
 
-from pipeline.errors import PipelineError, TrainingError
+from pipeline.errors import JobError, PipelineError, TrainingError
 from pipeline.events import Event, RoundDone, decode, encode, ignore
 from pipeline.training.matrix import Partition
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
@@ -20,8 +20,12 @@ from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rou
 TOPIC = "pipeline"  # Dask's event topic; a message is {run: id, event: encoded event}, to which Dask adds the worker
 POLL_SECONDS = 1.0  # how often the client looks whether a worker is gone
 ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
+RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
 LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
+PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
+    r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,6 @@ class Trained:
 
     result: RoundsResult  # without scores
     scores: tuple[Future, ...]  # one of a (train, validation or None) pair of Scores per rank, on that worker
-
-
-@dataclass(frozen=True)
-class _Echo:
-    """A worker failed because another one did."""
-
-    message: str
 
 
 def run_training(
@@ -146,6 +143,8 @@ def _named(error: BaseException, worker: str) -> PipelineError:
         return type(error)(f"worker {worker}: {error}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(line for line in lines if not line.startswith(("Stack trace", "[bt]")))[:500]
+    if found := PARAMETER.search(text):
+        return JobError(f"training.params: {found[0]}")
     named = TrainingError(f"worker {worker}: {type(error).__name__}: {text}")
     named.__cause__ = error
     return named
@@ -176,10 +175,8 @@ def _start_tracker(client: Client, workers: Sequence[str], spec: RoundsSpec) -> 
         _tracker_task, spec.run, len(workers), host, spec.timeout_seconds,
         workers=[workers[0]], allow_other_workers=False, pure=False,
     )  # fmt: skip
-    shared = task.result()
-    return [
-        {**shared, "dmlc_task_id": f"{rank:06d}", "dmlc_timeout": spec.timeout_seconds} for rank in range(len(workers))
-    ]
+    shared = {**task.result(), "dmlc_timeout": spec.timeout_seconds, "dmlc_retry": RETRIES}
+    return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
 
 
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
@@ -194,8 +191,8 @@ def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict
 def _stop_tracker(run: str, leave_seconds: int) -> None:
     """Frees the tracker in a thread of its own, once the ranks have left it, or after so many seconds.
 
-    A rank that leaves the communicator in order looks for the tracker, without it for about 12 seconds; after
-    a failure the others wait in vain until the tracker goes.
+    A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
+    until it goes.
     """
     tracker = _TRACKERS.pop(run, None)
     if tracker is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster, wait
 
-from pipeline.errors import TrainingError
+from pipeline.errors import JobError, TrainingError
 from pipeline.events import Event, RoundDone
 from pipeline.training.matrix import build_partition
 from pipeline.training.supervisor import run_training
@@ -109,11 +109,15 @@ def build_in_order(client: Client, case: Any, workers: list[str]) -> list[Any]:
     return partitions
 
 
-def test_no_such_parameter_value(shared: Any, make_case: Any) -> None:
+@pytest.mark.parametrize(("params", "message"), [({"max_depth": -3}, "max_depth"), ({"eta": "fast"}, "parsed")])
+def test_a_bad_parameter_value_is_the_users_mistake(
+    shared: Any, make_case: Any, params: dict[str, Any], message: str
+) -> None:
     client, workers = shared
-    case = make_case(params={"max_depth": -3})
-    with pytest.raises(TrainingError, match="max_depth"):
+    case = make_case(params=params)
+    with pytest.raises(JobError, match=message) as caught:
         run_training(client, build(client, case, workers[:1]), workers[:1], case.spec())
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("world", [1, 3])
