@@ -50,12 +50,12 @@ def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
 
 
 @contextlib.contextmanager
-def connected(cluster: "Cluster", talk: Talk, listen: "Listener") -> Iterator["Client"]:
-    """A client of the cluster, whose dashboard the listener hears of."""
+def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> Iterator["Client"]:
+    """A client of the cluster, whose dashboard the listener hears of; the verb's module is imported meanwhile."""
     import pipeline
     from pipeline.events import Note
 
-    with pipeline.connect(cluster, debug=talk.debug) as client:
+    with pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb)) as client:
         if cluster.dashboard:
             listen(Note(message=f"dashboard at {client.dashboard_link}"))
         yield client
@@ -132,11 +132,10 @@ def train(talk: Talk, source: tuple[str, ...], validation: str | None, allow_cod
     clock = StageClock(begin=process_start())
     with talk.running() as listen, contextlib.ExitStack() as stack:
         job = job_from(source, validation)
-        for heavy in ("pipeline.run", "pipeline.cluster.connect"):
-            importlib.import_module(heavy)
+        importlib.import_module("pipeline.cluster.connect")
         clock.seconds["import"] = time.time() - clock.begin
         with clock.stage("connect"):
-            client = stack.enter_context(connected(job.cluster, talk, listen))
+            client = stack.enter_context(connected(job.cluster, talk, listen, "pipeline.run"))
         result = pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock)
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
@@ -162,7 +161,7 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
     with talk.running() as listen:
         cluster = job_from(data, "0").cluster
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
-        with connected(cluster, talk, listen) as client:
+        with connected(cluster, talk, listen, "pipeline.model.predict") as client:
             done = pipeline.predict(client, loaded, files_of(data), out=out, listen=listen, **wanted)
     talk.result(done, lambda: str(out))
 
@@ -185,7 +184,7 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     with talk.running() as listen:
         cluster = job_from(data, "0").cluster
         loaded = pipeline.Model.load(model, allow_code=allow_code)
-        with connected(cluster, talk, listen) as client:
+        with connected(cluster, talk, listen, "pipeline.model.evaluate") as client:
             metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen)
     talk.result(metrics, lambda: metrics_text({"": metrics}))
 

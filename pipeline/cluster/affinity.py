@@ -4,9 +4,11 @@ Everything is read from /sys, /proc and the cgroup files; on systems without the
 As a module it is also the preload of our workers: `dask_setup` runs in each worker process as it starts.
 """
 
+import importlib
 import itertools
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,12 @@ def dask_setup(worker: Any) -> None:
     index = int(worker.name) if str(worker.name).isdigit() else -1
     if 0 <= index < len(sets) and sets[index] is not None and hasattr(os, "sched_setaffinity"):
         pin(tuple(sets[index]))
+    threading.Thread(target=_warm_up, name="warm up", daemon=True).start()
+
+
+def _warm_up() -> None:
+    """Imports what the first tasks need while the client still reads metadata."""
+    importlib.import_module("pipeline.training.boost")
 
 
 def _read(path: Path) -> str | None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from distributed import Client, LocalCluster
@@ -18,21 +18,23 @@ GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster close
 
 
 @contextlib.contextmanager
-def connect(where: Job | Cluster | None = None, *, debug: bool = False) -> Iterator[Client]:
+def connect(
+    where: Job | Cluster | None = None, *, debug: bool = False, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[Client]:
     """A client of the cluster the job asks for: a local one, or a running scheduler.
 
     Leaving the context closes the client and, if it was started here, the cluster: no process is left, whatever
     happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
-    is read.  Entering may be done in another thread than leaving.
+    is read.  `meanwhile` is called while the cluster starts.  Entering may be done in another thread than leaving.
     """
     section = where.cluster if isinstance(where, Job) else where or Cluster()
     if not debug:
         logs.silence()
     if section.scheduler is not None:
-        with contextlib.closing(interrupts.finish(lambda: remote.attach(section), Client.close)) as client:
+        with contextlib.closing(interrupts.finish(lambda: remote.attach(section), Client.close, meanwhile)) as client:
             yield client
         return
-    client = interrupts.finish(lambda: _start(section, debug), _close)
+    client = interrupts.finish(lambda: _start(section, debug), _close, meanwhile)
     try:
         yield client
     finally:

@@ -8,10 +8,14 @@ from concurrent.futures import Future
 from multiprocessing import resource_tracker
 
 
-def finish[Result](work: Callable[[], Result], undo: Callable[[Result], object] | None = None) -> Result:
-    """Runs `work` in a thread that Ctrl-C does not reach, and waits for it.
+def finish[Result](
+    work: Callable[[], Result],
+    undo: Callable[[Result], object] | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Result:
+    """Runs `work` in a thread that Ctrl-C does not reach, `meanwhile` in this one, and waits for both.
 
-    Interrupted meanwhile: the work is awaited all the same, then undone, then KeyboardInterrupt is raised.
+    Interrupted, or failed here: the work is awaited all the same, then undone, then the error is raised.
     Processes that the work starts are born with the signal blocked: a Ctrl-C on the terminal goes to the whole group,
     and workers are to be ended by their client, in order.
     """
@@ -26,7 +30,11 @@ def finish[Result](work: Callable[[], Result], undo: Callable[[Result], object] 
     with _blocked():
         thread = threading.Thread(target=run, name="uninterrupted", daemon=True)
         thread.start()
-    interrupt: KeyboardInterrupt | None = None
+    interrupt: BaseException | None = None
+    try:
+        meanwhile()
+    except BaseException as error:
+        interrupt = error
     while not outcome.done():
         try:
             outcome.exception()
