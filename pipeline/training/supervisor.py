@@ -1,14 +1,15 @@
 """Runs the training tasks from the client: one pinned to each worker, one communicator, the first real error."""
 
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import xgboost
-from distributed import Client, Future, MultiLock, get_worker, wait
+from distributed import Client, Future, Lock, get_worker, wait
 from distributed.comm.addressing import get_address_host
 from distributed.core import Status
 
@@ -48,7 +49,7 @@ def run_training(
     `listen` gets RoundDone events.  TrainingError or DataError with the worker's address for the first real
     error; KeyboardInterrupt stops the workers before it goes on.
     """
-    with _events(client, spec, listen) as last, _lock(client, workers):
+    with _events(client, spec, listen) as last, _locks(client, workers):
         rank_args = _start_tracker(client, workers, spec) if len(workers) > 1 else [None]
         futures: list[Future] = []
         orderly = True  # whether all ranks leave the communicator by themselves
@@ -158,11 +159,17 @@ def _check_workers(client: Client, workers: Sequence[str]) -> None:
         raise TrainingError(f"worker {lost[0]} was lost during training")
 
 
-def _lock(client: Client, workers: Sequence[str]) -> Any:
-    """Keeps two trainings from waiting for each other, each on half of the workers."""
-    if len(workers) == 1:
-        return threading.Lock()
-    return MultiLock(names=sorted(workers), client=client)
+@contextlib.contextmanager
+def _locks(client: Client, workers: Sequence[str]) -> Iterator[None]:
+    """Keeps two trainings from waiting for each other, each on half of the workers.
+
+    One lock a worker, always in the same order.  Dask takes a lock away from a client that has died, after its
+    lease (30 s); a MultiLock would be held for ever.
+    """
+    with contextlib.ExitStack() as stack:
+        for worker in sorted(workers) if len(workers) > 1 else ():
+            stack.enter_context(Lock(f"pipeline-training-{worker}", client.scheduler, client.loop))
+        yield
 
 
 _TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, wait
@@ -146,17 +147,32 @@ run_training(client, build(client, case, workers), workers, case.spec(), lambda 
 """
 
 
-def test_a_killed_client_leaves_no_worker_boosting(shared: Any, make_case: Any) -> None:
-    client, workers = shared
-    code = CLIENT.format(tests=str(Path(__file__).parent), scheduler=client.scheduler.address, workers=workers[:2])
-    # the workers know this package, but not these tests: what they unpickle comes from `pipeline`
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert "RoundDone" in process.stdout.readline()
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    assert seconds_until_idle(client, workers) < 5
+def test_a_killed_client_leaves_no_worker_boosting_and_no_lock(make_case: Any) -> None:
+    leases = {"lease-timeout": "3s", "lease-validation-interval": "1s"}  # Dask's own: 30 s and 10 s
+    with (
+        dask.config.set({f"distributed.scheduler.locks.{name}": value for name, value in leases.items()}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        workers = sorted(client.scheduler_info()["workers"])
+        tests = str(Path(__file__).parent)
+        code = CLIENT.format(tests=tests, scheduler=client.scheduler.address, workers=workers)
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert "RoundDone" in process.stdout.readline()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert seconds_until_idle(client, workers) < 5
+        case = make_case()
+        done: list[Any] = []
+        partitions = build(client, case, workers)
+        thread = threading.Thread(
+            target=lambda: done.append(run_training(client, partitions, workers, case.spec())), daemon=True
+        )
+        thread.start()
+        thread.join(30)
+        assert done
 
 
 def test_a_lost_worker_is_named(make_case: Any) -> None:
