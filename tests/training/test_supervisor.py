@@ -136,6 +136,8 @@ def test_interrupt_stops_the_workers(shared: Any, make_case: Any, world: int) ->
 CLIENT = """
 import sys
 sys.path[:0] = [{tests!r}]
+import dask.config
+dask.config.set({{"distributed.scheduler.locks.lease-timeout": "3s"}})  # 30 s otherwise
 from distributed import Client
 from conftest import make_case
 from test_supervisor import LONG, build
@@ -148,9 +150,8 @@ run_training(client, build(client, case, workers), workers, case.spec(), lambda 
 
 
 def test_a_killed_client_leaves_no_worker_boosting_and_no_lock(make_case: Any) -> None:
-    leases = {"lease-timeout": "3s", "lease-validation-interval": "1s"}  # Dask's own: 30 s and 10 s
     with (
-        dask.config.set({f"distributed.scheduler.locks.{name}": value for name, value in leases.items()}),
+        dask.config.set({"distributed.scheduler.locks.lease-validation-interval": "1s"}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,
     ):
