@@ -1,6 +1,9 @@
 """The walk from a job to a model folder: every step in its order, each done by the room it belongs to."""
 
+import contextlib
+import dataclasses
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +56,12 @@ def train(
             with walk.hearing_spans():
                 return _train(walk, source, allow_code, memory)
         except BaseException as error:
+            _let_go(error)
             listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
-            client.run(forget, walk.run, wait=False, on_error="ignore")
+            with contextlib.suppress(OSError):  # the scheduler is gone, and its workers with it
+                client.run(forget, walk.run, on_error="ignore")
 
 
 def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemory) -> TrainResult:
@@ -73,6 +78,7 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
     with clock.stage("matrix"):
         partitions = build_matrices(walk, prepared, blocks)
         del blocks  # the workers drop them: from here on only the quantised matrices live
+        prepared = dataclasses.replace(prepared, units=())  # likewise rows that came from memory
     with clock.stage("rounds"):
         trained = boost(walk, prepared, partitions)
         del partitions
@@ -81,3 +87,14 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
     model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory))
     walk.listen(Saved(path=str(model.path), sha256=model.sha256))
     return TrainResult(model, summary)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clears the frames that an error came through, which are over.
+
+    Their futures would keep statistics, blocks and matrices on the workers as long as somebody holds the error, as an
+    interactive session does.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

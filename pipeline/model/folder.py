@@ -30,6 +30,7 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
             raise OutputError(f"{folder}: exists already; choose another folder or say --overwrite")
         if not empty and not ours(path):
             raise OutputError(f"{folder}: exists and holds something else; --overwrite would delete it: choose another")
+    missing = _missing_parents(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # root may write to everything, it seems
@@ -37,6 +38,8 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
         raise OutputError(f"{folder}: cannot be written: a part of its path is a file") from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
+    finally:
+        _remove_empty(missing)
     return path
 
 
@@ -50,8 +53,9 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours) -> Iterator[Path]
     folder = claim(folder, overwrite=overwrite, ours=ours)
     token = uuid.uuid4().hex[:8]
     partial = folder.parent / f".{folder.name}.{token}.partial"
+    missing = _missing_parents(folder)
     try:
-        partial.mkdir()
+        partial.mkdir(parents=True)
         yield partial
         _sync_all(partial)
         _replace(partial, claim(folder, overwrite=overwrite, ours=ours), token)
@@ -59,6 +63,19 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours) -> Iterator[Path]
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        _remove_empty(missing)
+
+
+def _missing_parents(folder: Path) -> list[Path]:
+    """The folders above that are still to be made, innermost first."""
+    return [parent for parent in folder.parents if not parent.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes those that were made for nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # something is in it, or it never came about
+            folder.rmdir()
 
 
 def write_file(path: Path, content: bytes) -> None:

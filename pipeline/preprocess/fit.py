@@ -84,13 +84,14 @@ class _Kept:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, int], Rows] = {}
         self._nbytes = 0
+        self._over: set[str] = set()  # runs that tasks may still be at work for, but nobody will take rows of
         self._lock = threading.Lock()
 
     def put(self, run: str, rows: Rows, limit_nbytes: int) -> None:
         nbytes = rows.table.nbytes
         self.take(run, rows.fragment)  # a task may run twice
         with self._lock:
-            if self._nbytes + nbytes <= limit_nbytes:
+            if run not in self._over and self._nbytes + nbytes <= limit_nbytes:
                 self._rows[run, rows.fragment] = rows
                 self._nbytes += nbytes
 
@@ -103,6 +104,7 @@ class _Kept:
 
     def clear(self, run: str) -> None:
         with self._lock:
+            self._over.add(run)
             for key in [key for key in self._rows if key[0] == run]:
                 self._nbytes -= self._rows.pop(key).table.nbytes
 

@@ -238,6 +238,8 @@ def test_kept_rows_are_the_runs_own_and_can_be_forgotten(reader: Reader) -> None
     assert kept._nbytes == 2 * rows.table.nbytes
     fitting.forget("run")
     assert kept.take("run", 0) is None
+    kept.put("run", rows, 1 << 30)  # a task that was still at work when its run ended
+    assert kept.take("run", 0) is None
     assert kept.take("other", 0) is rows
     assert kept.take("other", 0) is None
     assert kept._nbytes == 0
