@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pipeline
 from pipeline import events, run
 from pipeline.data import fragments
 from pipeline.errors import DataError, JobError, PipelineError, UserError
-from pipeline.job import Job
+from pipeline.job import Cluster, Job
 from pipeline.preprocess import passes
 from pipeline.stages import StageClock
 from pipeline.training.boost import in_order
@@ -292,6 +293,29 @@ def test_tables_and_frames_as_source(go: Go, folder: Path) -> None:
     assert files.summary["metrics"] == arrow.summary["metrics"] == frame.summary["metrics"]
 
 
+def test_what_the_users_own_function_makes(
+    folder: Path, tmp_path: Path, make_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module in the current folder, with leave; the model asks for leave too."""
+    (tmp_path / "my_columns.py").write_text(
+        "import pyarrow.compute as pc\n"
+        "def double(table):\n"
+        "    return table.append_column('twice', pc.multiply(table['x'], 2)) if 'x' in table.column_names else table\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    job = job_of(folder, tmp_path / "model", *PLAIN, "data.function=my_columns:double")
+    with pytest.raises(JobError, match="--allow-code"):
+        pipeline.train(make_cluster(2, 1), job)
+    with pipeline.connect(Cluster(device="cpu", workers=1, threads=1)) as client:  # its workers start in this folder
+        model = pipeline.train(client, job, allow_code=True).model
+    assert "twice" in model.recipe.names
+    assert model.manifest.function_sha256 is not None
+    assert pipeline.Model.load(model.path, allow_code=True).predict(table_of()).shape == (FILES * ROWS,)
+    with pytest.raises(UserError, match=r"allow.code"):
+        pipeline.Model.load(model.path).predict(table_of())
+
+
 # What a run says
 
 
@@ -390,6 +414,7 @@ WRONG: dict[str, tuple[list[str], type[PipelineError], str]] = {
     "at the recipe": (["data.target=flag", "training.class_weights={maybe=2}"], DataError, "no such class"),
     "before the rounds": ([*PLAIN, "training.monotone={y=1}"], JobError, "no feature 'y'"),
     "in the rounds": ([*PLAIN, "training.params.max_depth=-3"], JobError, "max_depth"),
+    "in the rounds too": ([*PLAIN, "training.params.max_depth=deep"], JobError, "max_depth"),
 }
 
 

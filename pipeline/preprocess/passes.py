@@ -246,13 +246,18 @@ def _shape(walk: Walk, inputs: Inputs, target: Target, units: Sequence[Unit]) ->
         rows=sum(rows),
         features=features,
         bins=training.max_bin,
-        depth=int(training.params.get("max_depth", 6) or 6),
+        depth=_depth(training.params.get("max_depth")),
         classes=max(1, len(target.classes) if target.kind == "multiclass" else 1),
         workers=len(workers),
         threads=max(worker.threads for worker in workers),
         fragment_rows=max(rows, default=0),
         missing=False,
     )
+
+
+def _depth(asked: Any) -> int:
+    """The depth of trees; XGBoost's default of 6 where none, or nothing that is a depth, is asked for."""
+    return int(asked) or 6 if str(asked).isdecimal() else 6
 
 
 def _planned(walk: Walk, inputs: Inputs, shape: Shape, fragments: int) -> Planned:
