@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
     calls: dict = {}
 
     @contextlib.contextmanager
-    def connect(where, *, debug=False, meanwhile=lambda: None, meanwhile=lambda: None):
+    def connect(where, *, debug=False, meanwhile=lambda: None):
         calls["connect"] = where
         yield CLIENT
 
