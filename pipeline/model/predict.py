@@ -29,6 +29,7 @@ from pipeline.model import inference
 from pipeline.model.artifact import Model
 from pipeline.model.folder import claim, whole_folder
 from pipeline.model.schema import check_schema, schema_of
+from pipeline.planning import memory
 from pipeline.stages import span
 
 IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
@@ -117,6 +118,7 @@ def open_for(model: Model, data: Any) -> Source:
         "csv": CsvOptions(**told["csv"]),
         "fragment_nbytes": told["fragment_mib"] * 2**20,
         "types": schema_of(model.manifest.columns),
+        "exclude": ["*"],  # further columns are nobody's concern, whatever their type
     }
     try:
         return open_source(data, format="auto", **how)
@@ -223,6 +225,7 @@ def _announce(client: Client, model: Model, source: Source, listen: Listener) ->
     threads = client.nthreads()
     if not threads:
         raise PipelineError("the cluster has no workers")
+    fragment_nbytes = max(fragment.nbytes for fragment in source.fragments)
     listen(
         Planned(
             rows=source.rows,
@@ -230,6 +233,6 @@ def _announce(client: Client, model: Model, source: Source, listen: Listener) ->
             fragments=len(source.fragments),
             workers=len(threads),
             threads=max(threads.values()),
-            nbytes=IN_FLIGHT * sum(threads.values()) * max(fragment.nbytes for fragment in source.fragments),
+            nbytes=memory.processes_nbytes(len(threads)) + IN_FLIGHT * sum(threads.values()) * fragment_nbytes,
         )
     )

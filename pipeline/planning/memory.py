@@ -49,6 +49,11 @@ class Estimate:
         return self.base_nbytes + max(self.blocks_nbytes, self.matrix_nbytes, self.rounds_nbytes)
 
 
+def processes_nbytes(workers: int) -> int:
+    """What the client and its workers take before they hold a row."""
+    return CLIENT_NBYTES + workers * WORKER_NBYTES
+
+
 def estimate(shape: Shape) -> Estimate:
     """The memory a run takes, by stage; `blocks_nbytes` holds no raw rows kept between the passes."""
     values = shape.rows * shape.features
@@ -59,7 +64,7 @@ def estimate(shape: Shape) -> Estimate:
     nodes = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
     histograms = BIN_NBYTES * shape.features * shape.bins * nodes * shape.workers
     return Estimate(
-        base_nbytes=CLIENT_NBYTES + shape.workers * WORKER_NBYTES,
+        base_nbytes=processes_nbytes(shape.workers),
         blocks_nbytes=values + 2 * fragment * shape.workers * shape.threads,
         matrix_nbytes=values + matrix + 2 * fragment * shape.workers,
         rounds_nbytes=matrix + row_state + histograms,

@@ -11,9 +11,10 @@ import pytest
 import xgboost
 
 from pipeline.errors import DataError, ModelError, OutputError, SourceError
-from pipeline.events import FragmentDone
+from pipeline.events import FragmentDone, Planned
 from pipeline.model import inference, predict
 from pipeline.model.evaluate import evaluate
+from pipeline.planning.memory import processes_nbytes
 from pipeline.preprocess.apply import matrix
 from tests.model.conftest import TARGETS, flights
 
@@ -48,6 +49,9 @@ def test_the_cluster_predicts_what_this_process_does_to_the_bit(
     done = predict.predict(client, model, str(new_data), out=tmp_path / "out", listen=heard.append)
     assert (done.rows, done.files) == (1_000, 2)
     assert [event.done for event in heard if isinstance(event, FragmentDone)] == [1, 2]
+    (planned,) = [event for event in heard if isinstance(event, Planned)]
+    assert (planned.rows, planned.workers, planned.fragments) == (1_000, 2, 2)
+    assert processes_nbytes(2) < planned.nbytes < processes_nbytes(2) + 2**20  # the processes, and a few small files
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
     made = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").iterdir()))
     assert made.column_names[:3] == ["flight", "row", "prediction"]
@@ -121,6 +125,16 @@ def test_what_does_not_fit_is_named(make_model, client, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
     with pytest.raises(ModelError, match="no classes"):
         make_model("regression").predict_class(table)
+
+
+def test_further_columns_of_any_type_are_nobodys_concern(make_model, client, tmp_path):
+    model = make_model("binary")
+    table = (
+        flights(20, seed=3).append_column("legs", pa.array([[1, 2]] * 20)).append_column("raw", pa.array([b"x"] * 20))
+    )
+    pq.write_table(table, tmp_path / "d.parquet")
+    assert predict.predict(client, model, str(tmp_path / "d.parquet"), out=tmp_path / "out").rows == 20
+    assert predict.predict(client, model, table, out=tmp_path / "again").rows == 20
 
 
 def test_infinite_features_are_refused_by_column(make_model, client, tmp_path):
