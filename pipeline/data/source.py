@@ -73,7 +73,7 @@ def open_source(
     surveys = formats.survey(kind, files, options, fragment_nbytes, types)
     join = text_csv.join if kind == "csv" else common
     unified, drift = unify([(item.file.path, item.schema) for item in surveys], exclude, join)
-    keys = _hive_schema(surveys, unified)
+    keys = _hive_schema(surveys, unified, types)
     schema, notes = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
     if not len(schema):
         raise SourceError(f"{files[0].path}: no column with a value in it")
@@ -119,8 +119,12 @@ def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
     return fragments
 
 
-def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema) -> pa.Schema:
-    """The columns that folder names such as month=11 add: integers where all are; not those the files hold anyway."""
+def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, types: pa.Schema | None) -> pa.Schema:
+    """The columns that folder names such as month=11 add; not those the files hold anyway.
+
+    Integers where all are, unless they are known to be texts, as where other folders' names were.
+    """
+    known_texts = {item.name for item in types or () if normalise(item.type) == pa.string()}
     values: dict[str, list[str]] = {}
     for item in surveys:
         for key, value in item.file.hive:
@@ -129,7 +133,7 @@ def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema) -> pa.Schema:
     for key, texts in values.items():
         if key not in schema.names:
             whole = all(text == HIVE_NULL or text.removeprefix("-").isdecimal() for text in texts)
-            fields.append(pa.field(key, pa.int64() if whole else pa.string()))
+            fields.append(pa.field(key, pa.int64() if whole and key not in known_texts else pa.string()))
     return pa.schema(fields)
 
 

@@ -44,6 +44,16 @@ def test_hive_folders(data: Path) -> None:
     assert table.slice(0, first.num_rows).drop(["month"]).equals(first.replace_schema_metadata(None))
 
 
+def test_hive_keys_stay_texts_where_they_were(tmp_path: Path) -> None:
+    """Folders zone=7 and zone=east are texts; zone=7 alone, to validate on or to predict, has to be one too."""
+    for zone in ("7", "east"):
+        (tmp_path / f"zone={zone}").mkdir()
+        pq.write_table(pa.table({"a": [1]}), tmp_path / f"zone={zone}" / "p.parquet")
+    types = open_source(str(tmp_path)).schema
+    assert read(open_source(str(tmp_path / "zone=7")))["zone"].to_pylist() == [7]
+    assert read(open_source(str(tmp_path / "zone=7"), types=types))["zone"].to_pylist() == ["7"]
+
+
 def test_drift_is_unified(data: Path) -> None:
     source = open_source(str(data / "green_taxi"))
     assert source.rows == 415_495
