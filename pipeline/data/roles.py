@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from pipeline.data.libsvm import LABEL, QUERY
 from pipeline.data.source import Source
 from pipeline.errors import DataError
 from pipeline.job import Data, Job
+
+_OF_PREDICTIONS = re.compile(r"row|prediction|prediction_[\d.]+|probability(_.*)?|contribution_.*")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def assign_roles(data: Data, derived: Derived) -> Roles:
     group = _named("data.group", data.group, names)
     ids = tuple(str(_named("data.id", name, names)) for name in data.id)
     _distinct_parts(target, weight, group, ids)
+    _free_names(ids)
     validation = _validation_column(data, names)
     out, notes = _left_out(data, derived, target, weight)
     apart = {target, weight, group, *ids} | out
@@ -102,6 +106,13 @@ def _distinct_parts(target: str, weight: str | None, group: str | None, ids: tup
             raise DataError(f"{setting}: {target} is the target already")
     if weight is not None and weight == group:
         raise DataError(f"data.group: {weight} is the weight already")
+
+
+def _free_names(ids: tuple[str, ...]) -> None:
+    """DataError for an id whose name predictions need for a column of their own."""
+    for name in ids:
+        if _OF_PREDICTIONS.fullmatch(name):
+            raise DataError(f"data.id: predictions have a column {name} of their own; rename it in the data")
 
 
 def _validation_column(data: Data, names: Collection[str]) -> str | None:

@@ -95,5 +95,13 @@ def test_wrong_names(fields, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["row", "prediction", "prediction_0.5", "probability_yes", "contribution_x"])
+def test_an_id_may_not_be_called_as_a_column_of_predictions(name):
+    derived = check(Derivation(), SCHEMA.append(pa.field(name, pa.int64())))
+    with pytest.raises(DataError, match=f"data.id: predictions have a column {name} of their own"):
+        assign_roles(Data(source="x", target="hour", id=[name]), derived)
+    assert name in assign_roles(Data(source="x", target="hour"), derived).features
+
+
 def test_a_pattern_that_matches_nothing_is_said():
     assert roles(target="hour", exclude=["x_*"]).notes == ("data.exclude: x_* matches no column",)
