@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from pipeline.options import Verb, allow_code, cluster_options, job_option, model_and_data, settings_given, talking
+from pipeline.options import (
+    Verb,
+    allow_code,
+    cluster_options,
+    job_option,
+    model_and_data,
+    set_option,
+    settings_given,
+    talking,
+)
 from pipeline.terminal import EXIT_CODES, Talk, run
 
 if TYPE_CHECKING:
@@ -47,6 +56,18 @@ def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
     if nothing_held_out:
         job = job.model_copy(update={"data": job.data.model_copy(update={"validation": None})})
     return job
+
+
+def cluster_asked() -> "Cluster":
+    """The cluster of the options, for verbs that read data as the model's job says."""
+    from pipeline.errors import JobError
+    from pipeline.job import Job
+
+    settings = settings_given()
+    for setting in settings:
+        if not setting.strip().startswith("cluster."):
+            raise JobError(f"--set {setting}: only fields of cluster can be set here; the model says how data are read")
+    return Job.parse({"data": {"source": []}}, settings=settings, origin="command line").cluster
 
 
 @contextlib.contextmanager
@@ -159,7 +180,7 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
 
     wanted = {name: options[name] for name in ("contributions", "overwrite")}
     with talk.running() as listen:
-        cluster = job_from(data, "0").cluster
+        cluster = cluster_asked()
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
         with connected(cluster, talk, listen, "pipeline.model.predict") as client:
             done = pipeline.predict(client, loaded, files_of(data), out=out, listen=listen, **wanted)
@@ -182,7 +203,7 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     from pipeline.tables import metrics_text
 
     with talk.running() as listen:
-        cluster = job_from(data, "0").cluster
+        cluster = cluster_asked()
         loaded = pipeline.Model.load(model, allow_code=allow_code)
         with connected(cluster, talk, listen, "pipeline.model.evaluate") as client:
             metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen)
@@ -190,20 +211,23 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
 
 
 @cli.command(cls=Verb, short_help="Say what is in files or in a model folder.")
-@click.argument("path")
-@click.option("--target", metavar="COLUMN", help="Also this column's balance.")
+@click.argument("source", nargs=-1, required=True, metavar="MODEL | JOB.toml | DATA...")
+@job_option("--target", field="data.target", text=True, metavar="COLUMN", help="Also this column's balance.")
+@set_option
 @talking
-def describe(talk: Talk, path: str, target: str | None) -> None:
-    """Say what is in PATH: files (columns, missing and distinct values, files that drift) or a model folder.
+def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
+    """Say what is in files (columns, missing and distinct values, files that drift) or in a model folder.
 
     \b
     Example:
       pipeline describe flights/ --target late
+      pipeline describe semicolons.csv --set data.csv.separator=;
       pipeline describe models/late
     """
     import pipeline
 
-    if (Path(path) / "manifest.json").exists():
+    path = source[0]
+    if len(source) == 1 and (Path(path) / "manifest.json").exists():
         pipeline.Model.load(path)  # checks every byte
         manifest, card = (
             (Path(path) / name).read_text(encoding="utf-8") for name in ("manifest.json", "MODEL_CARD.md")
@@ -211,7 +235,7 @@ def describe(talk: Talk, path: str, target: str | None) -> None:
         talk.result(json.loads(manifest), lambda: card.rstrip())
         return
     with talk.running():
-        description = pipeline.describe(path, target=target)
+        description = pipeline.describe(job_from(source, "0").data)
     talk.result(description.to_dict(), lambda: str(description))
 
 

@@ -69,14 +69,15 @@ def job_option(*names: str, field: str, **kwargs: Any) -> Any:
     return click.option(*names, cls=JobOption, field=field, expose_value=True, **kwargs)
 
 
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the job; may be repeated."
+)
 cluster_options = all_of(
     job_option("--device", field="cluster.device", text=True, metavar="NAME"),
     job_option("--workers", field="cluster.workers", metavar="N"),
     job_option("--threads", field="cluster.threads", metavar="N"),
     job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
-    click.option(
-        "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the job; may be repeated."
-    ),
+    set_option,
 )
 model_and_data = all_of(
     click.argument("model", type=click.Path()),

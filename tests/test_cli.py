@@ -126,6 +126,24 @@ def test_predict_and_evaluate_pass_on_what_was_asked(asked):
     assert asked["evaluate"][0] == (CLIENT, "model in m, True", "a")
 
 
+@pytest.mark.parametrize("verb", [["predict", "m", "a", "--out", "p"], ["evaluate", "m", "a"]])
+def test_only_the_cluster_can_be_set_where_the_model_says_the_rest(asked, capfd, verb):
+    assert run(cli, [*verb, "--set", "cluster.workers=2", "--quiet"]) == 0
+    assert asked["connect"] == Cluster(workers=2)
+    assert run(cli, [*verb, "--set", "data.csv.separator=;", "--quiet"]) == 2
+    assert "data.csv.separator=;: only fields of cluster" in capfd.readouterr().err
+
+
+def test_describe_takes_a_job_or_settings(asked, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(pipeline, "describe", lambda data: seen.append(data) or SimpleNamespace(to_dict=dict))
+    (tmp_path / "job.toml").write_text('[data]\nsource = "d"\ntarget = "y"\n')
+    assert run(cli, ["describe", str(tmp_path / "job.toml"), "--json"]) == 0
+    assert run(cli, ["describe", "a", "b", "--target", "7", "--set", "data.csv.separator=;", "--json"]) == 0
+    assert (seen[0].source, seen[0].target) == (str(tmp_path / "d"), "y")
+    assert (seen[1].source, seen[1].target, seen[1].csv.separator) == (["a", "b"], "7", ";")
+
+
 def test_json_is_one_object_on_stdout_and_nothing_else(asked, capfd):
     assert run(cli, ["train", "a", "--target", "y", "--json"]) == 0
     out, err = capfd.readouterr()

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from pipeline.data.inputs import open_data
 from pipeline.data.reading import read_fragment
 from pipeline.data.source import Source, open_source
 from pipeline.data.unify import Drift
 from pipeline.errors import DataError
+from pipeline.job import Data
 
 MAX_DISTINCT = 10_000  # values are told apart up to so many
 MAX_BALANCE = 50  # a target with more values is shown by its range alone
@@ -145,10 +147,12 @@ class _Column:
 
 
 def describe(source: Any, target: str | None = None) -> Description:
-    """Reads the whole source (opened already, or what `open_source` opens), one fragment at a time.
+    """Reads the whole source (opened already, what `open_source` opens, or a job's [data]), one fragment at a time.
 
     DataError for an unknown target.
     """
+    if isinstance(source, Data):
+        target, source = _raw_target(source, target), open_data(source, source.source)
     if not isinstance(source, Source):
         source = open_source(source)
     if target is not None and target not in source.schema.names:
@@ -174,6 +178,11 @@ def describe(source: Any, target: str | None = None) -> Description:
         notes=source.notes,
         fingerprint=source.fingerprint,
     )
+
+
+def _raw_target(data: Data, target: str | None) -> str | None:
+    """The target that is asked for, or the job's; one that is derived stands in no file."""
+    return target if target is not None or data.target in data.derive else data.target
 
 
 def _payload(source: Source, fragment: Any) -> Any:

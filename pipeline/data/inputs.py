@@ -50,7 +50,7 @@ def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = Fa
 
     Fragments of the validation source are numbered after those of the training source, so that row ids stay unique.
     """
-    training = _open(job.data, job.data.source if source is None else source)
+    training = open_data(job.data, job.data.source if source is None else source)
     job = with_built_in(job, training)
     data = job.data
     derivation = Derivation(
@@ -60,7 +60,7 @@ def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = Fa
     roles = assign_roles(data, derived)
     validation = None
     if data.validation is not None and data.validation.source is not None:
-        validation = _renumber(_open(data, data.validation.source, training.schema), first=len(training.fragments))
+        validation = _renumber(open_data(data, data.validation.source, training.schema), first=len(training.fragments))
         _check_same(training, validation, roles)
     return Inputs(job, training, validation, derivation, derived.schema, roles)
 
@@ -70,7 +70,7 @@ def reader(source: Source) -> Source:
     return dataclasses.replace(source, fragments=(), files=(), frame=None)
 
 
-def _open(data: Data, source: object, types: pa.Schema | None = None) -> Source:
+def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Source:
     """Opens files as the job says; `types` are those of the training source, for files to validate on."""
     return open_source(
         source,

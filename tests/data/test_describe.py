@@ -10,6 +10,7 @@ import pytest
 from pipeline.data.describe import describe
 from pipeline.data.source import open_source
 from pipeline.errors import DataError
+from pipeline.job import Job
 
 
 def test_flights(data: Path) -> None:
@@ -50,3 +51,14 @@ def test_nan_counts_as_missing_and_infinity_is_shown() -> None:
         "name": "x", "type": "double", "missing": 2, "distinct": 2, "minimum": -1.5, "maximum": "inf"
     }  # fmt: skip
     assert record["balance"] == [{"value": 2.0, "rows": 2}, {"value": 1.0, "rows": 1}]
+
+
+def test_a_job_says_how_the_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "people.data").write_text("39;yes\n50;no\n?;no\n")
+    csv = {"header": False, "columns": ["age", "rich"], "separator": ";"}
+    data = {"source": str(tmp_path / "people.data"), "format": "csv", "target": "rich", "csv": csv}
+    found = describe(Job.parse({"data": data}).data)
+    assert [(column.name, column.missing) for column in found.columns] == [("age", 1), ("rich", 0)]
+    assert found.balance == (("no", 2), ("yes", 1))
+    derived = {**data, "target": "old", "derive": {"old": "age > 40"}}
+    assert describe(Job.parse({"data": derived}).data).target is None
