@@ -3,6 +3,7 @@
 Each gives one line on stderr and exit code 2: no traceback, nothing half-written.
 """
 
+import dataclasses
 import json
 import re
 import shutil
@@ -18,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from pipeline.model.artifact import Model
 
 ROWS = 400
 LIMIT_SECONDS = 120  # a run takes 1 to 4; a machine may be busy
@@ -126,7 +129,8 @@ def models(bad_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     done = run_pipeline(arguments, root)
     assert done.returncode == 0, done.stderr
-    for name, file in (("flipped", "model.ubj"), ("flipped_recipe", "recipe.json"), ("newer", ""), ("no_manifest", "")):
+    damage = {"flipped": "model.ubj", "flipped_recipe": "recipe.json", "newer": "", "no_manifest": "", "code": ""}
+    for name, file in damage.items():
         shutil.copytree(root / "good", root / name)
         if file:
             content = bytearray((root / name / file).read_bytes())
@@ -136,6 +140,9 @@ def models(bad_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     newer = root / "newer" / "manifest.json"
     manifest = json.loads(newer.read_text())
     newer.write_text(json.dumps({**manifest, "format_version": manifest["format_version"] + 1}))
+    trained = Model.load(root / "good").manifest
+    calling = dataclasses.replace(trained, derivation=dataclasses.replace(trained.derivation, function="json:loads"))
+    (root / "code" / "manifest.json").write_bytes(calling.render())
     return root
 
 
@@ -212,6 +219,8 @@ WRONG_MODELS = [
     Wrong("flipped byte", "predict {model}/flipped {data}/good --out out/p", r"model\.ubj"),
     Wrong("flipped byte in the recipe", "evaluate {model}/flipped_recipe {data}/good", r"recipe\.json"),
     Wrong("newer format", "describe {model}/newer", "newer|format"),
+    Wrong("user's code without leave to predict", "predict {model}/code {data}/good --out out/p", "--allow-code"),
+    Wrong("user's code without leave to evaluate", "evaluate {model}/code {data}/good", "--allow-code"),
     Wrong("column lacking", "predict {model}/good {data}/lacking --out out/p", r"\bother\b"),
     Wrong("wrong type", "predict {model}/good {data}/wrong_type --out out/p", r"\bx\b.*string"),
     Wrong("predictions exist", "predict {model}/good {data}/good --out {data}/empty", "exists"),

@@ -57,6 +57,15 @@ def test_early_stopping_cuts_the_model(make_case: Any) -> None:
     assert all(len(series) == result.rounds for series in result.history.values())
 
 
+def test_without_early_stopping_every_round_stays(make_case: Any) -> None:
+    case = make_case(params={"learning_rate": 1.0}, rounds=30, options={"early_stopping": 0})
+    cuts = case.cuts()
+    result = train_rounds(build_partition(case.blocks(cuts), cuts, case.names, threads=1), case.spec())
+    assert int(np.argmin(result.history["validation.logloss"])) + 1 < 30  # the best one came before
+    assert result.rounds == result.best_round == 30
+    assert xgboost.Booster(model_file=bytearray(result.model)).num_boosted_rounds() == 30
+
+
 def test_blocks_are_not_kept(make_case: Any) -> None:
     case = make_case()
     cuts = case.cuts()
