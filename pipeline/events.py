@@ -6,7 +6,7 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | event          | said when                          | fields (units)                                          |
 |----------------|------------------------------------|---------------------------------------------------------|
 | Started        | the verb begins                    | verb, run                                               |
-| Planned        | before any row is read             | rows, features, fragments, workers, threads, nbytes, note |
+| Planned        | before the features are read       | rows, features, fragments, workers, threads, nbytes, note |
 | FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
 | StatisticsDone | the first pass has ended           | rows, seconds                                           |
 | BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |

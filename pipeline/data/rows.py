@@ -75,12 +75,15 @@ def load_rows(source: Source, fragment: Fragment, plan: RowPlan, payload: object
         if missing:
             dropped["label missing"] = missing
     group, fold_key = _groups(chosen, roles.group, fragment.index)
+    weight = None if roles.weight is None else _weights(chosen, roles.weight)
+    if weight is not None and group is not None:
+        _check_whole_queries(weight, group, str(roles.weight), chosen.row_ids)
     return Rows(
         fragment=fragment.index,
         table=chosen.table.select(roles.features),
         row_ids=chosen.row_ids,
         label=label,
-        weight=None if roles.weight is None else _weights(chosen, roles.weight),
+        weight=weight,
         group=group,
         fold_key=fold_key,
         use=None if plan.split is None else _use(plan.split, chosen, group, fold_key),
@@ -152,6 +155,15 @@ def _weights(chosen: Selected, name: str) -> np.ndarray:
             f"the weight {name} is {what} at {keys.place_of(int(chosen.row_ids[place]))}; weights are numbers >= 0"
         )
     return weight
+
+
+def _check_whole_queries(weight: np.ndarray, group: np.ndarray, name: str, row_ids: np.ndarray) -> None:
+    """DataError where the rows of a query do not weigh the same: for ranking, XGBoost weighs whole queries."""
+    starts = starts_of_runs(group)
+    differs = weight != np.repeat(weight[starts], np.diff(starts, append=len(group)))
+    if differs.any():
+        where = keys.place_of(int(row_ids[differs.argmax()]))
+        raise DataError(f"the weight {name} changes within a query at {where}; ranking weighs whole queries")
 
 
 def _groups(chosen: Selected, name: str | None, fragment: int) -> tuple[np.ndarray | None, np.ndarray]:

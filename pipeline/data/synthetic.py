@@ -5,6 +5,7 @@ What a file holds is a function of (seed, its chunk) alone, so that files can be
 
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from pipeline.events import FragmentDone, Listener, ignore
 
 Kind = Literal["flights", "numeric"]
 
+FILE_NAME = re.compile(r"part-\d{5,}\.parquet")
 CHUNK_ROWS = 125_000  # rows of a file unless the number of files is given; about 20 MB while it is made
 
 
@@ -108,12 +110,14 @@ def generate(
 ) -> Generated:
     """Writes a folder of Parquet files, in as many threads as there are cores; the folder appears when it is whole.
 
-    OutputError where the folder exists (without `overwrite`) or cannot be written.
+    OutputError where the folder exists (without `overwrite`, or with anything else in it) or cannot be written.
     """
     chunks = plan_chunks(kind, rows, seed, files, features)
     target = Path(folder).absolute()
     if target.exists() and not overwrite:
         raise OutputError(f"{folder} exists already: choose another folder, or --overwrite")
+    if target.exists() and not _is_generated(target):
+        raise OutputError(f"{folder} holds something else; --overwrite would delete it: choose another folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sibling = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
@@ -129,6 +133,11 @@ def generate(
         shutil.rmtree(sibling, ignore_errors=True)
     written = tuple(target / file_name(chunk) for chunk in chunks)
     return Generated(target, written, rows, sum(path.stat().st_size for path in written))
+
+
+def _is_generated(path: Path) -> bool:
+    """Whether it is a folder of nothing but files such as are written here: the only kind that is replaced."""
+    return path.is_dir() and all(FILE_NAME.fullmatch(name) for name in os.listdir(path))
 
 
 def _write_all(folder: Path, chunks: tuple[Chunk, ...], listen: Listener) -> None:

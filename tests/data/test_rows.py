@@ -271,6 +271,17 @@ def test_missing_queries_are_refused():
         ranking([1, None, 2], [3])
 
 
+def test_queries_weigh_as_a_whole():
+    columns = {"x": [1.0, 2.0, 3.0], "y": [0, 1, 1], "q": [1, 1, 2]}
+    for weight, fits in (([2.0, 2.0, 3.0], True), ([2.0, 1.0, 3.0], False)):
+        source, plan = prepare(opened(pa.table({**columns, "w": weight})), target="y", group="q", weight="w")
+        if fits:
+            assert load(source, plan)[0].weight.tolist() == weight
+        else:
+            with pytest.raises(DataError, match="the weight w changes within a query at row id 1"):
+                load(source, plan)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.integers(1, 6), min_size=2, max_size=30),

@@ -109,9 +109,13 @@ def test_an_existing_folder_stays(tmp_path):
     (tmp_path / "out" / "precious").write_text("kept")
     with pytest.raises(OutputError, match="exists already"):
         synthetic.generate(tmp_path / "out", rows=10)
+    with pytest.raises(OutputError, match="something else"):
+        synthetic.generate(tmp_path / "out", rows=10, overwrite=True)
     assert (tmp_path / "out" / "precious").read_text() == "kept"
-    synthetic.generate(tmp_path / "out", rows=10, overwrite=True)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
+    (tmp_path / "out" / "precious").unlink()
+    for files in (2, 1):
+        synthetic.generate(tmp_path / "out", rows=10, files=files, overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "part-00000.parquet"]
 
 
 def test_nothing_half_written_stays(tmp_path, monkeypatch):
