@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import time
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from pipeline.preprocess.passes import make_blocks, prepare
 from pipeline.stages import StageClock
 from pipeline.training import objective
 from pipeline.training.boost import boost, build_matrices, evaluate
-from pipeline.walk import Walk
+from pipeline.walk import Walk, let_go
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def train(
             with walk.hearing_spans():
                 return _train(walk, source, allow_code, memory)
         except BaseException as error:
-            _let_go(error)
+            let_go(error)
             listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
@@ -87,14 +86,3 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
     model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory))
     walk.listen(Saved(path=str(model.path), sha256=model.sha256))
     return TrainResult(model, summary)
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Clears the frames that an error came through, which are over.
-
-    Their futures would keep statistics, blocks and matrices on the workers as long as somebody holds the error, as an
-    interactive session does.
-    """
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

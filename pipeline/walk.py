@@ -1,6 +1,7 @@
 """What every step of a run needs to know."""
 
 import contextlib
+import traceback
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -54,3 +55,14 @@ class Walk:
             yield
         finally:
             self.client.unsubscribe_topic(TOPIC)
+
+
+def let_go(error: BaseException | None) -> None:
+    """Clears the frames that an error came through, which are over.
+
+    Their futures would keep statistics, blocks and matrices on the workers as long as somebody holds the error, as an
+    interactive session does.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -20,6 +20,7 @@ from pipeline.model.schema import check_schema
 from pipeline.stages import span
 from pipeline.training import metrics as exact
 from pipeline.training.metrics import Metrics
+from pipeline.walk import let_go
 
 Scored = tuple[int, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
 # (fragment, prediction, label, weight, group)
@@ -36,6 +37,7 @@ def evaluate(client: Client | None, model: Model, data: Any, *, listen: Listener
     try:
         metrics = _evaluate(client, model, data, listen)
     except BaseException as error:
+        let_go(error)
         listen(Failed(message=str(error) or type(error).__name__))
         raise
     listen(Evaluated(metrics=_numbers(metrics), seconds=time.time() - begin))

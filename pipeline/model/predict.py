@@ -31,6 +31,7 @@ from pipeline.model.folder import claim, whole_folder
 from pipeline.model.schema import check_schema, schema_of
 from pipeline.planning import memory
 from pipeline.stages import span
+from pipeline.walk import let_go
 
 IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
 
@@ -77,6 +78,7 @@ def predict(
         with whole_folder(claim_predictions(out, overwrite), overwrite=overwrite, ours=_is_predictions) as partial:
             rows = _predict(client, model, data, (str(partial), contributions), listen)
     except BaseException as error:
+        let_go(error)
         listen(Failed(message=str(error) or type(error).__name__))
         raise
     return Predicted(os.fspath(out), sum(rows), len(rows), time.time() - begin)
