@@ -74,6 +74,11 @@ def common(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     return _common_time(left, right)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a normalised type is that of texts."""
+    return kind in (pa.string(), TEXT_CODES)
+
+
 Join = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 
 

@@ -87,6 +87,16 @@ def test_a_validation_source_without_a_column_that_is_needed(files: Path) -> Non
         opened(files, f"data.validation.source={files / 'held_out'}")
 
 
+def test_a_validation_source_with_texts_for_numbers(files: Path) -> None:
+    for number in range(2):
+        pq.write_table(table_of(x=np.resize(["one", "two"], ROWS)), files / "held_out" / f"{number}.parquet")
+    with pytest.raises(
+        DataError, match="the validation source has string in the column 'x', the training source double"
+    ):
+        opened(files, f"data.validation.source={files / 'held_out'}")
+    assert opened(files, f"data.validation.source={files / 'held_out'}", "data.exclude=['x']").validation is not None
+
+
 def test_a_validation_source_that_is_not_there(files: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         opened(files, "data.validation.source=nowhere")
