@@ -94,11 +94,14 @@ def metrics_line(event: RoundDone) -> str:
     'train.auc 0.75, best round 3, 2,000,000 rows/s'
     """
     metrics = ", ".join(f"{name} {number(value)}" for name, value in event.metrics.items())
-    return f"{metrics}, best round {event.best_round}, {number(round(event.rows_per_second))} rows/s"
+    best = f"best round {event.best_round}, {number(round(event.rows_per_second))} rows/s"
+    return f"{metrics}, {best}" if metrics else best
 
 
 def deciding_metric(event: RoundDone) -> str:
     """The metric that decides early stopping, which is the last one, and the best round so far."""
+    if not event.metrics:  # without validation rows only some rounds are measured
+        return ""
     name, value = list(event.metrics.items())[-1]
     return f"{name} {number(value)}, best {event.best_round}"
 
