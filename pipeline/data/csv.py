@@ -134,9 +134,9 @@ def read_layout(path: str, options: CsvOptions) -> Layout:
             )
         return Layout(tuple(options.columns), 0, separator)
     names = tuple(name.strip() for name in fields)
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise SourceError(f"{path}: two columns are named {twice[0]!r}; without a header, say data.csv.header = false")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SourceError(f"{path}: two columns are named {twice!r}; without a header, say data.csv.header = false")
     mark = len(text.BOM) if _has_mark(path) else 0
     return Layout(names, mark + after, separator)
 
@@ -195,7 +195,8 @@ def read(piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
     """The columns of `schema` that the file has, as those types; without any of them still the number of rows."""
     layout = read_layout(piece.path, options)
     types = {item.name: pa.string() if item.type == TEXT_CODES else item.type for item in schema}
-    wanted = [name for name in schema.names if name in layout.names]
+    stored = set(layout.names)
+    wanted = [name for name in schema.names if name in stored]
     types = {name: types[name] for name in wanted} or {layout.names[0]: pa.string()}
     tables = [
         _parse(piece, index, block, layout, options, types, list(types))

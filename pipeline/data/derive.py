@@ -101,7 +101,8 @@ def apply(
     rows = table.num_rows
     if derivation.function is not None:
         table = _call(derivation, table)
-    steps, condition = _steps(derivation, tuple(table.column_names), _wanted(only), where)
+    wanted = _wanted(only)
+    steps, condition = _steps(derivation, tuple(table.column_names), wanted, where)
     columns = dict(zip(table.column_names, table.columns, strict=True))
     made: dict[str, pa.ChunkedArray] = {}
     for step in steps:
@@ -109,7 +110,7 @@ def apply(
     positions = np.arange(rows, dtype=np.int64)
     mask = None if condition is None else _evaluate(condition, columns, made, rows)
     columns |= made
-    result = pa.table({name: column for name, column in columns.items() if only is None or name in only})
+    result = pa.table({name: column for name, column in columns.items() if wanted is None or name in wanted})
     if mask is None:
         return result, positions
     keep = mask.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False)

@@ -34,7 +34,8 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
     """The named columns that the file has; without any of them still the number of rows."""
     with open_file(piece.path) as handle:
         schema = _reader(piece.path, handle, None).schema
-        wanted = [name for name in columns if name in schema.names]
+        known = set(schema.names)
+        wanted = [name for name in columns if name in known]
         if not wanted:
             return pa.table({"": pa.nulls(piece.rows or 0)})
         reader = _reader(piece.path, handle, [schema.get_field_index(name) for name in wanted])

@@ -90,7 +90,8 @@ def _renumber(source: Source, first: int) -> Source:
 
 def _check_same(training: Source, validation: Source, roles: Roles) -> None:
     """The validation files need the columns that the training files are read for, texts where those are texts."""
-    missing = [name for name in roles.read if name not in validation.schema.names]
+    known = set(validation.schema.names)
+    missing = [name for name in roles.read if name not in known]
     if missing:
         raise DataError(f"the validation source lacks the column {missing[0]!r} that the training source has")
     for name in roles.read:

@@ -27,8 +27,9 @@ def read_fragment(
     Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave.
     SourceError naming file and column where they cannot be read.
     """
-    names = source.schema.names if columns is None else list(columns)
-    unknown = [name for name in names if name not in source.schema.names]
+    known = dict.fromkeys(source.schema.names)
+    names = list(known if columns is None else columns)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise SourceError(f"no column {unknown[0]!r} in the source")
     schema = pa.schema([source.schema.field(name) for name in names])

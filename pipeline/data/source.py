@@ -53,7 +53,7 @@ class Source:
 def open_source(
     source: Any,
     *,
-    format: str = "auto",  # noqa: A002
+    format: str = "auto",  # noqa: A002  as the job's field is called
     csv: CsvOptions | None = None,
     fragment_nbytes: int = 64 * MIB,
     types: pa.Schema | None = None,
@@ -77,7 +77,8 @@ def open_source(
     schema, notes = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
     if not len(schema):
         raise SourceError(f"{files[0].path}: no column with a value in it")
-    drift = tuple(item for item in drift if item.column in schema.names)
+    kept = set(schema.names)
+    drift = tuple(item for item in drift if item.column in kept)
     pieces = [piece for item in surveys for piece in item.pieces]
     return Source(
         format=kind,
@@ -146,7 +147,8 @@ def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...]]:
         notes.append(f"left out, without any value: {', '.join(null)}")
     if index:
         notes.append(f"left out, the index of a pandas frame: {', '.join(index)}")
-    return pa.schema([item for item in schema if item.name not in {*null, *index}]), tuple(notes)
+    dropped = {*null, *index}
+    return pa.schema([item for item in schema if item.name not in dropped]), tuple(notes)
 
 
 def _drift_notes(drift: Sequence[Drift]) -> tuple[str, ...]:
@@ -155,15 +157,15 @@ def _drift_notes(drift: Sequence[Drift]) -> tuple[str, ...]:
 
 def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:
     """The schema with the types that are known beforehand, where they hold every value of the files' types."""
+    fields = {item.name: item for item in schema}
     for item in types or ():
-        place = schema.get_field_index(item.name)
-        if place >= 0:
+        if item.name in fields:
             known = normalise(item.type)
-            if known is not None and common(schema.field(place).type, known) == known:
-                schema = schema.set(place, pa.field(item.name, known))
+            if known is not None and common(fields[item.name].type, known) == known:
+                fields[item.name] = pa.field(item.name, known)
         elif kind == "libsvm" and is_feature(item.name):
-            schema = schema.append(pa.field(item.name, pa.float32()))
-    return schema
+            fields[item.name] = pa.field(item.name, pa.float32())
+    return pa.schema(list(fields.values()))
 
 
 def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:

@@ -59,7 +59,8 @@ class Manifest:
 
     def named(self, names: Collection[str]) -> tuple[NamedType, ...]:
         """The raw columns of these names, with their types."""
-        return tuple(column for column in self.columns if column.name in names)
+        wanted = frozenset(names)
+        return tuple(column for column in self.columns if column.name in wanted)
 
     @property
     def quantiles(self) -> tuple[float, ...]:

@@ -28,8 +28,9 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
     Kinds are numbers, texts and times: widths and units may differ, dictionaries are as what they hold, a column
     without any value fits all.  Further columns are nobody's concern.
     """
+    known = set(schema.names)
     for column in columns:
-        if column.name not in schema.names:
+        if column.name not in known:
             near = difflib.get_close_matches(column.name, schema.names, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r} to be it?" if near else ""
             raise DataError(
@@ -93,11 +94,12 @@ def _as_table(data: Any, names: list[str]) -> pa.Table:
         if data.ndim != 2 or data.shape[1] != len(names):
             raise DataError(f"an array of shape {data.shape}: the model needs (rows, {len(names)}): {', '.join(names)}")
         return pa.table([pa.array(np.ascontiguousarray(data[:, i])) for i in range(len(names))], names=names)
+    known = set(names)
     try:
         if isinstance(data, dict):
-            return pa.table({name: data[name] for name in data if name in names})
+            return pa.table({name: data[name] for name in data if name in known})
         if type(data).__module__.startswith("pandas."):
-            return pa.Table.from_pandas(data[[name for name in data.columns if name in names]], preserve_index=False)
+            return pa.Table.from_pandas(data[[name for name in data.columns if name in known]], preserve_index=False)
         return pa.table(data)  # whatever speaks Arrow's C interface
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(f"the data cannot be made an Arrow table ({type(error).__name__})") from None

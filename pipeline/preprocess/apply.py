@@ -41,8 +41,9 @@ def feature_columns(
     folds = None
     if fold_keys is not None and recipe.out_of_fold:
         folds = fold_of(fold_keys, recipe.folds, recipe.seed)
+    known = set(table.column_names)
     for name, features in groupby(recipe.features, key=lambda feature: feature.column):
-        if name not in table.column_names:
+        if name not in known:
             raise DataError(f"the column {name!r}, which the model needs, is missing")
         group = list(features)
         column = _Column(table.column(name), group, folds, xp)

@@ -19,6 +19,9 @@ MAX_BINS = 253  # of a numeric feature: with XGBoost's two for the sentinels, 25
 XGBOOST_MAX_BIN = 256  # what XGBoost is told; the cuts given to it decide
 CHUNK_ROWS = 16_384  # rows coded or decoded at a time, so that the intermediate arrays stay in the cache
 MAX_STEPS = 3  # cuts in one bucket of `_Buckets` up to which it is faster than a binary search
+MAX_TABLES = (
+    1_024  # features with tables of their own: each takes 66 kB and 1.7 ms to make, too much for few rows of many
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def encode(column: Any, feature: int, cuts: Cuts, xp: ModuleType = np) -> Any:
         known = (column >= 0) & (column < levels)
         return xp.astype(xp.where(known, column, xp.asarray(MISSING, dtype=column.dtype)), xp.uint8)
     points = cuts.points[feature]
-    if isinstance(column, np.ndarray) and xp is np:
+    if isinstance(column, np.ndarray) and xp is np and len(cuts) <= MAX_TABLES:
         buckets = _buckets(points.tobytes())
         if buckets.steps <= MAX_STEPS:
             return buckets.encode(np.ascontiguousarray(column, dtype=np.float32))
@@ -135,7 +138,7 @@ class _Buckets:
         return codes
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=MAX_TABLES)
 def _buckets(points: bytes) -> _Buckets:
     """The tables of a feature, made once in a process: every fragment needs them."""
     return _Buckets(np.frombuffer(points, np.float32))

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.training.cuts import (
     MAX_BINS,
+    MAX_TABLES,
     MISSING,
     Cuts,
     decode,
@@ -46,6 +47,13 @@ def test_many_cuts_in_one_bucket_are_searched() -> None:
     points = np.float32(1) + np.arange(100, dtype=np.float32) * np.float32(1e-6)
     column = np.linspace(0.9999, 1.0002, 5_000, dtype=np.float32)
     np.testing.assert_array_equal(encode(column, 0, numeric(points)), naive(column, points))
+
+
+def test_very_many_features_are_searched_without_tables() -> None:
+    column = np.array([-np.inf, -3.0, 0.0, 0.5, 2.0, np.inf, np.nan], np.float32)
+    few = make_cuts([column], [None])
+    many = Cuts(points=few.points * (MAX_TABLES + 1), levels=few.levels * (MAX_TABLES + 1))
+    assert encode(column, 0, many).tolist() == encode(column, 0, few).tolist()
 
 
 def test_read_only_and_strided_columns() -> None:
