@@ -61,6 +61,7 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
     Memory: nothing is spilled (what we keep is meant to be in memory, and what is not is decoded again) and no
     worker is paused (without spilling a paused worker waits for ever); one above 95 % of its limit is restarted
     by its nanny, which reaches the user as an error.
+    Lost workers: a restarted worker has another address, so tasks pinned to the old one would wait for ever.
     Quiet: the profiler, the event loops' health checks and the monitors took 7.6 % of a core as Dask sets them, 2 %
     like this (measured, idle cluster of one worker).
     """
@@ -69,6 +70,7 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
+        "distributed.scheduler.no-workers-timeout": "30s",  # safely more than a restart takes
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "1h",
@@ -123,6 +125,7 @@ class PlainNanny(Nanny):
             return await super().instantiate()
 
 
+# State of the process, as its one main module is: nannies start side by side, and the last one puts back what was hidden.
 _main_lock = threading.Lock()
 _main_hidden = 0
 _main_kept: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """Parquet: what a footer tells, and reading row groups."""
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,9 +85,10 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
     Plain reads, not a memory map: mapped pages count in the memory by which nannies kill.
     """
     remote = is_url(piece.path)
-    source = open_file(piece.path) if remote else piece.path
     try:
-        with pq.ParquetFile(source, memory_map=False, pre_buffer=remote) as file:
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context(open_file(piece.path)) if remote else piece.path
+            file = stack.enter_context(pq.ParquetFile(source, memory_map=False, pre_buffer=remote))
             known = set(file.schema_arrow.names)
             wanted = [name for name in columns if name in known]
             if not wanted:
@@ -96,9 +98,6 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
         raise SourceError(f"{piece.path}: no such file any more") from None
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{piece.path}: damaged Parquet file: {_line(error)}") from None
-    finally:
-        if remote:
-            source.close()  # type: ignore[union-attr]
     return table.replace_schema_metadata(None)
 
 

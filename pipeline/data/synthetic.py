@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data import synthetic_flights, synthetic_numeric
+from pipeline.data.files import cpu_count
 from pipeline.errors import JobError, OutputError
 from pipeline.events import FragmentDone, Listener, ignore
 
@@ -142,7 +143,7 @@ def _is_generated(path: Path) -> bool:
 
 def _write_all(folder: Path, chunks: tuple[Chunk, ...], listen: Listener) -> None:
     """Threads are enough: NumPy's generators and pyarrow's writer let go of the interpreter's lock."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         futures = [pool.submit(write_file, folder / file_name(chunk), chunk) for chunk in chunks]
         try:
             for done, future in enumerate(as_completed(futures), start=1):

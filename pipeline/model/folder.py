@@ -60,6 +60,8 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours) -> Iterator[Path]
         _sync_all(partial)
         _replace(partial, claim(folder, overwrite=overwrite, ours=ours), token)
     except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError):
+            raise  # of the cluster that was to fill the folder, not of the folder
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import Any
 from dask.delayed import Delayed
 from dask.typing import Key
 from distributed import Client, Future, KilledWorker, as_completed
+from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.partitions import assign
 from pipeline.data.decide import decide_split, decide_target
@@ -151,7 +152,8 @@ def _shares(units: Sequence[Unit], blocks: Sequence[Future], facts: Sequence[Blo
     train_rows: dict[str, int] = {}
     for unit, fact in zip(units, facts, strict=True):
         train_rows[str(unit.worker)] = train_rows.get(str(unit.worker), 0) + fact.train_rows
-    workers = [worker for worker, rows in sorted(train_rows.items()) if rows > 0]
+    # In the order of their first fragments: addresses hold random ports, and sums follow the order of the ranks.
+    workers = [worker for worker, rows in train_rows.items() if rows > 0]
     mine: dict[str, list[Future]] = {worker: [] for worker in workers}
     for unit, block in zip(units, blocks, strict=True):
         mine.get(str(unit.worker), mine[workers[0]]).append(block)
@@ -188,8 +190,8 @@ def wait_for(futures: Sequence[Future], stage: str, listen: Listener, units: Seq
             done_rows += rows[future.key]
             listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
-        for future in futures:
-            future.cancel()
+        if futures:
+            futures[0].client.cancel(list(futures))  # in one call: each asks the scheduler and waits
         raise
 
 
@@ -197,7 +199,7 @@ def result_of(future: Future) -> Any:
     """What the task returned or raised; a worker that died under it becomes a TrainingError."""
     try:
         return future.result()
-    except KilledWorker as error:
+    except (KilledWorker, NoValidWorkerError) as error:
         raise TrainingError(f"a worker died while it worked on the data, perhaps out of memory: {error}") from None
 
 

@@ -220,3 +220,13 @@ def _rewrite(path, files, keep=True):
     manifest = Manifest.parse((path / "manifest.json").read_bytes(), "x")
     files = {**(manifest.files if keep else {}), **files}
     (path / "manifest.json").write_bytes(Manifest(**{**manifest.__dict__, "files": files}).render())
+
+
+@pytest.mark.parametrize("error", [OSError("the scheduler does not answer"), ConnectionResetError(104, "reset")])
+def test_a_lost_cluster_is_no_fault_of_the_folder(tmp_path, error):
+    with (
+        pytest.raises(type(error), match=r"answer|reset"),
+        folder.whole_folder(tmp_path / "made", overwrite=False, ours=artifact.is_model_folder),
+    ):
+        raise error
+    assert not list(tmp_path.iterdir())
