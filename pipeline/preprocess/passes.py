@@ -16,9 +16,11 @@ from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.partitions import assign
 from pipeline.data.decide import decide_split, decide_target
+from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
+from pipeline.data.source import Source
 from pipeline.data.target import Target
 from pipeline.data.target_survey import merge_surveys
 from pipeline.errors import DataError, TrainingError
@@ -37,6 +39,8 @@ from pipeline.preprocess.fit import (
     survey_unit,
 )
 from pipeline.walk import Walk
+
+Sent = dict[tuple[Piece, ...], Future]  # rows that were in memory, by what their fragment is made of
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,10 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
     DataError, of whatever task finds it, where the rows cannot be trained on.
     """
     with walk.clock.stage("survey"):
-        inputs, target, split = survey(walk, inputs)
-        units = _assigned(walk, _units(walk, inputs, _row_plans(walk, inputs, target, split)))
+        sent: Sent = {}
+        inputs, target, split = survey(walk, inputs, sent)
+        units = _assigned(walk, _units(walk, inputs, _row_plans(walk, inputs, target, split), sent))
+        sent.clear()  # the units hold what they need; rows of fragments that were joined since may go
         shape = _shape(walk, inputs, target, units)
         walk.listen(_planned(walk, inputs, shape, len(units)))
     with walk.clock.stage("statistics"):
@@ -98,11 +104,14 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
     return Prepared(inputs, target, units, fitted, future)
 
 
-def survey(walk: Walk, inputs: Inputs) -> tuple[Inputs, Target, Split]:
-    """A first look at target, time and group columns; ranking sources get fragments that split no query."""
+def survey(walk: Walk, inputs: Inputs, sent: Sent) -> tuple[Inputs, Target, Split]:
+    """A first look at target, time and group columns; ranking sources get fragments that split no query.
+
+    Rows that were in memory and are on the cluster now are kept in `sent`.
+    """
     data, training = walk.job.data, walk.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
-    units = _units(walk, inputs, [plan] * len(inputs.sources))
+    units = _units(walk, inputs, [plan] * len(inputs.sources), sent)
     futures = submit_units(walk.client, survey_unit, units)
     wait_for(futures, "survey", walk.listen, units)
     found = walk.client.gather(futures)
@@ -211,20 +220,23 @@ def _row_plans(walk: Walk, inputs: Inputs, target: Target, split: Split) -> list
     return [plan, dataclasses.replace(plan, split=Split("all_validation"))][: len(inputs.sources)]
 
 
-def _units(walk: Walk, inputs: Inputs, plans: Sequence[RowPlan]) -> tuple[Unit, ...]:
+def _units(walk: Walk, inputs: Inputs, plans: Sequence[RowPlan], sent: Sent) -> tuple[Unit, ...]:
     """Every fragment of every source, in order."""
     return tuple(
-        Unit(reader(source), fragment, plan, payload=_payload(walk.client, source.payload(fragment)))
+        Unit(reader(source), fragment, plan, payload=_payload(walk.client, source, fragment, sent))
         for source, plan in zip(inputs.sources, plans, strict=True)
         for fragment in source.fragments
     )
 
 
-def _payload(client: Client, payload: Any) -> Any:
+def _payload(client: Client, source: Source, fragment: Fragment, sent: Sent) -> Any:
     """Rows in memory travel once: partitions of a Dask DataFrame are computed on the cluster, Arrow slices are sent."""
-    if payload is None:
+    if source.frame is None:
         return None
-    return client.compute(payload) if isinstance(payload, Delayed) else client.scatter(payload, hash=False)
+    if fragment.pieces not in sent:
+        rows = source.payload(fragment)
+        sent[fragment.pieces] = client.compute(rows) if isinstance(rows, Delayed) else client.scatter(rows, hash=False)
+    return sent[fragment.pieces]
 
 
 def _assigned(walk: Walk, units: Sequence[Unit]) -> tuple[Unit, ...]:
