@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from pipeline.stages import StageClock
 from pipeline.training import objective
 from pipeline.training.boost import boost, build_matrices, evaluate
 from pipeline.walk import Walk, let_go
+
+FORGET_SECONDS = 5.0  # that workers get to drop what a run left
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,22 @@ def train(
             listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
-            with contextlib.suppress(OSError):  # the scheduler is gone, and its workers with it
-                client.run(forget, walk.run, on_error="ignore")
+            _forget(client, walk.run)
+
+
+def _forget(client: Client, run: str) -> None:
+    """Workers of a running cluster outlive the run: they drop what it left there.
+
+    A worker that does not answer must not hold back the run's result or error.
+    """
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):  # the scheduler is gone, and its workers with it
+            client.run(forget, run, on_error="ignore")
+
+    asking = threading.Thread(target=ask, name="forget", daemon=True)
+    asking.start()
+    asking.join(FORGET_SECONDS)
 
 
 def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemory) -> TrainResult:
@@ -76,6 +93,7 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
         blocks = make_blocks(walk, prepared)
     with clock.stage("matrix"):
         partitions = build_matrices(walk, prepared, blocks)
+        memory.sample()  # blocks and matrices together: most runs' peak
         del blocks  # the workers drop them: from here on only the quantised matrices live
         prepared = dataclasses.replace(prepared, units=())  # likewise rows that came from memory
     with clock.stage("rounds"):

@@ -197,7 +197,7 @@ WRONG_JOBS = [
     Wrong("unknown XGBoost parameter", GOOD + " --set training.params.max_dept=3", "max_dept.*max_depth"),
     Wrong("unknown objective", GOOD + " --set training.objective=binary:logistik", "binary:logistik.*binary:logistic"),
     Wrong("unknown metric", GOOD + " --set training.metrics=['loglos']", "loglos.*logloss"),
-    Wrong("bad SQL", JOB % "bad_sql", ">>>"),
+    Wrong("bad SQL", JOB % "bad_sql", r"data\.derive\.y.*>>>"),
     Wrong("unknown column in SQL", JOB % "unknown_column_in_sql", "othr"),
     Wrong("SQL that reads a file", JOB % "reads_a_file", r"\by\b"),
     Wrong("SQL that reads a file by name", JOB % "reads_a_file_by_name", "read_text"),

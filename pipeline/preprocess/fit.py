@@ -26,7 +26,6 @@ from pipeline.preprocess.statistics import Statistics, collect, merge
 from pipeline.stages import span
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts, encode, make_cuts
-from pipeline.training.objective import Labels
 
 FAN_IN = 8  # statistics merged by one task
 MIN_ROWS = 10  # to train on
@@ -75,7 +74,7 @@ class Fitted:
     preview: np.ndarray  # (sampled rows, features) float32
     preview_label: np.ndarray  # (sampled rows,) float32
     class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
-    labels: Labels  # what the intercept is computed from
+    mean_label: float  # weighted; what the intercept of most objectives follows from
 
 
 class _Kept:
@@ -171,7 +170,7 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
             preview=matrix(recipe, preview.table),
             preview_label=preview.label,
             class_weight=by_class,
-            labels=_labels(statistics, by_class, sample.label, weight),
+            mean_label=_mean_label(statistics, by_class),
         )
 
 
@@ -189,16 +188,13 @@ def _check_rows(statistics: Statistics, target: Target) -> None:
         raise DataError("the weights of all training rows are 0: see data.weight")
 
 
-def _labels(
-    statistics: Statistics, by_class: tuple[float, ...], label: np.ndarray, weight: np.ndarray | None
-) -> Labels:
-    """What the intercept is computed from: sums over all training rows, and the sampled labels."""
+def _mean_label(statistics: Statistics, by_class: tuple[float, ...]) -> float:
+    """The weighted mean of the training labels, class weights counted in."""
     of = statistics.label
     if of.class_weights:
         mass = np.asarray(of.class_weights) * (np.asarray(by_class) if by_class else 1.0)
-        mean = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        return Labels(mean, tuple(mass / mass.sum()), label, weight)
-    return Labels(of.weighted_sum / of.weight_sum, (), label, weight)
+        return float((mass * np.arange(len(mass))).sum() / mass.sum())
+    return of.weighted_sum / of.weight_sum
 
 
 def class_weights(target: Target, counts: Iterable[int], training: Training) -> tuple[float, ...]:

@@ -75,18 +75,48 @@ def _nbytes(partition: Partition) -> int:
 
 def boost(walk: Walk, prepared: Prepared, partitions: Partitions) -> Trained:
     """The rounds, on all workers under one communicator."""
-    spec = rounds_spec(walk, prepared)
+    spec = rounds_spec(walk, prepared, _intercept(walk, prepared, partitions))
     start = time.time()
     trained = run_training(walk.client, partitions.futures, partitions.workers, spec, walk.listen)
     walk.span_everywhere("rounds", partitions.workers, start, time.time())
     return trained
 
 
-def rounds_spec(walk: Walk, prepared: Prepared) -> RoundsSpec:
+def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float | tuple[float, ...]:
+    """Computed from all training rows: from their mean, or on one worker from every label."""
+    name, mean = prepared.target.objective, prepared.fitted.mean_label
+    quantiles = quantiles_of(walk.job.training, prepared.target)
+    if name not in objective.BY_QUANTILE:
+        return objective.base_score(name, objective.Labels(mean), quantiles)
+    parts = [
+        walk.client.submit(_labels_of, partition, workers=[worker], pure=False)
+        for partition, worker in zip(partitions.futures, partitions.workers, strict=True)
+    ]
+    found: float | tuple[float, ...] = result_of(
+        walk.client.submit(_intercept_of, parts, name, mean, quantiles, pure=False)
+    )
+    return found
+
+
+def _labels_of(partition: Partition) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels and weights of the training rows."""
+    return partition.train.matrix.get_label(), partition.train.weight
+
+
+def _intercept_of(
+    parts: Sequence[tuple[np.ndarray, np.ndarray | None]], name: str, mean: float, quantiles: tuple[float, ...]
+) -> float | tuple[float, ...]:
+    values = np.concatenate([label for label, _ in parts])
+    known = [weight for _, weight in parts if weight is not None]
+    return objective.base_score(
+        name, objective.Labels(mean, values, np.concatenate(known) if known else None), quantiles
+    )
+
+
+def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, ...]) -> RoundsSpec:
     """What every worker must know to train."""
     training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
     quantiles = quantiles_of(training, target)
-    intercept = objective.base_score(target.objective, prepared.fitted.labels, quantiles)
     shape = objective.Shape(
         features=recipe.names,
         classes=len(target.classes),

@@ -218,20 +218,22 @@ def default_metrics(objective: str) -> tuple[str, ...]:
     return METRICS[objective]
 
 
+BY_QUANTILE = ("reg:absoluteerror", "reg:quantileerror")  # objectives whose intercept is no mean
+
+
 @dataclass(frozen=True)
 class Labels:
     """What the intercept is computed from, over all training rows whatever worker has them."""
 
     mean: float  # weighted
-    class_shares: tuple[float, ...] = ()  # of the weight, by class index
-    sample: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))  # labels of sampled rows
-    sample_weight: NDArray[np.float32] | None = None
+    values: NDArray[np.float32] | None = None  # (rows,) every label; needed where BY_QUANTILE
+    weights: NDArray[np.float32] | None = None  # (rows,) or all the same
 
 
 def base_score(objective: str, labels: Labels, quantiles: Sequence[float] = ()) -> float | tuple[float, ...]:
     """The intercept that XGBoost is given, in the space of its predictions; one for each quantile.
 
-    Means are exact; medians and quantiles are those of the sample, which is the same for any layout.
+    Means and quantiles are exact, those of all training rows.
     """
     if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
         return float(np.clip(labels.mean, 1e-7, 1 - 1e-7))
@@ -242,15 +244,16 @@ def base_score(objective: str, labels: Labels, quantiles: Sequence[float] = ()) 
     if objective == "reg:squaredlogerror":
         return max(float(labels.mean), -0.5)
     if objective == "reg:absoluteerror":
-        return quantile(labels.sample, labels.sample_weight, 0.5)
+        return quantile(labels.values, labels.weights, 0.5)
     if objective == "reg:quantileerror":
-        return tuple(quantile(labels.sample, labels.sample_weight, alpha) for alpha in quantiles)
+        return tuple(quantile(labels.values, labels.weights, alpha) for alpha in quantiles)
     return 0.5
 
 
-def quantile(values: NDArray[np.float32], weight: NDArray[np.float32] | None, alpha: float) -> float:
-    """The smallest value below or at which lies a share `alpha` of the weight."""
-    order = np.argsort(values, kind="stable")
+def quantile(values: NDArray[np.float32] | None, weight: NDArray[np.float32] | None, alpha: float) -> float:
+    """The smallest value below or at which lies a share `alpha` of the weight, whatever the order of the rows."""
+    assert values is not None  # an objective of BY_QUANTILE
+    order = np.argsort(values) if weight is None else np.lexsort((weight, values))
     mass = np.ones(len(values)) if weight is None else weight[order].astype(np.float64)
     below = np.cumsum(mass)
     place = int(np.searchsorted(below, alpha * below[-1]))

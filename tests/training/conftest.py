@@ -71,9 +71,7 @@ class Case:
 
     def spec(self) -> RoundsSpec:
         train = self.label[self.use == 0]
-        classes = int(self.label.max()) + 1
-        shares = np.bincount(train.astype(int), minlength=classes) / len(train) if self.shape.get("classes") else ()
-        labels = Labels(mean=float(train.mean(dtype=np.float64)), class_shares=tuple(shares), sample=train)
+        labels = Labels(mean=float(train.mean(dtype=np.float64)), values=train)
         shape = Shape(self.names, **self.shape)
         intercept = base_score(self.objective, labels, shape.quantiles)
         params = xgboost_params(self.objective, shape, intercept, {"max_depth": 5, **self.params}, seed=3)

@@ -118,7 +118,7 @@ def test_our_parameters_are_all_used_by_xgboost() -> None:
 
 def test_intercepts() -> None:
     sample = np.arange(1, 101, dtype=np.float32)
-    labels = Labels(mean=0.25, sample=sample)
+    labels = Labels(mean=0.25, values=sample)
     assert base_score("binary:logistic", labels) == 0.25
     assert base_score("reg:absoluteerror", labels) == 50
     assert base_score("reg:quantileerror", labels, [0.1, 0.9]) == (10, 90)
