@@ -260,9 +260,10 @@ def _codes(rows: Rows, fitted: Fitted) -> np.ndarray:
     for feature, column in enumerate(feature_columns(recipe, rows.table, fold_keys=rows.fold_key)):
         codes[:, feature] = encode(column, feature, cuts)
     validating = np.zeros(0, np.bool_) if rows.use is None else rows.use == VALIDATION
-    if recipe.out_of_fold and validating.any():
+    out_of_fold = recipe.out_of_fold
+    if out_of_fold and validating.any():
         for feature, column in enumerate(feature_columns(recipe, rows.table)):
-            if feature in recipe.out_of_fold:
+            if feature in out_of_fold:
                 codes[validating, feature] = encode(column[validating], feature, cuts)
     return codes
 

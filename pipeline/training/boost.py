@@ -217,4 +217,4 @@ def in_order(parts: Sequence[Scores | None]) -> Scores | None:
         return None if arrays[0] is None else np.concatenate(arrays)[order]
 
     names = ("row_ids", "prediction", "label", "weight", "group")
-    return Scores(**{name: ordered(name) for name in names})  # type: ignore[arg-type]
+    return Scores(**{name: ordered(name) for name in names})  # type: ignore[arg-type]  # only weight and group may be None, and only of all parts
