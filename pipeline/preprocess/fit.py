@@ -29,6 +29,7 @@ from pipeline.training.cuts import Cuts, encode, make_cuts
 
 FAN_IN = 8  # statistics merged by one task
 MIN_ROWS = 10  # to train on
+PREVIEW_VALUES = 4 << 20  # it travels to every worker and to the client
 PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importance
 
 
@@ -162,7 +163,7 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
             weights=weight,
             max_bin=shared.training.max_bin,
         )
-        preview = sample.head(PREVIEW_ROWS)
+        preview = sample.head(min(PREVIEW_ROWS, max(256, PREVIEW_VALUES // len(recipe.features))))
         return Fitted(
             recipe=recipe,
             cuts=cuts,

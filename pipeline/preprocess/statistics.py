@@ -31,6 +31,8 @@ from pipeline.preprocess.moments import Moments, summarise
 from pipeline.preprocess.sample import Sample, SamplePlan, Samples, draw
 from pipeline.preprocess.settings import Kind, column_settings, kind_of
 
+SAMPLE_NBYTES = 1 << 30  # it stands on one worker while the cuts are made
+LEAST_SAMPLE_ROWS = 16_384
 FEW_CLASSES = 10  # target encodings make a feature per class: not for more classes
 
 
@@ -114,7 +116,7 @@ def collect(
         for name, kind in kinds.items()
         if kind != "drop"
     }
-    plan = SamplePlan(spec.sample_rows, seed, expected_rows)
+    plan = SamplePlan(bounded_sample(spec.sample_rows, rows.table.num_columns), seed, expected_rows)
     everything = Sample(table, rows.row_ids, rows.fold_key, rows.row_ids, rows.label, rows.weight)
     return Statistics(
         seed=seed,
@@ -126,6 +128,15 @@ def collect(
         label=_label_statistics(label, None if rows.weight is None else _at(rows.weight, train), target),
         samples=draw(everything, train, plan, table.num_rows + sum(rows.dropped.values())),
     )
+
+
+def bounded_sample(rows: int, columns: int) -> int:
+    """The rows to sample: as asked, but of wide tables no more than fit `SAMPLE_NBYTES` at four bytes a value.
+
+    >>> bounded_sample(262_144, 28), bounded_sample(262_144, 10_000)
+    (262144, 26843)
+    """
+    return min(rows, max(LEAST_SAMPLE_ROWS, SAMPLE_NBYTES // (4 * max(1, columns))))
 
 
 def merge(left: Statistics, right: Statistics) -> Statistics:

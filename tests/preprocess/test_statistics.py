@@ -15,7 +15,7 @@ from pipeline.data.target import Target
 from pipeline.errors import DataError, JobError
 from pipeline.job import Preprocess
 from pipeline.preprocess.moments import Moments, summarise
-from pipeline.preprocess.statistics import collect, merge
+from pipeline.preprocess.statistics import bounded_sample, collect, merge
 
 CUTS = st.lists(st.integers(0, 60), max_size=4).map(sorted)
 NUMBERS = st.one_of(st.floats(-1e6, 1e6, width=32), st.sampled_from([None, np.nan, np.inf, -np.inf]))
@@ -225,3 +225,8 @@ def test_a_type_that_no_feature_can_be_made_of(make_rows, binary):
         collect(make_rows(table), Preprocess(), binary)
     spec = Preprocess.model_validate({"columns": {"bl?b": {"kind": "drop"}}})
     assert collect(make_rows(table), spec, binary).columns == {}
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(28, 262_144), (10_000, 26_843), (100_000, 16_384)])
+def test_the_sample_of_wide_tables_is_bounded(columns: int, rows: int) -> None:
+    assert bounded_sample(262_144, columns) == rows
