@@ -143,16 +143,12 @@ def _section(path: Iterable[str | int], job: type[pydantic.BaseModel]) -> tuple[
         if field is None:
             continue  # a key or an index inside a field
         description = field.description
-        section = next((kind for kind in _kinds(field.annotation) if _is_section(kind)), section)
+        section = next(iter(sections_in(field.annotation)), section)
     return section, description
 
 
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
-
-
-def _kinds(annotation: Any) -> list[Any]:
-    """A type and all types inside it (`Validation | None` -> Validation, None; `dict[str, Column]` -> Column)."""
+def sections_in(annotation: Any) -> list[type[pydantic.BaseModel]]:
+    """The sections a field's type holds (`Validation | None` -> Validation; `dict[str, Column]` -> Column)."""
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        return [inner for part in typing.get_args(annotation) for inner in _kinds(part)]
-    return [annotation]
+        return [inner for part in typing.get_args(annotation) for inner in sections_in(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel) else []

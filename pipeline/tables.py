@@ -2,13 +2,14 @@
 
 import functools
 import json
-import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pydantic
+
+from pipeline.job_problems import sections_in
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def nbytes(value: float) -> str:
 
 def _fields(section: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str, JobField]]:
     for name, field in section.model_fields.items():
-        below = [kind for kind in _kinds(field.annotation) if _is_section(kind)]
+        below = sections_in(field.annotation)
         of_each = typing.get_origin(field.annotation) is dict
         for kind in below:
             yield from _fields(kind, f"{path}{name}.NAME." if of_each else f"{path}{name}.")
@@ -119,14 +120,3 @@ def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     return "none" if field.default is None else json.dumps(field.default, ensure_ascii=False)
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
-
-
-def _kinds(annotation: Any) -> list[Any]:
-    """The type, or the types inside it (`Validation | None`, `dict[str, Column]`)."""
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        return [inner for part in typing.get_args(annotation) for inner in _kinds(part)]
-    return [annotation]

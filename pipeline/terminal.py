@@ -93,7 +93,7 @@ def run(command: click.Command, arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone (`pipeline describe data | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILURE
-    except Exception as error:
+    except Exception as error:  # the last place: what is not ours becomes one line and exit code 1
         return _explain(error, arguments)
 
 

@@ -210,7 +210,7 @@ class _Function:
         for index, name in enumerate(schema.names):
             try:
                 without = set(_load(derivation)(schema.remove(index).empty_table()).column_names)
-            except Exception:
+            except Exception:  # the user's code may raise anything; that it fails without the column is the answer
                 required.add(name)
                 without = set()
             for new, made_of in inputs.items():
@@ -225,7 +225,7 @@ def _function_schema(derivation: Derivation, schema: pa.Schema) -> pa.Schema:
     function = _load(derivation)
     try:
         result = function(schema.empty_table())
-    except Exception as error:
+    except Exception as error:  # the user's code may raise anything
         raise JobError(f"data.function {derivation.function} fails on an empty table: {error}") from error
     if not isinstance(result, pa.Table):
         raise JobError(f"data.function {derivation.function} gave a {type(result).__name__}, expected a pyarrow.Table")
@@ -243,7 +243,7 @@ def _call(derivation: Derivation, table: pa.Table) -> pa.Table:
     schema = _function_schema(derivation, table.schema)
     try:
         result = _load(derivation)(table)
-    except Exception as error:
+    except Exception as error:  # likewise; its text may hold row data, so it is not passed on
         raise DataError(f"data.function {name} failed on a fragment ({type(error).__name__})") from None
     if result.num_rows != table.num_rows:
         raise DataError(
