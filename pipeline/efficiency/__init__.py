@@ -1,0 +1,1 @@
+"""How efficient a training is: what E means, how it is measured, how it is predicted."""
