@@ -17,8 +17,8 @@ from pipeline.job_problems import explain, show_path
 
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Section(pydantic.BaseModel):
@@ -121,16 +121,16 @@ class Preprocess(Section):
     """From columns to features."""
 
     columns: dict[str, Column] = Field({}, description="overrides by column name or pattern (* and ?)")
-    max_levels: Annotated[int, Field(ge=2, le=254)] = Field(254, description="categories up to this split natively")
+    max_levels: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(254, description="categories up to this split natively")
     min_count: Positive = Field(1, description="levels seen in fewer training rows count as missing")
     high_cardinality: Literal["target", "frequency", "hash"] = Field("target", description="encoding above max_levels")
-    smoothing: Annotated[float, Field(ge=0)] = Field(20.0, description="rows of prior in a target encoding")
-    folds: Annotated[int, Field(ge=2, le=20)] = Field(5, description="folds of the out-of-fold target encoding")
-    hash_bins: Annotated[int, Field(ge=2, le=254)] = Field(254, description="codes of the hash encoding")
-    tracked_levels: Annotated[int, Field(ge=254)] = Field(
+    smoothing: Annotated[float, Field(strict=True, ge=0)] = Field(20.0, description="rows of prior in a target encoding")
+    folds: Annotated[int, Field(strict=True, ge=2, le=20)] = Field(5, description="folds of the out-of-fold target encoding")
+    hash_bins: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(254, description="codes of the hash encoding")
+    tracked_levels: Annotated[int, Field(strict=True, ge=254)] = Field(
         100_000, description="levels counted per column; rarer ones are left out"
     )
-    sample_rows: Annotated[int, Field(ge=1_000)] = Field(262_144, description="rows sampled for the cut points")
+    sample_rows: Annotated[int, Field(strict=True, ge=1_000)] = Field(262_144, description="rows sampled for the cut points")
 
 
 class Training(Section):
@@ -138,23 +138,23 @@ class Training(Section):
 
     objective: str = Field("auto", description="an XGBoost objective; auto: by the target's type")
     rounds: Positive = Field(100, description="boosting rounds at most")
-    early_stopping: Annotated[int, Field(ge=0)] = Field(
+    early_stopping: Annotated[int, Field(strict=True, ge=0)] = Field(
         20, description="stop after so many rounds without a better validation metric; 0: never. Needs data.validation"
     )
     metrics: list[str] = Field(
         [], description="metrics per round, the last one decides early stopping; default: the objective's"
     )
-    max_bin: Annotated[int, Field(ge=2, le=255)] = Field(255, description="bins per feature")
-    row_sample: Annotated[float, Field(gt=0, le=1)] = Field(
+    max_bin: Annotated[int, Field(strict=True, ge=2, le=255)] = Field(255, description="bins per feature")
+    row_sample: Annotated[float, Field(strict=True, gt=0, le=1)] = Field(
         1.0, description="share of the rows (queries) each round, same for any layout"
     )
-    class_weights: dict[str, Annotated[float, Field(gt=0)]] | Literal["balanced"] | None = Field(
+    class_weights: dict[str, Annotated[float, Field(strict=True, gt=0)]] | Literal["balanced"] | None = Field(
         None, description="weight by class, or balanced"
     )
     monotone: dict[str, Literal[-1, 0, 1]] = Field({}, description="feature = 1 (rising), -1 (falling)")
     interactions: list[list[str]] = Field([], description="groups of features that may meet on a path")
     quantiles: list[Share] = Field([], description="for reg:quantileerror: the quantiles")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="seed of everything random")
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
     params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
     timeout_seconds: Positive = Field(1800, description="how long a worker waits for its peers in one collective")
 

@@ -31,6 +31,8 @@ WRONG = {
     # types
     "training.rounds='many'": "job: training.rounds = 'many': expected a whole number (boosting rounds at most)",
     "training.rounds=1.5": "job: training.rounds = 1.5: expected a whole number (boosting rounds at most)",
+    "training.rounds=true": "job: training.rounds = True: expected a whole number (boosting rounds at most)",
+    "training.row_sample=true": "job: training.row_sample = True: expected a number (share of the rows (queries) each round, same for any layout)",
     "output.overwrite='maybe'": "job: output.overwrite = 'maybe': expected true or false (replace an existing model folder)",
     "data.target=3": "job: data.target = 3: expected a text (the column to predict; LIBSVM files have it built in)",
     "data.id=name": "job: data.id = 'name': expected a list (columns copied to predictions, never features)",
