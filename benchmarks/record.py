@@ -1,39 +1,15 @@
 """A benchmark's record: what ran where, with which versions, and every sample; as JSON beside its picture."""
 
-import importlib.metadata
 import json
-import os
-import platform
-import re
-import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
+from pipeline.efficiency.circumstances import circumstances
+
+__all__ = ["RESULTS", "circumstances", "write"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
-DISTRIBUTIONS = (
-    "dask-train-pipeline", "xgboost", "dask", "distributed", "dask-cuda", "lightgbm", "numpy", "pyarrow", "cupy-cuda13x",
-)  # fmt: skip
-
-
-def circumstances() -> dict[str, Any]:
-    """Machine, versions and commit; nothing that names a person, a host or a folder."""
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_nbytes": psutil.virtual_memory().total,
-            "system": f"{platform.system()} {platform.machine()}",
-            "gpus": _gpus(),
-            "load_before": round(os.getloadavg()[0], 2),
-        },
-        "versions": {"python": platform.python_version()} | _versions(),
-        "commit": _commit(),
-    }
 
 
 def write(name: str, record: Mapping[str, Any], folder: Path = RESULTS) -> Path:
@@ -42,46 +18,3 @@ def write(name: str, record: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1] if found else platform.processor()
-
-
-def _gpus() -> list[str]:
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return listed.stdout.strip().splitlines()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str:
-    """The commit, with "+" where tracked files differ from it."""
-    here = Path(__file__).resolve().parent
-    try:
-        commit, changes = (
-            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+" if changes else "")
