@@ -5,12 +5,19 @@ that both go through the same arithmetic (`definitions.figures`).
 """
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from pipeline.efficiency.definitions import Figures
+from pipeline.errors import UserError
 
+RESULT = "result.json"
 SCHEMA = 1  # counted up with every change that an older reader would misread
 
 
@@ -128,3 +135,86 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Result":
+        """The result that `to_dict` made; UserError where it has another schema or is none at all."""
+        schema = value.get("schema")
+        if schema != SCHEMA:
+            raise UserError(f"schema {schema}, this version reads schema {SCHEMA}: measure again, or use that version")
+        try:
+            made: Result = _restored(cls, value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"not a whole result of a scaling run: {error}") from None
+        return made
+
+    def point(self, mode: str, workers: int) -> Point | None:
+        """The point of so many workers; None where there is none."""
+        for point in self.points:
+            if (point.configuration.mode, point.configuration.workers) == (mode, workers):
+                return point
+        return None
+
+
+def write(result: Result, folder: Path) -> Path:
+    """Writes result.json, whole or not at all: a reader never sees half of it."""
+    path = folder / RESULT
+    partial = folder / f".{RESULT}.partial"
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(result.to_dict(), file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    return path
+
+
+def read(path: str | os.PathLike[str]) -> Result:
+    """The result in a file, or in a folder that holds a result.json; UserError names the file and what is wrong."""
+    path = Path(path)
+    path = path / RESULT if path.is_dir() else path
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise UserError(f"{path}: not JSON") from None
+    try:
+        return Result.from_dict(value if isinstance(value, Mapping) else {})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def machine_of(circumstances: Mapping[str, Any]) -> str:
+    """What makes a machine another one, in words."""
+    machine = circumstances.get("machine", {})
+    gpus = ", ".join(machine.get("gpus", ()))
+    return f"{machine.get('processor')}, {machine.get('cores')} cores{', ' + gpus if gpus else ''}"
+
+
+def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """UserError where two results' circumstances are of different machines: their seconds say nothing together."""
+    ours, theirs = machine_of(one), machine_of(other)
+    if ours != theirs:
+        raise UserError(f"results of different machines are not compared ({ours} | {theirs}): see --force")
+
+
+def _restored(kind: Any, value: Any) -> Any:
+    """The value as the type says: dataclasses from mappings, tuples from lists."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        if unknown := value.keys() - hints.keys():
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        return kind(**{name: _restored(hints[name], item) for name, item in value.items()})
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _restored(next(kind for kind in arguments if kind is not type(None)), value)
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise TypeError(f"expected a list, got {value!r:.40}")
+        return tuple(_restored(arguments[0], item) for item in value)
+    if kind is float:
+        return float(value)
+    return value

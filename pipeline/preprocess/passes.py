@@ -79,7 +79,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
     with walk.clock.stage("survey"):
         sent: Sent = {}
         inputs, target, split = survey(walk, inputs, sent)
-        units = _assigned(walk, _units(walk, inputs, _row_plans(walk, inputs, target, split), sent))
+        units = assign_units(walk, _units(walk, inputs, _row_plans(walk, inputs, target, split), sent))
         sent.clear()  # the units hold what they need; rows of fragments that were joined since may go
         shape = _shape(walk, inputs, target, units)
         walk.listen(_planned(walk, inputs, shape, len(units)))
@@ -239,7 +239,7 @@ def _payload(client: Client, source: Source, fragment: Fragment, sent: Sent) -> 
     return sent[fragment.pieces]
 
 
-def _assigned(walk: Walk, units: Sequence[Unit]) -> tuple[Unit, ...]:
+def assign_units(walk: Walk, units: Sequence[Unit]) -> tuple[Unit, ...]:
     """The units with their workers: by capability, for training and validation files apart."""
     workers = walk.placement.workers
     placed: dict[int, str] = {}

@@ -75,11 +75,16 @@ def _nbytes(partition: Partition) -> int:
 
 def boost(walk: Walk, prepared: Prepared, partitions: Partitions) -> Trained:
     """The rounds, on all workers under one communicator."""
-    spec = rounds_spec(walk, prepared, _intercept(walk, prepared, partitions))
+    spec = spec_for(walk, prepared, partitions)
     start = time.time()
     trained = run_training(walk.client, partitions.futures, partitions.workers, spec, walk.listen)
     walk.span_everywhere("rounds", partitions.workers, start, time.time())
     return trained
+
+
+def spec_for(walk: Walk, prepared: Prepared, partitions: Partitions) -> RoundsSpec:
+    """What every worker must know to train on these partitions."""
+    return rounds_spec(walk, prepared, _intercept(walk, prepared, partitions))
 
 
 def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float | tuple[float, ...]:
@@ -114,7 +119,7 @@ def _intercept_of(
 
 
 def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, ...]) -> RoundsSpec:
-    """What every worker must know to train."""
+    """Likewise, with the intercept given."""
     training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
     quantiles = quantiles_of(training, target)
     shape = objective.Shape(
