@@ -1,0 +1,157 @@
+"""Bytes that boosting sends: exact once the trees are known, bounded before.
+
+XGBoost sums histograms over a ring: a reduce-scatter of N - 1 steps and an allgather of N steps (one of them redundant),
+in segments of m // N elements, the last one taking the rest; fewer elements than workers are gathered whole and summed
+by each.  A histogram bin is a pair of doubles (CPU) or of int64 (GPU).  Of two children one histogram is built and
+exchanged, the other is their parent's less the first (the subtraction trick).
+Source: src/collective/allreduce.cc, src/tree/updater_quantile_hist.cc and src/tree/driver.h of XGBoost 3.4; the sums are
+compared with what the kernel counts on the sockets in tests/efficiency/test_traffic.py.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+DOUBLE = 8  # bytes; also of the GPU's int64
+PAIR = 2  # elements of one bin, or of a sum of gradients
+BATCH = {"cpu": 256, "cuda": 1024}  # nodes of a level that share one exchange
+
+
+@dataclass(frozen=True)
+class Call:
+    """One allreduce."""
+
+    elements: int
+    item_nbytes: int = DOUBLE
+
+    @property
+    def nbytes(self) -> int:
+        return self.elements * self.item_nbytes
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What decides which nodes of a tree are exchanged."""
+
+    bins: int  # of all features together
+    depth: int  # 0: no limit
+    max_leaves: int = 0  # 0: no limit
+    policy: Literal["depthwise", "lossguide"] = "depthwise"
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What the traffic depends on of a tree that was grown."""
+
+    splits: tuple[int, ...]  # split nodes of each level, the root's first
+
+    @property
+    def leaves(self) -> int:
+        return 1 + sum(self.splits)
+
+
+def ring_nbytes(call: Call, workers: int, rank: int) -> int:
+    """Bytes that one rank sends for one allreduce.
+
+    >>> [ring_nbytes(Call(10), 3, rank) for rank in range(3)]  # segments of 3, 3 and 4 doubles
+    [136, 128, 136]
+    """
+    if workers == 1:
+        return 0
+    if call.elements < workers:  # an allgather of the vectors, then a sum on each rank
+        return workers * call.nbytes
+    segment = call.elements // workers
+
+    def length(index: int) -> int:
+        last = index % workers == workers - 1
+        return (call.elements - segment * (workers - 1) if last else segment) * call.item_nbytes
+
+    scatter = sum(length(rank + workers - step) for step in range(workers - 1))
+    return scatter + sum(length(rank + workers - step + 1) for step in range(workers))
+
+
+def exchanged(growth: Growth, tree: Grown) -> list[int]:
+    """Histograms in each exchange of one tree after the root's."""
+    if growth.policy == "lossguide":
+        return [1] * _valid_lossguide(growth, tree)
+    batches: list[int] = []
+    leaves = 1
+    for level, count in enumerate(tree.splits):
+        for start in range(0, count, BATCH[growth.device]):
+            batch = min(count - start, BATCH[growth.device])
+            leaves += batch
+            if _children_may_split(growth, level, leaves):
+                batches.append(batch)
+    return batches
+
+
+def _children_may_split(growth: Growth, level: int, leaves: int) -> bool:
+    """Whether the children of nodes at this level get histograms; `leaves` of the tree once their batch is split."""
+    return not (growth.depth and level + 1 >= growth.depth) and not (growth.max_leaves and leaves >= growth.max_leaves)
+
+
+def _valid_lossguide(growth: Growth, tree: Grown) -> int:
+    """Splits after which the tree might still grow below the new nodes; each is an exchange of its own.
+
+    Known by level only: the split that makes the tree full is taken to lie above the deepest level, where children
+    count.
+    """
+    splits = sum(tree.splits)
+    counted = sum(tree.splits[: growth.depth - 1]) if growth.depth else splits
+    full = growth.max_leaves and splits + 1 >= growth.max_leaves
+    return max(0, counted - 1) if full and counted == splits else counted
+
+
+def calls_of_tree(growth: Growth, tree: Grown) -> list[Call]:
+    """Every allreduce of one tree: the sum of the gradients, the root's histogram, then level by level."""
+    return [Call(PAIR), Call(PAIR * growth.bins), *(Call(PAIR * growth.bins * n) for n in exchanged(growth, tree))]
+
+
+def calls_of_round(growth: Growth, trees: Sequence[Grown], adaptive: int = 0) -> list[Call]:
+    """Every allreduce of one round.
+
+    `adaptive`: outputs of an objective that sets its leaves anew (absolute error 1, quantile error one a quantile);
+    it exchanges one short vector more, of a length found by counting bytes.
+    """
+    calls = [call for tree in trees for call in calls_of_tree(growth, tree)]
+    return [*calls, Call(adaptive + 1)] if adaptive else calls
+
+
+def sent_nbytes(calls: Iterable[Call], workers: int, rank: int) -> int:
+    """Bytes that one rank sends for all these calls."""
+    return sum(ring_nbytes(call, workers, rank) for call in calls)
+
+
+def full_tree(growth: Growth) -> Grown:
+    """The most that a tree can split: an upper bound of its traffic.  ValueError where nothing limits it."""
+    if growth.depth:
+        splits = [1 << level for level in range(growth.depth)]
+    elif growth.max_leaves:
+        splits = [1] * (growth.max_leaves - 1)  # a chain: every split is exchanged
+    else:
+        raise ValueError("a tree without max_depth and max_leaves has no bound")
+    if growth.max_leaves:
+        left = growth.max_leaves - 1
+        kept = []
+        for count in splits:
+            kept.append(min(count, left))
+            left -= kept[-1]
+        splits = [count for count in kept if count]
+    return Grown(tuple(splits))
+
+
+def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:
+    """The split nodes of each level, from the arrays of XGBoost's JSON model; parents stand before their children.
+
+    >>> grown([2147483647, 0, 0, 1, 1], [1, 3, -1, -1, -1])
+    Grown(splits=(1, 1))
+    """
+    depth: list[int] = []
+    splits: list[int] = []
+    for parent, left in zip(parents, left_children, strict=True):
+        depth.append(0 if not 0 <= parent < len(depth) else depth[parent] + 1)
+        if left != -1:
+            splits.extend([0] * (depth[-1] + 1 - len(splits)))
+            splits[depth[-1]] += 1
+    return Grown(tuple(splits))
