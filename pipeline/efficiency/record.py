@@ -20,6 +20,8 @@ from pipeline.errors import UserError
 RESULT = "result.json"
 SCHEMA = 1  # counted up with every change that an older reader would misread
 
+Mode = Literal["strong", "weak"]  # the same rows for any number of workers; the same rows for each worker
+
 
 @dataclass(frozen=True)
 class Split:
@@ -35,7 +37,7 @@ class Split:
 class Configuration:
     """One point of a scaling run."""
 
-    mode: Literal["strong", "weak"]
+    mode: Mode
     workers: int
     threads: int  # of each worker
     rows: tuple[int, ...]  # training rows of each worker, rank 0 first
@@ -76,7 +78,7 @@ class WorkerSample:
     worker: str  # Dask's name of it
     seconds: float  # of a round on this worker's own clock
     split: Split
-    closure: float  # |u + x + w + o - T| / T
+    closure: float | None  # |u + x + w + o - T| / T; None: not all were measured
     bytes_sent: int | None  # by XGBoost's sockets in the timed rounds; None: the system does not tell
     bytes_expected: int | None  # the same, computed from the trees that were built
     meter_share: float  # of the time, that the measuring itself took
@@ -111,7 +113,7 @@ class Point:
 class Single:
     """The best single process on the same cores: the base case."""
 
-    mode: Literal["strong", "weak"]
+    mode: Mode
     rows: int
     threads: int
     seconds: tuple[float, ...]  # of a round, one value a repetition

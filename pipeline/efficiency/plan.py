@@ -1,0 +1,52 @@
+"""What a scaling run is to measure, checked before anything starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.efficiency.record import Mode
+from pipeline.errors import JobError
+
+WARMUP = 2  # rounds that are dropped at least: the first ones touch fresh memory and make XGBoost's buffers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The points, and how often and long each is measured."""
+
+    workers: tuple[int, ...] = (1, 2)  # a point each
+    modes: tuple[Mode, ...] = ("strong",)
+    repeat: int = 5
+    rounds: int = 30  # timed, of each repetition
+    warmup: int = WARMUP  # rounds before them
+    shares: tuple[float, ...] = ()  # of the rows, for the point of so many workers; the others: by capability
+    single: bool = True  # whether the base case is measured
+
+    def __post_init__(self) -> None:
+        """JobError where it cannot be done."""
+        if not self.workers or min(self.workers) < 1 or sorted(set(self.workers)) != list(self.workers):
+            raise JobError(f"--workers {listed(self.workers)}: expected rising numbers of workers, e.g. 1,2,4")
+        if not self.modes or not set(self.modes) <= {"strong", "weak"} or len(set(self.modes)) < len(self.modes):
+            raise JobError(f"--mode {listed(self.modes)}: expected strong, weak or strong,weak")
+        for name, least in (("repeat", 1), ("rounds", 1), ("warmup", WARMUP)):
+            if getattr(self, name) < least:
+                raise JobError(f"--{name} {getattr(self, name)}: at least {least}")
+        if self.shares:
+            self._check_shares()
+
+    def _check_shares(self) -> None:
+        text = listed(self.shares)
+        if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise JobError(f"--shares {text}: expected positive shares that add up to 1, e.g. 0.3,0.7")
+        if len(self.shares) not in self.workers:
+            raise JobError(f"--shares {text}: {len(self.shares)} of them, but --workers {listed(self.workers)}")
+        if "weak" in self.modes:
+            raise JobError(f"--shares {text}: for --mode strong alone; in weak scaling every worker has the same")
+
+    @property
+    def most(self) -> int:
+        """Workers of the largest point."""
+        return self.workers[-1]
+
+
+def listed(values: Sequence[object]) -> str:
+    return ",".join(str(value) for value in values)

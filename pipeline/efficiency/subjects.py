@@ -1,0 +1,205 @@
+"""What a scaling run trains: a job's files, or synthetic rows; laid out over the workers it is told.
+
+A subject hands out layouts; the protocol in `scaling` measures them and knows nothing of where the rows come from.
+"""
+
+import dataclasses
+import itertools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from distributed import Client, wait
+
+from pipeline.cluster.devices import array_namespace
+from pipeline.cluster.placement import Placement
+from pipeline.data.inputs import open_inputs
+from pipeline.efficiency.handover import write_block, write_cuts
+from pipeline.efficiency.record import Mode
+from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
+from pipeline.errors import DataError
+from pipeline.events import Listener
+from pipeline.job import Job
+from pipeline.preprocess import passes
+from pipeline.preprocess.fit import forget
+from pipeline.stages import StageClock
+from pipeline.training import objective
+from pipeline.training.boost import Partitions, build_matrices, spec_for
+from pipeline.training.matrix import Partition, build_partition
+from pipeline.training.rounds import RoundsSpec
+from pipeline.walk import Walk
+
+MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A training laid out over workers."""
+
+    partitions: Partitions
+    spec: RoundsSpec  # as a training of it has it
+    rows: tuple[int, ...]  # training rows of each rank
+    features: int
+    bins: int  # B_tot: of all features together, the missing ones not counted
+
+    def first(self, ranks: int) -> "Layout":
+        """The same, with the first ranks alone."""
+        partitions = Partitions(self.partitions.workers[:ranks], self.partitions.futures[:ranks])
+        return dataclasses.replace(self, partitions=partitions, rows=self.rows[:ranks])
+
+
+class Subject(Protocol):
+    """What is trained."""
+
+    name: str  # in words
+
+    def rows(self, mode: Mode, workers: int) -> int:
+        """Training rows of so many workers together, where that is the most of a run."""
+
+    def layout(self, where: Placement, rows: int) -> Layout:
+        """So many rows over all workers of the placement, by their capabilities."""
+
+    def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
+        """What a single process on this machine needs for the same rows: the fields of `Synthetic`, or files."""
+
+    def close(self) -> None:
+        """Lets go of what lies on the workers."""
+
+
+class SyntheticSubject:
+    """Rows that each worker makes for itself."""
+
+    def __init__(self, client: Client, data: Synthetic, seed: int = 0) -> None:
+        self.client, self.data, self.name, self._seed = client, data, str(data), seed
+
+    def rows(self, mode: Mode, workers: int) -> int:
+        return self.data.rows * (workers if mode == "weak" else 1)
+
+    def layout(self, where: Placement, rows: int) -> Layout:
+        shares = np.array([worker.capability for worker in where.workers])
+        edges = [0, *(int(edge) for edge in np.round(np.cumsum(shares / shares.sum()) * rows))]
+        for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True):
+            too_few(stop - first, worker.name)
+        futures = tuple(
+            self.client.submit(
+                _synthetic_partition, self.data, first, stop, worker.threads, where.device,
+                workers=[worker.address], allow_other_workers=False, pure=False,
+            )
+            for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True)
+        )  # fmt: skip
+        partitions = Partitions(tuple(worker.address for worker in where.workers), futures)
+        return laid_out(self.client, partitions, synthetic_spec(self.data, where, self._seed))
+
+    def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
+        return dataclasses.asdict(dataclasses.replace(self.data, rows=rows))
+
+    def close(self) -> None:
+        pass
+
+
+def _synthetic_partition(
+    data: Synthetic, first: int, stop: int, threads: int, device: Literal["cpu", "cuda"]
+) -> Partition:
+    return build_partition(
+        make_blocks(data, first, stop), cuts_of(data), data.names, threads=threads, xp=array_namespace(device)
+    )
+
+
+def synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
+    """What every worker must know to train on synthetic rows."""
+    shape = objective.Shape(data.names, classes=data.classes)
+    params = {"max_depth": data.depth, "grow_policy": data.growth, "max_leaves": data.max_leaves}
+    return RoundsSpec(
+        run="synthetic",
+        params=objective.xgboost_params(data.objective, shape, 0.5, params, seed),
+        rounds=1,
+        metrics=(),
+        seed=seed,
+        threads=min(worker.threads for worker in where.workers),
+        device=where.device,
+    )
+
+
+class JobSubject:
+    """A job's files, which are read and understood once; each layout makes its blocks and matrices anew."""
+
+    def __init__(self, client: Client, job: Job, where: Placement, listen: Listener, allow_code: bool = False) -> None:
+        self._walk = Walk(client, job, where, listen, StageClock(begin=time.time()))
+        objective.check_params(job.training.params, job.training.metrics, job.training.objective)
+        inputs = open_inputs(job, allow_code=allow_code)
+        self._walk.job = inputs.job
+        self._prepared = passes.prepare(self._walk, inputs)
+        rows, features = self._prepared.fitted.statistics.rows, len(self._prepared.fitted.recipe.features)
+        self.name = f"{self._prepared.target.column}, {rows:,} rows x {features} features"
+
+    @property
+    def notes(self) -> list[str]:
+        return self._walk.notes
+
+    def rows(self, mode: Mode, workers: int) -> int:
+        return self._prepared.fitted.statistics.rows
+
+    def layout(self, where: Placement, rows: int) -> Layout:
+        walk = dataclasses.replace(self._walk, placement=where)
+        prepared = self._placed(walk)
+        blocks = passes.make_blocks(walk, prepared)
+        if len(blocks.shares) < len(where.workers):
+            raise DataError(
+                f"{len(where.workers)} workers, but the training rows lie in fragments for {len(blocks.shares)}: ask for "
+                "fewer workers, or for smaller fragments with data.fragment_mib"
+            )
+        partitions = build_matrices(walk, prepared, blocks)
+        del blocks
+        made = laid_out(walk.client, partitions, spec_for(walk, prepared, partitions))
+        for rows, worker in zip(made.rows, partitions.workers, strict=True):
+            too_few(rows, worker)
+        return made
+
+    def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
+        """Every block's training rows as a file, and the cuts; written by the workers, which are on this machine."""
+        walk = dataclasses.replace(self._walk, placement=where)
+        prepared = self._placed(walk)
+        write_cuts(folder, prepared.fitted.cuts, prepared.fitted.recipe.names)
+        blocks = passes.make_blocks(walk, prepared)
+        written = [
+            walk.client.submit(write_block, block, str(folder), workers=[share.worker], pure=False)
+            for share in blocks.shares
+            for block in share.blocks
+        ]
+        wait(written)
+        for future in written:
+            passes.result_of(future)
+        return None
+
+    def close(self) -> None:
+        self._walk.client.run(forget, self._walk.run, on_error="ignore")
+
+    def _placed(self, walk: Walk) -> passes.Prepared:
+        """What is prepared, for other workers; what all of them need is sent anew, as its worker may be gone."""
+        fitted = walk.client.scatter(self._prepared.fitted, hash=False)
+        units = passes.assign_units(walk, self._prepared.units)
+        return dataclasses.replace(self._prepared, units=units, fitted_future=fitted)
+
+
+def too_few(rows: int, worker: str) -> None:
+    """DataError where a worker has not the rows to say anything."""
+    if rows < MIN_ROWS:
+        raise DataError(f"worker {worker} gets {rows:,} rows, {MIN_ROWS:,} are needed: more rows, or fewer workers")
+
+
+def laid_out(client: Client, partitions: Partitions, spec: RoundsSpec) -> Layout:
+    """The layout, once its matrices stand."""
+    facts = [
+        passes.result_of(client.submit(_facts, future, workers=[worker], pure=False))
+        for future, worker in zip(partitions.futures, partitions.workers, strict=True)
+    ]
+    return Layout(partitions, spec, tuple(rows for rows, _, _ in facts), facts[0][1], facts[0][2])
+
+
+def _facts(partition: Partition) -> tuple[int, int, int]:
+    """Training rows, features and bins."""
+    matrix = partition.train.matrix
+    features = matrix.num_col()
+    return partition.train.rows, features, int(matrix.get_quantile_cut()[0][-1]) - features
