@@ -14,15 +14,19 @@ import numpy as np
 import xgboost
 from xgboost import collective
 
+from pipeline.efficiency import sockets
+from pipeline.efficiency.meter import Meter, MeterRecord
 from pipeline.errors import TrainingError
 from pipeline.events import RoundDone
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
+from pipeline.training.metering import grown_trees, start_meter
 from pipeline.training.monitor import BINNED, EarlyStopping, ScoreCounts, rounded
-from pipeline.training.sampling import chosen_mask, row_keys
+from pipeline.training.weights import Weights
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 0.2  # rounds are told at most this often
+RATIO = 2  # elements that XGBoost sums over the workers for one of its metrics
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class RoundsSpec:
     run: str  # id of the run
     params: Mapping[str, Any]  # XGBoost's, of `objective.xgboost_params`
     rounds: int
-    metrics: tuple[str, ...]  # the last one decides early stopping
+    metrics: tuple[str, ...]  # the last one decides early stopping; none: nothing is measured
     early_stopping: int = 0  # rounds without a better value; 0: never
     row_sample: float = 1.0  # share of the rows (queries) each round
     seed: int = 0
@@ -40,6 +44,7 @@ class RoundsSpec:
     device: str = "cpu"  # or "cuda"
     timeout_seconds: int = 1800  # of one collective, and of gathering the workers
     verbosity: int = 0
+    full_meter: bool = False  # for benchmarks: the meter replays every collective often, and keeps the trees' shapes
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class RoundsResult:
     history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
     round_seconds: list[float]
     seconds: float  # of the whole task
+    meter: MeterRecord | None = field(repr=False, default=None)  # of this worker
     train: Scores | None = field(repr=False, default=None)
     validation: Scores | None = field(repr=False, default=None)
 
@@ -84,10 +90,13 @@ def train_rounds(
     `unwanted` tells whether this worker should stop; TrainingError then, on all of them.
     """
     start = time.perf_counter()
+    before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), _communicator(rank_args):
         rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
-        rounds.boost()
-        return rounds.result(start)
+        with contextlib.closing(start_meter(rounds.booster, partition.train, spec, before)) as rounds.meter:
+            rounds.boost()
+            rounds.meter.replay()
+            return rounds.result(start)
 
 
 @contextlib.contextmanager
@@ -148,17 +157,22 @@ class _Rounds:
         self.booster = xgboost.Booster({**params, "eval_metric": native}, matrices)
         self.history: dict[str, list[float]] = {}
         self.seconds: list[float] = []
-        self.stopping = EarlyStopping(spec.early_stopping if self.validation else 0, spec.metrics[-1])
-        self.weights = _Weights(self.train, spec, self._sum)
+        self.stopping = EarlyStopping(
+            spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
+        )
+        self.weights = Weights(self.train, self._sum, share=spec.row_sample, seed=spec.seed)
         self._counters: dict[int, ScoreCounts] = {}
+        self.meter: Meter
         self._check_at, self._told_at = 1, 0.0
 
     def boost(self) -> None:
         for number in range(1, self.spec.rounds + 1):
             start = time.perf_counter()
-            self.weights.draw(number)
-            self.booster.update(self.train.matrix, number - 1)
-            stop = self._measure(number)
+            with self.meter.round():
+                self.weights.draw(number)
+                with self.meter.trees():
+                    self.booster.update(self.train.matrix, number - 1)
+                stop = self._measure(number)
             self.seconds.append(time.perf_counter() - start)
             last = stop or number == self.spec.rounds
             self._tell(number, last)
@@ -175,6 +189,9 @@ class _Rounds:
         Validation rows are measured in every round.  Training rows are measured in rounds 1, 2, 5, 10, 20, 50...:
         going over all of them costs up to a quarter of a round, and nothing is decided by it.
         """
+        if not self.spec.metrics:
+            self.stopping.best_round = number
+            return False
         values: dict[str, float] = {}
         if f"{number}".rstrip("0") in ("1", "2", "5"):
             self.weights.restore()
@@ -198,10 +215,12 @@ class _Rounds:
         for part in text.split("\t")[1:]:
             key, _, value = part.rpartition(":")
             values[f"{name}.{key.removeprefix(name + '-')}"] = rounded(float(value))
+            self.meter.collective(RATIO)
         own = [metric for metric in self.spec.metrics if metric in BINNED]
         if own and not native_only:
             margin = self.booster.predict(side.matrix, output_margin=True)
             counts = self._sum(self._counter(side).count(margin))
+            self.meter.collective(counts.size)
             values |= {f"{name}.{metric}": rounded(BINNED[metric](counts)) for metric in own}
         return values
 
@@ -250,56 +269,12 @@ class _Rounds:
             round_seconds=self.seconds,
             train=_scores(booster, self.train),
             validation=None if self.validation is None else _scores(booster, self.validation),
+            meter=self.meter.record(grown_trees(self.booster) if self.spec.full_meter and self.rank == 0 else ()),
             seconds=time.perf_counter() - start,
         )
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
         return values if self.alone else collective.allreduce(values, collective.Op.SUM)
-
-
-class _Weights:
-    """The training rows' weights from round to round: rows (queries) left out of a round weigh nothing.
-
-    For ranking, XGBoost divides the weights of queries by their mean on this worker alone, as it is in the first
-    round (`weight_norm_` of its ranking cache).  So there the first round takes all queries with the same weight,
-    and the weights of the later ones are divided by the mean over all workers here.
-    """
-
-    def __init__(self, side: Side, spec: RoundsSpec, total: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._matrix, self._spec = side.matrix, spec
-        self._ranking = side.group is not None
-        self.needed = spec.row_sample < 1 or (self._ranking and _any(total, side.weight is not None))
-        if not self.needed:
-            return
-        unit = side.query_starts if self._ranking else slice(None)
-        self._keys = row_keys(side.row_ids[unit], spec.seed)
-        own = np.ones(len(self._keys), np.float32) if side.weight is None else side.weight[unit]
-        self._own = own
-        if self._ranking:
-            weight, count = total(np.array([own.sum(dtype=np.float64), float(len(own))]))
-            self._scaled = (own * (count / weight)).astype(np.float32)
-        else:
-            self._scaled = own
-
-    def draw(self, number: int) -> None:
-        """The weights of a round (counted from 1)."""
-        if not self.needed:
-            return
-        if self._ranking and number == 1:
-            self._matrix.set_info(weight=np.ones_like(self._own))
-        else:
-            mask = chosen_mask(self._keys, number, self._spec.seed, self._spec.row_sample)
-            self._matrix.set_info(weight=self._scaled * mask)
-
-    def restore(self) -> None:
-        """The rows' own weights, for metrics."""
-        if self.needed:
-            self._matrix.set_info(weight=self._own)
-
-
-def _any(total: Callable[[np.ndarray], np.ndarray], flag: bool) -> bool:
-    """Whether the flag is set on any worker."""
-    return bool(total(np.array([float(flag)]))[0])
 
 
 def _scores(booster: xgboost.Booster, side: Side) -> Scores:
