@@ -13,6 +13,7 @@ from distributed import Client, Future, Lock, get_worker, wait
 from distributed.comm.addressing import get_address_host
 from distributed.core import Status
 
+from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import JobError, PipelineError, TrainingError
 from pipeline.events import Event, RoundDone, decode, encode, ignore
 from pipeline.training.matrix import Partition
@@ -35,6 +36,7 @@ class Trained:
 
     result: RoundsResult  # without scores
     scores: tuple[Future, ...]  # one of a (train, validation or None) pair of Scores per rank, on that worker
+    meters: tuple[MeterRecord, ...]  # by rank
 
 
 def run_training(
@@ -83,18 +85,26 @@ def _collect(
         client.submit(_only_scores, future, workers=[worker], pure=False)
         for future, worker in zip(futures, workers, strict=True)
     )
+    meters = [
+        client.submit(_only_meter, future, workers=[worker], pure=False)
+        for future, worker in zip(futures, workers, strict=True)
+    ]
     wait([*scores])
     result: RoundsResult = small.result()
     last.finish(result)
-    return Trained(result=result, scores=scores)
+    return Trained(result=result, scores=scores, meters=tuple(client.gather(meters)))
 
 
 def _without_scores(result: RoundsResult) -> RoundsResult:
-    return replace(result, train=None, validation=None)
+    return replace(result, train=None, validation=None, meter=None)
 
 
 def _only_scores(result: RoundsResult) -> tuple[Scores | None, Scores | None]:
     return result.train, result.validation
+
+
+def _only_meter(result: RoundsResult) -> MeterRecord | None:
+    return result.meter
 
 
 def _train_task(partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None) -> RoundsResult:
