@@ -18,7 +18,7 @@ class Plan:
     repeat: int = 5
     rounds: int = 30  # timed, of each repetition
     warmup: int = WARMUP  # rounds before them
-    shares: tuple[float, ...] = ()  # of the rows, for the point of so many workers; the others: by capability
+    shares: tuple[float, ...] = ()  # of the rows, for the point of so many workers; the others: evenly
     single: bool = True  # whether the base case is measured
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipeline.efficiency.plan import WARMUP
 from pipeline.efficiency.synthetic import Synthetic
 from pipeline.errors import PipelineError
 
@@ -146,6 +147,7 @@ def _prepared(assignment: Assignment) -> tuple[Any, int]:
         cuts, names = read_cuts(Path(assignment.folder))
     partition = build_partition(blocks, cuts, names, threads=spec.threads, xp=array_namespace(spec.device))  # type: ignore[arg-type]  # "cpu" or "cuda"
     del blocks
+    train_rounds(partition, dataclasses.replace(spec, rounds=WARMUP))  # starts threads, touches memory
 
     def train() -> Sequence[float]:
         return train_rounds(partition, spec).round_seconds

@@ -6,6 +6,7 @@ A subject hands out layouts; the protocol in `scaling` measures them and knows n
 import dataclasses
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,6 +29,7 @@ from pipeline.stages import StageClock
 from pipeline.training import objective
 from pipeline.training.boost import Partitions, build_matrices, spec_for
 from pipeline.training.matrix import Partition, build_partition
+from pipeline.training.metering import total_bins
 from pipeline.training.rounds import RoundsSpec
 from pipeline.walk import Walk
 
@@ -58,8 +60,8 @@ class Subject(Protocol):
     def rows(self, mode: Mode, workers: int) -> int:
         """Training rows of so many workers together, where that is the most of a run."""
 
-    def layout(self, where: Placement, rows: int) -> Layout:
-        """So many rows over all workers of the placement, by their capabilities."""
+    def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
+        """So many rows over all workers of the placement, by these shares."""
 
     def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
         """What a single process on this machine needs for the same rows: the fields of `Synthetic`, or files."""
@@ -77,9 +79,10 @@ class SyntheticSubject:
     def rows(self, mode: Mode, workers: int) -> int:
         return self.data.rows * (workers if mode == "weak" else 1)
 
-    def layout(self, where: Placement, rows: int) -> Layout:
-        shares = np.array([worker.capability for worker in where.workers])
-        edges = [0, *(int(edge) for edge in np.round(np.cumsum(shares / shares.sum()) * rows))]
+    def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
+        """Without shares by threads: capabilities are probed, and the probe scatters."""
+        parts = np.array(shares or [worker.threads for worker in where.workers], dtype=np.float64)
+        edges = [0, *(int(edge) for edge in np.round(np.cumsum(parts / parts.sum()) * rows))]
         for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True):
             too_few(stop - first, worker.name)
         futures = tuple(
@@ -141,7 +144,12 @@ class JobSubject:
     def rows(self, mode: Mode, workers: int) -> int:
         return self._prepared.fitted.statistics.rows
 
-    def layout(self, where: Placement, rows: int) -> Layout:
+    def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
+        """Without shares by capability, as a training does it; whole fragments in any case."""
+        if shares:
+            pairs = zip(where.workers, shares, strict=True)
+            workers = tuple(dataclasses.replace(worker, capability=share) for worker, share in pairs)
+            where = dataclasses.replace(where, workers=workers)
         walk = dataclasses.replace(self._walk, placement=where)
         prepared = self._placed(walk)
         blocks = passes.make_blocks(walk, prepared)
@@ -201,5 +209,4 @@ def laid_out(client: Client, partitions: Partitions, spec: RoundsSpec) -> Layout
 def _facts(partition: Partition) -> tuple[int, int, int]:
     """Training rows, features and bins."""
     matrix = partition.train.matrix
-    features = matrix.num_col()
-    return partition.train.rows, features, int(matrix.get_quantile_cut()[0][-1]) - features
+    return partition.train.rows, matrix.num_col(), total_bins(matrix)

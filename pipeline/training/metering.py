@@ -47,9 +47,13 @@ def growth_of(params: Any, bins: int, device: Any) -> Growth:
 
 
 def total_bins(matrix: xgboost.QuantileDMatrix) -> int:
-    """The bins of all features together, as histograms have them."""
+    """The bins of all features together, as histograms have them.
+
+    The cuts of a numeric feature begin with minus infinity, which is no bin; those of a categorical one are its codes.
+    """
     starts, _ = matrix.get_quantile_cut()
-    return int(starts[-1]) - matrix.num_col()
+    types = matrix.feature_types or ["q"] * matrix.num_col()
+    return int(starts[-1]) - sum(kind != "c" for kind in types)
 
 
 def trees_per_round(booster: xgboost.Booster) -> int:
