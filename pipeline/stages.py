@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pipeline.parts import current_worker, part, run_of_task
+
 Clock = Callable[[], float]
 
-TOPIC = "pipeline-spans"  # where workers log the spans of their tasks
+TOPIC = "pipeline-spans"  # where workers log the spans of their tasks; every message names its run
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Span:
     stage: str
     start: float
     stop: float
+    cpu_seconds: float | None = None  # of the task's thread; None: not measured
 
 
 @dataclass
@@ -57,13 +60,14 @@ def process_start() -> float:
 
 @contextlib.contextmanager
 def span(stage: str) -> Iterator[None]:
-    """Logs what runs inside as a span of the worker this task is on; outside a worker it does nothing."""
-    from distributed import get_worker
+    """Logs what runs inside as a span of the worker this task is on, and enters it into the run's account.
 
-    start = time.time()
-    yield
-    try:
-        worker = get_worker()
-    except ValueError:
-        return
-    worker.log_event(TOPIC, {"stage": stage, "start": start, "stop": time.time()})
+    Outside a worker it does nothing.
+    """
+    start, cpu = time.time(), time.thread_time()
+    with part(stage):
+        yield
+    worker = current_worker()
+    if worker is not None:
+        spent = {"start": start, "stop": time.time(), "cpu_seconds": time.thread_time() - cpu}
+        worker.log_event(TOPIC, {"run": run_of_task(), "stage": stage, **spent})

@@ -3,7 +3,7 @@
 import contextlib
 import traceback
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,9 @@ from distributed import Client
 from pipeline.cluster.placement import Placement
 from pipeline.events import Listener, Note
 from pipeline.job import Job
+from pipeline.parts import tagged
 from pipeline.stages import TOPIC, Span, StageClock
+from pipeline.topics import hearing
 
 
 @dataclass
@@ -42,19 +44,16 @@ class Walk:
 
     @contextlib.contextmanager
     def hearing_spans(self) -> Iterator[None]:
-        """Collects the spans of the workers' tasks while the context lasts."""
+        """Marks the tasks that are submitted while the context lasts as this run's, and collects their spans."""
         names = {worker.address: worker.name for worker in self.placement.workers}
 
-        def hear(event: tuple[float, dict[str, Any]]) -> None:
-            span = event[1]
-            if span["worker"] in names:
-                self.spans.append(Span(names[span["worker"]], span["stage"], span["start"], span["stop"]))
+        def hear(said: Mapping[str, Any]) -> None:
+            if said["worker"] in names:
+                worker = names[said["worker"]]
+                self.spans.append(Span(worker, said["stage"], said["start"], said["stop"], said["cpu_seconds"]))
 
-        self.client.subscribe_topic(TOPIC, hear)
-        try:
+        with hearing(self.client, TOPIC, self.run, hear), tagged(self.run):
             yield
-        finally:
-            self.client.unsubscribe_topic(TOPIC)
 
 
 def let_go(error: BaseException | None) -> None:

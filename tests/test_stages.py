@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.parts import tagged
 from pipeline.stages import TOPIC, StageClock, process_start, span
+from pipeline.topics import hearing
 
 
 class Clock:
@@ -74,7 +76,26 @@ def _work(stage: str) -> float:
 
 def test_a_span_is_logged_by_its_worker(client: Any) -> None:
     worker = min(client.scheduler_info()["workers"])
-    during = client.submit(_work, "a stage of a test", workers=[worker], pure=False).result()
+    with tagged("a run"):
+        during = client.submit(_work, "a stage of a test", workers=[worker], pure=False).result()
     logged = [message for _, message in client.get_events(TOPIC) if message["stage"] == "a stage of a test"]
-    assert [message["worker"] for message in logged] == [worker]
+    assert [(message["worker"], message["run"]) for message in logged] == [(worker, "a run")]
     assert logged[0]["start"] <= during <= logged[0]["stop"]
+    assert 0 <= logged[0]["cpu_seconds"] <= logged[0]["stop"] - logged[0]["start"] + 0.05
+
+
+def test_runs_at_once_hear_their_own_spans_alone(client: Any) -> None:
+    heard: dict[str, list[str]] = {"one": [], "other": []}
+    with hearing(client, TOPIC, "one", lambda message: heard["one"].append(message["stage"])):
+        with hearing(client, TOPIC, "other", lambda message: heard["other"].append(message["stage"])):
+            _submit(client, "one", "a")
+            _submit(client, "other", "b")
+        _submit(client, "one", "c")  # the other's end has not ended the subscription
+        _submit(client, "other", "d")
+    _submit(client, "one", "e")
+    assert heard == {"one": ["a", "c"], "other": ["b"]}
+
+
+def _submit(client: Any, run: str, stage: str) -> None:
+    with tagged(run):
+        client.submit(_work, stage, pure=False).result()

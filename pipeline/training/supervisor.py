@@ -16,6 +16,7 @@ from distributed.core import Status
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import JobError, PipelineError, TrainingError
 from pipeline.events import Event, RoundDone, decode, encode, ignore
+from pipeline.topics import hearing
 from pipeline.training.matrix import Partition
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
 
@@ -233,11 +234,10 @@ class _Events:
     def __init__(self, spec: RoundsSpec, listen: Callable[[Event], None]) -> None:
         self._spec, self._listen, self._last, self._lock = spec, listen, 0, threading.Lock()
 
-    def receive(self, message: tuple[float, Mapping[str, Any]]) -> None:
-        if message[1].get("run") == self._spec.run:
-            event = decode(message[1]["event"])
-            if isinstance(event, RoundDone):
-                self._pass(event)
+    def receive(self, message: Mapping[str, Any]) -> None:
+        event = decode(message["event"])
+        if isinstance(event, RoundDone):
+            self._pass(event)
 
     def finish(self, result: RoundsResult) -> None:
         """Says the last round, whose event may still be under way."""
@@ -257,15 +257,9 @@ class _Events:
                 self._listen(event)
 
 
-class _events:
+@contextlib.contextmanager
+def _events(client: Client, spec: RoundsSpec, listen: Callable[[Event], None]) -> Iterator[_Events]:
     """Listens to a run's events while the context lasts."""
-
-    def __init__(self, client: Client, spec: RoundsSpec, listen: Callable[[Event], None]) -> None:
-        self._client, self._events = client, _Events(spec, listen)
-
-    def __enter__(self) -> _Events:
-        self._client.subscribe_topic(TOPIC, self._events.receive)
-        return self._events
-
-    def __exit__(self, *error: Any) -> None:
-        self._client.unsubscribe_topic(TOPIC)
+    events = _Events(spec, listen)
+    with hearing(client, TOPIC, spec.run, events.receive):
+        yield events
