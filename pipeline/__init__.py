@@ -20,17 +20,25 @@ if TYPE_CHECKING:
     from pipeline.cluster.doctor import doctor
     from pipeline.data.describe import describe
     from pipeline.data.synthetic import generate
+    from pipeline.efficiency.plan import Plan as ScalePlan
+    from pipeline.efficiency.scale import Wish as ScaleWish
+    from pipeline.efficiency.scale import scale
     from pipeline.job import Job
     from pipeline.model.artifact import Model
     from pipeline.model.evaluate import evaluate
     from pipeline.model.predict import predict
     from pipeline.run import TrainResult, train
 
-__all__ = ["Job", "Model", "TrainResult", "connect", "describe", "doctor", "evaluate", "generate", "predict", "train"]
+__all__ = [
+    "Job", "Model", "ScalePlan", "ScaleWish", "TrainResult",
+    "connect", "describe", "doctor", "evaluate", "generate", "predict", "scale", "train",
+]  # fmt: skip
 
 _HOMES = {
     "Job": "pipeline.job:Job",
     "Model": "pipeline.model.artifact:Model",
+    "ScalePlan": "pipeline.efficiency.plan:Plan",
+    "ScaleWish": "pipeline.efficiency.scale:Wish",
     "TrainResult": "pipeline.run:TrainResult",
     "connect": "pipeline.cluster.connect:connect",
     "describe": "pipeline.data.describe:describe",
@@ -38,6 +46,7 @@ _HOMES = {
     "evaluate": "pipeline.model.evaluate:evaluate",
     "generate": "pipeline.data.synthetic:generate",
     "predict": "pipeline.model.predict:predict",
+    "scale": "pipeline.efficiency.scale:scale",
     "train": "pipeline.run:train",
 }
 

@@ -25,6 +25,7 @@ from pipeline.options import (
     settings_given,
     talking,
 )
+from pipeline.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
 from pipeline.terminal import EXIT_CODES, Talk, run
 
 if TYPE_CHECKING:
@@ -237,6 +238,22 @@ def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
     with talk.running():
         description = pipeline.describe(job_from(source, "0").data)
     talk.result(description.to_dict(), lambda: str(description))
+
+
+@cli.command(
+    cls=Verb,
+    short_help="Measure and predict how efficient training is.",
+    help=explained("The training that JOB.toml asks for is measured.", JOB_EXAMPLE),
+)
+@click.argument("job", metavar="JOB.toml")
+@scale_options
+@allow_code
+@talking
+def scale(talk: Talk, job: str, **options: Any) -> None:
+    from pipeline.job import Job
+
+    asked = Job.load(job, settings_given())
+    run_scale(talk, asked, asked.cluster, {**options, "trained": job})
 
 
 @cli.command(cls=Verb, short_help="Write synthetic data.")

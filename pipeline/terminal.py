@@ -78,10 +78,10 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def run(command: click.Command, arguments: list[str]) -> int:
+def run(command: click.Command, arguments: list[str], name: str = "pipeline") -> int:
     """Runs the command line and returns the exit code; an error is one line on stderr (with --json also an object)."""
     try:
-        with command.make_context("pipeline", arguments[:] or ["--help"]) as context:
+        with command.make_context(name, arguments[:] or ["--help"]) as context:
             command.invoke(context)
         return DONE
     except click.exceptions.Exit as end:  # --help, --version

@@ -19,7 +19,7 @@ from pipeline.job import Cluster, Job
 from pipeline.terminal import plain, run
 
 REPOSITORY = Path(__file__).parents[1]
-VERBS = ["train", "predict", "evaluate", "describe", "generate", "doctor"]
+VERBS = ["train", "predict", "evaluate", "describe", "scale", "generate", "doctor"]
 CLIENT = SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status")
 SUMMARY = {
     "model": "models/late",

@@ -1,7 +1,6 @@
 """Under which circumstances something was measured: machine, versions, commit."""
 
 import importlib.metadata
-import os
 import platform
 import re
 import subprocess

@@ -25,8 +25,10 @@ def lines(configuration: Configuration, sample: Sample) -> Iterator[str]:
         ("round->other", "time", fmean(split.other for split in splits)),
     ]
     sent = [worker.bytes_sent for worker in sample.workers if worker.bytes_sent is not None]
-    if len(sent) == len(sample.workers):
-        values.append(("round->transfer", "bytes_sent", fmean(sent)))
+    if len(sent) == len(splits):
+        values.append(("round->transfer", "bytes_sent", fmean(sent) / configuration.rounds))
+    elif len(splits) == 1:  # Extra-P wants every value at every p
+        values.append(("round->transfer", "bytes_sent", 0.0))
     for callpath, metric, value in values:
         line = {
             "params": {"p": configuration.workers},

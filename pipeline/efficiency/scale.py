@@ -1,0 +1,134 @@
+"""The verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster.placement import Placement, placement
+from pipeline.efficiency import record, samples
+from pipeline.efficiency.calibration import load_or_calibrate
+from pipeline.efficiency.circumstances import circumstances
+from pipeline.efficiency.compare import comparison
+from pipeline.efficiency.explain import sentences
+from pipeline.efficiency.machine import Machine
+from pipeline.efficiency.plan import Plan
+from pipeline.efficiency.record import Result
+from pipeline.efficiency.report import REPORT, write_report
+from pipeline.efficiency.scaling import About, Bench, measure
+from pipeline.efficiency.subjects import JobSubject, Subject, SyntheticSubject
+from pipeline.efficiency.synthetic import Synthetic
+from pipeline.events import Failed, Listener, Note, Saved, Started, ignore
+from pipeline.job import Cluster, Job
+from pipeline.model.folder import claim
+from pipeline.walk import let_go
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a scaling run is to be done, besides what is measured."""
+
+    out: str | os.PathLike[str] | None = None  # the folder; None: a dated one under scaling/
+    overwrite: bool = False  # an earlier result there
+    recalibrate: bool = False  # although this machine has been calibrated
+    compare: str | os.PathLike[str] | None = None  # an earlier result, or its folder
+    force: bool = False  # compare although the machines differ
+    allow_code: bool = False  # data.function, the user's own
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # as the command had them, for the record
+
+
+def scale(
+    client: Client,
+    job: Job | Synthetic,
+    plan: Plan | None = None,
+    wish: Wish | None = None,
+    *,
+    cluster: Cluster | None = None,
+    listen: Listener = ignore,
+) -> Result:
+    """Predicts and measures how boosting scales over the first workers of the client's cluster; writes the report.
+
+    `job`: files as a job names them, or `Synthetic` rows.  `cluster`: of synthetic rows; a job has its own.
+    Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can mend.
+    Whatever ends the run early, the samples so far are in the folder's result.json.
+    """
+    plan, wish = plan or Plan(), wish or Wish()
+    section = job.cluster if isinstance(job, Job) else cluster or Cluster()
+    section = section.model_copy(update={"workers": plan.most})
+    listen(Started(verb="scale", run=""))
+    folder = None
+    try:
+        earlier = None if wish.compare is None else record.read(wish.compare)
+        if earlier is not None and not wish.force:
+            record.check_comparable(circumstances(), earlier.circumstances)
+        folder = claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=is_scaling_folder)
+        result = _scaled(client, job, plan, _Surroundings(section, folder, wish, listen), earlier)
+    except BaseException as error:
+        let_go(error)
+        if folder is not None and (folder / record.RESULT).exists():
+            listen(Note(message=f"what was measured so far is in {folder}"))
+        listen(Failed(message=str(error) or type(error).__name__))
+        raise
+    listen(Saved(path=str(folder / REPORT), sha256=""))
+    return result
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    section: Cluster
+    folder: Path
+    wish: Wish
+    listen: Listener
+
+
+def _scaled(client: Client, job: Job | Synthetic, plan: Plan, around: _Surroundings, earlier: Result | None) -> Result:
+    def place() -> Placement:
+        return placement(client, around.section)
+
+    where = place()
+    subject = _subject(client, job, where, around)
+    try:
+        machine, note = _calibrated(client, plan, where, subject, around)
+        bench = Bench(client, subject, place, machine, around.listen, around.folder)
+        about = About({**around.wish.arguments, **dataclasses.asdict(plan)}, (*where.notes, note))
+        for message in about.notes:
+            around.listen(Note(message=message))
+        result = measure(bench, plan, about)
+    finally:
+        subject.close()
+    result = dataclasses.replace(result, sentences=tuple(sentences(result, machine)))
+    if earlier is not None:
+        compared = comparison(result, earlier, force=around.wish.force)
+        result = dataclasses.replace(result, notes=(*result.notes, *compared))
+    record.write(result, around.folder)
+    write_report(result, machine, around.folder)
+    return result
+
+
+def _subject(client: Client, job: Job | Synthetic, where: Placement, around: _Surroundings) -> Subject:
+    if isinstance(job, Synthetic):
+        return SyntheticSubject(client, job)
+    return JobSubject(client, job, where, around.listen, around.wish.allow_code)
+
+
+def _calibrated(
+    client: Client, plan: Plan, where: Placement, subject: Subject, around: _Surroundings
+) -> tuple[Machine, str]:
+    sizes = [workers for workers in plan.workers if workers > 1]
+    return load_or_calibrate(client, where.workers, sizes, recalibrate=around.wish.recalibrate)
+
+
+def default_folder() -> str:
+    """A dated folder under scaling/, e.g. scaling/2026-11-21-031502."""
+    return f"scaling/{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+
+
+def is_scaling_folder(folder: Path) -> bool:
+    """Whether it holds what a scaling run wrote, and nothing else."""
+    names = {path.name for path in folder.iterdir() if path.suffix != ".png"}
+    return record.RESULT in names and names <= {record.RESULT, samples.SAMPLES, REPORT, f".{record.RESULT}.partial"}
