@@ -3,10 +3,8 @@
 import contextlib
 import json
 import math
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +16,7 @@ from pipeline.efficiency import sockets
 from pipeline.efficiency.meter import Meter, MeterRecord
 from pipeline.errors import TrainingError
 from pipeline.events import RoundDone
+from pipeline.training.communicator import communicator
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
 from pipeline.training.metering import grown_trees, start_meter
@@ -91,49 +90,12 @@ def train_rounds(
     """
     start = time.perf_counter()
     before = sockets.connections()
-    with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), _communicator(rank_args):
+    with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), communicator(rank_args):
         rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
         with contextlib.closing(start_meter(rounds.booster, partition.train, spec, before)) as rounds.meter:
             rounds.boost()
             rounds.meter.replay()
             return rounds.result(start)
-
-
-@contextlib.contextmanager
-def _communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
-    """XGBoost's collective; leaving it after a failure never hides that failure."""
-    if rank_args is None:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        context = collective.CommunicatorContext(**rank_args)
-        with _without_rank_lines():
-            context.__enter__()
-        stack.callback(lambda: context.__exit__(None, None, None))
-        try:
-            yield
-        except BaseException:
-            stack.pop_all()
-            with contextlib.suppress(xgboost.core.XGBoostError):
-                context.__exit__(None, None, None)
-            raise
-
-
-@contextlib.contextmanager
-def _without_rank_lines() -> Iterator[None]:
-    """Holds back what the tracker's thread prints about each rank, past Python, on this process's stderr."""
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            for line in held:
-                if b" got rank " not in line:
-                    os.write(2, line)
 
 
 class _Rounds:

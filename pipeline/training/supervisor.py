@@ -9,22 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import xgboost
-from distributed import Client, Future, Lock, get_worker, wait
-from distributed.comm.addressing import get_address_host
+from distributed import Client, Future, get_worker, wait
 from distributed.core import Status
 
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import JobError, PipelineError, TrainingError
 from pipeline.events import Event, RoundDone, decode, encode, ignore
 from pipeline.topics import hearing
+from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.matrix import Partition
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
 
 TOPIC = "pipeline"  # Dask's event topic; a message is {run: id, event: encoded event}, to which Dask adds the worker
 POLL_SECONDS = 1.0  # how often the client looks whether a worker is gone
 ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
-RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
-LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
 PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
     r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
@@ -52,8 +50,8 @@ def run_training(
     `listen` gets RoundDone events.  TrainingError or DataError with the worker's address for the first real
     error; KeyboardInterrupt stops the workers before it goes on.
     """
-    with _events(client, spec, listen) as last, _locks(client, workers):
-        rank_args = _start_tracker(client, workers, spec) if len(workers) > 1 else [None]
+    with _events(client, spec, listen) as last, worker_locks(client, workers):
+        rank_args = start_tracker(client, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []
         orderly = True  # whether all ranks leave the communicator by themselves
         try:
@@ -72,9 +70,7 @@ def run_training(
             client.cancel(futures, force=True)
             raise
         finally:
-            if len(workers) > 1:
-                leave_seconds = LEAVE_SECONDS if orderly else 0
-                client.run(_stop_tracker, spec.run, leave_seconds, workers=[workers[0]], on_error="ignore")
+            stop_tracker(client, workers, spec.run, leave=orderly)
 
 
 def _collect(
@@ -168,64 +164,6 @@ def _check_workers(client: Client, workers: Sequence[str]) -> None:
     lost = [worker for worker in workers if worker not in present]
     if lost:
         raise TrainingError(f"worker {lost[0]} was lost during training")
-
-
-@contextlib.contextmanager
-def _locks(client: Client, workers: Sequence[str]) -> Iterator[None]:
-    """Keeps two trainings from waiting for each other, each on half of the workers.
-
-    One lock a worker, always in the same order.  Dask takes a lock away from a client that has died, after its
-    lease (30 s); a MultiLock would be held for ever.
-    """
-    with contextlib.ExitStack() as stack:
-        for worker in sorted(workers) if len(workers) > 1 else ():
-            stack.enter_context(Lock(f"pipeline-training-{worker}", client.scheduler, client.loop))
-        yield
-
-
-_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds
-
-
-def _start_tracker(client: Client, workers: Sequence[str], spec: RoundsSpec) -> list[dict[str, Any]]:
-    """The arguments each rank joins the communicator with; the tracker runs on rank 0's worker."""
-    host = get_address_host(workers[0])
-    task = client.submit(
-        _tracker_task, spec.run, len(workers), host, spec.timeout_seconds,
-        workers=[workers[0]], allow_other_workers=False, pure=False,
-    )  # fmt: skip
-    shared = {**task.result(), "dmlc_timeout": spec.timeout_seconds, "dmlc_retry": RETRIES}
-    return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
-
-
-def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
-    from xgboost.tracker import RabitTracker
-
-    tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
-    tracker.start()
-    _TRACKERS[run] = tracker
-    return dict(tracker.worker_args())
-
-
-def _stop_tracker(run: str, leave_seconds: int) -> None:
-    """Frees the tracker in a thread of its own, once the ranks have left it, or after so many seconds.
-
-    A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
-    until it goes.
-    """
-    tracker = _TRACKERS.pop(run, None)
-    if tracker is not None:
-        threading.Thread(target=_free, args=(tracker, leave_seconds), daemon=True).start()
-
-
-def _free(tracker: Any, leave_seconds: int) -> None:
-    steps: list[Callable[[], None]] = [tracker.free]
-    if leave_seconds:
-        steps.insert(0, lambda: tracker.wait_for(timeout=leave_seconds))
-    for step in steps:
-        try:
-            step()
-        except (xgboost.core.XGBoostError, ValueError):
-            pass  # after a failure both complain; the training's own error has been told
 
 
 class _Events:

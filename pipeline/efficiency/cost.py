@@ -1,0 +1,216 @@
+"""The analytic model: what a round will take on each worker, before it is run.  Pure arithmetic.
+
+    T(N) = max_i u_i + sum over a round's collectives of T_ar        x_i = the sum, w_i = max u - u_i, C_i = x_i + w_i
+
+u_i is linear in counts of work (`work`) with coefficients that calibration fits.  The split evaluation (`bin_node`) is
+repeated on every worker: it is the model's Amdahl term, and with few rows it dominates.  T_ar comes from a table
+measured in a real communicator, or from the ring's formula (Thakur, Rabenseifner and Gropp, IJHPCA 19(1), 2005) with
+the redundant step of XGBoost's ring: T_ar(n) = (2N-1) alpha + ((2N-1)/N) n beta.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.efficiency.definitions import figures, parallel_efficiency
+from pipeline.efficiency.machine import CACHED_NBYTES, NEAR_NBYTES, Machine, interpolated
+from pipeline.efficiency.record import Configuration, Predicted, Split
+from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, full_tree, sent_nbytes
+
+BIN_NBYTES = 16  # a histogram's bin: two doubles
+GRADIENT_NBYTES = 8  # a row's gradient and hessian
+CHUNK = 2048  # leaves at which a tree without limits is taken to end
+BAND = 1.96  # standard deviations around T: 95 %
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained, as far as the time of a round depends on it."""
+
+    rows: tuple[int, ...]  # training rows of each worker, rank 0 first
+    features: int
+    bins: int  # of all features together: categories and few values count as they are
+    depth: int  # 0: no limit
+    growth: Literal["depthwise", "lossguide"] = "depthwise"
+    max_leaves: int = 0  # 0: no limit
+    trees_per_round: int = 1  # classes or quantiles: a tree each
+    column_share: float = 1.0  # only split evaluation gets less: histograms hold all features
+    row_share: float = 1.0  # saves nothing: rows that are left out weigh nothing, and are gone over all the same
+    adaptive: int = 0  # see `traffic.calls_of_round`
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def workers(self) -> int:
+        return len(self.rows)
+
+    @property
+    def total_rows(self) -> int:
+        return sum(self.rows)
+
+    @property
+    def tree_growth(self) -> Growth:
+        return Growth(self.bins, self.depth, self.max_leaves, self.growth, self.device)
+
+    def on(self, workers: int, rows: int) -> "Workload":
+        """The same with so many rows in all, evenly on so many workers."""
+        return dataclasses.replace(self, rows=(max(1, rows // workers),) * workers)
+
+
+def from_configuration(configuration: Configuration) -> Workload:
+    """The workload of a point of a scaling run."""
+    adaptive = configuration.objective in ("reg:absoluteerror", "reg:quantileerror")
+    return Workload(
+        rows=configuration.rows,
+        features=configuration.features,
+        bins=configuration.bins,
+        depth=configuration.depth,
+        growth=configuration.growth,
+        max_leaves=configuration.max_leaves,
+        trees_per_round=configuration.trees_per_round,
+        column_share=configuration.column_share,
+        row_share=configuration.row_share,
+        adaptive=configuration.trees_per_round if adaptive else 0,
+        device=configuration.device,
+    )
+
+
+def expected_tree(workload: Workload, fill: Sequence[tuple[float, float]]) -> Grown:
+    """The splits of each level, as trees of the calibration grew them: nodes of few rows split less often."""
+    limit = workload.max_leaves or (CHUNK if not workload.depth else 1 << workload.depth)
+    levels = workload.depth or math.ceil(math.log2(limit)) + 4
+    splits: list[int] = []
+    leaves = 1
+    for level in range(levels):
+        parents = 2 * splits[-1] if splits else 1
+        share = interpolated(fill, math.log2(max(1.0, workload.total_rows / (1 << level))))
+        count = min(round((1 << level) * min(1.0, max(0.0, share))), parents, limit - leaves)
+        if count <= 0:
+            break
+        splits.append(count)
+        leaves += count
+    return Grown(tuple(splits) or (1,))
+
+
+def work(rows: int, workload: Workload, tree: Grown, smaller_child: float) -> dict[str, float]:
+    """The units of work of one round on a worker with so many rows, by the names of `machine.Coefficients`."""
+    depth = workload.depth or len(tree.splits) + 1
+    built = [count for level, count in enumerate(tree.splits) if level + 1 < depth]  # parents of histograms
+    reach = [min(1.0, count / (1 << level)) for level, count in enumerate(tree.splits)]  # of the rows, in split nodes
+    rows_built = rows * (1 + smaller_child * sum(reach[: len(built)]))
+    nodes = 1 + 2 * sum(built)
+    bins = workload.bins * workload.column_share
+    node_rows = [max(1, workload.total_rows) / (1 << (level + 1)) for level in range(len(built))]
+    bins_of_feature = workload.bins / workload.features
+    filled = 1 + sum(2 * count * min(1.0, r / bins_of_feature) for count, r in zip(built, node_rows, strict=True))
+    histogram, all_histograms = workload.bins * BIN_NBYTES, nodes * workload.bins * BIN_NBYTES
+    one = {
+        "row_feature": rows_built * workload.features,
+        "row_feature_doubling": rows_built * workload.features * _doublings(histogram, CACHED_NBYTES),
+        "row_built": rows_built,
+        "row_split": rows * sum(reach),
+        "row_split_far": rows * sum(reach) * max(0.0, 1 - NEAR_NBYTES / max(1, rows * GRADIENT_NBYTES)),
+        "row": float(rows),
+        "bin_node": bins * nodes,
+        "bin_node_filled": bins * filled,
+        "bin_node_doubling": bins * nodes * _doublings(all_histograms, NEAR_NBYTES),
+        "tree": 1.0,
+    }
+    return {name: amount * workload.trees_per_round for name, amount in one.items()}
+
+
+def _doublings(nbytes: float, cache_nbytes: float) -> float:
+    return max(0.0, math.log2(nbytes / cache_nbytes))
+
+
+def calls(workload: Workload, tree: Grown) -> list[Call]:
+    """Every allreduce of a round of such trees."""
+    trees = [tree] * workload.trees_per_round
+    return calls_of_round(workload.tree_growth, trees, workload.adaptive) if workload.workers > 1 else []
+
+
+def predict(machine: Machine, workload: Workload) -> Predicted:
+    """A round of the workload on the calibrated workers; the caller fills in `time`."""
+    tree = expected_tree(workload, machine.fill)
+    speeds = machine.speeds(workload.workers)
+    useful = [
+        machine.coefficients.seconds(work(rows, workload, tree, machine.smaller_child)) / speed
+        for rows, speed in zip(workload.rows, speeds, strict=True)
+    ]
+    exchanges = calls(workload, tree)
+    transfer = sum(machine.allreduce_seconds(call.nbytes, workload.workers) for call in exchanges)
+    slowest = max(useful)
+    seconds = slowest + transfer
+    capability = machine.capabilities + (machine.capabilities[-1],) * workload.workers
+    ranks = range(workload.workers)
+    bound = (
+        exchanges if not (workload.depth or workload.max_leaves) else calls(workload, full_tree(workload.tree_growth))
+    )
+    return Predicted(
+        time="",
+        seconds=seconds,
+        seconds_low=seconds * max(0.0, 1 - BAND * machine.spread),
+        seconds_high=seconds * (1 + BAND * machine.spread),
+        splits=tuple(Split(useful=u, transfer=transfer, wait=slowest - u, other=0.0) for u in useful),
+        figures=figures(seconds, useful, [transfer] * workload.workers, capability[: workload.workers]),
+        bytes_bound=tuple(sent_nbytes(bound, workload.workers, rank) for rank in ranks),
+        bytes_estimate=tuple(sent_nbytes(exchanges, workload.workers, rank) for rank in ranks),
+    )
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The model at one number of workers."""
+
+    workers: int
+    seconds: float  # of a round
+    parallel_efficiency: float
+
+
+def curve(
+    machine: Machine, workload: Workload, workers: Sequence[int], mode: Literal["strong", "weak"] = "strong"
+) -> list[CurvePoint]:
+    """The model at other numbers of workers, evenly loaded: with the same rows in all, or with the same rows each."""
+    each = workload.total_rows // workload.workers
+    points = []
+    for count in workers:
+        rows = workload.total_rows if mode == "strong" else each * count
+        predicted = predict(machine, workload.on(count, rows))
+        useful = [split.useful for split in predicted.splits]
+        points.append(CurvePoint(count, predicted.seconds, parallel_efficiency(useful, predicted.seconds)))
+    return points
+
+
+def stops_paying(machine: Machine, workload: Workload, most: int = 1024) -> int:
+    """The number of workers beyond which one more saves less of a round than it costs.
+
+    A worker costs its share of the round's worker-seconds: going from N to N + 1 saves T(N) - T(N+1) on each of N
+    workers, and costs T(N+1) on the new one.  Halfway to ideal scaling counts as the edge: with ideal scaling both are
+    equal, so one more pays while N (T(N) - T(N+1)) is at least half of T(N+1).  `most` where it still pays there.
+    """
+    seconds: dict[int, float] = {}
+
+    def of(count: int) -> float:
+        if count not in seconds:
+            seconds[count] = predict(machine, workload.on(count, workload.total_rows)).seconds
+        return seconds[count]
+
+    for count in range(1, most):
+        if 2 * count * (of(count) - of(count + 1)) < of(count + 1):
+            return count
+    return most
+
+
+def weak_limit(machine: Machine, workload: Workload, target: float = 0.8, most: int = 1 << 20) -> int:
+    """The largest number of workers, each with as many rows as now, whose PE stays at `target` or above; 1 at least."""
+    low, high = 1, 2
+    while high <= most and curve(machine, workload, [high], "weak")[0].parallel_efficiency >= target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if curve(machine, workload, [middle], "weak")[0].parallel_efficiency >= target:
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,121 @@
+"""What calibration has found out about the workers: pure data, saved as JSON."""
+
+import bisect
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+VERSION = 1
+CACHED_NBYTES = 32 * 1024  # one histogram up to this lives in a core's first cache
+NEAR_NBYTES = 2 * 1024 * 1024  # what a core has near it: beyond this, memory is waited for
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Seconds of one worker's useful time, each for one unit of work; fitted, none negative.
+
+    The units are those of `cost.work`.  "Doubling" terms grow with the logarithm of a working set over the size of a
+    cache: on the machines tried, histograms cost more the more of them there are, with no sharp edge.
+    """
+
+    row_feature: float  # a row's value added to a histogram
+    row_feature_doubling: float  # likewise, for each doubling of a histogram beyond the first cache
+    row_built: float  # a row gathered for a histogram, whatever its features
+    row_split: float  # a row sent left or right
+    row_split_far: float  # likewise, where the gradients do not fit near the core
+    row: float  # a row's gradient and new prediction
+    bin_node: float  # a bin of a node: subtraction, and a look for a split
+    bin_node_filled: float  # likewise, more, where rows lie in it
+    bin_node_doubling: float  # likewise, for each doubling of a tree's histograms beyond the near cache
+    tree: float  # a tree, whatever its size
+
+    def seconds(self, work: Mapping[str, float]) -> float:
+        return sum(getattr(self, name) * amount for name, amount in work.items())
+
+
+COEFFICIENTS = tuple(field.name for field in dataclasses.fields(Coefficients))
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Latency and bandwidth of XGBoost's allreduce: T(n) = (2N-1) alpha + ((2N-1)/N) n beta."""
+
+    alpha: float  # seconds a step
+    beta: float  # seconds a byte
+
+    def seconds(self, nbytes: float, workers: int) -> float:
+        return (2 * workers - 1) * (self.alpha + nbytes * self.beta / workers) if workers > 1 else 0.0
+
+
+Table = tuple[tuple[int, float], ...]  # (payload bytes, seconds), rising
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The workers as calibrated: how fast they compute and how fast they talk."""
+
+    fingerprint: str  # of what must not change: processor, cores, workers, threads, device, versions
+    made: str  # ISO 8601, UTC
+    device: Literal["cpu", "cuda"]
+    threads: int  # of each worker
+    coefficients: Coefficients  # of the typical worker
+    capabilities: tuple[float, ...]  # row x feature histogram updates per useful second, by worker
+    collectives: Mapping[int, Table]  # by number of workers
+    ring: Ring  # summary of the tables, for other numbers of workers
+    fill: tuple[tuple[float, float], ...]  # (log2 of rows per node, share of a level's nodes that split)
+    smaller_child: float  # mean share of a node's rows that go to its smaller child
+    dask_task_seconds: float  # an empty task, there and back, many at once
+    dask_bytes_per_second: float  # from one worker to another; 0: there is one only
+    spread: float  # standard deviation of measured / fitted - 1 over the calibration's own fits
+    seconds: float  # that calibrating took
+
+    def allreduce_seconds(self, nbytes: float, workers: int) -> float:
+        """One allreduce of so many bytes: from the table of that many workers, else by the ring's formula."""
+        if workers == 1:
+            return 0.0
+        table = self.collectives.get(workers)
+        return self.ring.seconds(nbytes, workers) if not table else interpolated(table, nbytes)
+
+    def speeds(self, workers: int) -> tuple[float, ...]:
+        """Each worker's speed over the typical one's; workers beyond those calibrated are typical."""
+        typical = sorted(self.capabilities)[(len(self.capabilities) - 1) // 2]
+        known = [capability / typical for capability in self.capabilities[:workers]]
+        return (*known, *[1.0] * (workers - len(known)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**dataclasses.asdict(self), "version": VERSION}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_dict` made; ValueError for another version or what is no machine."""
+        if values.get("version") != VERSION:
+            raise ValueError(f"a calibration of version {values.get('version')!r}, not {VERSION}")
+        plain = {key: value for key, value in values.items() if key != "version"}
+        try:
+            plain["coefficients"] = Coefficients(**plain["coefficients"])
+            plain["ring"] = Ring(**plain["ring"])
+            plain["capabilities"] = tuple(plain["capabilities"])
+            plain["collectives"] = {int(count): _pairs(table) for count, table in plain["collectives"].items()}
+            plain["fill"] = _pairs(plain["fill"])
+            return cls(**plain)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a calibration: {error}") from None
+
+
+def _pairs(table: Sequence[Sequence[Any]]) -> tuple[tuple[Any, Any], ...]:
+    return tuple((first, second) for first, second in table)
+
+
+def interpolated(table: Sequence[tuple[float, float]], place: float) -> float:
+    """Piecewise linear; before the first entry that entry, beyond the last on along the last piece.
+
+    >>> interpolated([(0, 1.0), (10, 2.0)], 5), interpolated([(0, 1.0), (10, 2.0)], 20)
+    (1.5, 3.0)
+    """
+    if len(table) == 1 or place <= table[0][0]:
+        return table[0][1]
+    after = min(max(1, bisect.bisect_left(table, (place, float("-inf")))), len(table) - 1)
+    (x0, y0), (x1, y1) = table[after - 1], table[after]
+    return y0 + (y1 - y0) * (place - x0) / (x1 - x0)

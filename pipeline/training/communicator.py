@@ -1,0 +1,125 @@
+"""XGBoost's communicator: the tracker that introduces the ranks to each other, and each rank's way in and out."""
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import xgboost
+from distributed import Client, Lock
+from distributed.comm.addressing import get_address_host
+from xgboost import collective
+
+RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
+LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
+
+
+@contextlib.contextmanager
+def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
+    """XGBoost's collective; leaving it after a failure never hides that failure."""
+    if rank_args is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        context = collective.CommunicatorContext(**rank_args)
+        with _without_rank_lines():
+            context.__enter__()
+        stack.callback(lambda: context.__exit__(None, None, None))
+        try:
+            yield
+        except BaseException:
+            stack.pop_all()
+            with contextlib.suppress(xgboost.core.XGBoostError):
+                context.__exit__(None, None, None)
+            raise
+
+
+@contextlib.contextmanager
+def _without_rank_lines() -> Iterator[None]:
+    """Holds back what the tracker's thread prints about each rank, past Python, on this process's stderr."""
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if b" got rank " not in line:
+                    os.write(2, line)
+
+
+@contextlib.contextmanager
+def worker_locks(client: Client, workers: Sequence[str]) -> Iterator[None]:
+    """Keeps two trainings from waiting for each other, each on half of the workers.
+
+    One lock a worker, always in the same order.  Dask takes a lock away from a client that has died, after its
+    lease (30 s); a MultiLock would be held for ever.
+    """
+    with contextlib.ExitStack() as stack:
+        for worker in sorted(workers) if len(workers) > 1 else ():
+            stack.enter_context(Lock(f"pipeline-training-{worker}", client.scheduler, client.loop))
+        yield
+
+
+_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds
+
+
+def start_tracker(
+    client: Client, workers: Sequence[str], run: str, timeout_seconds: int
+) -> list[dict[str, Any] | None]:
+    """The arguments each rank joins the communicator with; the tracker runs on rank 0's worker.
+
+    None for a single worker, which needs no communicator.
+    """
+    if len(workers) == 1:
+        return [None]
+    host = get_address_host(workers[0])
+    task = client.submit(
+        _tracker_task, run, len(workers), host, timeout_seconds,
+        workers=[workers[0]], allow_other_workers=False, pure=False,
+    )  # fmt: skip
+    shared = {**task.result(), "dmlc_timeout": timeout_seconds, "dmlc_retry": RETRIES}
+    return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
+
+
+def stop_tracker(client: Client, workers: Sequence[str], run: str, *, leave: bool) -> None:
+    """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them."""
+    if len(workers) > 1:
+        seconds = LEAVE_SECONDS if leave else 0
+        client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+
+
+def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
+    from xgboost.tracker import RabitTracker
+
+    tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
+    tracker.start()
+    _TRACKERS[run] = tracker
+    return dict(tracker.worker_args())
+
+
+def _stop_tracker(run: str, leave_seconds: int) -> None:
+    """Frees the tracker in a thread of its own, once the ranks have left it, or after so many seconds.
+
+    A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
+    until it goes.
+    """
+    tracker = _TRACKERS.pop(run, None)
+    if tracker is not None:
+        threading.Thread(target=_free, args=(tracker, leave_seconds), daemon=True).start()
+
+
+def _free(tracker: Any, leave_seconds: int) -> None:
+    steps: list[Callable[[], None]] = [tracker.free]
+    if leave_seconds:
+        steps.insert(0, lambda: tracker.wait_for(timeout=leave_seconds))
+    for step in steps:
+        try:
+            step()
+        except (xgboost.core.XGBoostError, ValueError):
+            pass  # after a failure both complain; the training's own error has been told
