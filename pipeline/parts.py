@@ -16,14 +16,13 @@ class Ledger:
     """Adds up the parts of one run's tasks in one worker process."""
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[str, str], Part] = {}
+        self._parts: dict[str, Part] = {}
         self._lock = threading.Lock()
 
     def add(self, part: Part) -> None:
         with self._lock:
-            known = self._parts.get((part.phase, part.name), Part(part.phase, part.name))
-            self._parts[part.phase, part.name] = Part(
-                part.phase,
+            known = self._parts.get(part.name, Part(part.name))
+            self._parts[part.name] = Part(
                 part.name,
                 known.seconds + part.seconds,
                 known.cpu_seconds + part.cpu_seconds,
@@ -40,10 +39,9 @@ Clocks = tuple[float, float, float]  # wall, CPU of the thread, CPU of the proce
 
 
 class _Open(threading.local):
-    """The parts this thread is in, outermost first: their names, what parts inside of them took, and the run."""
+    """The parts this thread is in, outermost first: what parts inside of each have taken; and their run."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
         self.inside: list[Clocks] = []
         self.run: str | None = None
 
@@ -54,9 +52,8 @@ _open = _Open()
 @contextlib.contextmanager
 def part(name: str) -> Iterator[None]:
     """Enters what runs inside into the account of the run this task belongs to; parts inside of it count by themselves."""
-    if not _open.names:
+    if not _open.inside:
         _open.run = run_of_task()
-    _open.names.append(name)
     _open.inside.append((0.0, 0.0, 0.0))
     start = _clocks()
     try:
@@ -64,12 +61,10 @@ def part(name: str) -> Iterator[None]:
     finally:
         whole = _minus(_clocks(), start)
         inside = _open.inside.pop()
-        phase = _open.names[0]
-        _open.names.pop()
         if _open.inside:
             _open.inside[-1] = _plus(_open.inside[-1], whole)
         if (ledger := LEDGERS.get(_open.run or "")) is not None:
-            ledger.add(Part(phase, name, *_minus(whole, inside)))
+            ledger.add(Part(name, *_minus(whole, inside)))
 
 
 def run_of_task() -> str | None:

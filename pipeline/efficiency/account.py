@@ -1,14 +1,289 @@
-"""Where the worker-seconds of a whole training went."""
+"""Where the worker-seconds of a whole training went: pure arithmetic on what was measured.
 
-from dataclasses import dataclass
+A worker has so many slots (threads) for tasks.  From the moment the cluster stands until the model is saved, every slot
+offers one worker-second a second, and each of them was spent on one of five things:
+
+- useful: tasks computing, on their threads' CPU clocks;
+- transfer: exchanging histograms (the meter's replays), or a free slot while data were on their way to this worker;
+- wait: nothing to do while a peer still worked on the same phase, by the peers' clocks;
+- other: in a task but not on the CPU (files, locks, another program on the core), joining the communicator, and what
+  Dask takes to bring a task to its thread: deserialisation, event loop;
+- idle: no task, nothing on its way, no peer at work: the client's turn.
+
+Tasks are measured by their threads and by Dask's digests, free slots by the state machine of each worker, the window by
+the client's clock.  What the sum misses of the window is the remainder: it contains the closure error of the rounds,
+and whatever no instrument has seen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+KINDS = ("useful", "transfer", "wait", "other", "idle")
+STAGES = (
+    "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "evaluation", "saving", "scheduling", "others",
+)  # fmt: skip
+WIDE = frozenset({"matrix", "bootstrap", "rounds", "meter", "scores"})  # parts that keep every slot of their worker
+STAGE_OF_PART = {
+    "survey": "reading", "fit": "statistics", "meter": "rounds", "scores": "evaluation", "evaluate": "evaluation",
+}  # fmt: skip
+CLIENT_OF_TASK = {  # the prefix of a task's key -> the stage of the client that waits for it
+    "survey_unit": "survey", "collect_unit": "statistics", "merge_all": "statistics", "fit": "statistics",
+    "make_block": "blocks", "block_facts": "blocks", "build": "matrix", "nbytes": "matrix",
+    "labels_of": "rounds", "intercept_of": "rounds", "tracker_task": "rounds", "rounds": "rounds",
+    "without_scores": "rounds", "only_scores": "rounds", "only_meter": "rounds", "evaluate": "evaluate",
+}  # fmt: skip
+STAGE_OF_CLIENT = {
+    "metadata": "reading", "survey": "reading", "evaluate": "evaluation", "report": "saving", "save": "saving",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Part:
-    """What tasks of one worker spent on one part of a phase, without the parts inside of it."""
+    """What tasks of one worker spent on one part of their work, without the parts inside of it."""
 
-    phase: str  # the outermost part: what the task as a whole was for, e.g. "statistics"
     name: str  # e.g. "reading"
     seconds: float = 0.0  # wall clock
-    cpu_seconds: float = 0.0  # of the task's own thread
+    cpu_seconds: float = 0.0  # of the tasks' own threads
     process_seconds: float = 0.0  # CPU of all threads of the process, in the same time
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The run's tasks of one kind on one worker, as its state machine saw them."""
+
+    prefix: str  # of their keys
+    seconds: float  # there was at least one
+    busy: float  # slot-seconds they kept
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one worker has seen of a run, on its own clocks.  Slot-seconds: seconds times slots."""
+
+    worker: str  # Dask's name of it
+    slots: int
+    seconds: float  # it was watched
+    tasks: tuple[Tasks, ...]  # of this run
+    others: float  # slot-seconds with tasks of somebody else
+    transfer: float  # slot-seconds without a task while data were on their way here
+    free: float  # slot-seconds without any of these
+    parts: tuple[Part, ...]
+    cpu: float = 0.0  # seconds, by Dask's digests: of the threads of tasks that use one slot each
+    off_cpu: float = 0.0  # seconds likewise: these threads were in their tasks but not on the CPU
+    wide: float = 0.0  # seconds likewise: the threads of tasks that use every slot
+    overhead: float = 0.0  # slot-seconds likewise: around tasks, for deserialisation, executor and event loop
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """One worker's boosting rounds as the meter tells them: seconds in all, of which..."""
+
+    seconds: float
+    useful: float
+    transfer: float
+    wait: float
+    other: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Slot-seconds by what they were spent on."""
+
+    useful: float = 0.0
+    transfer: float = 0.0
+    wait: float = 0.0
+    other: float = 0.0
+    idle: float = 0.0
+
+    def __add__(self, more: "Spent") -> "Spent":
+        return Spent(*(getattr(self, kind) + getattr(more, kind) for kind in KINDS))
+
+    @property
+    def total(self) -> float:
+        return sum(getattr(self, kind) for kind in KINDS)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The whole of it."""
+
+    seconds: float  # of the window, from the cluster's standing to the saved model, on the client's clock
+    slots: Mapping[str, int]  # of each worker, by its name
+    workers: Mapping[str, Spent]  # by the worker's name
+    stages: Mapping[str, Spent]  # the same, by what for; in the order of STAGES, those without any left out
+    notes: tuple[str, ...] = ()  # what could not be told, in words
+
+    @property
+    def worker_seconds(self) -> float:
+        """All there was to spend."""
+        return self.seconds * sum(self.slots.values())
+
+    @property
+    def spent(self) -> Spent:
+        return sum(self.workers.values(), Spent())
+
+    @property
+    def remainder(self) -> float:
+        """Worker-seconds that nothing has accounted for; below 0 where more was measured than there was."""
+        return self.worker_seconds - self.spent.total
+
+    def shares(self) -> dict[str, float]:
+        """Of all worker-seconds, by kind; with the remainder they sum to 1."""
+        whole, spent = max(self.worker_seconds, 1e-9), self.spent
+        return {kind: getattr(spent, kind) / whole for kind in KINDS} | {"remainder": self.remainder / whole}
+
+    def later(self, seconds: float, stage: str) -> "Account":
+        """The account so many seconds later, in which no worker had a task: the client was at `stage`."""
+        idle = {name: Spent(idle=seconds * slots) for name, slots in self.slots.items()}
+        stages = {**self.stages, stage: self.stages.get(stage, Spent()) + sum(idle.values(), Spent())}
+        return replace(
+            self,
+            seconds=self.seconds + seconds,
+            workers={name: spent + idle[name] for name, spent in self.workers.items()},
+            stages=_ordered(stages),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for metrics.json and `--json`."""
+
+        def plain(spent: Spent) -> dict[str, float]:
+            return {kind: getattr(spent, kind) for kind in KINDS}
+
+        return {
+            "seconds": self.seconds,
+            "worker_seconds": self.worker_seconds,
+            **plain(self.spent),
+            "remainder": self.remainder,
+            "shares": self.shares(),
+            "stages": {stage: plain(spent) for stage, spent in self.stages.items()},
+            "workers": {
+                worker: {"slots": self.slots[worker], **plain(spent)} for worker, spent in self.workers.items()
+            },
+            "notes": list(self.notes),
+        }
+
+
+def account(
+    readings: Sequence[Reading], seconds: float, client: Mapping[str, float], rounds: Mapping[str, Rounds]
+) -> Account:
+    """The account of a window of `seconds` on the client's clock.
+
+    `client`: seconds the client spent on each of its stages, within the window.  `rounds`: by the worker's name;
+    workers without any (a GPU trained, or the run was too short to tell) have their rounds split by CPU time alone.
+    """
+    longest: dict[str, float] = {}
+    for reading in readings:
+        for tasks in reading.tasks:
+            longest[tasks.prefix] = max(longest.get(tasks.prefix, 0.0), tasks.seconds)
+    idle_by_stage = _clients_turn(readings, client, longest)
+    workers, stages = {}, dict.fromkeys(STAGES, Spent())
+    for reading in readings:
+        mine = _in_tasks(reading, rounds.get(reading.worker))
+        waits = _waits(reading, longest)
+        idle = reading.free - sum(waits.values())
+        entries = [*mine, *((stage, Spent(wait=wait)) for stage, wait in waits.items())]
+        entries += [(stage, Spent(idle=idle * share)) for stage, share in idle_by_stage.items()]
+        workers[reading.worker] = sum((spent for _, spent in entries), Spent())
+        for stage, spent in entries:
+            stages[stage] += spent
+    slots = {reading.worker: reading.slots for reading in readings}
+    return Account(seconds, slots, workers, _ordered(stages), tuple(_notes(readings, rounds)))
+
+
+def _in_tasks(reading: Reading, rounds: Rounds | None) -> list[tuple[str, Spent]]:
+    """(stage, what was spent) of everything that kept a slot of this worker from being free."""
+    found = []
+    for part in reading.parts:
+        stage = STAGE_OF_PART.get(part.name, part.name)
+        found.append((stage, _spent_on(part, reading.slots, rounds)))
+    found.append(("scheduling", Spent(transfer=reading.transfer)))
+    if reading.others > 0:  # Dask's digests do not tell their tasks from ours
+        return [*found, ("others", Spent(other=reading.others))]
+    narrow = [part for part in reading.parts if part.name not in WIDE]
+    off_cpu = sum(part.seconds - part.cpu_seconds for part in narrow)
+    outside = sum(part.seconds for part in reading.parts if part.name in WIDE)
+    unseen = Spent(
+        useful=max(0.0, reading.cpu - sum(part.cpu_seconds for part in narrow)),
+        other=max(0.0, reading.off_cpu - off_cpu) + max(0.0, reading.wide - outside) * reading.slots,
+    )
+    return [*found, ("scheduling", unseen + Spent(other=reading.overhead))]
+
+
+def _spent_on(part: Part, slots: int, rounds: Rounds | None) -> Spent:
+    """Slot-seconds of one part of the tasks."""
+    width = slots if part.name in WIDE else 1
+    if part.name == "bootstrap" or part.name == "meter":  # meeting the peers, measuring the collectives: no work
+        return Spent(other=part.seconds * width)
+    if part.name == "rounds" and rounds is not None:
+        around = max(0.0, part.seconds - rounds.seconds)  # before the first and after the last
+        other = rounds.other + around
+        return Spent(rounds.useful * width, rounds.transfer * width, rounds.wait * width, other * width)
+    computed = part.process_seconds if width > 1 else part.cpu_seconds
+    useful = min(computed, part.seconds * width)
+    return Spent(useful=useful, other=part.seconds * width - useful)
+
+
+def _waits(reading: Reading, longest: Mapping[str, float]) -> dict[str, float]:
+    """Stage -> slot-seconds in which this worker had less to do than the one that took longest; never more than free."""
+    busy = {tasks.prefix: tasks.busy for tasks in reading.tasks}
+    waits: dict[str, float] = {}
+    for prefix, seconds in longest.items():
+        stage = _stage_of_client(CLIENT_OF_TASK.get(prefix, ""))
+        waits[stage] = waits.get(stage, 0.0) + max(0.0, seconds * reading.slots - busy.get(prefix, 0.0))
+    whole = sum(waits.values())
+    scale = min(1.0, reading.free / whole) if whole > 0 else 0.0
+    return {stage: wait * scale for stage, wait in waits.items()}
+
+
+def _clients_turn(
+    readings: Sequence[Reading], client: Mapping[str, float], longest: Mapping[str, float]
+) -> dict[str, float]:
+    """Stage -> its share of all idle time.
+
+    How much was idle is measured on the workers.  Which stage it falls to follows the client's clock: what is left of
+    each of its stages beyond the tasks that took longest.
+    """
+    left = dict(client)
+    for prefix, seconds in longest.items():
+        stage = CLIENT_OF_TASK.get(prefix, "")
+        left[stage] = max(0.0, left.get(stage, 0.0) - seconds)
+    shares: dict[str, float] = {}
+    for stage, seconds in left.items():
+        shares[_stage_of_client(stage)] = shares.get(_stage_of_client(stage), 0.0) + seconds
+    whole = sum(shares.values())
+    return {stage: seconds / whole for stage, seconds in shares.items()} if whole > 0 else {"scheduling": 1.0}
+
+
+def _stage_of_client(stage: str) -> str:
+    known = STAGE_OF_CLIENT.get(stage, stage)
+    return known if known in STAGES else "scheduling"
+
+
+def _notes(readings: Sequence[Reading], rounds: Mapping[str, Rounds]) -> list[str]:
+    notes = []
+    if any(reading.others > 0 for reading in readings):
+        notes.append(
+            "tasks of others ran on these workers: what Dask itself took for ours is not told apart from theirs"
+        )
+    if any(part.name == "rounds" and reading.worker not in rounds for reading in readings for part in reading.parts):
+        notes.append("transfer and waiting within the rounds are not told apart")
+    return notes
+
+
+def _ordered(stages: Mapping[str, Spent]) -> dict[str, Spent]:
+    return {stage: stages[stage] for stage in STAGES if stage in stages and stages[stage].total > 0}
+
+
+def sentence(shares: Mapping[str, float], worker_seconds: float) -> str:
+    """The account in one line.
+
+    >>> shares = {"useful": 0.71, "transfer": 0.04, "wait": 0.03, "other": 0.09, "idle": 0.12, "remainder": 0.01}
+    >>> sentence(shares, 37.2)
+    'where the 37 worker-seconds went: 71 % useful, 4 % transfer, 3 % waiting, 9 % other, 12 % idle (1 % unexplained)'
+    """
+    said = {"wait": "waiting"}
+    kinds = ", ".join(f"{shares[kind]:.0%}".replace("%", " %") + f" {said.get(kind, kind)}" for kind in KINDS)
+    remainder = shares["remainder"]
+    left = f"{abs(remainder):.0%}".replace("%", " %") + (" counted twice" if remainder < -0.005 else " unexplained")
+    return f"where the {worker_seconds:,.{0 if worker_seconds >= 10 else 1}f} worker-seconds went: {kinds} ({left})"

@@ -16,6 +16,7 @@ from pipeline.efficiency import sockets
 from pipeline.efficiency.meter import Meter, MeterRecord
 from pipeline.errors import TrainingError
 from pipeline.events import RoundDone
+from pipeline.parts import part
 from pipeline.training.communicator import communicator
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
@@ -90,11 +91,18 @@ def train_rounds(
     """
     start = time.perf_counter()
     before = sockets.connections()
-    with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), communicator(rank_args):
-        rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
-        with contextlib.closing(start_meter(rounds.booster, partition.train, spec, before)) as rounds.meter:
+    with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
+        with part("bootstrap"):
+            stack.enter_context(communicator(rank_args))
+            rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
+            rounds.meter = stack.enter_context(
+                contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
+            )
+        with part("rounds"):
             rounds.boost()
+        with part("meter"):
             rounds.meter.replay()
+        with part("scores"):
             return rounds.result(start)
 
 
@@ -231,7 +239,7 @@ class _Rounds:
             round_seconds=self.seconds,
             train=_scores(booster, self.train),
             validation=None if self.validation is None else _scores(booster, self.validation),
-            meter=self.meter.record(grown_trees(self.booster) if self.spec.full_meter and self.rank == 0 else ()),
+            meter=self.meter.record(grown_trees(self.booster) if self.meter.wants_trees and self.rank == 0 else ()),
             seconds=time.perf_counter() - start,
         )
 

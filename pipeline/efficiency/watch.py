@@ -1,0 +1,125 @@
+"""Watches the workers of one run, for its account: who is busy is read from Dask's own state, on each worker's clock.
+
+Three instruments, none of which knows of the others: the worker's state machine says how many of its slots have a
+task, by a plugin that is told of every transition; the task's thread says what it computed (`pipeline.parts`); Dask's
+digests say what it cost to bring a task to its thread and its result away from it.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dask.utils import key_split
+from distributed import Client, WorkerPlugin
+
+from pipeline.efficiency.account import Reading, Tasks
+from pipeline.parts import LEDGERS, RUN, Ledger
+
+WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
+CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
+
+
+class Watch(WorkerPlugin):
+    """Integrates over time, in slot-seconds: how many slots are busy, wait for data, or have nothing to do."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+
+    def setup(self, worker: Any) -> None:
+        self._worker = worker
+        self._slots = worker.state.nthreads
+        self._begin = self._since = time.perf_counter()
+        self._digests = dict(worker.digests_total)
+        self._tasks: dict[str, Tasks] = {}  # by prefix
+        self._ours: dict[str, int] = {}  # prefix -> slots kept now
+        self._others = self._coming = 0  # slots that tasks of others keep; tasks whose data are on their way here
+        self._sums = [0.0] * 3  # others', exposed transfer, free
+        LEDGERS[self.run] = Ledger()
+
+    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+        if start in CHANGES or finish in CHANGES:
+            self._add_up()
+            self._look()
+
+    def _add_up(self) -> None:
+        now = time.perf_counter()
+        passed, self._since = now - self._since, now
+        left = self._slots
+        for prefix, slots in self._ours.items():
+            known = self._tasks.get(prefix, Tasks(prefix, 0.0, 0.0))
+            self._tasks[prefix] = Tasks(prefix, known.seconds + passed, known.busy + passed * min(slots, left))
+            left -= min(slots, left)
+        others = min(self._others, left)
+        transfer = min(self._coming, left - others)
+        for place, slots in enumerate((others, transfer, left - others - transfer)):
+            self._sums[place] += passed * slots
+
+    def _look(self) -> None:
+        self._ours, self._others = {}, 0
+        for task in self._worker.state.all_running_tasks:
+            prefix = key_split(task.key)
+            if (task.annotations or {}).get(RUN) == self.run:
+                self._ours[prefix] = self._ours.get(prefix, 0) + (self._slots if prefix in WIDE else 1)
+            else:
+                self._others += 1
+        self._coming = self._worker.state.in_flight_tasks_count
+
+    def reading(self) -> Reading:
+        self._add_up()
+        others, transfer, free = self._sums
+        return Reading(
+            worker=str(self._worker.name),
+            slots=self._slots,
+            seconds=self._since - self._begin,
+            tasks=tuple(self._tasks.values()),
+            others=others,
+            transfer=transfer,
+            free=free,
+            parts=LEDGERS[self.run].parts(),
+            **self._digested(),
+        )
+
+    def _digested(self) -> dict[str, float]:
+        """What Dask has booked for our tasks' prefixes since the watch began; see `Reading`."""
+        found = {"cpu": 0.0, "off_cpu": 0.0, "wide": 0.0, "overhead": 0.0}
+        for key, value in list(self._worker.digests_total.items()):
+            if not (isinstance(key, tuple) and key[0] == "execute" and key[-1] == "seconds" and key[2] in self._tasks):
+                continue
+            seconds, wide = value - self._digests.get(key, 0.0), key[2] in WIDE
+            if key[3] not in ("thread-cpu", "thread-noncpu"):
+                found["overhead"] += seconds * (self._slots if wide else 1)
+            elif wide:
+                found["wide"] += seconds
+            else:
+                found["cpu" if key[3] == "thread-cpu" else "off_cpu"] += seconds
+        return found
+
+
+def begin(client: Client, run: str, workers: Iterable[str]) -> None:
+    """Starts to watch the run's tasks on these workers (addresses)."""
+    client.run(_begin, run, workers=list(workers))
+
+
+def read(client: Client, run: str, workers: Iterable[str]) -> dict[str, Reading]:
+    """What each worker (address) has seen of the run; it stops watching."""
+    found: Mapping[str, Reading] = client.run(end, run, workers=list(workers))
+    return dict(found)
+
+
+async def _begin(run: str, dask_worker: Any) -> None:
+    await dask_worker.plugin_add(plugin=Watch(run), name=_name(run), catch_errors=False)
+
+
+async def end(run: str, dask_worker: Any) -> Reading | None:
+    """Ends the watch on this worker, if there is one."""
+    watch = dask_worker.plugins.get(_name(run))
+    if watch is None:
+        return None
+    reading: Reading = watch.reading()
+    await dask_worker.plugin_remove(name=_name(run))
+    LEDGERS.pop(run, None)
+    return reading
+
+
+def _name(run: str) -> str:
+    return f"pipeline-account-{run}"
