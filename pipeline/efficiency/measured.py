@@ -1,5 +1,6 @@
 """From what a training leaves behind to the record: its configuration, and one sample of it."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,11 +67,14 @@ def column_share(params: Mapping[str, Any]) -> float:
 def sample_of(
     meters: Sequence[MeterRecord], names: Sequence[str], configuration: Configuration, machine: Machine | None
 ) -> Sample:
-    """One repetition, without the time it began and its number.  Capabilities that were not calibrated count as equal."""
+    """One repetition, without the time it began and its number.
+
+    `machine`: with the capabilities of these workers, by rank; without one they count as equal.
+    """
     warmup = configuration.warmup
     workers = worker_samples(meters, names, first=warmup)
     seconds = max(worker.seconds for worker in workers)
-    capability = machine.capabilities[: len(workers)] if machine else (1.0,) * len(workers)
+    capability = machine.capabilities if machine else (1.0,) * len(workers)
     splits = [worker.split for worker in workers]
     first = next(meter for meter in meters if meter.rank == 0)
     return Sample(
@@ -87,3 +91,9 @@ def per_round(seconds: Sequence[float], warmup: int) -> float:
     """The mean of the timed rounds."""
     timed = seconds[warmup:]
     return sum(timed) / len(timed)
+
+
+def of_ranks(machine: Machine, places: Sequence[int]) -> Machine:
+    """The machine with the capability of each rank, which is that of the worker calibrated at this place."""
+    known = machine.capabilities
+    return dataclasses.replace(machine, capabilities=tuple(known[min(place, len(known) - 1)] for place in places))

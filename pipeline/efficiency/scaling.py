@@ -24,7 +24,7 @@ from pipeline.efficiency.base import Base, in_a_process, in_a_worker
 from pipeline.efficiency.circumstances import circumstances, now
 from pipeline.efficiency.cost import from_configuration, predict
 from pipeline.efficiency.machine import Machine
-from pipeline.efficiency.measured import configuration_of, per_round, sample_of
+from pipeline.efficiency.measured import configuration_of, of_ranks, per_round, sample_of
 from pipeline.efficiency.plan import Plan, listed
 from pipeline.efficiency.record import Mode, Point, Result, Sample, Single
 from pipeline.efficiency.subjects import Layout, Subject
@@ -118,9 +118,10 @@ class _Run:
         if oversubscribed:
             self._note(f"oversubscribed: {threads} threads on {cores} cores; such points do not count for the model")
         configuration = configuration_of(layout, self._plan, mode, oversubscribed)
-        if self._bench.machine is None:
+        machine = self._machine(layout)
+        if machine is None:
             return Point(configuration, None, note="nothing was calibrated")
-        predicted = predict(self._bench.machine, from_configuration(configuration))
+        predicted = predict(machine, from_configuration(configuration))
         return Point(configuration, dataclasses.replace(predicted, time=now("milliseconds")))
 
     def _layout(self, mode: Mode, workers: int) -> Layout:
@@ -164,13 +165,18 @@ class _Run:
         begin, layout = now("milliseconds"), self._layout(point.configuration.mode, point.configuration.workers)
         futures, workers = layout.partitions.futures, layout.partitions.workers
         trained = run_training(self._bench.client, futures, workers, self._spec(layout))
-        sample = sample_of(trained.meters, self._names(layout), point.configuration, self._bench.machine)
+        names = [self._where.workers[place].name for place in self._places(layout)]
+        sample = sample_of(trained.meters, names, point.configuration, self._machine(layout))
         return dataclasses.replace(sample, repetition=repetition, time=begin)
 
-    def _names(self, layout: Layout) -> list[str]:
-        """Dask's names of the workers, by rank."""
-        names = {worker.address: worker.name for worker in self._where.workers}
-        return [names[address] for address in layout.partitions.workers]
+    def _places(self, layout: Layout) -> list[int]:
+        """The number of each rank's worker: ranks follow the order of the rows."""
+        places = {worker.address: place for place, worker in enumerate(self._where.workers)}
+        return [places[address] for address in layout.partitions.workers]
+
+    def _machine(self, layout: Layout) -> Machine | None:
+        machine = self._bench.machine
+        return None if machine is None else of_ranks(machine, self._places(layout))
 
     def _spec(self, layout: Layout) -> RoundsSpec:
         """Boosting alone: no metrics, no early stopping; under an id of its own."""

@@ -91,9 +91,10 @@ class SingleProcess:
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
+            code = self._process.wait()  # it closes stdout before it says why
             self._said.seek(0)
             lines = self._said.read().strip().splitlines() or ["it said nothing"]
-            raise PipelineError(f"the single process ended with exit code {self._process.wait()}: {lines[-1]}")
+            raise PipelineError(f"the single process ended with exit code {code}: {lines[-1]}")
         found: dict[str, Any] = json.loads(answer)
         return found
 
