@@ -7,9 +7,11 @@ XGBoost wrote to its sockets while it grew trees.
 The training thread sleeps while XGBoost's socket thread exchanges histograms, but its CPU time contains the sums of
 the exchange, and when it wakes, the socket thread is still on its core: so neither blocked time nor run-queue delay
 is the transfer.  What is: the time of the same collectives *replayed* after the last round, in the same communicator,
-each after a little computing (a thread that has just slept is scheduled differently).  On 2 pinned cores the sum of
-CPU, replayed transfer and waiting then came within 3 % of the wall clock in all of five configurations (20 k to 400 k
-rows, 16 to 128 features, even and 30/70 shares); replays right after a barrier were up to 8 % short.
+each after a millisecond of computing, of each repetition what the rank saw that came last (the others wait for it).
+Tried on 2 pinned cores, 5 configurations (20 k to 400 k rows, 16 to 128 features, even and 30/70 shares), 3 runs each,
+all ways of replaying after the same rounds: |u + x + w + o - T| / T was 1.9 % in the mean with the computing, 4.0 %
+right after a barrier (up to 10 %).  For a thread that has just slept is scheduled at once: without the computing its
+run-queue delay was a third of what the rounds had, with it the same within a quarter.
 """
 
 import contextlib
@@ -22,24 +24,26 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.efficiency import sockets
-from pipeline.efficiency.traffic import Call, Grown, Growth, ring_nbytes
+from pipeline.efficiency.traffic import BATCH, Call, Grown, Growth, ring_nbytes
 
 SPIN_SECONDS = 1e-3  # computed before each replayed collective
 LIGHT_SHARE = 0.003  # of the rounds' time that replaying may take by default
 FULL_REPETITIONS, MOST_REPETITIONS = 12, 8
+LARGEST = 1 << 22  # doubles (32 MiB) of a replayed collective; time grows in proportion beyond
+INTERFERED = 2.0  # times the median: such a repetition was another program's
 
 Allreduce = Callable[[np.ndarray], object]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One size of collective, as it was timed again after the rounds: means over the repetitions, on this rank."""
+    """One size of collective, as it was timed again after the rounds: means over the repetitions."""
 
     elements: int  # doubles
     repetitions: int
-    seconds: float  # wall, without the copy that the Python call makes
-    cpu_seconds: float
-    runqueue_seconds: float
+    seconds: float  # wall on the rank that came last, without the copy that the Python call makes; the same for all
+    cpu_seconds: float  # of this rank's training thread: it sums the segments
+    runqueue_seconds: float  # that it was ready and had no core
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class MeterRecord:
     replays: tuple[Replay, ...]  # by size
     collectives: dict[int, int]  # elements -> how many our own metrics made, in all rounds
     cost_seconds: float  # that the meter itself took, during the rounds
+    replay_seconds: float  # that the replays took after them
     missing: tuple[str, ...]  # what this system cannot tell
     trees: tuple[tuple[Grown, ...], ...] = field(repr=False, default=())  # per round; rank 0, when asked for
 
@@ -97,6 +102,12 @@ class Meter:
         self._cost = 0.0
         self._collectives: dict[int, int] = {}
         self._replays: tuple[Replay, ...] = ()
+        self._replay_seconds = 0.0
+
+    @property
+    def wants_trees(self) -> bool:
+        """Whether the trees' shapes are to be told: asked for, or needed because bytes are not counted."""
+        return self._setting.full or (self._workers > 1 and self._traffic.connection is None)
 
     @contextlib.contextmanager
     def round(self) -> Iterator[None]:
@@ -137,8 +148,12 @@ class Meter:
         """Times the rounds' collectives again; all ranks call it together, after the last round."""
         if self._allreduce is None or self._setting.growth.device != "cpu" or not self._rows:
             return
+        start = time.perf_counter()
         sizes, repetitions = self._plan(self._allreduce)
-        self._replays = tuple(self._time(self._allreduce, size, repetitions) for size in sizes)
+        samples = np.array([self._time(self._allreduce, size, repetitions) for size in sizes])
+        least = self._least(self._allreduce, samples[:, :, 0])
+        self._replays = tuple(_replay(*parts) for parts in zip(sizes, samples, least, strict=True))
+        self._replay_seconds = time.perf_counter() - start
 
     def record(self, trees: tuple[tuple[Grown, ...], ...] = ()) -> MeterRecord:
         columns = np.array(self._rows, dtype=np.float64).reshape(-1, 5)
@@ -167,6 +182,7 @@ class Meter:
             replays=self._replays,
             collectives=dict(self._collectives),
             cost_seconds=self._cost,
+            replay_seconds=self._replay_seconds,
             missing=tuple(missing),
             trees=trees,
         )
@@ -184,12 +200,9 @@ class Meter:
 
     def _plan(self, allreduce: Allreduce) -> tuple[list[int], int]:
         """The sizes to replay and how often: rank 0 decides, for all have to do the same."""
-        bins = self._setting.growth.bins
         largest = max(self._collectives, default=0)
         if self._setting.full:
-            depth = self._setting.growth.depth or 8
-            levels = [2 * bins << level for level in range(min(depth - 1, 8))] or [2 * bins]
-            return sorted({2, *levels, largest} - {0}), FULL_REPETITIONS
+            return sorted({2, *_exchanges(self._setting.growth), largest} - {0}), FULL_REPETITIONS
         mean = self._mean_exchange()
         sizes = sorted({2, mean, largest} - {0})
         spent = sum(row[0] for row in self._rows)
@@ -204,25 +217,31 @@ class Meter:
         one = Call(2 * self._setting.growth.bins)
         sent = sum(row[4] for row in self._rows) / len(self._rows) / self._setting.trees_per_round
         histograms = sent / ring_nbytes(one, self._workers, self._rank) if sent else 1.0
-        return max(2, round(one.elements * histograms / exchanges_of_tree(self._setting.growth, histograms)))
+        mean = round(one.elements * histograms / exchanges_of_tree(self._setting.growth, histograms))
+        return min(LARGEST, max(2, mean))
 
-    def _time(self, allreduce: Allreduce, elements: int, repetitions: int) -> Replay:
-        values = np.zeros(elements)
-        samples = []
-        for _ in range(repetitions + 1):
-            spin = time.thread_time() + SPIN_SECONDS
-            while time.thread_time() < spin:
-                pass
-            start = time.perf_counter()
-            values.copy()
-            copied = time.perf_counter() - start
-            runqueue, cpu, start = self._runqueue(), time.thread_time(), time.perf_counter()
-            allreduce(values)
-            wall, cpu = time.perf_counter() - start, time.thread_time() - cpu
-            samples.append((wall - copied, cpu - copied, self._runqueue() - runqueue))
-        kept = samples[1:] if len(samples) > 2 else samples  # the first finds its memory cold
-        wall, cpu, runqueue = np.maximum(np.mean(kept, axis=0), 0.0)
-        return Replay(elements, len(kept), float(wall), float(cpu), float(runqueue))
+
+def replayed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Callable[[], float]) -> Replay:
+    """Times an allreduce of so many doubles, each after a little computing; all ranks call it together.
+
+    `runqueue`: seconds that this thread has been ready for a core so far.
+    """
+    values = np.zeros(elements)
+    samples = []
+    for _ in range(repetitions + 1):
+        spin = time.thread_time() + SPIN_SECONDS
+        while time.thread_time() < spin:
+            pass
+        start = time.perf_counter()
+        values.copy()
+        copied = time.perf_counter() - start
+        queued, cpu, start = runqueue(), time.thread_time(), time.perf_counter()
+        allreduce(values)
+        wall, cpu = time.perf_counter() - start, time.thread_time() - cpu
+        samples.append((wall - copied, cpu - copied, runqueue() - queued))
+    kept = samples[1:] if len(samples) > 2 else samples  # the first finds its memory cold
+    wall, cpu, queued = np.maximum(np.mean(kept, axis=0), 0.0)
+    return Replay(elements, len(kept), float(wall), float(cpu), float(queued))
 
 
 def exchanges_of_tree(growth: Growth, histograms: float) -> float:
