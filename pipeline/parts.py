@@ -50,7 +50,7 @@ _open = _Open()
 
 
 @contextlib.contextmanager
-def part(name: str) -> Iterator[None]:
+def entered(name: str) -> Iterator[None]:
     """Enters what runs inside into the account of the run this task belongs to; parts inside of it count by themselves."""
     if not _open.inside:
         _open.run = run_of_task()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.parts import current_worker, part, run_of_task
+from pipeline.parts import current_worker, entered, run_of_task
 
 Clock = Callable[[], float]
 
@@ -65,7 +65,7 @@ def span(stage: str) -> Iterator[None]:
     Outside a worker it does nothing.
     """
     start, cpu = time.time(), time.thread_time()
-    with part(stage):
+    with entered(stage):
         yield
     worker = current_worker()
     if worker is not None:

@@ -20,7 +20,7 @@ from pipeline.data.target import Target
 from pipeline.data.target_survey import Survey, survey_fragment
 from pipeline.errors import DataError
 from pipeline.job import Preprocess, Training
-from pipeline.parts import part
+from pipeline.parts import entered
 from pipeline.preprocess.apply import feature_columns, matrix
 from pipeline.preprocess.recipe import Recipe, fit_recipe
 from pipeline.preprocess.statistics import Statistics, collect, merge
@@ -122,7 +122,7 @@ def survey_unit(unit: Unit, payload: object) -> Survey:
 def collect_unit(unit: Unit, payload: object, shared: Pass) -> Statistics:
     """First pass: the statistics of one fragment's training rows."""
     with span("statistics"):
-        with part("reading"):
+        with entered("reading"):
             rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
         statistics = collect(
             rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
@@ -224,7 +224,7 @@ def make_block(unit: Unit, payload: object, shared: Pass, fitted: Fitted) -> Blo
     with span("blocks"):
         rows = _KEPT.take(shared.run, unit.fragment.index)
         if rows is None:
-            with part("reading"):
+            with entered("reading"):
                 rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
         assert rows.label is not None  # the plan has a target
         block = Block(

@@ -16,7 +16,7 @@ from pipeline.efficiency import sockets
 from pipeline.efficiency.meter import Meter, MeterRecord
 from pipeline.errors import TrainingError
 from pipeline.events import RoundDone
-from pipeline.parts import part
+from pipeline.parts import entered
 from pipeline.training.communicator import communicator
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
@@ -92,17 +92,17 @@ def train_rounds(
     start = time.perf_counter()
     before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
-        with part("bootstrap"):
+        with entered("bootstrap"):
             stack.enter_context(communicator(rank_args))
             rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
-        with part("rounds"):
+        with entered("rounds"):
             rounds.boost()
-        with part("meter"):
+        with entered("meter"):
             rounds.meter.replay()
-        with part("scores"):
+        with entered("scores"):
             return rounds.result(start)
 
 
