@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.data.describe import describe
     from pipeline.data.synthetic import generate
     from pipeline.efficiency.plan import Plan as ScalePlan
-    from pipeline.efficiency.scale import Wish as ScaleWish
+    from pipeline.efficiency.plan import Wish as ScaleWish
     from pipeline.efficiency.scale import scale
     from pipeline.job import Job
     from pipeline.model.artifact import Model
@@ -38,7 +38,7 @@ _HOMES = {
     "Job": "pipeline.job:Job",
     "Model": "pipeline.model.artifact:Model",
     "ScalePlan": "pipeline.efficiency.plan:Plan",
-    "ScaleWish": "pipeline.efficiency.scale:Wish",
+    "ScaleWish": "pipeline.efficiency.plan:Wish",
     "TrainResult": "pipeline.run:TrainResult",
     "connect": "pipeline.cluster.connect:connect",
     "describe": "pipeline.data.describe:describe",

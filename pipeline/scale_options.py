@@ -96,8 +96,7 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
     import importlib
 
     import pipeline
-    from pipeline.efficiency.plan import Plan
-    from pipeline.efficiency.scale import Wish
+    from pipeline.efficiency.plan import Plan, Wish
     from pipeline.events import Note
 
     modes: Any = tuple(options["mode"].split(","))

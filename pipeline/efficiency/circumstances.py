@@ -22,7 +22,7 @@ def circumstances() -> dict[str, Any]:
     return {
         "time": now(),
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": len(allowed_cores()),
             "memory_nbytes": psutil.virtual_memory().total,
             "system": f"{platform.system()} {platform.machine()}",
@@ -39,7 +39,9 @@ def now(timespec: str = "seconds") -> str:
     return datetime.now(UTC).isoformat(timespec=timespec)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its model, as the system calls it."""
+    """The processor's name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,7 +1,9 @@
 """What a scaling run is to measure, checked before anything starts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.efficiency.record import Mode
 from pipeline.errors import JobError
@@ -46,6 +48,19 @@ class Plan:
     def most(self) -> int:
         """Workers of the largest point."""
         return self.workers[-1]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a scaling run is to be done, besides what is measured."""
+
+    out: str | os.PathLike[str] | None = None  # the folder; None: a dated one under scaling/
+    overwrite: bool = False  # an earlier result there
+    recalibrate: bool = False  # although this machine has been calibrated
+    compare: str | os.PathLike[str] | None = None  # an earlier result, or its folder
+    force: bool = False  # compare although the machines differ
+    allow_code: bool = False  # data.function, the user's own
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # as the command had them, for the record
 
 
 def listed(values: Sequence[object]) -> str:

@@ -2,11 +2,8 @@
 
 import dataclasses
 import datetime
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distributed import Client
 
@@ -17,7 +14,7 @@ from pipeline.efficiency.circumstances import circumstances
 from pipeline.efficiency.compare import comparison
 from pipeline.efficiency.explain import sentences
 from pipeline.efficiency.machine import Machine
-from pipeline.efficiency.plan import Plan
+from pipeline.efficiency.plan import Plan, Wish
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.report import REPORT, write_report
 from pipeline.efficiency.scaling import About, Bench, measure
@@ -27,19 +24,6 @@ from pipeline.events import Failed, Listener, Note, Saved, Started, ignore
 from pipeline.job import Cluster, Job
 from pipeline.model.folder import claim
 from pipeline.walk import let_go
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How a scaling run is to be done, besides what is measured."""
-
-    out: str | os.PathLike[str] | None = None  # the folder; None: a dated one under scaling/
-    overwrite: bool = False  # an earlier result there
-    recalibrate: bool = False  # although this machine has been calibrated
-    compare: str | os.PathLike[str] | None = None  # an earlier result, or its folder
-    force: bool = False  # compare although the machines differ
-    allow_code: bool = False  # data.function, the user's own
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # as the command had them, for the record
 
 
 def scale(
