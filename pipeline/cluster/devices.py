@@ -91,3 +91,9 @@ def array_namespace(device: Literal["cpu", "cuda"]) -> ModuleType:
     import numpy
 
     return numpy
+
+
+def synchronise(device: Literal["cpu", "cuda"]) -> None:
+    """Waits until the GPU has done what it was given: before a clock is stopped."""
+    if device == "cuda":
+        array_namespace(device).cuda.get_current_stream().synchronize()

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.efficiency import sockets
-from pipeline.efficiency.traffic import BATCH, Call, Grown, Growth, ring_nbytes
+from pipeline.efficiency.traffic import Call, Grown, Growth, ring_nbytes
 
 SPIN_SECONDS = 1e-3  # computed before each replayed collective
 LIGHT_SHARE = 0.003  # of the rounds' time that replaying may take by default
@@ -150,7 +150,7 @@ class Meter:
             return
         start = time.perf_counter()
         sizes, repetitions = self._plan(self._allreduce)
-        samples = np.array([self._time(self._allreduce, size, repetitions) for size in sizes])
+        samples = np.array([timed(self._allreduce, size, repetitions, self._runqueue) for size in sizes])
         least = self._least(self._allreduce, samples[:, :, 0])
         self._replays = tuple(_replay(*parts) for parts in zip(sizes, samples, least, strict=True))
         self._replay_seconds = time.perf_counter() - start
@@ -198,6 +198,12 @@ class Meter:
             return 0.0
         return int(os.pread(self._schedstat, 128, 0).split()[1]) / 1e9
 
+    def _least(self, allreduce: Allreduce, seconds: np.ndarray) -> np.ndarray:
+        """The least of all ranks' values, place by place."""
+        everyone = np.zeros((self._workers, *seconds.shape))
+        everyone[self._rank] = seconds
+        return np.asarray(allreduce(everyone)).min(axis=0)
+
     def _plan(self, allreduce: Allreduce) -> tuple[list[int], int]:
         """The sizes to replay and how often: rank 0 decides, for all have to do the same."""
         largest = max(self._collectives, default=0)
@@ -221,10 +227,11 @@ class Meter:
         return min(LARGEST, max(2, mean))
 
 
-def replayed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Callable[[], float]) -> Replay:
-    """Times an allreduce of so many doubles, each after a little computing; all ranks call it together.
+def timed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Callable[[], float]) -> np.ndarray:
+    """(repetitions, 3) seconds of an allreduce of so many doubles: wall, CPU, run queue, less the copy Python makes.
 
-    `runqueue`: seconds that this thread has been ready for a core so far.
+    Each comes after a little computing; all ranks call it together.  `runqueue`: seconds that this thread has been
+    ready for a core so far.
     """
     values = np.zeros(elements)
     samples = []
@@ -238,10 +245,27 @@ def replayed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Ca
         queued, cpu, start = runqueue(), time.thread_time(), time.perf_counter()
         allreduce(values)
         wall, cpu = time.perf_counter() - start, time.thread_time() - cpu
-        samples.append((wall - copied, cpu - copied, runqueue() - queued))
-    kept = samples[1:] if len(samples) > 2 else samples  # the first finds its memory cold
-    wall, cpu, queued = np.maximum(np.mean(kept, axis=0), 0.0)
-    return Replay(elements, len(kept), float(wall), float(cpu), float(queued))
+        samples.append((max(0.0, wall - copied), max(0.0, cpu - copied), runqueue() - queued))
+    return np.array(samples[1:])  # the first finds its memory cold
+
+
+def undisturbed(seconds: np.ndarray) -> np.ndarray:
+    """Which repetitions were nobody else's: those within `INTERFERED` times the median."""
+    return seconds <= INTERFERED * np.median(seconds)
+
+
+def _replay(elements: int, samples: np.ndarray, least: np.ndarray) -> Replay:
+    """Means over the undisturbed repetitions; `least` (repetitions,) wall seconds of the rank that came last."""
+    kept = undisturbed(least)
+    wall, cpu, queued = float(least[kept].mean()), *samples[kept, 1:].mean(axis=0)
+    return Replay(elements, int(kept.sum()), wall, float(cpu), float(queued))
+
+
+def _exchanges(growth: Growth) -> list[int]:
+    """Doubles of a histogram exchange: of one node, of two, of four, up to the largest level's."""
+    depth = growth.depth or 8
+    sizes = [2 * growth.bins << level for level in range(min(max(depth - 1, 1), 9))]
+    return [size for size in sizes if size <= LARGEST] or [min(sizes[0], LARGEST)]
 
 
 def exchanges_of_tree(growth: Growth, histograms: float) -> float:

@@ -104,7 +104,7 @@ def _calibrated(
     client: Client, plan: Plan, where: Placement, subject: Subject, around: _Surroundings
 ) -> tuple[Machine, str]:
     sizes = [workers for workers in plan.workers if workers > 1]
-    return load_or_calibrate(client, where.workers, sizes, recalibrate=around.wish.recalibrate)
+    return load_or_calibrate(client, where, sizes, recalibrate=around.wish.recalibrate)
 
 
 def default_folder() -> str:

@@ -1,0 +1,137 @@
+"""Calibrates the analytic model on a connected cluster: seconds, all workers at once, and kept for the next run.
+
+1. Compute: every worker boosts on synthetic rows by itself, all at the same time (memory bandwidth is shared), over a
+   small grid of rows, features and depths; non-negative least squares of relative errors give the coefficients.
+2. Collectives: allreduces from 16 B to 32 MiB in a real communicator of each size asked for.
+3. Dask: empty tasks, and one array sent from a worker to another.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import xgboost
+from distributed import Client
+
+from pipeline.cluster.affinity import allowed_cores
+from pipeline.cluster.placement import Placement
+from pipeline.efficiency.circumstances import now, processor
+from pipeline.efficiency.fits import Fit, fit_grid, solve
+from pipeline.efficiency.links import collectives, dask_costs, ring_of
+from pipeline.efficiency.machine import Machine
+from pipeline.errors import ClusterError, TrainingError
+from pipeline.training.communicator import worker_locks
+
+
+def load_or_calibrate(
+    client: Client, where: Placement, sizes: Sequence[int], *, recalibrate: bool = False
+) -> tuple[Machine, str]:
+    """The calibration saved for such workers, or a new one; and what to tell the user about it.
+
+    `sizes`: the numbers of workers whose collectives are needed.  ClusterError where the workers cannot be calibrated.
+    """
+    path = calibrations() / f"{fingerprint_of(client, where)}.json"
+    saved = None if recalibrate else load(path)
+    if saved is not None and set(sizes) - {1} <= set(saved.collectives):
+        return saved, f"calibration of {_age(saved)}; --recalibrate makes a new one"
+    machine = calibrate(client, where, sizes)
+    save(machine, path)
+    return machine, f"calibrated in {machine.seconds:.1f} s; kept for the next run on such workers"
+
+
+def calibrations() -> Path:
+    """The folder of the saved calibrations: in XDG_CACHE_HOME, or ~/.cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "dask-train-pipeline" / "calibrations"
+
+
+def load(path: Path) -> Machine | None:
+    """A saved calibration; None where there is none that this version can read."""
+    try:
+        return Machine.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # a calibration takes seconds: it is simply made anew
+        return None
+
+
+def save(machine: Machine, path: Path) -> None:
+    """Writes it whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(machine.to_dict(), indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _age(machine: Machine) -> str:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(machine.made)).total_seconds()
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if (count := int(seconds // length)) >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def calibrate(client: Client, where: Placement, sizes: Sequence[int]) -> Machine:
+    """The workers as they are now; `sizes`: the numbers of workers whose collectives are to be measured.
+
+    Takes about 10 s.  ClusterError where a worker fails.
+    """
+    start = time.perf_counter()
+    workers = where.workers
+    fingerprint = fingerprint_of(client, where)
+    try:
+        fits = _fits(client, where)
+        tables = {size: collectives(client, workers[:size]) for size in sorted(set(sizes)) if size > 1}
+        task_seconds, bandwidth = dask_costs(client, workers)
+    except (TrainingError, xgboost.core.XGBoostError, OSError) as error:
+        raise ClusterError(f"the workers cannot be calibrated: {error}") from error
+    solved = solve(fits)
+    return Machine(
+        fingerprint=fingerprint,
+        made=now(),
+        device=where.device,
+        threads=min(worker.threads for worker in workers),
+        coefficients=solved.coefficients,
+        capabilities=solved.capabilities,
+        collectives=tables,
+        ring=ring_of(tables),
+        fill=solved.fill,
+        smaller_child=solved.smaller_child,
+        dask_task_seconds=task_seconds,
+        dask_bytes_per_second=bandwidth,
+        spread=solved.spread,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def fingerprint_of(client: Client, where: Placement) -> str:
+    """What a calibration is good for: these processors, threads, versions, device, and which workers share a host."""
+    tasks = [client.submit(_describe, workers=[worker.address], pure=False) for worker in where.workers]
+    hosts = [worker.host for worker in where.workers]
+    facts = [
+        [*task.result(), worker.threads, hosts.index(worker.host)]
+        for task, worker in zip(tasks, where.workers, strict=True)
+    ]
+    return hashlib.sha256(json.dumps([where.device, facts]).encode()).hexdigest()[:16]
+
+
+def _describe() -> list[Any]:
+    """Processor, cores of this process, version of XGBoost."""
+    return [processor(), len(allowed_cores()), xgboost.__version__]
+
+
+def _fits(client: Client, where: Placement) -> list[list[Fit]]:
+    """Every worker's fits, made at the same time."""
+    with worker_locks(client, [worker.address for worker in where.workers]):
+        tasks = [
+            client.submit(
+                fit_grid, number, worker.threads, where.device,
+                workers=[worker.address], allow_other_workers=False, pure=False,
+            )
+            for number, worker in enumerate(where.workers)
+        ]  # fmt: skip
+        fits: list[list[Fit]] = client.gather(tasks)
+    return fits
