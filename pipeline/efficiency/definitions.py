@@ -243,7 +243,9 @@ def _mean(values: Seconds) -> float:
 
 def _check(seconds: float, useful: Seconds, transfer: Seconds, capability: Sequence[float]) -> None:
     if not len(useful) == len(transfer) == len(capability) > 0:
-        raise ValueError(f"lengths differ: {len(useful)} useful, {len(transfer)} transfer, {len(capability)} capability")
+        raise ValueError(
+            f"lengths differ: {len(useful)} useful, {len(transfer)} transfer, {len(capability)} capability"
+        )
     values = [seconds, *useful, *transfer, *capability]
     if not all(math.isfinite(value) and value >= 0 for value in values) or seconds <= 0 or min(capability) <= 0:
         raise ValueError("seconds and capabilities have to be finite, T and capabilities above 0")
