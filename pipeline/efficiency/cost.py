@@ -20,7 +20,7 @@ from pipeline.efficiency.record import Configuration, Predicted, Split
 from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, full_tree, sent_nbytes
 
 BIN_NBYTES = 16  # a histogram's bin: two doubles
-GRADIENT_NBYTES = 8  # a row's gradient and hessian
+ROW_NBYTES = 16  # what is moved for a row of a node: gradient and hessian, and its place in the matrix
 CHUNK = 2048  # leaves at which a tree without limits is taken to end
 BAND = 1.96  # standard deviations around T: 95 %
 
@@ -110,7 +110,7 @@ def work(rows: int, workload: Workload, tree: Grown, smaller_child: float) -> di
         "row_feature_doubling": rows_built * workload.features * _doublings(histogram, CACHED_NBYTES),
         "row_built": rows_built,
         "row_split": rows * sum(reach),
-        "row_split_far": rows * sum(reach) * max(0.0, 1 - NEAR_NBYTES / max(1, rows * GRADIENT_NBYTES)),
+        "row_split_doubling": rows * sum(reach) * _doublings(rows * ROW_NBYTES, NEAR_NBYTES),
         "row": float(rows),
         "bin_node": bins * nodes,
         "bin_node_filled": bins * filled,

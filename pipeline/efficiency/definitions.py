@@ -71,7 +71,7 @@ def figures(seconds: float, useful: Seconds, transfer: Seconds, capability: Sequ
         e, raw = efficiency(useful, overhead, capability), efficiency_raw(useful, overhead, capability)
         j = imbalance(overhead, capability)
         error = abs(pe_pi - weighted_from_efficiency(e, j, useful, capability))
-    on_path = critical_transfer(transfer)
+    on_path = critical_transfer(seconds, useful, transfer)
     return Figures(
         seconds=seconds,
         E_raw=raw,
@@ -146,14 +146,15 @@ def load_balance(useful: Seconds) -> float:
     return _mean(useful) / max(useful) if max(useful) > 0 else 1.0
 
 
-def critical_transfer(transfer: Seconds) -> float:
+def critical_transfer(seconds: float, useful: Seconds, transfer: Seconds) -> float:
     """x* [s]: transfer on the critical path.
 
     A collective ends for all when it ends for the last, and the worker that computes longest meets peers that are
     already there: what it sees of the collectives is transfer alone.  The least of the workers' transfer times is that
-    worker's, or one that nobody can have finished without.
+    worker's, or one that nobody can have finished without.  More than T - max u cannot be exposed: where separate
+    measurements say so, their closure error tells, and the factors still multiply.
     """
-    return min(transfer)
+    return min(*transfer, max(0.0, seconds - max(useful)))
 
 
 def transfer_efficiency(seconds: float, on_path: float) -> float:
@@ -220,21 +221,17 @@ def usl(divisible: float, replicated: float, latency: float, payload_seconds: fl
     return Usl(sigma=(replicated + 2 * payload_seconds) / alone, kappa=2 * latency / alone)
 
 
-def isoefficiency(workers: int, law: Usl, target: float, base: int = 1) -> float:
-    """How much W must grow from `base` workers to `workers` for the efficiency `target` (0..1) to stay [1].
+def isoefficiency(workers: int, target: float, replicated: float, latency: float, payload_seconds: float) -> float:
+    """W(N) [s]: the divisible compute for which N workers keep the efficiency T_1 / (N T_N) at `target` (0..1).
 
-    For T(N) = W/N + overheads that do not depend on W, PE = target needs W = target/(1-target) * N * overhead(N), and
-    overhead(N) is proportional to sigma (N-1)/N + kappa (N-1): W grows like N while bandwidth binds and like N^2 once
-    latency does.  The target cancels in the ratio; it is there to be checked.
+    With the costs of `usl`, N workers spend N T_N - T_1 = (N-1) (s + 2B + 2 N A) on other things than the work, and the
+    target allows T_1 = target / (1 - target) times that.  So W grows like N while bandwidth and replicated compute bind,
+    and like N^2 once latency does.  0 where the replicated compute alone suffices, as it does on one worker.
     """
     if not 0 < target < 1:
         raise ValueError(f"an efficiency to keep lies between 0 and 1: {target}")
-
-    def overhead(count: int) -> float:
-        return law.sigma * (count - 1) + law.kappa * count * (count - 1)
-
-    first = max(base, 2)  # a single worker has no overhead to keep pace with
-    return overhead(workers) / overhead(first) if workers > first else 1.0
+    overhead = (workers - 1) * (replicated + 2 * payload_seconds + 2 * workers * latency)
+    return max(0.0, target / (1 - target) * overhead - replicated)
 
 
 def _mean(values: Seconds) -> float:

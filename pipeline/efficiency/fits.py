@@ -25,7 +25,8 @@ GRID = (  # (rows, features, depths): histograms in and out of the caches, nodes
     (10_000, 128, (4, 7, 9)),
     (100_000, 32, (4, 7, 10)),
     (80_000, 128, (4, 6, 8)),
-    (500_000, 8, (4, 7)),
+    (200_000, 16, (5, 7)),
+    (600_000, 8, (4, 7)),
 )
 WARMUP, LEAST_ROUNDS, MOST_ROUNDS, FIT_SECONDS = 2, 3, 20, 0.12  # rounds of one fit
 EQUAL = 0.05  # workers this close to the typical one count as it: the rest is noise
@@ -117,7 +118,7 @@ def solve(fits: Sequence[Sequence[Fit]]) -> Solved:
     child = float(np.mean([share for own in fits for fit in own for share in fit.smaller[: fit.depth - 1]]))
     amounts = np.array([_work_of(fit, child) for own in fits for fit in own])
     seconds = np.array([fit.seconds * speed for own, speed in zip(fits, speeds, strict=True) for fit in own])
-    found, _ = scipy.optimize.nnls(amounts / seconds[:, None], np.ones(len(seconds)))
+    found: np.ndarray = scipy.optimize.nnls(amounts / seconds[:, None], np.ones(len(seconds)))[0]
     updates = sum(fit.rows * fit.features * fit.depth for fit in fits[0])
     return Solved(
         coefficients=Coefficients(**dict(zip(COEFFICIENTS, map(float, found), strict=True))),

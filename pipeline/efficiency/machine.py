@@ -23,7 +23,7 @@ class Coefficients:
     row_feature_doubling: float  # likewise, for each doubling of a histogram beyond the first cache
     row_built: float  # a row gathered for a histogram, whatever its features
     row_split: float  # a row sent left or right
-    row_split_far: float  # likewise, where the gradients do not fit near the core
+    row_split_doubling: float  # likewise, for each doubling of the rows' gradients beyond the near cache
     row: float  # a row's gradient and new prediction
     bin_node: float  # a bin of a node: subtraction, and a look for a split
     bin_node_filled: float  # likewise, more, where rows lie in it

@@ -13,7 +13,6 @@ from pipeline.efficiency.calibration import load_or_calibrate
 from pipeline.efficiency.circumstances import circumstances
 from pipeline.efficiency.compare import comparison
 from pipeline.efficiency.explain import sentences
-from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.plan import Plan, Wish
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.report import REPORT, write_report
@@ -77,7 +76,7 @@ def _scaled(client: Client, job: Job | Synthetic, plan: Plan, around: _Surroundi
     where = place()
     subject = _subject(client, job, where, around)
     try:
-        machine, note = _calibrated(client, plan, where, subject, around)
+        machine, note = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
         bench = Bench(client, subject, place, machine, around.listen, around.folder)
         about = About({**around.wish.arguments, **dataclasses.asdict(plan)}, (*where.notes, note))
         for message in about.notes:
@@ -98,13 +97,6 @@ def _subject(client: Client, job: Job | Synthetic, where: Placement, around: _Su
     if isinstance(job, Synthetic):
         return SyntheticSubject(client, job)
     return JobSubject(client, job, where, around.listen, around.wish.allow_code)
-
-
-def _calibrated(
-    client: Client, plan: Plan, where: Placement, subject: Subject, around: _Surroundings
-) -> tuple[Machine, str]:
-    sizes = [workers for workers in plan.workers if workers > 1]
-    return load_or_calibrate(client, where, sizes, recalibrate=around.wish.recalibrate)
 
 
 def default_folder() -> str:

@@ -6,14 +6,19 @@ digests say what it cost to bring a task to its thread and its result away from 
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask.utils import key_split
 from distributed import Client, WorkerPlugin
 
-from pipeline.efficiency.account import Reading, Tasks
+from pipeline.cluster.placement import WorkerInfo
+from pipeline.efficiency.account import Account, Reading, Rounds, Spent, Tasks, account
+from pipeline.efficiency.meter import MeterRecord
+from pipeline.efficiency.split import worker_samples
 from pipeline.parts import LEDGERS, RUN, Ledger
+from pipeline.stages import StageClock
 
 WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
@@ -95,23 +100,74 @@ class Watch(WorkerPlugin):
         return found
 
 
-def begin(client: Client, run: str, workers: Iterable[str]) -> None:
-    """Starts to watch the run's tasks on these workers (addresses)."""
-    client.run(_begin, run, workers=list(workers))
+class Watching:
+    """The watches of one run, and the client's clock beside them."""
+
+    def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageClock) -> None:
+        """Starts to watch the run's tasks on these workers."""
+        self._client, self._run, self._workers, self._clock = client, run, workers, clock
+        self._running = True
+        client.run(_begin, run, workers=[worker.address for worker in workers])
+        self._start, self._before = clock.clock(), dict(clock.seconds)
+
+    def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
+        """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name."""
+        readings = self.stop()
+        now = self._clock.clock()
+        spent = {stage: seconds - self._before.get(stage, 0.0) for stage, seconds in self._clock.seconds.items()}
+        seconds = now - self._start
+        spent[""] = seconds - sum(spent.values())  # between the stages
+        made = account(list(readings.values()), seconds, spent, rounds)
+        lost = [worker for worker in self._workers if worker.address not in readings]
+        if lost:
+            made = replace(
+                made,
+                slots={**made.slots, **{worker.name: worker.threads for worker in lost}},
+                workers={**made.workers, **{worker.name: Spent() for worker in lost}},
+                notes=(*made.notes, f"{len(lost)} workers were not watched throughout, e.g. {lost[0].name}"),
+            )
+        return Ended(made, now, self._clock)
+
+    def stop(self) -> dict[str, Reading]:
+        """Ends the watches, if they still run; what those that answer (address) have seen."""
+        if not self._running:
+            return {}
+        self._running = False
+        addresses = [worker.address for worker in self._workers]
+        found = self._client.run(_end, self._run, workers=addresses, on_error="ignore")
+        return {address: reading for address, reading in found.items() if reading is not None}
 
 
-def read(client: Client, run: str, workers: Iterable[str]) -> dict[str, Reading]:
-    """What each worker (address) has seen of the run; it stops watching."""
-    found: Mapping[str, Reading] = client.run(end, run, workers=list(workers))
-    return dict(found)
+@dataclass(frozen=True)
+class Ended:
+    """An account whose tasks are over, while the client goes on."""
+
+    account: Account
+    at: float  # when its window ended, by the client's clock
+    clock: StageClock
+
+    def now(self, stage: str) -> Account:
+        """The account up to now; the client has been at `stage` since."""
+        return self.account.later(max(0.0, self.clock.clock() - self.at), stage)
+
+
+def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, Rounds]:
+    """What the meters tell of each worker's rounds; `names` by rank.  Empty where they cannot tell it."""
+    samples = worker_samples(meters, names) if meters else ()
+    found = {}
+    for meter, sample in zip(sorted(meters, key=lambda record: record.rank), samples, strict=True):
+        if sample.closure is not None:
+            split = [getattr(sample.split, name) * meter.rounds for name in ("useful", "transfer", "wait", "other")]
+            found[sample.worker] = Rounds(sample.seconds * meter.rounds, *split)
+    return found
 
 
 async def _begin(run: str, dask_worker: Any) -> None:
     await dask_worker.plugin_add(plugin=Watch(run), name=_name(run), catch_errors=False)
 
 
-async def end(run: str, dask_worker: Any) -> Reading | None:
-    """Ends the watch on this worker, if there is one."""
+async def _end(run: str, dask_worker: Any) -> Reading | None:
+    """Ends the watch on this worker; None where there is none, as after a restart."""
     watch = dask_worker.plugins.get(_name(run))
     if watch is None:
         return None
