@@ -15,7 +15,8 @@ import pytest
 from pipeline.cluster.connect import connect
 from pipeline.cluster.placement import Placement, placement
 from pipeline.efficiency import scaling
-from pipeline.efficiency.measured import column_share, per_round, trees_per_round
+from pipeline.efficiency.machine import Coefficients, Machine, Ring
+from pipeline.efficiency.measured import column_share, of_ranks, per_round, trees_per_round
 from pipeline.efficiency.plan import Plan
 from pipeline.efficiency.record import read
 from pipeline.efficiency.scaling import Bench, measure
@@ -30,6 +31,12 @@ from pipeline.training import supervisor
 SECTION = Cluster(device="cpu", workers=2, threads=1)
 DATA = Synthetic(rows=6_000, features=4, depth=3)
 FILE_ROWS = 60_000  # more than a MiB, the smallest fragment
+MACHINE = Machine(
+    fingerprint="x", made="2026-11-21T00:00:00+00:00", device="cpu", threads=1,
+    coefficients=Coefficients(1e-9, 0, 0, 4e-9, 0, 2e-9, 1e-8, 0, 0, 1e-5), capabilities=(1e9, 5e8),
+    collectives={2: ((16, 1e-5), (1 << 20, 1e-3))}, ring=Ring(1e-6, 1e-9), fill=((0.0, 0.5), (6.0, 1.0)),
+    smaller_child=0.3, dask_task_seconds=1e-4, dask_bytes_per_second=1e9, spread=0.05, seconds=1.0,
+)  # fmt: skip
 SMALL = Plan(workers=(1, 2), repeat=2, rounds=3)
 
 
@@ -89,6 +96,35 @@ def test_points_take_turns(client: Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(scaling, "run_training", noted)
     measure(bench(client), dataclasses.replace(SMALL, repeat=3, single=False))
     assert order == [1, 2, 2, 1, 1, 2]
+
+
+def test_predictions_are_on_the_disk_before_the_first_sample(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[Any] = []
+    real = supervisor.run_training
+
+    def noted(*arguments: Any) -> Any:
+        before.append(read(tmp_path).points)
+        return real(*arguments)
+
+    monkeypatch.setattr(scaling, "run_training", noted)
+    made = measure(
+        dataclasses.replace(bench(client), folder=tmp_path, machine=MACHINE), dataclasses.replace(SMALL, single=False)
+    )
+    assert [len(point.samples) for point in before[0]] == [0, 0]
+    for point, first in zip(made.points, before[0], strict=True):
+        assert point.predicted is not None
+        assert point.predicted == first.predicted
+        assert point.predicted.time <= min(sample.time for sample in point.samples)
+    even = made.points[1].samples[0]
+    assert even.figures.E_raw is None or even.figures.E is None or even.figures.E_raw > even.figures.E * 1e9
+    assert read(tmp_path).calibration["fingerprint"] == "x"
+
+
+def test_ranks_keep_their_workers_capability() -> None:
+    assert of_ranks(MACHINE, [1, 0]).capabilities == (5e8, 1e9)
+    assert of_ranks(MACHINE, [0, 1, 2]).capabilities == (1e9, 5e8, 5e8)
 
 
 def test_uneven_shares(client: Any) -> None:
