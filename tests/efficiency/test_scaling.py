@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.cluster import affinity
 from pipeline.cluster.connect import connect
 from pipeline.cluster.placement import Placement, placement
 from pipeline.efficiency import scaling
@@ -125,6 +126,23 @@ def test_predictions_are_on_the_disk_before_the_first_sample(
 def test_ranks_keep_their_workers_capability() -> None:
     assert of_ranks(MACHINE, [1, 0]).capabilities == (5e8, 1e9)
     assert of_ranks(MACHINE, [0, 1, 2]).capabilities == (1e9, 5e8, 5e8)
+
+
+def test_elsewhere_the_base_case_runs_in_a_worker(client: Any) -> None:
+    there = dataclasses.replace(
+        bench(client), place=lambda: dataclasses.replace(placement(client, SECTION), local=False)
+    )
+    made = measure(there, dataclasses.replace(SMALL, workers=(2,), repeat=1))
+    (single,) = made.singles
+    assert (single.rows, single.threads, len(single.seconds)) == (6_000, 1, 1)
+    assert "in one worker" in single.note
+
+
+def test_oversubscribed_points_say_so(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affinity, "cores", lambda: 1)
+    made = measure(bench(client), dataclasses.replace(SMALL, repeat=1, single=False))
+    assert [point.configuration.oversubscribed for point in made.points] == [False, True]
+    assert made.notes == ("oversubscribed: 2 threads on 1 cores; such points do not count for the model",)
 
 
 def test_uneven_shares(client: Any) -> None:
