@@ -121,7 +121,7 @@ def work(rows: int, workload: Workload, tree: Grown, smaller_child: float) -> di
 
 
 def _doublings(nbytes: float, cache_nbytes: float) -> float:
-    return max(0.0, math.log2(nbytes / cache_nbytes))
+    return max(0.0, math.log2(max(1.0, nbytes) / cache_nbytes))
 
 
 def calls(workload: Workload, tree: Grown) -> list[Call]:
