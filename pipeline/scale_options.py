@@ -10,6 +10,7 @@ from pipeline.options import all_of, job_option, set_option
 from pipeline.terminal import Talk
 
 if TYPE_CHECKING:
+    from pipeline.efficiency.record import Result
     from pipeline.efficiency.synthetic import Synthetic
     from pipeline.job import Cluster, Job
 
@@ -96,7 +97,7 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
     import importlib
 
     import pipeline
-    from pipeline.efficiency.plan import Plan, Wish
+    from pipeline.efficiency.plan import Plan, Wish, default_folder
     from pipeline.events import Note
 
     modes: Any = tuple(options["mode"].split(","))
@@ -107,6 +108,7 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
         rounds=options["rounds"],
         shares=options["shares"],
     )
+    options["out"] = options["out"] or default_folder()
     wishes = ("out", "overwrite", "recalibrate", "compare", "force", "allow_code")
     wish = Wish(
         **{name: options[name] for name in wishes if name in options}, arguments={"trained": options["trained"]}
@@ -121,11 +123,11 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
         if cluster.dashboard:
             listen(Note(message=f"dashboard at {client.dashboard_link}"))
         result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen)
-    talk.result(result.to_dict(), lambda: said(result, talk))
+    talk.result(result.to_dict(), lambda: options["out"] if talk.quiet else said(result, options["out"]))
 
 
-def said(result: Any, talk: Talk) -> str:
-    """The table, the sentences, the notes."""
+def said(result: "Result", folder: str) -> str:
+    """The table, the sentences, and where the report is."""
     from pipeline.efficiency.table import table
 
-    return "\n".join([table(result), "", *result.sentences])
+    return "\n".join([table(result), "", *result.sentences, "", f"report: {folder}/report.html"])

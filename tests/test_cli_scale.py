@@ -31,7 +31,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(pipeline, "connect", connect, raising=False)
     monkeypatch.setattr(pipeline, "scale", scale, raising=False)
-    monkeypatch.setattr(scale_options, "said", lambda result, talk: "a table")
+    monkeypatch.setattr(scale_options, "said", lambda result, folder: f"a table, {folder}")
     return calls
 
 
@@ -44,7 +44,7 @@ def job(tmp_path):
 
 def test_a_job_is_scaled_as_it_stands(asked, job, capsys):
     arguments = ["--workers", "1,2,4", "--threads", "1", "--mode", "strong,weak", "--repeat", "3", "--rounds", "7"]
-    assert run(cli, ["scale", job, *arguments, "--out", "x", "--set", "training.params.max_depth=4", "--quiet"]) == 0
+    assert run(cli, ["scale", job, *arguments, "--out", "x", "--set", "training.params.max_depth=4"]) == 0
     plan, cluster = asked["plan"], asked["connect"]
     assert (plan.workers, plan.modes, plan.repeat, plan.rounds) == ((1, 2, 4), ("strong", "weak"), 3, 7)
     assert (cluster.workers, cluster.threads, cluster.memory) == (4, 1, "1GiB")
@@ -52,7 +52,7 @@ def test_a_job_is_scaled_as_it_stands(asked, job, capsys):
     assert asked["job"].training.params == {"max_depth": 4}
     assert asked["job"].data.validation.share == 0.3
     assert (asked["wish"].out, asked["wish"].recalibrate, asked["wish"].force) == ("x", False, False)
-    assert capsys.readouterr().out == "a table\n"
+    assert capsys.readouterr().out == "a table, x\n"
 
 
 def test_the_benchmark_makes_its_rows(asked, job, capsys):

@@ -1,5 +1,6 @@
 """What a scaling run is to measure, checked before anything starts."""
 
+import datetime
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,11 @@ class Wish:
     force: bool = False  # compare although the machines differ
     allow_code: bool = False  # data.function, the user's own
     arguments: Mapping[str, Any] = field(default_factory=dict)  # as the command had them, for the record
+
+
+def default_folder() -> str:
+    """A dated folder under scaling/, e.g. scaling/2026-11-21-031502."""
+    return f"scaling/{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
 
 
 def listed(values: Sequence[object]) -> str:

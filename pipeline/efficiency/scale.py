@@ -1,7 +1,6 @@
 """The verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
 
 import dataclasses
-import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pipeline.efficiency.calibration import load_or_calibrate
 from pipeline.efficiency.circumstances import circumstances
 from pipeline.efficiency.compare import comparison
 from pipeline.efficiency.explain import sentences
-from pipeline.efficiency.plan import Plan, Wish
+from pipeline.efficiency.plan import Plan, Wish, default_folder
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.report import REPORT, write_report
 from pipeline.efficiency.scaling import About, Bench, measure
@@ -97,11 +96,6 @@ def _subject(client: Client, job: Job | Synthetic, where: Placement, around: _Su
     if isinstance(job, Synthetic):
         return SyntheticSubject(client, job)
     return JobSubject(client, job, where, around.listen, around.wish.allow_code)
-
-
-def default_folder() -> str:
-    """A dated folder under scaling/, e.g. scaling/2026-11-21-031502."""
-    return f"scaling/{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
 
 
 def is_scaling_folder(folder: Path) -> bool:

@@ -116,7 +116,9 @@ class _Run:
         threads, cores = workers * layout.spec.threads, affinity.cores()
         oversubscribed = self._where.local and self._where.device == "cpu" and threads > cores
         if oversubscribed:
-            self._note(f"oversubscribed: {threads} threads on {cores} cores; such points do not count for the model")
+            self._note(
+                f"oversubscribed: {threads} threads on {counted(cores, 'core')}; such points do not count for the model"
+            )
         configuration = configuration_of(layout, self._plan, mode, oversubscribed)
         machine = self._machine(layout)
         if machine is None:
@@ -140,7 +142,7 @@ class _Run:
 
     def _measure_point(self, index: int, repetition: int) -> None:
         point = self.result.points[index]
-        what = f"{point.configuration.mode}, {counted(point.configuration.workers)}"
+        what = f"{point.configuration.mode}, {counted(point.configuration.workers, 'worker')}"
         try:
             sample = self._sample(point, repetition)
         except (TrainingError, KilledWorker, NoValidWorkerError) as error:
@@ -235,11 +237,11 @@ class _Run:
             for single in self.result.singles
         )
         self._update(singles=tuple(singles))
-        self._say(repetition, f"single process of {base.threads} threads: {1e3 * seconds:.2f} ms a round")
+        self._say(repetition, f"single process, {counted(base.threads, 'thread')}: {1e3 * seconds:.2f} ms a round")
 
 
-def counted(workers: int) -> str:
-    return f"{workers} worker{'s' * (workers != 1)}"
+def counted(many: int, what: str) -> str:
+    return f"{many} {what}{'s' * (many != 1)}"
 
 
 def empty(folder: Path) -> None:

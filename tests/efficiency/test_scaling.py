@@ -142,7 +142,7 @@ def test_oversubscribed_points_say_so(client: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(affinity, "cores", lambda: 1)
     made = measure(bench(client), dataclasses.replace(SMALL, repeat=1, single=False))
     assert [point.configuration.oversubscribed for point in made.points] == [False, True]
-    assert made.notes == ("oversubscribed: 2 threads on 1 cores; such points do not count for the model",)
+    assert made.notes == ("oversubscribed: 2 threads on 1 core; such points do not count for the model",)
 
 
 def test_uneven_shares(client: Any) -> None:
