@@ -45,6 +45,7 @@ class Grown:
     """What the traffic depends on of a tree that was grown."""
 
     splits: tuple[int, ...]  # split nodes of each level, the root's first
+    last: int | None = None  # level of the split that came last; None: not known, the deepest is taken
 
     @property
     def leaves(self) -> int:
@@ -92,15 +93,14 @@ def _children_may_split(growth: Growth, level: int, leaves: int) -> bool:
 
 
 def _valid_lossguide(growth: Growth, tree: Grown) -> int:
-    """Splits after which the tree might still grow below the new nodes; each is an exchange of its own.
+    """Splits whose children may be split in turn, each of which is an exchange of its own.
 
-    Known by level only: the split that makes the tree full is taken to lie above the deepest level, where children
-    count.
+    Not those at the lowest level, and not the one that made the tree full.
     """
-    splits = sum(tree.splits)
-    counted = sum(tree.splits[: growth.depth - 1]) if growth.depth else splits
-    full = growth.max_leaves and splits + 1 >= growth.max_leaves
-    return max(0, counted - 1) if full and counted == splits else counted
+    counted = sum(tree.splits[: growth.depth - 1]) if growth.depth else sum(tree.splits)
+    last = len(tree.splits) - 1 if tree.last is None else tree.last
+    full = growth.max_leaves and tree.leaves >= growth.max_leaves
+    return max(0, counted - 1) if full and not (growth.depth and last + 1 >= growth.depth) else counted
 
 
 def calls_of_tree(growth: Growth, tree: Grown) -> list[Call]:
@@ -142,10 +142,12 @@ def full_tree(growth: Growth) -> Grown:
 
 
 def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:
-    """The split nodes of each level, from the arrays of XGBoost's JSON model; parents stand before their children.
+    """The split nodes of each level, from the arrays of XGBoost's JSON model.
+
+    Nodes are numbered as they come to be: parents stand before their children, and the last split has the last ones.
 
     >>> grown([2147483647, 0, 0, 1, 1], [1, 3, -1, -1, -1])
-    Grown(splits=(1, 1))
+    Grown(splits=(1, 1), last=1)
     """
     depth: list[int] = []
     splits: list[int] = []
@@ -154,4 +156,4 @@ def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:
         if left != -1:
             splits.extend([0] * (depth[-1] + 1 - len(splits)))
             splits[depth[-1]] += 1
-    return Grown(tuple(splits))
+    return Grown(tuple(splits), last=depth[-1] - 1 if splits else None)
