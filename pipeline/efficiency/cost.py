@@ -9,19 +9,27 @@ the redundant step of XGBoost's ring: T_ar(n) = (2N-1) alpha + ((2N-1)/N) n beta
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.efficiency.definitions import figures, parallel_efficiency
-from pipeline.efficiency.machine import CACHED_NBYTES, NEAR_NBYTES, Machine, interpolated
+from pipeline.efficiency.machine import CACHED_NBYTES, NEAR_NBYTES, REACHED_NBYTES, Fill, Machine
 from pipeline.efficiency.record import Configuration, Predicted, Split
 from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, full_tree, sent_nbytes
 
 BIN_NBYTES = 16  # a histogram's bin: two doubles
 ROW_NBYTES = 16  # what is moved for a row of a node: gradient and hessian, and its place in the matrix
 CHUNK = 2048  # leaves at which a tree without limits is taken to end
+FILLING = 4  # rows of a node for each bin of a feature, at which nearly every bin holds some
+SHARE_TO_ROWS = 0.1  # nodes that do not split are the small ones: where a fifth splits, it holds 85 % of the rows
+SAMPLED_ROUNDS = 16  # of which the mean tree is made
+SMALLER_CHILD = 0.25  # share of a split node's rows, where nothing was calibrated
+FILL = Fill()
+REPLICATED = ("bin_node", "bin_node_wide", "bin_node_filled", "bin_node_far", "feature_node", "tree")
+LEAST_SPLITS = 0.5  # of a level, on average; below, the trees have ended
 BAND = 1.96  # standard deviations around T: 95 %
 
 
@@ -40,6 +48,7 @@ class Workload:
     row_share: float = 1.0  # saves nothing: rows that are left out weigh nothing, and are gone over all the same
     adaptive: int = 0  # see `traffic.calls_of_round`
     device: Literal["cpu", "cuda"] = "cpu"
+    rounds: tuple[int, int] = (2, 32)  # the first one that counts, and the one after the last: later trees split less
 
     @property
     def workers(self) -> int:
@@ -73,69 +82,103 @@ def from_configuration(configuration: Configuration) -> Workload:
         row_share=configuration.row_share,
         adaptive=configuration.trees_per_round if adaptive else 0,
         device=configuration.device,
+        rounds=(configuration.warmup, configuration.warmup + configuration.rounds),
     )
 
 
-def expected_tree(workload: Workload, fill: Sequence[tuple[float, float]]) -> Grown:
-    """The splits of each level, as trees of the calibration grew them: nodes of few rows split less often."""
+@dataclass(frozen=True)
+class Shape:
+    """A tree, level by level from the root; means over many trees."""
+
+    splits: tuple[float, ...]  # nodes that split
+    reach: tuple[float, ...]  # share of all rows that lie in them
+    smaller: tuple[float, ...]  # share of all rows that go to the smaller one of their children
+
+    def rounded(self) -> Grown:
+        counts = [round(count) for count in self.splits]
+        return Grown(tuple(itertools.takewhile(bool, counts)) or (1,))
+
+
+def expected_tree(workload: Workload, fill: Fill = FILL, smaller_child: float = SMALLER_CHILD) -> Shape:
+    """The mean tree of the workload's rounds, as trees of the calibration grew."""
     limit = workload.max_leaves or (CHUNK if not workload.depth else 1 << workload.depth)
     levels = workload.depth or math.ceil(math.log2(limit)) + 4
-    splits: list[int] = []
-    leaves = 1
+    first, stop = workload.rounds
+    numbers = range(first, stop, max(1, (stop - first) // SAMPLED_ROUNDS))
+    splits: list[float] = []
+    reach: list[float] = []
+    leaves = 1.0
     for level in range(levels):
-        parents = 2 * splits[-1] if splits else 1
-        share = interpolated(fill, math.log2(max(1.0, workload.total_rows / (1 << level))))
-        count = min(round((1 << level) * min(1.0, max(0.0, share))), parents, limit - leaves)
-        if count <= 0:
+        shares = [fill.share(workload.total_rows, number, level, workload.features) for number in numbers]
+        share = sum(shares) / len(shares)
+        parents = 2 * splits[-1] if splits else 1.0
+        free = min(parents, share * (1 << level))
+        count = min(free, limit - leaves)
+        if count < LEAST_SPLITS:
             break
         splits.append(count)
+        reach.append(share**SHARE_TO_ROWS * count / free)
         leaves += count
-    return Grown(tuple(splits) or (1,))
+    return Shape(tuple(splits), tuple(reach), tuple(smaller_child * share for share in reach))
 
 
-def work(rows: int, workload: Workload, tree: Grown, smaller_child: float) -> dict[str, float]:
+def work(rows: int, workload: Workload, tree: Shape) -> dict[str, float]:
     """The units of work of one round on a worker with so many rows, by the names of `machine.Coefficients`."""
     depth = workload.depth or len(tree.splits) + 1
-    built = [count for level, count in enumerate(tree.splits) if level + 1 < depth]  # parents of histograms
-    reach = [min(1.0, count / (1 << level)) for level, count in enumerate(tree.splits)]  # of the rows, in split nodes
-    rows_built = rows * (1 + smaller_child * sum(reach[: len(built)]))
+    built = tree.splits[: depth - 1]  # parents of histograms: of two children one is built, the other subtracted
+    rows_built = rows * (1 + sum(tree.smaller[: depth - 1]))
+    rows_split = rows * sum(tree.reach)
     nodes = 1 + 2 * sum(built)
     bins = workload.bins * workload.column_share
-    node_rows = [max(1, workload.total_rows) / (1 << (level + 1)) for level in range(len(built))]
-    bins_of_feature = workload.bins / workload.features
-    filled = 1 + sum(2 * count * min(1.0, r / bins_of_feature) for count, r in zip(built, node_rows, strict=True))
-    histogram, all_histograms = workload.bins * BIN_NBYTES, nodes * workload.bins * BIN_NBYTES
+    histogram, histograms = workload.bins * BIN_NBYTES, nodes * workload.bins * BIN_NBYTES
+    full = FILLING * workload.bins / workload.features
+    filled = min(1.0, workload.total_rows / full)
+    for count, share in zip(built, tree.reach, strict=False):
+        filled += 2 * count * min(1.0, workload.total_rows * share / (2 * count * full))
     one = {
         "row_feature": rows_built * workload.features,
         "row_feature_doubling": rows_built * workload.features * _doublings(histogram, CACHED_NBYTES),
         "row_built": rows_built,
-        "row_split": rows * sum(reach),
-        "row_split_doubling": rows * sum(reach) * _doublings(rows * ROW_NBYTES, NEAR_NBYTES),
+        "row_split": rows_split,
+        "row_split_doubling": rows_split * _doublings(rows * ROW_NBYTES, NEAR_NBYTES),
         "row": float(rows),
         "bin_node": bins * nodes,
+        "bin_node_wide": bins * nodes * _beyond(histogram, CACHED_NBYTES),
         "bin_node_filled": bins * filled,
-        "bin_node_doubling": bins * nodes * _doublings(all_histograms, NEAR_NBYTES),
+        "bin_node_far": bins * nodes * _beyond(histograms, REACHED_NBYTES),
+        "feature_node": workload.features * workload.column_share * nodes,
         "tree": 1.0,
     }
     return {name: amount * workload.trees_per_round for name, amount in one.items()}
+
+
+def _beyond(nbytes: float, cache_nbytes: float) -> float:
+    """The share that a cache has no room for."""
+    return max(0.0, 1 - cache_nbytes / max(1.0, nbytes))
 
 
 def _doublings(nbytes: float, cache_nbytes: float) -> float:
     return max(0.0, math.log2(max(1.0, nbytes) / cache_nbytes))
 
 
-def calls(workload: Workload, tree: Grown) -> list[Call]:
+def replicated_seconds(machine: Machine, workload: Workload) -> float:
+    """What every worker does of a round however few rows it has: looking for splits."""
+    amounts = work(0, workload, expected_tree(workload, machine.fill, machine.smaller_child))
+    return machine.coefficients.seconds({name: amounts[name] for name in REPLICATED})
+
+
+def calls(workload: Workload, tree: Grown | Shape) -> list[Call]:
     """Every allreduce of a round of such trees."""
-    trees = [tree] * workload.trees_per_round
+    trees = [tree.rounded() if isinstance(tree, Shape) else tree] * workload.trees_per_round
     return calls_of_round(workload.tree_growth, trees, workload.adaptive) if workload.workers > 1 else []
 
 
 def predict(machine: Machine, workload: Workload) -> Predicted:
     """A round of the workload on the calibrated workers; the caller fills in `time`."""
-    tree = expected_tree(workload, machine.fill)
+    tree = expected_tree(workload, machine.fill, machine.smaller_child)
     speeds = machine.speeds(workload.workers)
     useful = [
-        machine.coefficients.seconds(work(rows, workload, tree, machine.smaller_child)) / speed
+        machine.coefficients.seconds(work(rows, workload, tree)) / speed
         for rows, speed in zip(workload.rows, speeds, strict=True)
     ]
     exchanges = calls(workload, tree)

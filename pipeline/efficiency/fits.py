@@ -1,5 +1,6 @@
 """The compute part of calibration: small trainings on every worker, and the coefficients that explain them."""
 
+import dataclasses
 import json
 import statistics
 import time
@@ -9,13 +10,13 @@ from typing import Literal
 
 import numpy as np
 import scipy.optimize
+import scipy.special
 import xgboost
 
 from pipeline.cluster.devices import array_namespace, synchronise
-from pipeline.efficiency.cost import Workload, work
-from pipeline.efficiency.machine import COEFFICIENTS, Coefficients
+from pipeline.efficiency.cost import Shape, Workload, work
+from pipeline.efficiency.machine import COEFFICIENTS, Coefficients, Fill
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
-from pipeline.efficiency.traffic import Grown
 from pipeline.training.matrix import build_partition
 from pipeline.training.metering import total_bins
 
@@ -28,7 +29,7 @@ GRID = (  # (rows, features, depths): histograms in and out of the caches, nodes
     (200_000, 16, (5, 7)),
     (600_000, 8, (4, 7)),
 )
-WARMUP, LEAST_ROUNDS, MOST_ROUNDS, FIT_SECONDS = 2, 3, 20, 0.12  # rounds of one fit
+WARMUP, LEAST_ROUNDS, MOST_ROUNDS, FIT_SECONDS = 2, 3, 30, 0.15  # rounds of one fit
 EQUAL = 0.05  # workers this close to the typical one count as it: the rest is noise
 
 
@@ -41,13 +42,13 @@ class Fit:
     bins: int
     depth: int
     seconds: float  # useful, of a round
-    splits: tuple[float, ...]  # nodes that split, by level, means over the trees
-    smaller: tuple[float, ...]  # share of the rows that went to the smaller children, by level
+    tree: Shape  # mean of its trees
+    splits: tuple[tuple[int, ...], ...]  # nodes of each level that split, for each round after the warm-up
 
 
 def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"]) -> list[Fit]:
     """The grid's trainings, on a worker by itself; `number` makes its rows its own."""
-    found = []
+    found: list[Fit] = []
     with xgboost.config_context(nthread=threads, verbosity=0):
         for rows, features, depths in GRID:
             data = Synthetic(rows=rows, features=features)
@@ -76,26 +77,26 @@ def _fit(matrix: xgboost.QuantileDMatrix, rows: int, depth: int, threads: int, d
             begin = time.perf_counter()
         if number + 1 >= WARMUP + LEAST_ROUNDS and time.perf_counter() - begin > FIT_SECONDS:
             break
-    splits, smaller = _shape(booster)
-    return Fit(rows, matrix.num_col(), total_bins(matrix), depth, statistics.median(seconds[WARMUP:]), splits, smaller)
+    tree, splits = _shapes(booster, depth)
+    return Fit(rows, matrix.num_col(), total_bins(matrix), depth, statistics.mean(seconds[WARMUP:]), tree, splits)
 
 
-def _shape(booster: xgboost.Booster) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """By level: nodes that split, and the share of all rows that went to the smaller children."""
+def _shapes(booster: xgboost.Booster, depth: int) -> tuple[Shape, tuple[tuple[int, ...], ...]]:
+    """The mean tree after the warm-up, and every such tree's splits by level.  Rows are told by their hessians."""
     trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"][WARMUP:]
-    deepest = 64
-    splits, smaller = np.zeros(deepest), np.zeros(deepest)
-    for tree in trees:
-        depth: list[int] = []
+    found = np.zeros((len(trees), depth, 3))  # splits, reach, smaller
+    for tree, levels in zip(trees, found, strict=True):
+        place: list[int] = []
         weight = tree["sum_hessian"]
         children = zip(tree["parents"], tree["left_children"], tree["right_children"], strict=True)
-        for parent, left, right in children:
-            depth.append(depth[parent] + 1 if depth else 0)
+        for node, (parent, left, right) in enumerate(children):
+            place.append(place[parent] + 1 if place else 0)
             if left != -1:
-                splits[depth[-1]] += 1
-                smaller[depth[-1]] += min(weight[left], weight[right]) / weight[0]
-    levels = int(np.count_nonzero(splits))
-    return tuple(splits[:levels] / len(trees)), tuple(smaller[:levels] / len(trees))
+                levels[place[-1]] += 1, weight[node] / weight[0], min(weight[left], weight[right]) / weight[0]
+    mean = found.mean(axis=0)[found[:, :, 0].any(axis=0)]
+    return Shape(*(tuple(column.tolist()) for column in mean.T)), tuple(
+        tuple(int(count) for count in row) for row in found[:, :, 0]
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Solved:
 
     coefficients: Coefficients
     capabilities: tuple[float, ...]
-    fill: tuple[tuple[float, float], ...]
+    fill: Fill
     smaller_child: float
     spread: float
 
@@ -115,10 +116,13 @@ def solve(fits: Sequence[Sequence[Fit]]) -> Solved:
     typical = sorted(totals)[(len(totals) - 1) // 2]
     speeds = [typical / total for total in totals]
     speeds = [1.0 if abs(speed - 1) <= EQUAL else speed for speed in speeds]
-    child = float(np.mean([share for own in fits for fit in own for share in fit.smaller[: fit.depth - 1]]))
-    amounts = np.array([_work_of(fit, child) for own in fits for fit in own])
+    trees = [fit.tree for own in fits for fit in own]
+    child = sum(sum(tree.smaller) for tree in trees) / sum(sum(tree.reach) for tree in trees)
+    amounts = np.array([_work_of(fit) for own in fits for fit in own])
     seconds = np.array([fit.seconds * speed for own, speed in zip(fits, speeds, strict=True) for fit in own])
-    found: np.ndarray = scipy.optimize.nnls(amounts / seconds[:, None], np.ones(len(seconds)))[0]
+    found: np.ndarray[tuple[int], np.dtype[np.float64]] = scipy.optimize.nnls(
+        amounts / seconds[:, None], np.ones(len(seconds))
+    )[0]
     updates = sum(fit.rows * fit.features * fit.depth for fit in fits[0])
     return Solved(
         coefficients=Coefficients(**dict(zip(COEFFICIENTS, map(float, found), strict=True))),
@@ -129,22 +133,25 @@ def solve(fits: Sequence[Sequence[Fit]]) -> Solved:
     )
 
 
-def _work_of(fit: Fit, smaller_child: float) -> list[float]:
+def _work_of(fit: Fit) -> list[float]:
     """The fit's units of work with the trees that it really grew."""
-    workload = Workload((fit.rows,), fit.features, fit.bins, fit.depth)
-    tree = Grown(tuple(max(1, round(count)) for count in fit.splits))
-    own = float(np.mean(fit.smaller[: fit.depth - 1])) if fit.depth > 1 else smaller_child
-    amounts = work(fit.rows, workload, tree, own)
+    amounts = work(fit.rows, Workload((fit.rows,), fit.features, fit.bins, fit.depth), fit.tree)
     return [amounts[name] for name in COEFFICIENTS]
 
 
-def fill_of(fits: Sequence[Fit]) -> tuple[tuple[float, float], ...]:
-    """Share of a level's possible nodes that split, by log2 of the rows per node: rising with it, 1 at the end."""
-    seen: dict[int, list[float]] = {}
-    for fit in fits:
-        for level, count in enumerate(fit.splits[: fit.depth]):
-            place = round(float(np.log2(fit.rows / (1 << level))))
-            seen.setdefault(place, []).append(count / (1 << level))
-    means = [float(np.mean(seen[place])) for place in sorted(seen)]
-    rising = np.minimum(1.0, np.maximum.accumulate(means))
-    return tuple((float(place), float(share)) for place, share in zip(sorted(seen), rising, strict=True))
+def fill_of(fits: Sequence[Fit]) -> Fill:
+    """The curve that all trees of the fits follow best."""
+    rows = [
+        (np.log2(fit.rows) - level, np.log2(1 + WARMUP + number), level, np.log2(fit.features), count / (1 << level))
+        for fit in fits
+        for number, splits in enumerate(fit.splits)
+        for level, count in enumerate(splits)
+    ]
+    *columns, shares = np.array(rows).T
+    known = np.column_stack([np.ones(len(rows)), *columns])
+
+    def residuals(coefficients: np.ndarray) -> np.ndarray:
+        return np.asarray(scipy.special.expit(known @ coefficients) - shares)
+
+    start = dataclasses.astuple(Fill())  # the solution here; no other is near
+    return Fill(*map(float, scipy.optimize.least_squares(residuals, start).x))

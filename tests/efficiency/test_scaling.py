@@ -16,7 +16,7 @@ from pipeline.cluster import affinity
 from pipeline.cluster.connect import connect
 from pipeline.cluster.placement import Placement, placement
 from pipeline.efficiency import scaling
-from pipeline.efficiency.machine import Coefficients, Machine, Ring
+from pipeline.efficiency.machine import Coefficients, Fill, Machine, Ring
 from pipeline.efficiency.measured import column_share, of_ranks, per_round, trees_per_round
 from pipeline.efficiency.plan import Plan
 from pipeline.efficiency.record import read
@@ -34,8 +34,8 @@ DATA = Synthetic(rows=6_000, features=4, depth=3)
 FILE_ROWS = 60_000  # more than a MiB, the smallest fragment
 MACHINE = Machine(
     fingerprint="x", made="2026-11-21T00:00:00+00:00", device="cpu", threads=1,
-    coefficients=Coefficients(1e-9, 0, 0, 4e-9, 0, 2e-9, 1e-8, 0, 0, 1e-5), capabilities=(1e9, 5e8),
-    collectives={2: ((16, 1e-5), (1 << 20, 1e-3))}, ring=Ring(1e-6, 1e-9), fill=((0.0, 0.5), (6.0, 1.0)),
+    coefficients=Coefficients(row_feature=1e-9, row_split=4e-9, row=2e-9, bin_node=1e-8, tree=1e-5), capabilities=(1e9, 5e8),
+    collectives={2: ((16, 1e-5), (1 << 20, 1e-3))}, ring=Ring(1e-6, 1e-9), fill=Fill(),
     smaller_child=0.3, dask_task_seconds=1e-4, dask_bytes_per_second=1e9, spread=0.05, seconds=1.0,
 )  # fmt: skip
 SMALL = Plan(workers=(1, 2), repeat=2, rounds=3)
