@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.memory import PeakMemory
+from pipeline.efficiency.watch import Ended
 from pipeline.model.artifact import REPORT, Model, ModelParts, save
 from pipeline.model.assemble import Trained, make_manifest
 from pipeline.model.documents import Documents, Record, write_documents
@@ -25,6 +26,7 @@ class Finished:
     evaluation: Evaluation
     folder: Path
     memory: PeakMemory
+    ended: Ended  # where the worker-seconds went
 
 
 def default_folder(run: str) -> str:
@@ -35,7 +37,8 @@ def default_folder(run: str) -> str:
 def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
     """Writes the model folder; gives the model and the summary that `pipeline train --json` prints.
 
-    The report shows the stages that are over when it is made: its own seconds are in the summary alone.
+    The report shows the stages that are over when it is made: its own seconds are in the summary alone.  Likewise the
+    account: the report's ends where it is made, metrics.json's before the folder is written, the summary's after.
     """
     manifest = _manifest(walk, done)
     with walk.clock.stage("report" if walk.job.output.report else "save"):
@@ -45,6 +48,7 @@ def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
         "history": done.result.history,
         "round_seconds": done.result.round_seconds,
         "seconds": walk.clock.close(),
+        "account": done.ended.now("saving").to_dict(),
         "peak_memory_nbytes": done.memory.sample_peak(),
     }
     with walk.clock.stage("save"):
@@ -92,6 +96,7 @@ def _documents(walk: Walk, done: Finished, manifest: Manifest) -> Documents:
         seconds=dict(walk.clock.seconds),
         spans=walk.spans,
         begin=walk.clock.begin,
+        account=done.ended.now("saving"),
     )
     return write_documents(record, report=walk.job.output.report)
 
@@ -113,6 +118,7 @@ def _summary(walk: Walk, done: Finished, model: Model) -> dict[str, Any]:
         "best_round": manifest.best_round,
         "metrics": done.evaluation.metrics,
         "seconds": walk.clock.close(),
+        "account": done.ended.now("saving").to_dict(),
         "peak_memory_nbytes": done.memory.sample_peak(),
         "peak_memory_measure": done.memory.measure,
         "versions": manifest.versions,

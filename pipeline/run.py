@@ -12,6 +12,7 @@ from distributed import Client
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import placement
 from pipeline.data.inputs import open_inputs
+from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.events import Failed, Listener, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job
@@ -54,18 +55,19 @@ def train(
         with clock.stage("connect"):
             walk = Walk(client, job, placement(client, job.cluster), listen, clock)
         listen(Started(verb="train", run=walk.run))
+        watching = Watching(client, walk.run, walk.placement.workers, clock)
         try:
             with walk.hearing_spans():
-                return _train(walk, source, allow_code, memory)
+                return _train(walk, source, allow_code, memory, watching)
         except BaseException as error:
             let_go(error)
             listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
-            _forget(client, walk.run)
+            _forget(client, walk.run, watching)
 
 
-def _forget(client: Client, run: str) -> None:
+def _forget(client: Client, run: str, watching: Watching) -> None:
     """Workers of a running cluster outlive the run: they drop what it left there.
 
     A worker that does not answer must not hold back the run's result or error.
@@ -74,13 +76,14 @@ def _forget(client: Client, run: str) -> None:
     def ask() -> None:
         with contextlib.suppress(OSError):  # the scheduler is gone, and its workers with it
             client.run(forget, run, on_error="ignore")
+            watching.stop()
 
     asking = threading.Thread(target=ask, name="forget", daemon=True)
     asking.start()
     asking.join(FORGET_SECONDS)
 
 
-def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemory) -> TrainResult:
+def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemory, watching: Watching) -> TrainResult:
     job, clock = walk.job, walk.clock
     with clock.stage("metadata"):
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
@@ -98,9 +101,11 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
         prepared = dataclasses.replace(prepared, units=())  # likewise rows that came from memory
     with clock.stage("rounds"):
         trained = boost(walk, prepared, partitions)
+        ranks = walk.names(partitions.workers)
         del partitions
     with clock.stage("evaluate"):
         evaluation = evaluate(walk, prepared, trained)
-    model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory))
+    ended = watching.account(rounds_of(trained.meters, ranks))
+    model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory, ended))
     walk.listen(Saved(path=str(model.path), sha256=model.sha256))
     return TrainResult(model, summary)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pydantic
 
+from pipeline.efficiency.account import sentence
 from pipeline.job_problems import sections_in
 
 
@@ -78,7 +79,16 @@ def training_text(summary: Mapping[str, Any]) -> str:
         ("model", str(summary["model"])),
         *([("report", str(summary["report"]))] if summary.get("report") else []),
     ]
-    return "\n".join([metrics_text(summary["metrics"]), "", *aligned(facts)])
+    account = summary["account"]
+    return "\n".join(
+        [
+            metrics_text(summary["metrics"]),
+            "",
+            *aligned(facts),
+            "",
+            sentence(account["shares"], account["worker_seconds"]),
+        ]
+    )
 
 
 def doctor_text(checks: Mapping[str, Any]) -> str:

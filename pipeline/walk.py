@@ -39,8 +39,12 @@ class Walk:
 
     def span_everywhere(self, stage: str, workers: Iterable[str], start: float, stop: float) -> None:
         """Notes a stage that kept all these workers (addresses) busy."""
+        self.spans.extend(Span(name, stage, start, stop) for name in self.names(workers))
+
+    def names(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """What the workers at these addresses are called."""
         names = {worker.address: worker.name for worker in self.placement.workers}
-        self.spans.extend(Span(names[address], stage, start, stop) for address in workers)
+        return tuple(names[address] for address in addresses)
 
     @contextlib.contextmanager
     def hearing_spans(self) -> Iterator[None]:

@@ -33,6 +33,10 @@ SUMMARY = {
     "best_round": 21,
     "metrics": {"train": {"logloss": 0.4, "confusion": [[1, 2], [3, 4]]}, "validation": {"logloss": np.float64(0.5)}},
     "seconds": {"rounds": 1.25, "total": 3.5},
+    "account": {
+        "worker_seconds": 7.0,
+        "shares": {"useful": 0.7, "transfer": 0.05, "wait": 0.1, "other": 0.1, "idle": 0.04, "remainder": 0.01},
+    },
     "peak_memory_nbytes": 345_000_000,
 }
 
@@ -168,6 +172,8 @@ def test_text_for_people(asked, capfd):
         "models/late/report.html",
     ):
         assert said in out
+    account = "where the 7.0 worker-seconds went: 70 % useful, 5 % transfer, 10 % waiting, 10 % other, 4 % idle"
+    assert out.endswith(f"\n\n{account} (1 % unexplained)\n")
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 0
     assert capfd.readouterr().out == "models/late\n"
 

@@ -11,6 +11,7 @@ NUMBERS = {
     "pipeline.cluster.partitions",
     "pipeline.data.fragments",
     "pipeline.data.keys",
+    "pipeline.efficiency.account",
     "pipeline.efficiency.compare",
     "pipeline.efficiency.cost",
     "pipeline.efficiency.definitions",

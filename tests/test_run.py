@@ -349,6 +349,11 @@ def test_the_summary_says_what_it_should(go: Go) -> None:
     assert seconds.keys() >= stages
     assert seconds["import"] == 1.5
     assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
+    account = summary["account"]
+    assert sum(account["shares"].values()) == pytest.approx(1)
+    saved = json.loads((model.path / "metrics.json").read_text())["account"]
+    assert saved["useful"] == account["useful"] > 0
+    assert 0 < saved["seconds"] <= account["seconds"] < seconds["total"]
     assert summary["peak_memory_nbytes"] > 100e6
     assert summary["versions"].keys() >= {"python", "xgboost", "dask", "pyarrow"}
     assert summary["report"] is None

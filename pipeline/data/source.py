@@ -1,5 +1,6 @@
 """The source: which files there are, the one schema they share, the fragments they are read in."""
 
+import contextvars
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,7 +99,8 @@ def _open_frame(frame: Any, kind: str, fragment_nbytes: int, exclude: Sequence[s
     if kind == "dask":
         schema, pieces, digest = frames.dask_schema(frame), frames.dask_pieces(frame), frames.dask_digest(frame)
         where = frames.FRAME
-        held: Any = tuple(frame.to_delayed())
+        # In a context of its own: its frames would warn that they cannot carry annotations, such as a run's id.
+        held: Any = tuple(contextvars.Context().run(frame.to_delayed))
         fragments = tuple(Fragment(index, (piece,)) for index, piece in enumerate(pieces))
     else:
         held = frame if kind == "arrow" else pa.Table.from_pandas(frame, preserve_index=False)

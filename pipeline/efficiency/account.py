@@ -101,7 +101,7 @@ class Spent:
 
     @property
     def total(self) -> float:
-        return sum(getattr(self, kind) for kind in KINDS)
+        return self.useful + self.transfer + self.wait + self.other + self.idle
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def account(
     """The account of a window of `seconds` on the client's clock.
 
     `client`: seconds the client spent on each of its stages, within the window.  `rounds`: by the worker's name;
-    workers without any (a GPU trained, or the run was too short to tell) have their rounds split by CPU time alone.
+    where they are missing (see `watch.rounds_of`), the rounds are split by CPU time alone.
     """
     longest: dict[str, float] = {}
     for reading in readings:
@@ -267,7 +267,7 @@ def _notes(readings: Sequence[Reading], rounds: Mapping[str, Rounds]) -> list[st
             "tasks of others ran on these workers: what Dask itself took for ours is not told apart from theirs"
         )
     if any(part.name == "rounds" and reading.worker not in rounds for reading in readings for part in reading.parts):
-        notes.append("transfer and waiting within the rounds are not told apart")
+        notes.append("the meter could not split the rounds: transfer and waiting in them are not told from other")
     return notes
 
 

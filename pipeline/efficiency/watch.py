@@ -21,6 +21,7 @@ from pipeline.parts import LEDGERS, RUN, Ledger
 from pipeline.stages import StageClock
 
 WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
+CREDIBLE = 0.1  # closure error of a worker's rounds beyond which their split is worth nothing
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
@@ -107,13 +108,15 @@ class Watching:
         """Starts to watch the run's tasks on these workers."""
         self._client, self._run, self._workers, self._clock = client, run, workers, clock
         self._running = True
+        asked = clock.clock()
         client.run(_begin, run, workers=[worker.address for worker in workers])
-        self._start, self._before = clock.clock(), dict(clock.seconds)
+        self._start, self._before = (asked + clock.clock()) / 2, dict(clock.seconds)
 
     def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
         """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name."""
+        asked = self._clock.clock()
         readings = self.stop()
-        now = self._clock.clock()
+        now = (asked + self._clock.clock()) / 2  # the workers read their clocks between asking and hearing
         spent = {stage: seconds - self._before.get(stage, 0.0) for stage, seconds in self._clock.seconds.items()}
         seconds = now - self._start
         spent[""] = seconds - sum(spent.values())  # between the stages
@@ -152,13 +155,18 @@ class Ended:
 
 
 def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, Rounds]:
-    """What the meters tell of each worker's rounds; `names` by rank.  Empty where they cannot tell it."""
+    """What the meters tell of each worker's rounds; `names` by rank.
+
+    Empty where they cannot tell it: on GPUs, and where a short run on a busy machine has replayed its collectives under
+    other circumstances than the rounds had.
+    """
     samples = worker_samples(meters, names) if meters else ()
+    if not all(sample.closure is not None and sample.closure <= CREDIBLE for sample in samples):
+        return {}
     found = {}
     for meter, sample in zip(sorted(meters, key=lambda record: record.rank), samples, strict=True):
-        if sample.closure is not None:
-            split = [getattr(sample.split, name) * meter.rounds for name in ("useful", "transfer", "wait", "other")]
-            found[sample.worker] = Rounds(sample.seconds * meter.rounds, *split)
+        split = [getattr(sample.split, name) * meter.rounds for name in ("useful", "transfer", "wait", "other")]
+        found[sample.worker] = Rounds(sample.seconds * meter.rounds, *split)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.efficiency.account import Account
 from pipeline.model import importance
 from pipeline.model.card import card
 from pipeline.model.inference import make_booster
@@ -39,6 +40,7 @@ class Record:
     seconds: Mapping[str, float]  # stage -> seconds, without the total
     spans: Sequence[Span] = ()
     begin: float = 0.0  # of the run, seconds since the epoch
+    account: Account | None = None  # where the worker-seconds went
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> Repo
             )
             for span in record.spans
         ],
+        account=record.account,
         job=manifest.job,
         notes=manifest.notes,
         versions=manifest.versions,

@@ -117,6 +117,8 @@ def _time(page: _Page, data: ReportData) -> None:
     cards = []
     if data.stages:
         cards.append(_card(parts.stages(data, colors), wide=True))
+    if data.account is not None:
+        cards.append(_card(parts.account(data.account), wide=True))
     if data.timeline:
         place = page.figure("timeline", figures.timeline, data, colors)
         cards.append(_card(f"<h3>What each worker did</h3>{place}{parts.timeline_legend(data, colors)}", wide=True))

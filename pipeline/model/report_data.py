@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.target import Target
+from pipeline.efficiency.account import Account
 from pipeline.training.curves import Curves
 
 MOST_POINTS = 600  # per line of a learning curve
@@ -79,6 +80,7 @@ class ReportData:
     columns: Sequence[ColumnSummary] = ()
     stages: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, without the total
     timeline: Sequence[Bar] = ()
+    account: Account | None = None  # where the worker-seconds went
     job: Mapping[str, Any] = field(default_factory=dict)  # nested, as in the manifest
     notes: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

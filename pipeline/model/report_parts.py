@@ -4,9 +4,18 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.efficiency.account import KINDS, Account, Spent
 from pipeline.model import report_data
 from pipeline.model.report_data import HEADLINES, ColumnSummary, ReportData, number, plain, title_of
 
+SPENT = {  # kind of worker-seconds -> how it is called, its color
+    "useful": ("useful", "#0f9d74"),
+    "transfer": ("transfer", "#2563eb"),
+    "wait": ("waiting for peers", "#ca8a04"),
+    "other": ("other, in tasks", "#98a2b3"),
+    "idle": ("idle, the client's turn", "#d0d5dd"),
+    "remainder": ("unexplained", "#be185d"),
+}
 MOST_CONFUSED = 15  # classes that fit a confusion matrix on a page
 USES = ("train", "validation")
 _WHATS = {
@@ -118,6 +127,32 @@ def stages(data: ReportData, colors: Mapping[str, str]) -> str:
         for name, seconds in spent.items()
     )
     return f'<h3>{total:.1f} seconds by stage</h3><div class="stages">{bar}</div><ul class="legend">{legend}</ul>'
+
+
+def account(spent: Account) -> str:
+    """Where the worker-seconds went: one bar for all, and a table by stage."""
+    shares = spent.shares()
+    bar = "".join(
+        f'<i style="flex: {max(0.0, shares[kind]):.5f} 1 0; background: {color}" title="{name}: {shares[kind]:.1%}"></i>'
+        for kind, (name, color) in SPENT.items()
+    )
+    legend = "".join(
+        f'<li><i style="background: {color}"></i><span>{name}</span><b>{shares[kind]:.1%}</b></li>'
+        for kind, (name, color) in SPENT.items()
+    )
+    rows = [_account_row(stage, entry) for stage, entry in spent.stages.items()]
+    rows.append(_account_row("all", spent.spent))
+    heads = [("worker-seconds", ""), *((SPENT[kind][0], "n") for kind in KINDS)]
+    said = "".join(f'<p class="sub">{text(note)}</p>' for note in spent.notes)
+    return (
+        f"<h3>{spent.worker_seconds:,.1f} worker-seconds, all threads of all workers from their start to this page</h3>"
+        f'<div class="stages">{bar}</div><ul class="legend">{legend}</ul><h3>By stage</h3>{table(heads, rows)}{said}'
+    )
+
+
+def _account_row(name: str, spent: Spent) -> list[tuple[str, str]]:
+    cells = [getattr(spent, kind) for kind in KINDS]
+    return [(text(name), ""), *((f"{value:,.2f}" if value >= 0.005 else "", "n") for value in cells)]
 
 
 def timeline_legend(data: ReportData, colors: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.data.target import Target
+from pipeline.efficiency.account import Account, Spent
 from pipeline.model.report_data import Bar, ColumnSummary, ReportData
 from pipeline.training.curves import curves
 from pipeline.training.metrics import evaluate
@@ -12,6 +13,13 @@ STAGES = {
     "import": 1.21, "connect": 0.62, "metadata": 0.05, "survey": 0.31, "statistics": 1.42, "blocks": 2.17,
     "matrix": 2.05, "rounds": 13.71, "evaluate": 0.48, "report": 0.71, "save": 0.06, "other": 0.11,
 }  # fmt: skip
+ACCOUNT = Account(
+    seconds=21.0,
+    slots={"0": 1, "1": 1},
+    workers={"0": Spent(15.0, 0.8, 0.9, 2.2, 1.7), "1": Spent(14.6, 0.8, 1.4, 2.3, 1.8)},
+    stages={"reading": Spent(2.9, 0.0, 0.3, 1.6, 0.5), "rounds": Spent(26.7, 1.6, 2.0, 2.9), "saving": Spent(idle=3.0)},
+    notes=("a note of the account",),
+)
 TARGETS = {
     "binary": Target("late", "binary", "binary:logistic", ("on time", "late"), (12_000, 3_000)),
     "multiclass": Target("cover", "multiclass", "multi:softprob", ("aspen", "fir", "krummholz", "pine", "spruce"), ()),
@@ -86,6 +94,7 @@ def example(kind: str, rounds: int = 100) -> ReportData:
         ],
         stages=STAGES,
         timeline=bars,
+        account=ACCOUNT,
         job={"data": {"source": "flights/*.parquet", "target": "late", "derive": {"late": "arr_delay > 15"}, "positive": None},
              "training": {"rounds": 100, "params": {"max_depth": 8, NASTY: 1}}},
         notes=["arr_delay is left out: the target late is made of it", f"column {NASTY} has 61 % missing values"],

@@ -51,6 +51,8 @@ def test_a_report_is_small_quick_and_whole(kind):
     for section in ("Learning", "How good it is", "What it uses", "The data", "Where the time went", "The job"):
         assert section in words
     assert "at the best round, 71" in words
+    for said in ("42.0 worker-seconds", "unexplained 1.2%", "By stage", "a note of the account"):
+        assert said in " ".join(words.split())
     assert {"binary": "AUC", "multiclass": "accuracy", "regression": "RMSE", "ranking": "NDCG@10"}[kind] in words
 
 
