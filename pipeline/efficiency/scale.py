@@ -1,8 +1,10 @@
 """The verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distributed import Client
 
@@ -22,6 +24,8 @@ from pipeline.events import Failed, Listener, Note, Saved, Started, ignore
 from pipeline.job import Cluster, Job
 from pipeline.model.folder import claim
 from pipeline.walk import let_go
+
+BUSY = 0.5  # load a core, in the minute before: above it the note is made
 
 
 def scale(
@@ -43,13 +47,13 @@ def scale(
     section = job.cluster if isinstance(job, Job) else cluster or Cluster()
     section = section.model_copy(update={"workers": plan.most})
     listen(Started(verb="scale", run=""))
-    folder = None
+    folder, about = None, circumstances()
     try:
         earlier = None if wish.compare is None else record.read(wish.compare)
         if earlier is not None and not wish.force:
-            record.check_comparable(circumstances(), earlier.circumstances)
+            record.check_comparable(about, earlier.circumstances)
         folder = claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=is_scaling_folder)
-        result = _scaled(client, job, plan, _Surroundings(section, folder, wish, listen), earlier)
+        result = _scaled(client, job, plan, _Surroundings(section, folder, wish, about, listen), earlier)
     except BaseException as error:
         let_go(error)
         if folder is not None and (folder / record.RESULT).exists():
@@ -65,6 +69,7 @@ class _Surroundings:
     section: Cluster
     folder: Path
     wish: Wish
+    circumstances: Mapping[str, Any]  # before anything was started
     listen: Listener
 
 
@@ -77,7 +82,8 @@ def _scaled(client: Client, job: Job | Synthetic, plan: Plan, around: _Surroundi
     try:
         machine, note = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
         bench = Bench(client, subject, place, machine, around.listen, around.folder)
-        about = About({**around.wish.arguments, **dataclasses.asdict(plan)}, (*where.notes, note))
+        arguments = {**around.wish.arguments, **dataclasses.asdict(plan)}
+        about = About(arguments, (*where.notes, *busy(around.circumstances), note), around.circumstances)
         for message in about.notes:
             around.listen(Note(message=message))
         result = measure(bench, plan, about)
@@ -96,6 +102,13 @@ def _subject(client: Client, job: Job | Synthetic, where: Placement, around: _Su
     if isinstance(job, Synthetic):
         return SyntheticSubject(client, job)
     return JobSubject(client, job, where, around.listen, around.wish.allow_code)
+
+
+def busy(about: Mapping[str, Any]) -> list[str]:
+    """A note where other programs were at work before this one was."""
+    load, cores = about["machine"]["load_before"], about["machine"]["cores"]
+    words = "seconds measured beside other programs say little, and so does a calibration"
+    return [f"this machine was busy (load {load} on {cores} cores): {words}"] if load > BUSY * cores else []
 
 
 def is_scaling_folder(folder: Path) -> bool:

@@ -54,6 +54,7 @@ class About:
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    circumstances: Mapping[str, Any] = field(default_factory=circumstances)
 
 
 def measure(bench: Bench, plan: Plan, about: About | None = None) -> Result:
@@ -72,7 +73,7 @@ class _Run:
         self.result = Result(
             name=bench.subject.name,
             arguments=about.arguments,
-            circumstances=circumstances(),
+            circumstances=about.circumstances,
             calibration=bench.machine.to_dict() if bench.machine else {},
             singles=(),
             points=(),
