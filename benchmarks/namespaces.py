@@ -1,0 +1,187 @@
+"""Hosts on one machine: network namespaces joined by veth pairs and a bridge, their links shaped by tbf (Linux, root)."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Client
+
+from pipeline.errors import UserError
+
+PREFIX = "pln"  # of every namespace and link made here: pln<pid>h1, pln<pid>v1, pln<pid>b
+OURS = re.compile(rf"\b{PREFIX}(\d+)[hvb]\d*\b")
+NETWORK = "10.77.0"  # the bridge is .1, the hosts follow
+STARTED_SECONDS = 60.0
+TICK_HZ = 100  # a token bucket must hold what passes in one tick of the slowest kernels
+
+
+class NotHere(UserError):
+    """This machine cannot make network namespaces."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One network namespace."""
+
+    name: str
+    address: str
+    link: str  # its end of the veth pair on the bridge
+
+    def command(self, *words: str) -> list[str]:
+        """The words as a command inside."""
+        return ["ip", "netns", "exec", self.name, *words]
+
+    def passed_nbytes(self) -> int:
+        """Bytes that have left it over its link so far, headers included."""
+        return int(Path(f"/sys/class/net/{self.link}/statistics/rx_bytes").read_text(encoding="ascii"))
+
+
+def check() -> None:
+    """NotHere with the reason where hosts cannot be made."""
+    if not sys.platform.startswith("linux"):
+        raise NotHere(f"network namespaces need Linux; this is {sys.platform}")
+    if os.geteuid() != 0:
+        raise NotHere("network namespaces need root; run it as root, e.g. with sudo")
+    for tool in ("ip", "tc", "taskset"):
+        if shutil.which(tool) is None:
+            package = "util-linux" if tool == "taskset" else "iproute2"
+            raise NotHere(f"the command {tool} is missing; install {package}")
+
+
+@contextlib.contextmanager
+def hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
+    """So many hosts on a bridge, each link shaped to so many Mbit/s in both directions.
+
+    Everything is removed at the end, also after SIGTERM; what a killed run left is removed at the next start.
+    """
+    check()
+    sweep()
+    made = f"{PREFIX}{os.getpid()}"
+    with _terminated_politely():
+        try:
+            yield _make(made, count, megabits)
+        finally:
+            _remove(made)
+
+
+def sweep() -> None:
+    """Removes what runs that no longer live have left."""
+    names = _run("ip", "netns", "list") + _run("ip", "-o", "link", "show")
+    for pid in {int(found) for found in OURS.findall(names)}:
+        if pid != os.getpid() and not Path(f"/proc/{pid}").exists():
+            _remove(f"{PREFIX}{pid}")
+
+
+def _make(made: str, count: int, megabits: float) -> tuple[Host, ...]:
+    bridge = f"{made}b"
+    try:
+        _run("ip", "link", "add", bridge, "type", "bridge")
+        _run("ip", "addr", "add", f"{NETWORK}.1/24", "dev", bridge)
+        _run("ip", "link", "set", bridge, "up")
+        return tuple(_host(made, bridge, number, megabits) for number in range(1, count + 1))
+    except subprocess.CalledProcessError as error:
+        raise NotHere(f"{' '.join(error.cmd)}: {error.stderr.strip()}") from None
+
+
+def _host(made: str, bridge: str, number: int, megabits: float) -> Host:
+    host = Host(f"{made}h{number}", f"{NETWORK}.{number + 1}", f"{made}v{number}")
+    inside = ("ip", "-n", host.name)
+    _run("ip", "netns", "add", host.name)
+    _run("ip", "link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+    _run("ip", "link", "set", host.link, "master", bridge, "up")
+    _run(*inside, "addr", "add", f"{host.address}/24", "dev", "eth0")
+    _run(*inside, "link", "set", "eth0", "up")
+    _run(*inside, "link", "set", "lo", "up")
+    # small buckets: bytes that wait in a full one would pass at no cost
+    burst = max(4_000, round(megabits * 1e6 / 8 / TICK_HZ))
+    shape = ("root", "tbf", "rate", f"{megabits}mbit", "burst", str(burst), "latency", "400ms")
+    _run("tc", "qdisc", "add", "dev", host.link, *shape)
+    _run("tc", "-n", host.name, "qdisc", "add", "dev", "eth0", *shape)
+    return host
+
+
+def _remove(made: str) -> None:
+    """Processes, namespaces (and with them their links), bridge."""
+    for name in re.findall(rf"\b{made}h\d+\b", _run("ip", "netns", "list")):
+        for pid in _run("ip", "netns", "pids", name).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        _run("ip", "netns", "del", name)
+    for link in re.findall(rf"\b{made}[bv]\d*\b(?=[:@])", _run("ip", "-o", "link", "show")):
+        with contextlib.suppress(subprocess.CalledProcessError):  # a link goes with its namespace, a little later
+            _run("ip", "link", "del", link)
+
+
+def _run(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+@contextlib.contextmanager
+def _terminated_politely() -> Iterator[None]:
+    """SIGTERM ends the program the way Ctrl-C does, so that what was made is removed."""
+
+    def leave(_number: int, _frame: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def cluster(where: tuple[Host, ...], folder: Path) -> Iterator[str]:
+    """A Dask scheduler on the bridge and a worker with one pinned thread on each host; gives the address."""
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    found = folder / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    cores = sorted(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+
+        def start(command: list[str]) -> None:
+            process = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]  # options given by name
+            stack.callback(_end, process)
+
+        start([*dask, "--host", f"{NETWORK}.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(found)])
+        address = f"tcp://{NETWORK}.1:{_port(found)}"
+        for number, host in enumerate(where):
+            worker = [
+                "taskset", "-c", str(cores[number % len(cores)]),
+                sys.executable, "-m", "distributed.cli.dask_worker", address,
+                "--host", host.address, "--nthreads", "1", "--name", str(number), "--no-dashboard",
+                "--local-directory", str(folder / host.name), "--memory-limit", "0",
+            ]  # fmt: skip
+            start(host.command(*worker))
+        with Client(address) as client:
+            client.wait_for_workers(len(where), timeout=STARTED_SECONDS)
+        yield address
+
+
+def _port(found: Path) -> int:
+    """The scheduler's port, once it has written its file."""
+    deadline = time.monotonic() + STARTED_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, AttributeError):
+            if match := re.search(r'"address": "tcp://[^"]*:(\d+)"', found.read_text(encoding="utf-8")):
+                return int(match[1])
+        time.sleep(0.1)
+    raise NotHere(f"the Dask scheduler did not start within {STARTED_SECONDS:.0f} s")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process with all it has started."""
+    for kind, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
