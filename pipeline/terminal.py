@@ -79,9 +79,13 @@ def plain(value: Any) -> Any:
 
 
 def run(command: click.Command, arguments: list[str], name: str = "pipeline") -> int:
-    """Runs the command line and returns the exit code; an error is one line on stderr (with --json also an object)."""
+    """Runs the command line and returns the exit code; an error is one line on stderr (with --json also an object).
+
+    A group without a verb shows its help.
+    """
+    asked = arguments[:] or (["--help"] if isinstance(command, click.Group) else [])
     try:
-        with command.make_context(name, arguments[:] or ["--help"]) as context:
+        with command.make_context(name, asked) as context:
             command.invoke(context)
         return DONE
     except click.exceptions.Exit as end:  # --help, --version

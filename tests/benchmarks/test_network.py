@@ -59,7 +59,8 @@ def test_links_are_shaped_and_nothing_stays():
         server = subprocess.Popen(
             first.command(sys.executable, "-c", SEND, first.address, str(nbytes)), stdout=subprocess.PIPE, text=True
         )
-        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
         before = second.passed_nbytes()
         sent = subprocess.run(
             second.command(sys.executable, "-c", RECEIVE, first.address, str(nbytes)),
@@ -69,7 +70,8 @@ def test_links_are_shaped_and_nothing_stays():
         server.stdout.close()
         assert second.passed_nbytes() - before >= nbytes
         assert float(sent.stdout) >= 0.8 * nbytes * 8 / 20e6  # a faster link would not be shaped
-    assert first.name not in left() and first.link not in left()
+    assert first.name not in left()
+    assert first.link not in left()
 
 
 @pytest.mark.usefixtures("root")
@@ -99,7 +101,8 @@ def test_refusals_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         network.main()
     assert ended.value.code == 2
     said = capsys.readouterr().err.strip()
-    assert said.count("\n") == 0 and "root" in said
+    assert said.count("\n") == 0
+    assert "root" in said
 
 
 @pytest.mark.slow
