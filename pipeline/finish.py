@@ -27,6 +27,7 @@ class Finished:
     folder: Path
     memory: PeakMemory
     ended: Ended  # where the worker-seconds went
+    efficiency: dict[str, Any]  # of the rounds, as the meters tell it
 
 
 def default_folder(run: str) -> str:
@@ -49,6 +50,7 @@ def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
         "round_seconds": done.result.round_seconds,
         "seconds": walk.clock.close(),
         "account": done.ended.now("saving").to_dict(),
+        "efficiency": done.efficiency,
         "peak_memory_nbytes": done.memory.sample_peak(),
     }
     with walk.clock.stage("save"):

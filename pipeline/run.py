@@ -12,6 +12,7 @@ from distributed import Client
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import placement
 from pipeline.data.inputs import open_inputs
+from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.events import Failed, Listener, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
@@ -106,6 +107,7 @@ def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemo
     with clock.stage("evaluate"):
         evaluation = evaluate(walk, prepared, trained)
     ended = watching.account(rounds_of(trained.meters, ranks))
-    model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory, ended))
+    efficiency = of_rounds(trained.meters, ranks, features=len(prepared.fitted.recipe.features))
+    model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory, ended, efficiency))
     walk.listen(Saved(path=str(model.path), sha256=model.sha256))
     return TrainResult(model, summary)

@@ -351,7 +351,12 @@ def test_the_summary_says_what_it_should(go: Go) -> None:
     assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
     account = summary["account"]
     assert sum(account["shares"].values()) == pytest.approx(1)
-    saved = json.loads((model.path / "metrics.json").read_text())["account"]
+    metrics = json.loads((model.path / "metrics.json").read_text())
+    efficiency = metrics["efficiency"]
+    assert [worker["worker"] for worker in efficiency["workers"]] == ["0", "1"]
+    assert (efficiency["rounds"], efficiency["method"]) == (6, "thread-cpu")
+    assert 0 <= efficiency["figures"]["PE"] < 1  # 0: such rounds are shorter than the collectives of a busy machine
+    saved = metrics["account"]
     assert saved["useful"] == account["useful"] > 0
     assert 0 < saved["seconds"] <= account["seconds"] < seconds["total"]
     assert summary["peak_memory_nbytes"] > 100e6

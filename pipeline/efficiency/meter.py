@@ -251,7 +251,8 @@ def timed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Calla
 
 def undisturbed(seconds: np.ndarray) -> np.ndarray:
     """Which repetitions were nobody else's: those within `INTERFERED` times the median."""
-    return seconds <= INTERFERED * np.median(seconds)
+    kept: np.ndarray = seconds <= INTERFERED * np.median(seconds)
+    return kept
 
 
 def _replay(elements: int, samples: np.ndarray, least: np.ndarray) -> Replay:
