@@ -11,9 +11,9 @@ from pipeline.model.report_data import HEADLINES, ColumnSummary, ReportData, num
 SPENT = {  # kind of worker-seconds -> how it is called, its color
     "useful": ("useful", "#0f9d74"),
     "transfer": ("transfer", "#2563eb"),
-    "wait": ("waiting for peers", "#ca8a04"),
-    "other": ("other, in tasks", "#98a2b3"),
-    "idle": ("idle, the client's turn", "#d0d5dd"),
+    "wait": ("waiting", "#ca8a04"),
+    "other": ("other", "#98a2b3"),
+    "idle": ("idle", "#d0d5dd"),
     "remainder": ("unexplained", "#be185d"),
 }
 MOST_CONFUSED = 15  # classes that fit a confusion matrix on a page
@@ -145,8 +145,10 @@ def account(spent: Account) -> str:
     heads = [("worker-seconds", ""), *((SPENT[kind][0], "n") for kind in KINDS)]
     said = "".join(f'<p class="sub">{text(note)}</p>' for note in spent.notes)
     return (
-        f"<h3>{spent.worker_seconds:,.1f} worker-seconds, all threads of all workers from their start to this page</h3>"
+        f"<h3>{spent.worker_seconds:,.1f} worker-seconds: all threads of all workers, from their start to this page</h3>"
         f'<div class="stages">{bar}</div><ul class="legend">{legend}</ul><h3>By stage</h3>{table(heads, rows)}{said}'
+        '<p class="sub">waiting: for peers that still work on the same; other: in a task but not computing, for files, '
+        "locks, other programs, Dask itself; idle: no task, the client's turn</p>"
     )
 
 
