@@ -56,6 +56,8 @@ def _drawn(draw: Draw, result: Result, machine: Machine | None, kind: Format) ->
         axes.tick_params(colors=MUTED, length=0, labelsize=9, which="both")
         for spine in axes.spines.values():
             spine.set_visible(False)
+        if axes.get_legend_handles_labels()[1]:  # below the chart, where no line can run into it
+            axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(-0.01, -0.16))
         axes.set_title(title, loc="left", color=INK, fontweight="bold", fontsize=11)
         content = io.BytesIO()
         metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
@@ -136,7 +138,6 @@ def _seconds(axes: Any, result: Result, machine: Machine | None) -> str:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     _workers_axis(axes, [point.workers for point in points])
-    axes.legend(frameon=False, fontsize=8)
     return "Milliseconds of a round"
 
 
@@ -152,7 +153,6 @@ def _split(axes: Any, result: Result, machine: Machine | None) -> str:
     labels = [f"{point.configuration.mode} {point.workers}, worker {rank}" for point, rank, _ in bars]
     axes.set_yticks(places, labels)
     axes.set_xlabel("milliseconds of a round", color=MUTED)
-    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(-0.02, -0.32))
     return "Where each worker's time goes"
 
 
@@ -182,7 +182,6 @@ def _predicted(axes: Any, result: Result, machine: Machine | None) -> str:
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.75), max(high, 1.25))
     axes.set_xticks(range(len(names)), ["T", "u, useful", "C, overhead", "E", "PE"])
-    axes.legend(frameon=False, fontsize=8, ncols=3)
     return "Predicted over measured: 1 is right"
 
 
@@ -233,7 +232,6 @@ def _allreduce(axes: Any, result: Result, machine: Machine | None) -> str:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.set_xlabel("payload", color=MUTED)
-    axes.legend(frameon=False, fontsize=8)
     return "Milliseconds of one allreduce"
 
 
@@ -256,7 +254,6 @@ def _serial(axes: Any, result: Result, machine: Machine | None) -> str:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("workers", color=MUTED)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, fontsize=8)
     return "Karp-Flatt's serial fraction"
 
 
@@ -299,5 +296,4 @@ def _far(axes: Any, result: Result, machine: Machine | None) -> str:
         axes.axvline(limit, color=PREDICTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_ylim(0, 1.05)
     _workers_axis(axes, FAR)
-    axes.legend(frameon=False, fontsize=8)
     return "Parallel efficiency, predicted far out"

@@ -27,6 +27,7 @@ FACTOR_NAMES = {
     "CompS": "computation scalability: compute of one worker over that of all",
 }
 STYLE = """
+td.t { padding-left: 14px; } ul.notes { margin-top: 12px; }
 td.good { background: #d5efe6; } td.bad { background: #fbe3d0; }
 .card svg { width: 100%; height: auto; display: block; }
 .said { font-size: 16px; } .said p { margin: 0 0 10px; }
