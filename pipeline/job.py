@@ -121,16 +121,24 @@ class Preprocess(Section):
     """From columns to features."""
 
     columns: dict[str, Column] = Field({}, description="overrides by column name or pattern (* and ?)")
-    max_levels: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(254, description="categories up to this split natively")
+    max_levels: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(
+        254, description="categories up to this split natively"
+    )
     min_count: Positive = Field(1, description="levels seen in fewer training rows count as missing")
     high_cardinality: Literal["target", "frequency", "hash"] = Field("target", description="encoding above max_levels")
-    smoothing: Annotated[float, Field(strict=True, ge=0)] = Field(20.0, description="rows of prior in a target encoding")
-    folds: Annotated[int, Field(strict=True, ge=2, le=20)] = Field(5, description="folds of the out-of-fold target encoding")
+    smoothing: Annotated[float, Field(strict=True, ge=0)] = Field(
+        20.0, description="rows of prior in a target encoding"
+    )
+    folds: Annotated[int, Field(strict=True, ge=2, le=20)] = Field(
+        5, description="folds of the out-of-fold target encoding"
+    )
     hash_bins: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(254, description="codes of the hash encoding")
     tracked_levels: Annotated[int, Field(strict=True, ge=254)] = Field(
         100_000, description="levels counted per column; rarer ones are left out"
     )
-    sample_rows: Annotated[int, Field(strict=True, ge=1_000)] = Field(262_144, description="rows sampled for the cut points")
+    sample_rows: Annotated[int, Field(strict=True, ge=1_000)] = Field(
+        262_144, description="rows sampled for the cut points"
+    )
 
 
 class Training(Section):
