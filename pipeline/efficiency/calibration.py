@@ -21,9 +21,9 @@ from distributed import Client
 from pipeline.cluster.affinity import allowed_cores
 from pipeline.cluster.placement import Placement
 from pipeline.efficiency.circumstances import now, processor
-from pipeline.efficiency.fits import Fit, fit_grid, solve
+from pipeline.efficiency.fits import TYPICAL, Fit, fit_grid, solve
 from pipeline.efficiency.links import collectives, dask_costs, ring_of
-from pipeline.efficiency.machine import Machine
+from pipeline.efficiency.machine import Fill, Machine
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.training.communicator import worker_locks
 
@@ -88,7 +88,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int]) -> Machine
         task_seconds, bandwidth = dask_costs(client, workers)
     except (TrainingError, xgboost.core.XGBoostError, OSError) as error:
         raise ClusterError(f"the workers cannot be calibrated: {error}") from error
-    solved = solve(fits)
+    solved = solve(fits, TYPICAL if device == "cpu" else None)
     return Machine(
         fingerprint=fingerprint,
         made=now(),
@@ -98,8 +98,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int]) -> Machine
         capabilities=solved.capabilities,
         collectives=tables,
         ring=ring_of(tables),
-        fill=solved.fill,
-        smaller_child=solved.smaller_child,
+        fill=Fill(),
         dask_task_seconds=task_seconds,
         dask_bytes_per_second=bandwidth,
         spread=solved.spread,

@@ -11,6 +11,7 @@ the redundant step of XGBoost's ring: T_ar(n) = (2N-1) alpha + ((2N-1)/N) n beta
 import dataclasses
 import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,9 +25,8 @@ BIN_NBYTES = 16  # a histogram's bin: two doubles
 ROW_NBYTES = 16  # what is moved for a row of a node: gradient and hessian, and its place in the matrix
 CHUNK = 2048  # leaves at which a tree without limits is taken to end
 FILLING = 4  # rows of a node for each bin of a feature, at which nearly every bin holds some
-SHARE_TO_ROWS = 0.1  # nodes that do not split are the small ones: where a fifth splits, it holds 85 % of the rows
+SHARE_TO_ROWS = 0.03  # nodes that do not split are the small ones: where a fifth splits, it holds 95 % of the rows
 SAMPLED_ROUNDS = 16  # of which the mean tree is made
-SMALLER_CHILD = 0.25  # share of a split node's rows, where nothing was calibrated
 FILL = Fill()
 REPLICATED = ("bin_node", "bin_node_wide", "bin_node_filled", "bin_node_far", "feature_node", "tree")
 LEAST_SPLITS = 0.5  # of a level, on average; below, the trees have ended
@@ -99,27 +99,26 @@ class Shape:
         return Grown(tuple(itertools.takewhile(bool, counts)) or (1,))
 
 
-def expected_tree(workload: Workload, fill: Fill = FILL, smaller_child: float = SMALLER_CHILD) -> Shape:
-    """The mean tree of the workload's rounds, as trees of the calibration grew."""
+def expected_tree(workload: Workload, fill: Fill = FILL) -> Shape:
+    """The mean tree of the workload's rounds."""
     limit = workload.max_leaves or (CHUNK if not workload.depth else 1 << workload.depth)
     levels = workload.depth or math.ceil(math.log2(limit)) + 4
     first, stop = workload.rounds
     numbers = range(first, stop, max(1, (stop - first) // SAMPLED_ROUNDS))
-    splits: list[float] = []
-    reach: list[float] = []
+    rows, features = workload.total_rows, workload.features
+    found: list[tuple[float, float, float]] = []
     leaves = 1.0
     for level in range(levels):
-        shares = [fill.share(workload.total_rows, number, level, workload.features) for number in numbers]
-        share = sum(shares) / len(shares)
-        parents = 2 * splits[-1] if splits else 1.0
-        free = min(parents, share * (1 << level))
+        share = statistics.fmean(fill.share(rows, number, level, features) for number in numbers)
+        smaller = statistics.fmean(fill.smaller_child(rows, number, level, features) for number in numbers)
+        free = min(2 * found[-1][0] if found else 1.0, share * (1 << level))
         count = min(free, limit - leaves)
         if count < LEAST_SPLITS:
             break
-        splits.append(count)
-        reach.append(share**SHARE_TO_ROWS * count / free)
+        reach = share**SHARE_TO_ROWS * count / free
+        found.append((count, reach, reach * smaller))
         leaves += count
-    return Shape(tuple(splits), tuple(reach), tuple(smaller_child * share for share in reach))
+    return Shape(*zip(*found, strict=True)) if found else Shape((), (), ())
 
 
 def work(rows: int, workload: Workload, tree: Shape) -> dict[str, float]:
@@ -163,7 +162,7 @@ def _doublings(nbytes: float, cache_nbytes: float) -> float:
 
 def replicated_seconds(machine: Machine, workload: Workload) -> float:
     """What every worker does of a round however few rows it has: looking for splits."""
-    amounts = work(0, workload, expected_tree(workload, machine.fill, machine.smaller_child))
+    amounts = work(0, workload, expected_tree(workload, machine.fill))
     return machine.coefficients.seconds({name: amounts[name] for name in REPLICATED})
 
 
@@ -173,32 +172,49 @@ def calls(workload: Workload, tree: Grown | Shape) -> list[Call]:
     return calls_of_round(workload.tree_growth, trees, workload.adaptive) if workload.workers > 1 else []
 
 
+@dataclass(frozen=True)
+class _Round:
+    """The model's round."""
+
+    useful: list[float]  # by rank
+    transfer: float
+    exchanges: list[Call]
+
+    @property
+    def seconds(self) -> float:
+        return max(self.useful) + self.transfer
+
+
+def _round(machine: Machine, workload: Workload) -> _Round:
+    tree = expected_tree(workload, machine.fill)
+    alone = {rows: machine.coefficients.seconds(work(rows, workload, tree)) for rows in set(workload.rows)}
+    speeds = machine.speeds(workload.workers)
+    exchanges = calls(workload, tree)
+    return _Round(
+        useful=[alone[rows] / speed for rows, speed in zip(workload.rows, speeds, strict=True)],
+        transfer=sum(machine.allreduce_seconds(call.nbytes, workload.workers) for call in exchanges),
+        exchanges=exchanges,
+    )
+
+
 def predict(machine: Machine, workload: Workload) -> Predicted:
     """A round of the workload on the calibrated workers; the caller fills in `time`."""
-    tree = expected_tree(workload, machine.fill, machine.smaller_child)
-    speeds = machine.speeds(workload.workers)
-    useful = [
-        machine.coefficients.seconds(work(rows, workload, tree)) / speed
-        for rows, speed in zip(workload.rows, speeds, strict=True)
-    ]
-    exchanges = calls(workload, tree)
-    transfer = sum(machine.allreduce_seconds(call.nbytes, workload.workers) for call in exchanges)
-    slowest = max(useful)
-    seconds = slowest + transfer
+    found, ranks = _round(machine, workload), range(workload.workers)
+    slowest = max(found.useful)
+    limited = workload.depth or workload.max_leaves
+    bound = calls(workload, full_tree(workload.tree_growth)) if limited else found.exchanges
     capability = machine.capabilities + (machine.capabilities[-1],) * workload.workers
-    ranks = range(workload.workers)
-    bound = (
-        exchanges if not (workload.depth or workload.max_leaves) else calls(workload, full_tree(workload.tree_growth))
-    )
     return Predicted(
         time="",
-        seconds=seconds,
-        seconds_low=seconds * max(0.0, 1 - BAND * machine.spread),
-        seconds_high=seconds * (1 + BAND * machine.spread),
-        splits=tuple(Split(useful=u, transfer=transfer, wait=slowest - u, other=0.0) for u in useful),
-        figures=figures(seconds, useful, [transfer] * workload.workers, capability[: workload.workers]),
+        seconds=found.seconds,
+        seconds_low=found.seconds * max(0.0, 1 - BAND * machine.spread),
+        seconds_high=found.seconds * (1 + BAND * machine.spread),
+        splits=tuple(Split(useful=u, transfer=found.transfer, wait=slowest - u, other=0.0) for u in found.useful),
+        figures=figures(
+            found.seconds, found.useful, [found.transfer] * workload.workers, capability[: workload.workers]
+        ),
         bytes_bound=tuple(sent_nbytes(bound, workload.workers, rank) for rank in ranks),
-        bytes_estimate=tuple(sent_nbytes(exchanges, workload.workers, rank) for rank in ranks),
+        bytes_estimate=tuple(sent_nbytes(found.exchanges, workload.workers, rank) for rank in ranks),
     )
 
 
@@ -219,9 +235,8 @@ def curve(
     points = []
     for count in workers:
         rows = workload.total_rows if mode == "strong" else each * count
-        predicted = predict(machine, workload.on(count, rows))
-        useful = [split.useful for split in predicted.splits]
-        points.append(CurvePoint(count, predicted.seconds, parallel_efficiency(useful, predicted.seconds)))
+        found = _round(machine, workload.on(count, rows))
+        points.append(CurvePoint(count, found.seconds, parallel_efficiency(found.useful, found.seconds)))
     return points
 
 
@@ -236,7 +251,7 @@ def stops_paying(machine: Machine, workload: Workload, most: int = 1024) -> int:
 
     def of(count: int) -> float:
         if count not in seconds:
-            seconds[count] = predict(machine, workload.on(count, workload.total_rows)).seconds
+            seconds[count] = _round(machine, workload.on(count, workload.total_rows)).seconds
         return seconds[count]
 
     for count in range(1, most):
@@ -245,12 +260,15 @@ def stops_paying(machine: Machine, workload: Workload, most: int = 1024) -> int:
     return most
 
 
-def weak_limit(machine: Machine, workload: Workload, target: float = 0.8, most: int = 1 << 20) -> int:
-    """The largest number of workers, each with as many rows as now, whose PE stays at `target` or above; 1 at least."""
+def weak_limit(machine: Machine, workload: Workload, target: float = 0.8, most: int = 1 << 16) -> int:
+    """The largest number of workers, each with as many rows as now, whose PE stays at `target` or above; 1 at least.
+
+    `most` (a power of two) where it still does there.
+    """
     low, high = 1, 2
     while high <= most and curve(machine, workload, [high], "weak")[0].parallel_efficiency >= target:
         low, high = high, 2 * high
-    while high - low > 1:
+    while high - low > 1 and high <= most:
         middle = (low + high) // 2
         if curve(machine, workload, [middle], "weak")[0].parallel_efficiency >= target:
             low = middle

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.efficiency.cost import Workload, calls, expected_tree, from_configuration, predict, work
+from pipeline.efficiency.cost import REPLICATED, Workload, calls, expected_tree, from_configuration, predict, work
 from pipeline.efficiency.machine import Machine, Ring
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.view import Seen, base_case, seen
 
 LEAST = 0.03  # of a round: no change that gains less is proposed
-EVALUATION = ("bin_node", "bin_node_filled", "bin_node_doubling")  # work that every worker repeats
 FASTER = 10  # times the network's bandwidth and latency
 
 
@@ -46,8 +45,8 @@ def losses_of(point: Seen, machine: Machine | None) -> dict[str, float]:
 
 def evaluation_seconds(machine: Machine, workload: Workload) -> float:
     """Seconds of a round that every worker looks for splits, all of them for the same."""
-    amounts = work(0, workload, expected_tree(workload, machine.fill, machine.smaller_child))
-    return machine.coefficients.seconds({name: amounts[name] for name in EVALUATION})
+    amounts = work(0, workload, expected_tree(workload, machine.fill))
+    return machine.coefficients.seconds({name: amounts[name] for name in REPLICATED})
 
 
 def _loss(point: Seen, name: str, seconds: float) -> str:

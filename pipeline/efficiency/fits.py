@@ -10,12 +10,11 @@ from typing import Literal
 
 import numpy as np
 import scipy.optimize
-import scipy.special
 import xgboost
 
 from pipeline.cluster.devices import array_namespace, synchronise
 from pipeline.efficiency.cost import Shape, Workload, work
-from pipeline.efficiency.machine import COEFFICIENTS, Coefficients, Fill
+from pipeline.efficiency.machine import COEFFICIENTS, Coefficients
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.matrix import build_partition
 from pipeline.training.metering import total_bins
@@ -30,6 +29,12 @@ GRID = (  # (rows, features, depths): histograms in and out of the caches, nodes
     (600_000, 8, (4, 7)),
 )
 WARMUP, LEAST_ROUNDS, MOST_ROUNDS, FIT_SECONDS = 2, 3, 30, 0.15  # rounds of one fit
+TYPICAL = Coefficients(  # one thread of a Xeon of 2023 (Sapphire Rapids, 2 MB near each core), 120 fits
+    row_feature=0.414e-9, row_feature_doubling=0.14e-9, row_built=6.67e-9, row_split=3.175e-9,
+    row_split_doubling=0.81e-9, row=1.4e-9, bin_node=5.3e-9, bin_node_wide=1.456e-9, bin_node_filled=3.292e-9,
+    bin_node_far=2.717e-9, feature_node=77.6e-9, tree=54.7e-6,
+)  # fmt: skip
+DRAWN = 0.2  # how much: errors of fits of 5 % weigh as much as coefficients off by 25 %
 EQUAL = 0.05  # workers this close to the typical one count as it: the rest is noise
 
 
@@ -43,7 +48,6 @@ class Fit:
     depth: int
     seconds: float  # useful, of a round
     tree: Shape  # mean of its trees
-    splits: tuple[tuple[int, ...], ...]  # nodes of each level that split, for each round after the warm-up
 
 
 def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"]) -> list[Fit]:
@@ -77,26 +81,25 @@ def _fit(matrix: xgboost.QuantileDMatrix, rows: int, depth: int, threads: int, d
             begin = time.perf_counter()
         if number + 1 >= WARMUP + LEAST_ROUNDS and time.perf_counter() - begin > FIT_SECONDS:
             break
-    tree, splits = _shapes(booster, depth)
-    return Fit(rows, matrix.num_col(), total_bins(matrix), depth, statistics.mean(seconds[WARMUP:]), tree, splits)
+    return Fit(
+        rows, matrix.num_col(), total_bins(matrix), depth, statistics.mean(seconds[WARMUP:]), _mean_tree(booster, depth)
+    )
 
 
-def _shapes(booster: xgboost.Booster, depth: int) -> tuple[Shape, tuple[tuple[int, ...], ...]]:
-    """The mean tree after the warm-up, and every such tree's splits by level.  Rows are told by their hessians."""
+def _mean_tree(booster: xgboost.Booster, depth: int) -> Shape:
+    """Of the rounds after the warm-up.  Rows are told by their hessians, which differ little."""
     trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"][WARMUP:]
-    found = np.zeros((len(trees), depth, 3))  # splits, reach, smaller
-    for tree, levels in zip(trees, found, strict=True):
-        place: list[int] = []
+    found = np.zeros((depth, 3))  # splits, reach, smaller
+    for tree in trees:
+        level: list[int] = []
         weight = tree["sum_hessian"]
         children = zip(tree["parents"], tree["left_children"], tree["right_children"], strict=True)
         for node, (parent, left, right) in enumerate(children):
-            place.append(place[parent] + 1 if place else 0)
+            level.append(level[parent] + 1 if level else 0)
             if left != -1:
-                levels[place[-1]] += 1, weight[node] / weight[0], min(weight[left], weight[right]) / weight[0]
-    mean = found.mean(axis=0)[found[:, :, 0].any(axis=0)]
-    return Shape(*(tuple(column.tolist()) for column in mean.T)), tuple(
-        tuple(int(count) for count in row) for row in found[:, :, 0]
-    )
+                found[level[-1]] += 1, weight[node] / weight[0], min(weight[left], weight[right]) / weight[0]
+    grown = found[found[:, 0] > 0] / len(trees)
+    return Shape(*(tuple(column.tolist()) for column in grown.T))
 
 
 @dataclass(frozen=True)
@@ -105,30 +108,31 @@ class Solved:
 
     coefficients: Coefficients
     capabilities: tuple[float, ...]
-    fill: Fill
-    smaller_child: float
     spread: float
 
 
-def solve(fits: Sequence[Sequence[Fit]]) -> Solved:
-    """Coefficients and capabilities of every worker's fits, in the same order for each."""
+def solve(fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL) -> Solved:
+    """Coefficients and capabilities from every worker's fits, in the same order for each.
+
+    Non-negative least squares of relative errors.  Several terms grow together over so few fits; what the fits leave
+    open is drawn towards the proportions of `typical`, times the speed of these workers.
+    """
     totals = [sum(fit.seconds for fit in own) for own in fits]
-    typical = sorted(totals)[(len(totals) - 1) // 2]
-    speeds = [typical / total for total in totals]
+    middle = sorted(totals)[(len(totals) - 1) // 2]
+    speeds = [middle / total for total in totals]
     speeds = [1.0 if abs(speed - 1) <= EQUAL else speed for speed in speeds]
-    trees = [fit.tree for own in fits for fit in own]
-    child = sum(sum(tree.smaller) for tree in trees) / sum(sum(tree.reach) for tree in trees)
     amounts = np.array([_work_of(fit) for own in fits for fit in own])
     seconds = np.array([fit.seconds * speed for own, speed in zip(fits, speeds, strict=True) for fit in own])
-    found: np.ndarray[tuple[int], np.dtype[np.float64]] = scipy.optimize.nnls(
-        amounts / seconds[:, None], np.ones(len(seconds))
-    )[0]
+    rows, ones = amounts / seconds[:, None], np.ones(len(seconds))
+    if typical is not None:
+        expected = np.array(dataclasses.astuple(typical))
+        expected *= np.median(1 / (rows @ expected))
+        rows, ones = np.vstack([rows, DRAWN * np.diag(1 / expected)]), np.append(ones, np.full(len(expected), DRAWN))
+    found, _ = scipy.optimize.nnls(rows, ones)
     updates = sum(fit.rows * fit.features * fit.depth for fit in fits[0])
     return Solved(
         coefficients=Coefficients(**dict(zip(COEFFICIENTS, map(float, found), strict=True))),
-        capabilities=tuple(updates / typical * speed for speed in speeds),
-        fill=fill_of([fit for own in fits for fit in own]),
-        smaller_child=child,
+        capabilities=tuple(updates / middle * speed for speed in speeds),
         spread=float(np.std(amounts @ found / seconds - 1)),
     )
 
@@ -137,21 +141,3 @@ def _work_of(fit: Fit) -> list[float]:
     """The fit's units of work with the trees that it really grew."""
     amounts = work(fit.rows, Workload((fit.rows,), fit.features, fit.bins, fit.depth), fit.tree)
     return [amounts[name] for name in COEFFICIENTS]
-
-
-def fill_of(fits: Sequence[Fit]) -> Fill:
-    """The curve that all trees of the fits follow best."""
-    rows = [
-        (np.log2(fit.rows) - level, np.log2(1 + WARMUP + number), level, np.log2(fit.features), count / (1 << level))
-        for fit in fits
-        for number, splits in enumerate(fit.splits)
-        for level, count in enumerate(splits)
-    ]
-    *columns, shares = np.array(rows).T
-    known = np.column_stack([np.ones(len(rows)), *columns])
-
-    def residuals(coefficients: np.ndarray) -> np.ndarray:
-        return np.asarray(scipy.special.expit(known @ coefficients) - shares)
-
-    start = dataclasses.astuple(Fill())  # the solution here; no other is near
-    return Fill(*map(float, scipy.optimize.least_squares(residuals, start).x))

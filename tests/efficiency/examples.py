@@ -19,7 +19,6 @@ MACHINE = Machine(
     collectives={2: ((16, 1.2e-4), (32_768, 1.5e-4), (1 << 20, 1e-3), (1 << 25, 3e-2))},
     ring=Ring(alpha=4e-5, beta=6e-10),
     fill=Fill(),
-    smaller_child=0.3,
     dask_task_seconds=3e-4,
     dask_bytes_per_second=5e8,
     spread=0.04,

@@ -36,7 +36,7 @@ MACHINE = Machine(
     fingerprint="x", made="2026-11-21T00:00:00+00:00", device="cpu", threads=1,
     coefficients=Coefficients(row_feature=1e-9, row_split=4e-9, row=2e-9, bin_node=1e-8, tree=1e-5), capabilities=(1e9, 5e8),
     collectives={2: ((16, 1e-5), (1 << 20, 1e-3))}, ring=Ring(1e-6, 1e-9), fill=Fill(),
-    smaller_child=0.3, dask_task_seconds=1e-4, dask_bytes_per_second=1e9, spread=0.05, seconds=1.0,
+    dask_task_seconds=1e-4, dask_bytes_per_second=1e9, spread=0.05, seconds=1.0,
 )  # fmt: skip
 SMALL = Plan(workers=(1, 2), repeat=2, rounds=3)
 
