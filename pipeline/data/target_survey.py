@@ -15,7 +15,7 @@ from pipeline.data.fragments import Fragment
 from pipeline.data.groups import GroupRuns, group_keys, starts_of_runs
 from pipeline.data.rows import RowPlan, Selected, read_columns
 from pipeline.data.source import Source
-from pipeline.data.split import decoded, is_time, time_values
+from pipeline.data.split import Split, decoded, is_time, time_values
 from pipeline.data.target import ClassValue, ValueKind, class_value, value_kind
 
 MAX_CLASSES = 1_000
@@ -53,6 +53,7 @@ class Survey:
     label: LabelSurvey | None = None
     times: TimeSample | None = None  # None without data.validation.time
     runs: tuple[GroupRuns, ...] = ()  # of each fragment, in order; empty without data.group
+    held: dict[ClassValue, int] | None = None  # rows per value of the validation column; None: none, or too many
 
 
 def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> Survey:
@@ -70,7 +71,18 @@ def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: 
         label=None if roles.target is None else _survey_labels(chosen, roles.target),
         times=None if roles.validation is None else _sample_times(chosen, roles.validation, plan.seed),
         runs=runs,
+        held=None if roles.validation is None else _counts(decoded(chosen.table.column(roles.validation))),
     )
+
+
+def training_share(survey: Survey, split: Split) -> float:
+    """The share of a fragment's rows that will train, as far as its survey tells; 1 where it does not."""
+    if split.kind == "values" and survey.held is not None and survey.rows:
+        values = {class_value(value) for value in split.values}
+        return 1 - sum(rows for value, rows in survey.held.items() if value in values) / survey.rows
+    if split.kind == "time" and survey.times is not None and len(survey.times.values):
+        return float(np.mean(survey.times.values < split.threshold))
+    return 1.0
 
 
 def merge_surveys(surveys: Sequence[Survey]) -> Survey:

@@ -43,6 +43,7 @@ class Unit:
     rows: RowPlan
     worker: str | None = None  # the address of the worker it belongs to; None: whoever is free
     payload: object = None  # rows that are in memory already, as a future; None for files
+    training_share: float = 1.0  # of its rows, as far as the survey tells
 
 
 @dataclass(frozen=True)

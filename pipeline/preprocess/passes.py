@@ -4,6 +4,7 @@ Each is one task per fragment; statistics and blocks run on the worker that will
 """
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pipeline.data.inputs import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
 from pipeline.data.source import Source
 from pipeline.data.target import Target
-from pipeline.data.target_survey import merge_surveys
+from pipeline.data.target_survey import merge_surveys, training_share
 from pipeline.errors import DataError, TrainingError
 from pipeline.events import BlocksDone, FragmentDone, Listener, Planned, StatisticsDone
 from pipeline.planning.memory import Shape, estimate, spare_nbytes
@@ -39,6 +40,8 @@ from pipeline.preprocess.fit import (
     survey_unit,
 )
 from pipeline.walk import Walk
+
+VALIDATION_COST = 0.2  # of a validation row over a training row: it is read and evaluated
 
 Sent = dict[tuple[Piece, ...], Future]  # rows that were in memory, by what their fragment is made of
 
@@ -78,8 +81,11 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
     """
     with walk.clock.stage("survey"):
         sent: Sent = {}
-        inputs, target, split = survey(walk, inputs, sent)
-        units = assign_units(walk, _units(walk, inputs, _row_plans(walk, inputs, target, split), sent))
+        inputs, target, split, shares = survey(walk, inputs, sent)
+        units = _units(walk, inputs, _row_plans(walk, inputs, target, split), sent)
+        known = itertools.chain(shares, itertools.repeat(1.0))
+        units = tuple(dataclasses.replace(unit, training_share=next(known)) for unit in units)
+        units = assign_units(walk, units)
         sent.clear()  # the units hold what they need; rows of fragments that were joined since may go
         shape = _shape(walk, inputs, target, units)
         walk.listen(_planned(walk, inputs, shape, len(units)))
@@ -104,10 +110,10 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
     return Prepared(inputs, target, units, fitted, future)
 
 
-def survey(walk: Walk, inputs: Inputs, sent: Sent) -> tuple[Inputs, Target, Split]:
+def survey(walk: Walk, inputs: Inputs, sent: Sent) -> tuple[Inputs, Target, Split, list[float]]:
     """A first look at target, time and group columns; ranking sources get fragments that split no query.
 
-    Rows that were in memory and are on the cluster now are kept in `sent`.
+    Also the share of each training fragment's rows that will train; none where fragments were joined.  Rows that were in memory and are on the cluster now are kept in `sent`.
     """
     data, training = walk.job.data, walk.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
@@ -119,13 +125,15 @@ def survey(walk: Walk, inputs: Inputs, sent: Sent) -> tuple[Inputs, Target, Spli
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(data, training, surveys[0], inputs.schema)
     split = decide_split(data, surveys[0], inputs.schema, training.seed)
+    shares = [training_share(part, split) for part in found[:first]]
     if inputs.roles.group is not None:
+        shares = []
         joined = [
             join_groups(source, inputs.roles.group, found.runs)
             for source, found in zip(inputs.sources, surveys, strict=True)
         ]
         inputs = inputs.with_sources(joined)
-    return inputs, target, split
+    return inputs, target, split, shares
 
 
 def make_blocks(walk: Walk, prepared: Prepared) -> Blocks:
@@ -240,15 +248,23 @@ def _payload(client: Client, source: Source, fragment: Fragment, sent: Sent) -> 
 
 
 def assign_units(walk: Walk, units: Sequence[Unit]) -> tuple[Unit, ...]:
-    """The units with their workers: by capability, for training and validation files apart."""
+    """The units with their workers: by capability, for training and validation files apart.
+
+    What counts is the work to come: rows that validate are read like the others, but trees are not grown on them.
+    """
     workers = walk.placement.workers
     placed: dict[int, str] = {}
     for plan in dict.fromkeys(id(unit.rows) for unit in units):
         places = [place for place, unit in enumerate(units) if id(unit.rows) == plan]
-        sizes = [units[place].fragment.nbytes for place in places]
+        sizes = [_load(units[place]) for place in places]
         for worker, share in zip(workers, assign(sizes, [w.capability for w in workers]), strict=True):
             placed |= {places[index]: worker.address for index in share}
     return tuple(dataclasses.replace(unit, worker=placed[place]) for place, unit in enumerate(units))
+
+
+def _load(unit: Unit) -> int:
+    """The unit's bytes, those of validation rows counted by what they cost of a training row."""
+    return max(1, round(unit.fragment.nbytes * (VALIDATION_COST + (1 - VALIDATION_COST) * unit.training_share)))
 
 
 def _shape(walk: Walk, inputs: Inputs, target: Target, units: Sequence[Unit]) -> Shape:

@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 from pipeline.data.decide import decide_target
 from pipeline.data.keys import row_ids
 from pipeline.data.rows import Selected
+from pipeline.data.split import Split
 from pipeline.data.target import Target, encode_labels
-from pipeline.data.target_survey import MAX_CLASSES, Survey, _survey_labels, merge_surveys
+from pipeline.data.target_survey import (
+    MAX_CLASSES,
+    Survey,
+    TimeSample,
+    _survey_labels,
+    merge_surveys,
+    training_share,
+)
 from pipeline.errors import DataError
 from pipeline.job import Data, Training
 
@@ -206,3 +214,13 @@ def test_labels_of_numbers():
         encode(target, pa.array([1e300]))
     with pytest.raises(DataError, match="is string, and reg:squarederror needs numbers"):
         encode(target, pa.array(["a"]))
+
+
+def test_the_share_that_trains_is_known_from_the_survey():
+    label = survey(pa.array([0, 1])).label
+    held = Survey(10, 10, label, held={10: 2, 11: 3, 12: 5})
+    assert training_share(held, Split("values", column="month", values=(11, 12.0))) == pytest.approx(0.2)
+    times = TimeSample(np.arange(4, dtype=np.uint64), np.array([1, 5, 7, 9]))
+    assert training_share(Survey(4, 4, label, times), Split("time", column="t", threshold=7)) == pytest.approx(0.5)
+    assert training_share(Survey(4, 4, label), Split("values", column="month", values=(1,))) == 1.0
+    assert training_share(held, Split("share", share=0.3)) == 1.0
