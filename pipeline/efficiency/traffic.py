@@ -8,6 +8,7 @@ Source: src/collective/allreduce.cc, src/tree/updater_quantile_hist.cc and src/t
 compared with what the kernel counts on the sockets in tests/efficiency/test_traffic.py.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -64,12 +65,9 @@ def ring_nbytes(call: Call, workers: int, rank: int) -> int:
         return workers * call.nbytes
     segment = call.elements // workers
 
-    def length(index: int) -> int:
-        last = index % workers == workers - 1
-        return (call.elements - segment * (workers - 1) if last else segment) * call.item_nbytes
-
-    scatter = sum(length(rank + workers - step) for step in range(workers - 1))
-    return scatter + sum(length(rank + workers - step + 1) for step in range(workers))
+    # The reduce-scatter sends every segment but the one after the rank's own, the allgather every one.
+    kept = call.elements - segment * (workers - 1) if rank == workers - 2 else segment
+    return 2 * call.nbytes - kept * call.item_nbytes
 
 
 def exchanged(growth: Growth, tree: Grown) -> list[int]:
@@ -120,7 +118,7 @@ def calls_of_round(growth: Growth, trees: Sequence[Grown], adaptive: int = 0) ->
 
 def sent_nbytes(calls: Iterable[Call], workers: int, rank: int) -> int:
     """Bytes that one rank sends for all these calls."""
-    return sum(ring_nbytes(call, workers, rank) for call in calls)
+    return sum(count * ring_nbytes(call, workers, rank) for call, count in Counter(calls).items())
 
 
 def full_tree(growth: Growth) -> Grown:
