@@ -106,11 +106,11 @@ def expected_tree(workload: Workload, fill: Fill = FILL) -> Shape:
     first, stop = workload.rounds
     numbers = range(first, stop, max(1, (stop - first) // SAMPLED_ROUNDS))
     rows, features = workload.total_rows, workload.features
+    smaller = statistics.fmean(fill.smaller_child(rows, number, levels, features) for number in numbers)
     found: list[tuple[float, float, float]] = []
     leaves = 1.0
     for level in range(levels):
         share = statistics.fmean(fill.share(rows, number, level, features) for number in numbers)
-        smaller = statistics.fmean(fill.smaller_child(rows, number, level, features) for number in numbers)
         free = min(2 * found[-1][0] if found else 1.0, share * (1 << level))
         count = min(free, limit - leaves)
         if count < LEAST_SPLITS:
