@@ -88,7 +88,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int]) -> Machine
         task_seconds, bandwidth = dask_costs(client, workers)
     except (TrainingError, xgboost.core.XGBoostError, OSError) as error:
         raise ClusterError(f"the workers cannot be calibrated: {error}") from error
-    solved = solve(fits, TYPICAL if device == "cpu" else None)
+    solved = solve(fits, TYPICAL if where.device == "cpu" else None)
     return Machine(
         fingerprint=fingerprint,
         made=now(),
