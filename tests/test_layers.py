@@ -26,6 +26,8 @@ NUMBERS = {
     "pipeline.efficiency.split",
     "pipeline.efficiency.summary",
     "pipeline.efficiency.traffic",
+    "pipeline.efficiency.explain",
+    "pipeline.efficiency.view",
     "pipeline.errors",
     "pipeline.events",
     "pipeline.job",
@@ -41,6 +43,7 @@ PEOPLE = {
     "pipeline.__main__",
     "pipeline.cli",
     "pipeline.dashboard",
+    "pipeline.efficiency.table",
     "pipeline.efficiency.scale",  # writes the report
     "pipeline.options",
     "pipeline.progress",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from pipeline.efficiency.cost import curve, from_configuration, stops_paying, weak_limit
-from pipeline.efficiency.definitions import karp_flatt
+from pipeline.efficiency.definitions import Usl, karp_flatt
+from pipeline.efficiency.law import law
 from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.view import Seen, base_case, seen
@@ -250,11 +251,21 @@ def _serial(axes: Any, result: Result, machine: Machine | None) -> str:
         most = max(8, 2 * max(counts))
         line = curve(machine, from_configuration(own[-1].configuration), range(1, most + 1))
         said = [(p.workers, karp_flatt(line[0].seconds / p.seconds, p.workers)) for p in line[1:]]
-        axes.plot([n for n, _ in said], [e for _, e in said], color=PREDICTED, label="predicted")
+        axes.plot(
+            [n for n, _ in said],
+            [e for _, e in said],
+            color=PREDICTED,
+            label=_law_text(law(machine, from_configuration(own[-1].configuration))),
+        )
     axes.set_ylim(bottom=0)
     axes.set_xlabel("workers", color=MUTED)
     axes.xaxis.get_major_locator().set_params(integer=True)
     return "Karp-Flatt's serial fraction"
+
+
+def _law_text(scaling: Usl) -> str:
+    """Intercept: replicated compute and bandwidth; slope: latency."""
+    return f"predicted, about {scaling.sigma:.2g} + {scaling.kappa:.2g} N"
 
 
 def _far(axes: Any, result: Result, machine: Machine | None) -> str:

@@ -86,13 +86,13 @@ def _seen(result: Result, point: Point) -> Seen:
 
 def _split(samples: Sequence[Sample], rank: int) -> Split:
     def median(part: str) -> float:
-        return statistics.median(getattr(sample.workers[rank].split, part) for sample in samples)
+        return float(statistics.median(getattr(sample.workers[rank].split, part) for sample in samples))
 
     return Split(median("useful"), median("transfer"), median("wait"), median("other"))
 
 
 def _figure(samples: Sequence[Sample], name: str) -> float:
-    return statistics.median(getattr(sample.figures, name) for sample in samples)
+    return float(statistics.median(getattr(sample.figures, name) for sample in samples))
 
 
 def _figure_or_none(samples: Sequence[Sample], name: str) -> float | None:
