@@ -1,8 +1,8 @@
 """Where the time of boosting rounds goes, recorded on each worker, by its own clocks and those of its kernel.
 
-`training.rounds` boosts in a loop of its own, so this is no xgboost TrainingCallback but two contexts around what the
-loop does.  Recorded per round: wall clock, CPU time and run-queue delay of the training thread, and the bytes that
-XGBoost wrote to its sockets while it grew trees.
+`training.rounds` boosts in a loop of its own, so this is no xgboost TrainingCallback but a context around what the loop
+does, and a call before it grows trees.  Recorded per round: wall clock, CPU time and run-queue delay of the training
+thread, and the bytes that XGBoost wrote to its sockets while it grew trees.
 
 The training thread sleeps while XGBoost's socket thread exchanges histograms, but its CPU time contains the sums of
 the exchange, and when it wakes, the socket thread is still on its core: so neither blocked time nor run-queue delay
@@ -96,8 +96,9 @@ class Meter:
         self._setting, self._rank, self._workers = setting, rank, workers
         self._allreduce, self._traffic = allreduce, traffic
         self._schedstat = _open_schedstat()
-        self._rows: list[tuple[float, float, float, float, int]] = []
-        self._bytes = 0
+        self._rows: list[tuple[float, float, float, float]] = []
+        self._sent: list[int] = []  # bytes, by round
+        self._unsettled: int | None = None  # bytes written before the last round, while its own are not read
         self._last_end: float | None = None
         self._cost = 0.0
         self._collectives: dict[int, int] = {}
@@ -122,22 +123,30 @@ class Meter:
         cpu, runqueue = time.thread_time() - cpu, self._runqueue() - runqueue
         self._last_end = time.perf_counter()
         self._cost += self._last_end - leave
-        self._rows.append((self._last_end - enter, cpu, runqueue, between, self._bytes))
-        self._bytes = 0
+        self._rows.append((self._last_end - enter, cpu, runqueue, between))
 
-    @contextlib.contextmanager
-    def trees(self) -> Iterator[None]:
-        """Around the growing of trees, whose bytes are counted."""
-        if self._traffic.connection is None:
-            yield
-            return
-        enter = time.perf_counter()
-        before = self._traffic.written()
-        self._cost += time.perf_counter() - enter
-        yield
-        leave = time.perf_counter()
-        self._bytes += self._traffic.written() - before
-        self._cost += time.perf_counter() - leave
+    def trees(self) -> None:
+        """Before a round grows its trees: what is sent from here until the next call, or `settle`, is theirs.
+
+        One reading of the counter a round, and not at its end, where the socket is busy and it takes ten times as long.
+        """
+        if self._traffic.connection is not None:
+            self._unsettled = self._count()
+
+    def settle(self) -> None:
+        """Before any collective that grows no tree."""
+        if self._unsettled is not None:
+            self._count()
+
+    def _count(self) -> int:
+        """Bytes written so far; those since the last round began to grow its trees are its own."""
+        start = time.perf_counter()
+        written = self._traffic.written()
+        if self._unsettled is not None:
+            self._sent.append(written - self._unsettled)
+            self._unsettled = None
+        self._cost += time.perf_counter() - start
+        return written
 
     def collective(self, elements: int) -> None:
         """A sum over the workers, of so many doubles, that a metric has made."""
@@ -148,6 +157,7 @@ class Meter:
         """Times the rounds' collectives again; all ranks call it together, after the last round."""
         if self._allreduce is None or self._setting.growth.device != "cpu" or not self._rows:
             return
+        self.settle()
         start = time.perf_counter()
         sizes, repetitions = self._plan(self._allreduce)
         samples = np.array([timed(self._allreduce, size, repetitions, self._runqueue) for size in sizes])
@@ -156,7 +166,8 @@ class Meter:
         self._replay_seconds = time.perf_counter() - start
 
     def record(self, trees: tuple[tuple[Grown, ...], ...] = ()) -> MeterRecord:
-        columns = np.array(self._rows, dtype=np.float64).reshape(-1, 5)
+        self.settle()
+        columns = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
         setting, cpu_tells = self._setting, self._setting.growth.device == "cpu"
         alone = self._allreduce is None
         missing = [] if alone or not self._traffic.missing else [self._traffic.missing]
@@ -178,7 +189,7 @@ class Meter:
             cpu=columns[:, 1],
             runqueue=columns[:, 2],
             between=columns[:, 3],
-            bytes_sent=columns[:, 4].astype(np.int64) if known else None,
+            bytes_sent=np.array(self._sent, dtype=np.int64) if known else None,
             replays=self._replays,
             collectives=dict(self._collectives),
             cost_seconds=self._cost,
@@ -221,7 +232,7 @@ class Meter:
     def _mean_exchange(self) -> int:
         """Elements of the rounds' average exchange of histograms."""
         one = Call(2 * self._setting.growth.bins)
-        sent = sum(row[4] for row in self._rows) / len(self._rows) / self._setting.trees_per_round
+        sent = sum(self._sent) / len(self._rows) / self._setting.trees_per_round
         histograms = sent / ring_nbytes(one, self._workers, self._rank) if sent else 1.0
         mean = round(one.elements * histograms / exchanges_of_tree(self._setting.growth, histograms))
         return min(LARGEST, max(2, mean))

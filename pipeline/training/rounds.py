@@ -140,8 +140,8 @@ class _Rounds:
             start = time.perf_counter()
             with self.meter.round():
                 self.weights.draw(number)
-                with self.meter.trees():
-                    self.booster.update(self.train.matrix, number - 1)
+                self.meter.trees()
+                self.booster.update(self.train.matrix, number - 1)
                 stop = self._measure(number)
             self.seconds.append(time.perf_counter() - start)
             last = stop or number == self.spec.rounds
@@ -162,6 +162,7 @@ class _Rounds:
         if not self.spec.metrics:
             self.stopping.best_round = number
             return False
+        self.meter.settle()
         values: dict[str, float] = {}
         if f"{number}".rstrip("0") in ("1", "2", "5"):
             self.weights.restore()
@@ -206,6 +207,7 @@ class _Rounds:
         """
         recent = self.seconds[-8:]
         rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
+        self.meter.settle()
         vote = np.array([float(self.unwanted()), float(rounds)])
         stop, rounds_ahead = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
         if stop:
