@@ -95,7 +95,9 @@ class Shape:
     smaller: tuple[float, ...]  # share of all rows that go to the smaller one of their children
 
     def rounded(self) -> Grown:
-        counts = [round(count) for count in self.splits]
+        """A tree of whole nodes: rounded from the root down, so that no limit of leaves is passed."""
+        sums = [0, *(round(total) for total in itertools.accumulate(self.splits))]
+        counts = (after - before for before, after in itertools.pairwise(sums))
         return Grown(tuple(itertools.takewhile(bool, counts)) or (1,))
 
 

@@ -122,21 +122,23 @@ def sent_nbytes(calls: Iterable[Call], workers: int, rank: int) -> int:
 
 
 def full_tree(growth: Growth) -> Grown:
-    """The most that a tree can split: an upper bound of its traffic.  ValueError where nothing limits it."""
-    if growth.depth:
-        splits = [1 << level for level in range(growth.depth)]
-    elif growth.max_leaves:
-        splits = [1] * (growth.max_leaves - 1)  # a chain: every split is exchanged
-    else:
+    """The tree that exchanges most: an upper bound of the traffic.  ValueError where nothing limits it.
+
+    With a limit of leaves it is no bushy tree: all nodes that share the batch which makes it full are spared their
+    exchange, so most is exchanged where that is a single one.
+    """
+    if not growth.depth and not growth.max_leaves:
         raise ValueError("a tree without max_depth and max_leaves has no bound")
-    if growth.max_leaves:
-        left = growth.max_leaves - 1
-        kept = []
-        for count in splits:
-            kept.append(min(count, left))
-            left -= kept[-1]
-        splits = [count for count in kept if count]
-    return Grown(tuple(splits))
+    if not growth.max_leaves:
+        return Grown(tuple(1 << level for level in range(growth.depth)))
+    left = growth.max_leaves - 1
+    upper = [1 << level for level in range(growth.depth - 1)] if growth.depth else [1] * left
+    splits: list[int] = []
+    for count in upper:
+        if left > 1:
+            splits.append(min(count, left - 1))
+            left -= splits[-1]
+    return Grown((*splits, min(left, 1 << len(splits))))
 
 
 def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:

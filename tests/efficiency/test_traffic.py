@@ -57,7 +57,7 @@ def test_histograms_exchanged() -> None:
 
 def test_a_full_tree_is_a_bound() -> None:
     assert full_tree(GROWTH) == Grown((1, 2, 4, 8, 16, 32))
-    assert full_tree(dataclasses.replace(GROWTH, max_leaves=6)) == Grown((1, 2, 2))
+    assert full_tree(dataclasses.replace(GROWTH, max_leaves=6)) == Grown((1, 2, 1, 1))  # (1, 2, 2) exchanges one less
     chain = Growth(bins=10, depth=0, max_leaves=4, policy="lossguide")
     assert full_tree(chain).leaves == 4
     with pytest.raises(ValueError, match="no bound"):
