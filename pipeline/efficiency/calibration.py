@@ -21,7 +21,7 @@ from distributed import Client
 from pipeline.cluster.affinity import allowed_cores
 from pipeline.cluster.placement import Placement
 from pipeline.efficiency.circumstances import now, processor
-from pipeline.efficiency.fits import TYPICAL, Fit, fit_grid, solve
+from pipeline.efficiency.fits import GRID, TYPICAL, Fit, Grid, fit_grid, solve
 from pipeline.efficiency.links import collectives, dask_costs, ring_of
 from pipeline.efficiency.machine import Fill, Machine
 from pipeline.errors import ClusterError, TrainingError
@@ -74,7 +74,7 @@ def _age(machine: Machine) -> str:
     return "just now"
 
 
-def calibrate(client: Client, where: Placement, sizes: Sequence[int]) -> Machine:
+def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid = GRID) -> Machine:
     """The workers as they are now; `sizes`: the numbers of workers whose collectives are to be measured.
 
     Takes about 10 s.  ClusterError where a worker fails.
@@ -83,7 +83,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int]) -> Machine
     workers = where.workers
     fingerprint = fingerprint_of(client, where)
     try:
-        fits = _fits(client, where)
+        fits = _fits(client, where, grid)
         tables = {size: collectives(client, workers[:size]) for size in sorted(set(sizes)) if size > 1}
         task_seconds, bandwidth = dask_costs(client, workers)
     except (TrainingError, xgboost.core.XGBoostError, OSError) as error:
@@ -122,12 +122,12 @@ def _describe() -> list[Any]:
     return [processor(), len(allowed_cores()), xgboost.__version__]
 
 
-def _fits(client: Client, where: Placement) -> list[list[Fit]]:
+def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
     """Every worker's fits, made at the same time."""
     with worker_locks(client, [worker.address for worker in where.workers]):
         tasks = [
             client.submit(
-                fit_grid, number, worker.threads, where.device,
+                fit_grid, number, worker.threads, where.device, grid,
                 workers=[worker.address], allow_other_workers=False, pure=False,
             )
             for number, worker in enumerate(where.workers)

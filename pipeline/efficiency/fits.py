@@ -19,14 +19,16 @@ from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.matrix import build_partition
 from pipeline.training.metering import total_bins
 
-GRID = (  # (rows, features, depths): histograms in and out of the caches, nodes full of rows and nearly empty ones
-    (20_000, 8, (4, 7, 10)),
-    (20_000, 32, (5, 9)),
-    (10_000, 128, (4, 7, 9)),
-    (100_000, 32, (4, 7, 10)),
-    (80_000, 128, (4, 6, 8)),
-    (200_000, 16, (5, 7)),
-    (600_000, 8, (4, 7)),
+Grid = Sequence[tuple[int, int, int, Sequence[int]]]
+GRID: Grid = (  # rows, features, bins of each, depths: histograms in and out of caches, nodes full of rows and nearly empty
+    (20_000, 8, 253, (4, 7, 10)),
+    (20_000, 32, 253, (5, 9)),
+    (10_000, 128, 253, (4, 7)),
+    (100_000, 32, 253, (4, 7, 10)),
+    (80_000, 128, 253, (4, 6, 8)),
+    (200_000, 16, 253, (5, 7)),
+    (600_000, 8, 253, (4, 7)),
+    (60_000, 32, 24, (4, 8)),  # few bins: what a feature costs of a node, besides its bins
 )
 WARMUP, LEAST_ROUNDS, MOST_ROUNDS, FIT_SECONDS = 2, 3, 30, 0.15  # rounds of one fit
 TYPICAL = Coefficients(  # one thread of a Xeon of 2023 (Sapphire Rapids, 2 MB near each core), 120 fits
@@ -50,12 +52,12 @@ class Fit:
     tree: Shape  # mean of its trees
 
 
-def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"]) -> list[Fit]:
+def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"], grid: Grid = GRID) -> list[Fit]:
     """The grid's trainings, on a worker by itself; `number` makes its rows its own."""
     found: list[Fit] = []
     with xgboost.config_context(nthread=threads, verbosity=0):
-        for rows, features, depths in GRID:
-            data = Synthetic(rows=rows, features=features)
+        for rows, features, bins, depths in grid:
+            data = Synthetic(rows=rows, features=features, bins=bins)
             blocks = make_blocks(data, number * rows, (number + 1) * rows)
             partition = build_partition(blocks, cuts_of(data), data.names, threads=threads, xp=array_namespace(device))
             found.extend(_fit(partition.train.matrix, rows, depth, threads, device) for depth in depths)

@@ -123,10 +123,11 @@ class Machine:
         return {**dataclasses.asdict(self), "version": VERSION}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Any) -> Self:
         """What `to_dict` made; ValueError for another version or what is no machine."""
-        if values.get("version") != VERSION:
-            raise ValueError(f"a calibration of version {values.get('version')!r}, not {VERSION}")
+        version = values.get("version") if isinstance(values, Mapping) else None
+        if version != VERSION:
+            raise ValueError(f"a calibration of version {version!r}, not {VERSION}")
         plain = {key: value for key, value in values.items() if key != "version"}
         try:
             plain["coefficients"] = Coefficients(**plain["coefficients"])
