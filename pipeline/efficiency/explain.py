@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.efficiency.cost import REPLICATED, Workload, calls, expected_tree, from_configuration, predict, work
+from pipeline.efficiency.cost import Workload, calls, expected_tree, from_configuration, predict, replicated_seconds
 from pipeline.efficiency.machine import Machine, Ring
 from pipeline.efficiency.record import Result
-from pipeline.efficiency.view import Seen, base_case, seen
+from pipeline.efficiency.view import Seen, base_of, telling
 
-LEAST = 0.03  # of a round: no change that gains less is proposed
+LEAST = 0.03  # of a round, or of PE: no change that gains less is proposed
+MORE = 4  # times the rows
 FASTER = 10  # times the network's bandwidth and latency
 
 
@@ -28,25 +29,22 @@ def sentences(result: Result, machine: Machine | None) -> tuple[str, ...]:
     return (_loss(point, largest, losses[largest]), _cause(point, largest, machine), _change(result, point, machine))
 
 
-def telling(result: Result) -> Seen | None:
-    """The point that the sentences are about."""
-    points = sorted(seen(result), key=lambda p: (p.configuration.oversubscribed, p.configuration.mode, -p.workers))
-    return points[0] if points else None
-
-
 def losses_of(point: Seen, machine: Machine | None) -> dict[str, float]:
-    """Seconds of a round that the mean worker loses, by cause."""
-    losses = {"transfer": point.mean("transfer"), "waiting": point.mean("wait"), "run queue": point.mean("other")}
+    """Seconds of a round that the mean worker loses, by cause.
+
+    A worker waits for the one that computes longest in all (imbalance), and in a round for the one that is late in it.
+    """
+    imbalance = max(split.useful for split in point.splits) - point.mean("useful")
+    losses = {
+        "imbalance": min(imbalance, point.mean("wait")),
+        "transfer": point.mean("transfer"),
+        "waiting": max(0.0, point.mean("wait") - imbalance),
+        "run queue": point.mean("other"),
+    }
     if machine is not None:
-        repeated = evaluation_seconds(machine, from_configuration(point.configuration))
+        repeated = replicated_seconds(machine, from_configuration(point.configuration))
         losses["replicated split evaluation"] = repeated * (1 - 1 / point.workers)
     return losses
-
-
-def evaluation_seconds(machine: Machine, workload: Workload) -> float:
-    """Seconds of a round that every worker looks for splits, all of them for the same."""
-    amounts = work(0, workload, expected_tree(workload, machine.fill))
-    return machine.coefficients.seconds({name: amounts[name] for name in REPLICATED})
 
 
 def _loss(point: Seen, name: str, seconds: float) -> str:
@@ -69,13 +67,18 @@ def _cause(point: Seen, name: str, machine: Machine | None) -> str:
             f"{configuration.depth}) are summed over the workers in {len(exchanges)} exchanges every round, whatever "
             f"the number of rows ({point.rows:,})."
         )
-    if name == "waiting":
+    if name == "imbalance":
         slowest = max(range(point.workers), key=lambda rank: point.splits[rank].useful)
         longest = point.splits[slowest].useful
         share = configuration.rows[slowest] / max(1, point.rows)
         return (
-            f"The cause: imbalance; worker {slowest} has {_share(share)} of the rows and computes for {_ms(longest)}, "
+            f"The cause: worker {slowest} has {_share(share)} of the rows and computes for {_ms(longest)}, "
             f"the mean worker for {_ms(point.mean('useful'))} (load balance {point.LB:.2f})."
+        )
+    if name == "waiting":
+        return (
+            "The cause: now one worker is late and now another, though over many rounds they compute equally long "
+            f"(load balance {point.LB:.2f}): the cores are disturbed or their speed changes, and all wait for the last."
         )
     if name == "run queue":
         return (
@@ -90,53 +93,80 @@ def _cause(point: Seen, name: str, machine: Machine | None) -> str:
 
 @dataclass(frozen=True)
 class _Change:
-    """Something that might be done."""
+    """Something that might be done, and what it comes to."""
 
     what: str
-    seconds: float  # of a round, then
-    PE: float | None  # then
+    saved: float  # share of a round
+    PE: float | None = None  # then
     measured: bool = False
+
+    def __str__(self) -> str:
+        how = "was measured to take" if self.measured else "is predicted to take"
+        efficiency = "" if self.PE is None else f" (PE {self.PE:.2f})"
+        return f"{self.what} {how} {_share(self.saved)} off a round{efficiency}"
 
 
 def _change(result: Result, point: Seen, machine: Machine | None) -> str:
-    now = point.predicted.seconds if point.predicted else point.seconds.median
-    candidates = [] if machine is None else list(_predicted(machine, point))
-    base = base_case(result, point.configuration.mode)
-    if base is not None and base.rows == point.rows and base.threads == point.cores:
-        seconds = sorted(base.seconds)[len(base.seconds) // 2]
-        scaled = seconds * now / point.seconds.median  # so that it competes with predictions by its measured ratio
-        candidates.append(_Change(f"one worker with all {base.threads} threads", scaled, None, measured=True))
-    ranked = sorted((c for c in candidates if 1 - c.seconds / now >= LEAST), key=lambda change: change.seconds)
-    if not ranked:
-        return "What to change: nothing that was tried gains 3 % of a round; more rows pay off on more workers."
-    said = [_said(change, now) for change in ranked[:2]]
-    return f"What to change: {'; or '.join(said)}."
+    """The best that leaves the model as it is, the best that does not, and what more rows would do."""
+    same, other = list(_measured(result, point)), list[_Change]()
+    if machine is not None:
+        same += _predicted(machine, point, _same_trees(machine, point))
+        other += _predicted(machine, point, _other_trees(machine, point))
+    said = [str(best) for best in (_best(same), _best(other)) if best is not None]
+    if machine is not None:
+        said += _more_rows(machine, point)
+    if not said:
+        return f"What to change: nothing that was tried gains {_share(LEAST)} of a round."
+    return f"What to change: {'; '.join(said)}."
 
 
-def _said(change: _Change, now: float) -> str:
-    how = "was measured to take" if change.measured else "is predicted to take"
-    efficiency = "" if change.PE is None else f", PE {change.PE:.2f}"
-    return f"{change.what}, which {how} {_share(1 - change.seconds / now)} off a round{efficiency}"
+def _best(changes: list[_Change]) -> _Change | None:
+    return max((c for c in changes if c.saved >= LEAST), key=lambda change: change.saved, default=None)
 
 
-def _predicted(machine: Machine, point: Seen) -> Iterator[_Change]:
-    """Changes with what the model says of them."""
+def _measured(result: Result, point: Seen) -> Iterator[_Change]:
+    """Changes whose gain this run has measured."""
+    total = point.seconds.median
+    yield _Change("cores that no other program is using", point.mean("other") / total, measured=True)
+    base = base_of(result, point.configuration)
+    if base is not None:
+        threads = "with its one thread" if base.threads == 1 else f"with all {base.threads} threads"
+        name = "one process without a cluster" if base.all_threads else "one worker alone"
+        yield _Change(f"{name}, {threads}," if base.all_threads else name, 1 - base.seconds / total, measured=True)
+
+
+def _predicted(machine: Machine, point: Seen, variants: Iterator[tuple[str, Machine, Workload]]) -> Iterator[_Change]:
+    """Changes with what the model says of them, beside what it says of the point as it is."""
+    now = predict(machine, from_configuration(point.configuration)).seconds
+    for what, changed, workload in variants:
+        then = predict(changed, workload)
+        yield _Change(what, 1 - then.seconds / now, then.figures.PE)
+
+
+def _same_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, Workload]]:
     workload = from_configuration(point.configuration)
-    for what, changed in _variants(workload):
-        predicted = predict(machine, changed)
-        yield _Change(what, predicted.seconds, predicted.figures.PE)
-    fast = predict(faster(machine), workload)
-    yield _Change(f"a network {FASTER} times as fast", fast.seconds, fast.figures.PE)
-
-
-def _variants(workload: Workload) -> Iterator[tuple[str, Workload]]:
     if max(workload.rows) > 1.05 * min(workload.rows):
-        yield "even shares of the rows", workload.on(workload.workers, workload.total_rows)
+        yield "even shares of the rows", machine, workload.on(workload.workers, workload.total_rows)
+    yield f"a network {FASTER} times as fast", faster(machine), workload
+
+
+def _other_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, Workload]]:
+    workload = from_configuration(point.configuration)
     half = dataclasses.replace(workload, bins=max(workload.features, workload.bins // 2))
-    yield "half the bins (training.max_bin; coarser splits)", half
+    yield "half the bins (training.max_bin), for coarser splits,", machine, half
     if workload.depth > 2:
         shallower = dataclasses.replace(workload, depth=workload.depth - 1)
-        yield f"depth {workload.depth - 1} (another model)", shallower
+        yield f"depth {workload.depth - 1}, for smaller trees,", machine, shallower
+
+
+def _more_rows(machine: Machine, point: Seen) -> list[str]:
+    """What larger shares would make of the efficiency; nothing where that is good already."""
+    workload = from_configuration(point.configuration)
+    more = dataclasses.replace(workload, rows=tuple(MORE * rows for rows in workload.rows))
+    now, then = (predict(machine, each).figures.PE for each in (workload, more))
+    if then - now < LEAST:
+        return []
+    return [f"{MORE} times the rows on each worker are predicted to raise PE from {now:.2f} to {then:.2f}"]
 
 
 def faster(machine: Machine) -> Machine:

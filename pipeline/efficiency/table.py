@@ -18,7 +18,7 @@ def table(result: Result) -> str:
             seconds = statistics.median(single.seconds)
             threads = f"{single.threads} thread{'s' if single.threads > 1 else ''}"
             note = f" ({single.note})" if single.note else ""
-            lines.append(f"{mode}: the best single process, {threads}: {_ms(seconds)} a round{note}")
+            lines.append(f"{mode}: a single process without a cluster, {threads}: {_ms(seconds)} a round{note}")
     return "\n".join([result.name, "", *lines])
 
 
