@@ -102,6 +102,8 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid
         dask_task_seconds=task_seconds,
         dask_bytes_per_second=bandwidth,
         spread=solved.spread,
+        delay=solved.delay,
+        jitter=solved.jitter,
         seconds=time.perf_counter() - start,
     )
 

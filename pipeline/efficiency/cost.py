@@ -1,6 +1,7 @@
 """The analytic model: what a round will take on each worker, before it is run.  Pure arithmetic.
 
-    T(N) = max_i u_i + sum over a round's collectives of T_ar        x_i = the sum, w_i = max u - u_i, C_i = x_i + w_i
+    T(N) = max_i (u_i + o_i) + late + sum over a round's collectives of T_ar
+    x_i = the sum of T_ar, w_i = what the others are later, C_i = x_i + w_i + o_i
 
 u_i is linear in counts of work (`work`) with coefficients that calibration fits.  The split evaluation (`bin_node`) is
 repeated on every worker: it is the model's Amdahl term, and with few rows it dominates.  T_ar comes from a table
@@ -179,12 +180,23 @@ class _Round:
     """The model's round."""
 
     useful: list[float]  # by rank
+    other: list[float]  # likewise
+    late: float  # seconds that the last worker comes later than the longest would, for rounds vary
     transfer: float
     exchanges: list[Call]
 
     @property
+    def ready(self) -> float:
+        """When the last worker is ready for its peers."""
+        return max(u + o for u, o in zip(self.useful, self.other, strict=True)) + self.late
+
+    @property
     def seconds(self) -> float:
-        return max(self.useful) + self.transfer
+        return self.ready + self.transfer
+
+    def splits(self) -> tuple[Split, ...]:
+        pairs = zip(self.useful, self.other, strict=True)
+        return tuple(Split(useful=u, transfer=self.transfer, wait=self.ready - u - o, other=o) for u, o in pairs)
 
 
 def _round(machine: Machine, workload: Workload) -> _Round:
@@ -192,17 +204,29 @@ def _round(machine: Machine, workload: Workload) -> _Round:
     alone = {rows: machine.coefficients.seconds(work(rows, workload, tree)) for rows in set(workload.rows)}
     speeds = machine.speeds(workload.workers)
     exchanges = calls(workload, tree)
+    useful = [alone[rows] / speed for rows, speed in zip(workload.rows, speeds, strict=True)]
     return _Round(
-        useful=[alone[rows] / speed for rows, speed in zip(workload.rows, speeds, strict=True)],
+        useful=useful,
+        other=[machine.delay * seconds for seconds in useful],
+        late=_late(useful, machine.jitter),
         transfer=sum(machine.allreduce_seconds(call.nbytes, workload.workers) for call in exchanges),
         exchanges=exchanges,
     )
 
 
+def _late(useful: Sequence[float], jitter: float) -> float:
+    """How much longer the longest of the workers computes than the longest should, when each varies by `jitter`.
+
+    The expected largest of n normal deviates (Blom 1958), over the workers that come near the longest.
+    """
+    longest = max(useful)
+    near = sum(seconds >= longest * (1 - 2 * jitter) for seconds in useful)
+    return longest * jitter * statistics.NormalDist().inv_cdf((near - 0.375) / (near + 0.25)) if near > 1 else 0.0
+
+
 def predict(machine: Machine, workload: Workload) -> Predicted:
     """A round of the workload on the calibrated workers; the caller fills in `time`."""
     found, ranks = _round(machine, workload), range(workload.workers)
-    slowest = max(found.useful)
     limited = workload.depth or workload.max_leaves
     bound = calls(workload, full_tree(workload.tree_growth)) if limited else found.exchanges
     capability = machine.capabilities + (machine.capabilities[-1],) * workload.workers
@@ -211,7 +235,7 @@ def predict(machine: Machine, workload: Workload) -> Predicted:
         seconds=found.seconds,
         seconds_low=found.seconds * max(0.0, 1 - BAND * machine.spread),
         seconds_high=found.seconds * (1 + BAND * machine.spread),
-        splits=tuple(Split(useful=u, transfer=found.transfer, wait=slowest - u, other=0.0) for u in found.useful),
+        splits=found.splits(),
         figures=figures(
             found.seconds, found.useful, [found.transfer] * workload.workers, capability[: workload.workers]
         ),

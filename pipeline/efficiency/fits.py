@@ -50,6 +50,8 @@ class Fit:
     depth: int
     seconds: float  # useful, of a round
     tree: Shape  # mean of its trees
+    delay: float = 0.0  # wall over useful seconds, less 1
+    jitter: float = 0.0  # standard deviation of the rounds' useful seconds about their trend, as a share
 
 
 def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"], grid: Grid = GRID) -> list[Fit]:
@@ -73,19 +75,27 @@ def _fit(matrix: xgboost.QuantileDMatrix, rows: int, depth: int, threads: int, d
     # a CPU's training thread computes whenever it is busy; a GPU's only waits for it
     clock = time.thread_time if device == "cpu" else time.perf_counter
     seconds: list[float] = []
+    walls: list[float] = []
     begin = time.perf_counter()
     for number in range(WARMUP + MOST_ROUNDS):
-        start = clock()
+        wall, start = time.perf_counter(), clock()
         booster.update(matrix, number)
         synchronise(device)
         seconds.append(clock() - start)
+        walls.append(time.perf_counter() - wall)
         if number + 1 == WARMUP:
             begin = time.perf_counter()
         if number + 1 >= WARMUP + LEAST_ROUNDS and time.perf_counter() - begin > FIT_SECONDS:
             break
     return Fit(
-        rows, matrix.num_col(), total_bins(matrix), depth, statistics.mean(seconds[WARMUP:]), _mean_tree(booster, depth)
-    )
+        rows, matrix.num_col(), total_bins(matrix), depth, statistics.mean(seconds[WARMUP:]),
+        _mean_tree(booster, depth), max(0.0, sum(walls[WARMUP:]) / sum(seconds[WARMUP:]) - 1), _jitter(seconds[WARMUP:]),
+    )  # fmt: skip
+
+
+def _jitter(seconds: Sequence[float]) -> float:
+    """From the steps between neighbours, which a trend (trees shrink) hardly changes: their median size over 0.954."""
+    return float(np.median(np.abs(np.diff(seconds)))) / 0.954 / statistics.mean(seconds)
 
 
 def _mean_tree(booster: xgboost.Booster, depth: int) -> Shape:
@@ -111,6 +121,8 @@ class Solved:
     coefficients: Coefficients
     capabilities: tuple[float, ...]
     spread: float
+    delay: float
+    jitter: float
 
 
 def solve(fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL) -> Solved:
@@ -136,6 +148,8 @@ def solve(fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL)
         coefficients=Coefficients(**dict(zip(COEFFICIENTS, map(float, found), strict=True))),
         capabilities=tuple(updates / middle * speed for speed in speeds),
         spread=float(np.std(amounts @ found / seconds - 1)),
+        delay=float(np.median([fit.delay for own in fits for fit in own])),
+        jitter=float(np.median([fit.jitter for own in fits for fit in own])),
     )
 
 

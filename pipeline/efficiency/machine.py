@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 3
+VERSION = 4
 CACHED_NBYTES = 32 * 1024  # one histogram up to this lives in a core's first cache
 NEAR_NBYTES = 2 * 1024 * 1024  # what a core has near it: rows beyond this are waited for
 REACHED_NBYTES = 16 * 1024 * 1024  # histograms of a tree beyond this are out of reach of caches and page tables
@@ -104,6 +104,8 @@ class Machine:
     dask_bytes_per_second: float  # from one worker to another; 0: there is one only
     spread: float  # standard deviation of measured / fitted - 1 over the calibration's own fits
     seconds: float  # that calibrating took
+    delay: float = 0.0  # of the useful time, that a worker's thread was ready and had no core
+    jitter: float = 0.0  # standard deviation of a round's useful time about what it should be, as a share of it
 
     def allreduce_seconds(self, nbytes: float, workers: int) -> float:
         """One allreduce of so many bytes: from the table of that many workers, else by the ring's formula."""
