@@ -2,7 +2,7 @@
 
     python -m benchmarks.meter_cost
 
-Says for each shape the seconds of a round, the meter's own time in it by its own clock (the target is under 0.5 % of
+Says for each shape the seconds of a round, the CPU time of the meter in it by its own clock (the target is under 0.5 % of
 rounds of 20 ms and more), and the closure error |u + x + w + o - T| / T of the worker that it is worst for (under 3 %
 on a machine that does nothing else), with every collective replayed as benchmarks do, and as a training does by itself.
 """

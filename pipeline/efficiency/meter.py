@@ -65,7 +65,7 @@ class MeterRecord:
     bytes_sent: np.ndarray | None  # (rounds,) int64, by growing trees; None: the system does not tell
     replays: tuple[Replay, ...]  # by size
     collectives: dict[int, int]  # elements -> how many our own metrics made, in all rounds
-    cost_seconds: float  # that the meter itself took, during the rounds
+    cost_seconds: float  # CPU that the meter itself took, during the rounds
     replay_seconds: float  # that the replays took after them
     missing: tuple[str, ...]  # what this system cannot tell
     trees: tuple[tuple[Grown, ...], ...] = field(repr=False, default=())  # per round; rank 0, when asked for
@@ -113,16 +113,15 @@ class Meter:
     @contextlib.contextmanager
     def round(self) -> Iterator[None]:
         """Around one whole round: trees and metrics."""
-        enter = time.perf_counter()
+        enter, begin = time.perf_counter(), time.thread_time()
         runqueue, cpu = self._runqueue(), time.thread_time()
-        start = time.perf_counter()
         between = 0.0 if self._last_end is None else enter - self._last_end
-        self._cost += start - enter
+        self._cost += cpu - begin
         yield
-        leave = time.perf_counter()
-        cpu, runqueue = time.thread_time() - cpu, self._runqueue() - runqueue
+        end = time.thread_time()
+        cpu, runqueue = end - cpu, self._runqueue() - runqueue
         self._last_end = time.perf_counter()
-        self._cost += self._last_end - leave
+        self._cost += time.thread_time() - end
         self._rows.append((self._last_end - enter, cpu, runqueue, between))
 
     def trees(self) -> None:
@@ -141,12 +140,12 @@ class Meter:
 
     def _count(self) -> int:
         """Bytes written so far; those since the last round began to grow its trees are its own."""
-        start = time.perf_counter()
+        begin = time.thread_time()
         written = self._traffic.written()
         if self._unsettled is not None:
             self._sent.append(written - self._unsettled)
             self._unsettled = None
-        self._cost += time.perf_counter() - start
+        self._cost += time.thread_time() - begin
         return written
 
     def collective(self, elements: int) -> None:
