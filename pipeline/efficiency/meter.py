@@ -9,9 +9,9 @@ the exchange, and when it wakes, the socket thread is still on its core: so neit
 is the transfer.  What is: the time of the same collectives *replayed* after the last round, in the same communicator,
 each after a millisecond of computing, of each repetition what the rank saw that came last (the others wait for it).
 Tried on 2 pinned cores, 5 configurations (20 k to 400 k rows, 16 to 128 features, even and 30/70 shares), 3 runs each,
-all ways of replaying after the same rounds: |u + x + w + o - T| / T was 1.9 % in the mean with the computing, 4.0 %
-right after a barrier (up to 10 %).  For a thread that has just slept is scheduled at once: without the computing its
-run-queue delay was a third of what the rounds had, with it the same within a quarter.
+all ways of replaying after the same rounds: |u + x + w + o - T| / T was about 2 % in the mean with the computing, 4 %
+right after a barrier (up to 10 %); others used the cores too.  For a thread that has just slept is scheduled at once: without the computing its
+run-queue delay was a third of what the rounds had, with it about the same (within a third).
 """
 
 import contextlib

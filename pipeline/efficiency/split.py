@@ -3,7 +3,12 @@
 Each is found by its own means, none as what the others leave: u is CPU time of the training thread less that of the
 replayed collectives, x the replayed collectives' wall clock, w the peers' longer work on the peers' clocks, o run-queue
 delay beyond what the collectives cause, and the time between rounds.  What their sum misses of the wall clock is the
-closure error.  In 20 runs (see `meter`) on cores that others used too it was 1.3 % in the mean, 3.5 % at worst.
+closure error.
+
+`VARIES_SECONDS` was chosen on 20 runs (the configurations of `meter`, load about 2 on 2 cores): closure 1.3 % in the
+mean and 3.5 % at worst there, against 1.7 % and 5.1 % with a step at twice the collectives' own delay.  With a load of 4
+and more on the 2 cores it was 3 to 7 % in the median and 20 to 30 % at worst: then XGBoost's socket thread waits for a
+core too, which no clock here sees.
 """
 
 from collections.abc import Sequence
