@@ -12,6 +12,7 @@ NUMBERS = {
     "pipeline.data.fragments",
     "pipeline.data.keys",
     "pipeline.efficiency.account",
+    "pipeline.efficiency.checks",
     "pipeline.efficiency.compare",
     "pipeline.efficiency.cost",
     "pipeline.efficiency.definitions",

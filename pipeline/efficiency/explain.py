@@ -127,7 +127,7 @@ def _best(changes: list[_Change]) -> _Change | None:
 def _measured(result: Result, point: Seen) -> Iterator[_Change]:
     """Changes whose gain this run has measured."""
     total = point.seconds.median
-    yield _Change("cores that no other program is using", point.mean("other") / total, measured=True)
+    yield _Change("having the cores to themselves", point.mean("other") / total, measured=True)
     base = base_of(result, point.configuration)
     if base is not None:
         threads = "with its one thread" if base.threads == 1 else f"with all {base.threads} threads"
@@ -146,7 +146,7 @@ def _predicted(machine: Machine, point: Seen, variants: Iterator[tuple[str, Mach
 def _same_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, Workload]]:
     workload = from_configuration(point.configuration)
     if max(workload.rows) > 1.05 * min(workload.rows):
-        yield "even shares of the rows", machine, workload.on(workload.workers, workload.total_rows)
+        yield "an even split of the rows", machine, workload.on(workload.workers, workload.total_rows)
     yield f"a network {FASTER} times as fast", faster(machine), workload
 
 
