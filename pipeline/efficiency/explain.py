@@ -115,6 +115,8 @@ def _change(result: Result, point: Seen, machine: Machine | None) -> str:
     said = [str(best) for best in (_best(same), _best(other)) if best is not None]
     if machine is not None:
         said += _more_rows(machine, point)
+    if not said and machine is None:
+        return "What to change: without a calibration no gain can be predicted, and none was measured."
     if not said:
         return f"What to change: nothing that was tried gains {_share(LEAST)} of a round."
     return f"What to change: {'; '.join(said)}."

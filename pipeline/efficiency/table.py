@@ -6,13 +6,16 @@ from pipeline.efficiency.record import Result
 from pipeline.efficiency.view import Seen, base_case, seen
 from pipeline.tables import aligned
 
-HEAD = ("", "GE", "PE", "predicted", "E", "predicted", "J", "T", "95 %", "predicted", "ratio", "closure", "")
+HEADS = (
+    ("", "GE", "PE", "", "E", "", "J", "T", "", "", "", "closure", ""),
+    ("", "", "measured", "predicted", "measured", "predicted", "", "measured", "95 %", "predicted", "ratio", "", ""),
+)
 
 
 def table(result: Result) -> str:
     """A line for each point: GE first, then PE, then E with its seconds beside it."""
-    rows = [HEAD, *(_row(point) for point in seen(result))]
-    lines = aligned(rows, right=range(1, len(HEAD) - 1))
+    rows = [*HEADS, *(_row(point) for point in seen(result))]
+    lines = aligned(rows, right=range(1, len(HEADS[0]) - 1))
     for mode in dict.fromkeys(single.mode for single in result.singles):
         if (single := base_case(result, mode)) is not None:
             seconds = statistics.median(single.seconds)
@@ -47,8 +50,8 @@ def _number(value: float | None) -> str:
 
 
 def _figure(value: float | None, workers: int) -> str:
-    """E and J, which have no value where there is no overhead."""
-    return ("-" if workers == 1 else "saturated") if value is None else f"{value:.2f}"
+    """E and J: of one worker they are noise over noise, and without any overhead they have no value."""
+    return "-" if workers == 1 else "saturated" if value is None else f"{value:.2f}"
 
 
 def _ms(seconds: float) -> str:
