@@ -1,196 +1,135 @@
 """report.html of a scaling run, and its pictures: one page that holds all it shows and asks the network for nothing."""
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.efficiency import report_tables as tables
+from pipeline.efficiency.chart_style import Picture
+from pipeline.efficiency.checks import checks
 from pipeline.efficiency.machine import Machine
-from pipeline.efficiency.pictures import GOOD, PARTS, pictures
+from pipeline.efficiency.pictures import pictures
 from pipeline.efficiency.record import Result
-from pipeline.efficiency.view import Seen, base_case, seen
+from pipeline.efficiency.report_tables import milliseconds, number, text
+from pipeline.efficiency.view import Base, Seen, base_of, seen, telling
 from pipeline.model.report_style import CSS
 
 REPORT = "report.html"
-ABOUT = {  # figure -> what it says, in one sentence
-    "GE": "core-seconds that the best single process needs, over those of the workers; 1 means the cluster costs nothing",
-    "PE": "share of all workers' time that is compute (POP's parallel efficiency)",
-    "E": "seconds of compute for every second of overhead; to be read with T, J and PE",
-}
-FACTORS = ("GE", "PE", "LB", "CommE", "SerE", "TE", "CompS")
-FACTOR_NAMES = {
-    "GE": "global efficiency, against the best single process",
-    "PE": "parallel efficiency = LB x CommE",
-    "LB": "load balance: mean over longest useful time",
-    "CommE": "communication efficiency = SerE x TE",
-    "SerE": "serialisation efficiency: what an infinitely fast network would leave of CommE",
-    "TE": "transfer efficiency",
-    "CompS": "computation scalability: compute of one worker over that of all",
-}
 STYLE = """
-td.t { padding-left: 14px; } ul.notes { margin-top: 12px; }
-td.good { background: #d5efe6; } td.bad { background: #fbe3d0; }
-.card svg { width: 100%; height: auto; display: block; }
-.said { font-size: 16px; } .said p { margin: 0 0 10px; }
-.head i { font-style: normal; display: block; color: var(--muted); font-size: 13px; margin-top: 4px; }
+.heads { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.head b { font-size: 30px; } .head b small { font-size: 14px; font-weight: 500; color: var(--muted); margin-left: 8px; }
+.head p { margin: 6px 0 0; font-size: 13.5px; color: var(--ink); } .head p.sub { color: var(--muted); margin-top: 4px; }
+.card svg { width: 100%; height: auto; display: block; } .card p.sub { font-size: 13px; margin: 6px 0 0; }
+.card.wide svg { max-width: 720px; margin: 0 auto; }
+.said { font-size: 16px; margin: 0; } .said p:last-child { margin: 0; }
+.also { margin-top: 4px; }
+@media (max-width: 760px) { .heads { grid-template-columns: minmax(0, 1fr); } .said { font-size: 15px; } }
 """
 
 
 def write_report(result: Result, machine: Machine | None, folder: Path) -> None:
     """Writes report.html and a PNG for each picture."""
-    for name, content in pictures(result, machine, "png").items():
-        (folder / f"{name}.png").write_bytes(content)
+    for name, picture in pictures(result, machine, "png").items():
+        (folder / f"{name}.png").write_bytes(picture.content)
     (folder / REPORT).write_text(report_html(result, machine), encoding="utf-8")
 
 
 def report_html(result: Result, machine: Machine | None) -> str:
     """The page."""
-    points = seen(result)
-    drawn = {name: content.decode() for name, content in pictures(result, machine, "svg").items()}
-    cards = [_card(drawn[name]) for name in ("seconds", "split") if name in drawn]
+    points, drawn = seen(result), pictures(result, machine, "svg")
+    said = f'<div class="said">{"".join(f"<p>{text(line)}</p>" for line in result.sentences)}</div>'
     sections = [
-        _section("In words", [_card(f'<div class="said">{_paragraphs(result.sentences)}</div>', wide=True)]),
-        _section("Measured", cards),
-        _section("Factors", [_card(_factors(points), wide=True)]),
-        _section("Predicted", [_card(_predictions(points), wide=True), *_cards(drawn, ("predicted", "far"))]),
-        _section("What scaling is made of", _cards(drawn, ("allreduce", "serial_fraction"))),
-        _section("Worker by worker", [_card(_workers(points), wide=True)]),
-        _section("Circumstances", [_card(_circumstances(result, machine), wide=True)]),
+        _section("In words", [_card(said, wide=True)] if result.sentences else []),
+        _section("Where the time goes", _charts(drawn, "seconds", "split")),
+        _section("How efficient that is", [_card(tables.factors(points), wide=True)] if points else []),
+        _section("Predicted, then measured", _predicted(points, drawn)),
+        _section("With more workers than here", _charts(drawn, "far_seconds", "far_efficiency")),
+        _section("What the prediction rests on", _charts(drawn, "allreduce", "serial_fraction")),
+        _section("Worker by worker", [_card(tables.workers(points), wide=True)] if points else []),
+        _section("How far to trust it", [_card(tables.trust(found), wide=True)] if (found := checks(result)) else []),
+        _section("Circumstances", [_card(tables.circumstances(result, machine), wide=True)]),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{_text(result.name)}</title>\n<style>{CSS}{STYLE}</style>\n</head>\n<body>\n{_header(result, points)}\n"
-        f"<main>\n{''.join(sections)}\n</main>\n</body>\n</html>\n"
+        f"<title>{text(result.name)}</title>\n<style>{CSS}{tables.STYLE}{STYLE}</style>\n</head>\n<body>\n"
+        f"{_header(result)}\n<main>\n{''.join(sections)}\n</main>\n<footer></footer>\n</body>\n</html>\n"
     )
 
 
-def _header(result: Result, points: Sequence[Seen]) -> str:
-    """The headline: GE, then PE, then E with its seconds beside it, of the point with the most workers."""
-    told = max(
-        points,
-        key=lambda p: (not p.configuration.oversubscribed, p.configuration.mode == "strong", p.workers),
-        default=None,
-    )
+def _header(result: Result) -> str:
+    """The headline: GE, then PE, then E with its seconds beside it."""
+    point = telling(result)
+    lines = [text(result.name)]
     heads = ""
-    if told is not None:
-        seconds = f"{1e3 * told.seconds.median:.2f} ms a round, {1e3 * told.mean('useful'):.2f} ms of it useful"
-        heads = (
-            _head("GE, global efficiency", _number(told.GE), ABOUT["GE"])
-            + _head("PE, parallel efficiency", _number(told.PE), ABOUT["PE"])
-            + _head("E", _figure(told), f"{seconds}; {ABOUT['E']}")
+    if point is None:
+        lines.append("Nothing was measured.")
+    else:
+        where, repetitions = point.configuration, max(len(p.samples) for p in result.points)
+        lines.append(
+            f"{_count(where.workers, 'worker')} of {_count(where.threads, 'thread')} · {where.mode} scaling · "
+            f"{_count(repetitions, 'repetition')} of {_count(where.rounds, 'round')}, medians"
         )
-    where = (
-        f"{_count(told.workers, 'worker')} of {_count(told.configuration.threads, 'thread')}, {told.configuration.mode} scaling"
-        if told
-        else ""
-    )
-    return (
-        f'<header><div><h1>How it scales</h1><p class="sub">{_text(result.name)}</p>'
-        f'<p class="sub">{where}</p><div class="heads">{heads}</div></div></header>'
+        heads = _global(point, base_of(result, where)) + _parallel(point) + _efficiency(point)
+    paragraphs = "".join(f'<p class="sub">{line}</p>' for line in lines)
+    return f'<header><div><h1>How training scales</h1>{paragraphs}<div class="heads">{heads}</div></div></header>'
+
+
+def _global(point: Seen, base: Base | None) -> str:
+    name, now = "GE, global efficiency", milliseconds(point.seconds.median)
+    if base is None or point.GE is None:
+        return _head(name, "–", "No single process was measured on the same cores: nothing to compare with.")
+    alone = f"with all {base.threads} threads" if base.threads > 1 else "with one thread"
+    who = f"One process {alone}" if base.all_threads else f"One worker alone, {alone},"
+    return _head(
+        name, number(point.GE),
+        f"{who} takes {milliseconds(base.seconds)} for a round of these rows, {_count(point.workers, 'worker')} {now}. "
+        f"At 1 the cluster would cost nothing.",
     )  # fmt: skip
 
 
-def _head(name: str, value: str, about: str) -> str:
-    return f'<div class="head"><span>{name}</span><b>{value}</b><i>{about}</i></div>'
+def _parallel(point: Seen) -> str:
+    said = "" if point.predicted is None else f"predicted {number(point.predicted.figures.PE)}"
+    return _head(
+        "PE, parallel efficiency", number(point.PE),
+        f"{point.PE:.0%} of all workers' time is compute, the rest is overhead: transfer, waiting, other.", said,
+    )  # fmt: skip
 
 
-def _factors(points: Sequence[Seen]) -> str:
-    """POP's factors by number of workers; 0.8 and more is good."""
-    heads = "".join(f'<th class="n">{_label(point)}</th>' for point in points)
-    rows = []
-    for name in FACTORS:
-        cells = "".join(_graded(getattr(point, name)) for point in points)
-        rows.append(f'<tr><td><b>{name}</b></td>{cells}<td class="t">{FACTOR_NAMES[name]}</td></tr>')
-    return f'<div class="scroll"><table><tr><th></th>{heads}<th></th></tr>{"".join(rows)}</table></div>'
+def _efficiency(point: Seen) -> str:
+    useful = point.mean("useful")
+    total, overhead = milliseconds(point.seconds.median), milliseconds(max(0.0, point.seconds.median - useful))
+    seconds = f"T {total} = {milliseconds(useful)} compute + {overhead} overhead"
+    if point.E is None or point.workers == 1:
+        value = "–" if point.workers == 1 else "saturated"
+        why = "There is one worker" if point.workers == 1 else "The overhead is below what a clock can tell"
+        return _head("E, compute per overhead", value, f"{why}: no figure. {seconds}.")
+    return _head(
+        "E, compute per overhead", number(point.E, digits=2),
+        f"Every second of overhead comes with {point.E:.2f} seconds of compute. Slow compute raises it too: read it with "
+        "its seconds.", seconds,
+    )  # fmt: skip
 
 
-def _graded(value: float | None) -> str:
-    if value is None:
-        return '<td class="n">–</td>'
-    return f'<td class="n {"good" if value >= GOOD else "bad"}">{value:.3f}</td>'
+def _head(name: str, value: str, about: str, beside: str = "") -> str:
+    small = f"<small>{beside}</small>" if beside else ""
+    return f'<div class="head"><span>{name}</span><b>{value}{small}</b><p>{about}</p></div>'
 
 
-def _predictions(points: Sequence[Seen]) -> str:
-    """Measured, predicted, ratio."""
-    rows = []
-    for point in points:
-        if (said := point.predicted) is None:
-            continue
-        pairs = [
-            (
-                f"{1e3 * point.seconds.median:.2f} ms",
-                f"{1e3 * said.seconds:.2f} ms",
-                said.seconds / point.seconds.median,
-            ),
-            (f"{point.PE:.3f}", f"{said.figures.PE:.3f}", said.figures.PE / point.PE),
-        ]
-        if point.E is not None and said.figures.E is not None and point.workers > 1:
-            pairs.append((f"{point.E:.2f}", f"{said.figures.E:.2f}", said.figures.E / point.E))
-        else:
-            pairs.append(("–", "–", float("nan")))
-        cells = "".join(
-            f'<td class="n">{was}</td><td class="n">{will}</td><td class="n">{"" if ratio != ratio else f"{ratio:.2f}"}</td>'
-            for was, will, ratio in pairs
-        )
-        note = "oversubscribed: no check of the model" if point.configuration.oversubscribed else ""
-        rows.append(f"<tr><td>{_label(point)}</td>{cells}<td>{note}</td></tr>")
-    heads = "".join(
-        f'<th class="n">{name}</th><th class="n">predicted</th><th class="n">ratio</th>' for name in ("T", "PE", "E")
-    )
-    return (
-        f'<div class="scroll"><table><tr><th></th>{heads}<th></th></tr>{"".join(rows)}</table></div>'
-        if rows
-        else "Nothing was predicted."
-    )
+def _predicted(points: Sequence[Seen], drawn: dict[str, Picture]) -> list[str]:
+    table = tables.predictions(points)
+    return ([_card(table, wide=True)] if table else []) + _charts(drawn, "predicted")
 
 
-def _workers(points: Sequence[Seen]) -> str:
-    """u, x, w and o of every worker, with the rows it has."""
-    heads = "".join(f'<th class="n">{name}</th>' for name in ("rows", *(name for name, _ in PARTS.values()), "useful"))
-    rows = []
-    for point in points:
-        for rank, split in enumerate(point.splits):
-            values = "".join(f'<td class="n">{1e3 * getattr(split, part):.2f} ms</td>' for part in PARTS)
-            share = split.useful / point.seconds.median
-            rows.append(
-                f'<tr><td>{_label(point)}, worker {rank}</td><td class="n">{point.configuration.rows[rank]:,}</td>'
-                f'{values}<td class="n">{share:.0%}</td></tr>'
-            )
-    return f'<div class="scroll"><table><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
+def _charts(drawn: dict[str, Picture], *names: str) -> list[str]:
+    """Two beside each other; one alone in the middle."""
+    there = [drawn[name] for name in names if name in drawn]
+    return [_card(_figure(picture), wide=len(there) == 1) for picture in there]
 
 
-def _circumstances(result: Result, machine: Machine | None) -> str:
-    around = result.circumstances
-    facts = {str(key): str(value) for key, value in around.get("machine", {}).items() if value not in ([], None)}
-    facts |= {"versions": ", ".join(f"{name} {version}" for name, version in around.get("versions", {}).items())}
-    facts |= {"time": str(around.get("time", "")), "commit": str(around.get("commit", ""))}
-    if machine is not None:
-        facts["calibration"] = f"{machine.made}, {machine.seconds:.1f} s, residuals {machine.spread:.1%}"
-    for mode in dict.fromkeys(single.mode for single in result.singles):
-        if (single := base_case(result, mode)) is not None:
-            seconds = sorted(single.seconds)[len(single.seconds) // 2]
-            facts[f"base case, {mode}"] = (
-                f"{_count(single.threads, 'thread')}, {1e3 * seconds:.2f} ms a round {single.note}"
-            )
-    closures = [point.closure for point in seen(result) if point.closure is not None]
-    if closures:
-        facts["closure |u + x + w + o - T| / T"] = f"{max(closures):.1%} at most (medians)"
-    counted = [point.bytes_exact for point in seen(result) if point.bytes_exact is not None and point.workers > 1]
-    if counted:
-        facts["bytes sent"] = (
-            "as computed from the trees, to the byte" if all(counted) else "differ from those computed"
-        )
-    rows = "".join(f'<tr><th>{_text(name)}</th><td class="t">{_text(value)}</td></tr>' for name, value in facts.items())
-    return f"<table>{rows}</table>{_notes(result.notes)}"
-
-
-def _notes(notes: Sequence[str]) -> str:
-    return f'<ul class="notes">{"".join(f"<li>{_text(note)}</li>" for note in notes)}</ul>' if notes else ""
-
-
-def _cards(drawn: dict[str, str], names: Sequence[str]) -> list[str]:
-    return [_card(drawn[name]) for name in names if name in drawn]
+def _figure(picture: Picture) -> str:
+    named = picture.content.decode().replace("<svg", f'<svg role="img" aria-label="{text(picture.title)}"', 1)
+    return f'<h3>{text(picture.title)}</h3>{named}<p class="sub">{text(picture.caption)}</p>'
 
 
 def _section(title: str, cards: Sequence[str]) -> str:
@@ -201,27 +140,5 @@ def _card(content: str, *, wide: bool = False) -> str:
     return f'<div class="card{" wide" if wide else ""}">{content}</div>'
 
 
-def _paragraphs(lines: Sequence[str]) -> str:
-    return "".join(f"<p>{_text(line)}</p>" for line in lines)
-
-
-def _label(point: Seen) -> str:
-    return f"{point.configuration.mode} {point.workers}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _figure(point: Seen) -> str:
-    if point.E is None:
-        return "saturated" if point.workers > 1 else "–"
-    return f"{point.E:.2f}"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
