@@ -20,7 +20,7 @@ PREFIX = "pln"  # of every namespace and link made here: pln<pid>h1, pln<pid>v1,
 OURS = re.compile(rf"\b{PREFIX}(\d+)[hvb]\d*\b")
 NETWORK = "10.77.0"  # the bridge is .1, the hosts follow
 STARTED_SECONDS = 60.0
-TICK_HZ = 100  # a token bucket must hold what passes in one tick of the slowest kernels
+BUCKET_SECONDS = 5e-4  # of the link that its token bucket holds: bytes that wait in a full one pass at no cost
 
 
 class NotHere(UserError):
@@ -100,8 +100,7 @@ def _host(made: str, bridge: str, number: int, megabits: float) -> Host:
     _run(*inside, "addr", "add", f"{host.address}/24", "dev", "eth0")
     _run(*inside, "link", "set", "eth0", "up")
     _run(*inside, "link", "set", "lo", "up")
-    # small buckets: bytes that wait in a full one would pass at no cost
-    burst = max(4_000, round(megabits * 1e6 / 8 / TICK_HZ))
+    burst = max(4_000, round(megabits * 1e6 / 8 * BUCKET_SECONDS))
     shape = ("root", "tbf", "rate", f"{megabits}mbit", "burst", str(burst), "latency", "400ms")
     _run("tc", "qdisc", "add", "dev", host.link, *shape)
     _run("tc", "-n", host.name, "qdisc", "add", "dev", "eth0", *shape)
