@@ -16,12 +16,12 @@ from pipeline.model.report_style import CSS
 REPORT = "report.html"
 STYLE = """
 .heads { grid-template-columns: repeat(3, minmax(0, 1fr)); }
-.head b { font-size: 30px; } .head b small { font-size: 14px; font-weight: 500; color: var(--muted); margin-left: 8px; }
-.head p { margin: 6px 0 0; font-size: 13.5px; color: var(--ink); } .head p.sub { color: var(--muted); margin-top: 4px; }
+.head b { display: flex; align-items: center; gap: 12px; min-height: 42px; font-size: 30px; }
+.head small { font-size: 13px; line-height: 1.35; font-weight: 400; color: var(--muted); }
+.head p { margin: 6px 0 0; font-size: 13.5px; color: var(--ink); }
 .card svg { width: 100%; height: auto; display: block; } .card p.sub { font-size: 13px; margin: 6px 0 0; }
-.card.wide svg { max-width: 720px; margin: 0 auto; }
+.card.wide svg { max-width: 600px; margin: 0 auto; }
 .said { font-size: 16px; margin: 0; } .said p:last-child { margin: 0; }
-.also { margin-top: 4px; }
 @media (max-width: 760px) { .heads { grid-template-columns: minmax(0, 1fr); } .said { font-size: 15px; } }
 """
 
@@ -89,7 +89,7 @@ def _global(point: Seen, base: Base | None) -> str:
 
 
 def _parallel(point: Seen) -> str:
-    said = "" if point.predicted is None else f"predicted {number(point.predicted.figures.PE)}"
+    said = "" if point.predicted is None else f"predicted<br>{number(point.predicted.figures.PE)}"
     return _head(
         "PE, parallel efficiency", number(point.PE),
         f"{point.PE:.0%} of all workers' time is compute, the rest is overhead: transfer, waiting, other.", said,
@@ -99,11 +99,11 @@ def _parallel(point: Seen) -> str:
 def _efficiency(point: Seen) -> str:
     useful = point.mean("useful")
     total, overhead = milliseconds(point.seconds.median), milliseconds(max(0.0, point.seconds.median - useful))
-    seconds = f"T {total} = {milliseconds(useful)} compute + {overhead} overhead"
+    seconds = f"{milliseconds(useful)} compute,<br>{overhead} overhead; T {total}"
     if point.E is None or point.workers == 1:
         value = "–" if point.workers == 1 else "saturated"
         why = "There is one worker" if point.workers == 1 else "The overhead is below what a clock can tell"
-        return _head("E, compute per overhead", value, f"{why}: no figure. {seconds}.")
+        return _head("E, compute per overhead", value, f"{why}: no figure.", seconds)
     return _head(
         "E, compute per overhead", number(point.E, digits=2),
         f"Every second of overhead comes with {point.E:.2f} seconds of compute. Slow compute raises it too: read it with "

@@ -33,8 +33,8 @@ td.good { background: #d9f0e7; } td.bad { background: #fbe3d0; }
 td.good, td.bad { border-left: 2px solid var(--paper); }
 table.figures th, table.figures td { padding: 5px 10px; } table.figures td:first-child { padding-left: 0; }
 table.figures td:first-child, .pairs td:first-child { white-space: nowrap; }
-.pairs th.g { text-align: center; color: var(--ink); } .pairs td.f, .pairs th.f { padding-left: 18px; }
-.pairs th, .pairs td { padding: 5px 5px; } .pairs td:first-child { padding-left: 0; } .pairs small { color: var(--muted); }
+.pairs th.g { text-align: center; color: var(--ink); } .pairs td.f, .pairs th.f { padding-left: 16px; }
+.pairs th, .pairs td { padding: 5px 4px; font-size: 12.5px; } .pairs td:first-child { padding-left: 0; }
 dl.words { display: grid; grid-template-columns: max-content 1fr; gap: 3px 14px; margin: 14px 0 0; font-size: 13.5px; }
 dl.words dt { font-weight: 600; } dl.words dd { margin: 0; color: var(--muted); }
 .key { display: inline-block; padding: 0 8px; border-radius: 4px; font-size: 13px; }
@@ -42,7 +42,8 @@ table.checks td:first-child { width: 26px; text-align: center; padding: 5px 8px 
 .state { display: inline-block; width: 18px; height: 18px; line-height: 18px; border-radius: 9px; text-align: center;
   font-size: 12px; font-weight: 700; background: var(--rule); color: var(--muted); }
 .state.yes { background: #009e73; color: #ffffff; } .state.no { background: #d55e00; color: #ffffff; }
-ul.notes { margin-top: 12px; }
+ul.notes { margin-top: 12px; } details > summary { margin: 0; } details > .scroll { margin-top: 10px; }
+@media (max-width: 760px) { table.figures th, table.figures td { padding: 5px 4px; font-size: 12px; } }
 """
 
 
