@@ -107,12 +107,13 @@ class _Change:
 
 
 def _change(result: Result, point: Seen, machine: Machine | None) -> str:
-    """The best that leaves the model as it is, the best that does not, and what more rows would do."""
-    same, other = list(_measured(result, point)), list[_Change]()
+    """The best change of each kind: measured, with the same trees, with others; and what more rows would do."""
+    tried = [list(_measured(result, point))]
     if machine is not None:
-        same += _predicted(machine, point, _same_trees(machine, point))
-        other += _predicted(machine, point, _other_trees(machine, point))
-    said = [str(best) for best in (_best(same), _best(other)) if best is not None]
+        tried += [
+            list(_predicted(machine, point, variants(machine, point))) for variants in (_same_trees, _other_trees)
+        ]
+    said = [str(best) for changes in tried if (best := _best(changes)) is not None]
     if machine is not None:
         said += _more_rows(machine, point)
     if not said and machine is None:
