@@ -79,16 +79,7 @@ def training_text(summary: Mapping[str, Any]) -> str:
         ("model", str(summary["model"])),
         *([("report", str(summary["report"]))] if summary.get("report") else []),
     ]
-    account = summary["account"]
-    return "\n".join(
-        [
-            metrics_text(summary["metrics"]),
-            "",
-            *aligned(facts),
-            "",
-            sentence(account["shares"], account["worker_seconds"]),
-        ]
-    )
+    return "\n".join([metrics_text(summary["metrics"]), "", *aligned(facts), "", sentence(summary["account"])])
 
 
 def doctor_text(checks: Mapping[str, Any]) -> str:

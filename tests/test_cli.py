@@ -35,6 +35,7 @@ SUMMARY = {
     "seconds": {"rounds": 1.25, "total": 3.5},
     "account": {
         "worker_seconds": 7.0,
+        "notes": [],
         "shares": {"useful": 0.7, "transfer": 0.05, "wait": 0.1, "other": 0.1, "idle": 0.04, "remainder": 0.01},
     },
     "peak_memory_nbytes": 345_000_000,

@@ -275,15 +275,19 @@ def _ordered(stages: Mapping[str, Spent]) -> dict[str, Spent]:
     return {stage: stages[stage] for stage in STAGES if stage in stages and stages[stage].total > 0}
 
 
-def sentence(shares: Mapping[str, float], worker_seconds: float) -> str:
-    """The account in one line.
+def sentence(account: Mapping[str, Any]) -> str:
+    """An account (`Account.to_dict()`) in one line, with what it could not tell.
 
     >>> shares = {"useful": 0.71, "transfer": 0.04, "wait": 0.03, "other": 0.09, "idle": 0.12, "remainder": 0.01}
-    >>> sentence(shares, 37.2)
+    >>> sentence({"shares": shares, "worker_seconds": 37.2, "notes": []})
     'where the 37 worker-seconds went: 71 % useful, 4 % transfer, 3 % waiting, 9 % other, 12 % idle (1 % unexplained)'
     """
-    said = {"wait": "waiting"}
-    kinds = ", ".join(f"{shares[kind]:.0%}".replace("%", " %") + f" {said.get(kind, kind)}" for kind in KINDS)
-    remainder = shares["remainder"]
-    left = f"{abs(remainder):.0%}".replace("%", " %") + (" counted twice" if remainder < -0.005 else " unexplained")
-    return f"where the {worker_seconds:,.{0 if worker_seconds >= 10 else 1}f} worker-seconds went: {kinds} ({left})"
+    shares, seconds = account["shares"], account["worker_seconds"]
+
+    def percent(kind: str) -> str:
+        return f"{abs(100 * shares[kind]):.0f} %"
+
+    kinds = ", ".join(f"{percent(kind)} {'waiting' if kind == 'wait' else kind}" for kind in KINDS)
+    left = f"{percent('remainder')} {'counted twice' if shares['remainder'] < -0.005 else 'unexplained'}"
+    said = "; ".join([left, *account["notes"]])
+    return f"where the {seconds:,.{0 if seconds >= 10 else 1}f} worker-seconds went: {kinds} ({said})"

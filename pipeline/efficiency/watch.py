@@ -21,7 +21,7 @@ from pipeline.parts import LEDGERS, RUN, Ledger
 from pipeline.stages import StageClock
 
 WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
-CREDIBLE = 0.1  # closure error of a worker's rounds beyond which their split is worth nothing
+CREDIBLE = 0.1  # what the parts of a worker's rounds may come to beyond the whole
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
@@ -157,16 +157,16 @@ class Ended:
 def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, Rounds]:
     """What the meters tell of each worker's rounds; `names` by rank.
 
-    Empty where they cannot tell it: on GPUs, and where a short run on a busy machine has replayed its collectives under
-    other circumstances than the rounds had.
+    Empty where they cannot tell it: on GPUs, and where they tell more than there was, because the few collectives that
+    a short run replays met another program that the rounds had not.
     """
     samples = worker_samples(meters, names) if meters else ()
-    if not all(sample.closure is not None and sample.closure <= CREDIBLE for sample in samples):
-        return {}
     found = {}
     for meter, sample in zip(sorted(meters, key=lambda record: record.rank), samples, strict=True):
-        split = [getattr(sample.split, name) * meter.rounds for name in ("useful", "transfer", "wait", "other")]
-        found[sample.worker] = Rounds(sample.seconds * meter.rounds, *split)
+        split = [getattr(sample.split, name) for name in ("useful", "transfer", "wait", "other")]
+        if sample.closure is None or sum(split) > (1 + CREDIBLE) * sample.seconds:
+            return {}
+        found[sample.worker] = Rounds(sample.seconds * meter.rounds, *(part * meter.rounds for part in split))
     return found
 
 

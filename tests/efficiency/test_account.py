@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
+from pipeline.efficiency import watch
 from pipeline.efficiency.account import CLIENT_OF_TASK, KINDS, Part, Reading, Rounds, Tasks, account, sentence
+from pipeline.efficiency.record import Split
 from pipeline.efficiency.watch import Watching
 from pipeline.job import Job
 from pipeline.parts import entered, tagged
@@ -138,10 +141,25 @@ def test_time_goes_on_while_the_client_saves() -> None:
     ] == pytest.approx(24)
 
 
-def test_the_sentence_says_it_when_more_was_measured_than_there_was() -> None:
+def test_the_sentence_says_it_when_more_was_measured_than_there_was_and_what_it_cannot_tell() -> None:
     shares = {"useful": 0.9, "transfer": 0.05, "wait": 0.02, "other": 0.03, "idle": 0.02, "remainder": -0.02}
-    assert sentence(shares, 3.75).startswith("where the 3.8 worker-seconds went: 90 % useful, 5 % transfer")
-    assert sentence(shares, 3.75).endswith("2 % idle (2 % counted twice)")
+    said = sentence({"shares": shares, "worker_seconds": 3.75, "notes": ["a note"]})
+    assert said.startswith("where the 3.8 worker-seconds went: 90 % useful, 5 % transfer")
+    assert said.endswith("2 % idle (2 % counted twice; a note)")
+
+
+@pytest.mark.parametrize(
+    ("transfer", "closure", "told"), [(0.3, 0.0, True), (0.1, 0.2, True), (0.9, 0.6, False), (0.3, None, False)]
+)
+def test_what_the_meter_cannot_have_seen_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, transfer: float, closure: float | None, told: bool
+) -> None:
+    """Parts that fall short leave a remainder; parts far beyond the whole are none."""
+    sample = SimpleNamespace(worker="0", seconds=1.0, split=Split(0.5, transfer, 0.1, 0.1), closure=closure)
+    monkeypatch.setattr(watch, "worker_samples", lambda meters, names: (sample,))
+    meter: Any = SimpleNamespace(rank=0, rounds=10)
+    expected = {"0": Rounds(10.0, 5.0, 10 * transfer, 1.0, 1.0)} if told else {}
+    assert watch.rounds_of([meter], ["0"]) == expected
 
 
 def _spin(seconds: float) -> None:
@@ -178,7 +196,7 @@ def test_a_watch_sees_its_own_run_alone(client: Any) -> None:
         client.gather([client.submit(_work, workers=[worker.address], pure=False) for worker in workers])
     with tagged("another"):
         client.submit(_spin, 0.2, workers=[workers[0].address], pure=False).result()
-    readings = {run: watch.stop() for run, watch in watches.items()}
+    readings = {run: watching.stop() for run, watching in watches.items()}
     mine = readings["watched"][workers[0].address]
     assert {part.name for part in mine.parts} == {"reading", "statistics"}
     parts = {part.name: part for part in mine.parts}
