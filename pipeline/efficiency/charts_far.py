@@ -1,6 +1,6 @@
 """Charts of what scaling is made of on this machine, and of what the model says far beyond it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.efficiency.chart_style import (
@@ -16,8 +16,17 @@ from pipeline.efficiency.chart_style import (
     log_axis,
     workers_axis,
 )
-from pipeline.efficiency.charts import is_crowded, of
-from pipeline.efficiency.cost import Workload, calls, curve, expected_tree, from_configuration, stops_paying, weak_limit
+from pipeline.efficiency.charts import is_crowded, modes, of
+from pipeline.efficiency.cost import (
+    CurvePoint,
+    Workload,
+    calls,
+    curve,
+    expected_tree,
+    from_configuration,
+    stops_paying,
+    weak_limit,
+)
 from pipeline.efficiency.definitions import karp_flatt
 from pipeline.efficiency.law import law
 from pipeline.efficiency.machine import Machine
@@ -107,28 +116,11 @@ def _predicted_fraction(alone: Predicted | None, point: Seen) -> float | None:
 def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
     """The model's T out to 1,024 workers, and where another one stops paying."""
     assert machine is not None
-    workload, axes = _workload(result), figure.add_subplot()
-    each = workload.total_rows // workload.workers
-    for mode, label in (("strong", f"strong: {workload.total_rows:,} rows"), ("weak", f"weak: {each:,} rows each")):
-        points = curve(machine, workload, FAR, "strong" if mode == "strong" else "weak")
-        axes.plot(
-            FAR, [1e3 * p.seconds for p in points], color=COLORS[mode], linestyle=DASHED, marker=MARKERS[mode],
-            markersize=3.5, label=label,
-        )  # fmt: skip
-        own = [p for p in of(seen(result), mode) if not is_crowded(p)]
-        axes.plot(
-            [p.workers for p in own], [1e3 * p.seconds.median for p in own], color=COLORS[mode], marker=MARKERS[mode],
-            markersize=7, markerfacecolor="white", linestyle="none",
-        )  # fmt: skip
+    axes, edge = figure.add_subplot(), stops_paying(machine, workload_of(result, "strong"), FAR[-1])
+    _curves(axes, result, machine, lambda point: 1e3 * point.seconds, lambda point: 1e3 * point.seconds.median)
     log_axis(axes, "y")
-    edge = stops_paying(machine, workload, FAR[-1])
-    axes.axvline(edge, color=COLORS["strong"], linewidth=1, linestyle=DOTTED)
-    axes.annotate(
-        f"{edge:,}", (edge, 1), (3, -9), xycoords=("data", "axes fraction"), textcoords="offset points",
-        color=COLORS["strong"],
-    )  # fmt: skip
-    workers_axis(axes, FAR)
-    axes.set_xticks(FAR_SHOWN, [f"{count:,}" for count in FAR_SHOWN])
+    if edge < FAR[-1]:
+        _mark(axes, edge, "strong")
     axes.set_ylabel("milliseconds a round")
     legend_below(figure, axes)
     paying = (
@@ -142,32 +134,15 @@ def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
 def efficiency(figure: Any, result: Result, machine: Machine | None) -> Words:
     """The model's PE out to 1,024 workers, and the largest number of equally loaded ones that keeps it good."""
     assert machine is not None
-    workload, axes = _workload(result), figure.add_subplot()
-    for mode in ("strong", "weak"):
-        points = curve(machine, workload, FAR, "strong" if mode == "strong" else "weak")
-        axes.plot(
-            FAR, [p.parallel_efficiency for p in points], color=COLORS[mode], linestyle=DASHED, marker=MARKERS[mode],
-            markersize=3.5, label=f"{mode} scaling",
-        )  # fmt: skip
-        own = [p for p in of(seen(result), mode) if not is_crowded(p)]
-        axes.plot(
-            [p.workers for p in own], [p.PE for p in own], color=COLORS[mode], marker=MARKERS[mode], markersize=7,
-            markerfacecolor="white", linestyle="none",
-        )  # fmt: skip
+    axes, workload = figure.add_subplot(), workload_of(result, "weak")
+    limit, rows = weak_limit(machine, workload, GOOD), f"With {_each(workload):,} rows on each worker"
+    _curves(axes, result, machine, lambda point: point.parallel_efficiency, lambda point: point.PE)
     axes.axhspan(GOOD, 1.05, color=GOOD_COLOR, alpha=0.13, linewidth=0)
-    limit, each = weak_limit(machine, workload, GOOD), workload.total_rows // workload.workers
     if 1 < limit <= FAR[-1]:
-        axes.axvline(limit, color=COLORS["weak"], linewidth=1, linestyle=DOTTED)
-        axes.annotate(
-            f"{limit:,}", (limit, 0), (3, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-            color=COLORS["weak"],
-        )  # fmt: skip
+        _mark(axes, limit, "weak")
     axes.set_ylim(0, 1.05)
-    workers_axis(axes, FAR)
-    axes.set_xticks(FAR_SHOWN, [f"{count:,}" for count in FAR_SHOWN])
     axes.set_ylabel("PE")
     legend_below(figure, axes)
-    rows = f"With {each:,} rows on each worker"
     reach = (
         f"{rows}, PE stays at {GOOD} or above up to {limit:,} workers"
         if limit > 1
@@ -178,7 +153,48 @@ def efficiency(figure: Any, result: Result, machine: Machine | None) -> Words:
     )
 
 
-def _workload(result: Result) -> Workload:
-    point = telling(result)
+def _curves(
+    axes: Any, result: Result, machine: Machine, said: Callable[[CurvePoint], float], was: Callable[[Seen], float]
+) -> None:
+    """The model's curve of each mode, and the points of it that were measured."""
+    strong, weak = workload_of(result, "strong"), workload_of(result, "weak")
+    _curve(axes, "strong", [said(p) for p in curve(machine, strong, FAR)], f"strong: {strong.total_rows:,} rows")
+    _curve(axes, "weak", [said(p) for p in curve(machine, weak, FAR, "weak")], f"weak: {_each(weak):,} rows each")
+    for mode in modes(seen(result)):
+        own = _own(result, mode)
+        axes.plot(
+            [p.workers for p in own], [was(p) for p in own], color=COLORS[mode], marker=MARKERS[mode], markersize=7,
+            markerfacecolor="white", linestyle="none",
+        )  # fmt: skip
+    workers_axis(axes, FAR)
+    axes.set_xticks(FAR_SHOWN, [f"{count:,}" for count in FAR_SHOWN])
+
+
+def _curve(axes: Any, mode: str, values: Sequence[float], label: str) -> None:
+    axes.plot(
+        FAR, values, color=COLORS[mode], linestyle=DASHED, marker=MARKERS[mode], markersize=3.5, label=label,
+    )  # fmt: skip
+
+
+def _mark(axes: Any, count: int, mode: str) -> None:
+    """A number of workers that matters."""
+    axes.axvline(count, color=COLORS[mode], linewidth=1, linestyle=DOTTED)
+    axes.annotate(
+        f"{count:,}", (count, 1 if mode == "strong" else 0), (3, -9 if mode == "strong" else 3), color=COLORS[mode],
+        xycoords=("data", "axes fraction"), textcoords="offset points",
+    )  # fmt: skip
+
+
+def workload_of(result: Result, mode: str) -> Workload:
+    """What the curves of a mode go on with: its own rows where it was measured, else those of the other mode."""
+    own, point = _own(result, mode), telling(result)
     assert point is not None
-    return from_configuration(point.configuration)
+    return from_configuration((own[-1] if own else point).configuration)
+
+
+def _own(result: Result, mode: str) -> list[Seen]:
+    return [point for point in of(seen(result), mode) if not is_crowded(point)]
+
+
+def _each(workload: Workload) -> int:
+    return workload.total_rows // workload.workers

@@ -43,7 +43,7 @@ def report_html(result: Result, machine: Machine | None) -> str:
         _section("How efficient that is", [_card(tables.factors(points), wide=True)] if points else []),
         _section("Predicted, then measured", _predicted(points, drawn)),
         _section("With more workers than here", _charts(drawn, "far_seconds", "far_efficiency")),
-        _section("What the prediction rests on", _charts(drawn, "allreduce", "serial_fraction")),
+        _section("What is exchanged", _exchanged(points, drawn)),
         _section("Worker by worker", [_card(tables.workers(points), wide=True)] if points else []),
         _section("How far to trust it", [_card(tables.trust(found), wide=True)] if (found := checks(result)) else []),
         _section("Circumstances", [_card(tables.circumstances(result, machine), wide=True)]),
@@ -118,7 +118,14 @@ def _head(name: str, value: str, about: str, beside: str = "") -> str:
 
 def _predicted(points: Sequence[Seen], drawn: dict[str, Picture]) -> list[str]:
     table = tables.predictions(points)
-    return ([_card(table, wide=True)] if table else []) + _charts(drawn, "predicted")
+    return ([_card(table, wide=True)] if table else []) + _charts(drawn, "predicted", "serial_fraction")
+
+
+def _exchanged(points: Sequence[Seen], drawn: dict[str, Picture]) -> list[str]:
+    contents = [_figure(drawn["allreduce"])] if "allreduce" in drawn else []
+    if table := tables.traffic(points):
+        contents.append(table)
+    return [_card(content, wide=len(contents) == 1) for content in contents]
 
 
 def _charts(drawn: dict[str, Picture], *names: str) -> list[str]:

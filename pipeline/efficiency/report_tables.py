@@ -38,6 +38,8 @@ table.figures td:first-child, .pairs td:first-child { white-space: nowrap; }
 dl.words { display: grid; grid-template-columns: max-content 1fr; gap: 3px 14px; margin: 14px 0 0; font-size: 13.5px; }
 dl.words dt { font-weight: 600; } dl.words dd { margin: 0; color: var(--muted); }
 .key { display: inline-block; padding: 0 8px; border-radius: 4px; font-size: 13px; }
+.scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; background: var(--paper); }
+table.facts tr:last-child > th { border-bottom: 0; }
 table.checks td:first-child { width: 26px; text-align: center; padding: 5px 8px 5px 0; }
 .state { display: inline-block; width: 18px; height: 18px; line-height: 18px; border-radius: 9px; text-align: center;
   font-size: 12px; font-weight: 700; background: var(--rule); color: var(--muted); }
@@ -164,6 +166,28 @@ def _worker(point: Seen, rank: int) -> str:
     return f"<tr><td>{name}</td>{''.join(f'<td class="n">{cell}</td>' for cell in cells)}</tr>"
 
 
+def traffic(points: Sequence[Seen]) -> str:
+    """Bytes that the first worker sends in a round: two predictions, what was counted, and what the trees say."""
+    shared = [point for point in ordered(points) if point.workers > 1]
+    if not shared:
+        return ""
+    names = ("at most", "expected", "sent", "by the trees")
+    heads = "".join(f'<th class="n">{name}</th>' for name in names)
+    rows = []
+    for point in shared:
+        said = point.predicted
+        before = (None, None) if said is None else (said.bytes_bound[0], said.bytes_estimate[0])
+        counts = (*before, point.bytes_sent[0], point.bytes_expected[0])
+        cells = "".join(f'<td class="n">{"–" if nbytes is None else f"{nbytes:,}"}</td>' for nbytes in counts)
+        rows.append(f"<tr><td>{name_of(point)}</td>{cells}</tr>")
+    return (
+        "<h3>Bytes that worker 0 sends in a round</h3>"
+        f'<div class="scroll"><table class="pairs"><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
+        '<p class="sub">At most, with full trees, and expected: predicted before the run. Sent: as XGBoost\'s sockets '
+        "counted. By the trees: computed afterwards from those that were built; it should be the same.</p>"
+    )
+
+
 def trust(found: Sequence[Check]) -> str:
     """Every check with its answer."""
     rows = []
@@ -180,17 +204,8 @@ def circumstances(result: Result, machine: Machine | None) -> str:
     """Where and with what it was measured."""
     around, facts = result.circumstances, dict[str, str]()
     about = around.get("machine", {})
-    facts["machine"] = ", ".join(
-        filter(
-            None,
-            (
-                f"{about.get('processor', '')}",
-                f"{about.get('cores', '?')} cores",
-                _gibibytes(about),
-                about.get("system"),
-            ),
-        )
-    )
+    parts = (about.get("processor"), f"{about.get('cores', '?')} cores", _gibibytes(about), about.get("system"))
+    facts["machine"] = ", ".join(str(part) for part in parts if part)
     facts["GPUs"] = ", ".join(about.get("gpus", ()))
     facts["load before"] = str(about.get("load_before", ""))
     facts["versions"] = ", ".join(f"{name} {version}" for name, version in around.get("versions", {}).items())
@@ -205,7 +220,7 @@ def circumstances(result: Result, machine: Machine | None) -> str:
     rows = "".join(
         f'<tr><th>{text(name)}</th><td class="t">{text(value)}</td></tr>' for name, value in facts.items() if value
     )
-    return f"<table>{rows}</table>{_notes(result.notes)}"
+    return f'<table class="facts">{rows}</table>{_notes(result.notes)}'
 
 
 def _gibibytes(about: dict[str, object]) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.efficiency.chart_style import log_axis
 from pipeline.efficiency.charts import checked, pair_of, ratio_of
+from pipeline.efficiency.charts_far import workload_of
 from pipeline.efficiency.explain import sentences
 from pipeline.efficiency.pictures import pictures
 from pipeline.efficiency.record import Point, Result, Single
@@ -184,3 +185,25 @@ def test_an_axis_of_nearly_equal_values_has_several_numbers() -> None:
     low, high = axes.get_ylim()
     assert high / low == pytest.approx(2)
     assert len([tick for tick in axes.get_yticks() if low <= tick <= high]) >= 2
+
+
+def test_bytes_are_shown_as_predicted_sent_and_computed():
+    page = report_html(result(point(configuration(2))), MACHINE)
+    (two,) = seen(result(point(configuration(2))))
+    assert two.predicted is not None
+    row = page[page.index("Bytes that worker 0 sends") :]
+    row = row[: row.index("</div>")]
+    assert f">{two.predicted.bytes_bound[0]:,}<" in row
+    assert f">{two.predicted.bytes_estimate[0]:,}<" in row
+    assert row.count(">100<") == 2
+    assert "Bytes that worker 0 sends" not in report_html(result(point(configuration(1))), MACHINE)
+
+
+def test_far_curves_go_on_with_the_rows_that_were_measured():
+    made = result(*(point(configuration(2, rows=n, mode=mode)) for n, mode in ((200_000, "strong"), (600_000, "weak"))))
+    assert workload_of(made, "strong").total_rows == 200_000
+    assert workload_of(made, "weak").rows == (300_000, 300_000)
+    alone = result(point(configuration(2, rows=200_000)))
+    assert workload_of(alone, "weak").rows == (100_000, 100_000)  # not measured: as many each as there were
+    captions = [picture.caption for name, picture in pictures(made, MACHINE, "svg").items() if name == "far_efficiency"]
+    assert captions[0].startswith("With 300,000 rows on each worker")
