@@ -18,9 +18,29 @@ from pipeline.errors import UserError
 
 PREFIX = "pln"  # of every namespace and link made here: pln<pid>h1, pln<pid>v1, pln<pid>b
 OURS = re.compile(rf"\b{PREFIX}(\d+)[hvb]\d*\b")
-NETWORK = "10.77.0"  # the bridge is .1, the hosts follow
+NETWORK = "10.77"  # every run takes a third number that is free: its bridge is .1, its hosts follow
 STARTED_SECONDS = 60.0
 BUCKET_SECONDS = 5e-4  # of the link that its token bucket holds: bytes that wait in a full one pass at no cost
+SMALLEST_BUCKET_NBYTES = 4_000  # more than one packet
+
+LISTEN = """
+import socket, sys
+with socket.create_server((sys.argv[1], 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    peer = server.accept()[0]
+    while peer.recv(1 << 16):
+        pass
+    peer.sendall(b"1")
+"""
+SEND = """
+import socket, sys, time
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as peer:
+    start = time.perf_counter()
+    peer.sendall(bytes(int(sys.argv[3])))
+    peer.shutdown(socket.SHUT_WR)
+    peer.recv(1)
+    print(time.perf_counter() - start)
+"""
 
 
 class NotHere(UserError):
@@ -34,6 +54,7 @@ class Host:
     name: str
     address: str
     link: str  # its end of the veth pair on the bridge
+    bridge: str  # the bridge's address, where the root namespace is reached
 
     def command(self, *words: str) -> list[str]:
         """The words as a command inside."""
@@ -50,9 +71,8 @@ def check() -> None:
         raise NotHere(f"network namespaces need Linux; this is {sys.platform}")
     if os.geteuid() != 0:
         raise NotHere("network namespaces need root; run it as root, e.g. with sudo")
-    for tool in ("ip", "tc", "taskset"):
+    for tool, package in (("ip", "iproute2"), ("tc", "iproute2"), ("taskset", "util-linux"), ("setpriv", "util-linux")):
         if shutil.which(tool) is None:
-            package = "util-linux" if tool == "taskset" else "iproute2"
             raise NotHere(f"the command {tool} is missing; install {package}")
 
 
@@ -69,7 +89,8 @@ def hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
         try:
             yield _make(made, count, megabits)
         finally:
-            _remove(made)
+            with _undisturbed():
+                _remove(made)
 
 
 def sweep() -> None:
@@ -84,23 +105,34 @@ def _make(made: str, count: int, megabits: float) -> tuple[Host, ...]:
     bridge = f"{made}b"
     try:
         _run("ip", "link", "add", bridge, "type", "bridge")
-        _run("ip", "addr", "add", f"{NETWORK}.1/24", "dev", bridge)
+        network = _free_network()
+        _run("ip", "addr", "add", f"{network}.1/24", "dev", bridge)
         _run("ip", "link", "set", bridge, "up")
-        return tuple(_host(made, bridge, number, megabits) for number in range(1, count + 1))
+        return tuple(_host(made, network, number, megabits) for number in range(1, count + 1))
     except subprocess.CalledProcessError as error:
         raise NotHere(f"{' '.join(error.cmd)}: {error.stderr.strip()}") from None
 
 
-def _host(made: str, bridge: str, number: int, megabits: float) -> Host:
-    host = Host(f"{made}h{number}", f"{NETWORK}.{number + 1}", f"{made}v{number}")
+def _free_network() -> str:
+    """Three numbers of an address that nothing here has yet: two runs at a time must not share theirs."""
+    taken = _run("ip", "-o", "-4", "addr", "show") + _run("ip", "-4", "route", "show")
+    for step in range(256):
+        network = f"{NETWORK}.{(os.getpid() + step) % 256}"
+        if f" {network}." not in taken:
+            return network
+    raise NotHere(f"all networks {NETWORK}.0 to {NETWORK}.255 are taken")
+
+
+def _host(made: str, network: str, number: int, megabits: float) -> Host:
+    host = Host(f"{made}h{number}", f"{network}.{number + 1}", f"{made}v{number}", f"{network}.1")
     inside = ("ip", "-n", host.name)
     _run("ip", "netns", "add", host.name)
     _run("ip", "link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.name)
-    _run("ip", "link", "set", host.link, "master", bridge, "up")
+    _run("ip", "link", "set", host.link, "master", f"{made}b", "up")
     _run(*inside, "addr", "add", f"{host.address}/24", "dev", "eth0")
     _run(*inside, "link", "set", "eth0", "up")
     _run(*inside, "link", "set", "lo", "up")
-    burst = max(4_000, round(megabits * 1e6 / 8 * BUCKET_SECONDS))
+    burst = max(SMALLEST_BUCKET_NBYTES, round(megabits * 1e6 / 8 * BUCKET_SECONDS))
     shape = ("root", "tbf", "rate", f"{megabits}mbit", "burst", str(burst), "latency", "400ms")
     _run("tc", "qdisc", "add", "dev", host.link, *shape)
     _run("tc", "-n", host.name, "qdisc", "add", "dev", "eth0", *shape)
@@ -138,8 +170,35 @@ def _terminated_politely() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that ask to stop wait until everything is removed."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def raw_megabits(sender: Host, receiver: Host, nbytes: int) -> float:
+    """Mbit/s of payload that one plain connection gets from a host to another."""
+    listen = receiver.command(sys.executable, "-c", LISTEN, receiver.address)
+    with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().strip()
+            sent = _run(*sender.command(sys.executable, "-c", SEND, receiver.address, port, str(nbytes)))
+        finally:
+            server.kill()
+    return nbytes * 8e-6 / float(sent)
+
+
+@contextlib.contextmanager
 def cluster(where: tuple[Host, ...], folder: Path) -> Iterator[str]:
-    """A Dask scheduler on the bridge and a worker with one pinned thread on each host; gives the address."""
+    """A Dask scheduler on the bridge and a worker with one pinned thread on each host; gives the address.
+
+    All of them end with this process, even where it is killed.
+    """
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     found = folder / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
@@ -147,11 +206,13 @@ def cluster(where: tuple[Host, ...], folder: Path) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
 
         def start(command: list[str]) -> None:
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
             process = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]  # options given by name
             stack.callback(_end, process)
 
-        start([*dask, "--host", f"{NETWORK}.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(found)])
-        address = f"tcp://{NETWORK}.1:{_port(found)}"
+        bridge = where[0].bridge
+        start([*dask, "--host", bridge, "--port", "0", "--no-dashboard", "--scheduler-file", str(found)])
+        address = f"tcp://{bridge}:{_port(found)}"
         for number, host in enumerate(where):
             worker = [
                 "taskset", "-c", str(cores[number % len(cores)]),

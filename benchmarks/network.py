@@ -39,11 +39,12 @@ SUBJECTS = (
 WIDEST_SECONDS = 6.0  # of one repetition
 DOMINATES = 0.5  # share of a round that is transfer
 TARGET = 0.10
+RAW_SECONDS = 1.0  # of the plain transfer that shows how fast a link is
 
 
 @click.command(help=__doc__)
 @click.option("--megabits", type=Numbers(float), default="1000,100,20", show_default=True, help="Speeds of the links.")
-@click.option("--hosts", type=Numbers(int), default="2,3", show_default=True, help="Numbers of hosts.")
+@click.option("--hosts", type=Numbers(int), default="2,3,4", show_default=True, help="Numbers of hosts.")
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--name", default="network", show_default=True, help="Of the record; an empty one: none is written.")
 def command(megabits: tuple[float, ...], hosts: tuple[int, ...], repeat: int, name: str) -> None:
@@ -83,7 +84,11 @@ def _link(count: int, megabits: float, repeat: int) -> dict[str, Any]:
         def place() -> Placement:
             return placement(client, section)
 
+        raw = namespaces.raw_megabits(where[0], where[1], int(megabits * 1e6 / 8 * RAW_SECONDS))
         machine = calibrate(client, place(), [count])
+        click.echo(
+            f"{megabits:7g} {count:5}  a plain transfer gets {raw:.1f} Mbit/s; calibrated in {machine.seconds:.0f} s"
+        )
         for data in SUBJECTS:
             before = sum(host.passed_nbytes() for host in where)
             point = _measured(Bench(client, SyntheticSubject(client, data), place, machine), count, repeat)
@@ -91,7 +96,7 @@ def _link(count: int, megabits: float, repeat: int) -> dict[str, Any]:
             rows.append(_row(str(data), count, megabits, point) | {"passed_nbytes": passed})
             click.echo(_line(rows[-1]))
     return {
-        "hosts": count, "megabits": megabits, "calibration_seconds": machine.seconds,
+        "hosts": count, "megabits": megabits, "raw_megabits": raw, "calibration_seconds": machine.seconds,
         "dask_bytes_per_second": machine.dask_bytes_per_second,
         "allreduce": [list(pair) for pair in machine.collectives[count]], "rows": rows,
     }  # fmt: skip
