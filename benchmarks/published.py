@@ -48,7 +48,7 @@ _LIGHTGBM = Published(
     "the look for splits among machines; trees full; 2 us a step, which RDMA would give and LightGBM's sockets do not",
     "A priori one machine is far faster than published: likely because the gradients of 1.7 G rows are read in the order "
     "of leaves, out of every cache. Scaled to that, scaling is predicted but for 6 % at 16 machines, likely lost by "
-    "waiting at each of 255 splits: the model has no term for jitter between equal workers.",
+    "waiting at each of 255 splits: the presets assume no jitter between equal workers.",
 )  # fmt: skip
 
 _HIGGS_ROWS = 34_000_000

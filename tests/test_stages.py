@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.parts import tagged
 from pipeline.stages import TOPIC, StageClock, process_start, span
 from pipeline.topics import hearing
@@ -75,7 +76,7 @@ def _work(stage: str) -> float:
 
 
 def test_a_span_is_logged_by_its_worker(client: Any) -> None:
-    worker = min(client.scheduler_info()["workers"])
+    worker = min(scheduler_info(client)["workers"])
     with tagged("a run"):
         during = client.submit(_work, "a stage of a test", workers=[worker], pure=False).result()
     logged = [message for _, message in client.get_events(TOPIC) if message["stage"] == "a stage of a test"]

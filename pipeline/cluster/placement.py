@@ -7,6 +7,7 @@ from typing import Any, Literal
 from distributed import Client
 
 from pipeline.cluster import affinity, capability, remote
+from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster
 
@@ -40,7 +41,7 @@ def placement(client: Client, section: Cluster) -> Placement:
 
     ClusterError where there are fewer, or where a GPU was asked for and a worker cannot use one.
     """
-    info = client.scheduler_info(n_workers=-1)
+    info = scheduler_info(client)
     local = client.cluster is not None
     workers = sorted((_worker(*item) for item in info["workers"].items()), key=_order)
     asked = len(workers) if section.workers == "auto" else section.workers

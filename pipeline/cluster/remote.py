@@ -7,6 +7,7 @@ import distributed.comm as comms
 from distributed import Client
 from distributed.security import Security
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster
 
@@ -62,7 +63,7 @@ def _security(section: Cluster) -> Security | None:
 
 def check(client: Client, section: Cluster) -> None:
     """ClusterError unless there are enough workers and each has this pipeline, with the client's versions."""
-    found = len(client.scheduler_info(n_workers=-1)["workers"])
+    found = len(scheduler_info(client)["workers"])
     asked = 1 if section.workers == "auto" else section.workers
     if found < asked:
         raise ClusterError(

@@ -54,4 +54,5 @@ def in_a_worker(client: Client, layout: Callable[[], Layout], spec: RoundsSpec, 
 
 def _train(client: Client, layout: Callable[[], Layout], spec: RoundsSpec) -> Sequence[float]:
     partitions = layout().partitions
-    return run_training(client, partitions.futures, partitions.workers, spec).result.round_seconds
+    (meter,) = run_training(client, partitions.futures, partitions.workers, spec).meters
+    return tuple(float(value) for value in meter.wall + meter.between)

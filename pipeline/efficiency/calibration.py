@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import xgboost
-from distributed import Client
+from distributed import Client, KilledWorker
+from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.affinity import allowed_cores
 from pipeline.cluster.placement import Placement
@@ -40,8 +41,12 @@ def load_or_calibrate(
     if saved is not None and set(sizes) - {1} <= set(saved.collectives):
         return saved, f"calibration of {_age(saved)}; --recalibrate makes a new one"
     machine = calibrate(client, where, sizes)
-    save(machine, path)
-    return machine, f"calibrated in {machine.seconds:.1f} s; kept for the next run on such workers"
+    said = f"calibrated in {machine.seconds:.1f} s"
+    try:
+        save(machine, path)
+    except OSError as error:  # what was found is good all the same
+        return machine, f"{said}; not kept: {path.parent}: {error.strerror or error}"
+    return machine, f"{said}; kept for the next run on such workers"
 
 
 def calibrations() -> Path:
@@ -86,7 +91,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid
         fits = _fits(client, where, grid)
         tables = {size: collectives(client, workers[:size]) for size in sorted(set(sizes)) if size > 1}
         task_seconds, bandwidth = dask_costs(client, workers)
-    except (TrainingError, xgboost.core.XGBoostError, OSError) as error:
+    except (TrainingError, KilledWorker, NoValidWorkerError, xgboost.core.XGBoostError, OSError) as error:
         raise ClusterError(f"the workers cannot be calibrated: {error}") from error
     solved = solve(fits, TYPICAL if where.device == "cpu" else None)
     return Machine(
@@ -102,6 +107,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid
         dask_task_seconds=task_seconds,
         dask_bytes_per_second=bandwidth,
         spread=solved.spread,
+        typical=solved.typical,
         delay=solved.delay,
         jitter=solved.jitter,
         seconds=time.perf_counter() - start,

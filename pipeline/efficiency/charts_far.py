@@ -124,7 +124,7 @@ def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
     axes.set_ylabel("milliseconds a round")
     legend_below(figure, axes)
     paying = (
-        f"With the same rows in all, one worker more than {edge:,} saves less than it costs (dotted)."
+        f"With the same rows in all, one worker more than {edge:,} saves less than half of what it costs (dotted)."
         if edge < FAR[-1]
         else f"With the same rows in all, one worker more still pays at {edge:,}."
     )

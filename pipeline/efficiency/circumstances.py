@@ -40,8 +40,7 @@ def now(timespec: str = "seconds") -> str:
 
 
 def processor() -> str:
-    """Its model, as the system calls it."""
-    """The processor's name."""
+    """The processor's model, as the system calls it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -132,7 +132,7 @@ def _measured(result: Result, point: Seen) -> Iterator[_Change]:
     total = point.seconds.median
     yield _Change("having the cores to themselves", point.mean("other") / total, measured=True)
     base = base_of(result, point.configuration)
-    if base is not None:
+    if base is not None and (not base.all_threads or base.threads == point.cores):
         threads = "with its one thread" if base.threads == 1 else f"with all {base.threads} threads"
         name = "one process without a cluster" if base.all_threads else "one worker alone"
         yield _Change(f"{name}, {threads}," if base.all_threads else name, 1 - base.seconds / total, measured=True)

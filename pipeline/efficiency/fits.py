@@ -120,6 +120,7 @@ class Solved:
 
     coefficients: Coefficients
     capabilities: tuple[float, ...]
+    typical: float  # capability of the worker that the coefficients are of
     spread: float
     delay: float
     jitter: float
@@ -147,6 +148,7 @@ def solve(fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL)
     return Solved(
         coefficients=Coefficients(**dict(zip(COEFFICIENTS, map(float, found), strict=True))),
         capabilities=tuple(updates / middle * speed for speed in speeds),
+        typical=updates / middle,
         spread=float(np.std(amounts @ found / seconds - 1)),
         delay=float(np.median([fit.delay for own in fits for fit in own])),
         jitter=float(np.median([fit.jitter for own in fits for fit in own])),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-VERSION = 4
+VERSION = 5
 CACHED_NBYTES = 32 * 1024  # one histogram up to this lives in a core's first cache
 NEAR_NBYTES = 2 * 1024 * 1024  # what a core has near it: rows beyond this are waited for
 REACHED_NBYTES = 16 * 1024 * 1024  # histograms of a tree beyond this are out of reach of caches and page tables
@@ -104,6 +104,7 @@ class Machine:
     dask_bytes_per_second: float  # from one worker to another; 0: there is one only
     spread: float  # standard deviation of measured / fitted - 1 over the calibration's own fits
     seconds: float  # that calibrating took
+    typical: float = 0.0  # capability of the worker that the coefficients are of; 0: the middle one of `capabilities`
     delay: float = 0.0  # of the useful time, that a worker's thread was ready and had no core
     jitter: float = 0.0  # standard deviation of a round's useful time about what it should be, as a share of it
 
@@ -116,7 +117,7 @@ class Machine:
 
     def speeds(self, workers: int) -> tuple[float, ...]:
         """Each worker's speed over the typical one's; workers beyond those calibrated are typical."""
-        typical = sorted(self.capabilities)[(len(self.capabilities) - 1) // 2]
+        typical = self.typical or sorted(self.capabilities)[len(self.capabilities) // 2]
         known = [capability / typical for capability in self.capabilities[:workers]]
         return (*known, *[1.0] * (workers - len(known)))
 

@@ -60,6 +60,7 @@ class MeterRecord:
     adaptive: int  # see `traffic.calls_of_round`
     wall: np.ndarray  # (rounds,) float64 seconds
     cpu: np.ndarray  # (rounds,) float64 seconds of the training thread
+    grown: np.ndarray  # (rounds,) float64 seconds of `cpu` until the trees stood; the rest is for metrics
     runqueue: np.ndarray  # (rounds,) float64 seconds it was ready and had no core
     between: np.ndarray  # (rounds,) float64 seconds between the round before and this one
     bytes_sent: np.ndarray | None  # (rounds,) int64, by growing trees; None: the system does not tell
@@ -96,7 +97,8 @@ class Meter:
         self._setting, self._rank, self._workers = setting, rank, workers
         self._allreduce, self._traffic = allreduce, traffic
         self._schedstat = _open_schedstat()
-        self._rows: list[tuple[float, float, float, float]] = []
+        self._rows: list[tuple[float, float, float, float, float]] = []
+        self._grown: float | None = None  # CPU clock when this round's trees stood
         self._sent: list[int] = []  # bytes, by round
         self._unsettled: int | None = None  # bytes written before the last round, while its own are not read
         self._last_end: float | None = None
@@ -119,10 +121,11 @@ class Meter:
         self._cost += cpu - begin
         yield
         end = time.thread_time()
+        grown, self._grown = (end if self._grown is None else self._grown) - cpu, None
         cpu, runqueue = end - cpu, self._runqueue() - runqueue
         self._last_end = time.perf_counter()
         self._cost += time.thread_time() - end
-        self._rows.append((self._last_end - enter, cpu, runqueue, between))
+        self._rows.append((self._last_end - enter, cpu, runqueue, between, grown))
 
     def trees(self) -> None:
         """Before a round grows its trees: what is sent from here until the next call, or `settle`, is theirs.
@@ -132,6 +135,11 @@ class Meter:
         """
         if self._traffic.connection is not None:
             self._unsettled = self._count()
+
+    def measuring(self) -> None:
+        """Before a round's metrics: the peers wait for each other there once more, for work that is shared otherwise."""
+        self._grown = time.thread_time()
+        self.settle()
 
     def settle(self) -> None:
         """Before any collective that grows no tree."""
@@ -167,7 +175,7 @@ class Meter:
 
     def record(self, trees: tuple[tuple[Grown, ...], ...] = ()) -> MeterRecord:
         self.settle()
-        columns = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
+        columns = np.array(self._rows, dtype=np.float64).reshape(-1, 5)
         setting, cpu_tells = self._setting, self._setting.growth.device == "cpu"
         alone = self._allreduce is None
         missing = [] if alone or not self._traffic.missing else [self._traffic.missing]
@@ -189,6 +197,7 @@ class Meter:
             cpu=columns[:, 1],
             runqueue=columns[:, 2],
             between=columns[:, 3],
+            grown=columns[:, 4],
             bytes_sent=np.array(self._sent, dtype=np.int64) if known else None,
             replays=self._replays,
             collectives=dict(self._collectives),

@@ -6,6 +6,8 @@ from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.view import seen
 
+NAMES = ("seconds", "split", "predicted", "allreduce", "serial_fraction", "far_seconds", "far_efficiency")
+
 
 def pictures(result: Result, machine: Machine | None, kind: Format) -> dict[str, Picture]:
     """Picture by name; those that nothing was measured or predicted for are left out."""

@@ -38,7 +38,7 @@ class Plan:
 
     def _check_shares(self) -> None:
         text = listed(self.shares)
-        if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+        if not min(self.shares) > 0 or not abs(sum(self.shares) - 1) <= 1e-6:  # NaN is neither
             raise JobError(f"--shares {text}: expected positive shares that add up to 1, e.g. 0.3,0.7")
         if len(self.shares) not in self.workers:
             raise JobError(f"--shares {text}: {len(self.shares)} of them, but --workers {listed(self.workers)}")

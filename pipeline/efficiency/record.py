@@ -185,6 +185,8 @@ def read(path: str | os.PathLike[str]) -> Result:
         return Result.from_dict(value if isinstance(value, Mapping) else {})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    except (AttributeError, TypeError, KeyError, ValueError):
+        raise UserError(f"{path}: damaged: not what a scaling run writes") from None
 
 
 def machine_of(circumstances: Mapping[str, Any]) -> str:

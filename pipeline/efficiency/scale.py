@@ -14,6 +14,7 @@ from pipeline.efficiency.calibration import load_or_calibrate
 from pipeline.efficiency.circumstances import circumstances
 from pipeline.efficiency.compare import comparison
 from pipeline.efficiency.explain import sentences
+from pipeline.efficiency.pictures import NAMES
 from pipeline.efficiency.plan import Plan, Wish, default_folder
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.report import REPORT, write_report
@@ -113,5 +114,6 @@ def busy(about: Mapping[str, Any]) -> list[str]:
 
 def is_scaling_folder(folder: Path) -> bool:
     """Whether it holds what a scaling run wrote, and nothing else."""
-    names = {path.name for path in folder.iterdir() if path.suffix != ".png"}
-    return record.RESULT in names and names <= {record.RESULT, samples.SAMPLES, REPORT, f".{record.RESULT}.partial"}
+    names = {path.name for path in folder.iterdir()}
+    ours = {record.RESULT, samples.SAMPLES, REPORT, f".{record.RESULT}.partial", *(f"{name}.png" for name in NAMES)}
+    return record.RESULT in names and names <= ours

@@ -18,6 +18,7 @@ from distributed import Client, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster import affinity
+from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.placement import Placement
 from pipeline.efficiency import record, samples
 from pipeline.efficiency.base import Base, in_a_process, in_a_worker
@@ -200,7 +201,7 @@ class _Run:
 
     def _lost(self) -> list[str]:
         """Workers of this run that have left the cluster."""
-        present = self._bench.client.scheduler_info(n_workers=-1)["workers"]
+        present = scheduler_info(self._bench.client)["workers"]
         return [worker.name for worker in self._where.workers if worker.address not in present]
 
     def _recover(self) -> None:

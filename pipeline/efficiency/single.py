@@ -151,7 +151,9 @@ def _prepared(assignment: Assignment) -> tuple[Any, int]:
     train_rounds(partition, dataclasses.replace(spec, rounds=WARMUP))  # starts threads, touches memory
 
     def train() -> Sequence[float]:
-        return train_rounds(partition, spec).round_seconds
+        meter = train_rounds(partition, spec).meter
+        assert meter is not None
+        return tuple(float(value) for value in meter.wall + meter.between)  # as the workers' rounds are timed
 
     return train, partition.train.rows
 

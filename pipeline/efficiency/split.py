@@ -1,9 +1,10 @@
 """From the workers' meters to u, x, w and o: pure arithmetic on what was recorded.
 
 Each is found by its own means, none as what the others leave: u is CPU time of the training thread less that of the
-replayed collectives, x the replayed collectives' wall clock, w the peers' longer work on the peers' clocks, o run-queue
-delay beyond what the collectives cause, and the time between rounds.  What their sum misses of the wall clock is the
-closure error.
+replayed collectives, x the replayed collectives' wall clock, w the peers' longer work on the peers' clocks (growing trees
+and for metrics each by itself: one worker may have more training rows, the other more validation rows, and then both
+wait, in turn), o run-queue delay beyond what the collectives cause, and the time between rounds.  What their sum misses
+of the wall clock is the closure error.
 
 `VARIES_SECONDS` was chosen on 20 runs (the configurations of `meter`, load about 2 on 2 cores): closure 1.3 % in the
 mean and 3.5 % at worst there, against 1.7 % and 5.1 % with a step at twice the collectives' own delay.  With a load of 4
@@ -27,7 +28,9 @@ VARIES_SECONDS = 5e-4  # of a round's run-queue delay, with nobody else on the c
 class _Own:
     """One worker's own view of its rounds; arrays hold a value per round."""
 
-    work: np.ndarray  # seconds until it was ready for its peers: compute, and delays it did not cause
+    work: (
+        np.ndarray
+    )  # (2, rounds) seconds until it was ready for its peers, trees and metrics; with delays it did not cause
     useful: np.ndarray
     transfer: np.ndarray
     delay: np.ndarray
@@ -62,36 +65,44 @@ def _own(record: MeterRecord, first: int, reference: float | None) -> _Own:
     if record.method != "thread-cpu":
         useful = wall if reference is None else np.minimum(wall, reference)
         method = "wall" if reference is None else "differential"
-        return _Own(work=useful, useful=useful, transfer=wall - useful, delay=nothing, method=method)
+        work = np.stack([useful, nothing])
+        return _Own(work=work, useful=useful, transfer=wall - useful, delay=nothing, method=method)
     if record.workers == 1:
-        return _Own(work=cpu, useful=cpu, transfer=nothing, delay=record.runqueue[first:], method=record.method)
-    seconds, busy, queued = _collectives(record, first)
+        work = np.stack([cpu, nothing])
+        return _Own(work=work, useful=cpu, transfer=nothing, delay=record.runqueue[first:], method=record.method)
+    trees, metrics = _collectives(record, first)
+    seconds, busy, queued = trees + metrics
     useful = np.maximum(0.0, cpu - busy)
     delay = np.maximum(0.0, record.runqueue[first:] - queued - VARIES_SECONDS)
-    return _Own(work=useful + delay, useful=useful, transfer=seconds, delay=delay, method=record.method)
+    measuring = np.clip(cpu - record.grown[first:] - metrics[1], 0.0, useful)
+    work = np.stack([useful - measuring + delay, measuring])
+    return _Own(work=work, useful=useful, transfer=seconds, delay=delay, method=record.method)
 
 
-def _collectives(record: MeterRecord, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Wall, CPU and run-queue seconds of each round's collectives, from the replays of their sizes."""
+def _collectives(record: MeterRecord, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Wall, CPU and run-queue seconds of each round's collectives, from the replays of their sizes.
+
+    (3, rounds) of those that grow trees; (3, 1) of those for metrics, the mean over all rounds.
+    """
     rounds = record.rounds - first
     sizes = [replay.elements for replay in record.replays]
     columns = np.array(
         [(replay.seconds, replay.cpu_seconds, replay.runqueue_seconds) for replay in record.replays]
     ).reshape(-1, 3)
     if not sizes:
-        return np.zeros(rounds), np.zeros(rounds), np.zeros(rounds)
+        return np.zeros((3, rounds)), np.zeros((3, 1))
 
     def cost(elements: float) -> np.ndarray:
         inside = np.array([np.interp(elements, sizes, column) for column in columns.T])
         return inside * max(1.0, elements / sizes[-1])
 
-    own = sum((count * cost(size) for size, count in record.collectives.items()), np.zeros(3)) / record.rounds
+    metrics = sum((count * cost(size) for size, count in record.collectives.items()), np.zeros(3)) / record.rounds
     if record.trees:
         per_round = [
-            sum((cost(call.elements) for call in calls_of_round(record.growth, trees, record.adaptive)), own.copy())
+            sum((cost(call.elements) for call in calls_of_round(record.growth, trees, record.adaptive)), np.zeros(3))
             for trees in record.trees[first:]
         ]
-        return tuple(np.array(per_round).T)
+        return np.array(per_round).T, metrics[:, None]
     histogram = 2 * record.growth.bins
     one_nbytes = ring_nbytes(Call(histogram), record.workers, record.rank)
     sent = record.bytes_sent[first:] if record.bytes_sent is not None else np.full(rounds, one_nbytes)
@@ -100,8 +111,8 @@ def _collectives(record: MeterRecord, first: int) -> tuple[np.ndarray, np.ndarra
     for count in histograms:
         exchanges = exchanges_of_tree(record.growth, count)
         tree = cost(2) + exchanges * cost(histogram * count / max(1.0, exchanges))
-        table.append(own + record.trees_per_round * tree + (cost(record.adaptive + 1) if record.adaptive else 0.0))
-    return tuple(np.array(table).T)
+        table.append(record.trees_per_round * tree + (cost(record.adaptive + 1) if record.adaptive else 0.0))
+    return np.array(table).T, metrics[:, None]
 
 
 def _sample(record: MeterRecord, own: _Own, latest: np.ndarray, name: str, first: int) -> WorkerSample:

@@ -162,7 +162,7 @@ class _Rounds:
         if not self.spec.metrics:
             self.stopping.best_round = number
             return False
-        self.meter.settle()
+        self.meter.measuring()
         values: dict[str, float] = {}
         if f"{number}".rstrip("0") in ("1", "2", "5"):
             self.weights.restore()

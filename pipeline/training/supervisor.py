@@ -12,6 +12,7 @@ import xgboost
 from distributed import Client, Future, get_worker, wait
 from distributed.core import Status
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import JobError, PipelineError, TrainingError
 from pipeline.events import Event, RoundDone, decode, encode, ignore
@@ -160,7 +161,10 @@ def _named(error: BaseException, worker: str) -> PipelineError:
 
 def _check_workers(client: Client, workers: Sequence[str]) -> None:
     """TrainingError where a worker of the training has left the cluster."""
-    present = client.scheduler_info()["workers"]
+    try:
+        present = scheduler_info(client)["workers"]
+    except OSError as error:
+        raise TrainingError(f"the scheduler was lost during training: {error}") from None
     lost = [worker for worker in workers if worker not in present]
     if lost:
         raise TrainingError(f"worker {lost[0]} was lost during training")

@@ -20,6 +20,7 @@ import pytest
 from pipeline.cluster import affinity, capability, dashboard, local
 from pipeline.cluster.connect import connect
 from pipeline.cluster.doctor import doctor, lines
+from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.memory import process_tree
 from pipeline.cluster.placement import Placement, placement
 from pipeline.errors import ClusterError
@@ -140,7 +141,7 @@ def test_no_dashboard_unless_asked() -> None:
     section = Cluster(device="cpu", workers=1, threads=1, dashboard=False)
     with connect(section) as client:
         assert placement(client, section).dashboard is None
-        port = client.scheduler_info(n_workers=-1)["services"]["dashboard"]
+        port = scheduler_info(client)["services"]["dashboard"]
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/status")
 

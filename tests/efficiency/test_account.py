@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
+from pipeline.cluster.identity import scheduler_info
 from pipeline.efficiency import watch
 from pipeline.efficiency.account import CLIENT_OF_TASK, KINDS, Part, Reading, Rounds, Tasks, account, sentence
 from pipeline.efficiency.record import Split
@@ -259,7 +260,7 @@ def test_a_training_accounts_for_its_worker_seconds(client: Any, numbers: Path, 
     assert made["stages"]["rounds"]["transfer"] > 0 or "the meter could not split" in made["notes"][0]
     assert made["worker_seconds"] == pytest.approx(2 * made["seconds"])
     assert made["seconds"] < summary["seconds"]["total"]
-    assert client.run(_watches) == {worker: [] for worker in client.scheduler_info()["workers"]}
+    assert client.run(_watches) == {worker: [] for worker in scheduler_info(client)["workers"]}
 
 
 def test_two_trainings_at_once_on_one_client_do_not_mix(client: Any, numbers: Path, tmp_path: Path) -> None:

@@ -148,3 +148,15 @@ def test_a_small_real_calibration(client: Any, where: Placement) -> None:
 def test_a_worker_that_fails_is_said(client: Any, where: Placement) -> None:
     with pytest.raises(ClusterError, match="cannot be calibrated"):
         calibration.calibrate(client, where, [2], grid=((1_000, 4, 253, (-1,)),))
+
+
+def test_unequal_workers_are_predicted_in_their_own_seconds() -> None:
+    for slower in ((1.0, 1.5), (1.5, 1.0), (1.0, 1.5, 1.5)):
+        solved = solve([fits(TRUE, slower=factor) for factor in slower], typical=None)
+        machine = dataclasses.replace(
+            MACHINE, coefficients=solved.coefficients, capabilities=solved.capabilities, typical=solved.typical
+        )
+        even = Workload((100_000,) * len(slower), 32, 32 * 253, 6)
+        amounts = work(100_000, even, expected_tree(even))
+        expected = [factor * TRUE.seconds(amounts) for factor in slower]
+        assert [split.useful for split in predict(machine, even).splits] == pytest.approx(expected, rel=0.01)

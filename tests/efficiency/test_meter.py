@@ -34,7 +34,7 @@ def record(rank: int, workers: int = 2, **options: Any) -> MeterRecord:
     made = MeterRecord(
         rank=rank, workers=workers, rows=1_000, threads=1, method="thread-cpu", growth=GROWTH, trees_per_round=1,
         adaptive=0, wall=np.full(ROUNDS, 0.018), cpu=np.full(ROUNDS, 0.012), runqueue=np.full(ROUNDS, 0.001),
-        between=np.zeros(ROUNDS), bytes_sent=np.full(ROUNDS, sent), replays=replays if workers > 1 else (),
+        between=np.zeros(ROUNDS), grown=np.full(ROUNDS, 0.012), bytes_sent=np.full(ROUNDS, sent), replays=replays if workers > 1 else (),
         collectives={}, cost_seconds=0.0, replay_seconds=0.0, missing=(),
         trees=((TREE,),) * ROUNDS if rank == 0 else (),
     )  # fmt: skip
@@ -52,6 +52,17 @@ def test_each_part_by_its_own_means() -> None:
     assert one.closure == pytest.approx(0, abs=1e-9)
     assert other.closure == pytest.approx(0, abs=1e-9)
     assert one.bytes_sent == one.bytes_expected
+
+
+def test_workers_that_wait_in_turn() -> None:
+    """Rank 0 grows trees 5 ms longer, rank 1 measures 5 ms longer: each waits for the other."""
+    cpu, wall = np.full(ROUNDS, 0.017), np.full(ROUNDS, 0.028)
+    grower = record(0, cpu=cpu, grown=cpu, wall=wall)
+    measurer = record(1, cpu=cpu, wall=wall)
+    one, other = worker_samples([grower, measurer], ["a", "b"])
+    assert dataclasses.astuple(one.split) == pytest.approx((0.015, 0.008, 0.005, 0.0))
+    assert dataclasses.astuple(other.split) == pytest.approx((0.015, 0.008, 0.005, 0.0))
+    assert one.closure == pytest.approx(0, abs=1e-9)
 
 
 def test_closure_is_an_error_and_no_remainder() -> None:

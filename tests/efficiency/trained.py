@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from distributed import wait
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.matrix import Partition, build_partition
@@ -45,7 +46,7 @@ def train(
     params: Mapping[str, Any] | None = None, **options: Any,
 ) -> Trained:  # fmt: skip
     """Trains on the first `world` workers, with unequal shares."""
-    workers = sorted(client.scheduler_info()["workers"])[:world]
+    workers = sorted(scheduler_info(client)["workers"])[:world]
     edges = [int(edge) for edge in np.linspace(0, 1, world + 1) ** 1.2 * data.rows]
     partitions = [
         client.submit(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from distributed import wait
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts, encode, make_cuts
 from pipeline.training.matrix import build_partition
@@ -142,7 +143,7 @@ def train(make_cluster: Callable[[int, int], Any]) -> Train:
     client = make_cluster(3, 1)
 
     def run(case: Case, shares: Sequence[int] = (FRAGMENTS,), listen: Any = lambda event: None) -> Outcome:
-        workers = sorted(client.scheduler_info()["workers"])[: len(shares)]
+        workers = sorted(scheduler_info(client)["workers"])[: len(shares)]
         cuts = case.cuts()
         blocks, first, partitions = case.blocks(cuts), 0, []
         for worker, share in zip(workers, shares, strict=True):

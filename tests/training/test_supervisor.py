@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster, wait
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import JobError, TrainingError
 from pipeline.events import Event, RoundDone
 from pipeline.training.matrix import build_partition
@@ -47,7 +48,7 @@ def seconds_until_idle(client: Client, workers: list[str]) -> float:
 @pytest.fixture
 def shared(make_cluster: Callable[[int, int], Any]) -> tuple[Client, list[str]]:
     client = make_cluster(3, 1)
-    return client, sorted(client.scheduler_info()["workers"])
+    return client, sorted(scheduler_info(client)["workers"])
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -155,7 +156,7 @@ def test_a_killed_client_leaves_no_worker_boosting_and_no_lock(make_case: Any) -
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,
     ):
-        workers = sorted(client.scheduler_info()["workers"])
+        workers = sorted(scheduler_info(client)["workers"])
         tests = str(Path(__file__).parent)
         code = CLIENT.format(tests=tests, scheduler=client.scheduler.address, workers=workers)
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -181,7 +182,7 @@ def test_a_lost_worker_is_named(make_case: Any) -> None:
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,
     ):
-        workers = sorted(client.scheduler_info()["workers"])
+        workers = sorted(scheduler_info(client)["workers"])
         case = make_case(rounds=LONG)
         partitions = build(client, case, workers)
         pid = client.run(os.getpid, workers=[workers[1]])[workers[1]]
