@@ -12,7 +12,8 @@ offers one worker-second a second, and each of them was spent on one of five thi
 
 Tasks are measured by their threads and by Dask's digests, free slots by the state machine of each worker, the window by
 the client's clock.  What the sum misses of the window is the remainder: it contains the closure error of the rounds,
-and whatever no instrument has seen.
+and whatever no instrument has seen.  On 1 M generated rows (workflows/generated.toml, 2 pinned workers, nobody else on
+the cores) it was 0.3 to 2.5 % in seven runs; beside other programs up to 8 %.
 """
 
 from collections.abc import Mapping, Sequence
