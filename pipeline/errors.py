@@ -14,6 +14,26 @@ class TrainingError(PipelineError):
     """Training failed on a worker; the message is the first real error, not its echo on the others."""
 
 
+class WorkerLostError(TrainingError):
+    """A worker died, froze or left while it was needed; the run may go on without it."""
+
+    def __init__(self, worker: str, reason: str) -> None:
+        """`worker`: its address."""
+        super().__init__(f"worker {worker} was lost: {reason}")
+        self.worker, self.reason = worker, reason
+
+    def __reduce__(self) -> tuple[type["WorkerLostError"], tuple[str, str]]:
+        return type(self), (self.worker, self.reason)
+
+
+class CollectiveError(TrainingError):
+    """The workers' connections to each other broke though all of them are there; trying again may help."""
+
+
+class SchedulerLostError(TrainingError):
+    """The scheduler does not answer any more; what has been checkpointed stands."""
+
+
 class UserError(PipelineError):
     """Something the user can mend: exit code 2."""
 

@@ -12,9 +12,12 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
 | MatrixDone     | the quantised matrices stand       | nbytes, seconds                                         |
 | RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, rows_per_second     |
-| Checkpoint     | a checkpoint was written           | round, path                                             |
-| WorkerLost     | a worker died or froze             | worker, round, reason                                   |
+| Checkpoint     | a checkpoint was written           | round, path, seconds                                    |
+| WorkerLost     | a worker died or froze             | worker, stage, round, reason                            |
+| Waiting        | a lost worker is waited for        | workers, expected, seconds                              |
+| WorkerJoined   | a new worker takes part from now on | worker                                                 |
 | Restarted      | training goes on                   | round, workers                                          |
+| Skipped        | a fragment that cannot be read is left out | fragment, reason                                |
 | Evaluated      | the exact evaluation has ended     | metrics, seconds                                        |
 | Saved          | the model folder stands            | path, sha256                                            |
 | Failed         | the verb ends without a result     | message                                                 |
@@ -96,20 +99,40 @@ class RoundDone(Event):
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Event):
     round: int
-    path: str
+    path: str  # of the model folder that --resume takes
+    seconds: float  # that fetching and writing it took
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLost(Event):
-    worker: str
-    round: int
+    worker: str  # its name
+    stage: str  # "statistics", "blocks", "matrix", "rounds", "evaluate"
+    round: int  # the last one that was heard of; 0 before the first
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
+class Waiting(Event):
+    workers: int  # that are left
+    expected: int
+    seconds: float  # at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerJoined(Event):
+    worker: str  # its name
+
+
+@dataclass(frozen=True, kw_only=True)
 class Restarted(Event):
-    round: int
+    round: int  # the first to be boosted again is the next one
     workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped(Event):
+    fragment: int
+    reason: str  # names the file and the place in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +161,7 @@ KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         Started, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, RoundDone,
-        Checkpoint, WorkerLost, Restarted, Evaluated, Saved, Failed, Note,
+        Checkpoint, WorkerLost, Waiting, WorkerJoined, Restarted, Skipped, Evaluated, Saved, Failed, Note,
     )
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(strict=True, gt=0)]
 
 
 class Section(pydantic.BaseModel):
@@ -97,6 +98,7 @@ class Data(Section):
         description="module:name of a pure pyarrow.Table -> pyarrow.Table; needs --allow-code",
     )
     fragment_mib: Positive = Field(64, description="target size of a fragment in MiB, uncompressed")
+    skip_bad_fragments: bool = Field(False, description="leave out fragments that cannot be read, and count them")
     csv: CsvOptions = CsvOptions()
 
 
@@ -165,14 +167,24 @@ class Training(Section):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
     params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
     timeout_seconds: Positive = Field(1800, description="how long a worker waits for its peers in one collective")
+    checkpoint_rounds: Positive | None = Field(None, description="rounds between two checkpoints; default: by time alone")
+    checkpoint_seconds: Seconds = Field(
+        30.0, description="seconds between two checkpoints; longer where a checkpoint takes more than 0.5 % of that"
+    )
+    max_restarts: Annotated[int, Field(strict=True, ge=0)] = Field(
+        3, description="restarts after lost workers without a checkpoint in between; then the run fails"
+    )
+    matrix: Literal["auto", "memory", "disk"] = Field(
+        "auto", description="where the quantised matrix lies; auto: on disk where it does not fit in memory"
+    )
 
 
 class Security(Section):
-    """TLS files for a running scheduler."""
+    """TLS files: of the client for a running scheduler, of all processes for a cluster of our own."""
 
     ca_file: str = Field(description="PEM file of the authority")
-    cert_file: str = Field(description="PEM file of the client's certificate")
-    key_file: str = Field(description="PEM file of the client's key")
+    cert_file: str = Field(description="PEM file of the certificate")
+    key_file: str = Field(description="PEM file of the certificate's key")
 
 
 class Cluster(Section):
@@ -185,11 +197,19 @@ class Cluster(Section):
         "auto", pattern=r"^(auto|\d+(\.\d+)?\s*([kMGT]i?B))$", description="limit per worker, e.g. 4GiB"
     )
     scheduler: str | None = Field(None, description="a running scheduler, e.g. tcp://10.0.0.1:8786")
-    security: Security | None = Field(None, description="TLS files for the running scheduler")
+    security: Security | None = Field(None, description="TLS files for the connections to and between Dask's processes")
+    wait_seconds: Seconds = Field(
+        30.0, description="how long a lost worker is waited for before training goes on without it"
+    )
+    hang_seconds: Seconds = Field(60.0, description="a worker that is silent for so long is taken for frozen and ended")
+    elastic: bool = Field(False, description="use workers that join a running scheduler, from the next checkpoint on")
     dashboard: bool = Field(True, description="Dask's dashboard, on loopback")
     gpu_pool: str | None = Field(None, description="RMM pool per GPU, e.g. 20GiB")
     gpu_spill: str | None = Field(None, description="GPU memory above which Dask spills, e.g. 30GiB")
-    local_directory: str | None = Field(None, description="scratch folder of the workers")
+    scratch: str | None = Field(
+        None, description="folder on each worker's local disk for what does not fit in memory; default: the worker's own"
+    )
+    local_directory: str | None = Field(None, description="folder of Dask's own files on the workers")
 
 
 class Output(Section):

@@ -48,12 +48,12 @@ def test_what_happens_is_told_at_once():
     listen = Lines(lines.append, Clock())
     listen(round_done(1))
     listen(Note(message="oversubscribed"))
-    listen(WorkerLost(worker="w0", round=1, reason="killed"))
+    listen(WorkerLost(worker="w0", stage="rounds", round=1, reason="killed"))
     listen(BlocksDone(rows=5, nbytes=2_000, seconds=0.1))
     assert lines == [
         "note: oversubscribed",
         "round 1/100: validation.logloss 1, best round 1, 1,000,000 rows/s",
-        "worker w0 was lost in round 1: killed",
+        "worker w0 lost at round 1: killed",
         "blocks: 5 rows, 2 kB, in 0.1 s",
     ]
 

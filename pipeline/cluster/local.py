@@ -116,9 +116,14 @@ class PlainNanny(Nanny):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.exits: dict[str, int] = {}  # how its workers ended: address -> exit code
         threads = {"OMP_NUM_THREADS": str(self.nthreads)}
         self.pre_spawn_env.update(threads)  # for libraries that read it as they are loaded
         self.env.update(threads)
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        self.exits[str(self.worker_address)] = exitcode
+        super()._on_worker_exit_sync(exitcode)
 
     async def instantiate(self) -> Any:
         with _hidden_main():

@@ -14,8 +14,8 @@ from pipeline.cluster import affinity
 from pipeline.cluster.placement import Placement
 from pipeline.efficiency.single import Assignment, SingleProcess
 from pipeline.efficiency.subjects import Layout, Subject
+from pipeline.training.ranks import run_training
 from pipeline.training.rounds import RoundsSpec
-from pipeline.training.supervisor import run_training
 
 IN_A_WORKER = "measured in one worker of the cluster with all its threads, not in a process without Dask"
 

@@ -31,8 +31,8 @@ from pipeline.efficiency.record import Mode, Point, Result, Sample, Single
 from pipeline.efficiency.subjects import Layout, Subject
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.events import Listener, Note, ignore
+from pipeline.training.ranks import run_training
 from pipeline.training.rounds import RoundsSpec
-from pipeline.training.supervisor import run_training
 
 BACK_SECONDS = 60.0  # for a lost worker to come back
 

@@ -18,8 +18,8 @@ from pipeline.training import curves, metrics, objective
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts
 from pipeline.training.matrix import Partition, build_partition
+from pipeline.training.ranks import Going, Trained, run_training
 from pipeline.training.rounds import RoundsSpec, Scores
-from pipeline.training.supervisor import Trained, run_training
 from pipeline.walk import Walk
 
 
@@ -77,7 +77,7 @@ def boost(walk: Walk, prepared: Prepared, partitions: Partitions) -> Trained:
     """The rounds, on all workers under one communicator."""
     spec = spec_for(walk, prepared, partitions)
     start = time.time()
-    trained = run_training(walk.client, partitions.futures, partitions.workers, spec, walk.listen)
+    trained = run_training(walk.client, partitions.futures, partitions.workers, spec, Going(listen=walk.listen))
     walk.span_everywhere("rounds", partitions.workers, start, time.time())
     return trained
 

@@ -12,7 +12,10 @@ from distributed import Client, Lock
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
+from pipeline.cluster.members import Members
+
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
+STOP_SECONDS = 2.0  # for a worker to answer that its tracker has ended
 LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 
 
@@ -70,28 +73,40 @@ _TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker m
 
 
 def start_tracker(
-    client: Client, workers: Sequence[str], run: str, timeout_seconds: int
+    members: Members, workers: Sequence[str], run: str, timeout_seconds: int
 ) -> list[dict[str, Any] | None]:
     """The arguments each rank joins the communicator with; the tracker runs on rank 0's worker.
 
-    None for a single worker, which needs no communicator.
+    None for a single worker, which needs no communicator.  WorkerLostError where that worker leaves meanwhile.
     """
     if len(workers) == 1:
         return [None]
     host = get_address_host(workers[0])
-    task = client.submit(
+    task = members.client.submit(
         _tracker_task, run, len(workers), host, timeout_seconds,
         workers=[workers[0]], allow_other_workers=False, pure=False,
     )  # fmt: skip
-    shared = {**task.result(), "dmlc_timeout": timeout_seconds, "dmlc_retry": RETRIES}
+    (arguments,) = members.results([task], workers[:1])
+    shared = {**arguments, "dmlc_timeout": timeout_seconds, "dmlc_retry": RETRIES}
     return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
 
 
 def stop_tracker(client: Client, workers: Sequence[str], run: str, *, leave: bool) -> None:
-    """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them."""
-    if len(workers) > 1:
-        seconds = LEAVE_SECONDS if leave else 0
-        client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+    """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them.
+
+    Its worker may be frozen and never answer: then the tracker goes with it.
+    """
+    if len(workers) == 1:
+        return
+    seconds = LEAVE_SECONDS if leave else 0
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, ValueError):  # the worker or the scheduler has gone
+            client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+
+    asking = threading.Thread(target=ask, name="stop tracker", daemon=True)
+    asking.start()
+    asking.join(STOP_SECONDS)
 
 
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.efficiency.meter import Meter, MeterRecord
 from pipeline.errors import TrainingError
 from pipeline.events import RoundDone
 from pipeline.parts import entered
+from pipeline.training.checkpoint import State
 from pipeline.training.communicator import communicator
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
@@ -26,6 +27,7 @@ from pipeline.training.weights import Weights
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 0.2  # rounds are told at most this often
+CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
 RATIO = 2  # elements that XGBoost sums over the workers for one of its metrics
 
 
@@ -44,6 +46,8 @@ class RoundsSpec:
     device: str = "cpu"  # or "cuda"
     timeout_seconds: int = 1800  # of one collective, and of gathering the workers
     verbosity: int = 0
+    checkpoint_rounds: int | None = None  # rounds between two checkpoints
+    checkpoint_seconds: float = math.inf  # likewise; whichever comes first
     full_meter: bool = False  # for benchmarks: the meter replays every collective often, and keeps the trees' shapes
 
 
@@ -68,13 +72,15 @@ class RoundsResult:
     history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
     round_seconds: list[float]
     seconds: float  # of the whole task
-    meter: MeterRecord | None = field(repr=False, default=None)  # of this worker
+    meter: MeterRecord | None = field(repr=False, default=None)  # of this worker; None: it boosted no round
+    state: State | None = field(repr=False, default=None)  # after the last round; None but for rank 0
     train: Scores | None = field(repr=False, default=None)
     validation: Scores | None = field(repr=False, default=None)
 
 
 Report = Callable[[RoundDone], None]
 Unwanted = Callable[[], bool]
+Keep = Callable[[State], None]
 
 
 def train_rounds(
@@ -82,19 +88,22 @@ def train_rounds(
     spec: RoundsSpec,
     rank_args: Mapping[str, Any] | None = None,
     *,
+    start: State | None = None,
     unwanted: Unwanted = lambda: False,
     report: Report = lambda event: None,
+    keep: Keep = lambda state: None,
 ) -> RoundsResult:
     """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
 
-    `unwanted` tells whether this worker should stop; TrainingError then, on all of them.
+    `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether this
+    worker should stop; TrainingError then, on all of them.  `keep` gets the states for checkpoints, on rank 0.
     """
-    start = time.perf_counter()
+    begin = time.perf_counter()
     before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
         with entered("bootstrap"):
             stack.enter_context(communicator(rank_args))
-            rounds = _Rounds(partition, spec, alone=rank_args is None, unwanted=unwanted, report=report)
+            rounds = _Rounds(partition, spec, start, alone=rank_args is None, outside=Outside(unwanted, report, keep))
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
@@ -103,16 +112,25 @@ def train_rounds(
         with entered("meter"):
             rounds.meter.replay()
         with entered("scores"):
-            return rounds.result(start)
+            return rounds.result(begin)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Whom the rounds talk to."""
+
+    unwanted: Unwanted
+    report: Report
+    keep: Keep
 
 
 class _Rounds:
     """One training on one worker."""
 
     def __init__(
-        self, partition: Partition, spec: RoundsSpec, *, alone: bool, unwanted: Unwanted, report: Report
+        self, partition: Partition, spec: RoundsSpec, start: State | None, *, alone: bool, outside: Outside
     ) -> None:
-        self.spec, self.alone, self.unwanted, self.report = spec, alone, unwanted, report
+        self.spec, self.alone, self.outside = spec, alone, outside
         self.rank = 0 if alone else collective.get_rank()
         self.train = partition.train
         rows = self._sum(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
@@ -124,34 +142,53 @@ class _Rounds:
         }  # fmt: skip
         native = [metric for metric in spec.metrics if metric not in BINNED]
         matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
-        self.booster = xgboost.Booster({**params, "eval_metric": native}, matrices)
+        params["eval_metric"] = native
+        self.booster = xgboost.Booster(params, matrices)
         self.history: dict[str, list[float]] = {}
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(
             spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
         )
+        self.stopped = False
         self.weights = Weights(self.train, self._sum, share=spec.row_sample, seed=spec.seed)
         self._counters: dict[int, ScoreCounts] = {}
         self.meter: Meter
-        self._check_at, self._told_at = 1, 0.0
+        if start is not None:
+            self._restore(start)
+        self.first = len(self.seconds) + 1
+        self._check_at, self._told_at = self.first, 0.0
+        self._kept_at, self._kept_seconds = time.monotonic(), 0.0
+
+    def _restore(self, start: State) -> None:
+        """Goes back to where a training was after some round."""
+        self.booster.load_model(bytearray(start.booster))
+        self.history = {name: list(series) for name, series in start.history.items()}
+        self.seconds, self.stopped = list(start.round_seconds), start.stopped
+        self.stopping.best_round, self.stopping.best = start.best_round, start.best
+        if self.weights.ranking and self.weights.needed and not self.stopped:
+            self.weights.draw(1)
+            prime_ranking(self.booster, self.train.matrix, self.spec.params.get("interaction_constraints", ()))
 
     def boost(self) -> None:
-        for number in range(1, self.spec.rounds + 1):
+        """The rounds that are left."""
+        for number in range(self.first, self.spec.rounds + 1):
+            if self.stopped:
+                break
             start = time.perf_counter()
             with self.meter.round():
                 self.weights.draw(number)
                 self.meter.trees()
                 self.booster.update(self.train.matrix, number - 1)
-                stop = self._measure(number)
+                self.stopped = self._measure(number)
             self.seconds.append(time.perf_counter() - start)
-            last = stop or number == self.spec.rounds
+            last = self.stopped or number == self.spec.rounds
             self._tell(number, last)
-            if number == 1:
+            if number == self.first:
                 check_device(self.booster, self.spec.device)
             if number == self._check_at:
                 self._check(number)
-            if stop:
-                break
+            if not last and self._checkpoint_is_due(number):
+                self._keep()
 
     def _measure(self, number: int) -> bool:
         """The round's metrics; True when training should stop.
@@ -208,29 +245,59 @@ class _Rounds:
         recent = self.seconds[-8:]
         rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
         self.meter.settle()
-        vote = np.array([float(self.unwanted()), float(rounds)])
+        vote = np.array([float(self.outside.unwanted()), float(rounds)])
         stop, rounds_ahead = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
         if stop:
             raise TrainingError("training was cancelled")
         self._check_at = number + int(rounds_ahead)
 
+    def _checkpoint_is_due(self, number: int) -> bool:
+        """By rounds or by time, but never so often that checkpoints take more than their share of it.
+
+        Rank 0 decides alone, and the others wait for it in the next collective.
+        """
+        if self.rank != 0:
+            return False
+        passed = time.monotonic() - self._kept_at
+        if self.spec.checkpoint_rounds is not None and number % self.spec.checkpoint_rounds == 0:
+            return True
+        return passed >= max(self.spec.checkpoint_seconds, self._kept_seconds / CHECKPOINT_SHARE)
+
+    def _keep(self) -> None:
+        start = time.monotonic()
+        self.outside.keep(self._state())
+        self._kept_at = time.monotonic()
+        self._kept_seconds = self._kept_at - start
+
+    def _state(self) -> State:
+        return State(
+            round=len(self.seconds),
+            booster=bytes(self.booster.save_raw("ubj")),
+            history={name: list(series) for name, series in self.history.items()},
+            round_seconds=list(self.seconds),
+            best_round=self.stopping.best_round,
+            best=float(self.stopping.best),
+            stopped=self.stopped,
+        )
+
     def _tell(self, number: int, last: bool) -> None:
         now = time.monotonic()
-        if self.rank != 0 or (not last and number > 1 and now - self._told_at < EVENT_SECONDS):
+        if self.rank != 0 or (not last and number > self.first and now - self._told_at < EVENT_SECONDS):
             return
         self._told_at = now
         latest = {name: series[-1] for name, series in self.history.items() if len(series) == number}
-        self.report(
+        self.outside.report(
             RoundDone(
                 round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
                 rows_per_second=self.total_rows / max(1e-9, self.seconds[-1]),
             )
         )  # fmt: skip
 
-    def result(self, start: float) -> RoundsResult:
+    def result(self, begin: float) -> RoundsResult:
         self.weights.restore()
         boosted, best = len(self.seconds), self.stopping.best_round
         booster = self.booster if best == boosted else self.booster[:best]
+        state = self._state() if self.rank == 0 else None
         for series in self.history.values():
             series.extend([math.nan] * (boosted - len(series)))
         return RoundsResult(
@@ -241,9 +308,14 @@ class _Rounds:
             round_seconds=self.seconds,
             train=_scores(booster, self.train),
             validation=None if self.validation is None else _scores(booster, self.validation),
-            meter=self.meter.record(grown_trees(self.booster) if self.meter.wants_trees and self.rank == 0 else ()),
-            seconds=time.perf_counter() - start,
+            meter=self._metered() if boosted >= self.first else None,
+            state=state,
+            seconds=time.perf_counter() - begin,
         )
+
+    def _metered(self) -> MeterRecord:
+        wanted = self.meter.wants_trees and self.rank == 0
+        return self.meter.record(grown_trees(self.booster)[self.first - 1 :] if wanted else ())
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
         return values if self.alone else collective.allreduce(values, collective.Op.SUM)
@@ -257,6 +329,27 @@ def _scores(booster: xgboost.Booster, side: Side) -> Scores:
         weight=side.weight,
         group=side.group,
     )
+
+
+def prime_ranking(
+    booster: xgboost.Booster, matrix: xgboost.QuantileDMatrix, interactions: Sequence[Sequence[str]]
+) -> None:
+    """Has XGBoost take its norm of the queries' weights from the weights set now, as it does in a first round.
+
+    It does so when it first computes gradients, and nothing but `update` makes it.  So here is one that fails after
+    the gradients and before the first tree, because its constraints cannot be read.
+    """
+    places = {name: place for place, name in enumerate(matrix.feature_names or ())}
+    wanted = json.dumps([[places[name] for name in group] for group in interactions]) if interactions else ""
+    booster.set_param({"interaction_constraints": "["})
+    try:
+        booster.update(matrix, booster.num_boosted_rounds())
+    except xgboost.core.XGBoostError as error:
+        if "constraint" not in str(error):
+            raise
+    else:
+        raise TrainingError("XGBoost took constraints that cannot be read: this ranking cannot be resumed")
+    booster.set_param({"interaction_constraints": wanted})
 
 
 def check_device(booster: xgboost.Booster, device: str) -> None:

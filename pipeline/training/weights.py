@@ -20,15 +20,15 @@ class Weights:
 
     def __init__(self, side: Side, total: Total, *, share: float, seed: int) -> None:
         self._matrix, self._share, self._seed = side.matrix, share, seed
-        self._ranking = side.group is not None
-        self.needed = share < 1 or (self._ranking and _any(total, side.weight is not None))
+        self.ranking = side.group is not None
+        self.needed = share < 1 or (self.ranking and _any(total, side.weight is not None))
         if not self.needed:
             return
-        unit = side.query_starts if self._ranking else slice(None)
+        unit = side.query_starts if self.ranking else slice(None)
         self._keys = row_keys(side.row_ids[unit], seed)
         own = np.ones(len(self._keys), np.float32) if side.weight is None else side.weight[unit]
         self._own = own
-        if self._ranking:
+        if self.ranking:
             weight, count = total(np.array([own.sum(dtype=np.float64), float(len(own))]))
             self._scaled = (own * (count / weight)).astype(np.float32)
         else:
@@ -38,7 +38,7 @@ class Weights:
         """The weights of a round (counted from 1)."""
         if not self.needed:
             return
-        if self._ranking and number == 1:
+        if self.ranking and number == 1:
             self._matrix.set_info(weight=np.ones_like(self._own))
         else:
             mask = chosen_mask(self._keys, number, self._seed, self._share)

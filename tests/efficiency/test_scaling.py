@@ -27,7 +27,7 @@ from pipeline.efficiency.synthetic import Synthetic, make_blocks
 from pipeline.errors import ClusterError, DataError, PipelineError
 from pipeline.events import Event, Note, ignore
 from pipeline.job import Cluster, Job
-from pipeline.training import supervisor
+from pipeline.training import ranks
 
 SECTION = Cluster(device="cpu", workers=2, threads=1)
 DATA = Synthetic(rows=6_000, features=4, depth=3)
@@ -87,7 +87,7 @@ def test_every_sample_is_on_the_disk(client: Any, tmp_path: Path) -> None:
 
 def test_points_take_turns(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[int] = []
-    real = supervisor.run_training
+    real = ranks.run_training
 
     def noted(client: Any, partitions: Any, workers: Any, spec: Any) -> Any:
         order.append(len(workers))
@@ -103,7 +103,7 @@ def test_predictions_are_on_the_disk_before_the_first_sample(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before: list[Any] = []
-    real = supervisor.run_training
+    real = ranks.run_training
 
     def noted(*arguments: Any) -> Any:
         before.append(read(tmp_path).points)
@@ -161,7 +161,7 @@ def test_too_many_workers_and_too_few_rows(client: Any) -> None:
 def test_a_run_that_is_interrupted_keeps_its_samples(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = supervisor.run_training, []
+    real, calls = ranks.run_training, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)

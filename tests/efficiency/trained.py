@@ -13,8 +13,8 @@ from pipeline.efficiency.meter import MeterRecord
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.matrix import Partition, build_partition
 from pipeline.training.objective import Shape, xgboost_params
+from pipeline.training.ranks import Trained, run_training
 from pipeline.training.rounds import RoundsSpec
-from pipeline.training.supervisor import Trained, run_training
 
 ROWS = 3_000
 

@@ -15,8 +15,8 @@ from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts, encode, make_cuts
 from pipeline.training.matrix import build_partition
 from pipeline.training.objective import Labels, Shape, base_score, default_metrics, xgboost_params
+from pipeline.training.ranks import Going, run_training
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores
-from pipeline.training.supervisor import run_training
 
 ROWS, FRAGMENTS = 6_000, 12
 
@@ -155,7 +155,7 @@ def train(make_cluster: Callable[[int, int], Any]) -> Train:
             )  # fmt: skip
             first += share
         wait(partitions)
-        trained = run_training(client, partitions, workers, case.spec(), listen)
+        trained = run_training(client, partitions, workers, case.spec(), Going(listen=listen))
         parts = client.gather(list(trained.scores))
         return Outcome(trained.result, join([a for a, _ in parts]), join([b for _, b in parts]))
 

@@ -20,7 +20,7 @@ from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import JobError, TrainingError
 from pipeline.events import Event, RoundDone
 from pipeline.training.matrix import build_partition
-from pipeline.training.supervisor import run_training
+from pipeline.training.ranks import Going, run_training
 
 LONG = 1_000_000  # rounds that never end
 
@@ -57,7 +57,7 @@ def test_events_tell_the_rounds(shared: Any, make_case: Any, world: int) -> None
     case = make_case(rounds=30)
     heard: list[Event] = []
     partitions = build(client, case, workers[:world])
-    trained = run_training(client, partitions, workers[:world], case.spec(), heard.append)
+    trained = run_training(client, partitions, workers[:world], case.spec(), Going(listen=heard.append))
     rounds = [event.round for event in heard if isinstance(event, RoundDone)]
     assert rounds == sorted(set(rounds))
     assert rounds[-1] == trained.result.rounds == 30
@@ -141,12 +141,12 @@ import dask.config
 dask.config.set({{"distributed.scheduler.locks.lease-timeout": "3s"}})  # 30 s otherwise
 from distributed import Client
 from conftest import make_case
-from test_supervisor import LONG, build
-from pipeline.training.supervisor import run_training
+from test_ranks import LONG, build
+from pipeline.training.ranks import Going, run_training
 client = Client({scheduler!r})
 workers = {workers!r}
 case = make_case(rounds=LONG)
-run_training(client, build(client, case, workers), workers, case.spec(), lambda event: print(event, flush=True))
+run_training(client, build(client, case, workers), workers, case.spec(), Going(listen=lambda event: print(event, flush=True)))
 """
 
 

@@ -1,0 +1,250 @@
+"""Checkpoints: what a training is after some round, in files that are either whole or not there.
+
+A file is a line with the format's name and version, a line with the SHA-256 of all that follows, the length of the
+header (8 bytes, big-endian), the header (JSON), and the booster (UBJSON).  Nothing in it is ever executed, and XGBoost
+sees no byte before the hash has been checked.
+
+    models/late                                      the model folder that is to be
+    models/late.checkpoints/round-000137.checkpoint  beside it, the last two
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+
+MAGIC = b"pipeline-checkpoint 1\n"
+KEPT = 2  # checkpoints: a damaged one falls back to the one before
+LARGEST_NBYTES = 4 << 30
+SUFFIX = ".checkpoints"
+_NAME = re.compile(r"round-(\d{6,})\.checkpoint")
+_PARTIAL = ".checkpoint.partial"
+# Fields of the job that may differ: they do not change the model, or only how many rounds it gets.
+FREE = frozenset(
+    {
+        "data.source", "data.validation.source",  # files may have moved: their fingerprint tells whether they are the same
+        "training.rounds", "training.timeout_seconds", "training.checkpoint_rounds", "training.checkpoint_seconds",
+        "training.max_restarts", "training.matrix",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class State:
+    """A training after a round: all that the next round depends on, for seeds and rounds decide what is random."""
+
+    round: int  # boosted so far
+    booster: bytes = field(repr=False)  # UBJSON, with all rounds
+    history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
+    round_seconds: list[float]
+    best_round: int  # of early stopping
+    best: float  # the deciding metric in that round
+    stopped: bool = False  # early stopping has ended the training
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to: training goes on from it only where all of this is the same."""
+
+    job: Mapping[str, Any]  # data, preprocess and training, without what is FREE: dotted path -> value
+    data: tuple[str, ...]  # fingerprints of the sources
+    device: str
+    xgboost: str  # version
+    features: str = ""  # hash of recipe and cuts; empty until they are known
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any], data: tuple[str, ...], device: str) -> "Identity":
+        """`job`: as `Job.model_dump(mode="json")` gives it."""
+        import xgboost
+
+        sections = {name: job[name] for name in ("data", "preprocess", "training")}
+        decisive = {path: value for path, value in _flat(sections).items() if path not in FREE}
+        return cls(decisive, data, device, xgboost.__version__)
+
+    def with_features(self, *parts: bytes) -> "Identity":
+        """With the hash of what the recipe and the cuts are made of."""
+        return dataclasses.replace(self, features=hashlib.sha256(b"\0".join(parts)).hexdigest())
+
+    def differences(self, now: "Identity") -> list[str]:
+        """What is not as it was, in words; empty where training can go on."""
+        found = []
+        for path in sorted({*self.job, *now.job}):
+            then, today = self.job.get(path), now.job.get(path)
+            if then != today:
+                found.append(f"{path} was {_short(then)}, now {_short(today)}")
+        if self.data != now.data:
+            found.append("the data are not the same: files were changed, added or removed")
+        for name in ("device", "xgboost"):
+            if getattr(self, name) != getattr(now, name):
+                found.append(f"{name} was {getattr(self, name)}, now {getattr(now, name)}")
+        if not found and self.features and now.features and self.features != now.features:
+            found.append("the same job and data led to other features or cut points: another version of this program?")
+        return found
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """A nested mapping by dotted paths."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{path}.{key}" if path else str(key))
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def encode(state: State, identity: Identity) -> bytes:
+    """The content of a checkpoint's file."""
+    header = {
+        "state": {item.name: getattr(state, item.name) for item in dataclasses.fields(State) if item.name != "booster"},
+        "identity": dataclasses.asdict(identity),
+    }
+    text = json.dumps(header).encode()
+    body = len(text).to_bytes(8, "big") + text + state.booster
+    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def decode(content: bytes) -> tuple[State, Identity]:
+    """What `encode` was given; ModelError, without a name of the file, for anything else."""
+    start = len(MAGIC) + 65
+    if not content.startswith(MAGIC):
+        raise ModelError("not a checkpoint of this version")
+    body = content[start:]
+    if content[len(MAGIC) : start] != hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise ModelError("damaged: its SHA-256 is not the one it was written with")
+    try:
+        size = int.from_bytes(body[:8], "big")
+        header = json.loads(body[8 : 8 + size])
+        state = State(booster=body[8 + size :], **header["state"])
+        said = header["identity"]
+        identity = Identity(**{**said, "data": tuple(said["data"])})
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"damaged: {type(error).__name__}") from None
+    if not _sensible(state, identity):
+        raise ModelError("damaged: its fields do not fit together")
+    return state, identity
+
+
+def _sensible(state: State, identity: Identity) -> bool:
+    """A file with a right hash may still come from somebody else's hand."""
+    numbers = (state.round, state.best_round)
+    return (
+        all(type(number) is int and number >= 0 for number in numbers)
+        and state.best_round <= state.round
+        and type(state.best) in (int, float)
+        and type(state.stopped) is bool
+        and isinstance(state.history, dict)
+        and all(_numbers(series) and len(series) <= state.round for series in state.history.values())
+        and _numbers(state.round_seconds)
+        and len(state.round_seconds) == state.round
+        and isinstance(identity.job, dict)
+        and all(
+            isinstance(text, str) for text in (*identity.data, identity.device, identity.xgboost, identity.features)
+        )
+        and bool(state.booster)
+    )
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
+
+
+def folder_for(model: Path) -> Path:
+    """Where the checkpoints of a model folder that is to be lie."""
+    return model.with_name(model.name + SUFFIX)
+
+
+class CheckpointStore:
+    """The checkpoints of one model folder that is to be."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+        self.folder = folder_for(model)
+
+    def rounds(self) -> list[int]:
+        """The rounds there are files for, latest first; whole or not."""
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted((int(match[1]) for match in map(_NAME.fullmatch, names) if match), reverse=True)
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"round-{number:06d}.checkpoint"
+
+    def write(self, state: State, identity: Identity) -> Path:
+        """Writes one, whole or not at all, and removes all but the last two.  OSError where the disk refuses."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path(state.round)
+        partial = path.with_name(path.name.removesuffix(".checkpoint") + _PARTIAL)
+        try:
+            with open(partial, "wb") as file:
+                file.write(encode(state, identity))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+        _sync(self.folder)
+        for old in [number for number in self.rounds() if number != state.round][KEPT - 1 :]:
+            with contextlib.suppress(OSError):
+                self.path(old).unlink()
+        return path
+
+    def read(self, number: int) -> tuple[State, Identity]:
+        """ModelError names the file that is damaged or cannot be read."""
+        path = self.path(number)
+        try:
+            with open(path, "rb") as file:
+                content = file.read(LARGEST_NBYTES + 1)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+        if len(content) > LARGEST_NBYTES:
+            raise ModelError(f"{path}: damaged: longer than {LARGEST_NBYTES} bytes")
+        try:
+            return decode(content)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+
+    def latest(self) -> tuple[State, Identity, list[str]]:
+        """The latest checkpoint that is whole, and what is wrong with later ones; ModelError where there is none."""
+        wrong: list[str] = []
+        for number in self.rounds():
+            try:
+                return *self.read(number), wrong
+            except ModelError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ModelError(f"no checkpoint is whole: {'; '.join(wrong)}")
+        raise ModelError(f"{self.model}: nothing to resume: no checkpoint in {self.folder}")
+
+    def remove(self) -> None:
+        """Removes the checkpoints, and their folder if nothing else is in it."""
+        for name in os.listdir(self.folder) if self.folder.is_dir() else ():
+            if _NAME.fullmatch(name) or name.endswith(_PARTIAL):
+                with contextlib.suppress(OSError):
+                    (self.folder / name).unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

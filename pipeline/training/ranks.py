@@ -1,0 +1,263 @@
+"""Runs the training tasks from the client: one pinned to each worker, one communicator, the first real error.
+
+One attempt: what to do about lost workers is the supervisor's business.
+"""
+
+import contextlib
+import math
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from typing import Any
+
+import xgboost
+from distributed import Client, Future, get_worker, wait
+from distributed.core import Status
+
+from pipeline.cluster.members import Members
+from pipeline.efficiency.meter import MeterRecord
+from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
+from pipeline.events import Event, RoundDone, decode, encode, ignore
+from pipeline.topics import hearing
+from pipeline.training.checkpoint import State
+from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
+from pipeline.training.matrix import Partition
+from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
+
+TOPIC = "pipeline"  # Dask's event topic: {run: id, event: encoded event} or {run: id, checkpoint: round}
+POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone
+FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
+ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
+ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
+PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
+    r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
+)
+
+
+def no_checkpoints(state: State) -> None:
+    """For callers who keep none."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result, and where the predictions for the exact evaluation lie."""
+
+    result: RoundsResult  # without scores
+    scores: tuple[Future, ...]  # one of a (train, validation or None) pair of Scores per rank, on that worker
+    meters: tuple[MeterRecord, ...]  # by rank; empty where no round was left to boost
+
+
+@dataclass(frozen=True)
+class Going:
+    """How a training goes on, and whom it tells."""
+
+    start: State | None = None  # goes on after its round
+    listen: Callable[[Event], None] = ignore  # hears RoundDone
+    keep: Callable[[State], None] = no_checkpoints  # gets the states of checkpoints, in a thread of its own
+
+
+def run_training(
+    client: Client,
+    partitions: Sequence[Future],
+    workers: Sequence[str],
+    spec: RoundsSpec,
+    going: Going = Going(),  # frozen
+    members: Members | None = None,
+) -> Trained:
+    """Trains on the partitions, each on the worker (address) that built it; rank 0 is the first.
+
+    WorkerLostError, CollectiveError or SchedulerLostError where it may go on elsewhere or later; TrainingError or DataError
+    with the worker's address for the first real error; KeyboardInterrupt stops the workers before it goes on.
+    """
+    with contextlib.ExitStack() as stack:
+        members = members or stack.enter_context(Members(client, hang_seconds=math.inf))
+        events = stack.enter_context(_events(client, spec, going, workers[0]))
+        stack.enter_context(worker_locks(client, workers))
+        begin = client.scatter(going.start, workers=list(workers), broadcast=True, hash=False) if going.start else None
+        rank_args = start_tracker(members, workers, spec.run, spec.timeout_seconds)
+        futures: list[Future] = []
+        orderly = True  # whether all ranks leave the communicator by themselves
+        try:
+            futures = [
+                client.submit(
+                    _train_task, partition, spec, args, begin,
+                    workers=[worker], allow_other_workers=False, pure=False, retries=0,
+                    key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
+                )
+                for rank, (partition, worker, args) in enumerate(zip(partitions, workers, rank_args, strict=True))
+            ]  # fmt: skip
+            _wait(members, futures, workers)
+            return _collect(client, futures, workers, members, events)
+        except BaseException as error:
+            orderly = not isinstance(error, Exception)
+            with contextlib.suppress(OSError):  # the scheduler has gone
+                client.cancel(futures, force=True)
+            raise
+        finally:
+            stop_tracker(client, workers, spec.run, leave=orderly)
+
+
+def _collect(
+    client: Client, futures: Sequence[Future], workers: Sequence[str], members: Members, events: "_Events"
+) -> Trained:
+    """Fetches the small part of the results; the predictions stay where they are."""
+    placed = list(zip(futures, workers, strict=True))
+    small = client.submit(_without_scores, futures[0], workers=[workers[0]], pure=False)
+    scores = tuple(client.submit(_only_scores, future, workers=[worker], pure=False) for future, worker in placed)
+    meters = [client.submit(_only_meter, future, workers=[worker], pure=False) for future, worker in placed]
+    members.wait(scores, workers)
+    result, *metered = members.results([small, *meters], workers)
+    events.finish(result)
+    return Trained(result=result, scores=scores, meters=tuple(meter for meter in metered if meter is not None))
+
+
+def _without_scores(result: RoundsResult) -> RoundsResult:
+    return replace(result, train=None, validation=None, meter=None)
+
+
+def _only_scores(result: RoundsResult) -> tuple[Scores | None, Scores | None]:
+    return result.train, result.validation
+
+
+def _only_meter(result: RoundsResult) -> MeterRecord | None:
+    return result.meter
+
+
+_STATES: dict[str, State] = {}  # by run, on rank 0's worker: the latest, until the client has fetched it
+
+
+def _train_task(
+    partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None
+) -> RoundsResult:
+    """What runs on a worker."""
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return worker.status is not Status.running or task is None or task.state not in ("executing", "long-running")
+
+    def report(event: RoundDone) -> None:
+        worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
+
+    def keep(state: State) -> None:
+        _STATES[spec.run] = state
+        worker.log_event(TOPIC, {"run": spec.run, "checkpoint": state.round})
+
+    try:
+        return train_rounds(partition, spec, rank_args, start=start, unwanted=unwanted, report=report, keep=keep)
+    finally:
+        _STATES.pop(spec.run, None)
+
+
+def _hand_over(run: str) -> State | None:
+    return _STATES.pop(run, None)
+
+
+def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str]) -> None:
+    """Waits until all ranks are done; raises the first real error, not its echo on the others."""
+    pending, failed_at, echo = set(futures), None, None
+    of = dict(zip(futures, workers, strict=True))
+    while pending:
+        try:
+            done, pending = wait(list(pending), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            done = set()
+        except CancelledError:  # by a lost connection
+            done, pending = {future for future in pending if future.status != "pending"}, set()
+        for future in done:
+            if future.status == "finished":
+                continue
+            error = future.exception() if future.status == "error" else CollectiveError("the task was cancelled")
+            if not _is_echo(error):
+                raise _named(error, of[future])
+            echo, failed_at = echo or _named(error, of[future]), failed_at or time.monotonic()
+        if failed_at is not None:
+            members.look()
+        members.check(workers)
+        if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
+            raise CollectiveError(str(echo)) from echo
+
+
+def _is_echo(error: BaseException) -> bool:
+    known = isinstance(error, xgboost.core.XGBoostError) and bool(ECHO.search(str(error)))
+    return known or isinstance(error, CollectiveError)
+
+
+def _named(error: BaseException, worker: str) -> PipelineError:
+    """The error as one of ours, in one line, with the worker's address."""
+    if isinstance(error, PipelineError):
+        return type(error)(f"worker {worker}: {error}")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(line for line in lines if not line.startswith(("Stack trace", "[bt]")))[:500]
+    if found := PARAMETER.search(text):
+        return JobError(f"training.params: {found[0]}")
+    named = TrainingError(f"worker {worker}: {type(error).__name__}: {text}")
+    named.__cause__ = error
+    return named
+
+
+class _Events:
+    """Passes a run's RoundDone events on, the last round's always; and fetches the states of checkpoints."""
+
+    def __init__(self, client: Client, spec: RoundsSpec, going: Going, first: str) -> None:
+        """`first`: the worker of rank 0."""
+        self._client, self._spec, self._going, self._first = client, spec, going, first
+        self._last, self._lock = going.start.round if going.start else 0, threading.Lock()
+        self._checkpoints: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # rounds; None: the end
+
+    def receive(self, message: Mapping[str, Any]) -> None:
+        if "checkpoint" in message:
+            self._checkpoints.put(message["checkpoint"])
+            return
+        event = decode(message["event"])
+        if isinstance(event, RoundDone):
+            self._pass(event)
+
+    def finish(self, result: RoundsResult) -> None:
+        """Says the last round, whose event may still be under way."""
+        latest = {name: series[-1] for name, series in result.history.items()}
+        self._pass(
+            RoundDone(
+                round=result.rounds, rounds=self._spec.rounds, metrics=latest, best_round=result.best_round,
+                rows_per_second=0.0,
+            )
+        )  # fmt: skip
+
+    def _pass(self, event: RoundDone) -> None:
+        with self._lock:
+            if event.round > self._last:
+                self._last = event.round
+                self._going.listen(event)
+
+    @contextlib.contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Fetches states as they come, beside the training: it may take long, or for ever where a worker freezes."""
+        thread = threading.Thread(target=self._fetch, name="checkpoints", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._checkpoints.put(None)
+            thread.join(FETCH_SECONDS)
+
+    def _fetch(self) -> None:
+        while self._checkpoints.get() is not None:
+            try:
+                found = self._client.run(_hand_over, self._spec.run, workers=[self._first], on_error="return")
+            except (OSError, ValueError):  # the worker or the scheduler has gone
+                continue
+            if isinstance(state := found.get(self._first), State):
+                self._going.keep(state)
+
+
+@contextlib.contextmanager
+def _events(client: Client, spec: RoundsSpec, going: Going, first: str) -> Iterator[_Events]:
+    """Listens to a run's events while the context lasts."""
+    events = _Events(client, spec, going, first)
+    with events.fetching(), hearing(client, TOPIC, spec.run, events.receive):
+        yield events
