@@ -1,7 +1,7 @@
 """The walk from a job to a model folder: every step in its order, each done by the room it belongs to."""
 
 import contextlib
-import dataclasses
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -9,20 +9,24 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster.members import Members
 from pipeline.cluster.memory import PeakMemory
-from pipeline.cluster.placement import placement
+from pipeline.cluster.placement import Placement, placement
 from pipeline.data.inputs import open_inputs
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
+from pipeline.errors import WorkerLostError
 from pipeline.events import Failed, Listener, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job
 from pipeline.model.artifact import Model, claim_folder
 from pipeline.preprocess.fit import forget
-from pipeline.preprocess.passes import make_blocks, prepare
+from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock
 from pipeline.training import objective
-from pipeline.training.boost import boost, build_matrices, evaluate
+from pipeline.training.checkpoint import CheckpointStore, Identity
+from pipeline.training.resume import start_anew, take_up
+from pipeline.training.supervisor import Checkpoints, Supervisor
 from pipeline.walk import Walk, let_go
 
 FORGET_SECONDS = 5.0  # that workers get to drop what a run left
@@ -44,28 +48,52 @@ def train(
     listen: Listener = ignore,
     allow_code: bool = False,
     clock: StageClock | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> TrainResult:
     """Trains a model as the job says and writes its folder.
 
     `source`: an Arrow table or a Dask DataFrame instead of the job's files.  `listen` hears the run's events.
-    `clock` holds the seconds spent before (import, connect).  UserError for what the user can mend, TrainingError
-    for what fails on a worker; no model folder is written then.
+    `clock` holds the seconds spent before (import, connect).  `resume`: the model folder that was to be of a run that was
+    interrupted; goes on from its last checkpoint.  UserError for what the user can mend, TrainingError for what fails on
+    a worker; no model folder is written then, and the checkpoints stand.
     """
     clock = clock or StageClock(begin=time.time())
-    with PeakMemory() as memory:
+    with PeakMemory() as memory, Members(client, job.cluster.hang_seconds) as members:
         with clock.stage("connect"):
-            walk = Walk(client, job, placement(client, job.cluster), listen, clock)
+            walk = Walk(client, members, job, _placement(client, job, members), listen, clock)
+        members.lost = walk.worker_lost
         listen(Started(verb="train", run=walk.run))
         watching = Watching(client, walk.run, walk.placement.workers, clock)
         try:
             with walk.hearing_spans():
-                return _train(walk, source, allow_code, memory, watching)
+                return _train(walk, Asked(source, allow_code, resume), memory, watching)
         except BaseException as error:
             let_go(error)
             listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
             _forget(client, walk.run, watching)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for besides the job."""
+
+    source: object | None
+    allow_code: bool
+    resume: str | os.PathLike[str] | None
+
+
+def _placement(client: Client, job: Job, members: Members) -> Placement:
+    """The workers; one that is lost while they are looked at is left out or waited for."""
+    for _ in range(job.training.max_restarts):
+        try:
+            return placement(client, job.cluster, members)
+        except WorkerLostError:
+            wanted = job.cluster.workers if isinstance(job.cluster.workers, int) else 1
+            with contextlib.suppress(TimeoutError):
+                client.wait_for_workers(wanted, timeout=job.cluster.wait_seconds)
+    return placement(client, job.cluster, members)
 
 
 def _forget(client: Client, run: str, watching: Watching) -> None:
@@ -84,30 +112,28 @@ def _forget(client: Client, run: str, watching: Watching) -> None:
     asking.join(FORGET_SECONDS)
 
 
-def _train(walk: Walk, source: object | None, allow_code: bool, memory: PeakMemory, watching: Watching) -> TrainResult:
+def _train(walk: Walk, asked: Asked, memory: PeakMemory, watching: Watching) -> TrainResult:
     job, clock = walk.job, walk.clock
     with clock.stage("metadata"):
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
-        folder = claim_folder(job.output.model or default_folder(walk.run), overwrite=job.output.overwrite)
-        inputs = open_inputs(job, source, allow_code=allow_code)
+        model = asked.resume or job.output.model or default_folder(walk.run)
+        folder = claim_folder(model, overwrite=job.output.overwrite)
+        inputs = open_inputs(job, asked.source, allow_code=asked.allow_code)
         walk.job = inputs.job
         walk.note(*walk.placement.notes, *inputs.notes)
+        data = tuple(source.fingerprint for source in inputs.sources)
+        identity = Identity.of(inputs.job.model_dump(mode="json"), data, walk.placement.device)
+        store = CheckpointStore(folder)
+        start = take_up(walk, store, identity) if asked.resume else start_anew(walk, store)
     prepared = prepare(walk, inputs)
-    with clock.stage("blocks"):
-        blocks = make_blocks(walk, prepared)
-    with clock.stage("matrix"):
-        partitions = build_matrices(walk, prepared, blocks)
-        memory.sample()  # blocks and matrices together: most runs' peak
-        del blocks  # the workers drop them: from here on only the quantised matrices live
-        prepared = dataclasses.replace(prepared, units=())  # likewise rows that came from memory
-    with clock.stage("rounds"):
-        trained = boost(walk, prepared, partitions)
-        ranks = walk.names(partitions.workers)
-        del partitions
-    with clock.stage("evaluate"):
-        evaluation = evaluate(walk, prepared, trained)
-    ended = watching.account(rounds_of(trained.meters, ranks))
-    efficiency = of_rounds(trained.meters, ranks, features=len(prepared.fitted.recipe.features))
-    model, summary = finish(walk, Finished(prepared, trained.result, evaluation, folder, memory, ended, efficiency))
-    walk.listen(Saved(path=str(model.path), sha256=model.sha256))
-    return TrainResult(model, summary)
+    identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
+    checkpoints = Checkpoints(walk, store, identity, start.checked(identity))
+    outcome = Supervisor(walk, prepared, checkpoints, stands=memory.sample).run()
+    trained = outcome.trained
+    ended = watching.account(rounds_of(trained.meters, outcome.workers))
+    efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
+    done = Finished(prepared, trained.result, outcome.evaluation, folder, memory, ended, efficiency)
+    saved, summary = finish(walk, done)
+    store.remove()
+    walk.listen(Saved(path=str(saved.path), sha256=saved.sha256))
+    return TrainResult(saved, summary)

@@ -31,13 +31,15 @@ class StageClock:
     begin: float
     clock: Clock = time.time
     seconds: dict[str, float] = field(default_factory=dict)
+    current: str = ""  # the stage now
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        start = self.clock()
+        start, before, self.current = self.clock(), self.current, name
         try:
             yield
         finally:
+            self.current = before
             self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
 
     def close(self) -> dict[str, float]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
-from pipeline.events import Listener, Note
+from pipeline.events import Event, Listener, Note, WorkerLost
 from pipeline.job import Job
 from pipeline.parts import tagged
 from pipeline.stages import TOPIC, Span, StageClock
@@ -22,13 +23,16 @@ class Walk:
     """One run, from the job to its result."""
 
     client: Client
+    members: Members
     job: Job
-    placement: Placement
+    placement: Placement  # the workers that take part now
     listen: Listener
     clock: StageClock
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     notes: list[str] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
+    incidents: list[Event] = field(default_factory=list)  # losses, restarts, whatever interrupted the run
+    round: int = 0  # the last one heard of
 
     def note(self, *messages: str) -> None:
         """Tells the user something once."""
@@ -37,24 +41,32 @@ class Walk:
                 self.notes.append(message)
                 self.listen(Note(message=message))
 
+    def happened(self, event: Event) -> None:
+        """Tells of an incident, and keeps it for the report."""
+        self.incidents.append(event)
+        self.listen(event)
+
+    def worker_lost(self, address: str, reason: str) -> None:
+        """Tells of a worker that has left, if this run made use of it."""
+        if any(worker.address == address for worker in self.placement.workers):
+            stage = self.clock.current or "the run"
+            self.happened(WorkerLost(worker=self.members.names[address], stage=stage, round=self.round, reason=reason))
+
     def span_everywhere(self, stage: str, workers: Iterable[str], start: float, stop: float) -> None:
         """Notes a stage that kept all these workers (addresses) busy."""
         self.spans.extend(Span(name, stage, start, stop) for name in self.names(workers))
 
     def names(self, addresses: Iterable[str]) -> tuple[str, ...]:
         """What the workers at these addresses are called."""
-        names = {worker.address: worker.name for worker in self.placement.workers}
-        return tuple(names[address] for address in addresses)
+        return tuple(self.members.names[address] for address in addresses)
 
     @contextlib.contextmanager
     def hearing_spans(self) -> Iterator[None]:
         """Marks the tasks that are submitted while the context lasts as this run's, and collects their spans."""
-        names = {worker.address: worker.name for worker in self.placement.workers}
 
         def hear(said: Mapping[str, Any]) -> None:
-            if said["worker"] in names:
-                worker = names[said["worker"]]
-                self.spans.append(Span(worker, said["stage"], said["start"], said["stop"], said["cpu_seconds"]))
+            worker = self.members.names.get(said["worker"], said["worker"])
+            self.spans.append(Span(worker, said["stage"], said["start"], said["stop"], said["cpu_seconds"]))
 
         with hearing(self.client, TOPIC, self.run, hear), tagged(self.run):
             yield

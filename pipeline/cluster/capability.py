@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from distributed import Client
+
+from pipeline.cluster.members import Members
 
 WINDOWS, WINDOW_SECONDS = 5, 0.03  # the best of several: other programs only ever make a worker look slower
 NOISE = 0.2  # a worker this close to what its threads promise counts as exactly that
@@ -51,13 +52,13 @@ def relative(threads: Sequence[int], rates: Sequence[float]) -> tuple[float, ...
     )
 
 
-def measure(client: Client, workers: Sequence[tuple[str, int]]) -> tuple[float, ...]:
+def measure(members: Members, workers: Sequence[tuple[str, int]]) -> tuple[float, ...]:
     """The capability of each (address, threads); a single worker is not probed."""
     threads = [count for _, count in workers]
     if len(workers) < 2:
         return tuple(map(float, threads))
     tasks = [
-        client.submit(probe, count, workers=[address], allow_other_workers=False, pure=False)
+        members.client.submit(probe, count, workers=[address], allow_other_workers=False, pure=False)
         for address, count in workers
     ]
-    return relative(threads, client.gather(tasks))
+    return relative(threads, members.results(tasks, [address for address, _ in workers]))

@@ -6,13 +6,15 @@ frozen and ended through its nanny.  A slow task is none of that: it leaves the 
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-from distributed import Client, Future, wait
+from distributed import Client, Future, KilledWorker, wait
+from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import SchedulerLostError, WorkerLostError
@@ -26,18 +28,22 @@ Facts = Mapping[str, Any]  # what the scheduler says of a worker
 Heard = Callable[[str, str], None]  # address, reason
 
 
+def nobody(address: str, reason: str) -> None:
+    """Hears of lost workers where nobody else does."""
+
+
 class Members:
     """Watches the cluster of a client, in a thread of its own; a context manager."""
 
     def __init__(
         self,
         client: Client,
-        hang_seconds: float,
-        lost: Heard = lambda address, reason: None,
+        hang_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lost` is told of every worker that leaves, once."""
-        self.client, self._hang_seconds, self._lost, self._clock = client, hang_seconds, lost, clock
+        """`hang_seconds`: the silence after which a worker is ended; default: never."""
+        self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
+        self.lost: Heard = nobody  # told of every worker that leaves, once
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
         self._present: dict[str, Facts] = {}
         self._words: dict[str, tuple[float, float]] = {}  # address -> (its last word, when we first heard it)
@@ -66,10 +72,10 @@ class Members:
         except OSError as error:
             raise self._scheduler_lost(str(error)) from None
         with self._lock:
-            gone = self._note(info["workers"])
+            gone = [address for address in self._note(info["workers"]) if address not in self._ending]
             present = {address: facts for address, facts in self._present.items() if address not in self._ending}
         for address in gone:
-            self._lost(address, self._reasons[address])
+            self.lost(address, self._reasons[address])
         return present
 
     def check(self, addresses: Iterable[str]) -> None:
@@ -94,7 +100,7 @@ class Members:
         self.wait(futures, addresses)
         try:
             return list(self.client.gather(list(futures)))
-        except (CancelledError, OSError):
+        except (CancelledError, KilledWorker, NoValidWorkerError, OSError):
             self.look()  # a worker that left between the two
             self.check(addresses)
             raise
@@ -105,7 +111,6 @@ class Members:
         gone = [address for address in self._present if address not in workers]
         for address in gone:
             self._words.pop(address, None)
-            self._ending.discard(address)
             self._reasons.setdefault(address, reason_of(self.client, address, self._present[address]))
         self._present = dict(workers)
         for address, facts in workers.items():
@@ -141,14 +146,11 @@ class Members:
         with self._lock:
             self._ending.add(address)
             self._reasons[address] = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
+        self.lost(address, self._reasons[address])
 
         def end() -> None:
-            with contextlib.suppress(OSError, TimeoutError):
-                self.client.sync(
-                    self.client.scheduler.restart_workers,
-                    workers=[address], client=self.client.id, timeout=END_SECONDS, wait_for_workers=False,
-                    on_error="return", stimulus_id=f"pipeline-frozen-{time.time()}",
-                )  # fmt: skip
+            with contextlib.suppress(OSError):
+                self.client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
 
         threading.Thread(target=end, name="end-frozen", daemon=True).start()
 

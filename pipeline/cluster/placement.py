@@ -1,6 +1,8 @@
 """What the cluster consists of: its device, its workers, and what to tell about them."""
 
+import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +10,7 @@ from distributed import Client
 
 from pipeline.cluster import affinity, capability, remote
 from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.members import Members
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster
 
@@ -36,11 +39,17 @@ class Placement:
     notes: tuple[str, ...] = ()  # what the user should know
 
 
-def placement(client: Client, section: Cluster) -> Placement:
+def placement(client: Client, section: Cluster, members: Members | None = None) -> Placement:
     """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
 
-    ClusterError where there are fewer, or where a GPU was asked for and a worker cannot use one.
+    ClusterError where there are fewer, or where a GPU was asked for and a worker cannot use one; WorkerLostError where one
+    leaves meanwhile.
     """
+    with contextlib.ExitStack() as stack:
+        return _placement(client, section, members or stack.enter_context(Members(client)))
+
+
+def _placement(client: Client, section: Cluster, members: Members) -> Placement:
     info = scheduler_info(client)
     local = client.cluster is not None
     workers = sorted((_worker(*item) for item in info["workers"].items()), key=_order)
@@ -48,7 +57,7 @@ def placement(client: Client, section: Cluster) -> Placement:
     if len(workers) < max(1, asked):
         raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has {len(workers)}")
     workers = workers[:asked]
-    rates = capability.measure(client, [(worker.address, worker.threads) for worker in workers])
+    rates = capability.measure(members, [(worker.address, worker.threads) for worker in workers])
     workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []
@@ -61,7 +70,24 @@ def placement(client: Client, section: Cluster) -> Placement:
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
 
 
-def _worker(address: str, facts: dict[str, Any]) -> WorkerInfo:
+def usable(present: Mapping[str, Mapping[str, Any]], before: Placement, most: int) -> tuple[WorkerInfo, ...]:
+    """At most so many of the workers that are there: those that took part, those of their names, then any others.
+
+    A worker that is back has another address; its capability is taken to be what it was.
+    """
+    known = {worker.name: worker for worker in before.workers}
+    addresses = {worker.address for worker in before.workers}
+    found = []
+    for address, facts in present.items():
+        worker = _worker(address, facts)
+        if worker.name in known:
+            worker = dataclasses.replace(worker, capability=known[worker.name].capability)
+        found.append(worker)
+    found.sort(key=lambda worker: (worker.address not in addresses, worker.name not in known, _order(worker)))
+    return tuple(sorted(found[:most], key=_order))
+
+
+def _worker(address: str, facts: Mapping[str, Any]) -> WorkerInfo:
     return WorkerInfo(
         address=address,
         name=str(facts["name"]),

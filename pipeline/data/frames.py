@@ -94,9 +94,14 @@ def read(payload: Any, where: str) -> pa.Table:
         return payload
     if payload is None:
         raise SourceError(f"{where}: its rows were not passed on; give read_fragment the source's payload")
+    return from_pandas(payload, where, nthreads=1).replace_schema_metadata(None)
+
+
+def from_pandas(frame: Any, where: str, nthreads: int | None = None) -> pa.Table:
+    """The rows of a pandas frame; SourceError naming the column (Arrow's last argument) that holds no one type."""
     try:
-        return pa.Table.from_pandas(payload, preserve_index=False, nthreads=1).replace_schema_metadata(None)
-    except (pa.ArrowException, TypeError) as error:
+        return pa.Table.from_pandas(frame, preserve_index=False, nthreads=nthreads)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         column = str(error.args[-1]).splitlines()[0] if error.args else ""
         raise SourceError(f"{where}: {column}") from None
 

@@ -103,8 +103,7 @@ def _open_frame(frame: Any, kind: str, fragment_nbytes: int, exclude: Sequence[s
         held: Any = tuple(contextvars.Context().run(frame.to_delayed))
         fragments = tuple(Fragment(index, (piece,)) for index, piece in enumerate(pieces))
     else:
-        held = frame if kind == "arrow" else pa.Table.from_pandas(frame, preserve_index=False)
-        held = held.replace_schema_metadata(None)
+        held = (frame if kind == "arrow" else frames.from_pandas(frame, frames.TABLE)).replace_schema_metadata(None)
         schema, digest, where = held.schema, frames.table_digest(held), frames.TABLE
         fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes)
     unified, _ = unify([(where, schema)], exclude)

@@ -52,15 +52,15 @@ def split_rows(split: Split, table: pa.Table, keys: np.ndarray) -> np.ndarray:
 
 def values_as(split: Split, kind: pa.DataType) -> pa.Array:
     """The split's values in the column's type; DataError for one that does not fit it."""
-    fitting = []
+    fitting = [pa.array([], kind)]
     for value in split.values:
         try:
-            fitting.append(pa.scalar(value).cast(kind).as_py())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            fitting.append(pa.array([value]).cast(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError):
             raise DataError(
                 f"data.validation.values: {value!r} does not fit the column {split.column}, which is {kind}"
             ) from None
-    return pa.array(fitting, type=kind)
+    return pa.concat_arrays(fitting)
 
 
 def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -13,6 +13,7 @@ from pipeline.errors import DataError
 Kind = Literal["binary", "multiclass", "regression", "ranking"]
 ValueKind = Literal["bool", "int", "float", "text", "other"]
 ClassValue = str | int | float | bool
+EXACT_FLOAT64 = 2**53  # below it float64 tells all integers apart
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def _class_indices(target: Target, column: pa.ChunkedArray, kind: ValueKind) -> 
         found = pc.index_in(column, value_set=pa.array(target.classes, type=column.type))
         unknown = found.null_count - column.null_count
         labels = found.cast(pa.float32()).fill_null(np.nan).combine_chunks().to_numpy(zero_copy_only=False)
+    elif kind == "int" and not all(-EXACT_FLOAT64 < name < EXACT_FLOAT64 for name in target.classes):  # type: ignore[operator]
+        labels, unknown = _large_indices(target.classes, column)
     else:
         values = _numbers(column)
         if target.classes == (0, 1) and values.dtype == np.float32:
@@ -93,6 +96,22 @@ def _class_indices(target: Target, column: pa.ChunkedArray, kind: ValueKind) -> 
             f"the target {target.column} holds values that are none of its {len(target.classes)} classes, in {unknown} rows"
         )
     return labels
+
+
+def _large_indices(classes: tuple[ClassValue, ...], column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
+    """(the class index of each row, (rows,) float32, NaN where missing; rows of no class) of integers beyond float64's.
+
+    As integers: float64 would take neighbouring ones for the same class.
+    """
+    labels = pa.chunked_array([pa.nulls(len(column), pa.float32())])
+    for index, name in enumerate(classes):
+        try:
+            equal = pc.equal(column, pa.scalar(name, column.type))
+        except (pa.ArrowInvalid, OverflowError):  # a class that the column's type does not hold
+            continue
+        labels = pc.if_else(pc.fill_null(equal, False), pa.scalar(np.float32(index)), labels)
+    unknown = labels.null_count - column.null_count
+    return labels.fill_null(np.nan).combine_chunks().to_numpy(zero_copy_only=False), unknown
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -71,7 +71,7 @@ def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: 
         label=None if roles.target is None else _survey_labels(chosen, roles.target),
         times=None if roles.validation is None else _sample_times(chosen, roles.validation, plan.seed),
         runs=runs,
-        held=None if roles.validation is None else _counts(decoded(chosen.table.column(roles.validation))),
+        held=None if roles.validation is None else _held(chosen.table.column(roles.validation)),
     )
 
 
@@ -148,6 +148,12 @@ def _counts(column: pa.ChunkedArray) -> dict[ClassValue, int] | None:
             name = class_value(value)
             counts[name] = counts.get(name, 0) + rows  # 0.0 and -0.0 are one
     return _bounded(counts)
+
+
+def _held(column: pa.ChunkedArray) -> dict[ClassValue, int] | None:
+    """Rows per value; None for times, which are not named by their value and may lie beyond Python's."""
+    column = decoded(column)
+    return None if value_kind(column.type) == "other" else _counts(column)
 
 
 def _bounded(counts: dict[ClassValue, int]) -> dict[ClassValue, int] | None:

@@ -20,6 +20,7 @@ from distributed import Client, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.affinity import allowed_cores
+from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
 from pipeline.efficiency.circumstances import now, processor
 from pipeline.efficiency.fits import GRID, TYPICAL, Fit, Grid, fit_grid, solve
@@ -132,7 +133,8 @@ def _describe() -> list[Any]:
 
 def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
     """Every worker's fits, made at the same time."""
-    with worker_locks(client, [worker.address for worker in where.workers]):
+    addresses = [worker.address for worker in where.workers]
+    with Members(client) as members, worker_locks(client, addresses):
         tasks = [
             client.submit(
                 fit_grid, number, worker.threads, where.device, grid,
@@ -140,5 +142,5 @@ def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
             )
             for number, worker in enumerate(where.workers)
         ]  # fmt: skip
-        fits: list[list[Fit]] = client.gather(tasks)
+        fits: list[list[Fit]] = members.results(tasks, addresses)
     return fits

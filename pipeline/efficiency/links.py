@@ -10,6 +10,7 @@ import scipy.optimize
 from distributed import Client, wait
 from xgboost import collective
 
+from pipeline.cluster.members import Members
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.efficiency.machine import Ring, Table
 from pipeline.efficiency.meter import timed, undisturbed
@@ -31,19 +32,18 @@ TIMEOUT_SECONDS = 120
 def collectives(client: Client, workers: Sequence[WorkerInfo]) -> Table:
     """(payload bytes, seconds) of an allreduce among these workers, as the rank that came last saw it."""
     addresses, run = [worker.address for worker in workers], f"calibration-{uuid.uuid4().hex[:12]}"
-    with worker_locks(client, addresses):
-        arguments = start_tracker(client, addresses, run, TIMEOUT_SECONDS)
+    with Members(client) as members, worker_locks(client, addresses):
+        arguments = start_tracker(members, addresses, run, TIMEOUT_SECONDS)
         orderly = False
         try:
             tasks = [
                 client.submit(_time_collectives, args, workers=[address], allow_other_workers=False, pure=False)
                 for args, address in zip(arguments, addresses, strict=True)
             ]
-            wait(tasks)
-            tables: list[list[tuple[int, float]]] = client.gather(tasks)
+            tables: list[list[tuple[int, float]]] = members.results(tasks, addresses)
             orderly = True
         finally:
-            stop_tracker(client, addresses, run, leave=orderly)
+            stop_tracker(members, addresses, run, leave=orderly)
     sizes, seconds = zip(*tables[0], strict=True)  # all ranks have the same
     return tuple(zip(sizes, np.maximum.accumulate(seconds).tolist(), strict=True))
 

@@ -15,6 +15,7 @@ import numpy as np
 from distributed import Client, wait
 
 from pipeline.cluster.devices import array_namespace
+from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
 from pipeline.data.inputs import open_inputs
 from pipeline.efficiency.handover import write_block, write_cuts
@@ -27,10 +28,11 @@ from pipeline.preprocess import passes
 from pipeline.preprocess.fit import forget
 from pipeline.stages import StageClock
 from pipeline.training import objective
-from pipeline.training.boost import Partitions, build_matrices, spec_for
+from pipeline.training.boost import spec_for
 from pipeline.training.matrix import Partition, build_partition
 from pipeline.training.metering import total_bins
 from pipeline.training.rounds import RoundsSpec
+from pipeline.training.team import Partitions, Team
 from pipeline.walk import Walk
 
 MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
@@ -129,7 +131,9 @@ class JobSubject:
     """A job's files, which are read and understood once; each layout makes its blocks and matrices anew."""
 
     def __init__(self, client: Client, job: Job, where: Placement, listen: Listener, allow_code: bool = False) -> None:
-        self._walk = Walk(client, job, where, listen, StageClock(begin=time.time()))
+        self._members = Members(client, job.cluster.hang_seconds)
+        self._members.__enter__()
+        self._walk = Walk(client, self._members, job, where, listen, StageClock(begin=time.time()))
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
         inputs = open_inputs(job, allow_code=allow_code)
         self._walk.job = inputs.job
@@ -151,44 +155,32 @@ class JobSubject:
             workers = tuple(dataclasses.replace(worker, capability=share) for worker, share in pairs)
             where = dataclasses.replace(where, workers=workers)
         walk = dataclasses.replace(self._walk, placement=where)
-        prepared = self._placed(walk)
-        blocks = passes.make_blocks(walk, prepared)
-        if len(blocks.shares) < len(where.workers):
+        partitions = Team(walk, self._prepared).ready()
+        if len(partitions.workers) < len(where.workers):
             raise DataError(
-                f"{len(where.workers)} workers, but the training rows lie in fragments for {len(blocks.shares)}: ask for "
+                f"{len(where.workers)} workers, but the training rows lie in fragments for {len(partitions.workers)}: ask for "
                 "fewer workers, or for smaller fragments with data.fragment_mib"
             )
-        partitions = build_matrices(walk, prepared, blocks)
-        del blocks
-        made = laid_out(walk.client, partitions, spec_for(walk, prepared, partitions))
+        made = laid_out(walk.client, partitions, spec_for(walk, self._prepared, partitions))
         for rows, worker in zip(made.rows, partitions.workers, strict=True):
             too_few(rows, worker)
         return made
 
     def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
         """Every block's training rows as a file, and the cuts; written by the workers, which are on this machine."""
-        walk = dataclasses.replace(self._walk, placement=where)
-        prepared = self._placed(walk)
+        walk, prepared = dataclasses.replace(self._walk, placement=where), self._prepared
         write_cuts(folder, prepared.fitted.cuts, prepared.fitted.recipe.names)
-        blocks = passes.make_blocks(walk, prepared)
-        written = [
-            walk.client.submit(write_block, block, str(folder), workers=[share.worker], pure=False)
-            for share in blocks.shares
-            for block in share.blocks
-        ]
+        units = passes.assign_units(where.workers, prepared.units)
+        made = passes.make_blocks(walk, prepared, {place: str(unit.worker) for place, unit in enumerate(units)})
+        written = [walk.client.submit(write_block, block, str(folder), pure=False) for block in made.blocks.values()]
         wait(written)
         for future in written:
             passes.result_of(future)
         return None
 
     def close(self) -> None:
+        self._members.__exit__()
         self._walk.client.run(forget, self._walk.run, on_error="ignore")
-
-    def _placed(self, walk: Walk) -> passes.Prepared:
-        """What is prepared, for other workers; what all of them need is sent anew, as its worker may be gone."""
-        fitted = walk.client.scatter(self._prepared.fitted, hash=False)
-        units = passes.assign_units(walk, self._prepared.units)
-        return dataclasses.replace(self._prepared, units=units, fitted_future=fitted)
 
 
 def too_few(rows: int, worker: str) -> None:

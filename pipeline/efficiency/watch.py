@@ -13,6 +13,7 @@ from typing import Any
 from dask.utils import key_split
 from distributed import Client, WorkerPlugin
 
+from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.efficiency.account import Account, Reading, Rounds, Spent, Tasks, account
 from pipeline.efficiency.meter import MeterRecord
@@ -136,7 +137,8 @@ class Watching:
         if not self._running:
             return {}
         self._running = False
-        addresses = [worker.address for worker in self._workers]
+        present = scheduler_info(self._client)["workers"]  # one that is gone would be knocked at for half a minute
+        addresses = [worker.address for worker in self._workers if worker.address in present]
         found = self._client.run(_end, self._run, workers=addresses, on_error="ignore")
         return {address: reading for address, reading in found.items() if reading is not None}
 

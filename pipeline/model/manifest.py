@@ -1,6 +1,7 @@
 """manifest.json: what a model folder holds, what the model was made of, and what it needs to predict."""
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -12,7 +13,7 @@ from pipeline.data.roles import Roles
 from pipeline.data.target import Target
 from pipeline.errors import ModelError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no hash of the manifest itself
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ class Manifest:
         return tuple(self.job["training"]["quantiles"]) or (0.5,)
 
     def render(self) -> bytes:
-        """The text of manifest.json: the same bytes for equal manifests, so that no changed byte goes unseen."""
-        document = {"format_version": FORMAT_VERSION, **_plain(dataclasses.asdict(self))}
+        """The text of manifest.json: the same bytes for equal manifests, a hash of all else among them.
+
+        So no changed byte goes unseen, though no other file holds this one's hash.
+        """
+        document = {"format_version": FORMAT_VERSION, "sha256": "", **_plain(dataclasses.asdict(self))}
         document["derivation"].pop("allow_code")  # a consent is given anew each time, never taken from a file
+        document["sha256"] = hashlib.sha256(dump(document)).hexdigest()
         return dump(document)
 
     @classmethod
@@ -85,10 +90,10 @@ class Manifest:
             raise ModelError(f"{origin}: not a readable manifest") from None
         if not isinstance(version, int) or version < 1:
             raise ModelError(f"{origin}: not a readable manifest")
-        if version > FORMAT_VERSION:
-            raise ModelError(
-                f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: install a newer release"
-            )
+        if version != FORMAT_VERSION:
+            advice = "install a newer release" if version > FORMAT_VERSION else "train the model again"
+            raise ModelError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: {advice}")
+        document.pop("sha256", None)  # rendered anew below, and compared with all the rest
         try:
             manifest = _build(document)
         except (AttributeError, KeyError, TypeError, ValueError):

@@ -42,7 +42,6 @@ class Unit:
     fragment: Fragment
     rows: RowPlan
     worker: str | None = None  # the address of the worker it belongs to; None: whoever is free
-    payload: object = None  # rows that are in memory already, as a future; None for files
     training_share: float = 1.0  # of its rows, as far as the survey tells
 
 
@@ -68,6 +67,15 @@ class BlockFacts:
 
 
 @dataclass(frozen=True)
+class Coding:
+    """What it takes to make blocks."""
+
+    recipe: Recipe
+    cuts: Cuts
+    class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What the first pass leads to: the recipe, the cuts, and what is known about the training rows."""
 
@@ -78,6 +86,10 @@ class Fitted:
     preview_label: np.ndarray  # (sampled rows,) float32
     class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
     mean_label: float  # weighted; what the intercept of most objectives follows from
+
+    @property
+    def coding(self) -> Coding:
+        return Coding(self.recipe, self.cuts, self.class_weight)
 
 
 class _Kept:
@@ -220,7 +232,7 @@ def class_weights(target: Target, counts: Iterable[int], training: Training) -> 
     return tuple(training.class_weights.get(name, 1.0) for name in names)
 
 
-def make_block(unit: Unit, payload: object, shared: Pass, fitted: Fitted) -> Block:
+def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Block:
     """Second pass: one fragment as bin codes, with its labels and weights."""
     with span("blocks"):
         rows = _KEPT.take(shared.run, unit.fragment.index)
@@ -258,7 +270,7 @@ def forget(run: str) -> None:
     _KEPT.clear(run)
 
 
-def _codes(rows: Rows, fitted: Fitted) -> np.ndarray:
+def _codes(rows: Rows, fitted: Coding) -> np.ndarray:
     """Bin codes (rows, features) uint8; training rows get out-of-fold encodings, validation rows the final ones."""
     recipe, cuts = fitted.recipe, fitted.cuts
     codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=np.uint8)

@@ -3,10 +3,13 @@
 Each is one task per fragment; statistics and blocks run on the worker that will keep the fragment.
 """
 
+import contextlib
 import dataclasses
+import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +19,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.partitions import assign
+from pipeline.cluster.placement import WorkerInfo
 from pipeline.data.decide import decide_split, decide_target
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.groups import join_groups
@@ -24,7 +28,7 @@ from pipeline.data.rows import RowPlan, Split
 from pipeline.data.source import Source
 from pipeline.data.target import Target
 from pipeline.data.target_survey import merge_surveys, training_share
-from pipeline.errors import DataError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.events import BlocksDone, FragmentDone, Listener, Planned, StatisticsDone
 from pipeline.planning.memory import Shape, estimate, spare_nbytes
 from pipeline.preprocess.fit import (
@@ -43,8 +47,6 @@ from pipeline.walk import Walk
 
 VALIDATION_COST = 0.2  # of a validation row over a training row: it is read and evaluated
 
-Sent = dict[tuple[Piece, ...], Future]  # rows that were in memory, by what their fragment is made of
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -54,24 +56,34 @@ class Prepared:
     target: Target
     units: tuple[Unit, ...]  # in the order of the fragments
     fitted: Fitted
-    fitted_future: Future  # the same, on the cluster
+    payloads: "Payloads"
 
 
-@dataclass(frozen=True)
-class Share:
-    """The blocks of one worker."""
+class Payloads:
+    """Rows that were in memory, on the cluster: sent once, and again where the worker that had them is gone."""
 
-    worker: str  # address
-    blocks: tuple[Future, ...]  # in the order of the fragments
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._sent: dict[tuple[Piece, ...], Future] = {}  # by what the fragment is made of
 
+    def of(self, source: Source, fragment: Fragment) -> Future | None:
+        """A fragment's rows; None for files.
 
-@dataclass(frozen=True)
-class Blocks:
-    """All blocks, by the workers that take part in the training."""
+        Partitions of a Dask DataFrame are computed on the cluster, Arrow slices are sent.
+        """
+        if source.frame is None:
+            return None
+        sent = self._sent.get(fragment.pieces)
+        if sent is None or sent.status not in ("pending", "finished"):
+            rows = source.payload(fragment)
+            client = self._client
+            sent = client.compute(rows) if isinstance(rows, Delayed) else client.scatter(rows, hash=False)
+            self._sent[fragment.pieces] = sent
+        return sent
 
-    shares: tuple[Share, ...]
-    train_rows: int
-    validation_rows: int
+    def release(self) -> None:
+        """Lets the cluster forget them."""
+        self._sent.clear()
 
 
 def prepare(walk: Walk, inputs: Inputs) -> Prepared:
@@ -79,14 +91,12 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
 
     DataError, of whatever task finds it, where the rows cannot be trained on.
     """
+    payloads = Payloads(walk.client)
     with walk.clock.stage("survey"):
-        sent: Sent = {}
-        inputs, target, split, shares = survey(walk, inputs, sent)
-        units = _units(walk, inputs, _row_plans(walk, inputs, target, split), sent)
+        inputs, target, split, shares = survey(walk, inputs, payloads)
+        units = _units(inputs, _row_plans(walk, inputs, target, split))
         known = itertools.chain(shares, itertools.repeat(1.0))
         units = tuple(dataclasses.replace(unit, training_share=next(known)) for unit in units)
-        units = assign_units(walk, units)
-        sent.clear()  # the units hold what they need; rows of fragments that were joined since may go
         shape = _shape(walk, inputs, target, units)
         walk.listen(_planned(walk, inputs, shape, len(units)))
     with walk.clock.stage("statistics"):
@@ -99,28 +109,30 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
             expected_rows=inputs.rows,
             keep_nbytes=spare_nbytes(shape) // shape.workers,
         )
-        parts = submit_units(walk.client, collect_unit, units, shared)
-        merged = merge_in_order(walk.client, parts)
-        wait_for(parts, "statistics", walk.listen, units)
-        del parts  # the cluster may forget what has been merged
-        future = walk.client.submit(fit, merged, shared, pure=False)
-        fitted: Fitted = result_of(future)
+        placed = assign_units(walk.placement.workers, units)
+        fit_them = functools.partial(_fitted, walk, shared)
+        fitted = Passing(walk, inputs, payloads).run("statistics", placed, fit_them, collect_unit, shared)
         walk.note(*fitted.recipe.notes)
         walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.time() - start))
-    return Prepared(inputs, target, units, fitted, future)
+    return Prepared(inputs, target, units, fitted, payloads)
 
 
-def survey(walk: Walk, inputs: Inputs, sent: Sent) -> tuple[Inputs, Target, Split, list[float]]:
+def _fitted(walk: Walk, shared: Pass, parts: list[Future]) -> Callable[[], Fitted]:
+    """Has statistics merged while others are still collected."""
+    merged = merge_in_order(walk.client, parts)
+    future = walk.client.submit(fit, merged, shared, pure=False)
+    return lambda: result_of(future)
+
+
+def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Target, Split, list[float]]:
     """A first look at target, time and group columns; ranking sources get fragments that split no query.
 
-    Also the share of each training fragment's rows that will train; none where fragments were joined.  Rows that were in memory and are on the cluster now are kept in `sent`.
+    Also the share of each training fragment's rows that will train; none where fragments were joined.
     """
     data, training = walk.job.data, walk.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
-    units = _units(walk, inputs, [plan] * len(inputs.sources), sent)
-    futures = submit_units(walk.client, survey_unit, units)
-    wait_for(futures, "survey", walk.listen, units)
-    found = walk.client.gather(futures)
+    units = _units(inputs, [plan] * len(inputs.sources))
+    found = Passing(walk, inputs, payloads).run("survey", units, functools.partial(_gathered, walk), survey_unit)
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(data, training, surveys[0], inputs.schema)
@@ -133,13 +145,31 @@ def survey(walk: Walk, inputs: Inputs, sent: Sent) -> tuple[Inputs, Target, Spli
             for source, found in zip(inputs.sources, surveys, strict=True)
         ]
         inputs = inputs.with_sources(joined)
+        payloads.release()  # of fragments that are others now
     return inputs, target, split, shares
 
 
-def make_blocks(walk: Walk, prepared: Prepared) -> Blocks:
-    """The second pass: every fragment as a block on its worker.  DataError where no row is left to train on."""
+def _gathered(walk: Walk, parts: list[Future]) -> Callable[[], list[Any]]:
+    return lambda: walk.client.gather(parts)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Blocks on the cluster, by their places among the units."""
+
+    blocks: dict[int, Future]
+    facts: dict[int, BlockFacts]
+
+
+def make_blocks(walk: Walk, prepared: Prepared, workers: Mapping[int, str]) -> Made:
+    """The second pass: fragments (by their places among the units) as blocks, on these workers (addresses).
+
+    A worker that dies meanwhile loses nothing: its blocks are made elsewhere.  DataError where no row is left to train
+    on.
+    """
     start = time.time()
-    units = prepared.units
+    places = sorted(workers)
+    units = [dataclasses.replace(prepared.units[place], worker=workers[place]) for place in places]
     shared = Pass(
         run=walk.run,
         preprocess=walk.job.preprocess,
@@ -148,76 +178,103 @@ def make_blocks(walk: Walk, prepared: Prepared) -> Blocks:
         expected_rows=None,
         keep_nbytes=0,
     )
-    blocks = submit_units(walk.client, make_block, units, shared, prepared.fitted_future)
-    wait_for(blocks, "blocks", walk.listen, units)
-    known = [
-        walk.client.submit(block_facts, block, workers=[str(unit.worker)], pure=False)
-        for block, unit in zip(blocks, units, strict=True)
-    ]
-    facts: list[BlockFacts] = walk.client.gather(known)
+    # As a task, not as scattered data, which would be gone with the worker that has it.
+    coding = walk.client.submit(as_it_is, prepared.fitted.coding, pure=False)
+    blocks, facts = Passing(walk, prepared.inputs, prepared.payloads).run(
+        "blocks", units, functools.partial(_with_facts, walk), make_block, shared, coding
+    )
     train, validation = sum(fact.train_rows for fact in facts), sum(fact.validation_rows for fact in facts)
-    if train == 0:
-        raise DataError("no row is left to train on: see data.where, data.validation and the target's missing values")
     walk.listen(
         BlocksDone(rows=train + validation, nbytes=sum(fact.nbytes for fact in facts), seconds=time.time() - start)
     )
-    return Blocks(_shares(units, blocks, facts), train, validation)
+    return Made(dict(zip(places, blocks, strict=True)), dict(zip(places, facts, strict=True)))
 
 
-def _shares(units: Sequence[Unit], blocks: Sequence[Future], facts: Sequence[BlockFacts]) -> tuple[Share, ...]:
-    """The blocks by worker.  A worker without training rows cannot take part: its blocks go to the first that has."""
-    train_rows: dict[str, int] = {}
-    for unit, fact in zip(units, facts, strict=True):
-        train_rows[str(unit.worker)] = train_rows.get(str(unit.worker), 0) + fact.train_rows
-    # In the order of their first fragments: addresses hold random ports, and sums follow the order of the ranks.
-    workers = [worker for worker, rows in train_rows.items() if rows > 0]
-    mine: dict[str, list[Future]] = {worker: [] for worker in workers}
-    for unit, block in zip(units, blocks, strict=True):
-        mine.get(str(unit.worker), mine[workers[0]]).append(block)
-    return tuple(Share(worker, tuple(futures)) for worker, futures in mine.items())
+def as_it_is[Value](value: Value) -> Value:
+    """A task that holds a value: what is lost with a worker comes back with the task."""
+    return value
 
 
-def submit_units(client: Client, task: Callable[..., Any], units: Iterable[Unit], *arguments: Any) -> list[Future]:
-    """One future of `task(unit, payload, *arguments)` for each unit, in their order, on the unit's worker if it has one."""
-    return [
-        client.submit(
-            task,
-            dataclasses.replace(unit, payload=None),
-            unit.payload,
-            *arguments,
-            workers=None if unit.worker is None else [unit.worker],
-            allow_other_workers=False,
-            pure=False,
-        )
-        for unit in units
-    ]
+def _with_facts(walk: Walk, blocks: list[Future]) -> Callable[[], tuple[list[Future], list[BlockFacts]]]:
+    facts = [walk.client.submit(block_facts, block, pure=False) for block in blocks]
+    return lambda: (blocks, walk.client.gather(facts))
+
+
+class Passing:
+    """Runs a pass: one task for each unit, on the unit's worker where that is possible, and what follows from them.
+
+    What a lost worker had is made again elsewhere, by Dask; rows from memory that went with it are sent again, and
+    the pass begins anew.
+    """
+
+    def __init__(self, walk: Walk, inputs: Inputs, payloads: Payloads) -> None:
+        self._walk, self._payloads = walk, payloads
+        self._sources = {fragment.index: source for source in inputs.sources for fragment in source.fragments}
+
+    def run[Result](
+        self,
+        stage: str,
+        units: Sequence[Unit],
+        follow: Callable[[list[Future]], Callable[[], Result]],
+        task: Callable[..., Any],
+        *arguments: Any,
+    ) -> Result:
+        """`task(unit, payload, *arguments)` for each unit; `follow` submits what comes after, and gives what fetches it."""
+        for again in range(self._walk.job.training.max_restarts + 1):
+            futures = self._submit(units, task, *arguments)
+            fetch = follow(futures)
+            try:
+                wait_for(futures, stage, self._walk.listen, units)
+                return fetch()
+            except CancelledError:
+                self._walk.members.look()  # SchedulerLostError, where that is why
+                lost = [unit for unit in units if self._sources[unit.fragment.index].frame is not None]
+                if not lost or again == self._walk.job.training.max_restarts:
+                    raise TrainingError(f"tasks of the pass over the {stage} were cancelled by somebody else") from None
+        raise AssertionError("the last attempt returns or raises")
+
+    def _submit(self, units: Sequence[Unit], task: Callable[..., Any], *arguments: Any) -> list[Future]:
+        """One future of `task(unit, payload, *arguments)` for each unit, in their order."""
+        return [
+            self._walk.client.submit(
+                task,
+                unit,
+                self._payloads.of(self._sources[unit.fragment.index], unit.fragment),
+                *arguments,
+                workers=None if unit.worker is None else [unit.worker],
+                allow_other_workers=unit.worker is not None,
+                pure=False,
+            )
+            for unit in units
+        ]
 
 
 def wait_for(futures: Sequence[Future], stage: str, listen: Listener, units: Sequence[Unit]) -> None:
     """Waits for all futures and says how many are done; the first error cancels the others and is raised."""
-    rows: dict[Key, int] = {
-        future.key: unit.fragment.rows or 0 for future, unit in zip(futures, units, strict=True)
-    }  # fmt: skip
+    of: dict[Key, Unit] = {future.key: unit for future, unit in zip(futures, units, strict=True)}
     done = done_rows = 0
     try:
         for future in as_completed(futures):
+            fragment = of[future.key].fragment
             if future.status != "finished":
-                result_of(future)
+                result_of(future, fragment)
             done += 1
-            done_rows += rows[future.key]
+            done_rows += fragment.rows or 0
             listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
         if futures:
-            futures[0].client.cancel(list(futures))  # in one call: each asks the scheduler and waits
+            with contextlib.suppress(OSError):  # the scheduler has gone
+                futures[0].client.cancel(list(futures))  # in one call: each asks the scheduler and waits
         raise
 
 
-def result_of(future: Future) -> Any:
-    """What the task returned or raised; a worker that died under it becomes a TrainingError."""
+def result_of(future: Future, fragment: Fragment | None = None) -> Any:
+    """What the task returned or raised; workers that died under it become a TrainingError."""
     try:
         return future.result()
     except (KilledWorker, NoValidWorkerError) as error:
-        raise TrainingError(f"a worker died while it worked on the data, perhaps out of memory: {error}") from None
+        where = "the data" if fragment is None else f"fragment {fragment.index} ({fragment.pieces[0].path})"
+        raise TrainingError(f"workers died while they worked on {where}, perhaps out of memory: {error}") from None
 
 
 def _row_plans(walk: Walk, inputs: Inputs, target: Target, split: Split) -> list[RowPlan]:
@@ -228,42 +285,31 @@ def _row_plans(walk: Walk, inputs: Inputs, target: Target, split: Split) -> list
     return [plan, dataclasses.replace(plan, split=Split("all_validation"))][: len(inputs.sources)]
 
 
-def _units(walk: Walk, inputs: Inputs, plans: Sequence[RowPlan], sent: Sent) -> tuple[Unit, ...]:
+def _units(inputs: Inputs, plans: Sequence[RowPlan]) -> tuple[Unit, ...]:
     """Every fragment of every source, in order."""
     return tuple(
-        Unit(reader(source), fragment, plan, payload=_payload(walk.client, source, fragment, sent))
+        Unit(reader(source), fragment, plan)
         for source, plan in zip(inputs.sources, plans, strict=True)
         for fragment in source.fragments
     )
 
 
-def _payload(client: Client, source: Source, fragment: Fragment, sent: Sent) -> Any:
-    """Rows in memory travel once: partitions of a Dask DataFrame are computed on the cluster, Arrow slices are sent."""
-    if source.frame is None:
-        return None
-    if fragment.pieces not in sent:
-        rows = source.payload(fragment)
-        sent[fragment.pieces] = client.compute(rows) if isinstance(rows, Delayed) else client.scatter(rows, hash=False)
-    return sent[fragment.pieces]
-
-
-def assign_units(walk: Walk, units: Sequence[Unit]) -> tuple[Unit, ...]:
-    """The units with their workers: by capability, for training and validation files apart.
-
-    What counts is the work to come: rows that validate are read like the others, but trees are not grown on them.
-    """
-    workers = walk.placement.workers
+def assign_units(workers: Sequence[WorkerInfo], units: Sequence[Unit]) -> tuple[Unit, ...]:
+    """The units with their workers: by capability, for training and validation files apart."""
     placed: dict[int, str] = {}
     for plan in dict.fromkeys(id(unit.rows) for unit in units):
         places = [place for place, unit in enumerate(units) if id(unit.rows) == plan]
-        sizes = [_load(units[place]) for place in places]
+        sizes = [load(units[place]) for place in places]
         for worker, share in zip(workers, assign(sizes, [w.capability for w in workers]), strict=True):
             placed |= {places[index]: worker.address for index in share}
     return tuple(dataclasses.replace(unit, worker=placed[place]) for place, unit in enumerate(units))
 
 
-def _load(unit: Unit) -> int:
-    """The unit's bytes, those of validation rows counted by what they cost of a training row."""
+def load(unit: Unit) -> int:
+    """The unit's bytes, those of validation rows counted by what they cost of a training row.
+
+    What counts is the work to come: rows that validate are read like the others, but trees are not grown on them.
+    """
     return max(1, round(unit.fragment.nbytes * (VALIDATION_COST + (1 - VALIDATION_COST) * unit.training_share)))
 
 

@@ -1,34 +1,22 @@
-"""From blocks to a booster, seen from the client: matrices, rounds, exact evaluation."""
+"""From matrices to an evaluated booster, seen from the client: rounds, exact evaluation."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from distributed import Future
 
-from pipeline.cluster.devices import array_namespace
 from pipeline.data.target import Target
-from pipeline.events import Evaluated, MatrixDone
+from pipeline.events import Evaluated
 from pipeline.job import Training
-from pipeline.preprocess.passes import Blocks, Prepared, result_of
+from pipeline.preprocess.passes import Prepared
 from pipeline.stages import span
 from pipeline.training import curves, metrics, objective
-from pipeline.training.block import Block
-from pipeline.training.cuts import Cuts
-from pipeline.training.matrix import Partition, build_partition
+from pipeline.training.matrix import Partition
 from pipeline.training.ranks import Going, Trained, run_training
 from pipeline.training.rounds import RoundsSpec, Scores
+from pipeline.training.team import Partitions
 from pipeline.walk import Walk
-
-
-@dataclass(frozen=True)
-class Partitions:
-    """The quantised matrices, each on its worker."""
-
-    workers: tuple[str, ...]  # addresses, rank 0 first
-    futures: tuple[Future, ...]  # of Partition
 
 
 @dataclass(frozen=True)
@@ -40,44 +28,11 @@ class Evaluation:
     seconds: float
 
 
-def build_matrices(walk: Walk, prepared: Prepared, blocks: Blocks) -> Partitions:
-    """Every worker's matrices, built side by side, outside any communicator."""
-    start = time.time()
-    threads = {worker.address: worker.threads for worker in walk.placement.workers}
-    recipe, device = prepared.fitted.recipe, walk.placement.device
-    futures = tuple(
-        walk.client.submit(
-            _build, list(share.blocks), prepared.fitted.cuts, recipe.names, threads[share.worker], device,
-            workers=[share.worker], allow_other_workers=False, pure=False,
-        )
-        for share in blocks.shares
-    )  # fmt: skip
-    workers = tuple(share.worker for share in blocks.shares)
-    sizes = [
-        walk.client.submit(_nbytes, future, workers=[worker], pure=False)
-        for future, worker in zip(futures, workers, strict=True)
-    ]
-    nbytes = sum(result_of(size) for size in sizes)
-    walk.listen(MatrixDone(nbytes=nbytes, seconds=time.time() - start))
-    return Partitions(workers, futures)
-
-
-def _build(
-    blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], threads: int, device: Literal["cpu", "cuda"]
-) -> Partition:
-    with span("matrix"):
-        return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device))
-
-
-def _nbytes(partition: Partition) -> int:
-    return partition.nbytes
-
-
-def boost(walk: Walk, prepared: Prepared, partitions: Partitions) -> Trained:
+def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) -> Trained:
     """The rounds, on all workers under one communicator."""
     spec = spec_for(walk, prepared, partitions)
     start = time.time()
-    trained = run_training(walk.client, partitions.futures, partitions.workers, spec, Going(listen=walk.listen))
+    trained = run_training(walk.client, partitions.futures, partitions.workers, spec, going, walk.members)
     walk.span_everywhere("rounds", partitions.workers, start, time.time())
     return trained
 
@@ -97,9 +52,9 @@ def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float 
         walk.client.submit(_labels_of, partition, workers=[worker], pure=False)
         for partition, worker in zip(partitions.futures, partitions.workers, strict=True)
     ]
-    found: float | tuple[float, ...] = result_of(
-        walk.client.submit(_intercept_of, parts, name, mean, quantiles, pure=False)
-    )
+    task = walk.client.submit(_intercept_of, parts, name, mean, quantiles, pure=False)
+    found: float | tuple[float, ...]
+    (found,) = walk.members.results([task], partitions.workers)
     return found
 
 
@@ -140,6 +95,8 @@ def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, 
         threads=min(worker.threads for worker in walk.placement.workers),
         device=walk.placement.device,
         timeout_seconds=training.timeout_seconds,
+        checkpoint_rounds=training.checkpoint_rounds,
+        checkpoint_seconds=training.checkpoint_seconds,
     )
 
 
@@ -148,8 +105,11 @@ def quantiles_of(training: Training, target: Target) -> tuple[float, ...]:
     return (tuple(training.quantiles) or (0.5,)) if target.objective == "reg:quantileerror" else ()
 
 
-def evaluate(walk: Walk, prepared: Prepared, trained: Trained) -> Evaluation:
-    """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel."""
+def evaluate(walk: Walk, prepared: Prepared, trained: Trained, workers: Sequence[str]) -> Evaluation:
+    """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel.
+
+    `workers`: those the rows were trained on.
+    """
     start = time.time()
     asked = Asked(
         prepared.target,
@@ -159,7 +119,7 @@ def evaluate(walk: Walk, prepared: Prepared, trained: Trained) -> Evaluation:
         curves=walk.job.output.report,
     )
     future = walk.client.submit(_evaluate, list(trained.scores), asked, pure=False)
-    found, drawn = result_of(future)
+    ((found, drawn),) = walk.members.results([future], workers)
     evaluation = Evaluation(found, drawn, time.time() - start)
     flat = {
         f"{use}.{name}": value

@@ -14,10 +14,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.errors import ModelError
 
@@ -69,9 +71,12 @@ class Identity:
         decisive = {path: value for path, value in _flat(sections).items() if path not in FREE}
         return cls(decisive, data, device, xgboost.__version__)
 
-    def with_features(self, *parts: bytes) -> "Identity":
-        """With the hash of what the recipe and the cuts are made of."""
-        return dataclasses.replace(self, features=hashlib.sha256(b"\0".join(parts)).hexdigest())
+    def with_features(self, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
+        """With the hash of the recipe (JSON) and of every feature's cut points."""
+        digest = hashlib.sha256(recipe.encode())
+        for points in cuts:
+            digest.update(len(points).to_bytes(8, "big") + points.tobytes())
+        return dataclasses.replace(self, features=digest.hexdigest())
 
     def differences(self, now: "Identity") -> list[str]:
         """What is not as it was, in words; empty where training can go on."""

@@ -13,6 +13,7 @@ from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
 from pipeline.cluster.members import Members
+from pipeline.errors import SchedulerLostError
 
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
 STOP_SECONDS = 2.0  # for a worker to answer that its tracker has ended
@@ -91,18 +92,19 @@ def start_tracker(
     return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
 
 
-def stop_tracker(client: Client, workers: Sequence[str], run: str, *, leave: bool) -> None:
+def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: bool) -> None:
     """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them.
 
-    Its worker may be frozen and never answer: then the tracker goes with it.
+    Its worker may be gone, or frozen and never answer: then the tracker goes with it.
     """
     if len(workers) == 1:
         return
     seconds = LEAVE_SECONDS if leave else 0
 
     def ask() -> None:
-        with contextlib.suppress(OSError, ValueError):  # the worker or the scheduler has gone
-            client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+        with contextlib.suppress(OSError, ValueError, SchedulerLostError):
+            if workers[0] in members.look():
+                members.client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
 
     asking = threading.Thread(target=ask, name="stop tracker", daemon=True)
     asking.start()

@@ -1,8 +1,9 @@
 """Blocks become quantised matrices, outside any communicator, on the worker that keeps them."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -42,6 +43,7 @@ class Partition:
     validation: Side  # perhaps of no rows, as `train`: a worker without rows of one use still takes part
     nbytes: int  # of both matrices, as XGBoost counts non-missing values: 1 byte each and its column copy
     seconds: float
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # one training at a time
 
     def __reduce__(self) -> Any:
         raise TypeError("a Partition stays on the worker that built it: it cannot be sent or spilled")

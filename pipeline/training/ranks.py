@@ -4,7 +4,6 @@ One attempt: what to do about lost workers is the supervisor's business.
 """
 
 import contextlib
-import math
 import queue
 import re
 import threading
@@ -38,6 +37,10 @@ PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
 )
 
 
+class StoppedError(TrainingError):
+    """The rounds were stopped because `Going.enough` said so."""
+
+
 def no_checkpoints(state: State) -> None:
     """For callers who keep none."""
 
@@ -58,6 +61,7 @@ class Going:
     start: State | None = None  # goes on after its round
     listen: Callable[[Event], None] = ignore  # hears RoundDone
     keep: Callable[[State], None] = no_checkpoints  # gets the states of checkpoints, in a thread of its own
+    enough: Callable[[], bool] = lambda: False  # whether to stop here, because it can go on better
 
 
 def run_training(
@@ -74,7 +78,7 @@ def run_training(
     with the worker's address for the first real error; KeyboardInterrupt stops the workers before it goes on.
     """
     with contextlib.ExitStack() as stack:
-        members = members or stack.enter_context(Members(client, hang_seconds=math.inf))
+        members = members or stack.enter_context(Members(client))
         events = stack.enter_context(_events(client, spec, going, workers[0]))
         stack.enter_context(worker_locks(client, workers))
         begin = client.scatter(going.start, workers=list(workers), broadcast=True, hash=False) if going.start else None
@@ -90,7 +94,7 @@ def run_training(
                 )
                 for rank, (partition, worker, args) in enumerate(zip(partitions, workers, rank_args, strict=True))
             ]  # fmt: skip
-            _wait(members, futures, workers)
+            _wait(members, futures, workers, going)
             return _collect(client, futures, workers, members, events)
         except BaseException as error:
             orderly = not isinstance(error, Exception)
@@ -98,7 +102,7 @@ def run_training(
                 client.cancel(futures, force=True)
             raise
         finally:
-            stop_tracker(client, workers, spec.run, leave=orderly)
+            stop_tracker(members, workers, spec.run, leave=orderly)
 
 
 def _collect(
@@ -148,17 +152,18 @@ def _train_task(
         _STATES[spec.run] = state
         worker.log_event(TOPIC, {"run": spec.run, "checkpoint": state.round})
 
-    try:
-        return train_rounds(partition, spec, rank_args, start=start, unwanted=unwanted, report=report, keep=keep)
-    finally:
-        _STATES.pop(spec.run, None)
+    with partition.lock:  # an attempt before this one may not have seen yet that it is over
+        try:
+            return train_rounds(partition, spec, rank_args, start=start, unwanted=unwanted, report=report, keep=keep)
+        finally:
+            _STATES.pop(spec.run, None)
 
 
 def _hand_over(run: str) -> State | None:
     return _STATES.pop(run, None)
 
 
-def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str]) -> None:
+def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str], going: Going) -> None:
     """Waits until all ranks are done; raises the first real error, not its echo on the others."""
     pending, failed_at, echo = set(futures), None, None
     of = dict(zip(futures, workers, strict=True))
@@ -179,6 +184,8 @@ def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str]) -
         if failed_at is not None:
             members.look()
         members.check(workers)
+        if pending and going.enough():
+            raise StoppedError
         if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
             raise CollectiveError(str(echo)) from echo
 

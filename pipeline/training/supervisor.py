@@ -1,0 +1,162 @@
+"""Sees a training through: when workers are lost it decides (recovery), repairs the layout and goes on from the last state."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pipeline.cluster.placement import WorkerInfo, usable
+from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
+from pipeline.events import Checkpoint, Event, Restarted, RoundDone, Waiting, WorkerJoined
+from pipeline.preprocess.passes import Prepared
+from pipeline.training import recovery
+from pipeline.training.boost import Evaluation, boost, evaluate
+from pipeline.training.checkpoint import CheckpointStore, Identity, State
+from pipeline.training.ranks import Going, StoppedError, Trained
+from pipeline.training.recovery import Policy, Recovery, Seen, step
+from pipeline.training.team import Team
+from pipeline.walk import Walk
+
+TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training has come to."""
+
+    trained: Trained
+    evaluation: Evaluation
+    workers: tuple[str, ...]  # names, by rank
+
+
+class Checkpoints:
+    """The latest state of a training, here and on the disk."""
+
+    def __init__(self, walk: Walk, store: CheckpointStore, identity: Identity, start: State | None) -> None:
+        self._walk, self._store, self._identity = walk, store, identity
+        self._lock = threading.Lock()
+        self.latest = start
+
+    def keep(self, state: State) -> None:
+        """Takes a state down.  A disk that refuses it stops nothing but a later --resume."""
+        with self._lock:
+            if self.latest is not None and state.round <= self.latest.round and state.stopped == self.latest.stopped:
+                return
+            self.latest, start = state, time.monotonic()
+            try:
+                self._store.write(state, self._identity)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self._walk.note(
+                    f"checkpoints cannot be written to {self._store.folder}: {reason}; training goes on, but what an "
+                    "interruption ends could not be resumed from here"
+                )
+                return
+            path, seconds = str(self._store.model), time.monotonic() - start
+        self._walk.listen(Checkpoint(round=state.round, path=path, seconds=seconds))
+
+
+class Supervisor:
+    """One run's training."""
+
+    def __init__(
+        self, walk: Walk, prepared: Prepared, checkpoints: Checkpoints, stands: Callable[[], object] = lambda: None
+    ) -> None:
+        """`stands` is called whenever all matrices stand: the moment of most memory."""
+        self._walk, self._prepared, self._checkpoints, self._stands = walk, prepared, checkpoints, stands
+        cluster, training = walk.job.cluster, walk.job.training
+        self._policy = Policy(cluster.wait_seconds, training.max_restarts, cluster.elastic)
+        self._team = Team(walk, prepared)
+        self._anew = False  # whether all fragments are dealt out again
+        self._kept_here = 0  # checkpoints of this attempt
+
+    def run(self) -> Outcome:
+        """Until the model is evaluated.  TrainingError tells what happened where it was too much."""
+        now = recovery.begin(len(self._walk.placement.workers))
+        while True:
+            try:
+                outcome = self._attempt()
+            except WorkerLostError as lost:
+                self._walk.members.look()  # has it told, if nobody saw it yet
+                seen: Seen = recovery.Lost(time.monotonic(), self._line(lost))
+            except CollectiveError as broke:
+                seen = recovery.Broke(str(broke))
+            except StoppedError:
+                seen = recovery.Joined(len(self._candidates()))
+            else:
+                return outcome
+            with self._walk.clock.stage("recovery"):
+                now = self._recover(step(now, recovery.Checkpointed(self._round()), self._policy), seen)
+
+    def _attempt(self) -> Outcome:
+        """From the layout as it is to an evaluated model."""
+        walk = self._walk
+        partitions = self._team.ready(anew=self._anew)
+        self._anew = False
+        self._stands()
+        going = Going(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._more_workers)
+        with walk.clock.stage("rounds"):
+            trained = boost(walk, self._prepared, partitions, going)
+        if trained.result.state is not None:
+            self._checkpoints.keep(trained.result.state)
+        workers = partitions.workers
+        del partitions
+        self._team.release()
+        with walk.clock.stage("evaluate"):
+            evaluation = evaluate(walk, self._prepared, trained, workers)
+        return Outcome(trained, evaluation, walk.names(workers))
+
+    def _recover(self, now: Recovery, seen: Seen) -> Recovery:
+        """Waits for workers where that is decided, and lays the run out on those that are there."""
+        now = step(now, seen, self._policy)
+        told = False
+        while now.state == "waiting":
+            present = usable(self._walk.members.look(), self._walk.placement, now.expected)
+            now = step(now, recovery.Present(time.monotonic(), len(present)), self._policy)
+            if now.state == "waiting":
+                if not told and present:
+                    self._walk.happened(
+                        Waiting(workers=len(present), expected=now.expected, seconds=self._policy.wait_seconds)
+                    )
+                told = True
+                time.sleep(TICK_SECONDS)
+        if now.state == "failed":
+            raise TrainingError("; ".join((*now.events, now.reason)))
+        return self._restart(now, joined=isinstance(seen, recovery.Joined))
+
+    def _restart(self, now: Recovery, *, joined: bool) -> Recovery:
+        walk, before = self._walk, {worker.address for worker in self._walk.placement.workers}
+        workers = usable(walk.members.look(), walk.placement, now.expected)
+        walk.placement = replace(walk.placement, workers=workers)
+        self._anew = joined
+        for worker in workers if joined else ():
+            if worker.address not in before:
+                walk.happened(WorkerJoined(worker=worker.name))
+        walk.happened(Restarted(round=self._round(), workers=len(workers)))
+        return step(now, recovery.Started(len(workers)), self._policy)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, RoundDone):
+            self._walk.round = event.round
+        self._walk.listen(event)
+
+    def _more_workers(self) -> bool:
+        """Whether workers have joined that can be used from this checkpoint on."""
+        kept, self._kept_here = self._kept_here, self._round()
+        if not self._policy.elastic or kept == self._kept_here:
+            return False
+        return len(self._candidates()) > len(self._walk.placement.workers)
+
+    def _candidates(self) -> tuple[WorkerInfo, ...]:
+        """The workers that could take part, as many as the job asks for."""
+        present, asked = self._walk.members.look(), self._walk.job.cluster.workers
+        return usable(present, self._walk.placement, asked if isinstance(asked, int) else len(present))
+
+    def _round(self) -> int:
+        return self._checkpoints.latest.round if self._checkpoints.latest else 0
+
+    def _line(self, lost: WorkerLostError) -> str:
+        (name,) = self._walk.names([lost.worker])
+        return (
+            f"worker {name} lost in {self._walk.clock.current or 'training'} at round {self._walk.round}: {lost.reason}"
+        )

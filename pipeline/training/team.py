@@ -1,0 +1,141 @@
+"""Which worker has which fragments, and the quantised matrices made of them; repaired when workers come and go."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from distributed import Future
+
+from pipeline.cluster.devices import array_namespace
+from pipeline.cluster.partitions import Candidate, changed, repair, with_training_rows
+from pipeline.errors import DataError
+from pipeline.events import MatrixDone
+from pipeline.preprocess.fit import BlockFacts
+from pipeline.preprocess.passes import Prepared, assign_units, load, make_blocks
+from pipeline.stages import span
+from pipeline.training.block import Block
+from pipeline.training.cuts import Cuts
+from pipeline.training.matrix import Partition, build_partition
+from pipeline.walk import Walk
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """The quantised matrices, each on its worker."""
+
+    workers: tuple[str, ...]  # addresses, rank 0 first
+    futures: tuple[Future, ...]  # of Partition
+
+
+class Team:
+    """What the workers of one run hold: their fragments, and matrices of them.
+
+    Blocks live only until their matrices stand.  A share that changes has its matrix built again, of blocks that are
+    made again: a quantised matrix cannot be extended.
+    """
+
+    def __init__(self, walk: Walk, prepared: Prepared) -> None:
+        self._walk, self._prepared = walk, prepared
+        self._shares: dict[str, tuple[int, ...]] = {}  # address -> places of the units
+        self._built: dict[str, tuple[int, ...]] = {}  # likewise: what the matrices were built of
+        self._matrices: dict[str, Future] = {}
+        self._blocks: dict[int, Future] = {}  # by place
+        self._facts: dict[int, BlockFacts] = {}
+
+    def ready(self, *, anew: bool = False) -> Partitions:
+        """Matrices on the workers of the walk's placement; builds those that are missing.
+
+        `anew`: all fragments are dealt out again, because there are more workers.  WorkerLostError where a worker leaves
+        meanwhile: what stands is used when this is called again.
+        """
+        self._forget_lost()
+        self._shares = self._deal() if anew or not self._shares else self._repaired()
+        if any(place not in self._facts for place in range(len(self._prepared.units))):
+            self._make_blocks(self._shares)
+        rows = {place: facts.train_rows for place, facts in self._facts.items()}
+        self._shares = with_training_rows(self._shares, rows)
+        if not self._shares:
+            raise DataError(
+                "no row is left to train on: see data.where, data.validation and the target's missing values"
+            )
+        missing = changed(self._shares, self._built)
+        self._make_blocks({address: self._shares[address] for address in missing})
+        self._build(missing)
+        self._blocks.clear()  # the workers drop them: from here on only the quantised matrices live
+        self._prepared.payloads.release()  # likewise rows that came from memory
+        workers = tuple(self._shares)
+        return Partitions(workers, tuple(self._matrices[address] for address in workers))
+
+    def release(self) -> None:
+        """Has the workers drop all matrices."""
+        self._matrices.clear()
+        self._built.clear()
+
+    def _forget_lost(self) -> None:
+        """Matrices that went with their workers; Dask must not make them again."""
+        present = {worker.address for worker in self._walk.placement.workers}
+        for address in [address for address in self._matrices if address not in present]:
+            self._matrices.pop(address).cancel(force=True)
+            del self._built[address]
+
+    def _deal(self) -> dict[str, tuple[int, ...]]:
+        shares: dict[str, list[int]] = {worker.address: [] for worker in self._walk.placement.workers}
+        for place, unit in enumerate(assign_units(self._walk.placement.workers, self._prepared.units)):
+            shares[str(unit.worker)].append(place)
+        return {address: tuple(places) for address, places in shares.items()}
+
+    def _repaired(self) -> dict[str, tuple[int, ...]]:
+        workers = [Candidate(w.address, w.name, w.capability) for w in self._walk.placement.workers]
+        return repair(self._shares, self._walk.members.names, [load(unit) for unit in self._prepared.units], workers)
+
+    def _make_blocks(self, shares: dict[str, tuple[int, ...]]) -> None:
+        """The blocks of these shares that are not there already."""
+        wanted = {place: address for address, share in shares.items() for place in share if place not in self._blocks}
+        if wanted:
+            with self._walk.clock.stage("blocks"):
+                made = make_blocks(self._walk, self._prepared, wanted)
+            self._blocks |= made.blocks
+            self._facts |= made.facts
+
+    def _build(self, workers: Sequence[str]) -> None:
+        """The matrices of these workers, side by side, outside any communicator."""
+        if not workers:
+            return
+        walk, fitted, start = self._walk, self._prepared.fitted, time.time()
+        threads = {worker.address: worker.threads for worker in walk.placement.workers}
+        with walk.clock.stage("matrix"):
+            for address in workers:
+                if address in self._matrices:  # before the new one is built: both may not fit
+                    self._matrices.pop(address).cancel(force=True)
+                    self._built.pop(address, None)
+            futures = {
+                address: walk.client.submit(
+                    _build, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
+                    threads[address], walk.placement.device,
+                    workers=[address], allow_other_workers=False, pure=False,
+                )
+                for address in workers
+            }  # fmt: skip
+            sizes = [
+                walk.client.submit(_nbytes, future, workers=[address], pure=False)
+                for address, future in futures.items()
+            ]
+            try:
+                nbytes = sum(walk.members.results(sizes, list(futures)))
+            finally:  # what stands is of use, whatever became of the others
+                for address, future in futures.items():
+                    if future.status == "finished":
+                        self._matrices[address], self._built[address] = future, self._shares[address]
+        walk.listen(MatrixDone(nbytes=nbytes, seconds=time.time() - start))
+
+
+def _build(
+    blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], threads: int, device: Literal["cpu", "cuda"]
+) -> Partition:
+    with span("matrix"):
+        return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device))
+
+
+def _nbytes(partition: Partition) -> int:
+    return partition.nbytes

@@ -1,0 +1,232 @@
+"""Random tables, and the ways they reach the program: in memory, as files of each format, in any pieces."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+from hypothesis import strategies as st
+
+from tests.any_input.columns import HOSTILE, HOSTILE_NUMBERS, KINDS, NUMBERS, OTHERS, TARGETS, TEXTS, TIMES, make_column
+
+ROWS = (0, 1, 2, 9, 10, 11, 40, 40, 41, 80, 80, 200)
+FORMS = ("table", "table", "parquet", "parquet", "parquet", "csv", "feather", "pandas", "hive", "libsvm")
+MISSING = (0.0, 0.0, 0.1, 0.6, 1.0)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, made when it is needed."""
+
+    name: str
+    kind: str
+    seed: int
+    missing: float
+    target: bool = False
+
+    def make(self, rows: int) -> pa.Array:
+        return make_column(self.kind, rows, self.seed, self.missing, target=self.target)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, and how it is cut and stored."""
+
+    columns: tuple[Column, ...]  # the target first
+    rows: int
+    form: str  # one of FORMS
+    files: int  # some of them perhaps without rows
+    group_rows: int  # of a Parquet row group or Arrow batch
+    sort: bool  # by the target: one class in a fragment
+    blank: int | None  # this column is missing in the whole first file
+    drift: bool  # integers have other types in the last file
+
+    @property
+    def target(self) -> str:
+        return self.columns[0].name
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def known(self) -> list[str]:
+        """The columns as the job may name them."""
+        if self.form == "libsvm":
+            return ["label", *(f"f{number}" for number in range(1, len(self.columns)))]
+        return [*self.names, "part", "name"] if self.form == "hive" else self.names
+
+    def table(self) -> pa.Table:
+        """All rows, in their order."""
+        table = pa.Table.from_arrays([column.make(self.rows) for column in self.columns], names=self.names)
+        if self.sort and self.rows:
+            codes = table.column(0).combine_chunks()
+            if not pa.types.is_nested(codes.type):
+                codes = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
+                order = np.argsort(codes.indices.fill_null(-1).to_numpy(), kind="stable")
+                table = table.take(pa.array(order))
+        if self.blank is not None and self.files > 1:
+            table = self._blanked(table)
+        if self.form in ("table", "feather"):  # the others know no such encoding
+            for place, column in enumerate(self.columns):
+                if column.kind == "runs":
+                    table = table.set_column(place, column.name, pc.run_end_encode(table.column(place)))
+                elif column.kind == "text view":
+                    table = table.set_column(place, column.name, table.column(place).cast(pa.string_view()))
+        return table
+
+    def _blanked(self, table: pa.Table) -> pa.Table:
+        place = self.blank % len(self.columns) if self.blank is not None else 0
+        first = self.bounds()[1]
+        column = table.column(place)
+        blanked = pa.concat_tables(
+            [
+                pa.table({"x": pa.nulls(first, column.type)}),
+                pa.table({"x": column.slice(first)}),
+            ]
+        ).column(0)
+        return table.set_column(place, table.schema.field(place), blanked)
+
+    def bounds(self) -> np.ndarray:
+        """Where the files begin and end; neighbours may be the same."""
+        rng = np.random.default_rng(self.rows)
+        return np.sort(np.concatenate([[0, self.rows], rng.integers(0, self.rows + 1, self.files - 1)]))
+
+    def stored(self, folder: Path) -> Any:
+        """The table as a job's source: in memory, or written below the folder, whose name is given."""
+        table = self.table()
+        if self.form == "table":
+            return table
+        if self.form == "pandas":
+            try:
+                return table.to_pandas()
+            except (pa.ArrowInvalid, ValueError, OverflowError):  # times beyond those of NumPy
+                return table.to_pandas(types_mapper=pd.ArrowDtype)
+        bounds = self.bounds()
+        for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            part = table.slice(start, stop - start)
+            if self.drift and number == self.files - 1:
+                part = _drifted(part)
+            self._write(part, folder, number)
+        return str(folder)
+
+    def _write(self, part: pa.Table, folder: Path, number: int) -> None:
+        if self.form == "csv":
+            pacsv.write_csv(_writable(part), folder / f"{number}.csv")
+        elif self.form == "libsvm":
+            (folder / f"{number}.libsvm").write_text("".join(_libsvm(part)))
+        elif self.form == "feather":
+            feather.write_feather(part, folder / f"{number}.feather", chunksize=self.group_rows)
+        else:
+            if self.form == "hive":
+                folder = folder / f"part={number % 2}" / f"name={'x' if number else '__HIVE_DEFAULT_PARTITION__'}"
+                folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(part, folder / f"{number}.parquet", row_group_size=self.group_rows)
+
+
+def _drifted(table: pa.Table) -> pa.Table:
+    """Integers as floats, texts as dictionaries: what another writer would have made of the rows."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_int8(field.type) or pa.types.is_int16(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.float64()))
+        elif pa.types.is_string(field.type):
+            table = table.set_column(place, field.name, table.column(place).dictionary_encode())
+    return table
+
+
+def _libsvm(table: pa.Table) -> Iterator[str]:
+    """Lines of `label index:value ...`; what is no number is numbered."""
+    columns = []
+    for column in table.columns:
+        kind = column.type
+        if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            columns.append(column.to_pylist())
+        else:
+            columns.append([None if text is None else len(text) for text in _texts(column)])
+    for label, *values in zip(*columns, strict=True):
+        shown = (f"{place}:{_shown(value)}" for place, value in enumerate(values, start=1) if value is not None)
+        yield f"{_shown(label)} {' '.join(shown)}\n"
+
+
+def _shown(value: float | None) -> str:
+    return "nan" if value is None else str(float(value)) if isinstance(value, float) else str(int(value))
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Texts for values that Python may not know, such as times beyond its own."""
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.int32() if column.type in (pa.date32(), pa.time32("s")) else pa.int64())
+    return [None if value is None else str(value) for value in column.to_pylist()]
+
+
+def _writable(table: pa.Table) -> pa.Table:
+    """With texts for what Arrow's CSV writer does not know."""
+    for place, field in enumerate(table.schema):
+        plain = pa.types.is_boolean(field.type) or pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        if not (plain or pa.types.is_string(field.type) or pa.types.is_temporal(field.type)):
+            table = table.set_column(place, field.name, pa.array(_texts(table.column(place)), pa.string()))
+        elif pa.types.is_float16(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.float32()))
+    return table
+
+
+NAMES = st.one_of(
+    st.sampled_from([f"c{number}" for number in range(12)]),
+    st.sampled_from([f"c{number}" for number in range(12)]),
+    st.sampled_from([name for name in HOSTILE if name]),
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=8),
+)
+FEATURES = st.one_of(
+    st.sampled_from([*NUMBERS, *TEXTS, *TIMES]),
+    st.sampled_from([*NUMBERS, *TEXTS, *TIMES]),
+    st.sampled_from(["normal", "counts", "few", "queries", "weights"]),
+    st.sampled_from(list(KINDS)),
+)
+SEEDS = st.integers(0, 2**16)
+
+
+@st.composite
+def cases(draw: st.DrawFn, forms: tuple[str, ...] = FORMS, rows: tuple[int, ...] = ROWS) -> Case:
+    """Tables of a few columns: many of which can be trained on, and many not."""
+    odd = draw(st.integers(0, 9))  # most tables have at most one thing wrong with them
+    names = draw(st.lists(NAMES, min_size=2, max_size=7, unique=odd != 0))
+    hostile_target = odd == 1
+    target = Column(
+        names[0],
+        draw(st.sampled_from(list(KINDS) if hostile_target else list(TARGETS))),
+        draw(SEEDS),
+        draw(st.sampled_from(MISSING if hostile_target else (0.0, 0.0, 0.2))),
+        target=not hostile_target,
+    )
+    features = [Column(name, draw(FEATURES), draw(SEEDS), draw(st.sampled_from(MISSING))) for name in names[1:]]
+    if odd != 2:  # then what is refused wherever it stands has to go
+        features = [
+            dataclasses.replace(column, kind="normal")
+            if column.kind in OTHERS | HOSTILE_NUMBERS and column.kind != "nothing"
+            else column
+            for column in features
+        ]
+    form = draw(st.sampled_from(forms))
+    if form not in ("table", "feather"):  # Parquet has no seconds
+        features = [
+            dataclasses.replace(column, kind="any second") if column.kind == "extreme second" else column
+            for column in features
+        ]
+    return Case(
+        columns=(target, *features),
+        rows=draw(st.sampled_from(rows if odd == 3 else [count for count in rows if count >= 40])),
+        form=form,
+        files=draw(st.integers(1, 4)),
+        group_rows=draw(st.sampled_from([7, 20, 1_000])),
+        sort=draw(st.booleans()),
+        blank=draw(st.none() | st.integers(0, 6)),
+        drift=draw(st.booleans()) and draw(st.booleans()),
+    )

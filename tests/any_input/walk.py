@@ -1,0 +1,73 @@
+"""From a job to blocks in this process: what the cluster's tasks do, one after the other."""
+
+import dataclasses
+import itertools
+import uuid
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from pipeline.data.decide import decide_split, decide_target
+from pipeline.data.groups import join_groups
+from pipeline.data.inputs import Inputs, open_inputs, reader
+from pipeline.data.rows import RowPlan, Split
+from pipeline.data.target import Target
+from pipeline.data.target_survey import merge_surveys
+from pipeline.errors import DataError
+from pipeline.job import Job
+from pipeline.preprocess.fit import Fitted, Pass, Unit, block_facts, collect_unit, fit, make_block, survey_unit
+from pipeline.preprocess.statistics import merge
+from pipeline.training.block import Block
+from pipeline.training.objective import check_params
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that training needs, as `pipeline.train` has it before the matrices."""
+
+    inputs: Inputs
+    target: Target
+    fitted: Fitted
+    units: tuple[tuple[Unit, Any], ...]  # with what each is read from besides files
+    blocks: tuple[Block, ...]
+
+
+def walk(job: Job, source: Any = None) -> Ready:
+    """Survey, statistics, recipe and blocks; UserError where the job or the data cannot be trained on."""
+    check_params(job.training.params, job.training.metrics, job.training.objective)
+    inputs = open_inputs(job, source)
+    training = inputs.job.training
+    plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
+    units = _units(inputs, [plan] * 2)
+    found = [survey_unit(*unit) for unit in units]
+    first = len(inputs.training.fragments)
+    surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
+    target = decide_target(inputs.job.data, training, surveys[0], inputs.schema)
+    split = decide_split(inputs.job.data, surveys[0], inputs.schema, training.seed)
+    if inputs.roles.group is not None:
+        sources = zip(inputs.sources, surveys, strict=True)
+        inputs = inputs.with_sources([join_groups(one, inputs.roles.group, seen.runs) for one, seen in sources])
+    plan = dataclasses.replace(plan, target=target, split=split)
+    units = _units(inputs, [plan, dataclasses.replace(plan, split=Split("all_validation"))])
+    shared = Pass(
+        run=uuid.uuid4().hex,
+        preprocess=inputs.job.preprocess,
+        training=training,
+        target=target,
+        expected_rows=inputs.rows,
+        keep_nbytes=0,
+    )
+    fitted = fit(reduce(merge, [collect_unit(*unit, shared) for unit in units]), shared)
+    blocks = tuple(make_block(*unit, shared, fitted.coding) for unit in units)
+    if not any(block_facts(block).train_rows for block in blocks):
+        raise DataError("no row is left to train on")
+    return Ready(inputs, target, fitted, units, blocks)
+
+
+def _units(inputs: Inputs, plans: list[RowPlan]) -> tuple[tuple[Unit, Any], ...]:
+    return tuple(
+        itertools.chain.from_iterable(
+            ((Unit(reader(source), fragment, plan), source.payload(fragment)) for fragment in source.fragments)
+            for source, plan in zip(inputs.sources, plans, strict=False)
+        )
+    )

@@ -1,0 +1,29 @@
+"""One bench and one place of each kind for all trials."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from benchmarks.faults.bench import Bench
+from benchmarks.faults.places import Kind, Local, Processes, place
+
+Places = Callable[[Kind], Local | Processes]
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory, no_process_left: None) -> Iterator[Places]:
+    """`places(kind)`: started when it is first asked for."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(kind: Kind) -> Local | Processes:
+            return stack.enter_context(place(kind, tmp_path_factory.mktemp(kind)))
+
+        yield start
