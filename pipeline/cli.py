@@ -8,7 +8,6 @@ import contextlib
 import importlib
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +20,7 @@ from pipeline.options import (
     cluster_options,
     job_option,
     model_and_data,
+    resumable,
     set_option,
     settings_given,
     talking,
@@ -123,6 +123,12 @@ def cli() -> None:
     help="No report.html and pictures.",
 )
 @job_option("--rounds", field="training.rounds", metavar="N")
+@click.option(
+    "--resume",
+    type=click.Path(),
+    metavar="DIR",
+    help="Go on from the last checkpoint of a run that was interrupted: DIR is the model folder that was to be.",
+)
 @cluster_options
 @allow_code
 @click.option(
@@ -134,7 +140,9 @@ def cli() -> None:
     help="Print every field of a job with its default, and exit.",
 )
 @talking
-def train(talk: Talk, source: tuple[str, ...], validation: str | None, allow_code: bool, **_: Any) -> None:
+def train(
+    talk: Talk, source: tuple[str, ...], validation: str | None, allow_code: bool, resume: str | None, **_: Any
+) -> None:
     """Train a model, evaluate it and write its folder, from a job file or from files and a target column.
 
     Options win over the job file, --set wins over both.  Defaults that matter: the objective follows the target's
@@ -146,19 +154,21 @@ def train(talk: Talk, source: tuple[str, ...], validation: str | None, allow_cod
     Example:
       pipeline train flights/ --target late --validation 0.1 --out models/late
       pipeline train workflows/flights.toml --set training.rounds=50 --workers 2
+      pipeline train workflows/flights.toml --resume models/flights
     """
     import pipeline
-    from pipeline.stages import StageClock, process_start
+    from pipeline.stages import StageClock, process_start, steady
     from pipeline.tables import training_text
 
     clock = StageClock(begin=process_start())
-    with talk.running() as listen, contextlib.ExitStack() as stack:
+    with talk.running() as tell, contextlib.ExitStack() as stack:
+        listen = stack.enter_context(resumable(tell))
         job = job_from(source, validation)
         importlib.import_module("pipeline.cluster.connect")
-        clock.seconds["import"] = time.time() - clock.begin
+        clock.seconds["import"] = steady() - clock.begin
         with clock.stage("connect"):
             client = stack.enter_context(connected(job.cluster, talk, listen, "pipeline.run"))
-        result = pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock)
+        result = pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock, resume=resume)
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
 

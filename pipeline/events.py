@@ -181,5 +181,30 @@ def decode(message: Mapping[str, Any]) -> Event:
     return KINDS[message["event"]](**fields)
 
 
+def incident(event: Event) -> str | None:
+    """What interrupted a run or went on after that, in a line; None for everything else.
+
+    >>> incident(WorkerLost(worker="2", stage="rounds", round=137, reason="killed by signal 9"))
+    'worker 2 lost at round 137: killed by signal 9'
+    >>> incident(Restarted(round=130, workers=1))
+    'resuming from round 130 on 1 worker'
+    """
+    match event:
+        case WorkerLost(worker=worker, stage="rounds", round=number, reason=reason):
+            return f"worker {worker} lost at round {number}: {reason}"
+        case WorkerLost(worker=worker, stage=stage, reason=reason):
+            return f"worker {worker} lost in {stage}: {reason}"
+        case Waiting(workers=workers, expected=expected, seconds=seconds):
+            return f"{workers} of {expected} workers left; waiting up to {seconds:g} s for the others"
+        case WorkerJoined(worker=worker):
+            return f"worker {worker} takes part from now on"
+        case Restarted(round=number, workers=workers):
+            begin = f"resuming from round {number}" if number else "starting again"
+            return f"{begin} on {workers} worker{'s' * (workers != 1)}"
+        case Skipped(fragment=fragment, reason=reason):
+            return f"fragment {fragment} left out: {reason}"
+    return None
+
+
 def ignore(event: Event) -> None:
     """A listener for callers who do not care."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cluster.memory import PeakMemory
 from pipeline.efficiency.watch import Ended
+from pipeline.events import incident
 from pipeline.model.artifact import REPORT, Model, ModelParts, save
 from pipeline.model.assemble import Trained, make_manifest
 from pipeline.model.documents import Documents, Record, write_documents
@@ -51,6 +52,7 @@ def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
         "seconds": walk.clock.close(),
         "account": done.ended.now("saving").to_dict(),
         "efficiency": done.efficiency,
+        "incidents": [{"seconds": seconds, "message": message} for seconds, message in incidents(walk)],
         "peak_memory_nbytes": done.memory.sample_peak(),
     }
     with walk.clock.stage("save"):
@@ -99,6 +101,7 @@ def _documents(walk: Walk, done: Finished, manifest: Manifest) -> Documents:
         spans=walk.spans,
         begin=walk.clock.begin,
         account=done.ended.now("saving"),
+        incidents=incidents(walk),
     )
     return write_documents(record, report=walk.job.output.report)
 
@@ -125,4 +128,11 @@ def _summary(walk: Walk, done: Finished, model: Model) -> dict[str, Any]:
         "peak_memory_measure": done.memory.measure,
         "versions": manifest.versions,
         "notes": list(walk.notes),
+        "incidents": [message for _, message in incidents(walk)],
     }
+
+
+def incidents(walk: Walk) -> list[tuple[float, str]]:
+    """What interrupted the run: (seconds since it began, what happened)."""
+    lines = ((event.time - walk.clock.begin, incident(event)) for event in walk.incidents)
+    return [(seconds, line) for seconds, line in lines if line is not None]

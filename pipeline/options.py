@@ -1,12 +1,17 @@
 """What the verbs' options have in common: fields of the job, the cluster, how to speak."""
 
+import contextlib
 import json
-from collections.abc import Callable
-from typing import Any
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.terminal import EXIT_CODES, Talk
+from pipeline.terminal import ARGUMENTS, EXIT_CODES, Talk
+
+if TYPE_CHECKING:
+    from pipeline.events import Event, Listener
 
 
 class Verb(click.Command):
@@ -95,3 +100,45 @@ def settings_given() -> list[str]:
         *(option.setting(value) for option, value in given.items() if value is not None),
         *context.params["settings"],
     ]
+
+
+@contextlib.contextmanager
+def resumable(listen: "Listener") -> Iterator["Listener"]:
+    """A listener that hands events on; where the block fails after a checkpoint, the error says how to go on."""
+    from pipeline.events import Checkpoint, Restarted
+
+    arguments: list[str] = click.get_current_context().meta.get(ARGUMENTS, [])
+    model: list[str] = []
+    asked = click.get_current_context().params.get("resume")
+
+    def hear(event: "Event") -> None:
+        if isinstance(event, Checkpoint):
+            model[:] = [event.path]
+        elif isinstance(event, Restarted) and asked and not model:
+            model[:] = [asked]
+        listen(event)
+
+    try:
+        yield hear
+    except BaseException as error:
+        if model:
+            error.add_note(f"go on with: pipeline {resuming(arguments, model[0])}")
+        raise
+
+
+def resuming(arguments: Sequence[str], model: str) -> str:
+    """The command line that continues what this one began.
+
+    >>> resuming(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
+    'train job.toml --rounds 50 --resume models/late'
+    """
+    kept: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        name, has_value, _ = argument.partition("=")
+        if name in ("--out", "--resume"):
+            if not has_value:
+                next(left, None)
+        elif name != "--overwrite":
+            kept.append(argument)
+    return shlex.join([*kept, "--resume", model])

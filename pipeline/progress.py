@@ -16,14 +16,10 @@ from pipeline.events import (
     MatrixDone,
     Note,
     Planned,
-    Restarted,
     RoundDone,
-    Skipped,
     StatisticsDone,
-    Waiting,
-    WorkerJoined,
-    WorkerLost,
     ignore,
+    incident,
 )
 from pipeline.tables import nbytes, number
 
@@ -59,23 +55,9 @@ def told(event: Event) -> str | None:
             return f"blocks: {number(rows)} rows, {nbytes(size)}, in {seconds:.1f} s"
         case MatrixDone(nbytes=size, seconds=seconds):
             return f"matrix: {nbytes(size)} in {seconds:.1f} s"
-        case WorkerLost(worker=worker, stage="rounds", round=round_, reason=reason):
-            return f"worker {worker} lost at round {round_}: {reason}"
-        case WorkerLost(worker=worker, stage=stage, reason=reason):
-            return f"worker {worker} lost in {stage}: {reason}"
-        case Waiting(workers=workers, expected=expected, seconds=seconds):
-            return f"{counted(workers, 'worker')} of {expected} left; waiting up to {seconds:g} s for the others"
-        case WorkerJoined(worker=worker):
-            return f"worker {worker} takes part from now on"
-        case Restarted(round=0, workers=workers):
-            return f"starting again on {counted(workers, 'worker')}"
-        case Restarted(round=round_, workers=workers):
-            return f"resuming from round {round_} on {counted(workers, 'worker')}"
-        case Skipped(fragment=fragment, reason=reason):
-            return f"fragment {fragment} left out: {reason}"
         case Note(message=message):
             return "note: " + textwrap.shorten(message, NOTE_CHARACTERS, placeholder=" ... (all of it with --json)")
-    return None
+    return incident(event)
 
 
 def plan_line(plan: Planned) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from pipeline.job import Job
 from pipeline.model.artifact import Model, claim_folder
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
-from pipeline.stages import StageClock
+from pipeline.stages import StageClock, steady
 from pipeline.training import objective
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.resume import start_anew, take_up
@@ -57,7 +56,7 @@ def train(
     interrupted; goes on from its last checkpoint.  UserError for what the user can mend, TrainingError for what fails on
     a worker; no model folder is written then, and the checkpoints stand.
     """
-    clock = clock or StageClock(begin=time.time())
+    clock = clock or StageClock(begin=steady())
     with PeakMemory() as memory, Members(client, job.cluster.hang_seconds) as members:
         with clock.stage("connect"):
             walk = Walk(client, members, job, _placement(client, job, members), listen, clock)

@@ -10,7 +10,14 @@ from pipeline.parts import current_worker, entered, run_of_task
 
 Clock = Callable[[], float]
 
+_EPOCH = time.time() - time.monotonic()
+
 TOPIC = "pipeline-spans"  # where workers log the spans of their tasks; every message names its run
+
+
+def steady() -> float:
+    """Seconds since the epoch, by a clock that nobody sets back while this process lives."""
+    return _EPOCH + time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class StageClock:
     """Adds up the seconds of named stages; `begin` is when the run began, by `clock`."""
 
     begin: float
-    clock: Clock = time.time
+    clock: Clock = steady
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""  # the stage now
 

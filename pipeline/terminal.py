@@ -7,13 +7,14 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 DONE, FAILURE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+ARGUMENTS = "pipeline.arguments"  # in a context's meta: what was typed after the command's name
 EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in the data; 130 interrupted."
 
 
@@ -86,12 +87,13 @@ def run(command: click.Command, arguments: list[str], name: str = "pipeline") ->
     asked = arguments[:] or (["--help"] if isinstance(command, click.Group) else [])
     try:
         with command.make_context(name, asked) as context:
+            context.meta[ARGUMENTS] = asked[:]
             command.invoke(context)
         return DONE
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED, arguments)
+    except KeyboardInterrupt as error:
+        return _fail("interrupted", INTERRUPTED, arguments, notes_of(error))
     except click.ClickException as error:
         return _fail(_usage(error), MISTAKE, arguments)
     except BrokenPipeError:  # the reader of our output has gone (`pipeline describe data | head`)
@@ -110,9 +112,14 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, PipelineError):
-        return _fail(str(error), error.exit_code, arguments)
+        return _fail(str(error), error.exit_code, arguments, notes_of(error))
     hint = "" if "--debug" in arguments else "; run with --debug for the traceback"
-    return _fail(f"{type(error).__name__}: {error}{hint}", FAILURE, arguments)
+    return _fail(f"{type(error).__name__}: {error}{hint}", FAILURE, arguments, notes_of(error))
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """What was added to the error on its way: how to go on."""
+    return list(getattr(error, "__notes__", ()))
 
 
 def _usage(error: click.ClickException) -> str:
@@ -121,10 +128,13 @@ def _usage(error: click.ClickException) -> str:
     return f"{error.format_message().rstrip('.')}. See '{command} --help'."
 
 
-def _fail(message: str, code: int, arguments: list[str]) -> int:
+def _fail(message: str, code: int, arguments: list[str], notes: Sequence[str] = ()) -> int:
     message = " ".join(message.split())
     prefix = "pipeline: " if code == INTERRUPTED else "pipeline: error: "
-    click.echo(prefix + message, err=True)
+    for line in (message, *notes):
+        click.echo(prefix + line, err=True)
+        prefix = "pipeline: "
     if "--json" in arguments:
-        click.echo(json.dumps({"error": {"message": message, "exit_code": code}}, ensure_ascii=False))
+        error = {"message": message, "exit_code": code, **({"notes": list(notes)} if notes else {})}
+        click.echo(json.dumps({"error": error}, ensure_ascii=False))
     return code

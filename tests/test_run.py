@@ -22,6 +22,7 @@ from pipeline.errors import DataError, JobError, PipelineError, UserError
 from pipeline.job import Cluster, Job
 from pipeline.preprocess import passes
 from pipeline.stages import StageClock
+from pipeline.training import supervisor
 from pipeline.training.boost import in_order
 from pipeline.training.metrics import evaluate
 
@@ -102,13 +103,13 @@ def go(make_cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folde
     """`go(settings, layout, source=..., files=...)`: trains into a folder of its own, and keeps the predictions."""
     scores: list[tuple[Any, Any]] = []
 
-    def evaluate_and_keep(walk: Any, prepared: Any, trained: Any) -> Any:
+    def evaluate_and_keep(walk: Any, prepared: Any, trained: Any, workers: Any) -> Any:
         parts = walk.client.gather(list(trained.scores))
         scores.append((in_order([part[0] for part in parts]), in_order([part[1] for part in parts])))
-        return keep(walk, prepared, trained)
+        return keep(walk, prepared, trained, workers)
 
-    keep = run.evaluate
-    monkeypatch.setattr(run, "evaluate", evaluate_and_keep)
+    keep = supervisor.evaluate
+    monkeypatch.setattr(supervisor, "evaluate", evaluate_and_keep)
 
     def train(*settings: str, layout: tuple[int, int] = (2, 1), files: object = folder, **options: Any) -> Outcome:
         said: list[events.Event] = []

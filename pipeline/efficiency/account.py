@@ -22,7 +22,8 @@ from typing import Any
 
 KINDS = ("useful", "transfer", "wait", "other", "idle")
 STAGES = (
-    "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "evaluation", "saving", "scheduling", "others",
+    "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "recovery", "evaluation", "saving", "scheduling",
+    "others",
 )  # fmt: skip
 WIDE = frozenset({"matrix", "bootstrap", "rounds", "meter", "scores"})  # parts that keep every slot of their worker
 STAGE_OF_PART = {

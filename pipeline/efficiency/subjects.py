@@ -5,7 +5,6 @@ A subject hands out layouts; the protocol in `scaling` measures them and knows n
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from pipeline.events import Listener
 from pipeline.job import Job
 from pipeline.preprocess import passes
 from pipeline.preprocess.fit import forget
-from pipeline.stages import StageClock
+from pipeline.stages import StageClock, steady
 from pipeline.training import objective
 from pipeline.training.boost import spec_for
 from pipeline.training.matrix import Partition, build_partition
@@ -133,7 +132,7 @@ class JobSubject:
     def __init__(self, client: Client, job: Job, where: Placement, listen: Listener, allow_code: bool = False) -> None:
         self._members = Members(client, job.cluster.hang_seconds)
         self._members.__enter__()
-        self._walk = Walk(client, self._members, job, where, listen, StageClock(begin=time.time()))
+        self._walk = Walk(client, self._members, job, where, listen, StageClock(begin=steady()))
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
         inputs = open_inputs(job, allow_code=allow_code)
         self._walk.job = inputs.job

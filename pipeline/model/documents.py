@@ -41,6 +41,7 @@ class Record:
     spans: Sequence[Span] = ()
     begin: float = 0.0  # of the run, seconds since the epoch
     account: Account | None = None  # where the worker-seconds went
+    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the beginning, what interrupted the run)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> Repo
         facts=_facts(record),
         columns=_columns(record),
         stages=record.seconds,
+        incidents=record.incidents,
         timeline=[
             Bar(
                 f"worker {span.worker}" if span.worker.isdigit() else span.worker,

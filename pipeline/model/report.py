@@ -121,7 +121,8 @@ def _time(page: _Page, data: ReportData) -> None:
         cards.append(_card(parts.account(data.account), wide=True))
     if data.timeline:
         place = page.figure("timeline", figures.timeline, data, colors)
-        cards.append(_card(f"<h3>What each worker did</h3>{place}{parts.timeline_legend(data, colors)}", wide=True))
+        legend = parts.timeline_legend(data, colors)
+        cards.append(_card(f"<h3>What each worker did</h3>{place}{legend}{parts.incidents(data)}", wide=True))
     page.section("Where the time went", cards)
     if data.job:
         page.section("The job", [_card(parts.job_table(data.job), wide=True)])

@@ -80,6 +80,7 @@ class ReportData:
     columns: Sequence[ColumnSummary] = ()
     stages: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, without the total
     timeline: Sequence[Bar] = ()
+    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the start, what happened)
     account: Account | None = None  # where the worker-seconds went
     job: Mapping[str, Any] = field(default_factory=dict)  # nested, as in the manifest
     notes: Sequence[str] = ()

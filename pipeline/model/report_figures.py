@@ -16,6 +16,7 @@ from pipeline.training.curves import ClassCurves, Curves
 
 INK, MUTED, RULE = "#1c2430", "#667085", "#e4e7ec"
 VALIDATION, TRAIN, BEST = "#2563eb", "#98a2b3", "#d9480f"
+INCIDENT = "#b91c1c"
 CLASSES = ("#2563eb", "#d9480f", "#0f9d74", "#9333ea", "#ca8a04", "#0891b2", "#be185d", "#57606a")
 STAGES = (
     "#2563eb",
@@ -177,6 +178,10 @@ def timeline(data: ReportData, colors: Mapping[str, str]) -> Figure:
     drawn = plot.hbar(y="y", left="left", right="right", height=0.62, source=source, color="color", line_color=None)
     tips = [("", "@worker"), ("", "@stage"), ("seconds", "@seconds{0.00}"), ("from", "@left{0.00}")]
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+    for seconds, _ in data.incidents:  # a list below the chart tells what they were
+        plot.add_layout(
+            Span(location=seconds, dimension="height", line_color=INCIDENT, line_dash="dashed", line_width=1.5)
+        )
     plot.yaxis.ticker = list(place.values())
     plot.yaxis.major_label_overrides = {index: plain(worker, 26) for worker, index in place.items()}
     plot.y_range.start, plot.y_range.end = -0.6, len(workers) - 0.4

@@ -164,6 +164,14 @@ def timeline_legend(data: ReportData, colors: Mapping[str, str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
+def incidents(data: ReportData) -> str:
+    """What interrupted the run, and when; the dashed lines of the timeline."""
+    items = "".join(
+        f"<li>{seconds:,.1f} s: {text(line[:1].upper() + line[1:], 400)}</li>" for seconds, line in data.incidents
+    )
+    return f'<h3>What interrupted it</h3><ul class="notes">{items}</ul>' if items else ""
+
+
 def notes(lines: Sequence[str]) -> str:
     """What the run had to say."""
     return f'<ul class="notes">{"".join(f"<li>{text(line, 500)}</li>" for line in lines)}</ul>'

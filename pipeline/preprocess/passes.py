@@ -100,7 +100,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         shape = _shape(walk, inputs, target, units)
         walk.listen(_planned(walk, inputs, shape, len(units)))
     with walk.clock.stage("statistics"):
-        start = time.time()
+        start = time.monotonic()
         shared = Pass(
             run=walk.run,
             preprocess=walk.job.preprocess,
@@ -113,7 +113,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         fit_them = functools.partial(_fitted, walk, shared)
         fitted = Passing(walk, inputs, payloads).run("statistics", placed, fit_them, collect_unit, shared)
         walk.note(*fitted.recipe.notes)
-        walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.time() - start))
+        walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
     return Prepared(inputs, target, units, fitted, payloads)
 
 
@@ -167,7 +167,7 @@ def make_blocks(walk: Walk, prepared: Prepared, workers: Mapping[int, str]) -> M
     A worker that dies meanwhile loses nothing: its blocks are made elsewhere.  DataError where no row is left to train
     on.
     """
-    start = time.time()
+    start = time.monotonic()
     places = sorted(workers)
     units = [dataclasses.replace(prepared.units[place], worker=workers[place]) for place in places]
     shared = Pass(
@@ -185,7 +185,7 @@ def make_blocks(walk: Walk, prepared: Prepared, workers: Mapping[int, str]) -> M
     )
     train, validation = sum(fact.train_rows for fact in facts), sum(fact.validation_rows for fact in facts)
     walk.listen(
-        BlocksDone(rows=train + validation, nbytes=sum(fact.nbytes for fact in facts), seconds=time.time() - start)
+        BlocksDone(rows=train + validation, nbytes=sum(fact.nbytes for fact in facts), seconds=time.monotonic() - start)
     )
     return Made(dict(zip(places, blocks, strict=True)), dict(zip(places, facts, strict=True)))
 

@@ -110,7 +110,7 @@ def evaluate(walk: Walk, prepared: Prepared, trained: Trained, workers: Sequence
 
     `workers`: those the rows were trained on.
     """
-    start = time.time()
+    start = time.monotonic()
     asked = Asked(
         prepared.target,
         quantiles_of(walk.job.training, prepared.target),
@@ -120,7 +120,7 @@ def evaluate(walk: Walk, prepared: Prepared, trained: Trained, workers: Sequence
     )
     future = walk.client.submit(_evaluate, list(trained.scores), asked, pure=False)
     ((found, drawn),) = walk.members.results([future], workers)
-    evaluation = Evaluation(found, drawn, time.time() - start)
+    evaluation = Evaluation(found, drawn, time.monotonic() - start)
     flat = {
         f"{use}.{name}": value
         for use, values in found.items()

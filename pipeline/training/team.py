@@ -102,7 +102,7 @@ class Team:
         """The matrices of these workers, side by side, outside any communicator."""
         if not workers:
             return
-        walk, fitted, start = self._walk, self._prepared.fitted, time.time()
+        walk, fitted, start = self._walk, self._prepared.fitted, time.monotonic()
         threads = {worker.address: worker.threads for worker in walk.placement.workers}
         with walk.clock.stage("matrix"):
             for address in workers:
@@ -127,7 +127,7 @@ class Team:
                 for address, future in futures.items():
                     if future.status == "finished":
                         self._matrices[address], self._built[address] = future, self._shares[address]
-        walk.listen(MatrixDone(nbytes=nbytes, seconds=time.time() - start))
+        walk.listen(MatrixDone(nbytes=nbytes, seconds=time.monotonic() - start))
 
 
 def _build(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cluster.capability import relative
-from pipeline.cluster.partitions import assign
+from pipeline.cluster.partitions import Candidate, assign, changed, repair, with_training_rows
 
 SIZES = st.lists(st.integers(0, 10**9), max_size=60)
 CAPABILITIES = st.lists(st.floats(0.05, 64), min_size=1, max_size=8)
@@ -57,3 +57,34 @@ def test_noise_does_not_count_but_a_slow_worker_does() -> None:
     assert relative([2, 2, 4], [100, 115, 210]) == (2.0, 2.0, 4.0)
     assert relative([2, 2, 2], [100, 100, 40]) == (2.0, 2.0, pytest.approx(0.8))
     assert min(relative([1, 1], [0.0, 1.0])) > 0
+
+
+WORKERS = st.lists(st.sampled_from("abcdef"), min_size=1, unique=True)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=30), WORKERS, WORKERS, st.booleans())
+def test_repair(sizes: list[int], before: list[str], after: list[str], restarted: bool) -> None:
+    dealt = assign(sizes, [1.0] * len(before))
+    shares = dict(zip(before, dealt, strict=True))
+    names = {name: name for name in before}
+    workers = [Candidate(f"{name}2" if restarted else name, name, 1.0) for name in after]
+    repaired = repair(shares, names, sizes, workers)
+    assert sorted(place for share in repaired.values() for place in share) == list(range(len(sizes)))
+    assert repaired.keys() <= {worker.address for worker in workers}
+    for worker in workers:
+        if worker.name in before:  # it has what it had; more perhaps, where somebody is gone for good
+            had = set(shares[worker.name])
+            assert had <= set(repaired[worker.address])
+    if set(before) == set(after):
+        expected = {worker.address: shares[worker.name] for worker in workers}
+        assert repaired == expected
+
+
+def test_shares_without_training_rows_go_to_the_first_that_has() -> None:
+    assert with_training_rows({"a": (2,), "b": (0, 1)}, {0: 5, 1: 0, 2: 0}) == {"b": (0, 1, 2)}
+    assert with_training_rows({"a": (2,), "b": (0, 1)}, {0: 5, 1: 0, 2: 1}) == {"b": (0, 1), "a": (2,)}
+    assert with_training_rows({"a": (0,)}, {0: 0}) == {}
+
+
+def test_changed() -> None:
+    assert changed({"a": (0, 1), "b": (2,)}, {"a": (0, 1), "b": (2, 3), "c": (4,)}) == ["b"]

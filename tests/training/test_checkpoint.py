@@ -1,0 +1,147 @@
+"""Checkpoints on the disk: whole or not there, and what they belong to."""
+
+import dataclasses
+import errno
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ModelError
+from pipeline.job import Job
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import CheckpointStore, Identity, State, decode, encode
+
+JOB: dict[str, Any] = {"data": {"source": "x", "target": "y"}}
+
+
+def state(number: int, **fields: Any) -> State:
+    history = {"validation.auc": [0.5] * number, "train.auc": [math.nan] * number}
+    return State(number, b"trees %d" % number, history, [0.1] * number, number, 0.5, **fields)
+
+
+def identity(*settings: str) -> Identity:
+    return Identity.of(Job.parse(JOB, settings=settings).model_dump(mode="json"), ("abc",), "cpu")
+
+
+def same(one: State, other: State) -> bool:
+    """NaN equals NaN here."""
+    return repr(dataclasses.asdict(one)) == repr(dataclasses.asdict(other))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "late")
+
+
+def test_back_as_it_was(store: CheckpointStore) -> None:
+    path = store.write(state(7), identity())
+    assert path == store.model.with_name("late.checkpoints") / "round-000007.checkpoint"
+    found, theirs, wrong = store.latest()
+    assert same(found, state(7))
+    assert theirs == identity()
+    assert wrong == []
+
+
+def test_the_last_two_are_kept(store: CheckpointStore) -> None:
+    for number in (5, 10, 15):
+        store.write(state(number), identity())
+    assert sorted(path.name for path in store.folder.iterdir()) == [
+        "round-000010.checkpoint",
+        "round-000015.checkpoint",
+    ]
+    store.remove()
+    assert not store.folder.exists()
+    assert store.rounds() == []
+
+
+def test_a_damaged_one_falls_back(store: CheckpointStore) -> None:
+    store.write(state(5), identity())
+    path = store.write(state(10), identity())
+    path.write_bytes(path.read_bytes()[:-1])
+    found, _, wrong = store.latest()
+    assert found.round == 5
+    assert wrong == [f"{path}: damaged: its SHA-256 is not the one it was written with"]
+    store.path(5).write_bytes(b"")
+    with pytest.raises(ModelError, match="no checkpoint is whole"):
+        store.latest()
+
+
+def test_nothing_to_resume(store: CheckpointStore) -> None:
+    with pytest.raises(ModelError, match=r"nothing to resume: no checkpoint in .*late\.checkpoints"):
+        store.latest()
+
+
+@pytest.mark.parametrize("place", range(0, 500, 7))
+def test_every_flipped_byte_is_seen(place: int) -> None:
+    content = bytearray(encode(state(3), identity()))
+    content[place % len(content)] ^= 1
+    with pytest.raises(ModelError):
+        decode(bytes(content))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes(content: bytes) -> None:
+    for whole in (content, checkpoint.MAGIC + content):
+        with pytest.raises(ModelError):
+            decode(whole)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"round": -1}, {"round": 2}, {"best_round": 9}, {"best": "x"}, {"history": []}, {"round_seconds": ["a"] * 3}],
+)
+def test_a_right_hash_is_not_enough(fields: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="damaged"):
+        decode(encode(dataclasses.replace(state(3), **fields), identity()))
+
+
+def test_a_full_disk_leaves_what_was_there(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(state(5), identity())
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write(state(10), identity())
+    monkeypatch.undo()
+    assert [path.name for path in store.folder.iterdir()] == ["round-000005.checkpoint"]
+    assert store.latest()[0].round == 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("training.seed=1", "training.seed was 0, now 1"),
+        ("data.target=z", 'data.target was "y", now "z"'),
+        ("training.params.max_depth=3", "training.params.max_depth was none, now 3"),
+        ("preprocess.max_levels=9", "preprocess.max_levels was 254, now 9"),
+    ],
+)
+def test_what_is_not_the_same_is_named(setting: str, said: str) -> None:
+    assert said in identity().differences(identity(setting))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.rounds=7",
+        "training.checkpoint_seconds=1.0",
+        "cluster.workers=3",
+        "data.source=elsewhere",
+        "output.report=false",
+    ],
+)
+def test_what_may_differ(setting: str) -> None:
+    assert identity().differences(identity(setting)) == []
+
+
+def test_other_data_device_or_features() -> None:
+    here = identity().with_features("{}", [])
+    for field, value in {"data": ("x",), "device": "cuda", "xgboost": "9", "features": "f"}.items():
+        assert len(here.differences(dataclasses.replace(here, **{field: value}))) == 1
+    assert here.differences(identity()) == []  # the features are not known yet
