@@ -25,7 +25,7 @@ from pipeline.stages import StageClock, steady
 from pipeline.training import objective
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.resume import start_anew, take_up
-from pipeline.training.supervisor import Checkpoints, Supervisor
+from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
 from pipeline.walk import Walk, let_go
 
 FORGET_SECONDS = 5.0  # that workers get to drop what a run left
@@ -127,7 +127,8 @@ def _train(walk: Walk, asked: Asked, memory: PeakMemory, watching: Watching) -> 
     prepared = prepare(walk, inputs)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(walk, store, identity, start.checked(identity))
-    outcome = Supervisor(walk, prepared, checkpoints, stands=memory.sample).run()
+    beside = Beside(stands=memory.sample, joined=watching.add)
+    outcome = Supervisor(walk, prepared, checkpoints, beside).run()
     trained = outcome.trained
     ended = watching.account(rounds_of(trained.meters, outcome.workers))
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))

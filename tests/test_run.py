@@ -370,8 +370,8 @@ def test_events_come_in_order(go: Go) -> None:
     kinds = [type(event).__name__ for event in said if not isinstance(event, events.Note)]
     order = list(dict.fromkeys(kinds))
     assert order == [
-        "Started", "FragmentDone", "Planned", "StatisticsDone", "BlocksDone", "MatrixDone", "RoundDone", "Evaluated",
-        "Saved",
+        "Started", "FragmentDone", "Planned", "StatisticsDone", "BlocksDone", "MatrixDone", "RoundDone", "Checkpoint",
+        "Evaluated", "Saved",
     ]  # fmt: skip
     once = set(order) - {"FragmentDone", "RoundDone"}
     assert all(kinds.count(kind) == 1 for kind in once)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+LATE_SECONDS = 0.5  # a worker watched for less than the others by so much came later
 KINDS = ("useful", "transfer", "wait", "other", "idle")
 STAGES = (
     "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "recovery", "evaluation", "saving", "scheduling",
@@ -146,6 +147,26 @@ class Account:
             stages=_ordered(stages),
         )
 
+    def with_lost(self, unseen: Mapping[str, float], slots: Mapping[str, int]) -> "Account":
+        """With slot-seconds that went unwatched, by the worker's name: what a lost worker saw is lost with it.
+
+        They count as "other" of the recovery, though some of their rounds live on in a checkpoint.  `slots`: of workers
+        that the account does not know.
+        """
+        if not unseen:
+            return self
+        spent = {name: Spent(other=seconds) for name, seconds in unseen.items()}
+        stages = {**self.stages, "recovery": self.stages.get("recovery", Spent()) + sum(spent.values(), Spent())}
+        workers = {**dict.fromkeys(slots, Spent()), **self.workers}
+        names = ", ".join(sorted(unseen))
+        return replace(
+            self,
+            slots={**self.slots, **slots},
+            workers={name: known + spent.get(name, Spent()) for name, known in workers.items()},
+            stages=_ordered(stages),
+            notes=(*self.notes, f"what worker {names} did before it was lost counts as other"),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for metrics.json and `--json`."""
 
@@ -190,7 +211,11 @@ def account(
         for stage, spent in entries:
             stages[stage] += spent
     slots = {reading.worker: reading.slots for reading in readings}
-    return Account(seconds, slots, workers, _ordered(stages), tuple(_notes(readings, rounds)))
+    made = Account(seconds, slots, workers, _ordered(stages), tuple(_notes(readings, rounds)))
+    late = {
+        reading.worker: seconds - reading.seconds for reading in readings if seconds - reading.seconds > LATE_SECONDS
+    }
+    return made.with_lost({name: missed * slots[name] for name, missed in late.items()}, {})
 
 
 def _in_tasks(reading: Reading, rounds: Rounds | None) -> list[tuple[str, Spent]]:

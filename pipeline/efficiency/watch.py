@@ -7,7 +7,7 @@ digests say what it cost to bring a task to its thread and its result away from 
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from dask.utils import key_split
@@ -15,7 +15,7 @@ from distributed import Client, WorkerPlugin
 
 from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.placement import WorkerInfo
-from pipeline.efficiency.account import Account, Reading, Rounds, Spent, Tasks, account
+from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, account
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
 from pipeline.parts import LEDGERS, RUN, Ledger
@@ -107,11 +107,22 @@ class Watching:
 
     def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageClock) -> None:
         """Starts to watch the run's tasks on these workers."""
-        self._client, self._run, self._workers, self._clock = client, run, workers, clock
+        self._client, self._run, self._workers, self._clock = client, run, tuple(workers), clock
         self._running = True
         asked = clock.clock()
-        client.run(_begin, run, workers=[worker.address for worker in workers])
+        self._begin(workers)
         self._start, self._before = (asked + clock.clock()) / 2, dict(clock.seconds)
+
+    def add(self, workers: Sequence[WorkerInfo]) -> None:
+        """Watches these too, if they are new: workers that came back, or joined."""
+        known = {worker.address for worker in self._workers}
+        new = [worker for worker in workers if worker.address not in known]
+        self._workers = (*self._workers, *new)
+        self._begin(new)
+
+    def _begin(self, workers: Sequence[WorkerInfo]) -> None:
+        if workers:
+            self._client.run(_begin, self._run, workers=[worker.address for worker in workers], on_error="ignore")
 
     def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
         """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name."""
@@ -122,14 +133,9 @@ class Watching:
         seconds = now - self._start
         spent[""] = seconds - sum(spent.values())  # between the stages
         made = account(list(readings.values()), seconds, spent, rounds)
-        lost = [worker for worker in self._workers if worker.address not in readings]
-        if lost:
-            made = replace(
-                made,
-                slots={**made.slots, **{worker.name: worker.threads for worker in lost}},
-                workers={**made.workers, **{worker.name: Spent() for worker in lost}},
-                notes=(*made.notes, f"{len(lost)} workers were not watched throughout, e.g. {lost[0].name}"),
-            )
+        seen = {reading.worker for reading in readings.values()}
+        gone = {worker.name: worker.threads for worker in self._workers if worker.name not in seen}
+        made = made.with_lost({name: seconds * slots for name, slots in gone.items()}, gone)
         return Ended(made, now, self._clock)
 
     def stop(self) -> dict[str, Reading]:

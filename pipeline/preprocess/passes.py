@@ -121,7 +121,7 @@ def _fitted(walk: Walk, shared: Pass, parts: list[Future]) -> Callable[[], Fitte
     """Has statistics merged while others are still collected."""
     merged = merge_in_order(walk.client, parts)
     future = walk.client.submit(fit, merged, shared, pure=False)
-    return lambda: result_of(future)
+    return functools.partial(result_of, future)  # a closure's frame would keep the future, with the error
 
 
 def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Target, Split, list[float]]:
@@ -150,7 +150,7 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
 
 
 def _gathered(walk: Walk, parts: list[Future]) -> Callable[[], list[Any]]:
-    return lambda: walk.client.gather(parts)
+    return functools.partial(walk.client.gather, parts)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,11 @@ def as_it_is[Value](value: Value) -> Value:
 
 def _with_facts(walk: Walk, blocks: list[Future]) -> Callable[[], tuple[list[Future], list[BlockFacts]]]:
     facts = [walk.client.submit(block_facts, block, pure=False) for block in blocks]
-    return lambda: (blocks, walk.client.gather(facts))
+    return functools.partial(_both, walk, blocks, facts)
+
+
+def _both(walk: Walk, blocks: list[Future], facts: list[Future]) -> tuple[list[Future], list[BlockFacts]]:
+    return blocks, walk.client.gather(facts)
 
 
 class Passing:

@@ -43,6 +43,7 @@ class Checkpoints:
             if self.latest is not None and state.round <= self.latest.round and state.stopped == self.latest.stopped:
                 return
             self.latest, start = state, time.monotonic()
+            self._walk.round = max(self._walk.round, state.round)
             try:
                 self._store.write(state, self._identity)
             except OSError as error:
@@ -56,14 +57,19 @@ class Checkpoints:
         self._walk.listen(Checkpoint(round=state.round, path=path, seconds=seconds))
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Who wants to know of a training's turns besides its listener."""
+
+    stands: Callable[[], object] = lambda: None  # all matrices stand: the moment of most memory
+    joined: Callable[[tuple[WorkerInfo, ...]], object] = lambda workers: None  # the run goes on, on these workers
+
+
 class Supervisor:
     """One run's training."""
 
-    def __init__(
-        self, walk: Walk, prepared: Prepared, checkpoints: Checkpoints, stands: Callable[[], object] = lambda: None
-    ) -> None:
-        """`stands` is called whenever all matrices stand: the moment of most memory."""
-        self._walk, self._prepared, self._checkpoints, self._stands = walk, prepared, checkpoints, stands
+    def __init__(self, walk: Walk, prepared: Prepared, checkpoints: Checkpoints, beside: "Beside") -> None:
+        self._walk, self._prepared, self._checkpoints, self._beside = walk, prepared, checkpoints, beside
         cluster, training = walk.job.cluster, walk.job.training
         self._policy = Policy(cluster.wait_seconds, training.max_restarts, cluster.elastic)
         self._team = Team(walk, prepared)
@@ -93,7 +99,7 @@ class Supervisor:
         walk = self._walk
         partitions = self._team.ready(anew=self._anew)
         self._anew = False
-        self._stands()
+        self._beside.stands()
         going = Going(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._more_workers)
         with walk.clock.stage("rounds"):
             trained = boost(walk, self._prepared, partitions, going)
@@ -128,7 +134,8 @@ class Supervisor:
         walk, before = self._walk, {worker.address for worker in self._walk.placement.workers}
         workers = usable(walk.members.look(), walk.placement, now.expected)
         walk.placement = replace(walk.placement, workers=workers)
-        self._anew = joined
+        self._beside.joined(workers)
+        self._anew, walk.round = joined, self._round()
         for worker in workers if joined else ():
             if worker.address not in before:
                 walk.happened(WorkerJoined(worker=worker.name))
@@ -137,7 +144,7 @@ class Supervisor:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, RoundDone):
-            self._walk.round = event.round
+            self._walk.round = max(self._walk.round, event.round)
         self._walk.listen(event)
 
     def _more_workers(self) -> bool:
