@@ -102,7 +102,7 @@ def _forget(client: Client, run: str, watching: Watching) -> None:
     """
 
     def ask() -> None:
-        with contextlib.suppress(OSError):  # the scheduler is gone, and its workers with it
+        with contextlib.suppress(OSError, RuntimeError):  # the scheduler is gone, or the client closed meanwhile
             client.run(forget, run, on_error="ignore")
             watching.stop()
 

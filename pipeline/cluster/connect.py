@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 
 from pipeline.cluster import dashboard, interrupts, local, logs, remote
@@ -15,6 +16,9 @@ from pipeline.errors import ClusterError
 from pipeline.job import Cluster, Job
 
 GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster closes
+# Read while the cluster lives.  So long after a worker was lost, Dask closes its nanny if no worker of that name is
+# there: also one that came back meanwhile, and was lost again a moment ago.
+LASTING = {"distributed.deploy.lost-worker-timeout": "365 days"}
 
 
 @contextlib.contextmanager
@@ -34,11 +38,12 @@ def connect(
         with contextlib.closing(interrupts.finish(lambda: remote.attach(section), Client.close, meanwhile)) as client:
             yield client
         return
-    client = interrupts.finish(lambda: _start(section, debug), _close, meanwhile)
-    try:
-        yield client
-    finally:
-        interrupts.finish(lambda: _close(client))
+    with dask.config.set(LASTING):
+        client = interrupts.finish(lambda: _start(section, debug), _close, meanwhile)
+        try:
+            yield client
+        finally:
+            interrupts.finish(lambda: _close(client))
 
 
 def _start(section: Cluster, debug: bool) -> Client:

@@ -13,7 +13,7 @@ import dask.utils
 from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, cuda, dashboard, logs
+from pipeline.cluster import affinity, cuda, dashboard, logs, tls
 from pipeline.cluster.devices import resolve_device
 from pipeline.job import Cluster
 
@@ -71,6 +71,7 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.scheduler.no-workers-timeout": "30s",  # safely more than a restart takes
+        "distributed.scheduler.worker-ttl": None,  # by the system's clock, which may be set; `Members` watches by its own
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "1h",
@@ -82,7 +83,11 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
 
 
 def start(section: Cluster, debug: bool = False) -> LocalCluster:
-    """A running cluster on loopback, for the device the job asks for, its workers pinned and answering."""
+    """A running cluster on loopback, for the device the job asks for, its workers pinned and answering.
+
+    With files in `cluster.security` all its connections are encrypted, and each side shows a certificate; the
+    dashboard, whose browser has none, stays on loopback as it is.  ClusterError where a file cannot be used.
+    """
     plan = layout(section)
     options: dict[str, Any] = {
         "memory_limit": plan.memory_limit_nbytes,
@@ -93,6 +98,8 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
         "processes": True,
         "silence_logs": False if debug else logs.NEVER,
     }
+    if section.security:
+        options |= {"security": tls.for_all(section.security), "protocol": "tls://"}
     if section.local_directory:
         options["local_directory"] = section.local_directory
     with _own_environment(), dask.config.set(settings(plan, debug)):

@@ -69,7 +69,7 @@ class Members:
         """The workers that are there now and not about to be ended, by address.  SchedulerLostError."""
         try:
             info = _ask(self.client)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
             raise self._scheduler_lost(str(error)) from None
         with self._lock:
             gone = [address for address in self._note(info["workers"]) if address not in self._ending]
@@ -149,7 +149,7 @@ class Members:
         self.lost(address, self._reasons[address])
 
         def end() -> None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):
                 self.client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
 
         threading.Thread(target=end, name="end-frozen", daemon=True).start()
@@ -171,7 +171,7 @@ def _ask(client: Client) -> dict[str, Any]:
 
 def reason_of(client: Client, address: str, facts: Facts) -> str:
     """Why a worker left, as far as can be known: from its nanny where that is ours, or has told the scheduler."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
         for _, event in client.get_events("worker-restart-memory"):
             if event.get("worker") == address:
                 limit = (facts.get("memory_limit") or 0) / 2**20

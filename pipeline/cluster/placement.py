@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,8 +66,21 @@ def _placement(client: Client, section: Cluster, members: Members) -> Placement:
     bare = [worker.address for worker in workers if not info["workers"][worker.address].get("nanny")]
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
+    notes.extend(exposure(workers))
     link = _dashboard(client, info) if section.dashboard else None
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
+
+
+def exposure(workers: Sequence[WorkerInfo]) -> tuple[str, ...]:
+    """What to tell about workers on several hosts: between those, XGBoost talks in the clear."""
+    hosts = len({worker.host for worker in workers})
+    if hosts < 2:
+        return ()
+    note = (
+        f"workers on {hosts} hosts: XGBoost's connections between them are neither encrypted nor authenticated, "
+        "whatever cluster.security says: keep them on a network you trust (SECURITY.md)"
+    )
+    return (note,)
 
 
 def usable(present: Mapping[str, Mapping[str, Any]], before: Placement, most: int) -> tuple[WorkerInfo, ...]:

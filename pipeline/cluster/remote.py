@@ -7,6 +7,7 @@ import distributed.comm as comms
 from distributed import Client
 from distributed.security import Security
 
+from pipeline.cluster import tls
 from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster
@@ -17,7 +18,7 @@ TIMEOUT_SECONDS = 8  # to reach the scheduler; the user is told within 10
 def attach(section: Cluster) -> Client:
     """A client of `section.scheduler`; ClusterError where it cannot be reached or its workers cannot do the work."""
     address = str(section.scheduler)
-    security = _security(section)
+    security = tls.for_client(section.security) if section.security else None
     try:
         asyncio.run(_knock(address, security or Security()))
         client = Client(address, timeout=TIMEOUT_SECONDS, security=security, name="pipeline")
@@ -40,25 +41,6 @@ async def _knock(address: str, security: Security) -> None:
     except TimeoutError:
         raise OSError(f"no Dask scheduler answers within {TIMEOUT_SECONDS} s") from None
     await comm.close()
-
-
-def _security(section: Cluster) -> Security | None:
-    """TLS with the job's files; ClusterError where one of them cannot be used."""
-    if section.security is None:
-        return None
-    files = section.security
-    security = Security(
-        tls_ca_file=files.ca_file,
-        tls_client_cert=files.cert_file,
-        tls_client_key=files.key_file,
-        require_encryption=True,
-    )
-    try:
-        security.get_connection_args("client")
-    except OSError as error:  # ssl.SSLError is one
-        names = ", ".join((files.ca_file, files.cert_file, files.key_file))
-        raise ClusterError(f"cluster.security: {_first_line(error)} (files {names})") from None
-    return security
 
 
 def check(client: Client, section: Cluster) -> None:

@@ -14,6 +14,7 @@ from xgboost import collective
 
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError
+from pipeline.training import listeners
 
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
 STOP_SECONDS = 2.0  # for a worker to answer that its tracker has ended
@@ -26,18 +27,20 @@ def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
     if rank_args is None:
         yield
         return
-    with contextlib.ExitStack() as stack:
-        context = collective.CommunicatorContext(**rank_args)
-        with _without_rank_lines():
-            context.__enter__()
-        stack.callback(lambda: context.__exit__(None, None, None))
+    context = collective.CommunicatorContext(**rank_args)
+    with listeners.none_left() as watched:
+        try:
+            with _without_rank_lines():
+                context.__enter__()
+        finally:
+            watched.opened()
         try:
             yield
         except BaseException:
-            stack.pop_all()
             with contextlib.suppress(xgboost.core.XGBoostError):
                 context.__exit__(None, None, None)
             raise
+        context.__exit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -102,7 +105,7 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
     seconds = LEAVE_SECONDS if leave else 0
 
     def ask() -> None:
-        with contextlib.suppress(OSError, ValueError, SchedulerLostError):
+        with contextlib.suppress(OSError, ValueError, RuntimeError, SchedulerLostError):  # gone, or closed meanwhile
             if workers[0] in members.look():
                 members.client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
 

@@ -256,7 +256,7 @@ class _Events:
         while self._checkpoints.get() is not None:
             try:
                 found = self._client.run(_hand_over, self._spec.run, workers=[self._first], on_error="return")
-            except (OSError, ValueError):  # the worker or the scheduler has gone
+            except (OSError, ValueError, RuntimeError):  # the worker or the scheduler has gone, or the client is closed
                 continue
             if isinstance(state := found.get(self._first), State):
                 self._going.keep(state)

@@ -1,0 +1,98 @@
+"""TLS for Dask's connections, from the job's files: checked before anything is connected or started.
+
+Dask asks both sides for a certificate of the given authority and looks at no names in it: whoever has a key with such
+a certificate takes part.  So the authority should be one of its own for the cluster.
+"""
+
+import os
+import ssl
+
+from distributed.security import Security
+
+from pipeline.errors import ClusterError
+from pipeline.job import Security as Files
+
+
+def for_client(files: Files) -> Security:
+    """For a client of a running scheduler; ClusterError where a file cannot be used."""
+    return _security(files, ("client",))
+
+
+def for_all(files: Files) -> Security:
+    """For scheduler, workers, nannies and client of a cluster of our own, all with the same certificate.
+
+    ClusterError where a file cannot be used, or where a certificate is not one that the authority accepts for both
+    ends of a connection: processes that refuse each other would try again and again.
+    """
+    security = _security(files, ("client", "scheduler", "worker"))
+    try:
+        _shake_hands(security)
+    except ssl.SSLError as error:
+        raise _refusal(files, _words(error)) from None
+    return security
+
+
+def _security(files: Files, roles: tuple[str, ...]) -> Security:
+    ca, cert, key = (
+        os.path.abspath(os.path.expanduser(path)) for path in (files.ca_file, files.cert_file, files.key_file)
+    )
+    for name, path in (("ca_file", ca), ("cert_file", cert), ("key_file", key)):
+        if "\n" in path:  # Dask would take it for the file's content, and it may be a key: not repeated
+            raise ClusterError(f"cluster.security.{name}: give the path of a file, not its content")
+        try:
+            with open(path, "rb"):
+                pass
+        except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
+            raise ClusterError(f"cluster.security.{name} = {path}: {getattr(error, 'strerror', error)}") from None
+    _readable(files, ca, cert, key)
+    given = {f"tls_{role}_cert": cert for role in roles} | {f"tls_{role}_key": key for role in roles}
+    return Security(require_encryption=True, tls_ca_file=ca, **given)
+
+
+def _readable(files: Files, ca: str, cert: str, key: str) -> None:
+    """ClusterError where OpenSSL cannot use a file; a key with a pass phrase would have it ask on the terminal."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asked: list[str] = []
+
+    def no_phrase() -> str:
+        asked.append(key)
+        return "x"
+
+    try:
+        context.load_verify_locations(cafile=ca)
+    except ssl.SSLError:
+        raise ClusterError(f"cluster.security.ca_file = {files.ca_file}: holds no certificate (PEM)") from None
+    try:
+        context.load_cert_chain(cert, key, password=no_phrase)
+    except ssl.SSLError as error:
+        if asked:
+            raise ClusterError(
+                f"cluster.security.key_file = {files.key_file}: has a pass phrase; give a key without one"
+            ) from None
+        raise _refusal(files, _words(error)) from None
+
+
+def _shake_hands(security: Security) -> None:
+    """A handshake of a worker with a scheduler, in memory; ssl.SSLError where one refuses the other."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = security.get_connection_args("worker")["ssl_context"].wrap_bio(to_client, to_server)
+    server = security.get_listen_args("scheduler")["ssl_context"].wrap_bio(to_server, to_client, server_side=True)
+    waiting = [client, server]
+    while waiting:
+        side = waiting.pop(0)
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            waiting.append(side)
+
+
+def _words(error: ssl.SSLError) -> str:
+    """What OpenSSL says, without its place in C."""
+    reason = getattr(error, "verify_message", None) or error.reason or str(error)
+    return str(reason).replace("_", " ").lower() if str(reason).isupper() else str(reason)
+
+
+def _refusal(files: Files, reason: str) -> ClusterError:
+    return ClusterError(
+        f"cluster.security: {reason} (ca_file {files.ca_file}, cert_file {files.cert_file}, key_file {files.key_file})"
+    )
