@@ -56,6 +56,10 @@ class SchedulerLostError(TrainingError):
     """The scheduler does not answer any more; what has been checkpointed stands."""
 
 
+class ReadError(PipelineError):
+    """The storage does not give the data, though it was tried several times; the data may well be good."""
+
+
 class UserError(PipelineError):
     """Something the user can mend: exit code 2."""
 
@@ -68,6 +72,22 @@ class JobError(UserError):
 
 class SourceError(UserError):
     """The files cannot be read as asked: no such path, damaged, drifting schemas, nested columns."""
+
+
+class AccessError(SourceError):
+    """A file is gone, was changed during the run, or may not be read: its content is not at fault, so it is never skipped."""
+
+
+class BadFragment(SourceError):
+    """The content of a fragment cannot be read, however often one tries; `data.skip_bad_fragments` leaves it out."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        """`where`: the file and the place in it; `reason`: one line, without row data."""
+        super().__init__(f"{where}: {reason}")
+        self.where, self.reason = where, reason
+
+    def __reduce__(self) -> tuple[type["BadFragment"], tuple[str, str]]:
+        return type(self), (self.where, self.reason)
 
 
 class DataError(UserError):

@@ -1,11 +1,13 @@
 """From a finished training to its model folder, and to what there is to say about it."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.memory import PeakMemory
+from pipeline.data.skipping import Bad
 from pipeline.efficiency.watch import Ended
 from pipeline.events import incident
 from pipeline.model.artifact import REPORT, Model, ModelParts, save
@@ -13,6 +15,7 @@ from pipeline.model.assemble import Trained, make_manifest
 from pipeline.model.documents import Documents, Record, write_documents
 from pipeline.model.manifest import Manifest
 from pipeline.preprocess.passes import Prepared
+from pipeline.preprocess.statistics import Statistics
 from pipeline.training.boost import Evaluation
 from pipeline.training.rounds import RoundsResult
 from pipeline.walk import Walk
@@ -76,11 +79,20 @@ def _manifest(walk: Walk, done: Finished) -> Manifest:
         recipe=done.prepared.fitted.recipe,
         rounds=done.result.rounds,
         best_round=done.result.best_round,
-        rows={"train": statistics.rows, "validation": statistics.validation_rows, "dropped": statistics.dropped},
+        rows=_rows(statistics, done.prepared.inputs.skipped),
         created=datetime.datetime.now(datetime.UTC),
         notes=tuple(walk.notes),
     )
     return make_manifest(done.prepared.inputs, walk.job, trained)
+
+
+def _rows(statistics: Statistics, skipped: Sequence[Bad]) -> dict[str, Any]:
+    """How many rows trained and validated, and how many did not, by the reason."""
+    dropped = dict(statistics.dropped)
+    if known := sum(item.known_rows for item in skipped):
+        dropped["in bad fragments"] = known
+    rows = {"train": statistics.rows, "validation": statistics.validation_rows, "dropped": dropped}
+    return {**rows, "bad_fragments": len(skipped)} if skipped else rows
 
 
 def _documents(walk: Walk, done: Finished, manifest: Manifest) -> Documents:

@@ -3,6 +3,7 @@
 Every field's description is what `--help`, the README and error messages show; every default stands here.
 """
 
+import math
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from pydantic import ConfigDict, Field
 from pipeline.errors import JobError
 from pipeline.job_problems import explain, show_path
 
+DEEPEST = 30  # dots in a key: a column's name may hold some
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
@@ -128,7 +130,7 @@ class Preprocess(Section):
     )
     min_count: Positive = Field(1, description="levels seen in fewer training rows count as missing")
     high_cardinality: Literal["target", "frequency", "hash"] = Field("target", description="encoding above max_levels")
-    smoothing: Annotated[float, Field(strict=True, ge=0)] = Field(
+    smoothing: Annotated[float, Field(strict=True, ge=0, le=1e12)] = Field(
         20.0, description="rows of prior in a target encoding"
     )
     folds: Annotated[int, Field(strict=True, ge=2, le=20)] = Field(
@@ -167,7 +169,9 @@ class Training(Section):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
     params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
     timeout_seconds: Positive = Field(1800, description="how long a worker waits for its peers in one collective")
-    checkpoint_rounds: Positive | None = Field(None, description="rounds between two checkpoints; default: by time alone")
+    checkpoint_rounds: Positive | None = Field(
+        None, description="rounds between two checkpoints; default: by time alone"
+    )
     checkpoint_seconds: Seconds = Field(
         30.0, description="seconds between two checkpoints; longer where a checkpoint takes more than 0.5 % of that"
     )
@@ -177,6 +181,17 @@ class Training(Section):
     matrix: Literal["auto", "memory", "disk"] = Field(
         "auto", description="where the quantised matrix lies; auto: on disk where it does not fit in memory"
     )
+
+    @pydantic.field_validator("params")
+    @classmethod
+    def _plain(cls, params: dict[str, Any]) -> dict[str, Any]:
+        for name, value in params.items():
+            for part in value if isinstance(value, list) else [value]:
+                if not isinstance(part, (str, bool, int, float)) or (
+                    isinstance(part, float) and not math.isfinite(part)
+                ):
+                    raise ValueError(f"{name} is neither a text, true or false, nor a finite number")
+        return params
 
 
 class Security(Section):
@@ -207,7 +222,8 @@ class Cluster(Section):
     gpu_pool: str | None = Field(None, description="RMM pool per GPU, e.g. 20GiB")
     gpu_spill: str | None = Field(None, description="GPU memory above which Dask spills, e.g. 30GiB")
     scratch: str | None = Field(
-        None, description="folder on each worker's local disk for what does not fit in memory; default: the worker's own"
+        None,
+        description="folder on each worker's local disk for what does not fit in memory; default: the worker's own",
     )
     local_directory: str | None = Field(None, description="folder of Dask's own files on the workers")
 
@@ -240,7 +256,7 @@ class Job(Section):
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise JobError(f"{path}: no such job file") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # of TOML, UTF-8, whole numbers of 5,000 digits, ...
             raise JobError(f"{path}: not a readable TOML file: {error}") from None
         return cls.parse(table, settings=settings, origin=str(path), folder=path.parent)
 
@@ -287,13 +303,10 @@ def _anchored(source: Any, folder: Path) -> Any:
 def _apply(table: dict[str, Any], setting: str) -> None:
     """Puts one `section.field=value` into the table; the value is TOML, or else a bare string."""
     name, sign, text = setting.partition("=")
-    parts = _parts(name.strip())
+    parts = _parts(name.strip()) if name.count(".") < DEEPEST else []
     if not sign or len(parts) < 2 or not all(parts):
         raise JobError(f"--set {setting}: expected section.field=value, e.g. training.rounds=50")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    value = _value(text)
     place = table
     for depth, part in enumerate(parts[:-1]):
         inner = place.get(part, {})
@@ -304,14 +317,25 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     place[parts[-1]] = value
 
 
+def _value(text: str) -> Any:
+    """The value as TOML has it, or else the bare text."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # whole numbers of 5,000 digits are no error of TOML's
+        return text.strip()
+    return table["value"] if len(table) == 1 else text.strip()
+
+
 def _parts(name: str) -> list[str]:
     """The parts of a dotted key: as TOML has it, so that quotes may hold dots, or else split at the dots."""
     try:
         inner: Any = tomllib.loads(f"{name} = 0")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return name.split(".")
     parts = []
     while isinstance(inner, dict):
+        if len(inner) != 1:  # a comment, or several lines
+            return name.split(".")
         part, inner = next(iter(inner.items()))
         parts.append(part)
     return parts

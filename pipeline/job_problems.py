@@ -101,7 +101,7 @@ def _said(path: tuple[str | int, ...], problems: Sequence[_Problem], job: type[p
         return f"unknown key {show_path(path)}{_hint(path, job)}"
     if error["type"] == "missing":
         return f"{show_path(path)} is missing"
-    value = "" if isinstance(error["input"], Mapping) else f" = {_short(repr(error['input']))}"
+    value = "" if isinstance(error["input"], Mapping) else f" = {_short(error['input'])}"
     if error["type"] == "value_error":
         return f"{show_path(path)}{value}: {error['ctx']['error']}"
     expected = list(dict.fromkeys(_expected(problem.error) for problem in problems))
@@ -115,7 +115,11 @@ def _expected(error: Any) -> str:
     return str(error["msg"]) if template is None else template.format(**error.get("ctx", {}))
 
 
-def _short(text: str) -> str:
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes whole numbers of up to 4,300 digits
+        text = "a number of thousands of digits"
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 

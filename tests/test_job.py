@@ -248,3 +248,30 @@ def test_every_field_is_described() -> None:
 
 def test_paths_are_shown_as_they_are_written() -> None:
     assert show_path(["preprocess", "columns", "a.b", "clip", 1]) == 'preprocess.columns."a.b".clip[1]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 100_000, "a = " + "1" * 5_000, "[data]\nsource = 'x'\n[training.params]\neta = inf"],
+    ids=["deep", "long number", "infinite"],
+)
+def test_toml_that_python_cannot_hold_is_refused(tmp_path, text):
+    (tmp_path / "job.toml").write_text(text)
+    with pytest.raises(JobError, match=r"job\.toml: "):
+        Job.load(tmp_path / "job.toml")
+
+
+@pytest.mark.parametrize("setting", ["#a.b=1", "data." * 100_000 + "x=1", "a.b\n.c=1"])
+def test_settings_without_a_field_are_refused(setting):
+    with pytest.raises(JobError):
+        Job.parse({"data": {"source": "x"}}, settings=[setting])
+
+
+def test_a_setting_is_one_value():
+    job = Job.parse({"data": {"source": "x"}}, settings=["data.target=1\n[training]"])
+    assert job.data.target == "1\n[training]"
+
+
+def test_numbers_that_python_does_not_write_are_refused():
+    with pytest.raises(JobError, match="thousands of digits"):
+        Job.parse({"data": {"source": "x", "target": 16**5_000}})

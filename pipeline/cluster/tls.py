@@ -88,8 +88,10 @@ def _shake_hands(security: Security) -> None:
 
 def _words(error: ssl.SSLError) -> str:
     """What OpenSSL says, without its place in C."""
-    reason = getattr(error, "verify_message", None) or error.reason or str(error)
-    return str(reason).replace("_", " ").lower() if str(reason).isupper() else str(reason)
+    reason = str(getattr(error, "verify_message", None) or error.reason or error)
+    if "PEM" in reason:
+        return "not a certificate and its key (PEM)"
+    return reason.replace("_", " ").lower() if reason.isupper() else reason
 
 
 def _refusal(files: Files, reason: str) -> ClusterError:

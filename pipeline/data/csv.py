@@ -24,7 +24,9 @@ import pyarrow.types as pt
 from pipeline.data import text
 from pipeline.data.files import File, cpu_count
 from pipeline.data.fragments import Piece, target_nbytes
-from pipeline.data.survey import Surveyed, ends_digest
+from pipeline.data.retries import patiently
+from pipeline.data.storage import read_range
+from pipeline.data.survey import Surveyed, attempt, ends_digest, survey_file
 from pipeline.data.unify import TEXT_CODES, common, normalise
 from pipeline.errors import SourceError
 from pipeline.job import CsvOptions
@@ -59,28 +61,45 @@ def join(left: pa.DataType, right: pa.DataType) -> pa.DataType:
 
 
 def survey(
-    files: Sequence[File], options: CsvOptions, fragment_nbytes: int, types: pa.Schema | None = None
+    files: Sequence[File],
+    options: CsvOptions,
+    fragment_nbytes: int,
+    types: pa.Schema | None = None,
+    skip_bad: bool = False,
 ) -> list[Surveyed]:
     """Names, types, rows and byte ranges of all files; `types` known beforehand are not looked for."""
-    target = target_nbytes(sum(text.text_nbytes(file) for file in files), fragment_nbytes)
-    layouts = [read_layout(file.path, options) for file in files]
-    pieces = [_pieces(file, layout, options, target) for file, layout in zip(files, layouts, strict=True)]
-    flat = [piece for of_file in pieces for piece in of_file]
+    total = sum(patiently(functools.partial(text.text_nbytes, file), file.path) for file in files)
+    target = target_nbytes(total, fragment_nbytes)
     known = _known(types)
-    if any(name not in known for layout in layouts for name in layout.names):
-        found = iter(_in_threads(functools.partial(_infer, options=options, known=known), flat))
-    else:
-        found = iter([_Found({}, -1)] * len(flat))
+    begin = functools.partial(_begin, options=options, target=target, known=known)
+    begun = [survey_file(file, begin, skip_bad) for file in files]
+    pieces = [piece for item in begun if item.readable for piece in item.pieces]
+    if all(name in known for item in begun for name in item.schema.names):
+        return begun
+    found = iter(_in_threads(functools.partial(_infer, options=options, known=known, skip_bad=skip_bad), pieces))
     surveys = []
-    for file, layout, of_file in zip(files, layouts, pieces, strict=True):
-        kinds = dict.fromkeys(layout.names, pa.null()) | {name: known[name] for name in layout.names if name in known}
+    for item in begun:
+        if not item.readable:
+            surveys.append(item)
+            continue
+        kinds = {name: item.schema.field(name).type for name in item.schema.names}
         counted = []
-        for piece in of_file:
+        for piece in item.pieces:
             seen = next(found)
-            kinds |= {name: join(kinds[name], kind) for name, kind in seen.kinds.items()}
-            counted.append(piece if seen.rows < 0 else replace(piece, rows=seen.rows))
-        surveys.append(Surveyed(file, pa.schema(kinds), _numbered(counted), ends_digest(file)))
+            if isinstance(seen, _Found):
+                kinds |= {name: join(kinds[name], kind) for name, kind in seen.kinds.items()}
+                counted.append(replace(piece, rows=seen.rows))
+            else:
+                counted.append(replace(piece, bad=seen))
+        surveys.append(replace(item, schema=pa.schema(kinds), pieces=_numbered(counted)))
     return surveys
+
+
+def _begin(file: File, options: CsvOptions, target: int, known: dict[str, pa.DataType]) -> Surveyed:
+    """The file with the types that are known, null for the others, and with its rows not counted."""
+    layout = read_layout(file.path, options)
+    schema = pa.schema([(name, known.get(name, pa.null())) for name in layout.names])
+    return Surveyed(file, schema, tuple(_pieces(file, layout, options, target)), ends_digest(file))
 
 
 def _known(types: pa.Schema | None) -> dict[str, pa.DataType]:
@@ -142,7 +161,7 @@ def read_layout(path: str, options: CsvOptions) -> Layout:
 
 
 def _has_mark(path: str) -> bool:
-    return text.compression(path) is None and text.read_range(path, 0, 3) == text.BOM
+    return text.compression(path) is None and read_range(path, 0, 3) == text.BOM
 
 
 def _first_line(start: bytes, comment: str) -> tuple[bytes, int]:
@@ -171,7 +190,12 @@ def _blocks(piece: Piece, layout: Layout, options: CsvOptions) -> Iterator[bytes
         yield comment.sub(b"", block) if comment and comment.search(block) else block
 
 
-def _infer(piece: Piece, options: CsvOptions, known: dict[str, pa.DataType]) -> _Found:
+def _infer(piece: Piece, options: CsvOptions, known: dict[str, pa.DataType], skip_bad: bool) -> _Found | str:
+    """The types and the number of the piece's rows; why it cannot be read, where bad pieces are skipped."""
+    return attempt(lambda: _look(piece, options, known), piece.path, piece.place(), skip_bad)
+
+
+def _look(piece: Piece, options: CsvOptions, known: dict[str, pa.DataType]) -> _Found:
     """The types and the number of the piece's rows."""
     layout = read_layout(piece.path, options)
     kinds: dict[str, pa.DataType] = {}

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from pipeline.data.keys import place_of, seed_for
 from pipeline.data.split import Split, decoded, is_time, values_as
-from pipeline.data.target import ClassValue, Kind, Target
+from pipeline.data.target import EXACT_FLOAT64, ClassValue, Kind, Target
 from pipeline.data.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
 from pipeline.errors import DataError
 from pipeline.job import Data, Training
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 _MAX_RELEVANCE = 31  # XGBoost's limit for NDCG with exponential gain
 # XGBoost's own conditions on labels (objective/*.cu), said before anything runs: lowest value, whether it is allowed.
 _LOWEST: dict[str, tuple[float, bool]] = {
@@ -58,6 +59,7 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
     if kind != "binary" and data.positive is not None:
         raise DataError(f"data.positive = {data.positive!r} is for a target of two classes; {name} makes a {kind} task")
     if kind in ("binary", "multiclass"):
+        _check_apart(name, schema.field(name).type, labels)
         classes = _classes(name, kind, objective, data, labels)
         counts = labels.counts or {}
         return Target(name, kind, objective, classes, tuple(counts[value] for value in classes))
@@ -102,6 +104,20 @@ def _kind(objective: str) -> Kind:
     return kinds.get(family, "regression")
 
 
+def _check_apart(name: str, kind: pa.DataType, labels: LabelSurvey) -> None:
+    """DataError where classes are decimals of more digits than float64 tells apart."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not pa.types.is_decimal(kind) or labels.kind == "int":
+        return
+    largest = max(abs(labels.minimum or 0.0), abs(labels.maximum or 0.0))
+    if largest * 10.0**kind.scale >= EXACT_FLOAT64:
+        _refuse(
+            name,
+            f"is {kind} with values of so many digits that classes cannot be told apart: derive texts under data.derive, "
+            f"e.g. CAST(... AS VARCHAR)",
+        )
+
+
 def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSurvey) -> tuple[ClassValue, ...]:
     """The classes in order; binary: the positive one last."""
     if labels.counts is None:
@@ -121,9 +137,7 @@ def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSur
         value for value in classes if value == data.positive or (isinstance(value, str) and value == str(data.positive))
     ]
     if not matches:
-        raise DataError(
-            f"data.positive = {data.positive!r} is none of the classes of {name}: {classes[0]!r}, {classes[1]!r}"
-        )
+        raise DataError(f"data.positive = {data.positive!r} is neither of the two classes of {name}")
     return (classes[0], classes[1]) if matches[0] == classes[1] else (classes[1], classes[0])
 
 
@@ -137,15 +151,28 @@ def _check_numbers(name: str, objective: str, training: Training, labels: LabelS
     low, high = (0.0, 1.0) if labels.kind == "bool" else (labels.minimum, labels.maximum)
     if low is None or high is None:
         return
+    if max(-low, high) > FLOAT32_MAX:
+        _refuse(name, "holds numbers beyond float32 (3.4e38): derive a smaller number from it")
+    if np.float32(low) == np.float32(high):
+        _refuse(
+            name,
+            "has values that float32, in which models are trained, cannot tell apart: subtract a number close to them "
+            "under data.derive",
+        )
     lowest, allowed = _LOWEST.get(objective, (-np.inf, True))
     if low < lowest or (low == lowest and not allowed):
-        _refuse(name, f"goes down to {low:g}, and {objective} needs values {'>=' if allowed else '>'} {lowest:g}")
+        _refuse(
+            name,
+            f"holds values {'<' if allowed else '<='} {lowest:g}, and {objective} needs values {'>=' if allowed else '>'} {lowest:g}",
+        )
     if high > _HIGHEST.get(objective, np.inf):
-        _refuse(name, f"goes up to {high:g}, and {objective} needs values <= {_HIGHEST[objective]:g}")
+        _refuse(
+            name, f"holds values > {_HIGHEST[objective]:g}, and {objective} needs values <= {_HIGHEST[objective]:g}"
+        )
     exponential = training.params.get("ndcg_exp_gain", True) not in (False, 0, "0", "false")
     if objective == "rank:ndcg" and exponential and high > _MAX_RELEVANCE:
         _refuse(
-            name, f"goes up to {high:g}, and rank:ndcg takes grades up to 31: set training.params.ndcg_exp_gain = false"
+            name, "holds values > 31, and rank:ndcg takes grades up to 31: set training.params.ndcg_exp_gain = false"
         )
 
 

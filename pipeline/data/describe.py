@@ -13,9 +13,10 @@ import pyarrow.types as pt
 
 from pipeline.data.inputs import open_data
 from pipeline.data.reading import read_fragment
+from pipeline.data.skipping import Bad, note
 from pipeline.data.source import Source, open_source
 from pipeline.data.unify import Drift
-from pipeline.errors import DataError
+from pipeline.errors import BadFragment, DataError
 from pipeline.job import Data
 
 MAX_DISTINCT = 10_000  # values are told apart up to so many
@@ -161,8 +162,15 @@ def describe(source: Any, target: str | None = None) -> Description:
         raise DataError(f"no column {target!r} in the source; {hint}")
     columns = [_Column(item) for item in source.schema]
     rows = 0
+    bad: list[Bad] = []
     for fragment in source.fragments:
-        table = read_fragment(source, fragment, payload=_payload(source, fragment))
+        try:
+            table = read_fragment(source, fragment, payload=_payload(source, fragment))
+        except BadFragment as error:
+            if not source.skip_bad:
+                raise
+            bad.append(Bad(fragment.index, fragment.rows, str(error)))
+            continue
         rows += table.num_rows
         for place, column in enumerate(columns):
             column.add(table.column(place))
@@ -175,7 +183,7 @@ def describe(source: Any, target: str | None = None) -> Description:
         target=target,
         balance=next((_balance(column) for column in columns if column.field.name == target), ()),
         drift=source.drift,
-        notes=source.notes,
+        notes=(*source.notes, note(bad, len(source.fragments))) if bad else source.notes,
         fingerprint=source.fingerprint,
     )
 

@@ -1,21 +1,24 @@
 """Feather (Arrow IPC files): record batches are what row groups are in Parquet."""
 
+import functools
 from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.data.files import File, open_file
+from pipeline.data.files import File
 from pipeline.data.fragments import Piece
 from pipeline.data.parquet import value_nbytes
-from pipeline.data.survey import Surveyed, ends_digest
-from pipeline.errors import SourceError
+from pipeline.data.retries import reason_of
+from pipeline.data.storage import open_file
+from pipeline.data.survey import Surveyed, ends_digest, reason_in, survey_file
+from pipeline.errors import AccessError, BadFragment, SourceError
 
 
-def survey(files: Sequence[File]) -> list[Surveyed]:
-    return [_survey(file) for file in files]
+def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
+    return [survey_file(file, functools.partial(_survey, skip_bad=skip_bad), skip_bad) for file in files]
 
 
-def _survey(file: File) -> Surveyed:
+def _survey(file: File, skip_bad: bool) -> Surveyed:
     with open_file(file.path) as handle:
         reader = _reader(file.path, handle, None)
         schema = reader.schema.remove_metadata()
@@ -24,7 +27,17 @@ def _survey(file: File) -> Surveyed:
         pieces: list[Piece] = []
         first_row = 0
         for index in range(reader.num_record_batches):
-            rows = _batch(file.path, narrow, index).num_rows
+            try:
+                rows = _batch(file.path, narrow, index).num_rows
+            except SourceError as error:
+                if isinstance(error, AccessError):
+                    raise
+                nbytes, reason = max(1, file.nbytes // reader.num_record_batches), reason_in(file.path, error)
+                bad = Piece(file.path, (index,), None, None, nbytes, file.hive, first_row, bad=reason)
+                if not skip_bad:
+                    raise BadFragment(bad.place("record batch"), reason) from None
+                pieces.append(bad)
+                continue
             pieces.append(Piece(file.path, (index,), None, rows, max(1, rows * width), file.hive, first_row))
             first_row += rows
     return Surveyed(file, schema, tuple(pieces), ends_digest(file))
@@ -48,11 +61,11 @@ def _reader(path: str, handle: object, fields: list[int] | None) -> pa.ipc.Recor
     try:
         return pa.ipc.open_file(pa.PythonFile(handle, "r"), options=options)
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{path}: not a whole Feather file (version 2): {str(error).splitlines()[0]}") from None
+        raise SourceError(f"{path}: not a whole Feather file (version 2): {reason_of(error)}") from None
 
 
 def _batch(path: str, reader: pa.ipc.RecordBatchFileReader, index: int) -> pa.RecordBatch:
     try:
         return reader.get_batch(index)
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{path}: damaged Feather file: {str(error).splitlines()[0]}") from None
+        raise SourceError(f"{path}: damaged Feather file: {reason_of(error)}") from None

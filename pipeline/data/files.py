@@ -1,8 +1,6 @@
-"""Which files a source means, local or behind an fsspec URL, and how their bytes are had.
+"""Which files a source means, local or behind an fsspec URL."""
 
-Local files never go through fsspec: its import costs more than reading the footers of a hundred files.
-"""
-
+import functools
 import glob
 import os
 import posixpath
@@ -10,8 +8,10 @@ import re
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
+from pipeline.data.retries import Hiccup, failure, patiently
+from pipeline.data.storage import Facts, errors_of, facts, facts_in, filesystem_of, is_url, read_range
 from pipeline.errors import SourceError
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -26,6 +26,9 @@ _MAGIC = {b"PAR1": "parquet", b"ARRO": "feather"}
 _NAMES = {"parquet": "Parquet", "csv": "CSV", "feather": "Feather", "libsvm": "LIBSVM"}
 
 
+Listed = tuple[list[tuple[str, Facts]], bool]  # paths in order with their facts; whether from a folder or a pattern
+
+
 @dataclass(frozen=True)
 class File:
     """One file of a source."""
@@ -33,10 +36,7 @@ class File:
     path: str  # absolute path, or URL
     nbytes: int  # its size on disk
     hive: tuple[tuple[str, str], ...] = ()  # keys and values of its folders
-
-
-def is_url(path: str) -> bool:
-    return "://" in path
+    mark: int | str | None = None  # of its version, as `Facts` has it
 
 
 def cpu_count() -> int:
@@ -52,14 +52,14 @@ def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, li
     items = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not items:
         raise SourceError("data.source is an empty list: name at least one file")
-    found = [(str(item), _expand(os.fspath(item))) for item in items]
+    found = [(str(item), patiently(functools.partial(_expand, os.fspath(item)), str(item))) for item in items]
     kind = _format(found, wanted_format)
     files: list[File] = []
     for item, (paths, listed) in found:
         kept = _of_format(paths, kind) if listed else paths
         if not kept:
             raise SourceError(f"{item}: holds no {_NAMES[kind]} files")
-        files += [File(path, nbytes, _hive(path)) for path, nbytes in kept]
+        files += [File(path, known.nbytes, _hive(path), known.mark) for path, known in kept]
     seen: set[str] = set()
     for file in files:
         if file.path in seen:
@@ -75,46 +75,8 @@ def relative_names(files: Sequence[File]) -> list[str]:
     return [file.path[len(root) :].lstrip("/") for file in files]
 
 
-def open_file(path: str) -> BinaryIO:
-    """The file, opened for reading bytes; SourceError where it cannot be."""
-    try:
-        if is_url(path):
-            filesystem, inner = _filesystem(path)
-            return filesystem.open(inner, "rb")
-        return open(path, "rb", buffering=0)
-    except OSError as error:
-        raise SourceError(f"{path}: {_reason(error)}") from None
-
-
-def read_range(path: str, start: int, stop: int) -> bytes:
-    """The bytes of a file from `start` up to `stop`, fewer where it ends before."""
-    with open_file(path) as file:
-        file.seek(start)
-        parts = []
-        while start < stop:
-            part = file.read(stop - start)
-            if not part:
-                break
-            parts.append(part)
-            start += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def read_all(path: str) -> bytes:
-    """The whole of a small file."""
-    with open_file(path) as file:
-        return file.read()
-
-
-def exists(path: str) -> bool:
-    if is_url(path):
-        filesystem, inner = _filesystem(path)
-        return bool(filesystem.exists(inner))
-    return os.path.exists(path)
-
-
-def _expand(item: str) -> tuple[list[tuple[str, int]], bool]:
-    """([(path, size)] in order, whether they come from a folder's listing) for one path, folder, glob or URL."""
+def _expand(item: str) -> Listed:
+    """([(path, size and mark)] in order, whether they come from a folder's listing) for one path, folder, glob or URL."""
     if item.startswith("file://"):
         item = urllib.parse.unquote(item.removeprefix("file://"))
     if is_url(item):
@@ -132,44 +94,37 @@ def _expand(item: str) -> tuple[list[tuple[str, int]], bool]:
         if not paths:
             what = "no file matches" if glob.has_magic(path) else "no such file or folder"
             raise SourceError(f"{item}: {what}")
-    try:
-        return [(name, os.stat(name).st_size) for name in paths], listed
-    except OSError as error:
-        raise SourceError(f"{item}: {_reason(error)}") from None
+    return [(name, facts(name)) for name in paths], listed
 
 
-def _expand_url(url: str) -> tuple[list[tuple[str, int]], bool]:
-    filesystem, path = _filesystem(url)
+def _expand_url(url: str) -> Listed:
+    filesystem, path = filesystem_of(url)
     scheme = url.partition("://")[0]
-    try:
+    with errors_of(url):
+        listed = True
         if glob.has_magic(path):
-            names, listed = [name for name in filesystem.glob(path) if filesystem.isfile(name)], True
-        elif filesystem.isfile(path):
+            names = [name for name in filesystem.glob(path) if _kind(filesystem, name) == "file"]
+        elif _kind(filesystem, path) == "file":
             names, listed = [path], False
         else:
-            names, listed = filesystem.find(path), True
+            names = filesystem.find(path)
         names = [name for name in _ordered(names) if not listed or not _hidden(name[len(path) :])]
         if not names:
-            what = "an empty folder" if filesystem.exists(path) else "no such file or folder"
+            what = "an empty folder" if _kind(filesystem, path) else "no such file or folder"
             raise SourceError(f"{url}: {what}")
-        sizes = [filesystem.size(name) for name in names]
-    except OSError as error:
-        raise SourceError(f"{url}: {_reason(error)}") from None
-    if None in sizes:
-        raise SourceError(f"{url}: the server does not tell the file's size")
-    return [
-        (f"{scheme}://{name.lstrip('/')}" if "://" not in name else name, size)
-        for name, size in zip(names, sizes, strict=True)
-    ], listed
+        paths = [f"{scheme}://{name.lstrip('/')}" if "://" not in name else name for name in names]
+        known = [facts_in(path, filesystem.info(name)) for path, name in zip(paths, names, strict=True)]
+    return list(zip(paths, known, strict=True)), listed
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec
-
+def _kind(filesystem: Any, path: str) -> str | None:
+    """file or directory; None where there is neither.  fsspec's own questions answer no to every error."""
     try:
-        return fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise SourceError(f"{url}: {str(error).splitlines()[0]}") from None
+        return str(filesystem.info(path)["type"])
+    except FileNotFoundError as error:
+        if isinstance(failure(path, error), Hiccup):
+            raise
+        return None
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -187,7 +142,7 @@ def _ordered(paths: Any) -> list[str]:
     return sorted(paths, key=lambda path: path.split("/"))
 
 
-def _format(found: list[tuple[str, tuple[list[tuple[str, int]], bool]]], wanted: str) -> str:
+def _format(found: list[tuple[str, Listed]], wanted: str) -> str:
     """The format asked for, or the one that the files' endings (else their first bytes) show."""
     if wanted != "auto":
         return wanted
@@ -211,10 +166,10 @@ def _by_ending(path: str) -> str | None:
 
 
 def _by_magic(path: str) -> str | None:
-    return _MAGIC.get(read_range(path, 0, 4))
+    return _MAGIC.get(patiently(lambda: read_range(path, 0, 4), path))
 
 
-def _of_format(listing: list[tuple[str, int]], kind: str) -> list[tuple[str, int]]:
+def _of_format(listing: list[tuple[str, Facts]], kind: str) -> list[tuple[str, Facts]]:
     """A folder's files of one format: those with its endings; where none has, those without any known ending."""
     known = [entry for entry in listing if _by_ending(entry[0]) == kind]
     return known or [entry for entry in listing if _by_ending(entry[0]) is None and not entry[0].endswith(QUERY_ENDING)]
@@ -224,11 +179,3 @@ def _hive(path: str) -> tuple[tuple[str, str], ...]:
     """The key=value folders of a path, outermost first."""
     parts = (re.fullmatch(r"([^=/]+)=([^/]*)", part) for part in path.split("/")[:-1])
     return tuple((part[1], urllib.parse.unquote(part[2])) for part in parts if part)
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file or folder"
-    if isinstance(error, PermissionError):
-        return "not readable: permission denied"
-    return str(error.strerror or error).splitlines()[0]

@@ -12,16 +12,21 @@ from pipeline.job import CsvOptions
 
 
 def survey(
-    kind: str, files: Sequence[File], options: CsvOptions, fragment_nbytes: int, types: pa.Schema | None
+    kind: str,
+    files: Sequence[File],
+    options: CsvOptions,
+    fragment_nbytes: int,
+    types: pa.Schema | None,
+    skip_bad: bool = False,
 ) -> list[Surveyed]:
-    """Columns and pieces of all files; SourceError where one cannot be read."""
+    """Columns and pieces of all files; SourceError where one cannot be read, or a bad piece with `skip_bad`."""
     if kind == "parquet":
-        return parquet.survey(files)
+        return parquet.survey(files, skip_bad)
     if kind == "feather":
-        return feather.survey(files)
+        return feather.survey(files, skip_bad)
     if kind == "libsvm":
-        return libsvm.survey(files)
-    return csv.survey(files, options, fragment_nbytes, types)
+        return libsvm.survey(files, skip_bad)
+    return csv.survey(files, options, fragment_nbytes, types, skip_bad)
 
 
 def read(kind: str, piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:

@@ -17,6 +17,16 @@ MIN_FRAGMENTS = 16  # small sources are cut finer, so that a few workers find wo
 
 
 @dataclass(frozen=True)
+class Stamp:
+    """What a file was when the source was opened; whoever reads it later sees by that whether it still is."""
+
+    path: str
+    nbytes: int
+    mark: int | str | None  # modification time in ns, ETag of a URL; None: not told
+    machine: str = ""  # that has this modification time: another may have a copy of its own; empty for URLs
+
+
+@dataclass(frozen=True)
 class Piece:
     """Rows that stand next to each other in one file."""
 
@@ -28,6 +38,28 @@ class Piece:
     hive: tuple[tuple[str, str], ...] = ()  # keys and values from folder names such as month=11
     first_row: int = 0  # number of the piece's first row in its file or table
     first_query: int = 0  # LIBSVM with .query file: queries in the files before this one
+    stamps: tuple[Stamp, ...] = ()  # of the files that its rows stand in; none for tables in memory
+    bad: str = ""  # why it cannot be read, where that is known already
+
+    def place(self, group: str = "row group") -> str:
+        """The file and the place in it, for people; `group`: what a row group is called.
+
+        >>> Piece("/a.parquet", (0, 1, 2, 5), None, 9, 9).place(), Piece("/a.csv", None, (10, 90), 9, 9).place()
+        ('/a.parquet, row groups 0-2, 5', '/a.csv, bytes 10 to 90')
+        """
+        if self.byte_range is not None:
+            return f"{self.path}, bytes {self.byte_range[0]} to {self.byte_range[1]}"
+        if not self.row_groups:
+            return self.path
+        runs: list[list[int]] = []
+        for number in self.row_groups:
+            if runs and number == runs[-1][-1] + 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        said = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+        plural = ("es" if group.endswith("h") else "s") * (len(self.row_groups) > 1)
+        return f"{self.path}, {group}{plural} {said}"
 
 
 @dataclass(frozen=True)
@@ -56,14 +88,15 @@ def target_nbytes(total_nbytes: int, wanted_nbytes: int) -> int:
 def cut_fragments(pieces: Iterable[Piece], target_nbytes: int) -> tuple[Fragment, ...]:
     """Merges pieces, in order, into fragments of at most `target_nbytes`; a larger piece is one of its own.
 
-    Pieces without rows are left out, for they would make fragments nobody can train on.
+    Pieces without rows are left out, for they would make fragments nobody can train on.  One that is known to be bad
+    is a fragment of its own: it must not take good ones with it.
     """
     bundles: list[list[Piece]] = []
     filled = 0
     for piece in pieces:
         if piece.rows == 0:
             continue
-        if not bundles or filled + piece.nbytes > target_nbytes:
+        if not bundles or filled + piece.nbytes > target_nbytes or piece.bad or bundles[-1][-1].bad:
             bundles.append([])
             filled = 0
         bundles[-1].append(piece)

@@ -31,7 +31,8 @@ def group_keys(column: pa.ChunkedArray, name: str, fragment: int) -> np.ndarray:
     missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
     if missing:
         raise DataError(f"the group {name} is missing in {missing} rows of fragment {fragment}")
-    column = decoded(column)
+    if not pa.types.is_decimal(column.type):  # whose texts are exact
+        column = decoded(column)
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()

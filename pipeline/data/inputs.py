@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.data.derive import Derivation, check
 from pipeline.data.fragments import Fragment
 from pipeline.data.roles import Roles, assign_roles, with_built_in
+from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
 from pipeline.data.unify import is_text
 from pipeline.errors import DataError
@@ -25,6 +26,7 @@ class Inputs:
     derivation: Derivation
     schema: pa.Schema  # after the derivations
     roles: Roles
+    skipped: tuple[Bad, ...] = ()  # fragments that were left out, for they cannot be read
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -32,8 +34,30 @@ class Inputs:
 
     def with_sources(self, sources: Sequence[Source]) -> "Inputs":
         """The same with other fragments; those of the validation source are numbered after the others again."""
-        validation = _renumber(sources[1], first=len(sources[0].fragments)) if len(sources) > 1 else None
+        first = max(fragment.index for fragment in sources[0].fragments) + 1
+        validation = _renumber(sources[1], first=first) if len(sources) > 1 else None
         return dataclasses.replace(self, training=sources[0], validation=validation)
+
+    def without(self, bad: Sequence[Bad]) -> "Inputs":
+        """The same without these fragments; the others keep their numbers, and with them their row ids.
+
+        DataError where nothing is left of a source.
+        """
+        out = {item.fragment for item in bad}
+        kept = []
+        for source, name in zip(self.sources, ("source", "validation source"), strict=False):
+            fragments = tuple(fragment for fragment in source.fragments if fragment.index not in out)
+            if not fragments:
+                of = {fragment.index for fragment in source.fragments}
+                first = next(item.reason for item in bad if item.fragment in of)
+                raise DataError(f"none of the {len(of)} fragments of the {name} can be read; the first: {first}")
+            kept.append(dataclasses.replace(source, fragments=fragments))
+        return dataclasses.replace(
+            self,
+            training=kept[0],
+            validation=kept[1] if len(kept) > 1 else None,
+            skipped=(*self.skipped, *bad),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -80,6 +104,7 @@ def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Sou
         fragment_nbytes=data.fragment_mib * 2**20,
         types=types,
         exclude=data.exclude,
+        skip_bad=data.skip_bad_fragments,
     )
 
 

@@ -7,6 +7,7 @@ left out and mean zero, set `impute = 0` for the columns.
 With a .query file beside it (rank.train.query), queries are numbered through all files of the source.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data import text
-from pipeline.data.files import QUERY_ENDING, File, exists, read_all
+from pipeline.data.files import QUERY_ENDING, File
 from pipeline.data.fragments import Piece
-from pipeline.data.survey import Surveyed, ends_digest
+from pipeline.data.retries import patiently
+from pipeline.data.storage import exists, read_all
+from pipeline.data.survey import Surveyed, attempt, bad_file, ends_digest
 from pipeline.errors import SourceError
 
 LABEL, QUERY = "label", "query"
@@ -38,15 +41,25 @@ class _Block:
     value_places: tuple[np.ndarray, np.ndarray]  # (values,) start and stop of each value's text
     queries: np.ndarray | None  # (rows,) int64, where qid is given
 
+    def line_of(self, place: int) -> int:
+        """The number, from 0, of the line in which a byte of the block stands."""
+        return int(np.count_nonzero(self.bytes[:place] == ord("\n")))
+
 
 def is_feature(name: str) -> bool:
     """Whether a column is called as the features of LIBSVM files are."""
     return _FEATURE.fullmatch(name) is not None
 
 
-def survey(files: Sequence[File]) -> list[Surveyed]:
-    """Rows, columns and byte ranges of all files, from one pass over their text; pieces end with queries."""
-    found = [_survey(file) for file in files]
+def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
+    """Rows, columns and byte ranges of all files, from one pass over their text; pieces end with queries.
+
+    With `skip_bad`, a file with a malformed line is one bad piece: what stands behind that line is not known.
+    """
+    seen = [(file, attempt(functools.partial(_survey, file), file.path, file.path, skip_bad)) for file in files]
+    found = [item for _, item in seen if isinstance(item, _File)]
+    if not found:
+        return [bad_file(file, item) for file, item in seen if isinstance(item, str)]
     most = max(item.highest for item in found)
     if most >= MAX_FEATURES:
         worst = max(found, key=lambda item: item.highest)
@@ -65,12 +78,15 @@ def survey(files: Sequence[File]) -> list[Surveyed]:
     schema = pa.schema(list(zip(names, kinds, strict=True)))
     surveys = []
     first_query = 0
-    for file, item in zip(files, found, strict=True):
+    for file, item in seen:
+        if isinstance(item, str):
+            surveys.append(bad_file(file, item))
+            continue
         pieces = tuple(
             replace(piece, first_query=first_query, nbytes=max(piece.nbytes, 4 * len(names) * (piece.rows or 0)))
             for piece in item.pieces
         )
-        surveys.append(Surveyed(file, schema, pieces, ends_digest(file)))
+        surveys.append(Surveyed(file, schema, pieces, patiently(functools.partial(ends_digest, file), file.path)))
         first_query += item.queries
     return surveys
 
@@ -166,7 +182,13 @@ def read(piece: Piece, schema: pa.Schema) -> pa.Table:
     sizes = _query_sizes(piece.path) if QUERY in schema.names else None
     for index, raw in enumerate(text.blocks(piece.path, piece.byte_range)):
         block = _parse(raw, piece.path, piece.byte_range, index)
-        columns = dict(zip(features.values(), _dense(block, lookup, len(features)), strict=True))
+        try:
+            dense = _dense(block, lookup, len(features))
+        except pa.ArrowInvalid:  # whose message holds the value
+            line = block.line_of(_first_wrong(block))
+            number = text.line_number(piece.path, piece.byte_range, index, line)
+            raise SourceError(f"{piece.path}: line {number}: a value that is no number") from None
+        columns = dict(zip(features.values(), dense, strict=True))
         if LABEL in schema.names:
             columns[schema.get_field_index(LABEL)] = block.labels
         if QUERY in schema.names:
@@ -196,6 +218,20 @@ def _dense(block: _Block, lookup: np.ndarray, features: int) -> np.ndarray:
     values = _numbers(block.bytes, starts[wanted], stops[wanted], pa.float32())
     dense[places[wanted], block.rows[wanted]] = values
     return dense
+
+
+def _first_wrong(block: _Block) -> int:
+    """The place of the first value that is no number; there is one."""
+    starts, stops = block.value_places
+    low, high = 0, starts.size  # none before `low` is wrong, one before `high` is
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _numbers(block.bytes, starts[low:middle], stops[low:middle], pa.float32())
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return int(starts[low])
 
 
 def _parse(raw: bytes, path: str, byte_range: tuple[int, int] | None, index: int) -> _Block:

@@ -1,6 +1,8 @@
 """Parquet: what a footer tells, and reading row groups."""
 
 import contextlib
+import errno
+import functools
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from pipeline.data.files import File, is_url, open_file, read_range
+from pipeline.data.files import File
 from pipeline.data.fragments import Piece
-from pipeline.data.survey import Surveyed
+from pipeline.data.retries import failure, reason_of
+from pipeline.data.storage import is_url, open_file, read_range
+from pipeline.data.survey import Surveyed, survey_file
 from pipeline.errors import SourceError
 
 MAGIC = b"PAR1"
@@ -20,12 +24,13 @@ LOCAL_SERIAL = 32  # so many local footers are read faster without threads (0.1 
 TEXT_NBYTES = 16  # assumed size of a text value in memory
 
 
-def survey(files: Sequence[File]) -> list[Surveyed]:
+def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
     """Reads all footers."""
+    look = functools.partial(survey_file, look=_survey, skip_bad=skip_bad)
     if len(files) <= LOCAL_SERIAL and not is_url(files[0].path):
-        return [_survey(file) for file in files]
+        return list(map(look, files))
     with ThreadPoolExecutor(16) as threads:
-        return list(threads.map(_survey, files))
+        return list(threads.map(look, files))
 
 
 def _survey(file: File) -> Surveyed:
@@ -34,7 +39,7 @@ def _survey(file: File) -> Surveyed:
         metadata = pq.read_metadata(pa.BufferReader(footer))
         schema = metadata.schema.to_arrow_schema()
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{file.path}: damaged Parquet file: {_line(error)}") from None
+        raise SourceError(f"{file.path}: damaged Parquet file: {reason_of(error)}") from None
     width = sum(map(value_nbytes, schema.types))
     pieces = []
     first_row = 0
@@ -94,12 +99,8 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
             if not wanted:
                 return pa.table({"": pa.nulls(piece.rows or 0)})  # nothing but the number of rows
             table = file.read_row_groups(list(piece.row_groups or ()), columns=wanted, use_threads=False)
-    except FileNotFoundError:
-        raise SourceError(f"{piece.path}: no such file any more") from None
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{piece.path}: damaged Parquet file: {_line(error)}") from None
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):  # EINVAL: a damaged file's offsets
+            raise failure(piece.path, error) from None  # of storage: what Arrow finds in the bytes has no number
+        raise SourceError(f"{piece.path}: damaged Parquet file: {reason_of(error)}") from None
     return table.replace_schema_metadata(None)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]

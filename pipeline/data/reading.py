@@ -12,20 +12,30 @@ import pyarrow.types as pt
 from pipeline.data import formats, frames
 from pipeline.data.files import HIVE_NULL, cpu_count
 from pipeline.data.fragments import Fragment, Piece
+from pipeline.data.retries import Patience, patiently
 from pipeline.data.source import Source
+from pipeline.data.stamps import check_unchanged
+from pipeline.data.survey import reason_in
 from pipeline.data.unify import conform
-from pipeline.errors import SourceError
+from pipeline.errors import AccessError, BadFragment, SourceError
 
 _NOTHING = pa.schema([])
 
 
 def read_fragment(
-    source: Source, fragment: Fragment, columns: Sequence[str] | None = None, payload: Any = None
+    source: Source,
+    fragment: Fragment,
+    columns: Sequence[str] | None = None,
+    payload: Any = None,
+    patience: Patience | None = None,
 ) -> pa.Table:
     """The fragment's rows, in order, with the source's types; `columns` in the order given, or all.
 
-    Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave.
-    SourceError naming file and column where they cannot be read.
+    Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave.  Each error is one line
+    that names the file and the place in it, and holds no value:
+    BadFragment    the content cannot be read
+    AccessError    the file is gone, may not be read, or is not what it was when the source was opened
+    ReadError      storage failed again and again; `patience` says how often it is tried
     """
     known = dict.fromkeys(source.schema.names)
     names = list(known if columns is None else columns)
@@ -33,7 +43,7 @@ def read_fragment(
     if unknown:
         raise SourceError(f"no column {unknown[0]!r} in the source")
     schema = pa.schema([source.schema.field(name) for name in names])
-    tables = [_read_piece(source, piece, schema, payload) for piece in fragment.pieces]
+    tables = [_read_piece(source, piece, schema, payload, patience) for piece in fragment.pieces]
     if not names:  # a table of no columns keeps its number of rows only if nothing is done to it
         return pa.table({"": pa.nulls(sum(table.num_rows for table in tables))}).select([])
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
@@ -60,19 +70,41 @@ def _with_rows(fragment: Fragment, counts: Sequence[int]) -> Fragment:
 
 def _count(source: Source, fragment: Fragment) -> Fragment:
     pieces = tuple(
-        piece if piece.rows is not None else replace(piece, rows=_read_piece(source, piece, _NOTHING, None).num_rows)
+        piece if piece.rows is not None else replace(piece, rows=_read_piece(source, piece, _NOTHING).num_rows)
         for piece in fragment.pieces
     )
     return replace(fragment, pieces=pieces)
 
 
-def _read_piece(source: Source, piece: Piece, schema: pa.Schema, payload: Any) -> pa.Table:
-    stored = pa.schema([field for field in schema if field.name not in source.hive])
+def _read_piece(
+    source: Source, piece: Piece, schema: pa.Schema, payload: Any = None, patience: Patience | None = None
+) -> pa.Table:
     if source.format in ("arrow", "dask"):
-        table = frames.read(payload, piece.path)
-    else:
+        return conform(frames.read(payload, piece.path), schema, piece.path)
+    where = piece.place("record batch" if source.format == "feather" else "row group")
+    if piece.bad:
+        raise BadFragment(where, piece.bad)
+    stored = pa.schema([field for field in schema if field.name not in source.hive])
+    try:
+        table = patiently(functools.partial(_read_file, source, piece, stored), where, patience)
+    except AccessError:
+        raise
+    except SourceError as error:
+        raise BadFragment(where, reason_in(piece.path, error)) from None
+    return conform(_add_hive(table, piece, source), schema, where)
+
+
+def _read_file(source: Source, piece: Piece, stored: pa.Schema) -> pa.Table:
+    """One try."""
+    try:
         table = formats.read(source.format, piece, stored, source.csv)
-    return conform(_add_hive(table, piece, source), schema, piece.path)
+    except Exception:  # whatever is found in a file that was changed: that is the reason
+        check_unchanged(piece.stamps)
+        raise
+    check_unchanged(piece.stamps)
+    if piece.rows is not None and table.num_rows != piece.rows:
+        raise SourceError(f"{piece.path}: {table.num_rows} rows where {piece.rows} were counted")
+    return table
 
 
 def _add_hive(table: pa.Table, piece: Piece, source: Source) -> pa.Table:

@@ -14,9 +14,10 @@ from pipeline.data import formats, frames
 from pipeline.data.files import HIVE_NULL, find_files, relative_names
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
 from pipeline.data.libsvm import is_feature
+from pipeline.data.stamps import stamped
 from pipeline.data.survey import Surveyed
 from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify
-from pipeline.errors import SourceError
+from pipeline.errors import DataError, SourceError
 from pipeline.job import CsvOptions
 
 
@@ -33,6 +34,7 @@ class Source:
     drift: tuple[Drift, ...] = ()
     hive: tuple[str, ...] = ()  # columns that come from the names of folders
     csv: CsvOptions = field(default_factory=CsvOptions)
+    skip_bad: bool = False  # fragments that cannot be read are to be left out
     frame: Any = field(default=None, repr=False, compare=False)  # table, or delayed partitions; never pickled
 
     @property
@@ -59,38 +61,45 @@ def open_source(
     fragment_nbytes: int = 64 * MIB,
     types: pa.Schema | None = None,
     exclude: Sequence[str] = (),
+    skip_bad: bool = False,
 ) -> Source:
     """Opens a file, folder, glob, URL, a list of them, an Arrow table, a pandas frame or a Dask DataFrame.
 
     `types`: types that named columns are known to have, say from a model's manifest: text is read as them, wholly
     missing columns get them, LIBSVM files have the features named there.  `exclude`: patterns of columns that may
     have types that cannot be used.  SourceError, in one line, for everything that is wrong with the files.
+
+    `skip_bad`: what cannot be read becomes fragments that are known to be bad (see `skipping`), as long as anything can
+    be; DataError where nothing can.
     """
     options = csv or CsvOptions()
     in_memory = frames.kind_of(source)
     if in_memory is not None:
         return _open_frame(source, in_memory, fragment_nbytes, exclude)
     kind, files = find_files(source, format)
-    surveys = formats.survey(kind, files, options, fragment_nbytes, types)
+    surveys = formats.survey(kind, files, options, fragment_nbytes, types, skip_bad)
+    pieces = [piece for item in surveys for piece in item.pieces]
+    if pieces and all(piece.bad for piece in pieces):
+        raise DataError(f"nothing of the source can be read; the first reason: {pieces[0].place()}: {pieces[0].bad}")
     join = text_csv.join if kind == "csv" else common
-    unified, drift = unify([(item.file.path, item.schema) for item in surveys], exclude, join)
+    unified, drift = unify([(item.file.path, item.schema) for item in surveys if item.readable], exclude, join)
     keys = _hive_schema(surveys, unified, types)
     schema, notes = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
     if not len(schema):
         raise SourceError(f"{files[0].path}: no column with a value in it")
     kept = set(schema.names)
     drift = tuple(item for item in drift if item.column in kept)
-    pieces = [piece for item in surveys for piece in item.pieces]
     return Source(
         format=kind,
         schema=schema,
-        fragments=_cut(pieces, fragment_nbytes),
+        fragments=stamped(_cut(pieces, fragment_nbytes), files, kind),
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
         notes=notes + _drift_notes(drift),
         drift=drift,
         hive=tuple(keys.names),
         csv=options,
+        skip_bad=skip_bad,
     )
 
 

@@ -23,7 +23,7 @@ class Split:
     seed: int = 0  # kind share: of the hash
     column: str | None = None  # kinds values and time
     values: tuple[str | int | float | bool, ...] = ()  # kind values: these validate
-    threshold: int | float | None = None  # kind time: rows at or after it validate (times: microseconds since 1970)
+    threshold: int | float | None = None  # kind time: rows at or after it validate (times: ticks of the column's unit since 1970)
 
 
 def split_rows(split: Split, table: pa.Table, keys: np.ndarray) -> np.ndarray:
@@ -64,11 +64,12 @@ def values_as(split: Split, kind: pa.DataType) -> pa.Array:
 
 
 def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column without dictionaries and decimals (as texts and float64)."""
+    """The column without dictionaries and decimals: whole ones of up to 18 digits as int64, others as float64."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
+        whole = column.type.scale == 0 and column.type.precision <= 18
+        column = column.cast(pa.int64() if whole else pa.float64())
     return column
 
 
@@ -76,7 +77,7 @@ def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 class Times:
     """A column one can order rows by."""
 
-    values: np.ndarray  # (rows,) int64 microseconds since 1970, or the column's own numbers
+    values: np.ndarray  # (rows,) int64 ticks since 1970 in the column's unit, or the column's own numbers
     missing: np.ndarray  # (rows,) bool
 
 
@@ -87,12 +88,13 @@ def is_time(kind: pa.DataType) -> bool:
 
 
 def time_values(column: pa.ChunkedArray) -> Times:
-    """The order of the rows in time: timestamps and dates in microseconds, numbers as they are."""
+    """The order of the rows in time: timestamps and dates as ticks of their own unit, none of which another unit could
+    lack; numbers as they are."""
     column = decoded(column)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("ms"))  # a day or a millisecond, never rounded
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
+        column = column.cast(pa.int64())
     missing = pc.is_null(column, nan_is_null=True).combine_chunks().to_numpy(zero_copy_only=False)
     if column.null_count:
         column = column.fill_null(0)

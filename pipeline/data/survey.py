@@ -1,12 +1,16 @@
 """What one file says about itself before its rows are read: what every format's survey gives."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.data.files import File, read_range
+from pipeline.data.files import File
 from pipeline.data.fragments import Piece
+from pipeline.data.retries import patiently
+from pipeline.data.storage import read_range
+from pipeline.errors import AccessError, SourceError
 
 END_NBYTES = 64 << 10
 
@@ -19,6 +23,40 @@ class Surveyed:
     schema: pa.Schema
     pieces: tuple[Piece, ...]
     digest: bytes  # of what the file says about its data, for the source's fingerprint
+    readable: bool = True  # False: its columns are not known, and it is one bad piece
+
+
+def survey_file(file: File, look: Callable[[File], Surveyed], skip_bad: bool) -> Surveyed:
+    """What `look(file)` gives; with `skip_bad`, a file that says nothing sensible about itself is one bad piece."""
+    seen = attempt(lambda: look(file), file.path, file.path, skip_bad)
+    return bad_file(file, seen) if isinstance(seen, str) else seen
+
+
+def attempt[Seen](look: Callable[[], Seen], path: str, where: str, skip_bad: bool) -> Seen | str:
+    """What `look()` gives, tried again where storage has a hiccup; `where` names what is looked at.
+
+    With `skip_bad`, the reason in words where the content is at fault; else SourceError.
+    """
+    try:
+        return patiently(look, where)
+    except AccessError:
+        raise
+    except SourceError as error:
+        if not skip_bad:
+            raise
+        return reason_in(path, error)
+
+
+def bad_file(file: File, reason: str) -> Surveyed:
+    """A file that cannot be read at all."""
+    piece = Piece(file.path, None, None, None, max(1, file.nbytes), file.hive, bad=reason)
+    digest = patiently(lambda: ends_digest(file), file.path)
+    return Surveyed(file, pa.schema([]), (piece,), digest, readable=False)
+
+
+def reason_in(path: str, error: SourceError) -> str:
+    """What a reader's error says besides the file's name."""
+    return str(error).removeprefix(f"{path}: ")
 
 
 def ends_digest(file: File) -> bytes:

@@ -89,7 +89,8 @@ def _class_indices(target: Target, column: pa.ChunkedArray, kind: ValueKind) -> 
         else:
             labels = np.full(len(values), np.nan, dtype=np.float32)
             for index, name in enumerate(target.classes):
-                labels[values == name] = index
+                if float(name) == name:  # no float is an integer that floats cannot tell from its neighbours
+                    labels[values == name] = index
             unknown = int(np.count_nonzero(np.isnan(labels) & ~np.isnan(values)))
     if unknown:
         raise DataError(
@@ -103,15 +104,12 @@ def _large_indices(classes: tuple[ClassValue, ...], column: pa.ChunkedArray) -> 
 
     As integers: float64 would take neighbouring ones for the same class.
     """
-    labels = pa.chunked_array([pa.nulls(len(column), pa.float32())])
-    for index, name in enumerate(classes):
-        try:
-            equal = pc.equal(column, pa.scalar(name, column.type))
-        except (pa.ArrowInvalid, OverflowError):  # a class that the column's type does not hold
-            continue
-        labels = pc.if_else(pc.fill_null(equal, False), pa.scalar(np.float32(index)), labels)
-    unknown = labels.null_count - column.null_count
-    return labels.fill_null(np.nan).combine_chunks().to_numpy(zero_copy_only=False), unknown
+    ends = np.iinfo(column.type.to_pandas_dtype())
+    held = [index for index, name in enumerate(classes) if isinstance(name, int) and ends.min <= name <= ends.max]
+    found = pc.index_in(column, value_set=pa.array([classes[index] for index in held], column.type))
+    places = found.fill_null(len(held)).combine_chunks().to_numpy()
+    unknown = found.null_count - column.null_count
+    return np.array([*held, np.nan], dtype=np.float32)[places], unknown
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -41,7 +41,7 @@ class TimeSample:
     """The rows of smallest hash, with their times: a uniform sample of a fixed size."""
 
     hashes: np.ndarray  # (sampled,) uint64, sorted
-    values: np.ndarray  # (sampled,) int64 microseconds, or the column's numbers
+    values: np.ndarray  # (sampled,) int64 ticks of the column's unit, or the column's numbers
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,14 @@ class Survey:
 
 
 def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> Survey:
-    """Reads the target, the group and the validation column of one fragment, and nothing else."""
+    """Reads the target, the group and the validation column of one fragment, and nothing else.
+
+    Where bad fragments are left out, it reads all that later passes will: what is bad must show here (see skipping.py).
+    """
     roles = plan.roles
     wanted = [name for name in (roles.target, roles.group, roles.validation) if name is not None]
-    chosen = read_columns(source, fragment, plan.derivation, dict.fromkeys(wanted), payload=payload, where=True)
+    raw = roles.read if source.skip_bad else None
+    chosen = read_columns(source, fragment, plan.derivation, dict.fromkeys(wanted), raw, payload, where=True)
     runs: tuple[GroupRuns, ...] = ()
     if roles.group is not None:
         group = group_keys(chosen.table.column(roles.group), roles.group, fragment.index)

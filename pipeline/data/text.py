@@ -2,11 +2,12 @@
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import pyarrow as pa
 
-from pipeline.data.files import File, open_file, read_range
+from pipeline.data.files import File
+from pipeline.data.retries import reason_of
+from pipeline.data.storage import open_file, read_range
 from pipeline.errors import SourceError
 
 BLOCK_NBYTES = 8 << 20
@@ -90,7 +91,7 @@ class _stream:
     def __init__(self, path: str, byte_range: tuple[int, int] | None) -> None:
         self._path = path
         self._left = None if byte_range is None else byte_range[1] - byte_range[0]
-        self._file: BinaryIO = open_file(path)
+        self._file = open_file(path)
         kind = compression(path)
         self._text = self._file if kind is None else pa.CompressedInputStream(pa.PythonFile(self._file, "r"), kind)
         if byte_range is not None:
@@ -99,15 +100,15 @@ class _stream:
     def __enter__(self) -> Iterator[bytes]:
         return iter(self._next, b"")
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._file.__exit__(kind, error, trace)
 
     def _next(self) -> bytes:
         wanted = BLOCK_NBYTES if self._left is None else min(BLOCK_NBYTES, self._left)
         try:
             part = self._text.read(wanted) if wanted else b""
         except (OSError, pa.ArrowException) as error:
-            raise SourceError(f"{self._path}: damaged file: {str(error).splitlines()[0]}") from None
+            raise SourceError(f"{self._path}: damaged file: {reason_of(error)}") from None
         if self._left is not None:
             self._left -= len(part)
         return bytes(part)

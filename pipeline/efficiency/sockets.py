@@ -42,7 +42,7 @@ class Traffic:
 
 def connections() -> frozenset[str]:
     """The sockets of this process, by what the system calls them."""
-    return frozenset(_sockets())
+    return frozenset(descriptors())
 
 
 def find(before: frozenset[str], allreduce: Allreduce, workers: int, rank: int) -> Traffic:
@@ -51,7 +51,7 @@ def find(before: frozenset[str], allreduce: Allreduce, workers: int, rank: int) 
     Other threads (Dask's) may have opened some meanwhile: the one is taken that a probe's bytes are seen on.
     """
     linux = sys.platform.startswith("linux")
-    candidates = {name: _stream(fd) for name, fd in _sockets().items() if name not in before} if linux else {}
+    candidates = {name: _stream(fd) for name, fd in descriptors().items() if name not in before} if linux else {}
     found = {name: stream for name, stream in candidates.items() if stream is not None}
     try:
         start = {name: _written(stream) for name, stream in found.items()}
@@ -73,7 +73,7 @@ def find(before: frozenset[str], allreduce: Allreduce, workers: int, rank: int) 
     return Traffic(found[chosen])
 
 
-def _sockets() -> dict[str, int]:
+def descriptors() -> dict[str, int]:
     """Name ("socket:[inode]") and descriptor of every socket."""
     names: dict[str, int] = {}
     if not os.path.isdir("/proc/self/fd"):

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ModelError
+from pipeline.job import CsvOptions
 from pipeline.model import inference
 from pipeline.model.folder import claim, whole_folder, write_file
 from pipeline.model.manifest import FileEntry, Manifest, dump
+from pipeline.model.schema import schema_of
 from pipeline.preprocess.recipe import Recipe
 
 MANIFEST = "manifest.json"
@@ -100,8 +102,8 @@ class Model:
             if name not in contents:
                 raise ModelError(f"{path}: damaged: the manifest does not list {name}")
         inference.check_function(manifest, allow_code)
-        recipe = Recipe.from_json(contents[RECIPE].decode("utf-8"))
-        return cls(folder, manifest, recipe, json.loads(contents[METRICS]), contents[BOOSTER], threads, allow_code)
+        recipe, metrics = _read_parts(path, manifest, contents)
+        return cls(folder, manifest, recipe, metrics, contents[BOOSTER], threads, allow_code)
 
     @property
     def sha256(self) -> str:
@@ -150,6 +152,33 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_booster"}
+
+
+def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and the metrics; ModelError where they do not fit the manifest: right hashes are no proof of origin."""
+    try:
+        recipe = Recipe.from_json(contents[RECIPE].decode("utf-8"))
+        metrics = json.loads(contents[METRICS])
+        schema_of(manifest.columns)
+        CsvOptions.model_validate(manifest.job["data"]["csv"])
+        numbers = [manifest.job["data"]["fragment_mib"], manifest.job["training"]["seed"], *manifest.quantiles]
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: damaged: its files cannot be read together ({type(error).__name__})") from None
+    derivation = manifest.derivation
+    fits = (
+        isinstance(metrics, dict)
+        and recipe.names == tuple(feature.name for feature in manifest.features)
+        and recipe.kinds == tuple(feature.type for feature in manifest.features)
+        and recipe.columns == manifest.roles.features
+        and set(manifest.inputs) <= {column.name for column in manifest.columns}
+        and (derivation.function is not None or set(recipe.columns) <= {*manifest.inputs, *dict(derivation.derive)})
+        and all(type(number) in (int, float) and number >= 0 for number in numbers)
+    )
+    if not fits:
+        raise ModelError(f"{path}: damaged: its manifest, recipe and metrics are not of one model")
+    return recipe, metrics
 
 
 def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:

@@ -12,6 +12,7 @@ from pipeline.data.derive import NO_DERIVATION, Derivation
 from pipeline.data.roles import Roles
 from pipeline.data.target import Target
 from pipeline.errors import ModelError
+from pipeline.typed import build
 
 FORMAT_VERSION = 2  # 1 had no hash of the manifest itself
 
@@ -86,17 +87,17 @@ class Manifest:
         try:
             document = json.loads(content.decode("utf-8"))
             version = document.pop("format_version")
-        except (UnicodeDecodeError, ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             raise ModelError(f"{origin}: not a readable manifest") from None
-        if not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             raise ModelError(f"{origin}: not a readable manifest")
         if version != FORMAT_VERSION:
             advice = "install a newer release" if version > FORMAT_VERSION else "train the model again"
             raise ModelError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: {advice}")
         document.pop("sha256", None)  # rendered anew below, and compared with all the rest
         try:
-            manifest = _build(document)
-        except (AttributeError, KeyError, TypeError, ValueError):
+            manifest = build(cls, document)
+        except (TypeError, ValueError):
             raise ModelError(f"{origin}: damaged: its fields are not a manifest's") from None
         if manifest.render() != content:
             raise ModelError(f"{origin}: damaged: not as it was written")
@@ -119,26 +120,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _build(document: dict[str, Any]) -> Manifest:
-    """The typed manifest; raises the usual errors where a field is missing, unknown or of another kind."""
-    target, derivation = document["target"], document["derivation"]
-    roles: dict[str, Any] = {
-        key: tuple(item) if isinstance(item, list) else item for key, item in document["roles"].items()
-    }
-    return Manifest(
-        **{
-            **document,
-            "target": Target(**{**target, "classes": tuple(target["classes"]), "rows": tuple(target["rows"])}),
-            "roles": Roles(**roles),
-            "columns": tuple(NamedType(**item) for item in document["columns"]),
-            "inputs": tuple(document["inputs"]),
-            "features": tuple(NamedType(**item) for item in document["features"]),
-            "derivation": Derivation(
-                **{**derivation, "derive": tuple((str(name), str(text)) for name, text in derivation["derive"])}
-            ),
-            "notes": tuple(document["notes"]),
-            "files": {str(name): FileEntry(**entry) for name, entry in document["files"].items()},
-        }
-    )

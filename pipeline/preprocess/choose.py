@@ -50,14 +50,14 @@ def _number(name: str, column: NumberColumn, setting: Column) -> Chosen:
     )
     wanted = setting.indicator and column.missing
     features: tuple[Feature, ...] = (number, Indicator(name=f"{name}.missing", column=name)) if wanted else (number,)
-    return Chosen(features, note=_precision(name, column) if number.plain else None)
-
-
-def _precision(name: str, column: NumberColumn) -> str | None:
-    """A note where float32 cannot tell close values apart: numbers far from zero that vary little."""
     largest = max(abs(column.low), abs(column.high))
+    return Chosen(features, note=precision_note(name, largest, column.moments.deviation) if number.plain else None)
+
+
+def precision_note(name: str, largest: float, deviation: float) -> str | None:
+    """A note where float32 cannot tell close values of a column apart: numbers far from zero that vary little."""
     step = float(np.spacing(np.float32(largest)))
-    if largest <= EXACT_FLOAT32 or step * FEW_STEPS < column.moments.deviation:
+    if largest <= EXACT_FLOAT32 or step * FEW_STEPS < deviation:
         return None
     return (
         f"column {name!r}: float32 tells its values apart in steps of {step:g} only; derive a difference, if it matters"

@@ -114,6 +114,17 @@ def _cast(array: pa.Array, dtype: pa.DataType, what: str) -> pa.Array:
         raise ConversionError(f"holds values that cannot be read as {what}") from None
 
 
+def _written_times(values: pa.Array) -> pa.Array:
+    """In microseconds, whatever their unit; those that microseconds cannot hold as Arrow writes their own ticks."""
+    per_second = _PER_SECOND[values.type.unit]
+    most = (2**63 - 1) // (1_000_000 // per_second) if per_second < 1_000_000 else 2**63 - 1
+    ticks = values.cast(pa.int64())
+    held = pc.and_(pc.less_equal(ticks, most), pc.greater_equal(ticks, -most))
+    near = pc.if_else(held, values, pa.scalar(None, values.type))
+    written = near.cast(pa.timestamp("us"), safe=False).cast(pa.large_string())
+    return pc.if_else(held, written, values.cast(pa.large_string()))
+
+
 def _written(values: pa.Array) -> pa.Array:
     """Distinct values as large_string; null where NaN."""
     kind = values.type
@@ -122,7 +133,7 @@ def _written(values: pa.Array) -> pa.Array:
     if pa.types.is_decimal(kind):
         values = values.cast(pa.float64())
     if pa.types.is_timestamp(values.type):
-        return values.cast(pa.timestamp("us"), safe=False).cast(pa.large_string())
+        return _written_times(values)
     if not pa.types.is_floating(values.type):
         return values.cast(pa.large_string())
     plain = values.to_numpy(zero_copy_only=False)

@@ -9,6 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.preprocess.transforms import PARTS
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+MOST_CODES = 254  # of a categorical feature: a byte but for missing
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -133,9 +138,50 @@ def level_count(feature: Feature) -> int | None:
     return feature.bins if isinstance(feature, Hash) else None
 
 
+def check_feature(feature: Feature) -> None:
+    """ValueError where the numbers of a feature that was read from a file could not have been fitted."""
+    if isinstance(feature, (TargetEncoding, Frequency)) and len(feature.values) != len(feature.levels):
+        raise ValueError(f"{feature.name} has {len(feature.values)} values for {len(feature.levels)} levels")
+    if isinstance(feature, (TargetEncoding, Frequency)) and not _in_float32(feature.values):
+        raise ValueError(f"{feature.name} has values beyond float32")
+    if isinstance(feature, TargetEncoding) and not _in_float32((feature.prior,)):
+        raise ValueError(f"{feature.name} has a prior beyond float32")
+    if isinstance(feature, Hash) and not 1 <= feature.bins <= MOST_CODES:
+        raise ValueError(f"{feature.name} has {feature.bins} bins, 1 to {MOST_CODES} are possible")
+    if isinstance(feature, Category) and len(feature.levels) > MOST_CODES:
+        raise ValueError(f"{feature.name} has {len(feature.levels)} levels, up to {MOST_CODES} are possible")
+    if isinstance(feature, TimePart) and (feature.part not in PARTS or abs(feature.origin) > 2**64):
+        raise ValueError(f"{feature.name} is no part of a time")
+    if isinstance(feature, Number):
+        if feature.standardise is not None and not feature.standardise[1] > 0:
+            raise ValueError(f"{feature.name} is divided by {feature.standardise[1]}")
+        if feature.clip is not None and not feature.clip[0] < feature.clip[1]:
+            raise ValueError(f"{feature.name} is clipped to {feature.clip}: the lowest value comes first")
+        if not _in_float32((feature.impute or 0.0, *(feature.clip or ()))):
+            raise ValueError(f"{feature.name} has options beyond float32")
+
+
+def _in_float32(values: tuple[float, ...]) -> bool:
+    return all(abs(value) <= FLOAT32_MAX for value in values)
+
+
 def rounded(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
     """Values as features hold them: the shortest decimals that are the same float32."""
     return tuple(float(str(value)) for value in values.astype(np.float32))
+
+
+def feature_names(names: Sequence[str]) -> list[str]:
+    """Names that XGBoost takes, in their order: without [, ] and <, and without what its C strings or a page cannot show.
+
+    >>> feature_names(["x[1]", "income=<50K", "x(1)"])
+    ['x(1)', 'income=_50K', 'x(1)_2']
+    """
+    return distinct_names([_plain_name(name) for name in names])
+
+
+def _plain_name(name: str) -> str:
+    plain = name.translate({ord("["): "(", ord("]"): ")", ord("<"): "_"})
+    return plain if plain.isprintable() else "".join(sign if sign.isprintable() else "_" for sign in plain)
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

@@ -13,12 +13,12 @@ import pyarrow as pa
 from distributed import Client, Future
 
 from pipeline.data.fragments import Fragment
-from pipeline.data.roles import nearest
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
+from pipeline.data.skipping import Bad, turned_bad
 from pipeline.data.source import Source
 from pipeline.data.target import Target
 from pipeline.data.target_survey import Survey, survey_fragment
-from pipeline.errors import DataError
+from pipeline.errors import BadFragment, DataError
 from pipeline.job import Preprocess, Training
 from pipeline.parts import entered
 from pipeline.preprocess.apply import feature_columns, matrix
@@ -126,17 +126,31 @@ class _Kept:
 _KEPT = _Kept()  # one per worker process: a cache, whose loss costs a second reading and nothing else
 
 
-def survey_unit(unit: Unit, payload: object) -> Survey:
-    """The first look at one fragment's target, time and group."""
+def survey_unit(unit: Unit, payload: object) -> Survey | Bad:
+    """The first look at one fragment's target, time and group; Bad where it cannot be read and may be left out."""
     with span("survey"):
-        return survey_fragment(unit.source, unit.fragment, unit.rows, payload)
+        try:
+            return survey_fragment(unit.source, unit.fragment, unit.rows, payload)
+        except BadFragment as error:
+            if not unit.source.skip_bad:
+                raise
+            return Bad(unit.fragment.index, unit.fragment.rows, str(error))
+
+
+def _read(unit: Unit, payload: object) -> Rows:
+    with entered("reading"):
+        try:
+            return load_rows(unit.source, unit.fragment, unit.rows, payload)
+        except BadFragment as error:
+            if unit.source.skip_bad:  # the survey has read it
+                raise turned_bad(error) from None
+            raise
 
 
 def collect_unit(unit: Unit, payload: object, shared: Pass) -> Statistics:
     """First pass: the statistics of one fragment's training rows."""
     with span("statistics"):
-        with entered("reading"):
-            rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
+        rows = _read(unit, payload)
         statistics = collect(
             rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
         )
@@ -228,7 +242,7 @@ def class_weights(target: Target, counts: Iterable[int], training: Training) -> 
     names = [str(name).lower() if isinstance(name, bool) else str(name) for name in target.classes]
     for name in training.class_weights:
         if name not in names:
-            raise DataError(f"training.class_weights.{name}: no such class of {target.column}{nearest(name, names)}")
+            raise DataError(f"training.class_weights.{name}: no such class of {target.column}, which has {len(names)}")
     return tuple(training.class_weights.get(name, 1.0) for name in names)
 
 
@@ -237,8 +251,7 @@ def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Blo
     with span("blocks"):
         rows = _KEPT.take(shared.run, unit.fragment.index)
         if rows is None:
-            with entered("reading"):
-                rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
+            rows = _read(unit, payload)
         assert rows.label is not None  # the plan has a target
         block = Block(
             fragment=unit.fragment.index,

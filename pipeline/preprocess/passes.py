@@ -25,11 +25,12 @@ from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
+from pipeline.data.skipping import Bad, note
 from pipeline.data.source import Source
 from pipeline.data.target import Target
-from pipeline.data.target_survey import merge_surveys, training_share
+from pipeline.data.target_survey import Survey, merge_surveys, training_share
 from pipeline.errors import TrainingError
-from pipeline.events import BlocksDone, FragmentDone, Listener, Planned, StatisticsDone
+from pipeline.events import BlocksDone, FragmentDone, Listener, Planned, Skipped, StatisticsDone
 from pipeline.planning.memory import Shape, estimate, spare_nbytes
 from pipeline.preprocess.fit import (
     BlockFacts,
@@ -43,6 +44,7 @@ from pipeline.preprocess.fit import (
     merge_in_order,
     survey_unit,
 )
+from pipeline.training.objective import check_metrics
 from pipeline.walk import Walk
 
 VALIDATION_COST = 0.2  # of a validation row over a training row: it is read and evaluated
@@ -133,9 +135,11 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     units = _units(inputs, [plan] * len(inputs.sources))
     found = Passing(walk, inputs, payloads).run("survey", units, functools.partial(_gathered, walk), survey_unit)
+    inputs, found = _without_bad(walk, inputs, found)
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(data, training, surveys[0], inputs.schema)
+    check_metrics(training.metrics, target.objective)  # where it was "auto", it is known only now
     split = decide_split(data, surveys[0], inputs.schema, training.seed)
     shares = [training_share(part, split) for part in found[:first]]
     if inputs.roles.group is not None:
@@ -147,6 +151,17 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
         inputs = inputs.with_sources(joined)
         payloads.release()  # of fragments that are others now
     return inputs, target, split, shares
+
+
+def _without_bad(walk: Walk, inputs: Inputs, found: Sequence[Survey | Bad]) -> tuple[Inputs, list[Survey]]:
+    """The inputs and the surveys without the fragments that cannot be read, each of which is said."""
+    bad = [item for item in found if isinstance(item, Bad)]
+    for item in bad:
+        walk.happened(Skipped(fragment=item.fragment, reason=item.reason))
+    if bad:
+        walk.note(note(bad, len(found)))
+        inputs = inputs.without(bad)
+    return inputs, [item for item in found if not isinstance(item, Bad)]
 
 
 def _gathered(walk: Walk, parts: list[Future]) -> Callable[[], list[Any]]:

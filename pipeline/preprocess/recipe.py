@@ -11,17 +11,25 @@ recipe.json is meant to be read: which features there are, what each is made of,
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.data.target import Target
 from pipeline.errors import DataError, ModelError
 from pipeline.job import Preprocess
-from pipeline.preprocess.choose import choose
-from pipeline.preprocess.features import KINDS, Feature, Levels, TargetEncoding, distinct_names, level_count
+from pipeline.preprocess.choose import choose, precision_note
+from pipeline.preprocess.features import (
+    KINDS,
+    Feature,
+    Levels,
+    TargetEncoding,
+    check_feature,
+    feature_names,
+    level_count,
+)
 from pipeline.preprocess.settings import column_settings
 from pipeline.preprocess.statistics import Statistics
+from pipeline.typed import build
 
 FORMAT = "pipeline-recipe"
 VERSION = 1  # of recipe.json
@@ -89,17 +97,26 @@ class Recipe:
                 raise ModelError(
                     f"the recipe is of version {value['version']}, this program reads up to {VERSION}: use a newer one"
                 )
-            tables = {column: Levels(tuple(names)) for column, names in value["levels"].items()}
-            return cls(
-                features=tuple(_feature(entry, tables) for entry in value["features"]),
-                dropped=value["dropped"],
-                notes=tuple(value["notes"]),
-                seed=value["seed"],
-                folds=value["folds"],
-                version=value["version"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            said = build(_Said, {name: value[name] for name in _Said.__dataclass_fields__})
+            tables = {column: Levels(names) for column, names in said.levels.items()}
+            features = tuple(_feature(entry, tables) for entry in value["features"])
+            if len({feature.name for feature in features}) < len(features):
+                raise ValueError("two features have the same name")
+            return cls(features, said.dropped, said.notes, said.seed, said.folds, said.version)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"the recipe is damaged: {type(error).__name__} {error}") from None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What recipe.json says besides the features, and the tables of their levels."""
+
+    levels: dict[str, tuple[str, ...]]
+    dropped: dict[str, str]
+    notes: tuple[str, ...]
+    seed: int
+    folds: int
+    version: int
 
 
 def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -> Recipe:
@@ -120,12 +137,15 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
             dropped[name] = chosen.dropped
         if chosen.note is not None:
             notes.append(chosen.note)
+    moments = statistics.label.moments
+    if target.kind == "regression" and (note := precision_note(target.column, abs(moments.mean), moments.deviation)):
+        notes.append(note)
     if dropped:
         listed = ", ".join(f"{name} ({reason})" for name, reason in dropped.items())
         notes.insert(0, f"columns that say nothing in the training rows are left out: {listed}")
     if not features:
         raise DataError(f"no feature is left: {notes[0] if notes else 'the source has no feature columns'}")
-    names = distinct_names([feature.name for feature in features])
+    names = feature_names([feature.name for feature in features])
     return Recipe(
         features=tuple(
             feature if feature.name == name else dataclasses.replace(feature, name=name)
@@ -155,15 +175,11 @@ def _plain(feature: Feature) -> dict[str, Any]:
 
 def _feature(entry: dict[str, Any], tables: dict[str, Levels]) -> Feature:
     kind = {kind.encoding: kind for kind in KINDS}[entry["encoding"]]
-    known = {field.name for field in dataclasses.fields(kind)}
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name != "encoding"
-    }
-    if not set(values) <= known - {"levels", "fold_values"}:
+    values = {name: value for name, value in entry.items() if name != "encoding"}
+    if not values.keys().isdisjoint(("levels", "fold_values")):
         raise ValueError(f"unknown field of a {entry['encoding']} feature")
-    if "levels" in known:
-        values["levels"] = tables[entry["column"]]
-        if "values" in known and len(values["values"]) != len(values["levels"]):
-            raise ValueError(f"{entry['name']} has {len(values['values'])} values for {len(values['levels'])} levels")
-    make: Callable[..., Feature] = kind
-    return make(**values)
+    if "levels" in kind.__dataclass_fields__:
+        values["levels"] = {"names": list(tables[entry["column"]].names)}
+    feature = build(kind, values)
+    check_feature(feature)
+    return feature

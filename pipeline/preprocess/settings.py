@@ -12,6 +12,7 @@ from pipeline.job import Column, Preprocess
 
 Kind = Literal["number", "category", "time", "missing", "drop"]  # missing: a column without a type, all null
 
+FLOAT32_MAX = 3.4028234663852886e38
 _OPTIONS = {  # the options of a column, and the kind of column they are for
     "impute": "number",
     "indicator": "number",
@@ -33,12 +34,23 @@ def column_settings(preprocess: Preprocess, names: Sequence[str]) -> dict[str, C
         if column.clip is not None and column.clip[0] >= column.clip[1]:
             low, high = column.clip
             raise JobError(f"preprocess.columns.{pattern}.clip = [{low}, {high}]: the lowest value comes first")
+        _check_finite(pattern, column)
         matching = [name for name in names if _pattern(pattern).fullmatch(name)]
         if pattern not in names and not matching:
             raise JobError(f"preprocess.columns: {pattern!r} fits no feature{_nearest(pattern, names)}")
         for name in matching:
             chosen.setdefault(name, column)
     return {name: chosen.get(name, Column()) for name in names}
+
+
+def _check_finite(pattern: str, column: Column) -> None:
+    """JobError where an option puts values in the place of others that features, which are float32, cannot hold."""
+    for option, values in (("clip", column.clip or ()), ("impute", (column.impute,))):
+        for value in values:
+            if isinstance(value, (int, float)) and abs(value) > FLOAT32_MAX:
+                raise JobError(
+                    f"preprocess.columns.{pattern}.{option}: {value:g} is beyond float32, whose largest value is 3.4e38"
+                )
 
 
 def kind_of(name: str, setting: Column, dtype: pa.DataType, *, exact: bool = False) -> Kind:

@@ -59,7 +59,7 @@ def time_parts(seconds: Any, parts: Sequence[str], origin_seconds: int, xp: Any)
     if "minute" in parts:
         found["minute"] = within // 60 % 60
     if "epoch" in parts:
-        found["epoch"] = xp.asarray(seconds - origin_seconds, dtype=xp.float64) / DAY_SECONDS
+        found["epoch"] = (xp.asarray(seconds, dtype=xp.float64) - float(origin_seconds)) / DAY_SECONDS
     return {part: found[part] for part in parts}
 
 

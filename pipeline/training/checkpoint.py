@@ -203,6 +203,8 @@ class CheckpointStore:
         except OSError:
             with contextlib.suppress(OSError):
                 partial.unlink()
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # if it was made for this one
             raise
         _sync(self.folder)
         for old in [number for number in self.rounds() if number != state.round][KEPT - 1 :]:

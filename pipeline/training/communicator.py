@@ -4,11 +4,13 @@ import contextlib
 import os
 import tempfile
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import xgboost
-from distributed import Client, Lock
+from distributed import Client
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
@@ -17,6 +19,7 @@ from pipeline.errors import SchedulerLostError
 from pipeline.training import listeners
 
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
+LOCK_SECONDS = 0.5  # between two tries to have the workers
 STOP_SECONDS = 2.0  # for a worker to answer that its tracker has ended
 LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 
@@ -61,17 +64,51 @@ def _without_rank_lines() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def worker_locks(client: Client, workers: Sequence[str]) -> Iterator[None]:
-    """Keeps two trainings from waiting for each other, each on half of the workers.
+def worker_locks(
+    client: Client, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Keeps two trainings from waiting for each other, each on half of the workers: all of them, or none yet.
 
-    One lock a worker, always in the same order.  Dask takes a lock away from a client that has died, after its
-    lease (30 s); a MultiLock would be held for ever.
+    The scheduler keeps who has which; what a client had that is gone is free at once (Dask's own locks wait 30 s for it,
+    a MultiLock for ever).  `waiting` is called once, before the first wait.
     """
-    with contextlib.ExitStack() as stack:
-        for worker in sorted(workers) if len(workers) > 1 else ():
-            stack.enter_context(Lock(f"pipeline-training-{worker}", client.scheduler, client.loop))
+    if len(workers) == 1:
         yield
+        return
+    owner = f"{client.id}/{uuid.uuid4().hex}"
+    told = False
+    while client.run_on_scheduler(_take, list(workers), owner):
+        if not told:
+            waiting()
+        told = True
+        time.sleep(LOCK_SECONDS)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, RuntimeError):  # the scheduler has gone, or the client is closed
+            client.run_on_scheduler(_give_back, owner)
 
+
+def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
+    """On the scheduler: takes all of these workers; True where somebody has one of them."""
+    held = dask_scheduler.__dict__.setdefault("pipeline_trainings", {})  # worker -> owner
+    for worker in [worker for worker, other in held.items() if other.partition("/")[0] not in dask_scheduler.clients]:
+        del held[worker]
+    if any(worker in held for worker in workers):
+        return True
+    held.update(dict.fromkeys(workers, owner))
+    return False
+
+
+def _give_back(owner: str, dask_scheduler: Any = None) -> None:
+    """On the scheduler: frees what this owner has."""
+    held = dask_scheduler.__dict__.get("pipeline_trainings", {})
+    for worker in [worker for worker, other in held.items() if other == owner]:
+        del held[worker]
+
+
+# A scheduler elsewhere need not have this package: functions of `__main__` travel by value.
+_take.__module__ = _give_back.__module__ = "__main__"
 
 _TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds
 

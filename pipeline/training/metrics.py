@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.errors import TrainingError
+from pipeline.errors import DataError
 from pipeline.training.ranking import evaluate_ranking
 from pipeline.training.thresholds import Array, Floats, rank
 
@@ -40,12 +40,12 @@ def evaluate(
     """The metrics for a kind of target ("binary", "multiclass", "regression", "ranking").
 
     prediction (rows,) or (rows, classes or quantiles) float32, as XGBoost returns it; label (rows,), the class index for
-    classification; weight, group (rows,).  TrainingError where predictions are not finite.
+    classification; weight, group (rows,).  DataError where predictions are not finite.
     """
     if len(label) == 0 or (weight is not None and not weight.any()):
         return {}
     if not np.isfinite(prediction).all():
-        raise TrainingError("predictions are not finite: training diverged; lower learning_rate or scale the target")
+        raise DataError("predictions are not finite: training diverged; lower learning_rate or scale the target")
     if kind == "binary":
         return evaluate_binary(label, as_probability(objective, prediction), weight, crisp=objective == "binary:hinge")
     if kind == "multiclass":

@@ -4,6 +4,7 @@ One attempt: what to do about lost workers is the supervisor's business.
 """
 
 import contextlib
+import functools
 import queue
 import re
 import threading
@@ -20,7 +21,7 @@ from distributed.core import Status
 from pipeline.cluster.members import Members
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
-from pipeline.events import Event, RoundDone, decode, encode, ignore
+from pipeline.events import Event, Note, RoundDone, decode, encode, ignore
 from pipeline.topics import hearing
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
@@ -32,6 +33,7 @@ POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone
 FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
 ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
 ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
+WAITING = Note(message="waiting for another training that has one of these workers")
 PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
     r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
 )
@@ -80,7 +82,7 @@ def run_training(
     with contextlib.ExitStack() as stack:
         members = members or stack.enter_context(Members(client))
         events = stack.enter_context(_events(client, spec, going, workers[0]))
-        stack.enter_context(worker_locks(client, workers))
+        stack.enter_context(worker_locks(client, workers, functools.partial(going.listen, WAITING)))
         begin = client.scatter(going.start, workers=list(workers), broadcast=True, hash=False) if going.start else None
         rank_args = start_tracker(members, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []

@@ -364,3 +364,19 @@ def test_taxi(data):
     assert label.max() <= 120
     assert sum(part.dropped["where"] for part in parts) == 13770
     assert abs(np.concatenate([part.use for part in parts]).mean() - 0.2) < 0.01
+
+
+def test_times_beyond_those_of_python_and_of_microseconds_split_too():
+    ticks = np.arange(-5, 5) * 10**18
+    source = opened(pa.table({"t": pa.array(ticks).cast(pa.timestamp("s")), "y": np.arange(10.0), "x": np.arange(10.0)}))
+    found, plan = prepare(source, target="y", validation={"time": "t", "share": 0.3})
+    assert load(found, plan)[0].use.tolist() == [0] * 7 + [1] * 3
+    with pytest.raises(DataError, match="does not fit the column t"):
+        prepare(source, target="y", validation={"column": "t", "values": [10**30]})
+    found, plan = prepare(source, target="y", validation={"column": "t", "values": [10**18]})
+    assert load(found, plan)[0].use.tolist() == [0] * 6 + [1] + [0] * 3
+
+
+def test_groups_of_decimals_are_told_apart_exactly():
+    keys = group_keys(pa.chunked_array([pa.array([2**53, 2**53 + 1], pa.decimal128(30, 0))]), "q", 0)
+    assert keys[0] != keys[1]

@@ -195,7 +195,9 @@ def test_integers_that_a_float_cannot_hold_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [0.5]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"a": [2**53 + 1]}), tmp_path / "2.parquet")
     source = open_source(str(tmp_path))
-    with pytest.raises(SourceError, match=r"2\.parquet: column 'a' holds int64 values that do not fit double"):
+    with pytest.raises(
+        SourceError, match=r"2\.parquet, row group 0: column 'a' holds int64 values that do not fit double"
+    ):
         read(source)
 
 

@@ -117,13 +117,13 @@ def test_positive(positive, values, classes):
         ([1, 2, 3], {"objective": "binary:logistic"}, "needs two"),
         ([0.5 * i for i in range(1500)], {"objective": "multi:softprob"}, "more than 1000 distinct values"),
         ([str(i) for i in range(1500)], {}, "too many classes for multi:softprob"),
-        ([-1, 2, 3], {"objective": "count:poisson"}, "goes down to -1, and count:poisson needs values >= 0"),
+        ([-1, 2, 3], {"objective": "count:poisson"}, "holds values < 0, and count:poisson needs values >= 0"),
         ([0, 2, 3], {"objective": "reg:gamma"}, "needs values > 0"),
-        ([0, 2, 3], {"objective": "reg:logistic"}, "goes up to 3, and reg:logistic needs values <= 1"),
+        ([0, 2, 3], {"objective": "reg:logistic"}, "holds values > 1, and reg:logistic needs values <= 1"),
         ([0, 50, 3], {"group": "q"}, "set training.params.ndcg_exp_gain = false"),
         ([0, 1, 2], {"objective": "rank:ndcg"}, "name the column of query ids as data.group"),
         ([0, 1, 2], {"objective": "reg:squarederror", "group": "q"}, "data.group is for ranking"),
-        (["a", "b"], {"positive": "c"}, "data.positive = 'c' is none of the classes of y: 'a', 'b'"),
+        (["a", "b"], {"positive": "c"}, "data.positive = 'c' is neither of the two classes of y"),
         ([1.5, 2, 3], {"positive": 2}, "for a target of two classes"),
     ],
 )
@@ -224,3 +224,46 @@ def test_the_share_that_trains_is_known_from_the_survey():
     assert training_share(Survey(4, 4, label, times), Split("time", column="t", threshold=7)) == pytest.approx(0.5)
     assert training_share(Survey(4, 4, label), Split("values", column="month", values=(1,))) == 1.0
     assert training_share(held, Split("share", share=0.3)) == 1.0
+
+
+# numbers that floats cannot tell apart
+
+
+def test_classes_of_neighbouring_large_integers_stay_apart():
+    first = 2**60
+    values = pa.array([first, first + 1, first + 2, None, first + 1], pa.int64())
+    target = decide(values, objective="multi:softprob")
+    assert target.classes == (first, first + 1, first + 2)
+    found = encode_labels(target, pa.chunked_array([values]))
+    np.testing.assert_array_equal(found, np.array([0, 1, 2, NAN, 1], np.float32))
+    unsigned = pa.chunked_array([pa.array([2**63, first + 1], pa.uint64())])
+    with pytest.raises(DataError, match="none of its 3 classes, in 1 rows"):
+        encode_labels(target, unsigned)
+
+
+def test_floats_are_no_classes_that_only_integers_tell_apart():
+    target = Target("y", "binary", "binary:logistic", (2**60, 2**60 + 1))
+    assert encode_labels(target, pa.chunked_array([pa.array([2.0**60])])).tolist() == [0.0]
+
+
+def test_whole_decimals_are_classes_as_integers():
+    values = pa.array([decimal.Decimal(2**53), decimal.Decimal(2**53 + 1)], pa.decimal128(18, 0))
+    target = decide(values)
+    assert target.classes == (2**53, 2**53 + 1)
+    assert encode_labels(target, pa.chunked_array([values])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(38, 0), pa.decimal128(20, 2)])
+def test_decimals_of_too_many_digits_are_no_classes(kind):
+    small = pa.array([decimal.Decimal(1), decimal.Decimal(2)], kind)
+    assert decide(small).classes == (1, 2)
+    large = pa.array([decimal.Decimal(2**53), decimal.Decimal(3)], kind)
+    with pytest.raises(DataError, match="cannot be told apart"):
+        decide(large)
+
+
+def test_regression_on_numbers_that_float32_cannot_tell_apart_is_refused():
+    with pytest.raises(DataError, match="cannot tell apart: subtract a number close"):
+        decide(pa.array([1_600_000_000, 1_600_000_001, 1_600_000_002]))
+    with pytest.raises(DataError, match="beyond float32"):
+        decide(pa.array([1e300, 2.0, 3.0]))

@@ -122,7 +122,7 @@ def test_damaged_pages(tmp_path: Path) -> None:
     content[4:40] = b"\xff" * 36
     path.write_bytes(bytes(content))
     source = open_source(str(tmp_path))
-    with pytest.raises(SourceError, match=r"0\.parquet: damaged Parquet file"):
+    with pytest.raises(SourceError, match=r"0\.parquet, row group 0: damaged Parquet file"):
         read_fragment(source, source.fragments[0])
 
 
@@ -130,7 +130,7 @@ def test_file_gone_between_opening_and_reading(tmp_path: Path) -> None:
     parquet(tmp_path, a=[1])
     source = open_source(str(tmp_path))
     (tmp_path / "0.parquet").unlink()
-    with pytest.raises(SourceError, match="no such file any more"):
+    with pytest.raises(SourceError, match=r"0\.parquet: was deleted during the run"):
         read_fragment(source, source.fragments[0])
 
 
@@ -144,7 +144,7 @@ def test_ragged_line_is_named_in_any_byte_range(tmp_path: Path) -> None:
 def test_texts_that_are_not_of_the_known_type(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"a,b\n1,2\n1,{SECRET}\n")
     source = open_source(str(tmp_path), types=pa.schema([("a", pa.int64()), ("b", pa.float64())]))
-    with pytest.raises(SourceError, match=r"t\.csv: column 'b' holds values that are not double$"):
+    with pytest.raises(SourceError, match=r"t\.csv, bytes 4 to 17: column 'b' holds values that are not double$"):
         read_fragment(source, source.fragments[0])
 
 
@@ -158,3 +158,13 @@ def test_open_quote(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n" + '1,"x\ny"\n' * 100)
     with pytest.raises(SourceError, match="newlines_in_quotes = true"):
         open_source(str(tmp_path), fragment_nbytes=97)
+
+
+def test_pandas_frames_that_are_no_table_are_refused():
+    import pandas as pd
+
+    with pytest.raises(SourceError, match="<table>: Duplicate column names found"):
+        open_source(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(SourceError, match="<table>: Conversion failed for column a") as caught:
+        open_source(pd.DataFrame({"a": ["secret", 3, b"x"]}))
+    assert "secret" not in str(caught.value)

@@ -160,3 +160,11 @@ def test_dates():
     assert missing is None
     assert got.tolist() == [-86_400, 0, 18_000 * 86_400]
     assert seconds(days.cast(pa.date64()))[0].tolist() == got.tolist()
+
+
+def test_times_that_microseconds_cannot_hold_stay_distinct():
+    ticks = pa.array([2**63 - 1, 2**63 - 2, -(2**62), 0, None], pa.int64())
+    codes, words = texts(ticks.cast(pa.timestamp("s")))
+    assert len(words) == 4
+    assert codes.tolist() == [0, 1, 2, 3, 4]
+    assert words[3].as_py() == texts(pa.array([0], pa.timestamp("ns")))[1][0].as_py()

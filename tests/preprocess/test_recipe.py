@@ -9,11 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.target import Target
-from pipeline.errors import DataError, ModelError
+from pipeline.errors import DataError, JobError, ModelError
 from pipeline.job import Preprocess
 from pipeline.preprocess.apply import feature_columns
-from pipeline.preprocess.features import Category, Frequency, Hash, Indicator, Number, TargetEncoding, TimePart
-from pipeline.preprocess.recipe import Recipe, fit_recipe
+from pipeline.preprocess.features import (
+    Category,
+    Frequency,
+    Hash,
+    Indicator,
+    Number,
+    TargetEncoding,
+    TimePart,
+    feature_names,
+)
+from pipeline.preprocess.recipe import FORMAT, VERSION, Recipe, fit_recipe
 from pipeline.preprocess.statistics import collect
 
 MANY = [f"level {i % 300}" for i in range(1_200)]
@@ -249,3 +258,44 @@ def test_wrong_recipes_are_refused(full_recipe, change, text):
 def test_what_is_no_recipe_is_refused(text):
     with pytest.raises(ModelError, match="damaged"):
         Recipe.from_json(text)
+
+
+def test_names_of_features_are_such_as_xgboost_takes():
+    import xgboost
+
+    names = feature_names(["x[1]", "x(1)", "a,b]", "income=<50K", "a\nb", "a\x00b", "ü 🤖"])
+    assert names == ["x(1)", "x(1)_2", "a,b)", "income=_50K", "a_b", "a_b_2", "ü 🤖"]
+    assert xgboost.DMatrix(np.zeros((1, len(names))), feature_names=names).feature_names == names
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"encoding": "hash", "name": "c", "column": "c", "bins": 0},
+        {"encoding": "time", "name": "c", "column": "c", "part": "century"},
+        {"encoding": "number", "name": "c", "column": "c", "standardise": [0.0, 0.0]},
+        {"encoding": "number", "name": "c", "column": "c", "clip": [1, 0]},
+        {"encoding": "number", "name": "c", "column": "c", "impute": 1e300},
+        {"encoding": "number", "name": 3, "column": "c"},
+        {"encoding": "frequency", "name": "c", "column": "c", "values": [1e39, 0.0]},
+        {"encoding": "target", "name": "c", "column": "c", "values": [0.0, 0.0], "prior": -1e39},
+    ],
+)
+def test_features_that_were_never_fitted_are_refused(entry):
+    document = {"format": FORMAT, "version": VERSION, "seed": 0, "folds": 5, "levels": {"c": ["a", "b"]}}
+    text = json.dumps({**document, "features": [entry], "dropped": {}, "notes": []})
+    with pytest.raises(ModelError, match="damaged"):
+        Recipe.from_json(text)
+
+
+def test_a_target_that_float32_blurs_is_worth_a_note(fit):
+    """Labels that lie far from zero and vary little."""
+    label = 1e9 + np.arange(40) * 64
+    recipe = fit({"x": np.arange(40.0)}, label, Target("y", "regression", "reg:squarederror"))
+    assert any("'y': float32 tells its values apart in steps of 64 only" in note for note in recipe.notes)
+
+
+@pytest.mark.parametrize("option", [{"clip": [-1e300, 1]}, {"clip": [0, 1e39]}, {"impute": -1e308}])
+def test_options_beyond_float32_are_refused(fit, option):
+    with pytest.raises(JobError, match=r"preprocess\.columns\.x\.\w+: .* is beyond float32"):
+        fit({"x": [1.0, 2.0, None]}, columns={"x": option})

@@ -106,3 +106,9 @@ def test_parts_are_those_of_the_calendar(moments):
     got = transforms.time_parts(seconds, PARTS[:-1], 0, np)
     for i, moment in enumerate(moments):
         assert {part: int(values[i]) for part, values in got.items()} == _expected(moment)
+
+
+def test_days_between_the_ends_of_time():
+    seconds = np.array([-(2**63), 2**63 - 1])
+    (epoch,) = transforms.time_parts(seconds, ["epoch"], -(2**63) - 1_000, np).values()
+    np.testing.assert_allclose(epoch, [0, 2.0**64 / 86_400], rtol=1e-12, atol=1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from pipeline.errors import TrainingError
+from pipeline.errors import DataError
 from pipeline.training import metrics, ranking, thresholds
 from pipeline.training.curves import curves
 
@@ -191,7 +191,7 @@ def test_margins_become_probabilities_and_diverged_ones_are_refused():
     got = metrics.evaluate("binary", "binary:logitraw", margin, label)
     assert got["accuracy"] == 1
     assert got["logloss"] == pytest.approx(np.log1p(np.exp([-2, -0.5])).sum() / 3, rel=1e-6)
-    with pytest.raises(TrainingError, match="diverged"):
+    with pytest.raises(DataError, match="diverged"):
         metrics.evaluate("regression", "count:poisson", margin * np.float32(np.inf), label)
 
 

@@ -1,0 +1,100 @@
+"""Reads that fail for a passing reason are tried again; what is passing, and for how long one waits.
+
+    passing      the connection broke, time ran out, an I/O error of a disk, the server is too busy (429, 5xx)
+    not passing  no such file, no permission, a folder; damaged content is none of this module's business
+
+Whoever talks to storage turns its errors into `failure(path, error)`: an AccessError for good, or a Hiccup, which
+passes through Arrow and every reader up to `patiently`.
+"""
+
+import errno
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.data import keys
+from pipeline.errors import AccessError, PipelineError, ReadError, one_line
+
+JITTER = 0.5  # of a wait, added at most: readers that failed together do not come back together
+LONGEST_REASON = 200  # characters
+_RETRIED_STATUS = (408, 425, 429)  # of HTTP: timeout, too early, too many requests; all other 4xx are lasting
+_LASTING_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError)
+_LASTING_NUMBERS = {errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENXIO, errno.EROFS}
+
+
+class Hiccup(Exception):
+    """Storage failed for a reason that may pass; the message is that reason.  No user meets it as it is."""
+
+
+class NoSuchFile(AccessError):
+    """There is no file of that name, or no more."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a read is tried again, and how long one waits before that."""
+
+    waits_seconds: tuple[float, ...] = (0.5, 1.0, 2.0)
+    sleep: Callable[[float], None] = time.sleep
+
+
+PATIENCE = Patience()
+
+
+def patiently[Result](read: Callable[[], Result], where: str, patience: Patience | None = None) -> Result:
+    """What `read()` gives, tried again where it raises Hiccup; ReadError naming `where` and the tries after the last.
+
+    The waits are the same in every run: their jitter follows from `where` and the try.
+    """
+    patience = PATIENCE if patience is None else patience
+    tries = 0
+    while True:
+        try:
+            return read()
+        except Hiccup as error:
+            tries += 1
+            if tries > len(patience.waits_seconds):
+                many = f"{tries} tries" if tries > 1 else "1 try"
+                raise ReadError(f"{where}: cannot be read after {many}: {error}") from None
+        patience.sleep(wait_seconds(patience, where, tries))
+
+
+def wait_seconds(patience: Patience, where: str, tries: int) -> float:
+    """The wait after so many tries: the one that is set, and up to half of it more.
+
+    >>> waits = [wait_seconds(Patience(), "/data/a.parquet, row group 3", tries) for tries in (1, 2, 3)]
+    >>> all(low <= wait < 1.5 * low for low, wait in zip((0.5, 1.0, 2.0), waits))
+    True
+    """
+    share = keys.seed_for(tries, "retry", where) / 2.0**64
+    return patience.waits_seconds[tries - 1] * (1 + JITTER * share)
+
+
+def failure(path: str, error: BaseException) -> BaseException:
+    """What to raise for an error of storage: AccessError where it will stay, else Hiccup."""
+    if isinstance(error, (PipelineError, Hiccup, MemoryError)):
+        return error
+    if isinstance(error, FileNotFoundError):
+        cause = error.__cause__  # fsspec says over HTTP that there is no such file, whatever has happened
+        from_network = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
+        if cause is not None and from_network and isinstance(found := failure(path, cause), Hiccup):
+            return found
+        return NoSuchFile(f"{path}: no such file or folder")
+    if isinstance(error, PermissionError):
+        return AccessError(f"{path}: not readable: permission denied")
+    status = getattr(error, "status", None)  # of aiohttp's errors
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in _RETRIED_STATUS
+    if refused or isinstance(error, _LASTING_TYPES) or getattr(error, "errno", None) in _LASTING_NUMBERS:
+        return AccessError(f"{path}: {reason_of(error)}")
+    return Hiccup(reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """A library's reason in one short line.
+
+    >>> reason_of(OSError(5, "Input/output error")), reason_of(TimeoutError()), reason_of(ValueError("a\\nb"))
+    ('Input/output error', 'TimeoutError', 'a')
+    """
+    said = getattr(error, "strerror", None) or str(error)
+    line = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
+    return one_line(line[:LONGEST_REASON])

@@ -1,0 +1,51 @@
+"""Fragments that cannot be read and are left out of a run, where `data.skip_bad_fragments` allows it.
+
+Who is left out is decided once, by the survey, which then reads every column that the later passes will read.  So all
+passes agree: a fragment that the survey could not read never comes back, and one that it could read must stay
+readable, for its rows have been counted on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import AccessError, BadFragment
+
+_NAMED = 3  # fragments whose reasons a note gives
+
+
+@dataclass(frozen=True)
+class Bad:
+    """What a task gives instead of its result for a fragment that cannot be read."""
+
+    fragment: int  # its index
+    rows: int | None  # None: nobody knows
+    reason: str  # one line: file, place in it, what is wrong
+
+    @property
+    def known_rows(self) -> int:
+        """Its rows, as far as metadata tell."""
+        return self.rows or 0
+
+
+def note(bad: Sequence[Bad], fragments: int) -> str:
+    """What the report says of the fragments that were left out of so many.
+
+    >>> note([Bad(3, 500, "/a.parquet, row group 3: damaged")], 16)
+    '1 of 16 fragments left out (500 rows by their metadata): /a.parquet, row group 3: damaged'
+    >>> note([Bad(3, None, "/a.csv: damaged"), Bad(4, 7, "/b.csv: damaged")], 16)
+    '2 of 16 fragments left out (rows not all known, 7 at least): /a.csv: damaged; /b.csv: damaged'
+    """
+    known = sum(item.known_rows for item in bad)
+    rows = f"{known:,} rows by their metadata"
+    if any(item.rows is None for item in bad):
+        rows = f"rows not all known, {known:,} at least" if known else "rows not known"
+    reasons = "; ".join(item.reason for item in bad[:_NAMED])
+    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    return f"{len(bad)} of {fragments} fragments left out ({rows}): {reasons}{more}"
+
+
+def turned_bad(error: BadFragment) -> AccessError:
+    """What it means where a later pass cannot read what the survey could: not to be skipped."""
+    return AccessError(
+        f"{error.where}: changed during the run: it could be read when the run began, now {error.reason}"
+    )

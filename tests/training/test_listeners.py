@@ -1,0 +1,96 @@
+"""The port that each worker opens for XGBoost is closed with the training, however that ends."""
+
+import contextlib
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from distributed import Client
+
+from pipeline.cluster.identity import scheduler_info
+from pipeline.errors import TrainingError
+from pipeline.training import listeners
+from pipeline.training.ranks import run_training
+from tests.training.test_ranks import build_in_order, seconds_until_idle
+
+
+def open_to_all(pids: Any) -> list[tuple[int, str]]:
+    """(process, address) of the sockets that listen on more than loopback."""
+    return [
+        (pid, connection.laddr.ip)
+        for pid in pids
+        for connection in psutil.Process(pid).net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.ip != "127.0.0.1"
+    ]
+
+
+def spoil() -> None:
+    """Has the rounds of this process fail."""
+    from pipeline.training import rounds
+
+    def fail(*_: Any) -> bool:
+        raise ValueError("spoilt")
+
+    rounds.kept, rounds._Rounds._measure = rounds._Rounds._measure, fail  # type: ignore[attr-defined]
+
+
+def mend() -> None:
+    from pipeline.training import rounds
+
+    rounds._Rounds._measure = rounds.kept  # type: ignore[attr-defined]
+    del rounds.kept  # type: ignore[attr-defined]
+
+
+spoil.__module__ = mend.__module__ = "__main__"  # workers do not have the tests: these travel by value
+
+
+@pytest.mark.parametrize("fails", ["nowhere", "bootstrap", "rounds"])
+def test_no_port_is_left_open(make_cluster: Callable[[int, int], Client], make_case: Any, fails: str) -> None:
+    client = make_cluster(3, 1)
+    workers = sorted(scheduler_info(client)["workers"])
+    case = make_case()
+    if fails == "bootstrap":  # one rank has no partition to come with, and the others wait for it
+        labels = case.label.copy()
+        labels[-3] = np.nan
+        case = dataclasses.replace(case, label=labels)
+    partitions = build_in_order(client, case, workers)
+    with contextlib.ExitStack() as stack:
+        if fails == "rounds":
+            client.run(spoil, workers=workers[2:])
+            stack.callback(client.run, mend, workers=workers[2:])
+        if fails != "nowhere":
+            stack.enter_context(pytest.raises(TrainingError, match=r"Label|spoilt"))
+        run_training(client, partitions, workers, case.spec())
+    assert seconds_until_idle(client, workers) < 5
+    pids = client.run(os.getpid).values()
+    deadline = time.monotonic() + 5  # in an orderly end XGBoost closes it, from a thread of its own
+    while open_to_all(pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert open_to_all(pids) == []
+
+
+def test_only_what_was_opened_inside_and_to_all_is_closed() -> None:
+    def listening(host: str) -> socket.socket:
+        opened = socket.socket()
+        opened.bind((host, 0))
+        opened.listen()
+        return opened
+
+    def listens(opened: socket.socket) -> bool:
+        return bool(opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+    with listening("0.0.0.0") as before, listeners.none_left() as watched:
+        inside, loopback = listening("0.0.0.0"), listening("127.0.0.1")
+        watched.opened()
+        after = listening("0.0.0.0")
+        assert all(map(listens, (before, inside, loopback, after)))
+        watched.close()
+        assert [listens(one) for one in (before, inside, loopback, after)] == [True, False, True, True]
+        for one in (inside, loopback, after):
+            one.close()
