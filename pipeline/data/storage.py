@@ -13,6 +13,8 @@ from typing import Any
 from pipeline.data.retries import failure
 from pipeline.errors import AccessError, SourceError
 
+# Its files of references hold templates, which releases of fsspec that we still take render with all that Python can do.
+REFUSED_PROTOCOLS = frozenset({"reference"})
 _MARKS = ("ETag", "etag", "mtime")  # what a filesystem may tell of a file's version without reading it
 
 
@@ -97,6 +99,9 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     """(an fsspec filesystem, the path in it); SourceError where there is none for such URLs."""
     import fsspec
 
+    protocols = {part.partition("://")[0] for part in url.split("::")}
+    if refused := sorted(protocols & REFUSED_PROTOCOLS):
+        raise SourceError(f"{url}: {refused[0]} URLs are refused: what they name can hold code")
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:

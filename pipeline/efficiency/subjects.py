@@ -25,6 +25,7 @@ from pipeline.events import Listener
 from pipeline.job import Job
 from pipeline.preprocess import passes
 from pipeline.preprocess.fit import forget
+from pipeline.preprocess.passing import result_of
 from pipeline.stages import StageClock, steady
 from pipeline.training import objective
 from pipeline.training.boost import spec_for
@@ -174,7 +175,7 @@ class JobSubject:
         written = [walk.client.submit(write_block, block, str(folder), pure=False) for block in made.blocks.values()]
         wait(written)
         for future in written:
-            passes.result_of(future)
+            result_of(future)
         return None
 
     def close(self) -> None:
@@ -191,7 +192,7 @@ def too_few(rows: int, worker: str) -> None:
 def laid_out(client: Client, partitions: Partitions, spec: RoundsSpec) -> Layout:
     """The layout, once its matrices stand."""
     facts = [
-        passes.result_of(client.submit(_facts, future, workers=[worker], pure=False))
+        result_of(client.submit(_facts, future, workers=[worker], pure=False))
         for future, worker in zip(partitions.futures, partitions.workers, strict=True)
     ]
     return Layout(partitions, spec, tuple(rows for rows, _, _ in facts), facts[0][1], facts[0][2])

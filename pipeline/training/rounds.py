@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,14 +21,14 @@ from pipeline.training.checkpoint import State
 from pipeline.training.communicator import communicator
 from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
+from pipeline.training.measured import Measured
 from pipeline.training.metering import grown_trees, start_meter
-from pipeline.training.monitor import BINNED, EarlyStopping, ScoreCounts, rounded
-from pipeline.training.weights import Weights
+from pipeline.training.monitor import BINNED, EarlyStopping
+from pipeline.training.weights import Weights, prime_ranking
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 0.2  # rounds are told at most this often
 CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
-RATIO = 2  # elements that XGBoost sums over the workers for one of its metrics
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,13 @@ class _Rounds:
         matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
         params["eval_metric"] = native
         self.booster = xgboost.Booster(params, matrices)
-        self.history: dict[str, list[float]] = {}
+        self.measured = Measured(self.booster, spec.metrics, self._sum)
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(
             spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
         )
         self.stopped = False
         self.weights = Weights(self.train, self._sum, share=spec.row_sample, seed=spec.seed)
-        self._counters: dict[int, ScoreCounts] = {}
         self.meter: Meter
         if start is not None:
             self._restore(start)
@@ -162,7 +161,7 @@ class _Rounds:
     def _restore(self, start: State) -> None:
         """Goes back to where a training was after some round."""
         self.booster.load_model(bytearray(start.booster))
-        self.history = {name: list(series) for name, series in start.history.items()}
+        self.measured.history = {name: list(series) for name, series in start.history.items()}
         self.seconds, self.stopped = list(start.round_seconds), start.stopped
         self.stopping.best_round, self.stopping.best = start.best_round, start.best
         if self.weights.ranking and self.weights.needed and not self.stopped:
@@ -203,39 +202,16 @@ class _Rounds:
         values: dict[str, float] = {}
         if f"{number}".rstrip("0") in ("1", "2", "5"):
             self.weights.restore()
-            values |= self._metrics(self.train, "train", number, native_only=self.validation is not None)
+            native_only = self.validation is not None
+            values |= self.measured.side(self.train, "train", number, self.meter, native_only=native_only)
         if self.validation is not None:
-            values |= self._metrics(self.validation, "validation", number)
-        for name, value in values.items():
-            series = self.history.setdefault(name, [])
-            series.extend([math.nan] * (number - 1 - len(series)))
-            series.append(value)
+            values |= self.measured.side(self.validation, "validation", number, self.meter)
+        self.measured.enter(number, values)
         decisive = values.get(f"validation.{self.stopping.metric}")
         if decisive is None:
             self.stopping.best_round = number
             return False
         return self.stopping.observe(number, decisive)
-
-    def _metrics(self, side: Side, name: str, number: int, native_only: bool = False) -> dict[str, float]:
-        """The metrics of one side, over all workers."""
-        text = self.booster.eval_set([(side.matrix, name)], number - 1)
-        values = {}
-        for part in text.split("\t")[1:]:
-            key, _, value = part.rpartition(":")
-            values[f"{name}.{key.removeprefix(name + '-')}"] = rounded(float(value))
-            self.meter.collective(RATIO)
-        own = [metric for metric in self.spec.metrics if metric in BINNED]
-        if own and not native_only:
-            margin = self.booster.predict(side.matrix, output_margin=True)
-            counts = self._sum(self._counter(side).count(margin))
-            self.meter.collective(counts.size)
-            values |= {f"{name}.{metric}": rounded(BINNED[metric](counts)) for metric in own}
-        return values
-
-    def _counter(self, side: Side) -> ScoreCounts:
-        if id(side) not in self._counters:
-            self._counters[id(side)] = ScoreCounts(side.matrix.get_label(), side.weight)
-        return self._counters[id(side)]
 
     def _check(self, number: int) -> None:
         """Stops all workers when one of them is no longer wanted.
@@ -273,7 +249,7 @@ class _Rounds:
         return State(
             round=len(self.seconds),
             booster=bytes(self.booster.save_raw("ubj")),
-            history={name: list(series) for name, series in self.history.items()},
+            history={name: list(series) for name, series in self.measured.history.items()},
             round_seconds=list(self.seconds),
             best_round=self.stopping.best_round,
             best=float(self.stopping.best),
@@ -285,7 +261,7 @@ class _Rounds:
         if self.rank != 0 or (not last and number > self.first and now - self._told_at < EVENT_SECONDS):
             return
         self._told_at = now
-        latest = {name: series[-1] for name, series in self.history.items() if len(series) == number}
+        latest = {name: series[-1] for name, series in self.measured.history.items() if len(series) == number}
         self.outside.report(
             RoundDone(
                 round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
@@ -298,13 +274,12 @@ class _Rounds:
         boosted, best = len(self.seconds), self.stopping.best_round
         booster = self.booster if best == boosted else self.booster[:best]
         state = self._state() if self.rank == 0 else None
-        for series in self.history.values():
-            series.extend([math.nan] * (boosted - len(series)))
+        self.measured.fill(boosted)
         return RoundsResult(
             model=bytes(booster.save_raw("ubj")) if self.rank == 0 else b"",
             rounds=boosted,
             best_round=best,
-            history=self.history,
+            history=self.measured.history,
             round_seconds=self.seconds,
             train=_scores(booster, self.train),
             validation=None if self.validation is None else _scores(booster, self.validation),
@@ -329,27 +304,6 @@ def _scores(booster: xgboost.Booster, side: Side) -> Scores:
         weight=side.weight,
         group=side.group,
     )
-
-
-def prime_ranking(
-    booster: xgboost.Booster, matrix: xgboost.QuantileDMatrix, interactions: Sequence[Sequence[str]]
-) -> None:
-    """Has XGBoost take its norm of the queries' weights from the weights set now, as it does in a first round.
-
-    It does so when it first computes gradients, and nothing but `update` makes it.  So here is one that fails after
-    the gradients and before the first tree, because its constraints cannot be read.
-    """
-    places = {name: place for place, name in enumerate(matrix.feature_names or ())}
-    wanted = json.dumps([[places[name] for name in group] for group in interactions]) if interactions else ""
-    booster.set_param({"interaction_constraints": "["})
-    try:
-        booster.update(matrix, booster.num_boosted_rounds())
-    except xgboost.core.XGBoostError as error:
-        if "constraint" not in str(error):
-            raise
-    else:
-        raise TrainingError("XGBoost took constraints that cannot be read: this ranking cannot be resumed")
-    booster.set_param({"interaction_constraints": wanted})
 
 
 def check_device(booster: xgboost.Booster, device: str) -> None:

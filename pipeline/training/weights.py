@@ -1,9 +1,12 @@
 """The training rows' weights from round to round."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import xgboost
 
+from pipeline.errors import TrainingError
 from pipeline.training.matrix import Side
 from pipeline.training.sampling import chosen_mask, row_keys
 
@@ -53,3 +56,24 @@ class Weights:
 def _any(total: Total, flag: bool) -> bool:
     """Whether the flag is set on any worker."""
     return bool(total(np.array([float(flag)]))[0])
+
+
+def prime_ranking(
+    booster: xgboost.Booster, matrix: xgboost.QuantileDMatrix, interactions: Sequence[Sequence[str]]
+) -> None:
+    """Has XGBoost take its norm of the queries' weights from the weights set now, as it does in a first round.
+
+    It does so when it first computes gradients, and nothing but `update` makes it.  So here is one that fails after
+    the gradients and before the first tree, because its constraints cannot be read.
+    """
+    places = {name: place for place, name in enumerate(matrix.feature_names or ())}
+    wanted = json.dumps([[places[name] for name in group] for group in interactions]) if interactions else ""
+    booster.set_param({"interaction_constraints": "["})
+    try:
+        booster.update(matrix, booster.num_boosted_rounds())
+    except xgboost.core.XGBoostError as error:
+        if "constraint" not in str(error):
+            raise
+    else:
+        raise TrainingError("XGBoost took constraints that cannot be read: this ranking cannot be resumed")
+    booster.set_param({"interaction_constraints": wanted})

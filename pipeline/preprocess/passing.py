@@ -1,0 +1,128 @@
+"""Runs the tasks of a pass: one for each fragment, on its worker where that can be; what is lost is made again."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+from dask.delayed import Delayed
+from dask.typing import Key
+from distributed import Client, Future, KilledWorker, as_completed
+from distributed.scheduler import NoValidWorkerError
+
+from pipeline.data.fragments import Fragment, Piece
+from pipeline.data.inputs import Inputs
+from pipeline.data.source import Source
+from pipeline.errors import TrainingError
+from pipeline.events import FragmentDone, Listener
+from pipeline.preprocess.fit import Unit
+from pipeline.walk import Walk
+
+
+class Payloads:
+    """Rows that were in memory, on the cluster: sent once, and again where the worker that had them is gone."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._sent: dict[tuple[Piece, ...], Future] = {}  # by what the fragment is made of
+
+    def of(self, source: Source, fragment: Fragment) -> Future | None:
+        """A fragment's rows; None for files.
+
+        Partitions of a Dask DataFrame are computed on the cluster, Arrow slices are sent.
+        """
+        if source.frame is None:
+            return None
+        sent = self._sent.get(fragment.pieces)
+        if sent is None or sent.status not in ("pending", "finished"):
+            rows = source.payload(fragment)
+            client = self._client
+            sent = client.compute(rows) if isinstance(rows, Delayed) else client.scatter(rows, hash=False)
+            self._sent[fragment.pieces] = sent
+        return sent
+
+    def release(self) -> None:
+        """Lets the cluster forget them."""
+        self._sent.clear()
+
+
+class Passing:
+    """Runs a pass: one task for each unit, on the unit's worker where that is possible, and what follows from them.
+
+    What a lost worker had is made again elsewhere, by Dask; rows from memory that went with it are sent again, and
+    the pass begins anew.
+    """
+
+    def __init__(self, walk: Walk, inputs: Inputs, payloads: Payloads) -> None:
+        self._walk, self._payloads = walk, payloads
+        self._sources = {fragment.index: source for source in inputs.sources for fragment in source.fragments}
+
+    def run[Result](
+        self,
+        stage: str,
+        units: Sequence[Unit],
+        follow: Callable[[list[Future]], Callable[[], Result]],
+        task: Callable[..., Any],
+        *arguments: Any,
+    ) -> Result:
+        """`task(unit, payload, *arguments)` for each unit; `follow` submits what comes after, and gives what fetches it."""
+        for again in range(self._walk.job.training.max_restarts + 1):
+            futures = self._submit(units, task, *arguments)
+            fetch = follow(futures)
+            try:
+                wait_for(futures, stage, self._walk.listen, units)
+                return fetch()
+            except CancelledError:
+                self._walk.members.look()  # SchedulerLostError, where that is why
+                lost = [unit for unit in units if self._sources[unit.fragment.index].frame is not None]
+                if not lost or again == self._walk.job.training.max_restarts:
+                    raise TrainingError(f"tasks of the pass over the {stage} were cancelled by somebody else") from None
+        raise AssertionError("the last attempt returns or raises")
+
+    def _submit(self, units: Sequence[Unit], task: Callable[..., Any], *arguments: Any) -> list[Future]:
+        """One future of `task(unit, payload, *arguments)` for each unit, in their order."""
+        return [
+            self._walk.client.submit(
+                task,
+                unit,
+                self._payloads.of(self._sources[unit.fragment.index], unit.fragment),
+                *arguments,
+                workers=None if unit.worker is None else [unit.worker],
+                allow_other_workers=unit.worker is not None,
+                pure=False,
+            )
+            for unit in units
+        ]
+
+
+def wait_for(futures: Sequence[Future], stage: str, listen: Listener, units: Sequence[Unit]) -> None:
+    """Waits for all futures and says how many are done; the first error cancels the others and is raised."""
+    of: dict[Key, Unit] = {future.key: unit for future, unit in zip(futures, units, strict=True)}
+    done = done_rows = 0
+    try:
+        for future in as_completed(futures):
+            fragment = of[future.key].fragment
+            if future.status != "finished":
+                result_of(future, fragment)
+            done += 1
+            done_rows += fragment.rows or 0
+            listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
+    except BaseException:
+        if futures:
+            with contextlib.suppress(OSError):  # the scheduler has gone
+                futures[0].client.cancel(list(futures))  # in one call: each asks the scheduler and waits
+        raise
+
+
+def result_of(future: Future, fragment: Fragment | None = None) -> Any:
+    """What the task returned or raised; workers that died under it become a TrainingError."""
+    try:
+        return future.result()
+    except (KilledWorker, NoValidWorkerError) as error:
+        where = "the data" if fragment is None else f"fragment {fragment.index} ({fragment.pieces[0].path})"
+        raise TrainingError(f"workers died while they worked on {where}, perhaps out of memory: {error}") from None
+
+
+def as_it_is[Value](value: Value) -> Value:
+    """A task that holds a value: what is lost with a worker comes back with the task."""
+    return value
