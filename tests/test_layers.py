@@ -39,6 +39,7 @@ NUMBERS = {
     "pipeline.training.metrics",
     "pipeline.training.objective",
     "pipeline.training.sampling",
+    "pipeline.typed",
 }
 PEOPLE = {
     "pipeline.__main__",

@@ -35,7 +35,9 @@ def _any_of(dtype: Any) -> Make:
 
     def make(rng: np.random.Generator, rows: int) -> pa.Array:
         values = rng.integers(ends.min, ends.max, rows, dtype=dtype, endpoint=True)
-        return pa.array(np.where(rng.random(rows) < 0.2, rng.choice(np.array([ends.min, ends.max], dtype), rows), values))
+        return pa.array(
+            np.where(rng.random(rows) < 0.2, rng.choice(np.array([ends.min, ends.max], dtype), rows), values)
+        )
 
     return make
 

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 
 from pipeline.errors import UserError
 
-TIMES = int(os.environ.get("ANY_INPUT_TIMES", "0"))  # so many times as many examples, at random; 0: CI's, always the same
+TIMES = int(
+    os.environ.get("ANY_INPUT_TIMES", "0")
+)  # so many times as many examples, at random; 0: CI's, always the same
 SEED = os.environ.get("ANY_INPUT_SEED")  # with TIMES: the seed, to try the same examples again
 LONGEST_LINE = 1_200  # characters of a message
 SECRET = "ROWDATA"  # stands in texts of the tables; no message may hold it

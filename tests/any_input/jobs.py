@@ -15,7 +15,20 @@ EXPRESSIONS = (
     "{a} -- ", "now()", "sum({a})", "nothing", "", "*", "#1", "{{'a': {a}}}", "CAST({a} AS DATE)", "CAST({a} AS TIMESTAMP)", "CAST({a} AS BLOB)",
     "interval 1 day", "ln({a})", "{a}::DECIMAL(38, 37)", "repeat(CAST({a} AS VARCHAR), 3)",
 )  # fmt: skip
-CONDITIONS = ("{a} IS NOT NULL", "{a} IS NULL", "{a} > 0", "{a} = {b}", "true", "false", "1", "{a}", "'", "NULL", "{a} LIKE '%'")
+CONDITIONS = (
+    "{a} IS NOT NULL",
+    "coalesce({a} = {a}, true)",
+    "{a} IS NULL",
+    "{a} > 0",
+    "{a} = {b}",
+    "true",
+    "false",
+    "1",
+    "{a}",
+    "'",
+    "NULL",
+    "{a} LIKE '%'",
+)
 NUMBERS = st.one_of(st.integers(-3, 3), st.sampled_from([0.5, 1e9, -1e308, 3.4e38, 1e-320]))
 PARAMS: dict[str, st.SearchStrategy[Any]] = {
     "max_depth": st.sampled_from([1, 3, 0, -1, "3", "deep", 2**40]),
@@ -49,11 +62,11 @@ def quoted(name: str) -> str:
 def jobs(draw: st.DrawFn, case: Case) -> dict[str, Any]:
     """The tables of a job for the case; sources and outputs are not in them."""
     names = case.known
-    name = st.one_of(st.sampled_from(names), st.sampled_from(names), st.sampled_from(["absent", "*", "c?", "c1*"]))
-    few = draw(st.integers(0, 3))  # of the rarer sections
+    name = st.sampled_from([*names * 4, "absent", "*", "c?", "c1*"])
+    few = draw(st.sampled_from([0, 0, 1, 1, 1]))  # 0: nothing rare in this job
 
     def rarely[T](strategy: st.SearchStrategy[T], chance: int = 6) -> T | None:
-        return draw(strategy) if few and draw(st.integers(0, chance)) == 0 else None
+        return draw(strategy) if few and draw(st.integers(0, chance)) == chance else None
 
     data: dict[str, Any] = {"target": None if case.form == "libsvm" else case.target}
     data["exclude"] = rarely(st.lists(name, max_size=2))
@@ -61,12 +74,14 @@ def jobs(draw: st.DrawFn, case: Case) -> dict[str, Any]:
     data["weight"] = rarely(_of_kind(case, "weights", name))
     data["group"] = rarely(_of_kind(case, "queries", name), 8)
     data["positive"] = rarely(st.sampled_from(["yes", "no", 0, 1, True, False, 2**60, 0.1, ""]), 20)
-    data["where"] = rarely(_sql(CONDITIONS, names))
+    data["where"] = rarely(_sql(CONDITIONS, names), 10)
     data["derive"] = rarely(st.dictionaries(name, _sql(EXPRESSIONS, names), min_size=1, max_size=2), 4)
     data["validation"] = draw(_validations(name)) if draw(st.booleans()) else None
     data["csv"] = {"newlines_in_quotes": draw(st.integers(0, 3)) > 0}
     job = {"data": data, "preprocess": draw(_preprocess(name)) if few else {}, "training": draw(_training(name, few))}
-    return {section: {key: value for key, value in table.items() if value is not None} for section, table in job.items()}
+    return {
+        section: {key: value for key, value in table.items() if value is not None} for section, table in job.items()
+    }
 
 
 def _of_kind(case: Case, kind: str, name: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -81,9 +96,12 @@ def _sql(templates: tuple[str, ...], names: list[str]) -> st.SearchStrategy[str]
 
 
 def _validations(name: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    share = st.sampled_from([0.2, 0.2, 0.5, 0.99, 0.001])
-    values = st.lists(st.sampled_from([0, 1, True, "no", "yes", 0.5, 2**60, "2020-01-01", "", 10**30]), min_size=1, max_size=2)
+    share = st.sampled_from([0.2] * 6 + [0.5, 0.99, 0.001])
+    values = st.lists(
+        st.sampled_from([0, 1, True, "no", "yes", 0.5, 2**60, "2020-01-01", "", 10**30]), min_size=1, max_size=2
+    )
     return st.one_of(
+        st.fixed_dictionaries({"share": share}),
         st.fixed_dictionaries({"share": share}),
         st.fixed_dictionaries({"share": share}),
         st.fixed_dictionaries({"column": name, "values": values}),
@@ -110,16 +128,14 @@ def _preprocess(draw: st.DrawFn, name: st.SearchStrategy[str]) -> dict[str, Any]
         "max_levels": st.sampled_from([2, 3, 254]),
         "min_count": st.sampled_from([1, 2, 1_000]),
         "high_cardinality": st.sampled_from(["target", "frequency", "hash"]),
-        "smoothing": st.sampled_from([0, 1, 1e300]),
+        "smoothing": st.sampled_from([0, 1, 1e12, 1e300]),
         "folds": st.sampled_from([2, 20]),
         "hash_bins": st.sampled_from([2, 254]),
         "tracked_levels": st.just(254),
         "sample_rows": st.just(1_000),
     }
-    found: dict[str, Any] = {
-        key: draw(strategy) for key, strategy in options.items() if draw(st.integers(0, 3)) == 0
-    }
-    if draw(st.integers(0, 2)) == 0:
+    found: dict[str, Any] = {key: draw(strategy) for key, strategy in options.items() if draw(st.integers(0, 3)) == 3}
+    if draw(st.integers(0, 2)) == 2:
         found["columns"] = draw(st.dictionaries(name, column, min_size=1, max_size=2))
     return found
 
@@ -128,7 +144,7 @@ def _preprocess(draw: st.DrawFn, name: st.SearchStrategy[str]) -> dict[str, Any]
 def _training(draw: st.DrawFn, name: st.SearchStrategy[str], few: int) -> dict[str, Any]:
     found: dict[str, Any] = {"rounds": draw(st.integers(1, 3))}
     options: dict[str, tuple[int, st.SearchStrategy[Any]]] = {  # one chance in so many
-        "objective": (2, st.sampled_from(OBJECTIVES)),
+        "objective": (3, st.sampled_from(OBJECTIVES)),
         "max_bin": (3, st.sampled_from([2, 3, 255])),
         "row_sample": (5, st.sampled_from([0.5, 0.01, 1.0])),
         "seed": (5, st.sampled_from([1, 2**31 - 1])),
@@ -141,7 +157,7 @@ def _training(draw: st.DrawFn, name: st.SearchStrategy[str], few: int) -> dict[s
         "params": (3, st.lists(st.sampled_from(list(PARAMS)), max_size=2, unique=True).flatmap(_params)),
     }  # fmt: skip
     for key, (chance, strategy) in options.items():
-        if few and draw(st.integers(0, chance)) == 0:
+        if few and draw(st.integers(0, chance)) == chance:
             found[key] = draw(strategy)
     return found
 

@@ -15,7 +15,7 @@ from pipeline.job import Job
 from tests.any_input.checks import check_ready
 from tests.any_input.effort import Tally, outcome, trying
 from tests.any_input.jobs import jobs
-from tests.any_input.tables import Case, cases
+from tests.any_input.tables import Case, cases, wide_case
 from tests.any_input.walk import Ready, walk
 
 
@@ -50,3 +50,11 @@ def test_any_table_and_any_job_become_blocks_or_one_line() -> None:
 
     check()
     tally.check(good=0.3, refused=0.2)
+
+
+def test_three_thousand_columns_become_blocks(tmp_path: Path) -> None:
+    case = wide_case(3_000)
+    result = prepared(case, {"data": {"target": case.target}}, tmp_path)
+    assert isinstance(result, Ready), result
+    assert len(result.fitted.recipe.features) > 3_000
+    check_ready(result, case.table())
