@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, wait
+from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.identity import scheduler_info
@@ -88,12 +88,10 @@ class Members:
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str]) -> None:
         """Waits until all futures are done, well or not; raises as `check` where one of the workers leaves meanwhile."""
-        pending = list(futures)
+        pending = Pending(futures)
         while pending:
-            with contextlib.suppress(TimeoutError, CancelledError):
-                wait(pending, timeout=POLL_SECONDS)
+            pending.ended(POLL_SECONDS)
             self.check(addresses)
-            pending = [future for future in pending if future.status == "pending"]
 
     def results(self, futures: Sequence[Future], addresses: Sequence[str]) -> list[Any]:
         """Their results.  Raises as `wait`, or what the first failing task raised."""
@@ -157,6 +155,35 @@ class Members:
     def _scheduler_lost(self, error: str) -> SchedulerLostError:
         self._scheduler_error = error
         return SchedulerLostError(f"the scheduler was lost: {error}")
+
+
+class Pending:
+    """Futures that are waited for, a while at a time.
+
+    Dask's own `wait` raises where the time is over, through frames that then keep the futures, and with them matrices
+    on the workers, until Python happens to look for cycles.
+    """
+
+    def __init__(self, futures: Iterable[Future]) -> None:
+        self._left = list(futures)
+        self._woken = threading.Event()
+        for future in self._left:
+            future.add_done_callback(self._wake)
+
+    def _wake(self, future: Future) -> None:
+        self._woken.set()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def ended(self, seconds: float) -> list[Future]:
+        """Those that have ended since the last call, well or not; waits so long for the first."""
+        if all(future.status == "pending" for future in self._left):
+            self._woken.wait(seconds)
+        self._woken.clear()
+        ended = [future for future in self._left if future.status != "pending"]
+        self._left = [future for future in self._left if future not in ended]
+        return ended
 
 
 def _ask(client: Client) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"], grid: Gr
     return found
 
 
-def _fit(matrix: xgboost.QuantileDMatrix, rows: int, depth: int, threads: int, device: Literal["cpu", "cuda"]) -> Fit:
+def _fit(matrix: xgboost.DMatrix, rows: int, depth: int, threads: int, device: Literal["cpu", "cuda"]) -> Fit:
     params = {
         "objective": "binary:logistic", "base_score": 0.5, "max_depth": depth, "nthread": threads,
         "device": device, "max_bin": 256,

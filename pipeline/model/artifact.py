@@ -166,13 +166,16 @@ def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) ->
         raise ModelError(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged: its files cannot be read together ({type(error).__name__})") from None
-    derivation = manifest.derivation
+    derivation, roles = manifest.derivation, manifest.roles
+    raw = {column.name for column in manifest.columns}
+    named = {name for name in (manifest.target.column, roles.weight, roles.group) if name is not None}
     fits = (
         isinstance(metrics, dict)
         and recipe.names == tuple(feature.name for feature in manifest.features)
         and recipe.kinds == tuple(feature.type for feature in manifest.features)
         and recipe.columns == manifest.roles.features
-        and set(manifest.inputs) <= {column.name for column in manifest.columns}
+        and set(manifest.inputs) <= raw
+        and (derivation.function is not None or named <= {*raw, *dict(derivation.derive)})
         and (derivation.function is not None or set(recipe.columns) <= {*manifest.inputs, *dict(derivation.derive)})
         and all(type(number) in (int, float) and number >= 0 for number in numbers)
     )
@@ -186,7 +189,7 @@ def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:
     parts = name.split("/")
     outside = "\\" in name or "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts)
     path = folder.joinpath(*parts) if not outside else folder
-    if outside or not path.resolve().is_relative_to(folder.resolve()):
+    if outside or not _inside(path, folder):
         raise ModelError(f"{folder}: the manifest names a file outside the folder: {name!r}")
     if not path.is_file():
         raise ModelError(f"{folder}: damaged: {name} is missing")
@@ -197,6 +200,14 @@ def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:
     if _sha256(content) != entry.sha256:
         raise ModelError(f"{path}: damaged: its SHA-256 is not the one it was written with")
     return content
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a path leads to a place inside the folder, its links followed."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -23,14 +23,17 @@ _MAKING = threading.Lock()
 
 
 def make_booster(content: bytes, threads: int) -> Any:
-    """The booster in bytes whose hash has been checked.
+    """The booster in bytes whose hash has been checked; ModelError where they are no model all the same.
 
     The thread count is given here: set later, quantile objectives fail at the next prediction in place (XGBoost 3.4.1).
     """
     import xgboost  # late: who only reads a manifest does not wait for it
 
-    with _MAKING:
-        return xgboost.Booster({"nthread": threads, "verbosity": 1}, model_file=bytearray(content))
+    try:
+        with _MAKING:
+            return xgboost.Booster({"nthread": threads, "verbosity": 1}, model_file=bytearray(content))
+    except xgboost.core.XGBoostError:
+        raise ModelError("model.ubj: damaged: XGBoost cannot read it") from None
 
 
 def derivation_of(manifest: Manifest, allow_code: bool) -> Derivation:

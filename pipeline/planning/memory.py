@@ -6,10 +6,19 @@ All processes together, on the CPU:
     matrix   codes + quantised matrix + one decoded fragment a worker
     rounds   quantised matrix + row state + histograms
 
+With the matrix on disk, in one worker:
+
+    pages    label, weight, row ids + one page decoded + what XGBoost makes of it
+    rounds   row state + histograms + the pages that are mapped, and lists of rows for each page and node
+
 The constants were measured on XGBoost 3.4.1 with 28 features (see each); they are rounded up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.errors import ClusterError
 
 CLIENT_NBYTES = 190 * 2**20  # client with scheduler, nannies and dashboard
 WORKER_NBYTES = 230 * 2**20  # a worker's interpreter, Dask, Arrow and XGBoost
@@ -18,6 +27,20 @@ MATRIX_NBYTES_PER_VALUE_MISSING = 5.8  # with a single missing value anywhere
 ROW_NBYTES = 48  # label, weight, row id, margin, gradient pair, position in the tree, all per row
 BIN_NBYTES = 16  # a histogram bin: two doubles
 MAX_CACHED_NODES = 65_536  # XGBoost's histogram cache
+PAGE_NBYTES = 64 * 2**20  # of a page as float32: in smaller ones rounds took longer (2 to 4 times with a quarter of it)
+MIN_PAGE_ROWS = 8_192
+MAPPED_PAGES = 1  # at most: XGBoost reads three ahead, but 0.2 to 0.6 of a page was resident while it worked
+PAGE_NODE_NBYTES = 8_192  # two lists of rows, of a memory page at least, for each page and node that is split
+FILE_NBYTES_PER_VALUE = 2.3  # of XGBoost's cache file: a page where no value is missing
+FILE_NBYTES_PER_VALUE_MISSING = 5.4  # where one is
+FILE_NBYTES_PER_VALUE_SPARSE = 13.5  # where a column is present in less than SPARSE_SHARE of the page's rows
+FILE_NBYTES_PER_BIN = 16  # cut points, in each page
+SPARSE_SHARE = 0.2
+FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny ends it at 0.95
+LIMIT_SHARE = 0.95  # likewise, where it is sure to be ended
+MIB = 2**20
+
+Where = Literal["auto", "memory", "disk"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +83,7 @@ def estimate(shape: Shape) -> Estimate:
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
     matrix = int(values * per_value)
     fragment = shape.fragment_rows * shape.features * 4
-    row_state = shape.rows * (ROW_NBYTES + 12 * (shape.classes - 1))
-    nodes = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
-    histograms = BIN_NBYTES * shape.features * shape.bins * nodes * shape.workers
+    row_state, histograms = shape.rows * _row_nbytes(shape), histograms_nbytes(shape) * shape.workers
     return Estimate(
         base_nbytes=processes_nbytes(shape.workers),
         blocks_nbytes=values + 2 * fragment * shape.workers * shape.threads,
@@ -71,7 +92,95 @@ def estimate(shape: Shape) -> Estimate:
     )
 
 
+def _row_nbytes(shape: Shape) -> int:
+    return ROW_NBYTES + 12 * (shape.classes - 1)
+
+
+def histograms_nbytes(shape: Shape) -> int:
+    """Of one worker's trees."""
+    nodes = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
+    return BIN_NBYTES * shape.features * shape.bins * nodes
+
+
 def spare_nbytes(shape: Shape) -> int:
     """Bytes of raw rows that can be kept between the passes without raising the run's peak."""
     need = estimate(shape)
     return max(0, max(need.matrix_nbytes, need.rounds_nbytes) - need.blocks_nbytes)
+
+
+def page_rows(features: int) -> int:
+    """Rows of a page of a matrix on disk."""
+    return max(MIN_PAGE_ROWS, PAGE_NBYTES // (4 * max(1, features)))
+
+
+def file_nbytes(pages: Sequence[tuple[int, Sequence[int]]]) -> int:
+    """What XGBoost's cache file takes; of each page its rows and, for each feature, those where it is not missing.
+
+    A value missing in one page makes all of them larger.  Between 1 and 1.8 times what was measured for 3,000 to 50,000
+    rows of 3 to 128 features.
+    """
+    missing = any(count < rows for rows, present in pages for count in present)
+    total = 0
+    for rows, present in pages:
+        per_value = FILE_NBYTES_PER_VALUE_MISSING if missing else FILE_NBYTES_PER_VALUE
+        if any(count < SPARSE_SHARE * rows for count in present):
+            per_value = FILE_NBYTES_PER_VALUE_SPARSE
+        total += int(rows * (8 + per_value * len(present))) + FILE_NBYTES_PER_BIN * 256 * len(present)
+    return total
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that one worker takes at its peak, by where its matrix and the codes it is made of lie."""
+
+    all_nbytes: int  # both in memory
+    memory_nbytes: int  # the matrix in memory, codes on disk
+    disk_nbytes: int  # both on disk
+    row_nbytes: int  # of each row that no disk takes
+    fixed_nbytes: int  # whatever the number of rows, with both on disk
+
+
+def worker_need(shape: Shape, rows: int) -> Need:
+    """What a worker with so many rows (training and validation) takes; `shape` says the rest."""
+    values, row_nbytes = rows * shape.features, _row_nbytes(shape)
+    per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
+    matrix, row_state, histograms = int(values * per_value), rows * row_nbytes, histograms_nbytes(shape)
+    decoded = 2 * shape.fragment_rows * shape.features * 4
+    page = min(rows, page_rows(shape.features))
+    page_values, pages = page * shape.features, -(-rows // max(1, page))
+    lists = pages * PAGE_NODE_NBYTES * min(2 ** max(0, shape.depth - 1), page)
+    rounds = row_state + histograms + lists + int(MAPPED_PAGES * page_values * per_value)
+    building = rows * row_nbytes // 2 + int(page_values * (4 + 2 * per_value))
+    return Need(
+        all_nbytes=WORKER_NBYTES + max(values + matrix + decoded, matrix + row_state + histograms),
+        memory_nbytes=WORKER_NBYTES + max(matrix + decoded, matrix + row_state + histograms),
+        disk_nbytes=WORKER_NBYTES + max(building, rounds),
+        row_nbytes=row_nbytes,
+        fixed_nbytes=WORKER_NBYTES + max(building - rows * row_nbytes // 2, rounds - row_state),
+    )
+
+
+def choose_matrix(asked: Where, shape: Shape, rows: int, memory_limit_nbytes: int) -> Literal["memory", "disk"]:
+    """Where the quantised matrix of the worker with the most rows lies; 0 bytes: no limit.
+
+    What is asked is done, but for a matrix on disk whose row state does not fit either: ClusterError.
+    """
+    need, fits = worker_need(shape, rows), FITTING_SHARE * memory_limit_nbytes
+    if asked == "memory" or (asked == "auto" and (not memory_limit_nbytes or need.memory_nbytes <= fits)):
+        return "memory"
+    if memory_limit_nbytes and need.disk_nbytes > LIMIT_SHARE * memory_limit_nbytes:
+        raise ClusterError(
+            f"a worker with {rows:,} rows needs {need.disk_nbytes / MIB:,.0f} MiB of memory even with training.matrix = "
+            f'"disk" ({need.row_nbytes} bytes a row and {need.fixed_nbytes / MIB:,.0f} MiB besides), its limit is '
+            f"{memory_limit_nbytes / MIB:,.0f} MiB: raise cluster.memory, add workers on other machines, or train on "
+            "fewer rows or flatter trees"
+        )
+    return "disk"
+
+
+def choose_codes(
+    matrix: Literal["memory", "disk"], shape: Shape, rows: int, memory_limit_nbytes: int
+) -> Literal["memory", "disk"]:
+    """Where the bin codes wait for the matrix: with it on disk, or where both do not fit in memory together."""
+    fits = not memory_limit_nbytes or worker_need(shape, rows).all_nbytes <= FITTING_SHARE * memory_limit_nbytes
+    return "memory" if matrix == "memory" and fits else "disk"

@@ -7,11 +7,13 @@ second while they fit in memory that training will need anyway, so that keeping 
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from distributed import Client, Future
 
+from pipeline.cluster.scratch import close_scratch, memory_is_short, open_scratch
 from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.skipping import Bad, turned_bad
@@ -55,6 +57,8 @@ class Pass:
     target: Target
     expected_rows: int | None  # of all fragments, where the format has counts
     keep_nbytes: int  # raw rows one worker may keep between the passes
+    scratch: str | None = None  # `cluster.scratch`
+    codes: Literal["memory", "disk"] = "memory"  # where blocks have theirs; memory: on disk as well where it gets short
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class BlockFacts:
 
     train_rows: int
     validation_rows: int
-    nbytes: int
+    nbytes: int  # of all arrays
+    disk_nbytes: int = 0  # of those in files
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,8 @@ def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Blo
         )
         del rows
         give_back()
+        if shared.codes == "disk" or memory_is_short():
+            return block.on_disk(open_scratch(shared.run, shared.scratch))
         return block
 
 
@@ -275,12 +282,13 @@ def give_back() -> None:
 def block_facts(block: Block) -> BlockFacts:
     """Rows by use, and bytes."""
     validation = 0 if block.use is None else int(np.count_nonzero(block.use == VALIDATION))
-    return BlockFacts(len(block.label) - validation, validation, block.nbytes)
+    return BlockFacts(len(block.label) - validation, validation, block.nbytes, block.disk_nbytes)
 
 
 def forget(run: str) -> None:
-    """Drops the rows that a run has left on this worker."""
+    """Drops what a run has left on this worker: rows, and files."""
     _KEPT.clear(run)
+    close_scratch(run)
 
 
 def _codes(rows: Rows, fitted: Coding) -> np.ndarray:

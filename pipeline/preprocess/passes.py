@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from distributed import Future
 
@@ -23,7 +23,7 @@ from pipeline.data.skipping import Bad, note
 from pipeline.data.target import Target
 from pipeline.data.target_survey import Survey, merge_surveys, training_share
 from pipeline.events import BlocksDone, Planned, Skipped, StatisticsDone
-from pipeline.planning.memory import Shape, estimate, spare_nbytes
+from pipeline.planning.memory import Shape, Where, choose_codes, choose_matrix, estimate, spare_nbytes
 from pipeline.preprocess.fit import (
     BlockFacts,
     Fitted,
@@ -52,6 +52,20 @@ class Prepared:
     units: tuple[Unit, ...]  # in the order of the fragments
     fitted: Fitted
     payloads: Payloads
+    shape: Shape  # what memory depends on, as far as it is known by now
+
+    def storage(self, asked: Where, rows: int, memory_limit_nbytes: int) -> "Storage":
+        """Where a worker with so many rows and such a limit (0: none) has its matrix and codes; ClusterError."""
+        matrix = choose_matrix(asked, self.shape, rows, memory_limit_nbytes)
+        return Storage(matrix, choose_codes(matrix, self.shape, rows, memory_limit_nbytes))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where what a worker keeps lies."""
+
+    matrix: Literal["memory", "disk"]
+    codes: Literal["memory", "disk"]  # of the blocks, until the matrix stands
 
 
 def prepare(walk: Walk, inputs: Inputs) -> Prepared:
@@ -66,6 +80,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         known = itertools.chain(shares, itertools.repeat(1.0))
         units = tuple(dataclasses.replace(unit, training_share=next(known)) for unit in units)
         shape = _shape(walk, inputs, target, units)
+        first = _first_guess(walk, shape)
         walk.listen(_planned(walk, inputs, shape, len(units)))
     with walk.clock.stage("statistics"):
         start = time.monotonic()
@@ -75,14 +90,30 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
             training=walk.job.training,
             target=target,
             expected_rows=inputs.rows,
-            keep_nbytes=spare_nbytes(shape) // shape.workers,
+            keep_nbytes=spare_nbytes(shape) // shape.workers if first == "memory" else 0,
         )
         placed = assign_units(walk.placement.workers, units)
         fit_them = functools.partial(_fitted, walk, shared)
         fitted = Passing(walk, inputs, payloads).run("statistics", placed, fit_them, collect_unit, shared)
         walk.note(*fitted.recipe.notes)
         walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
-    return Prepared(inputs, target, units, fitted, payloads)
+    statistics = fitted.statistics
+    missing = any(column.missing for column in statistics.columns.values())
+    now_known = dataclasses.replace(shape, rows=statistics.rows + statistics.validation_rows, missing=missing)
+    return Prepared(inputs, target, units, fitted, payloads, now_known)
+
+
+def _first_guess(walk: Walk, shape: Shape) -> Literal["memory", "disk"]:
+    """Where the matrices will lie, by metadata alone; ClusterError, before a row is read, where nothing would do."""
+    limits = [worker.memory_limit for worker in walk.placement.workers if worker.memory_limit]
+    rows = -(-shape.rows // shape.workers)
+    return choose_matrix(asked_matrix(walk), shape, rows, min(limits, default=0))
+
+
+def asked_matrix(walk: Walk) -> Where:
+    """What the job says of it; on GPUs "auto" means memory: theirs is not what Dask's limit is about."""
+    asked = walk.job.training.matrix
+    return "memory" if asked == "auto" and walk.placement.device == "cuda" else asked
 
 
 def _fitted(walk: Walk, shared: Pass, parts: list[Future]) -> Callable[[], Fitted]:
@@ -142,11 +173,12 @@ class Made:
     facts: dict[int, BlockFacts]
 
 
-def make_blocks(walk: Walk, prepared: Prepared, workers: Mapping[int, str]) -> Made:
+def make_blocks(
+    walk: Walk, prepared: Prepared, workers: Mapping[int, str], codes: Literal["memory", "disk"] = "memory"
+) -> Made:
     """The second pass: fragments (by their places among the units) as blocks, on these workers (addresses).
 
-    A worker that dies meanwhile loses nothing: its blocks are made elsewhere.  DataError where no row is left to train
-    on.
+    `codes`: where they wait for their matrix.  A worker that dies meanwhile loses nothing: its blocks are made elsewhere.
     """
     start = time.monotonic()
     places = sorted(workers)
@@ -158,6 +190,8 @@ def make_blocks(walk: Walk, prepared: Prepared, workers: Mapping[int, str]) -> M
         target=prepared.target,
         expected_rows=None,
         keep_nbytes=0,
+        scratch=walk.job.cluster.scratch,
+        codes=codes,
     )
     # As a task, not as scattered data, which would be gone with the worker that has it.
     coding = walk.client.submit(as_it_is, prepared.fitted.coding, pure=False)

@@ -26,24 +26,21 @@ LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to lea
 
 @contextlib.contextmanager
 def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
-    """XGBoost's collective; leaving it after a failure never hides that failure."""
+    """XGBoost's collective.
+
+    Leaving it fails after a failure, and where its listener is closed already; nothing depends on that any more.
+    """
     if rank_args is None:
         yield
         return
     context = collective.CommunicatorContext(**rank_args)
-    with listeners.none_left() as watched:
-        try:
-            with _without_rank_lines():
-                context.__enter__()
-        finally:
-            watched.opened()
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(xgboost.core.XGBoostError):
-                context.__exit__(None, None, None)
-            raise
-        context.__exit__(None, None, None)
+    with listeners.closed(), _without_rank_lines():
+        context.__enter__()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(xgboost.core.XGBoostError):
+            context.__exit__(None, None, None)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
-"""Closes the socket on which XGBoost listens in every worker of a communicator, where XGBoost itself leaves it open.
+"""Closes the ports that XGBoost opens in every worker of a communicator, as soon as that stands.
 
-Each rank listens on all addresses of its machine for the news that another one has failed, and anybody who can reach
-that port can end the process.  XGBoost closes it when the rank leaves in order; after a failure it stays open for as
-long as the worker lives (3.4, read and seen).
+Each rank listens on all addresses of its machine for the news that another one has failed: four bytes from anybody who
+reaches that port end the process.  Nobody sends such news here (`collective.signal_error` is what would): what a rank
+needs to know, it sees from its connections to the others.  XGBoost closes the port when the rank leaves in order, and
+never after a failure (3.4, read and seen); told by `shutdown(2)`, its thread ends without a word.
 """
 
 import contextlib
@@ -14,30 +15,14 @@ from pipeline.efficiency import sockets
 
 
 @contextlib.contextmanager
-def none_left() -> Iterator["Watched"]:
-    """Nothing that `Watched.opened` has listened to is open after this context."""
-    watched = Watched()
+def closed() -> Iterator[None]:
+    """What began to listen on all addresses inside stops doing so in the end; other sockets are left alone."""
+    before = sockets.connections()
     try:
-        yield watched
+        yield
     finally:
-        watched.close()
-
-
-class Watched:
-    """The listening sockets that came about since this was made."""
-
-    def __init__(self) -> None:
-        self._before = sockets.connections()
-        self._opened: frozenset[str] = frozenset()
-
-    def opened(self) -> None:
-        """Takes down what has been opened until now: whatever is opened later is somebody else's."""
-        self._opened = sockets.connections() - self._before
-
-    def close(self) -> None:
-        """Stops those that still listen on all addresses; the thread that waits for a connection then ends."""
-        for name, fd in sockets.descriptors().items() if self._opened else ():
-            if name in self._opened:
+        for name, fd in sockets.descriptors().items():
+            if name not in before:
                 _stop_listening(fd)
 
 

@@ -1,25 +1,31 @@
 """Blocks become quantised matrices, outside any communicator, on the worker that keeps them."""
 
+import contextlib
+import ctypes
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import xgboost
 
+from pipeline.cluster.scratch import require_space
 from pipeline.data.rows import TRAIN, VALIDATION
-from pipeline.training.block import Block
-from pipeline.training.cuts import XGBOOST_MAX_BIN, Cuts, decode, decode_table, reference
+from pipeline.planning.memory import file_nbytes, page_rows
+from pipeline.training.block import Block, Rows
+from pipeline.training.cuts import MISSING, XGBOOST_MAX_BIN, Cuts, decode, decode_table, reference
 
 
 @dataclass(frozen=True)
 class Side:
     """The rows of one use on one worker: XGBoost's matrix, and what XGBoost does not keep."""
 
-    matrix: xgboost.QuantileDMatrix  # holds labels, weights and query sizes too
+    matrix: xgboost.DMatrix  # quantised; holds labels, weights and query sizes too
     row_ids: np.ndarray  # (rows,) uint64
     weight: np.ndarray | None  # (rows,) float32; None: all 1
     group: np.ndarray | None  # (rows,) int64 key of the row's query
@@ -52,48 +58,113 @@ class Partition:
         return 64  # so that Dask does not think of spilling it
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows of one block."""
+
+    block: Block
+    rows: Rows
+
+    @property
+    def count(self) -> int:
+        return len(self.block.label[self.rows])
+
+
+def batches_of(blocks: Sequence[Block], use: int, most_rows: int | None) -> list[tuple[Part, ...]]:
+    """The rows of one use, in order, as the batches that XGBoost gets.
+
+    A batch is a block; with `most_rows` so many rows (the last one fewer), wherever blocks end.
+    """
+    parts = [Part(block, rows) for block in blocks if len(block.label[rows := block.rows_for(use)])]
+    if most_rows is None:
+        return [(part,) for part in parts]
+    found: list[list[Part]] = []
+    room = 0
+    for part in parts:
+        positions = np.arange(len(part.block.label)) if isinstance(part.rows, slice) else part.rows
+        start = 0
+        while start < len(positions):
+            if not room:
+                found.append([])
+                room = most_rows
+            taken = positions[start : start + room]
+            whole = int(taken[-1]) - int(taken[0]) == len(taken) - 1
+            rows = slice(int(taken[0]), int(taken[-1]) + 1) if whole else taken
+            found[-1].append(Part(part.block, rows))
+            start, room = start + len(taken), room - len(taken)
+    return [tuple(batch) for batch in found]
+
+
 class BlockIter(xgboost.DataIter):
-    """Hands XGBoost one block at a time as float32, decoded into a buffer that is used again for the next.
+    """Hands XGBoost one batch at a time as float32, decoded into a buffer that is used again for the next.
 
     XGBoost reads a batch only until it asks for the next one, and walks over all of them three times.
     """
 
-    def __init__(self, blocks: Sequence[Block], use: int, cuts: Cuts, names: Sequence[str], xp: ModuleType) -> None:
-        super().__init__()
-        self._blocks = [(block, rows) for block in blocks if _count(block, rows := block.rows_for(use))]
+    def __init__(
+        self,
+        batches: Sequence[tuple[Part, ...]],
+        cuts: Cuts,
+        names: Sequence[str],
+        xp: ModuleType,
+        cache_prefix: str | None = None,
+    ) -> None:
+        """`cache_prefix`: how the files begin that XGBoost makes of the batches, one page of each; None: none."""
+        super().__init__(cache_prefix=cache_prefix, on_host=False)
+        self._all = list(batches)
         self._names = list(names)
         self._types = ["q" if levels is None else "c" for levels in cuts.levels]
         self._xp = xp
         self._table = xp.asarray(decode_table(cuts))
-        most = max((_count(block, rows) for block, rows in self._blocks), default=0)
+        most = max((sum(part.count for part in batch) for batch in self._all), default=0)
         self._buffer = np.empty((most, len(cuts)), np.float32) if xp is np else None
-        self._batches: Iterator[tuple[Block, Any]] = iter(())
+        self._left: Iterator[tuple[Part, ...]] = iter(())
 
     def reset(self) -> None:
-        self._batches = iter(self._blocks)
+        self._left = iter(self._all)
 
     def next(self, input_data: Callable[..., None]) -> bool:
-        batch = next(self._batches, None)
+        batch = next(self._left, None)
         if batch is None:
             return False
-        block, rows = batch
-        codes = self._xp.asarray(block.codes[rows])
-        buffer = None if self._buffer is None else self._buffer[: len(codes)]
-        data = decode(codes, self._table, self._xp, out=buffer)
-        input_data(data=data, feature_names=self._names, feature_types=self._types)
+        input_data(data=self._decoded(batch), feature_names=self._names, feature_types=self._types)
         return True
 
+    def _decoded(self, batch: tuple[Part, ...]) -> Any:
+        """(rows, features) float32."""
+        chunks = (chunk for part in batch for chunk in part.block.chunks(part.rows))
+        if self._buffer is None:
+            codes = np.concatenate(list(chunks))  # on the way to the GPU a byte a value
+            return decode(self._xp.asarray(codes), self._table, self._xp)
+        filled = 0
+        for codes in chunks:
+            decode(codes, self._table, out=self._buffer[filled : filled + len(codes)])
+            filled += len(codes)
+        return self._buffer[:filled]
 
-def _count(block: Block, rows: np.ndarray | slice) -> int:
-    return len(block.label[rows])
+
+class PagedMatrix(xgboost.ExtMemQuantileDMatrix):
+    """A matrix on disk.  Its end is quiet: its files may have gone before it, with the run's folder."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception), xgboost.config_context(verbosity=0):
+            super().__del__()
 
 
 def build_partition(
-    blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], *, threads: int, xp: ModuleType = np
+    blocks: Sequence[Block],
+    cuts: Cuts,
+    names: Sequence[str],
+    *,
+    threads: int,
+    xp: ModuleType = np,
+    scratch: Path | None = None,
 ) -> Partition:
     """The quantised matrices of a worker's blocks (in the order of their fragments).
 
-    `names`: of the features.  `xp`: CuPy to build them on the GPU.
+    `names`: of the features.  `xp`: CuPy to build them on the GPU.  `scratch`: a folder for them on local disk, of which
+    a few MiB at a time are read in each round; None: in memory.  The model is the same either way.  OutputError where
+    the disk is full.
     """
     start = time.perf_counter()
     blocks = sorted(blocks, key=lambda block: block.fragment)
@@ -102,10 +173,82 @@ def build_partition(
         cut_source = xgboost.QuantileDMatrix(
             xp.asarray(rows), feature_names=list(names), feature_types=types, max_bin=XGBOOST_MAX_BIN, nthread=threads
         )
-        train = _side(blocks, TRAIN, cut_source, BlockIter(blocks, TRAIN, cuts, names, xp), threads)
-        validation = _side(blocks, VALIDATION, cut_source, BlockIter(blocks, VALIDATION, cuts, names, xp), threads)
+        builder = _Builder(cut_source, cuts, names, threads, xp, scratch)
+        train, validation = (builder.side(blocks, use) for use in (TRAIN, VALIDATION))
+    if scratch is not None:
+        trim()
     nbytes = 2 * (train.matrix.num_nonmissing() + validation.matrix.num_nonmissing())
     return Partition(train=train, validation=validation, nbytes=nbytes, seconds=time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """What both sides are made with."""
+
+    cut_source: xgboost.QuantileDMatrix
+    cuts: Cuts
+    names: Sequence[str]
+    threads: int
+    xp: ModuleType
+    scratch: Path | None
+
+    def side(self, blocks: Sequence[Block], use: int) -> Side:
+        """The matrix of the rows of one use."""
+        row_ids = _gather(blocks, use, "row_ids")
+        if row_ids is None or not len(row_ids):
+            return _empty(self.cut_source, ranking=any(block.group is not None for block in blocks))
+        matrix = self._in_memory(blocks, use) if self.scratch is None else self._on_disk(blocks, use, self.scratch)
+        weight, group = _gather(blocks, use, "weight"), _gather(blocks, use, "group")
+        matrix.set_info(label=_gather(blocks, use, "label"))
+        side = Side(matrix=matrix, row_ids=row_ids, weight=weight, group=group)
+        if group is not None:
+            starts = side.query_starts
+            matrix.set_info(group=np.diff(np.append(starts, side.rows)))
+            if weight is not None:  # XGBoost weighs whole queries: by their first row
+                matrix.set_info(weight=weight[starts])
+        elif weight is not None:
+            matrix.set_info(weight=weight)
+        return side
+
+    def _in_memory(self, blocks: Sequence[Block], use: int) -> xgboost.QuantileDMatrix:
+        batches = BlockIter(batches_of(blocks, use, None), self.cuts, self.names, self.xp)
+        return xgboost.QuantileDMatrix(batches, **self._options())
+
+    def _on_disk(self, blocks: Sequence[Block], use: int, scratch: Path) -> "PagedMatrix":
+        """XGBoost's files go with the matrix; what it leaves behind when it fails goes here.
+
+        Where its disk is full it ends the process, so the space is looked at before.
+        """
+        batches = batches_of(blocks, use, page_rows(len(self.cuts)))
+        require_space(scratch, file_nbytes([present(batch) for batch in batches]), "the pages of the quantised matrix")
+        prefix = scratch / f"matrix-{uuid.uuid4().hex}"
+        pages = BlockIter(batches, self.cuts, self.names, self.xp, cache_prefix=str(prefix))
+        try:
+            return PagedMatrix(pages, **self._options())
+        except BaseException:
+            for path in scratch.glob(f"{prefix.name}*"):
+                path.unlink(missing_ok=True)
+            raise
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "ref": self.cut_source, "max_bin": XGBOOST_MAX_BIN, "nthread": self.threads, "enable_categorical": True,
+        }  # fmt: skip
+
+
+def present(batch: tuple[Part, ...]) -> tuple[int, list[int]]:
+    """The rows of a batch, and of each feature those where it is not missing: by looking through the codes."""
+    rows, counts = 0, np.zeros(batch[0].block.codes.shape[1], np.int64)
+    for part in batch:
+        for codes in part.block.chunks(part.rows):
+            rows, counts = rows + len(codes), counts + np.count_nonzero(codes != MISSING, axis=0)
+    return rows, counts.tolist()
+
+
+def trim() -> None:
+    """Returns to the system what the C library keeps of freed pages and buffers, where it can (glibc)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:
@@ -120,29 +263,6 @@ def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:
     )
     group = np.empty(0, np.int64) if ranking else None
     return Side(matrix=matrix, row_ids=np.empty(0, np.uint64), weight=None, group=group)
-
-
-def _side(
-    blocks: Sequence[Block], use: int, cut_source: xgboost.QuantileDMatrix, batches: BlockIter, threads: int
-) -> Side:
-    """The matrix of the rows of one use."""
-    row_ids = _gather(blocks, use, "row_ids")
-    if row_ids is None or not len(row_ids):
-        return _empty(cut_source, ranking=any(block.group is not None for block in blocks))
-    matrix = xgboost.QuantileDMatrix(
-        batches, ref=cut_source, max_bin=XGBOOST_MAX_BIN, nthread=threads, enable_categorical=True
-    )
-    weight, group = _gather(blocks, use, "weight"), _gather(blocks, use, "group")
-    matrix.set_info(label=_gather(blocks, use, "label"))
-    side = Side(matrix=matrix, row_ids=row_ids, weight=weight, group=group)
-    if group is not None:
-        starts = side.query_starts
-        matrix.set_info(group=np.diff(np.append(starts, side.rows)))
-        if weight is not None:  # XGBoost weighs whole queries: by their first row
-            matrix.set_info(weight=weight[starts])
-    elif weight is not None:
-        matrix.set_info(weight=weight)
-    return side
 
 
 def _gather(blocks: Sequence[Block], use: int, name: str) -> np.ndarray | None:

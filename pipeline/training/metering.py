@@ -46,7 +46,7 @@ def growth_of(params: Any, bins: int, device: Any) -> Growth:
     return Growth(bins, int(params.get("max_depth", DEPTH)), int(params.get("max_leaves", 0)), policy, device)
 
 
-def total_bins(matrix: xgboost.QuantileDMatrix) -> int:
+def total_bins(matrix: xgboost.DMatrix) -> int:
     """The bins of all features together, as histograms have them.
 
     The cuts of a numeric feature begin with minus infinity, which is no bin; those of a categorical one are its codes.

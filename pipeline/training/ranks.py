@@ -10,15 +10,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any
 
 import xgboost
-from distributed import Client, Future, get_worker, wait
+from distributed import Client, Future, get_worker
 from distributed.core import Status
 
-from pipeline.cluster.members import Members
+from pipeline.cluster.members import Members, Pending
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
 from pipeline.events import Event, Note, RoundDone, decode, encode, ignore
@@ -167,16 +166,10 @@ def _hand_over(run: str) -> State | None:
 
 def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str], going: Going) -> None:
     """Waits until all ranks are done; raises the first real error, not its echo on the others."""
-    pending, failed_at, echo = set(futures), None, None
+    pending, failed_at, echo = Pending(futures), None, None
     of = dict(zip(futures, workers, strict=True))
     while pending:
-        try:
-            done, pending = wait(list(pending), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
-        except TimeoutError:
-            done = set()
-        except CancelledError:  # by a lost connection
-            done, pending = {future for future in pending if future.status != "pending"}, set()
-        for future in done:
+        for future in pending.ended(POLL_SECONDS):
             if future.status == "finished":
                 continue
             error = future.exception() if future.status == "error" else CollectiveError("the task was cancelled")

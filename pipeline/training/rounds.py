@@ -132,8 +132,9 @@ class _Rounds:
     ) -> None:
         self.spec, self.alone, self.outside = spec, alone, outside
         self.rank = 0 if alone else collective.get_rank()
+        total = own if alone else over_all  # no method of this object: a cycle would keep matrices that have been released
         self.train = partition.train
-        rows = self._sum(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
+        rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
         self.total_rows = int(rows[0])
         self.validation = partition.validation if rows[1] else None
         params = {
@@ -144,13 +145,13 @@ class _Rounds:
         matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
         params["eval_metric"] = native
         self.booster = xgboost.Booster(params, matrices)
-        self.measured = Measured(self.booster, spec.metrics, self._sum)
+        self.measured = Measured(self.booster, spec.metrics, total)
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(
             spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
         )
         self.stopped = False
-        self.weights = Weights(self.train, self._sum, share=spec.row_sample, seed=spec.seed)
+        self.weights = Weights(self.train, total, share=spec.row_sample, seed=spec.seed)
         self.meter: Meter
         if start is not None:
             self._restore(start)
@@ -292,8 +293,15 @@ class _Rounds:
         wanted = self.meter.wants_trees and self.rank == 0
         return self.meter.record(grown_trees(self.booster)[self.first - 1 :] if wanted else ())
 
-    def _sum(self, values: np.ndarray) -> np.ndarray:
-        return values if self.alone else collective.allreduce(values, collective.Op.SUM)
+def own(values: np.ndarray) -> np.ndarray:
+    """The sum over the workers, where there is one."""
+    return values
+
+
+def over_all(values: np.ndarray) -> np.ndarray:
+    """The sum over the workers."""
+    found: np.ndarray = collective.allreduce(values, collective.Op.SUM)
+    return found
 
 
 def _scores(booster: xgboost.Booster, side: Side) -> Scores:

@@ -15,7 +15,7 @@ from pipeline.training.checkpoint import CheckpointStore, Identity, State
 from pipeline.training.ranks import Going, StoppedError, Trained
 from pipeline.training.recovery import Policy, Recovery, Seen, step
 from pipeline.training.team import Team
-from pipeline.walk import Walk
+from pipeline.walk import Walk, let_go
 
 TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
 
@@ -82,17 +82,22 @@ class Supervisor:
         while True:
             try:
                 outcome = self._attempt()
-            except WorkerLostError as lost:
-                self._walk.members.look()  # has it told, if nobody saw it yet
-                seen: Seen = recovery.Lost(time.monotonic(), self._line(lost))
-            except CollectiveError as broke:
-                seen = recovery.Broke(str(broke))
-            except StoppedError:
-                seen = recovery.Joined(len(self._candidates()))
+            except (WorkerLostError, CollectiveError, StoppedError) as error:
+                seen = self._seen(error)
+                let_go(error)  # its frames hold matrices that may have to make room
             else:
                 return outcome
             with self._walk.clock.stage("recovery"):
                 now = self._recover(step(now, recovery.Checkpointed(self._round()), self._policy), seen)
+
+    def _seen(self, error: TrainingError) -> Seen:
+        """What ended an attempt, as the state machine takes it."""
+        if isinstance(error, WorkerLostError):
+            self._walk.members.look()  # has it told, if nobody saw it yet
+            return recovery.Lost(time.monotonic(), self._line(error))
+        if isinstance(error, StoppedError):
+            return recovery.Joined(len(self._candidates()))
+        return recovery.Broke(str(error))
 
     def _attempt(self) -> Outcome:
         """From the layout as it is to an evaluated model."""

@@ -9,10 +9,11 @@ from distributed import Future
 
 from pipeline.cluster.devices import array_namespace
 from pipeline.cluster.partitions import Candidate, changed, repair, with_training_rows
+from pipeline.cluster.scratch import open_scratch
 from pipeline.errors import DataError
 from pipeline.events import MatrixDone
 from pipeline.preprocess.fit import BlockFacts
-from pipeline.preprocess.passes import Prepared, assign_units, load, make_blocks
+from pipeline.preprocess.passes import Prepared, Storage, asked_matrix, assign_units, load, make_blocks
 from pipeline.stages import span
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts
@@ -42,6 +43,7 @@ class Team:
         self._matrices: dict[str, Future] = {}
         self._blocks: dict[int, Future] = {}  # by place
         self._facts: dict[int, BlockFacts] = {}
+        self._storage: dict[str, Storage] = {}  # by address
 
     def ready(self, *, anew: bool = False) -> Partitions:
         """Matrices on the workers of the walk's placement; builds those that are missing.
@@ -51,6 +53,7 @@ class Team:
         """
         self._forget_lost()
         self._shares = self._deal() if anew or not self._shares else self._repaired()
+        self._store()
         if any(place not in self._facts for place in range(len(self._prepared.units))):
             self._make_blocks(self._shares)
         rows = {place: facts.train_rows for place, facts in self._facts.items()}
@@ -59,6 +62,7 @@ class Team:
             raise DataError(
                 "no row is left to train on: see data.where, data.validation and the target's missing values"
             )
+        self._store()
         missing = changed(self._shares, self._built)
         self._make_blocks({address: self._shares[address] for address in missing})
         self._build(missing)
@@ -89,12 +93,36 @@ class Team:
         workers = [Candidate(w.address, w.name, w.capability) for w in self._walk.placement.workers]
         return repair(self._shares, self._walk.members.names, [load(unit) for unit in self._prepared.units], workers)
 
+    def _store(self) -> None:
+        """Decides where each worker's matrix and codes lie; ClusterError where neither memory nor disk will do."""
+        walk, units = self._walk, self._prepared.units
+        limits = {worker.address: worker.memory_limit for worker in walk.placement.workers}
+        nbytes = sum(unit.fragment.nbytes for unit in units)
+        by_nbytes = self._prepared.shape.rows / max(1, nbytes)
+
+        def rows(place: int) -> int:
+            facts = self._facts.get(place)
+            if facts is not None:
+                return facts.train_rows + facts.validation_rows
+            fragment = units[place].fragment
+            return round(fragment.nbytes * by_nbytes) if fragment.rows is None else fragment.rows
+
+        for address, share in self._shares.items():
+            mine = sum(rows(place) for place in share)
+            self._storage[address] = self._prepared.storage(asked_matrix(walk), mine, limits[address])
+        on_disk = sum(self._storage[address].matrix == "disk" for address in self._shares)
+        if on_disk:
+            walk.note(f"out of core: the quantised matrices of {on_disk} of {len(self._shares)} workers lie on disk")
+
     def _make_blocks(self, shares: dict[str, tuple[int, ...]]) -> None:
         """The blocks of these shares that are not there already."""
         wanted = {place: address for address, share in shares.items() for place in share if place not in self._blocks}
         if wanted:
+            codes: Literal["memory", "disk"] = "memory"
+            if any(self._storage[address].codes == "disk" for address in shares):
+                codes = "disk"
             with self._walk.clock.stage("blocks"):
-                made = make_blocks(self._walk, self._prepared, wanted)
+                made = make_blocks(self._walk, self._prepared, wanted, codes)
             self._blocks |= made.blocks
             self._facts |= made.facts
 
@@ -113,6 +141,7 @@ class Team:
                 address: walk.client.submit(
                     _build, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
                     threads[address], walk.placement.device,
+                    (walk.run, walk.job.cluster.scratch) if self._storage[address].matrix == "disk" else None,
                     workers=[address], allow_other_workers=False, pure=False,
                 )
                 for address in workers
@@ -131,10 +160,17 @@ class Team:
 
 
 def _build(
-    blocks: Sequence[Block], cuts: Cuts, names: Sequence[str], threads: int, device: Literal["cpu", "cuda"]
+    blocks: Sequence[Block],
+    cuts: Cuts,
+    names: Sequence[str],
+    threads: int,
+    device: Literal["cpu", "cuda"],
+    on_disk: tuple[str, str | None] | None,
 ) -> Partition:
+    """`on_disk`: the run and its scratch folder, where the matrix is to lie there."""
     with span("matrix"):
-        return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device))
+        scratch = None if on_disk is None else open_scratch(*on_disk)
+        return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device), scratch=scratch)
 
 
 def _nbytes(partition: Partition) -> int:

@@ -58,9 +58,7 @@ def _any(total: Total, flag: bool) -> bool:
     return bool(total(np.array([float(flag)]))[0])
 
 
-def prime_ranking(
-    booster: xgboost.Booster, matrix: xgboost.QuantileDMatrix, interactions: Sequence[Sequence[str]]
-) -> None:
+def prime_ranking(booster: xgboost.Booster, matrix: xgboost.DMatrix, interactions: Sequence[Sequence[str]]) -> None:
     """Has XGBoost take its norm of the queries' weights from the weights set now, as it does in a first round.
 
     It does so when it first computes gradients, and nothing but `update` makes it.  So here is one that fails after

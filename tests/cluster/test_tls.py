@@ -1,7 +1,12 @@
 """TLS for a cluster of our own: all of its connections, nobody without a certificate, bad files in one line."""
 
 import asyncio
+import contextlib
+import re
+import shlex
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.memory import process_tree
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster, Job, Security
+from tests.cluster.conftest import SECURITY
 
 ASK_SECONDS = 5
 
@@ -77,13 +83,17 @@ def test_certificates_of_another_authority_are_refused(client: Client, certifica
 
 
 def test_the_web_servers_stay_on_loopback(client: Client) -> None:
-    listening = {
+    assert listening_hosts() == {"127.0.0.1"}
+
+
+def listening_hosts() -> set[str]:
+    """Where this process, and all that it started, listen."""
+    return {
         connection.laddr.ip
         for pid in process_tree()
         for connection in psutil.Process(pid).net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert listening == {"127.0.0.1"}
 
 
 def test_training_over_tls_makes_the_same_model(client: Client, section: Cluster, make_cluster: Any, tmp_path: Path):
@@ -184,3 +194,33 @@ def test_bad_files_are_refused_in_one_line_before_anything_starts(
 
 def test_a_certificate_for_clients_alone_does_for_a_client(certificates: Security, tmp_path: Path) -> None:
     assert tls.for_client(wrong("one side only", certificates, tmp_path)).require_encryption
+
+
+@pytest.mark.slow
+def test_the_lines_for_a_scheduler_of_ones_own(certificates: Security) -> None:
+    """SECURITY.md's commands, on this machine instead of 10.0.0.1, and a client with the job's files."""
+    block = next(
+        block for block in re.findall(r"```sh\n(.*?)```", SECURITY.read_text(), re.S) if "dask scheduler" in block
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    text = block.replace("\\\n", " ").replace("10.0.0.1:8786", f"127.0.0.1:{port}")
+    text = re.sub(r"10\.0\.0\.\d", "127.0.0.1", text)
+    scheduler, worker = (shlex.split(line) for line in text.strip().splitlines())
+    address = f"tls://127.0.0.1:{port}"
+    with contextlib.ExitStack() as stack:
+        for words in ([*scheduler, "--port", port], worker):
+            process = subprocess.Popen(
+                [sys.executable, "-m", *words], cwd=Path(certificates.ca_file).parent,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        security = tls.for_client(certificates)
+        with Client(address, security=security, timeout=30, set_as_default=False) as waiting:
+            waiting.wait_for_workers(1, timeout=30)
+        section = Cluster(device="cpu", scheduler=address, security=certificates)
+        with connect(section) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+        assert listening_hosts() == {"127.0.0.1"}

@@ -4,7 +4,20 @@ import dataclasses
 
 import pytest
 
-from pipeline.planning.memory import Shape, estimate, spare_nbytes
+from pipeline.errors import ClusterError
+from pipeline.planning.memory import (
+    FITTING_SHARE,
+    MIN_PAGE_ROWS,
+    WORKER_NBYTES,
+    Shape,
+    choose_codes,
+    choose_matrix,
+    estimate,
+    file_nbytes,
+    page_rows,
+    spare_nbytes,
+    worker_need,
+)
 
 MIB = 2**20
 SHAPE = Shape(
@@ -62,3 +75,82 @@ def test_rows_kept_between_the_passes_never_raise_the_peak() -> None:
 
 def test_nothing_is_kept_where_decoding_takes_all() -> None:
     assert spare_nbytes(dataclasses.replace(SHAPE, rows=1_000, depth=1, fragment_rows=10_000_000)) == 0
+
+
+WIDE = dataclasses.replace(SHAPE, features=128, depth=6, fragment_rows=100_000)
+
+
+def limit_for(nbytes: int) -> int:
+    """The least limit that so much fits in."""
+    return int(nbytes / FITTING_SHARE) + 1
+
+
+def test_in_memory_while_it_fits_then_codes_on_disk_then_the_matrix_then_none() -> None:
+    need = worker_need(WIDE, 1_000_000)
+    assert WORKER_NBYTES < need.disk_nbytes < need.memory_nbytes < need.all_nbytes
+    found = []
+    for nbytes in (need.all_nbytes, need.all_nbytes - 1, need.memory_nbytes, need.memory_nbytes - 2):
+        limit = limit_for(nbytes) - 1
+        matrix = choose_matrix("auto", WIDE, 1_000_000, limit + (nbytes in (need.all_nbytes, need.memory_nbytes)))
+        found.append((matrix, choose_codes(matrix, WIDE, 1_000_000, limit + (nbytes == need.all_nbytes))))
+    assert found == [("memory", "memory"), ("memory", "disk"), ("memory", "disk"), ("disk", "disk")]
+
+
+def test_without_a_limit_everything_fits() -> None:
+    assert choose_matrix("auto", WIDE, 10**9, 0) == "memory"
+    assert choose_codes("memory", WIDE, 10**9, 0) == "memory"
+    assert choose_matrix("disk", WIDE, 10**9, 0) == "disk"
+
+
+def test_what_is_asked_is_done() -> None:
+    assert choose_matrix("memory", WIDE, 10**9, 512 * MIB) == "memory"
+    assert choose_matrix("disk", WIDE, 1_000, 2**40) == "disk"
+    assert choose_codes("disk", WIDE, 1_000, 2**40) == "disk"
+
+
+@pytest.mark.parametrize("asked", ["auto", "disk"])
+def test_rows_that_no_disk_helps_are_refused_with_the_numbers(asked: str) -> None:
+    """Narrow rows: what stays in memory of each is more than half of what a disk could take."""
+    narrow = dataclasses.replace(SHAPE, features=4)
+    with pytest.raises(ClusterError) as refused:
+        choose_matrix(asked, narrow, 40_000_000, 1024 * MIB)  # type: ignore[arg-type]
+    said = str(refused.value)
+    for part in ("40,000,000 rows", "48 bytes a row", "1,024 MiB", "cluster.memory", 'training.matrix = "disk"'):
+        assert part in said
+    assert choose_matrix(asked, narrow, 4_000_000, 1024 * MIB) in ("memory", "disk")  # type: ignore[arg-type]
+
+
+def test_the_numbers_of_a_refusal_add_up() -> None:
+    need = worker_need(WIDE, 50_000_000)
+    assert need.fixed_nbytes + 50_000_000 * need.row_nbytes == pytest.approx(need.disk_nbytes, rel=1e-6)
+
+
+@pytest.mark.parametrize("field", ["features", "bins", "depth", "classes", "fragment_rows"])
+def test_a_worker_never_needs_less_for_more(field: str) -> None:
+    more = dataclasses.replace(WIDE, **{field: 2 * getattr(WIDE, field)})
+    for rows in (0, 1, 10_000, 5_000_000):
+        before, after = worker_need(WIDE, rows), worker_need(more, rows)
+        for name in ("all_nbytes", "memory_nbytes", "disk_nbytes"):
+            assert getattr(after, name) >= getattr(before, name), (name, rows)
+
+
+def test_more_rows_never_need_less() -> None:
+    counts = [0, 1, 1_000, 131_071, 131_072, 131_073, 262_145, 10**7]
+    for name in ("all_nbytes", "memory_nbytes", "disk_nbytes"):
+        found = [getattr(worker_need(WIDE, rows), name) for rows in counts]
+        assert found == sorted(found)
+
+
+def test_pages_are_neither_tiny_nor_large() -> None:
+    assert page_rows(128) * 128 * 4 == 64 * MIB
+    assert page_rows(3_000) == MIN_PAGE_ROWS
+    assert page_rows(0) == page_rows(1) == 16 * MIB
+
+
+def test_a_value_missing_in_one_page_makes_all_of_them_larger() -> None:
+    full, hole = (1_000, [1_000] * 8), (1_000, [999] + [1_000] * 7)
+    empty = (1_000, [100] + [1_000] * 7)
+    dense, missing, sparse = file_nbytes([full, full]), file_nbytes([full, hole]), file_nbytes([full, empty])
+    assert dense < missing < sparse
+    assert sparse < file_nbytes([empty, empty])
+    assert file_nbytes([]) == 0

@@ -1,0 +1,163 @@
+"""Folders on a worker's local disk for what does not fit in its memory, and whether it does.
+
+A process has one folder for each run, named by run, process id and start time, and holds a lock on a file beside it
+as long as it lives.  So whoever opens a folder next can tell those of processes that are gone, also in other
+containers that share the disk, where process ids mean nothing; it removes them.
+"""
+
+import atexit
+import contextlib
+import errno
+import fcntl
+import gc
+import os
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.errors import OutputError, PipelineError
+
+PREFIX, LOCK = "pipeline-scratch-", ".lock"
+SPILL_SHARE = 0.6  # of a worker's memory limit; its matrix is still to come, and the nanny ends it at 0.95
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What this process has of a run under one root."""
+
+    path: Path
+    lock: int  # open file with the lock
+
+
+class _Folders:
+    """The folders of this process."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, Path], _Folder] = {}
+        self._over: set[str] = set()  # runs that tasks may still be at work for, but nobody will clean up after
+        self._guard = threading.Lock()
+
+    def open(self, run: str, root: Path) -> Path:
+        with self._guard:
+            if run in self._over:
+                raise PipelineError(f"run {run} is over: nothing more is written for it")
+            if (run, root) not in self._open:
+                self._open[run, root] = _make(run, root)
+            return self._open[run, root].path
+
+    def close(self, run: str) -> None:
+        with self._guard:
+            self._over.add(run)
+            for key in [key for key in self._open if key[0] == run]:
+                _remove(self._open.pop(key))
+
+    def close_all(self) -> None:
+        with self._guard:
+            while self._open:
+                _remove(self._open.popitem()[1])
+
+
+_FOLDERS = _Folders()  # one per process, as its locks are
+atexit.register(_FOLDERS.close_all)
+
+
+def open_scratch(run: str, root: str | None) -> Path:
+    """The run's folder of this process, of mode 0700 under `root` (`cluster.scratch`; None: where Dask has the worker's own files).
+
+    The first use in a run removes what processes that are gone have left under the same root.  OutputError where it cannot be made.
+    """
+    return _FOLDERS.open(run, Path(root).expanduser() if root is not None else _default_root())
+
+
+def close_scratch(run: str) -> None:
+    """Removes the run's folders of this process, with all that is in them; none can be opened again."""
+    gc.collect()  # matrices that are gone but for a cycle look for their files when they go
+    _FOLDERS.close(run)
+
+
+def require_space(folder: Path, nbytes: int, what: str) -> None:
+    """OutputError where the folder's disk has less room than what is to be written takes."""
+    free = shutil.disk_usage(folder).free
+    if nbytes > free:
+        raise OutputError(
+            f"{folder}: {what} take {_mib(nbytes)} MiB of scratch space, {_mib(free)} MiB are free: make room, or give "
+            "another disk with cluster.scratch"
+        )
+
+
+def write_error(folder: Path, error: OSError) -> OutputError:
+    """What to tell where scratch space cannot be used."""
+    reason = error.strerror or str(error)
+    with contextlib.suppress(OSError):
+        reason += f" ({_mib(shutil.disk_usage(folder).free)} MiB are free)" if error.errno == errno.ENOSPC else ""
+    return OutputError(f"{folder}: scratch files cannot be written: {reason}; see cluster.scratch")
+
+
+def memory_is_short(share: float = SPILL_SHARE) -> bool:
+    """Whether this worker's process takes more than a share of its limit, as nannies count it; False outside a worker."""
+    worker = _worker()
+    limit = worker.memory_manager.memory_limit if worker is not None else None
+    return bool(limit) and psutil.Process().memory_info().rss > share * int(limit or 0)
+
+
+def _worker() -> Any:
+    """The Dask worker whose task this is; None outside tasks."""
+    from distributed import get_worker
+
+    try:
+        return get_worker()
+    except ValueError:
+        return None
+
+
+def _default_root() -> Path:
+    worker = _worker()
+    return Path(tempfile.gettempdir() if worker is None else worker.local_directory)
+
+
+def _make(run: str, root: Path) -> _Folder:
+    """The lock first: a folder without one is nobody's."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(root)
+        path = root / f"{PREFIX}{run}-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
+        lock = os.open(f"{path}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.mkdir(mode=0o700)
+        except BaseException:
+            os.close(lock)
+            raise
+    except OSError as error:
+        raise write_error(root, error) from None
+    return _Folder(path, lock)
+
+
+def _remove(folder: _Folder) -> None:
+    shutil.rmtree(folder.path, ignore_errors=True)
+    Path(f"{folder.path}{LOCK}").unlink(missing_ok=True)
+    os.close(folder.lock)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Removes the folders of processes that are gone; those of other users, and on disks without locks, stay."""
+    for path in root.glob(f"{PREFIX}*"):
+        if path.suffix == LOCK or not path.is_dir():
+            continue
+        with contextlib.suppress(OSError):
+            lock = os.open(f"{path}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(_Folder(path, os.dup(lock)))
+            finally:
+                os.close(lock)
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / MIB:,.0f}"
