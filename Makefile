@@ -2,6 +2,7 @@
 #   make train       generate a realistic data set and train on it
 #   make test        the tests but the slow ones; SLOW=1 for all of them
 #   make check       formatting, lint and types
+#   make chaos       random faults against a training for MINUTES, each of which has to end as the table says
 #   make lock        write the lock files anew
 #   make clean       remove what the other targets made
 
@@ -16,9 +17,11 @@ LOCK ?= requirements.lock
 ROWS ?= 1000000
 DATA := data/flights-$(ROWS)
 MODEL := models/flights
+MINUTES ?= 2
+SEED ?= 1
 MARKERS := not gpu$(if $(SLOW),, and not slow)
 
-.PHONY: train test check format lock clean setup
+.PHONY: train test check chaos format lock clean setup
 
 train: $(STAMP) $(DATA)
 	$(BIN)/pipeline train workflows/generated.toml --set data.source=$(CURDIR)/$(DATA) --out $(MODEL) --overwrite
@@ -33,6 +36,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+
+chaos: $(STAMP)
+	$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES) --seed $(SEED) --name "$(NAME)"
 
 format: $(STAMP)
 	$(BIN)/ruff format .
