@@ -23,7 +23,7 @@ from pipeline.efficiency.subjects import Layout, SyntheticSubject
 from pipeline.efficiency.synthetic import Synthetic
 from pipeline.job import Cluster
 from pipeline.terminal import run
-from pipeline.training.supervisor import run_training
+from pipeline.training.ranks import run_training
 
 WORKERS, WARMUP = 2, 4
 SHAPES: tuple[tuple[Synthetic, tuple[float, ...]], ...] = (

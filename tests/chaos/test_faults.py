@@ -12,7 +12,7 @@ from benchmarks.faults.trial import Trial
 
 from .conftest import Places
 
-QUICK = {"worker killed in the middle", "client killed", "newest checkpoint flipped"}  # the others are slow together
+QUICK = {"worker killed in the middle", "newest checkpoint flipped"}  # the others are slow together
 PLAYED = [
     pytest.param(kind, row, id=f"{kind}-{row.fault}", marks=() if row.fault in QUICK else pytest.mark.slow)
     for kind in KINDS

@@ -1,0 +1,154 @@
+"""What all trials share: the data, the job, and what the undisturbed run came to."""
+
+import contextlib
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks.faults.places import Local, Processes
+from benchmarks.faults.runs import Ended, Wrong, run
+from benchmarks.faults.scripts import FILES
+from pipeline.data.synthetic import Chunk, generate, write_file
+from pipeline.model.artifact import Model
+
+ROWS = 40_000  # enough for more fragments than the slower of two workers could be left without
+DISK_NBYTES = 12 * 2**20  # of the disk that the model is written to, where one may be mounted
+TOLERANCE = 1e-6  # of predictions, where another number of workers moved the last bit of a leaf
+CHECKPOINT_ROUNDS = 10
+JOB = f"""
+[data]
+source = "data"
+target = "late"
+fragment_mib = 1
+exclude = ["dep_delay", "taxi_out", "arr_delay"]
+derive.late = "arr_delay > 15"
+validation.share = 0.2
+
+[training]
+rounds = 200
+early_stopping = 20
+row_sample = 0.7
+seed = 3
+params = {{eta = 0.05, max_depth = 6, colsample_bytree = 0.8}}
+checkpoint_rounds = {CHECKPOINT_ROUNDS}
+
+[cluster]
+device = "cpu"
+dashboard = false
+
+[output]
+model = "out/model"
+report = false
+"""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run without faults."""
+
+    model: bytes = field(repr=False)  # UBJSON
+    predictions: np.ndarray = field(repr=False)  # of the first file's rows
+    last_round: int
+    seconds: list[float]  # of the runs so far
+
+
+class Bench:
+    """Data and job in a folder; the undisturbed run of each job is made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data, self.spare = folder / "data", folder / "spare.parquet"
+        generate(self.data, rows=ROWS, files=FILES, seed=11)
+        write_file(self.spare, Chunk("flights", seed=12, index=0, first_row=0, rows=-(-ROWS // FILES)))
+        self._known: dict[tuple[str, tuple[str, ...]], Undisturbed] = {}
+
+    @contextlib.contextmanager
+    def folder_for_a_run(self) -> Iterator[Path]:
+        """A folder with the job, data of its own, and an `out` on a small disk if one can be mounted."""
+        folder = self.folder / f"run-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        (folder / "job.toml").write_text(JOB, encoding="utf-8")
+        shutil.copytree(self.data, folder / "data")
+        out = folder / "out"
+        out.mkdir()
+        mounted = mount(out)
+        try:
+            yield folder
+        finally:
+            if mounted:
+                subprocess.run(["umount", "--lazy", str(out)], check=True)
+            shutil.rmtree(folder)
+
+    def train(
+        self, place: Local | Processes, folder: Path, *settings: str, resume: bool = False, **options: object
+    ) -> Ended:
+        """The command on this place: `options` as of `run`."""
+        given = [word for setting in [*place.settings(), *settings] for word in ("--set", setting)]
+        again = ["--resume", str(folder / "out" / "model")] if resume else []
+        arguments = [
+            "train",
+            str(folder / "job.toml"),
+            "--json",
+            "--out",
+            str(folder / "out" / "model"),
+            *again,
+            *given,
+        ]
+        return run(arguments, traps=place.traps, folder=folder, **options)  # type: ignore[arg-type]  # passed on
+
+    def undisturbed(self, place: Local | Processes, model_settings: tuple[str, ...] = ()) -> Undisturbed:
+        """What a run without faults comes to on this place; it is made when it is first asked for."""
+        if (place.kind, model_settings) not in self._known:
+            self._known[place.kind, model_settings] = self._run_undisturbed(place, model_settings)
+        return self._known[place.kind, model_settings]
+
+    def once_more(self, place: Local | Processes) -> None:
+        """Another run without faults, for its time; Wrong where its model is another."""
+        before, now = self.undisturbed(place), self._run_undisturbed(place, ())
+        if before.model != now.model:
+            raise Wrong(f"two undisturbed runs on {place.kind} made different models")
+        before.seconds.extend(now.seconds)
+
+    def walls(self) -> dict[str, list[float]]:
+        """Seconds of the undisturbed runs, by kind of cluster and what the job was told besides."""
+        return {" ".join([kind, *settings]): known.seconds for (kind, settings), known in self._known.items()}
+
+    def _run_undisturbed(self, place: Local | Processes, model_settings: tuple[str, ...]) -> Undisturbed:
+        place.heal()
+        with self.folder_for_a_run() as folder:
+            ended = self.train(place, folder, *model_settings, acts=(), mark=uuid.uuid4().hex)
+            if ended.exit_code:
+                raise Wrong(f"the undisturbed run failed: {ended}")
+            model = Model.load(folder / "out" / "model", threads=1)
+            last = ended.named("RoundDone")[-1]["round"]
+            return Undisturbed(model.booster_bytes, self.predict(model), last, [ended.seconds])
+
+    def a_model(self, place: Local | Processes) -> Path:
+        """The folder of a model with report and pictures, which nobody else uses."""
+        place.heal()
+        kept = self.folder / f"model-{uuid.uuid4().hex[:8]}"
+        with self.folder_for_a_run() as folder:
+            ended = self.train(place, folder, "output.report=true", acts=(), mark=uuid.uuid4().hex)
+            if ended.exit_code:
+                raise Wrong(f"the undisturbed run failed: {ended}")
+            shutil.copytree(folder / "out" / "model", kept)
+        return kept
+
+    def predict(self, model: Model) -> np.ndarray:
+        """(rows,) float32: of the first file."""
+        return model.predict(pq.read_table(self.data / "part-00000.parquet"))
+
+
+def mount(folder: Path) -> bool:
+    """Mounts a small disk in memory; False where this user may not."""
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_NBYTES}", "tmpfs", str(folder)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,197 @@
+"""The kinds of cluster: one that the command starts itself, and a running scheduler with workers of its own."""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from distributed import Client
+
+from benchmarks.faults import leftovers
+from benchmarks.faults.runs import ROOT, Wrong
+
+Kind = Literal["local", "processes"]
+KINDS: tuple[Kind, ...] = ("local", "processes")
+WORKERS = ("0", "1")  # their names on either kind
+MEMORY = "800MiB"  # limit of each
+STARTED_SECONDS = 60.0
+IDLE_SECONDS = 5.0  # that workers get to become idle after their client has gone
+DEATH_SECONDS = 3.0  # that a worker looks for its lost scheduler
+
+
+class Place(Protocol):
+    """Where runs take place."""
+
+    kind: Kind
+    traps: Path  # the folder of the traps
+
+    def settings(self) -> list[str]:
+        """Of the job."""
+
+    def pid(self, target: str) -> int:
+        """The process of "scheduler" or "nanny 0"."""
+
+    def heal(self) -> None:
+        """Makes it whole again, so that a run may begin."""
+
+    def at_rest(self) -> list[str]:
+        """What the workers still do or hold, though no run goes on, their files among it."""
+
+
+class Local:
+    """A LocalCluster in every run's own process: its scheduler and its nannies live and die with the client."""
+
+    kind: Kind = "local"
+
+    def __init__(self, folder: Path) -> None:
+        self.traps = folder / "traps"
+        self.traps.mkdir()
+
+    def settings(self) -> list[str]:
+        return [f"cluster.workers={len(WORKERS)}", "cluster.threads=1", f"cluster.memory={MEMORY}"]
+
+    def pid(self, target: str) -> int:
+        raise KeyError(f"{target}: in a LocalCluster that is the client")
+
+    def heal(self) -> None:
+        pass
+
+    def at_rest(self) -> list[str]:
+        return []
+
+
+class Processes:
+    """`dask scheduler` and `dask worker`, each a process with a session of its own, on loopback."""
+
+    kind: Kind = "processes"
+
+    def __init__(self, folder: Path) -> None:
+        self.traps = folder / "traps"
+        self.traps.mkdir()
+        self.mark = f"place-{uuid.uuid4().hex}"
+        self._folder = folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}  # "scheduler", "nanny 0"
+        self.address = ""
+
+    def settings(self) -> list[str]:
+        return [f"cluster.workers={len(WORKERS)}", f"cluster.scheduler={self.address}"]
+
+    def pid(self, target: str) -> int:
+        return self._running[target].pid
+
+    def heal(self) -> None:
+        if not self._alive("scheduler"):
+            self.close()  # workers of another scheduler are of no use
+            self._start_scheduler()
+        for name in WORKERS:
+            if not self._alive(f"nanny {name}"):
+                self._start_worker(name)
+        with self._client() as client:
+            client.wait_for_workers(len(WORKERS), timeout=STARTED_SECONDS)
+            client.run(warm)
+
+    def at_rest(self) -> list[str]:
+        """Waits until the workers are idle and the scheduler knows of no task, some seconds at most."""
+        if not self._alive("scheduler"):
+            return []
+        deadline = time.monotonic() + IDLE_SECONDS
+        with self._client() as client:
+            while (found := _doings(client)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        files = [name for worker in WORKERS for name in leftovers.files(self._local(worker))]
+        return found + [f"file {name}" for name in files]
+
+    def _local(self, worker: str) -> Path:
+        """Where a worker keeps its files."""
+        return self._folder / f"worker {worker}"
+
+    def gone(self, seconds: float) -> list[str]:
+        """The worker processes that are still there after so long; for when the scheduler was killed."""
+        return leftovers.processes(self.mark, seconds)
+
+    def close(self) -> None:
+        for process in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+        leftovers.end(self.mark)
+        if left := leftovers.processes(self.mark):
+            raise Wrong(f"processes of the cluster cannot be ended: {left}")
+
+    def _alive(self, name: str) -> bool:
+        return name in self._running and self._running[name].poll() is None
+
+    def _client(self) -> Client:
+        return Client(self.address, timeout=STARTED_SECONDS, set_as_default=False, name="harness")
+
+    def _start_scheduler(self) -> None:
+        found = self._folder / "scheduler.json"
+        found.unlink(missing_ok=True)
+        self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(found))
+        deadline = time.monotonic() + STARTED_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                self.address = json.loads(found.read_text(encoding="utf-8"))["address"]
+                return
+            time.sleep(0.05)
+        raise Wrong(f"the Dask scheduler did not start within {STARTED_SECONDS:.0f} s")
+
+    def _start_worker(self, name: str) -> None:
+        self._start(
+            f"nanny {name}", "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--name", name,
+            "--memory-limit", MEMORY, "--local-directory", str(self._local(name)),
+            "--death-timeout", f"{DEATH_SECONDS:g}s",
+        )  # fmt: skip
+
+    def _start(self, name: str, verb: str, *options: str) -> None:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{verb}", *options, "--no-dashboard"]
+        environment = {**os.environ, leftovers.MARK: self.mark, "PYTHONPATH": str(ROOT)}
+        with open(self._folder / f"{name}.log", "ab") as log:
+            # It ends with whoever started it, even where that is killed.
+            self._running[name] = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *command],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+
+def warm() -> None:
+    """Imports what a training needs: workers that take their time for it now do not take it from a run that is measured."""
+    for name in ("pipeline.training.boost", "pipeline.preprocess.fit", "pipeline.data.reading", "xgboost"):
+        importlib.import_module(name)
+
+
+def _doings(client: Client) -> list[str]:
+    """What workers run and hold, and what the scheduler knows."""
+
+    def of_worker(dask_worker: Any) -> list[str]:
+        return [*map(str, dask_worker.active_threads.values()), *map(str, dask_worker.state.tasks)]
+
+    def of_scheduler(dask_scheduler: Any) -> list[str]:
+        return list(map(str, dask_scheduler.tasks))
+
+    known = [f"the scheduler knows {key}" for key in client.run_on_scheduler(of_scheduler)]
+    return known + [f"{worker} has {key}" for worker, keys in client.run(of_worker).items() for key in keys]
+
+
+@contextlib.contextmanager
+def place(kind: Kind, folder: Path) -> Iterator[Local | Processes]:
+    """A cluster of this kind, with its files below `folder`; no process is left of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "local":
+        yield Local(folder)
+        return
+    made = Processes(folder)
+    try:
+        made.heal()
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,78 @@
+"""What a fault is made of: data that says what happens where and when; nothing here does anything."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Deed = Literal["kill", "stop", "hog", "clock"]
+Stage = Literal["survey", "statistics", "blocks", "matrix", "bootstrap", "rounds", "evaluate"]
+Outcome = Literal["recovers with the equal model", "stops; equal model after --resume", "one line of refusal"]
+RECOVERS: Outcome = "recovers with the equal model"
+RESUMES: Outcome = "stops; equal model after --resume"
+REFUSES: Outcome = "one line of refusal"
+ANY = "*"  # whichever worker comes first
+
+
+@dataclass(frozen=True)
+class Trap:
+    """What a worker does to itself when it gets somewhere; each trap goes off once."""
+
+    at: Stage
+    do: Deed = "kill"
+    worker: str = ANY  # its name
+    round: int = 0  # of "rounds": just before this one, counted from 1
+    seconds: float = 0.0  # of "clock": how far it is set forward
+
+    def __post_init__(self) -> None:
+        assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"
+
+
+Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock"]
+
+
+@dataclass(frozen=True)
+class Act:
+    """What the client's process does when it hears an event, before the run goes on; each act is done once.
+
+    `target` of "signal": "client", "terminal" (the client's whole process group), "scheduler", "nanny 0", "worker 0";
+    of the others a path, whose name may be a pattern: the last file that it names.
+    """
+
+    do: Action
+    target: str
+    event: str = ""  # its name; empty: at once, for acts between two runs
+    stage: str = ""  # of FragmentDone
+    round: int = 0  # at the earliest
+    signal: int = 9
+    source: str = ""  # of "copy" (another file, as if written now) and "restore" (the same, as it was)
+    seconds: float = 0.0  # of "clock": how far it is set forward
+
+
+@dataclass(frozen=True)
+class Script:
+    """One fault, or several, in one run."""
+
+    traps: tuple[Trap, ...] = ()
+    acts: tuple[Act, ...] = ()
+    settings: tuple[str, ...] = ()  # of the job; they leave the model as it is
+    model_settings: tuple[str, ...] = ()  # of the job; the undisturbed run has them too
+    between: tuple[Act, ...] = ()  # done after the run has stopped and before it is resumed
+    says: str = ""  # pattern of what stands on stderr
+    exit_codes: tuple[int, ...] = (1,)  # where the run stops or is refused
+    ends_seconds: float | None = None  # at most, from the last act or trap to the end of a run that stops
+    faults: int = field(default=1)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is left open in a fault: which worker, when, and where the files are."""
+
+    worker: str  # name of the one that is hit first
+    other: str  # of another
+    round: int  # in the middle
+    last: int  # the undisturbed run's last round
+    checkpoint_rounds: int
+    data: str  # folder of the source files, which this run alone uses
+    original: str  # what it was copied from
+    spare: str  # a file like them, with other rows
+    model: str  # the model folder that is to be
+    ballast: str  # a file that may grow until the disk of the model folder is full

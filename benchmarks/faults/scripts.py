@@ -1,0 +1,158 @@
+"""The faults of the table, each as what happens where and when: functions from a choice to a script."""
+
+import signal
+from collections.abc import Callable
+from typing import Literal
+
+from benchmarks.faults.script import Act, Action, Choice, Script, Stage, Trap
+
+Write = Callable[[Choice], Script]
+
+FILES = 6  # of the source
+HANG_SECONDS = 3.0  # so that a frozen worker is noticed soon
+WAIT_SECONDS = 3.0  # for a worker that does not come back
+TOLD_SECONDS = 10.0  # after which the client says at the latest that the scheduler was lost
+STOPPED_SECONDS = 8.0  # after Ctrl-C
+LOST = "lost"  # what the line about a lost worker says
+
+
+def killed(stage: Stage) -> Write:
+    """A worker dies as it begins a task of this stage."""
+    worker_matters = stage in ("matrix", "bootstrap")
+
+    def write(choice: Choice) -> Script:
+        trap = Trap(at=stage, worker=choice.worker) if worker_matters else Trap(at=stage)
+        return Script(traps=(trap,))
+
+    return write
+
+
+def killed_in_round(which: Literal["first", "middle", "last"]) -> Write:
+    def write(choice: Choice) -> Script:
+        number = {"first": 1, "middle": choice.round, "last": choice.last}[which]
+        return Script(traps=(Trap(at="rounds", round=number, worker=choice.worker),), says=LOST)
+
+    return write
+
+
+def killed_from_outside(choice: Choice) -> Script:
+    return Script(acts=(Act("signal", f"worker {choice.worker}", "RoundDone", round=choice.round),), says=LOST)
+
+
+def both_killed(choice: Choice) -> Script:
+    names = (choice.worker, choice.other)
+    return Script(
+        traps=tuple(Trap(at="rounds", round=choice.round, worker=name) for name in names), says=LOST, faults=2
+    )
+
+
+def killed_twice(choice: Choice) -> Script:
+    numbers = (max(1, choice.round - 20), choice.round)
+    traps = tuple(Trap(at="rounds", round=number, worker=choice.worker) for number in numbers)
+    return Script(traps=traps, says=LOST, faults=2)
+
+
+def killed_every_20(choice: Choice) -> Script:
+    names = (choice.worker, choice.other)
+    traps = tuple(
+        Trap(at="rounds", round=number, worker=names[place % 2]) for place, number in enumerate(range(20, 200, 20))
+    )
+    return Script(traps=traps, model_settings=("training.early_stopping=0",), says=LOST, faults=len(traps))
+
+
+def killed_again_and_again(choice: Choice) -> Script:
+    """As many times as makes one too many."""
+    restarts = 1
+    traps = (Trap(at="rounds", round=choice.round, worker=choice.worker),) * (restarts + 1)
+    return Script(traps=traps, settings=(f"training.max_restarts={restarts}",), says=LOST, faults=len(traps))
+
+
+def frozen_in_rounds(choice: Choice) -> Script:
+    trap = Trap(at="rounds", do="stop", round=choice.round, worker=choice.worker)
+    return Script(traps=(trap,), settings=(f"cluster.hang_seconds={HANG_SECONDS}",), says=LOST)
+
+
+def frozen_in_blocks(_: Choice) -> Script:
+    return Script(traps=(Trap(at="blocks", do="stop"),), settings=(f"cluster.hang_seconds={HANG_SECONDS}",))
+
+
+def memory_limit(_: Choice) -> Script:
+    return Script(traps=(Trap(at="blocks", do="hog"),))
+
+
+def clock(seconds: float) -> Write:
+    """Both wall clocks jump; what is decided afterwards must not depend on them."""
+
+    def write(choice: Choice) -> Script:
+        jumps = tuple(
+            Trap(at="rounds", do="clock", round=choice.round - 10, worker=name, seconds=seconds)
+            for name in (choice.worker, choice.other)
+        )
+        kill = Trap(at="rounds", round=choice.round, worker=choice.worker)
+        client = Act("clock", "client", "RoundDone", seconds=seconds)
+        return Script(traps=(*jumps, kill), acts=(client,), says=LOST)
+
+    return write
+
+
+def nanny_killed(choice: Choice) -> Script:
+    act = Act("signal", f"nanny {choice.worker}", "RoundDone", round=choice.round)
+    return Script(acts=(act,), settings=(f"cluster.wait_seconds={WAIT_SECONDS}",), says=LOST)
+
+
+def scheduler_killed(choice: Choice) -> Script:
+    act = Act("signal", "scheduler", "Checkpoint", round=2 * choice.checkpoint_rounds)
+    return Script(acts=(act,), says="scheduler", ends_seconds=TOLD_SECONDS)
+
+
+def client_killed(choice: Choice) -> Script:
+    act = Act("signal", "client", "Checkpoint", round=2 * choice.checkpoint_rounds)
+    return Script(acts=(act,), exit_codes=(-signal.SIGKILL,))
+
+
+def client_interrupted(choice: Choice) -> Script:
+    act = Act("signal", "terminal", "Checkpoint", round=2 * choice.checkpoint_rounds, signal=signal.SIGINT)
+    return Script(acts=(act,), exit_codes=(130,), says="pipeline: interrupted", ends_seconds=STOPPED_SECONDS)
+
+
+def full_at_checkpoint(choice: Choice) -> Script:
+    """Training needs no checkpoint to go on, so it says so and does."""
+    fill = Act("fill", choice.ballast, "Checkpoint", round=2 * choice.checkpoint_rounds)
+    free = Act("delete", choice.ballast, "RoundDone", round=choice.last)
+    return Script(acts=(fill, free), says="[Nn]o space left")
+
+
+def full_at_save(choice: Choice) -> Script:
+    fill = Act("fill", choice.ballast, "Evaluated")
+    free = Act("delete", choice.ballast)
+    return Script(acts=(fill,), between=(free,), says="No space left", exit_codes=(2,))
+
+
+def checkpoint_damaged(how: Action) -> Write:
+    """The client dies, and what it wrote last is not whole; the one before is."""
+
+    def write(choice: Choice) -> Script:
+        damage = Act(how, f"{choice.model}.checkpoints/round-*.checkpoint")
+        act = Act("signal", "client", "Checkpoint", round=3 * choice.checkpoint_rounds)
+        return Script(acts=(act,), between=(damage,), exit_codes=(-signal.SIGKILL,))
+
+    return write
+
+
+def source_damaged(how: Action) -> Write:
+    """Between the survey, which reads a few columns, and the statistics, which read all."""
+
+    def write(choice: Choice) -> Script:
+        act = Act(how, f"{choice.data}/part-00003.parquet", "Planned", source=choice.spare)
+        return Script(acts=(act,), says="part-00003.parquet", exit_codes=(1, 2))
+
+    return write
+
+
+def changed_in_rounds(choice: Choice) -> Script:
+    """Every file, for it is not known which ones the killed worker reads again; put back before the run is resumed."""
+    names = [f"part-{number:05d}.parquet" for number in range(FILES)]
+    change = tuple(Act("copy", f"{choice.data}/{name}", "MatrixDone", source=choice.spare) for name in names)
+    back = tuple(Act("restore", f"{choice.data}/{name}", source=f"{choice.original}/{name}") for name in names)
+    trap = Trap(at="rounds", round=choice.round, worker=choice.worker)
+    return Script(traps=(trap,), acts=change, between=back, says="part-0000", exit_codes=(1, 2))

@@ -1,0 +1,167 @@
+"""One fault, played once on one cluster: from the run to the verdict."""
+
+import dataclasses
+import random
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.faults import acts as deeds
+from benchmarks.faults import leftovers, traps
+from benchmarks.faults.bench import CHECKPOINT_ROUNDS, TOLERANCE, Bench, Undisturbed
+from benchmarks.faults.places import DEATH_SECONDS, WORKERS, Local, Processes
+from benchmarks.faults.runs import Ended, Missed, Wrong
+from benchmarks.faults.script import RECOVERS, RESUMES, Act, Choice, Outcome, Script
+from pipeline.model.artifact import Model
+from pipeline.training.checkpoint import folder_for
+
+LEAVE_SECONDS = 10.0  # that a worker takes beyond its death timeout to leave a lost scheduler
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial came to; it ended as its row says, or Wrong was raised."""
+
+    faults: int
+    runs: int  # of the command; two where it was resumed
+    equal: str  # "bytes", "predictions" (within the tolerance), or "no model" where none was to be
+    seconds: float  # of all runs
+    lost_seconds: float | None  # per fault: what the runs took beyond the undisturbed one; None without a model
+    ended: Ended  # the last run
+
+
+class Trial:
+    """A bench, a place, and what is chosen where a fault leaves something open."""
+
+    def __init__(self, bench: Bench, place: Local | Processes, rng: random.Random | None = None) -> None:
+        self.bench, self.place, self._rng = bench, place, rng
+        self.mark = uuid.uuid4().hex
+
+    def play(self, write: Callable[[Choice], Script], outcome: Outcome) -> Verdict:
+        """Plays the script on a healed place; Wrong says what was not as it must be.
+
+        Missed, where the fault did not happen.
+        """
+        self.place.heal()
+        with self.bench.folder_for_a_run() as folder:
+            plain = self.bench.undisturbed(self.place)
+            script = write(self._choose(folder, plain))
+            expected = self.bench.undisturbed(self.place, script.model_settings)
+            traps.arm(self.place.traps, *script.traps)
+            try:
+                ended = self._train(folder, script)
+            finally:
+                _, left = traps.disarm(self.place.traps)
+            self._check_happened(script, ended, left)
+            walls, equal, lost = [ended.seconds], "no model", None
+            if outcome == RECOVERS:
+                _require(ended.exit_code == 0, "the run did not recover", ended)
+            else:
+                self._check_stopped(script, ended, folder)
+            if outcome == RESUMES:
+                ended = self._resume(folder, script, ended)
+                walls.append(ended.seconds)
+            if outcome in (RECOVERS, RESUMES):
+                equal = self._compare(folder, expected, ended)
+                lost = (sum(walls) - float(np.median(expected.seconds))) / script.faults
+            self._check_clean(folder, ended)
+            return Verdict(script.faults, len(walls), equal, sum(walls), lost, ended)
+
+    def _choose(self, folder: Path, plain: Undisturbed) -> Choice:
+        middle = plain.last_round // 2
+        worker, other = WORKERS
+        if self._rng is not None:
+            middle = self._rng.randrange(2 * CHECKPOINT_ROUNDS + 2, plain.last_round - 2)
+            worker, other = self._rng.sample(WORKERS, 2)
+        return Choice(
+            worker=worker, other=other, round=middle, last=plain.last_round, checkpoint_rounds=CHECKPOINT_ROUNDS,
+            data=str(folder / "data"), original=str(self.bench.data), spare=str(self.bench.spare), model=str(folder / "out" / "model"),
+            ballast=str(folder / "out" / "ballast"),
+        )  # fmt: skip
+
+    def _train(self, folder: Path, script: Script, resume: bool = False) -> Ended:
+        acts = () if resume else tuple(self._resolved(act) for act in script.acts)
+        patched = any(act.do == "fill" for act in acts) and not deeds.may_be_filled(folder / "out")
+        full = str(folder / "out" / "ballast") if patched else ""
+        settings = (*script.settings, *script.model_settings)
+        return self.bench.train(
+            self.place, folder, *settings, resume=resume, acts=acts, mark=self.mark, full=full
+        )  # fmt: skip
+
+    def _resolved(self, act: Act) -> Act:
+        """With the number of the process, for those that the client does not know."""
+        if act.do == "signal" and act.target.partition(" ")[0] in ("scheduler", "nanny"):
+            return dataclasses.replace(act, target=f"process {self.place.pid(act.target)}")
+        return act
+
+    def _check_happened(self, script: Script, ended: Ended, left: int) -> None:
+        if left or len(ended.acts) < len(script.acts):
+            done = (
+                f"{len(script.traps) - left} of {len(script.traps)} traps, {len(ended.acts)} of {len(script.acts)} acts"
+            )
+            raise Missed(f"not all faults happened: {done}\n{ended}")
+        _require(re.search(script.says, ended.stderr) is not None, f"stderr does not say {script.says!r}", ended)
+        _require("Traceback" not in ended.stderr, "a traceback", ended)
+
+    def _check_stopped(self, script: Script, ended: Ended, folder: Path) -> None:
+        """An end without a model: the right exit code, one line, in time."""
+        _require(ended.exit_code in script.exit_codes, f"exit code {ended.exit_code}, not {script.exit_codes}", ended)
+        expected = 1 if ended.exit_code in (1, 2) else 0
+        _require(len(ended.errors) == expected, f"{len(ended.errors)} lines of error", ended)
+        _require(not (folder / "out" / "model").exists(), "a model folder though the run failed", ended)
+        if script.ends_seconds is not None:
+            took = ended.ended_at - ended.acts[-1]["at"]
+            _require(
+                took <= script.ends_seconds, f"ended {took:.1f} s after the fault, not {script.ends_seconds}", ended
+            )
+        left = leftovers.processes(self.mark)
+        _require(not left, f"processes left behind: {left}", ended)
+
+    def _resume(self, folder: Path, script: Script, stopped: Ended) -> Ended:
+        """Goes on, once the place is whole again."""
+        model = folder / "out" / "model"
+        _require(any(folder_for(model).glob("round-*.checkpoint")), "no checkpoint stands", stopped)
+        if stopped.exit_code >= 0:  # whoever was killed says nothing
+            _require(f"--resume {model}" in stopped.stderr, "the run does not say how to resume", stopped)
+        if any(act.target == "scheduler" for act in script.acts) and isinstance(self.place, Processes):
+            left = self.place.gone(DEATH_SECONDS + LEAVE_SECONDS)
+            _require(not left, f"workers that did not leave their dead scheduler: {left}", stopped)
+        elif left := self.place.at_rest():
+            raise Wrong(f"workers did not become idle: {left}\n{stopped}")
+        self.place.heal()
+        for act in script.between:
+            deeds.do(act, self.place.traps)
+        ended = self._train(folder, script, resume=True)
+        _require(ended.exit_code == 0, "the run could not be resumed", ended)
+        first = min((said["round"] for said in ended.named("RoundDone")), default=0)
+        _require(first > 1 or not ended.named("RoundDone"), "the resumed run began at the beginning", ended)
+        return ended
+
+    def _compare(self, folder: Path, expected: Undisturbed, ended: Ended) -> str:
+        """How equal the model is to the undisturbed one; Wrong where it is not."""
+        model = Model.load(folder / "out" / "model", threads=1)
+        _require(model.sha256 == ended.result.get("sha256"), "the printed hash is another", ended)
+        if model.booster_bytes == expected.model:
+            return "bytes"
+        distance = float(np.abs(self.bench.predict(model) - expected.predictions).max())
+        _require(distance <= TOLERANCE, f"predictions differ by {distance:.2g} from the undisturbed model's", ended)
+        return "predictions"
+
+    def _check_clean(self, folder: Path, ended: Ended) -> None:
+        """No process, file or task is left."""
+        left = leftovers.processes(self.mark)
+        _require(not left, f"processes left behind: {left}", ended)
+        kept = [folder / name for name in ("job.toml", "data", "out/model", "tmp")]
+        found = leftovers.files(folder, *kept) + leftovers.files(folder / "tmp")
+        _require(not found, f"files left behind: {found}", ended)
+        if doing := self.place.at_rest():
+            raise Wrong(f"workers still have something to do: {doing}\n{ended}")
+
+
+def _require(condition: bool, message: str, ended: Ended) -> None:
+    if not condition:
+        raise Wrong(f"{message}\n{ended}")

@@ -1,0 +1,119 @@
+"""The harness itself: what it must notice, it notices."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from benchmarks import chaos
+from benchmarks.faults import leftovers, traps
+from benchmarks.faults.acts import damage, meant
+from benchmarks.faults.bench import Bench
+from benchmarks.faults.runs import Ended, Missed, Wrong
+from benchmarks.faults.script import RECOVERS, Act, Choice, Script, Trap
+from benchmarks.faults.table import TABLE
+from benchmarks.faults.trial import Trial, Verdict
+from pipeline.events import FragmentDone, RoundDone
+
+from .conftest import Places
+
+
+def test_another_model_is_wrong(bench: Bench, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = places("local")
+    known = bench.undisturbed(place)
+    other = dataclasses.replace(known, model=b"", predictions=known.predictions + 1e-3)
+    monkeypatch.setattr(bench, "undisturbed", lambda *_: other)
+    with pytest.raises(Wrong, match=r"predictions differ by 0\.001"):
+        Trial(bench, place).play(lambda _: Script(), RECOVERS)
+
+
+def test_a_fault_that_does_not_happen_is_missed(bench: Bench, places: Places) -> None:
+    def never(_: Choice) -> Script:
+        return Script(traps=(Trap(at="rounds", round=100_000),))
+
+    with pytest.raises(Missed, match="0 of 1 traps"):
+        Trial(bench, places("local")).play(never, RECOVERS)
+
+
+def test_a_process_left_behind_is_seen_and_ended() -> None:
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, leftovers.MARK: mark}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as process:
+        assert [str(process.pid)] == [line.split()[0] for line in leftovers.processes(mark, 0)]
+        leftovers.end(mark)
+        assert process.wait(10) < 0
+    assert leftovers.processes(mark, 0) == []
+
+
+def test_files_left_behind_are_seen_but_not_dasks_own(tmp_path: Path) -> None:
+    kept, scratch = tmp_path / "out" / "model", tmp_path / "dask-scratch-space" / "worker-abc"
+    for folder in (kept, scratch):
+        folder.mkdir(parents=True)
+    for path in (kept / "model.ubj", scratch / "x.dirlock", tmp_path / "dask-scratch-space" / "global.lock"):
+        path.touch()
+    assert leftovers.files(tmp_path, kept) == []
+    for path in (scratch / "block.arrow", tmp_path / "out" / ".model.1.partial"):
+        path.touch()
+    assert leftovers.files(tmp_path, kept) == ["dask-scratch-space/worker-abc/block.arrow", "out/.model.1.partial"]
+
+
+def test_traps_are_counted_as_they_are_taken_away(tmp_path: Path) -> None:
+    traps.arm(tmp_path, Trap(at="blocks"), Trap(at="rounds", round=3))
+    minder = traps.Traps(str(tmp_path))
+    minder.worker, done = "0", []
+    minder._do = done.append  # type: ignore[method-assign]  # or this process would be killed
+    for stage, number in (("matrix", 0), ("rounds", 2), ("rounds", 3), ("rounds", 3)):
+        minder.spring(stage, number)
+    assert done == [Trap(at="rounds", round=3)]
+    assert traps.disarm(tmp_path) == (1, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damage(tmp_path: Path) -> None:
+    for name in ("round-000010.checkpoint", "round-000020.checkpoint"):
+        (tmp_path / name).write_bytes(b"0123456789")
+    pattern = str(tmp_path / "round-*.checkpoint")
+    damage(Act("flip", pattern))
+    damage(Act("halve", pattern))
+    assert (tmp_path / "round-000010.checkpoint").read_bytes() == b"0123456789"
+    assert (tmp_path / "round-000020.checkpoint").read_bytes() == b"01234"
+    damage(Act("delete", pattern))
+    assert not (tmp_path / "round-000020.checkpoint").exists()
+
+
+def test_acts_wait_for_their_event() -> None:
+    act = Act("clock", "client", "RoundDone", round=20)
+    rounds = [RoundDone(round=n, rounds=99, metrics={}, best_round=n, rows_per_second=1.0) for n in (19, 20, 25)]
+    assert [meant(act, event) for event in rounds] == [False, True, True]
+    stage = FragmentDone(stage="blocks", done=1, total=2, rows=3)
+    assert meant(Act("clock", "client", "FragmentDone", stage="blocks"), stage)
+    assert not meant(Act("clock", "client", "FragmentDone", stage="survey"), stage)
+
+
+def test_the_report_counts_faults_and_takes_the_median_over_them() -> None:
+    ended = Ended(0, "", [], {}, 1.0, 1.0)
+    first, second = TABLE[:2]
+    played = [
+        chaos.Played(first, "local", Verdict(1, 1, "bytes", 6.0, 5.0, ended)),
+        chaos.Played(first, "processes", Verdict(3, 2, "predictions", 6.0, 1.0, ended)),
+        chaos.Played(second, "local", None, "hangs"),
+    ]
+    of_first, _, everything = chaos.report(played)
+    assert of_first["lost_seconds, median"] == 1.0
+    assert of_first["lost_seconds, worst"] == 5.0
+    assert (everything["trials"], everything["ended as they must"], everything["faults"]) == (3, 2, 5)
+    assert (everything["models"], everything["equal to the byte"]) == (2, 1)
+    assert "WRONG: hangs" in chaos.line(played[2])
+
+
+def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert chaos.main(["--table"]) == 0
+    printed = capsys.readouterr().out
+    assert all(row.fault in printed and row.what in printed for row in TABLE)
+    with pytest.raises(SystemExit):
+        chaos.main(["--only", "no such fault"])
+    assert "no fault is called so" in capsys.readouterr().err
