@@ -151,6 +151,8 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
     from xgboost.tracker import RabitTracker
 
+    for other in list(_TRACKERS):  # of clients that are gone: this worker is ours now
+        _stop_tracker(other, 0)
     tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
     tracker.start()
     _TRACKERS[run] = tracker
