@@ -16,7 +16,7 @@ import pytest
 import xgboost
 
 import pipeline
-from pipeline import events, run
+from pipeline import events
 from pipeline.data import fragments
 from pipeline.errors import DataError, JobError, PipelineError, UserError
 from pipeline.job import Cluster, Job

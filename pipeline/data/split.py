@@ -23,7 +23,9 @@ class Split:
     seed: int = 0  # kind share: of the hash
     column: str | None = None  # kinds values and time
     values: tuple[str | int | float | bool, ...] = ()  # kind values: these validate
-    threshold: int | float | None = None  # kind time: rows at or after it validate (times: ticks of the column's unit since 1970)
+    threshold: int | float | None = (
+        None  # kind time: rows at or after it validate (times: ticks of the column's unit since 1970)
+    )
 
 
 def split_rows(split: Split, table: pa.Table, keys: np.ndarray) -> np.ndarray:

@@ -132,7 +132,8 @@ class _Rounds:
     ) -> None:
         self.spec, self.alone, self.outside = spec, alone, outside
         self.rank = 0 if alone else collective.get_rank()
-        total = own if alone else over_all  # no method of this object: a cycle would keep matrices that have been released
+        # No method of this object: a cycle would keep matrices that have been released.
+        total = own if alone else over_all
         self.train = partition.train
         rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
         self.total_rows = int(rows[0])
@@ -292,6 +293,7 @@ class _Rounds:
     def _metered(self) -> MeterRecord:
         wanted = self.meter.wants_trees and self.rank == 0
         return self.meter.record(grown_trees(self.booster)[self.first - 1 :] if wanted else ())
+
 
 def own(values: np.ndarray) -> np.ndarray:
     """The sum over the workers, where there is one."""

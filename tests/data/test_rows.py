@@ -368,7 +368,9 @@ def test_taxi(data):
 
 def test_times_beyond_those_of_python_and_of_microseconds_split_too():
     ticks = np.arange(-5, 5) * 10**18
-    source = opened(pa.table({"t": pa.array(ticks).cast(pa.timestamp("s")), "y": np.arange(10.0), "x": np.arange(10.0)}))
+    source = opened(
+        pa.table({"t": pa.array(ticks).cast(pa.timestamp("s")), "y": np.arange(10.0), "x": np.arange(10.0)})
+    )
     found, plan = prepare(source, target="y", validation={"time": "t", "share": 0.3})
     assert load(found, plan)[0].use.tolist() == [0] * 7 + [1] * 3
     with pytest.raises(DataError, match="does not fit the column t"):
