@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.gpu` marks and skips in one, so that no GPU test fails, or is forgotten, for want of a skip."""
     if item.get_closest_marker("gpu") and (reason := _why_no_gpu()):
         pytest.skip(f"no usable GPU: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Shells start background jobs with Ctrl-C ignored, and children inherit that; the tests interrupt theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -168,6 +168,8 @@ def build_partition(
     """
     start = time.perf_counter()
     blocks = sorted(blocks, key=lambda block: block.fragment)
+    if scratch is not None:
+        trim()  # what the making of blocks has left would be missing here
     with xgboost.config_context(nthread=threads):
         rows, types = reference(cuts)
         cut_source = xgboost.QuantileDMatrix(
