@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import psutil
 
 from pipeline.errors import OutputError, PipelineError
 
-PREFIX, LOCK = "pipeline-scratch-", ".lock"
+PREFIX, LOCK, RESERVED = "pipeline-scratch-", ".lock", ".reserved"
 SPILL_SHARE = 0.6  # of a worker's memory limit; its matrix is still to come, and the nanny ends it at 0.95
 MIB = 2**20
 
@@ -56,6 +57,7 @@ class _Folders:
             self._over.add(run)
             for key in [key for key in self._open if key[0] == run]:
                 _remove(self._open.pop(key))
+                remove_leftovers(key[1])  # of workers that were killed in this run
 
     def close_all(self) -> None:
         with self._guard:
@@ -81,9 +83,49 @@ def close_scratch(run: str) -> None:
     _FOLDERS.close(run)
 
 
+@contextlib.contextmanager
+def reserved_space(prefix: Path, nbytes: int, what: str) -> Iterator[None]:
+    """While it holds, the workers that share the disk leave this room to the files whose paths begin so.
+
+    OutputError, as `require_space`, where there is less.
+    """
+    reservation = Path(f"{prefix}{RESERVED}")
+    with _alone(prefix.parent.parent) as root:
+        remove_leftovers(root)  # a process that is gone needs no room
+        require_space(prefix.parent, nbytes, what)
+        with open(reservation, "wb") as file:
+            file.truncate(nbytes)  # its length is the message: it has no blocks
+    try:
+        yield
+    finally:
+        reservation.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[Path]:
+    """Whoever else reserves space there waits."""
+    lock = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root
+    finally:
+        os.close(lock)
+
+
+def _outstanding_nbytes(root: Path) -> int:
+    """What is reserved under a root and not written yet."""
+    total = 0
+    for reservation in root.glob(f"{PREFIX}*/*{RESERVED}"):
+        with contextlib.suppress(OSError):
+            stem = reservation.name.removesuffix(RESERVED)
+            written = sum(path.stat().st_blocks * 512 for path in reservation.parent.glob(f"{stem}*"))
+            total += max(0, reservation.stat().st_size - written)
+    return total
+
+
 def require_space(folder: Path, nbytes: int, what: str) -> None:
-    """OutputError where the folder's disk has less room than what is to be written takes."""
-    free = shutil.disk_usage(folder).free
+    """OutputError where the folder's disk has less room, without what others have reserved, than is to be written."""
+    free = max(0, shutil.disk_usage(folder).free - _outstanding_nbytes(folder.parent))
     if nbytes > free:
         raise OutputError(
             f"{folder}: {what} take {_mib(nbytes)} MiB of scratch space, {_mib(free)} MiB are free: make room, or give "

@@ -8,7 +8,7 @@ All processes together, on the CPU:
 
 With the matrix on disk, in one worker:
 
-    pages    label, weight, row ids + one page decoded + what XGBoost makes of it
+    pages    half the row state + one page decoded + what XGBoost makes of it
     rounds   row state + histograms + the pages that are mapped, and lists of rows for each page and node
 
 The constants were measured on XGBoost 3.4.1 with 28 features (see each); they are rounded up.
@@ -25,6 +25,7 @@ WORKER_NBYTES = 230 * 2**20  # a worker's interpreter, Dask, Arrow and XGBoost
 MATRIX_NBYTES_PER_VALUE = 2.9  # quantised matrix where no value is missing: codes by row and by column
 MATRIX_NBYTES_PER_VALUE_MISSING = 5.8  # with a single missing value anywhere
 ROW_NBYTES = 48  # label, weight, row id, margin, gradient pair, position in the tree, all per row
+PAGED_ROW_NBYTES = 72  # likewise with the matrix on disk: what 3 and 6 million rows of 128 features took
 BIN_NBYTES = 16  # a histogram bin: two doubles
 MAX_CACHED_NODES = 65_536  # XGBoost's histogram cache
 PAGE_NBYTES = 64 * 2**20  # of a page as float32: in smaller ones rounds took longer (2 to 4 times with a quarter of it)
@@ -92,8 +93,8 @@ def estimate(shape: Shape) -> Estimate:
     )
 
 
-def _row_nbytes(shape: Shape) -> int:
-    return ROW_NBYTES + 12 * (shape.classes - 1)
+def _row_nbytes(shape: Shape, one_class: int = ROW_NBYTES) -> int:
+    return one_class + 12 * (shape.classes - 1)
 
 
 def histograms_nbytes(shape: Shape) -> int:
@@ -142,21 +143,23 @@ class Need:
 
 def worker_need(shape: Shape, rows: int) -> Need:
     """What a worker with so many rows (training and validation) takes; `shape` says the rest."""
-    values, row_nbytes = rows * shape.features, _row_nbytes(shape)
+    values, row_nbytes = rows * shape.features, _row_nbytes(shape, PAGED_ROW_NBYTES)
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
-    matrix, row_state, histograms = int(values * per_value), rows * row_nbytes, histograms_nbytes(shape)
-    decoded = 2 * shape.fragment_rows * shape.features * 4
+    histograms, decoded = histograms_nbytes(shape), 2 * shape.fragment_rows * shape.features * 4
+    matrix = int(values * per_value)
+    in_memory = matrix + rows * _row_nbytes(shape) + histograms
     page = min(rows, page_rows(shape.features))
     page_values, pages = page * shape.features, -(-rows // max(1, page))
     lists = pages * PAGE_NODE_NBYTES * min(2 ** max(0, shape.depth - 1), page)
-    rounds = row_state + histograms + lists + int(MAPPED_PAGES * page_values * per_value)
-    building = rows * row_nbytes // 2 + int(page_values * (4 + 2 * per_value))
+    rounds = histograms + lists + int(MAPPED_PAGES * page_values * per_value)
+    building = int(page_values * (4 + 2 * per_value))
+    fixed = WORKER_NBYTES + max(building - rows * row_nbytes // 2, rounds)
     return Need(
-        all_nbytes=WORKER_NBYTES + max(values + matrix + decoded, matrix + row_state + histograms),
-        memory_nbytes=WORKER_NBYTES + max(matrix + decoded, matrix + row_state + histograms),
-        disk_nbytes=WORKER_NBYTES + max(building, rounds),
+        all_nbytes=WORKER_NBYTES + max(values + matrix + decoded, in_memory),
+        memory_nbytes=WORKER_NBYTES + max(matrix + decoded, in_memory),
+        disk_nbytes=fixed + rows * row_nbytes,
         row_nbytes=row_nbytes,
-        fixed_nbytes=WORKER_NBYTES + max(building - rows * row_nbytes // 2, rounds - row_state),
+        fixed_nbytes=fixed,
     )
 
 

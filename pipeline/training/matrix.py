@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from pipeline.cluster.scratch import require_space
+from pipeline.cluster.scratch import reserved_space
 from pipeline.data.rows import TRAIN, VALIDATION
 from pipeline.planning.memory import file_nbytes, page_rows
 from pipeline.training.block import Block, Rows
@@ -222,11 +222,12 @@ class _Builder:
         Where its disk is full it ends the process, so the space is looked at before.
         """
         batches = batches_of(blocks, use, page_rows(len(self.cuts)))
-        require_space(scratch, file_nbytes([present(batch) for batch in batches]), "the pages of the quantised matrix")
         prefix = scratch / f"matrix-{uuid.uuid4().hex}"
+        nbytes = file_nbytes([present(batch) for batch in batches])
         pages = BlockIter(batches, self.cuts, self.names, self.xp, cache_prefix=str(prefix))
         try:
-            return PagedMatrix(pages, **self._options())
+            with reserved_space(prefix, nbytes, "the pages of the quantised matrix"):
+                return PagedMatrix(pages, **self._options())
         except BaseException:
             for path in scratch.glob(f"{prefix.name}*"):
                 path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import pytest
 from distributed import get_worker
 
 from pipeline.cluster import scratch, stored
-from pipeline.cluster.scratch import close_scratch, memory_is_short, open_scratch, require_space
+from pipeline.cluster.scratch import close_scratch, memory_is_short, open_scratch, require_space, reserved_space
 from pipeline.cluster.stored import StoredArray
 from pipeline.errors import OutputError, PipelineError
 
@@ -119,6 +119,48 @@ def test_space_is_looked_at_before(tmp_path: Path, codes: np.ndarray, monkeypatc
         require_space(tmp_path, 9 * MIB, "these")
     with pytest.raises(OutputError, match="rows take 4 MiB of scratch space, 3 MiB are free"):
         StoredArray(np.zeros((MIB, 4), np.uint8), tmp_path, "rows")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each needs six of ten MiB; what the first has written already is counted once."""
+    usage = scratch.shutil.disk_usage(tmp_path)
+    free = 10 * MIB
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=free))
+    process, theirs = other(tmp_path)
+    mine = open_scratch(run, str(tmp_path))
+    with reserved_space(theirs / "matrix-1", 6 * MIB, "pages"):
+        wanted = reserved_space(mine / "matrix-2", 6 * MIB, "pages")
+        with pytest.raises(OutputError, match="pages take 6 MiB of scratch space, 4 MiB are free"), wanted:
+            pass
+        (theirs / "matrix-1-pages").write_bytes(b"1" * 5 * MIB)
+        free -= 5 * MIB
+        with reserved_space(mine / "matrix-2", 4 * MIB, "pages"):
+            assert sorted(path.name for path in mine.iterdir()) == ["matrix-2.reserved"]
+        assert not list(mine.iterdir())
+    process.communicate("")
+
+
+def test_a_process_that_is_gone_needs_no_room(tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = open_scratch(run, str(tmp_path))
+    process, theirs = other(tmp_path)
+    with open(theirs / "matrix-1.reserved", "wb") as file:
+        file.truncate(6 * MIB)
+    process.kill()
+    process.communicate()
+    usage = scratch.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=10 * MIB))
+    with reserved_space(mine / "matrix-2", 6 * MIB, "pages"):
+        assert not theirs.exists()
+
+
+def test_a_run_that_ends_tidies_up_after_workers_killed_in_it(tmp_path: Path, run: str) -> None:
+    open_scratch(run, str(tmp_path))
+    process, theirs = other(tmp_path)
+    process.kill()
+    process.communicate()
+    assert theirs.exists()
+    close_scratch(run)
     assert not list(tmp_path.iterdir())
 
 

@@ -115,7 +115,7 @@ def test_rows_that_no_disk_helps_are_refused_with_the_numbers(asked: str) -> Non
     with pytest.raises(ClusterError) as refused:
         choose_matrix(asked, narrow, 40_000_000, 1024 * MIB)  # type: ignore[arg-type]
     said = str(refused.value)
-    for part in ("40,000,000 rows", "48 bytes a row", "1,024 MiB", "cluster.memory", 'training.matrix = "disk"'):
+    for part in ("40,000,000 rows", "72 bytes a row", "1,024 MiB", "cluster.memory", 'training.matrix = "disk"'):
         assert part in said
     assert choose_matrix(asked, narrow, 4_000_000, 1024 * MIB) in ("memory", "disk")  # type: ignore[arg-type]
 
