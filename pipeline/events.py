@@ -6,12 +6,15 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | event          | said when                          | fields (units)                                          |
 |----------------|------------------------------------|---------------------------------------------------------|
 | Started        | the verb begins                    | verb, run                                               |
+| Asked          | the job is complete                | settings                                                |
 | Planned        | before the features are read       | rows, features, fragments, workers, threads, nbytes, note |
 | FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
 | StatisticsDone | the first pass has ended           | rows, seconds                                           |
 | BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
 | MatrixDone     | the quantised matrices stand       | nbytes, seconds                                         |
-| RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, rows_per_second     |
+| Placed         | rounds begin, or begin again       | workers                                                 |
+| RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, best, rows_per_second |
+| WorkerRounds   | a worker has boosted some rounds   | worker, first, round, seconds, cpu_seconds, runqueue_seconds, bytes_sent, memory_nbytes, gpu_memory_nbytes, gpu_utilisation |
 | Checkpoint     | a checkpoint was written           | round, path, seconds                                    |
 | WorkerLost     | a worker died or froze             | worker, stage, round, reason                            |
 | Waiting        | a lost worker is waited for        | workers, expected, seconds                              |
@@ -47,6 +50,11 @@ Listener = Callable[[Event], None]
 class Started(Event):
     verb: str
     run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Event):
+    settings: Mapping[str, str]  # a few fields of the job, by their names, in the order to show them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +95,48 @@ class MatrixDone(Event):
     seconds: float
 
 
+@dataclass(frozen=True)
+class Place:
+    """One worker of a training."""
+
+    worker: str  # its name
+    rows: int  # training and validation
+    share: float  # of all rows
+    capability: float  # of all workers' together
+    threads: int
+    memory_limit_nbytes: int  # 0: none
+    planned_nbytes: int  # what it is expected to take at its peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed(Event):
+    workers: tuple[Place, ...]  # by rank
+
+
 @dataclass(frozen=True, kw_only=True)
 class RoundDone(Event):
     round: int  # counted from 1
     rounds: int
-    metrics: Mapping[str, float]  # "validation.logloss" -> value
+    metrics: Mapping[str, float]  # "validation.logloss" -> value; the last one decides early stopping
     best_round: int
+    best: float | None = None  # value of the deciding metric in the best round; None: nothing is measured
     rows_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRounds(Event):
+    """What a worker did in the rounds `first` to `round`: a few times a second at most, and rarely where there are many."""
+
+    worker: str  # its name
+    first: int
+    round: int
+    seconds: float  # wall clock of these rounds
+    cpu_seconds: float  # of the training thread
+    runqueue_seconds: float  # it was ready and had no core
+    bytes_sent: int | None  # by growing trees; None: the system does not tell
+    memory_nbytes: int  # resident, now
+    gpu_memory_nbytes: int | None = None  # None: no GPU
+    gpu_utilisation: float | None = None  # 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +203,7 @@ class Note(Event):
 KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        Started, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, RoundDone,
+        Started, Asked, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, Placed, RoundDone, WorkerRounds,
         Checkpoint, WorkerLost, Waiting, WorkerJoined, Restarted, Skipped, Evaluated, Saved, Failed, Note,
     )
 }  # fmt: skip
@@ -172,13 +215,18 @@ def encode(event: Event) -> dict[str, Any]:
 
 
 def decode(message: Mapping[str, Any]) -> Event:
-    """The event a dict of `encode` stands for; ValueError for another version or an unknown name."""
+    """The event a dict of `encode` stands for; ValueError for another version, an unknown name or other fields."""
     if message.get("version") != VERSION or message.get("event") not in KINDS:
         raise ValueError(
             f"not an event of version {VERSION}: {message.get('event')!r} of version {message.get('version')!r}"
         )
     fields = {key: value for key, value in message.items() if key not in ("event", "version")}
-    return KINDS[message["event"]](**fields)
+    try:
+        if message["event"] == "Placed":
+            fields["workers"] = tuple(Place(**place) for place in fields["workers"])
+        return KINDS[message["event"]](**fields)
+    except (KeyError, TypeError):
+        raise ValueError(f"not the fields of {message['event']}: {', '.join(map(str, fields))}") from None
 
 
 def incident(event: Event) -> str | None:

@@ -4,22 +4,24 @@ import dataclasses
 import inspect
 import re
 import typing
+from collections.abc import Mapping
 
 import msgpack
 import pytest
 
 from pipeline import events
-from pipeline.events import KINDS, Event, Note, RoundDone, decode, encode
+from pipeline.events import KINDS, Event, Note, Place, RoundDone, decode, encode
 
-VALUES = {int: 7, float: 0.25, str: "text", int | None: None, typing.Any: 1}
+PLACES = (Place("0", 10, 0.4, 0.5, 2, 0, 1), Place("1", 15, 0.6, 0.5, 2, 100, 1))
+VALUES = {
+    int: 7, float: 0.25, str: "text", int | None: None, float | None: 0.5, typing.Any: 1, tuple[Place, ...]: PLACES,
+    Mapping[str, str]: {"training.rounds": "50"}, Mapping[str, float]: {"validation.auc": 0.5},
+}  # fmt: skip
 
 
 def example(kind: type[Event]) -> Event:
     """An event with a value of the right type in every field."""
-    values = {}
-    for name, annotation in typing.get_type_hints(kind).items():
-        values[name] = {"validation.auc": 0.5} if typing.get_args(annotation)[:1] == (str,) else VALUES[annotation]
-    return kind(**values)
+    return kind(**{name: VALUES[annotation] for name, annotation in typing.get_type_hints(kind).items()})
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -58,3 +60,9 @@ def test_what_is_not_understood_is_refused(change: dict[str, object]) -> None:
     message = encode(RoundDone(round=1, rounds=2, metrics={}, best_round=1, rows_per_second=1.0))
     with pytest.raises(ValueError, match="not an event of version 1"):
         decode({**message, **change})
+
+
+@pytest.mark.parametrize("fields", [{"message": "a", "more": 1}, {}])
+def test_other_fields_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not the fields of Note"):
+        decode({"event": "Note", "version": 1, **fields})
