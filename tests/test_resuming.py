@@ -44,21 +44,24 @@ def job_of(folder: Path, out: Path, *settings: str) -> Job:
     return Job.parse(table, settings=settings)
 
 
+def fail(*_: Any) -> Any:
+    """Instead of the evaluation."""
+    raise TrainingError("enough")
+
+
 @pytest.fixture
 def interrupted(make_cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model folder that was to be of a run that ended after its twelve rounds, before it was evaluated."""
-
-    def fail(*_: Any) -> Any:
-        raise TrainingError("enough")
-
+    """The model folder that was to be of a run that ended after eight rounds; its checkpoint before has five."""
     with monkeypatch.context() as patch:
         patch.setattr(supervisor, "evaluate", fail)
         with pytest.raises(TrainingError, match="enough"):
-            pipeline.train(make_cluster(2, 1), job_of(folder, tmp_path / "model", "training.rounds=8"))
+            pipeline.train(make_cluster(2, 1), job_of(folder, tmp_path / "model", "training.rounds=5"))
         with pytest.raises(TrainingError, match="enough"):
-            pipeline.train(make_cluster(2, 1), job_of(folder, tmp_path / "model"), resume=tmp_path / "model")
+            pipeline.train(
+                make_cluster(2, 1), job_of(folder, tmp_path / "model", "training.rounds=8"), resume=tmp_path / "model"
+            )
     assert not (tmp_path / "model").exists()
-    assert CheckpointStore(tmp_path / "model").rounds() == [12, 8]
+    assert CheckpointStore(tmp_path / "model").rounds() == [8, 5]
     return tmp_path / "model"
 
 
@@ -70,16 +73,53 @@ def test_the_same_model(interrupted: Path, layout: Any, rounds: int, make_cluste
     resumed = pipeline.train(client, job_of(folder, interrupted, more), resume=interrupted)
     assert resumed.model.booster_bytes == whole.model.booster_bytes
     assert resumed.model.metrics["history"] == whole.model.metrics["history"]
-    assert resumed.summary["incidents"] == [f"resuming from round 12 on {layout[0]} worker{'s' * (layout[0] > 1)}"]
+    assert resumed.summary["incidents"] == [f"resuming from round 8 on {layout[0]} worker{'s' * (layout[0] > 1)}"]
     assert not CheckpointStore(interrupted).folder.exists()
 
 
+def test_early_stopping_ends_a_resumed_run_where_it_would_have(
+    make_cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, settings = make_cluster(2, 1), ["training.early_stopping=4", "training.params.eta=0.9"]
+    whole = pipeline.train(client, job_of(folder, tmp_path / "whole", *settings, "training.rounds=400"))
+    rounds, best = whole.summary["rounds"], whole.summary["best_round"]
+    assert rounds == best + 4 < 400
+    with monkeypatch.context() as patch:  # ends after the best round, while patience is running out
+        patch.setattr(supervisor, "evaluate", fail)
+        with pytest.raises(TrainingError, match="enough"):
+            pipeline.train(client, job_of(folder, tmp_path / "model", *settings, f"training.rounds={best + 2}"))
+    job = job_of(folder, tmp_path / "model", *settings, "training.rounds=400")
+    resumed = pipeline.train(make_cluster(3, 1), job, resume=tmp_path / "model")
+    assert resumed.summary["incidents"] == [f"resuming from round {best + 2} on 3 workers"]
+    assert (resumed.summary["rounds"], resumed.summary["best_round"]) == (rounds, best)
+    assert resumed.model.booster_bytes == whole.model.booster_bytes
+
+
+def test_interrupted_in_the_middle_of_its_rounds(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
+    client, settings = make_cluster(2, 1), ["training.early_stopping=0", "training.checkpoint_rounds=5"]
+
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.Checkpoint):
+            raise TrainingError("enough")
+
+    with pytest.raises(TrainingError, match="enough"):
+        pipeline.train(
+            client, job_of(folder, tmp_path / "model", *settings, "training.rounds=100000"), listen=interrupt
+        )
+    (reached, *_) = CheckpointStore(tmp_path / "model").rounds()
+    more = [*settings, f"training.rounds={reached + 20}"]
+    resumed = pipeline.train(make_cluster(1, 2), job_of(folder, tmp_path / "model", *more), resume=tmp_path / "model")
+    whole = pipeline.train(client, job_of(folder, tmp_path / "whole", *more))
+    assert resumed.summary["incidents"] == [f"resuming from round {reached} on 1 worker"]
+    assert resumed.model.booster_bytes == whole.model.booster_bytes
+
+
 def test_a_damaged_checkpoint_falls_back(interrupted: Path, make_cluster: Any, folder: Path) -> None:
-    path = CheckpointStore(interrupted).path(12)
+    path = CheckpointStore(interrupted).path(8)
     path.write_bytes(path.read_bytes()[:-3])
     result = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted), resume=interrupted)
-    assert result.summary["incidents"] == ["resuming from round 8 on 2 workers"]
-    assert any("round-000012.checkpoint: damaged" in note for note in result.summary["notes"])
+    assert result.summary["incidents"] == ["resuming from round 5 on 2 workers"]
+    assert any("round-000008.checkpoint: damaged" in note for note in result.summary["notes"])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +127,7 @@ def test_a_damaged_checkpoint_falls_back(interrupted: Path, make_cluster: Any, f
     [
         (["training.seed=5"], "this is not the run that was interrupted: training.seed was 0, now 5"),
         (["training.params.max_depth=3"], "training.params.max_depth was 4, now 3"),
-        (["training.rounds=11"], "training.rounds = 11, but the checkpoint has 12: ask for at least as many"),
+        (["training.rounds=7"], "training.rounds = 7, but the checkpoint has 8: ask for at least as many"),
     ],
 )
 def test_another_job_is_refused(
@@ -95,7 +135,7 @@ def test_another_job_is_refused(
 ) -> None:
     with pytest.raises(JobError, match=said):
         pipeline.train(make_cluster(2, 1), job_of(folder, interrupted, *settings), resume=interrupted)
-    assert CheckpointStore(interrupted).rounds() == [12, 8]
+    assert CheckpointStore(interrupted).rounds() == [8, 5]
 
 
 def test_other_data_are_refused(interrupted: Path, make_cluster: Any, folder: Path, tmp_path: Path) -> None:
@@ -108,7 +148,7 @@ def test_other_data_are_refused(interrupted: Path, make_cluster: Any, folder: Pa
 
 
 def test_starting_anew_would_lose_it(interrupted: Path, make_cluster: Any, folder: Path) -> None:
-    with pytest.raises(OutputError, match=r"holds round 12 of a run that was interrupted: go on with --resume"):
+    with pytest.raises(OutputError, match=r"holds round 8 of a run that was interrupted: go on with --resume"):
         pipeline.train(make_cluster(2, 1), job_of(folder, interrupted))
     result = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted, "output.overwrite=true"))
     assert result.summary["incidents"] == []

@@ -134,7 +134,7 @@ def _describe() -> list[Any]:
 def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
     """Every worker's fits, made at the same time."""
     addresses = [worker.address for worker in where.workers]
-    with Members(client) as members, worker_locks(client, addresses):
+    with Members(client) as members, worker_locks(members, addresses):
         tasks = [
             client.submit(
                 fit_grid, number, worker.threads, where.device, grid,

@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 120
 def collectives(client: Client, workers: Sequence[WorkerInfo]) -> Table:
     """(payload bytes, seconds) of an allreduce among these workers, as the rank that came last saw it."""
     addresses, run = [worker.address for worker in workers], f"calibration-{uuid.uuid4().hex[:12]}"
-    with Members(client) as members, worker_locks(client, addresses):
+    with Members(client) as members, worker_locks(members, addresses):
         arguments = start_tracker(members, addresses, run, TIMEOUT_SECONDS)
         orderly = False
         try:

@@ -190,7 +190,11 @@ class CheckpointStore:
         return self.folder / f"round-{number:06d}.checkpoint"
 
     def write(self, state: State, identity: Identity) -> Path:
-        """Writes one, whole or not at all, and removes all but the last two.  OSError where the disk refuses."""
+        """Writes one, whole or not at all, and removes all but the last two.  OSError where the disk refuses.
+
+        Files of later rounds are damaged, or training would have gone on from them: they count for neither, and go too.
+        """
+        made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(state.round)
         partial = path.with_name(path.name.removesuffix(".checkpoint") + _PARTIAL)
@@ -207,9 +211,13 @@ class CheckpointStore:
                 self.folder.rmdir()  # if it was made for this one
             raise
         _sync(self.folder)
-        for old in [number for number in self.rounds() if number != state.round][KEPT - 1 :]:
+        if made:
+            _sync(self.folder.parent)
+        later = [number for number in self.rounds() if number > state.round]
+        earlier = [number for number in self.rounds() if number < state.round]
+        for number in later + earlier[KEPT - 1 :]:
             with contextlib.suppress(OSError):
-                self.path(old).unlink()
+                self.path(number).unlink()
         return path
 
     def read(self, number: int) -> tuple[State, Identity]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import xgboost
-from distributed import Client
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
@@ -62,22 +61,24 @@ def _without_rank_lines() -> Iterator[None]:
 
 @contextlib.contextmanager
 def worker_locks(
-    client: Client, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
+    members: Members, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
     """Keeps two trainings from waiting for each other, each on half of the workers: all of them, or none yet.
 
     The scheduler keeps who has which; what a client had that is gone is free at once (Dask's own locks wait 30 s for it,
-    a MultiLock for ever).  `waiting` is called once, before the first wait.
+    a MultiLock for ever).  `waiting` is called once, before the first wait.  WorkerLostError where one of them leaves
+    meanwhile.
     """
     if len(workers) == 1:
         yield
         return
+    client, told = members.client, False
     owner = f"{client.id}/{uuid.uuid4().hex}"
-    told = False
     while client.run_on_scheduler(_take, list(workers), owner):
         if not told:
             waiting()
         told = True
+        members.check(workers)
         time.sleep(LOCK_SECONDS)
     try:
         yield

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import dask.config
 import xgboost
 from distributed import Client, Future, get_worker
 from distributed.core import Status
@@ -21,15 +22,18 @@ from pipeline.cluster.members import Members, Pending
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
 from pipeline.events import Event, Note, RoundDone, decode, encode, ignore
+from pipeline.preprocess.passing import as_it_is
 from pipeline.topics import hearing
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.matrix import Partition
+from pipeline.training.pace import Pace
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
 
 TOPIC = "pipeline"  # Dask's event topic: {run: id, event: encoded event} or {run: id, checkpoint: round}
 POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone
 FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
+STAYING = (Status.running, Status.paused)  # of a worker that is not about to leave
 ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
 ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
 WAITING = Note(message="waiting for another training that has one of these workers")
@@ -60,7 +64,7 @@ class Going:
     """How a training goes on, and whom it tells."""
 
     start: State | None = None  # goes on after its round
-    listen: Callable[[Event], None] = ignore  # hears RoundDone
+    listen: Callable[[Event], None] = ignore  # hears RoundDone, and notes
     keep: Callable[[State], None] = no_checkpoints  # gets the states of checkpoints, in a thread of its own
     enough: Callable[[], bool] = lambda: False  # whether to stop here, because it can go on better
 
@@ -81,12 +85,12 @@ def run_training(
     with contextlib.ExitStack() as stack:
         members = members or stack.enter_context(Members(client))
         events = stack.enter_context(_events(client, spec, going, workers[0]))
-        stack.enter_context(worker_locks(client, workers, functools.partial(going.listen, WAITING)))
-        begin = client.scatter(going.start, workers=list(workers), broadcast=True, hash=False) if going.start else None
+        stack.enter_context(worker_locks(members, workers, functools.partial(going.listen, WAITING)))
         rank_args = start_tracker(members, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []
         orderly = True  # whether all ranks leave the communicator by themselves
         try:
+            begin = _placed(client, going.start, workers) if going.start else None
             futures = [
                 client.submit(
                     _train_task, partition, spec, args, begin,
@@ -95,7 +99,7 @@ def run_training(
                 )
                 for rank, (partition, worker, args) in enumerate(zip(partitions, workers, rank_args, strict=True))
             ]  # fmt: skip
-            _wait(members, futures, workers, going)
+            _wait(members, futures, workers, going, events)
             return _collect(client, futures, workers, members, events)
         except BaseException as error:
             orderly = not isinstance(error, Exception)
@@ -104,6 +108,12 @@ def run_training(
             raise
         finally:
             stop_tracker(members, workers, spec.run, leave=orderly)
+
+
+def _placed(client: Client, start: State, workers: Sequence[str]) -> Future:
+    """The state on the cluster: as a task, not as scattered data, which would be gone with the worker that has it."""
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # Dask warns of 10 MB
+        return client.submit(as_it_is, start, workers=list(workers), pure=False)
 
 
 def _collect(
@@ -144,7 +154,7 @@ def _train_task(
 
     def unwanted() -> bool:
         task = worker.state.tasks.get(key)
-        return worker.status is not Status.running or task is None or task.state not in ("executing", "long-running")
+        return worker.status not in STAYING or task is None or task.state not in ("executing", "long-running")
 
     def report(event: RoundDone) -> None:
         worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
@@ -164,7 +174,7 @@ def _hand_over(run: str) -> State | None:
     return _STATES.pop(run, None)
 
 
-def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str], going: Going) -> None:
+def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str], going: Going, events: "_Events") -> None:
     """Waits until all ranks are done; raises the first real error, not its echo on the others."""
     pending, failed_at, echo = Pending(futures), None, None
     of = dict(zip(futures, workers, strict=True))
@@ -179,6 +189,8 @@ def _wait(members: Members, futures: Sequence[Future], workers: Sequence[str], g
         if failed_at is not None:
             members.look()
         members.check(workers)
+        events.check()
+        events.tell_slow(lambda: {at: said["last_seen"] for at, said in members.look().items() if at in of.values()})
         if pending and going.enough():
             raise StoppedError
         if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
@@ -204,12 +216,17 @@ def _named(error: BaseException, worker: str) -> PipelineError:
 
 
 class _Events:
-    """Passes a run's RoundDone events on, the last round's always; and fetches the states of checkpoints."""
+    """Passes a run's RoundDone events on, the last round's always; and fetches the states of checkpoints.
+
+    Both in threads of Dask's or their own, where an error of those who listen would be lost: `check` raises it.
+    """
 
     def __init__(self, client: Client, spec: RoundsSpec, going: Going, first: str) -> None:
         """`first`: the worker of rank 0."""
         self._client, self._spec, self._going, self._first = client, spec, going, first
         self._last, self._lock = going.start.round if going.start else 0, threading.Lock()
+        self._pace = Pace(spec.early_stopping)
+        self._error: BaseException | None = None  # of those who listen
         self._checkpoints: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # rounds; None: the end
 
     def receive(self, message: Mapping[str, Any]) -> None:
@@ -218,7 +235,25 @@ class _Events:
             return
         event = decode(message["event"])
         if isinstance(event, RoundDone):
-            self._pass(event)
+            with self._catching():
+                self._pass(event)
+
+    def check(self) -> None:
+        """Raises the first error of those who listen."""
+        if self._error is not None:
+            raise self._error
+
+    @contextlib.contextmanager
+    def _catching(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._error = self._error or error
+
+    def tell_slow(self, words: Callable[[], Mapping[str, float]]) -> None:
+        """Says once that a round takes unusually long; `words`: when each worker was last heard of."""
+        if (said := self._pace.slow(words)) is not None:
+            self._going.listen(Note(message=said))
 
     def finish(self, result: RoundsResult) -> None:
         """Says the last round, whose event may still be under way."""
@@ -234,6 +269,7 @@ class _Events:
         with self._lock:
             if event.round > self._last:
                 self._last = event.round
+                self._pace.heard(event)
                 self._going.listen(event)
 
     @contextlib.contextmanager
@@ -246,6 +282,7 @@ class _Events:
         finally:
             self._checkpoints.put(None)
             thread.join(FETCH_SECONDS)
+        self.check()
 
     def _fetch(self) -> None:
         while self._checkpoints.get() is not None:
@@ -254,7 +291,8 @@ class _Events:
             except (OSError, ValueError, RuntimeError):  # the worker or the scheduler has gone, or the client is closed
                 continue
             if isinstance(state := found.get(self._first), State):
-                self._going.keep(state)
+                with self._catching():
+                    self._going.keep(state)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,11 @@
 """What to do when workers are lost or join: decided here, done by the supervisor.
 
-                 lost                      all back, or waited long enough
-    running ───────────► waiting ───────────────────────────────────────► restarting ──► running
-       │ ▲                  │ nobody is left                                   ▲
-       │ └ checkpoint       ▼                                                  │
-       │   (counts anew)  failed ◄── too many restarts ── running              │
-       ├──────────────────────── connections broke, or a worker joined ────────┘
-       └── ended ──► finished
+             interrupted, joined           all there, or waited long enough
+    running ────────────────────► waiting ──────────────────────────────────► restarting ──► running
+       │ ▲                           │ nobody is left
+       │ └ checkpoint                ▼
+       │   (counts anew)           failed
+       └── too many restarts ────────▲
 
 Arithmetic and dataclasses only: no cluster, no clock of its own.
 """
@@ -21,14 +20,13 @@ class Policy:
 
     wait_seconds: float  # for a lost worker to come back
     max_restarts: int  # without a checkpoint of progress in between
-    elastic: bool = False  # whether workers that join are used
 
 
 @dataclass(frozen=True)
 class Recovery:
     """Where a run stands."""
 
-    state: Literal["running", "waiting", "restarting", "finished", "failed"]
+    state: Literal["running", "waiting", "restarting", "failed"]
     expected: int  # workers the run is laid out for
     restarts: int = 0  # since there was progress
     progress: int = 0  # round of the checkpoint that counted last
@@ -38,18 +36,11 @@ class Recovery:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A worker is gone while it was needed."""
+class Interrupted:
+    """A worker is gone while it was needed, or the workers' connections broke."""
 
     at: float  # seconds, monotonic
     line: str  # what happened, for people
-
-
-@dataclass(frozen=True)
-class Broke:
-    """The workers' connections failed, and all workers are there."""
-
-    line: str
 
 
 @dataclass(frozen=True)
@@ -62,8 +53,9 @@ class Present:
 
 @dataclass(frozen=True)
 class Joined:
-    """A worker that the run is not laid out for can be used."""
+    """Workers that the run is not laid out for can be used."""
 
+    at: float
     workers: int  # that can be used now
 
 
@@ -81,12 +73,7 @@ class Started:
     workers: int
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The model is evaluated."""
-
-
-Seen = Lost | Broke | Present | Joined | Checkpointed | Started | Ended
+Seen = Interrupted | Present | Joined | Checkpointed | Started
 
 
 def begin(workers: int) -> Recovery:
@@ -98,35 +85,29 @@ def step(now: Recovery, seen: Seen, policy: Policy) -> Recovery:
     """Where the run stands after what was seen.  What does not concern a state leaves it as it is.
 
     >>> policy = Policy(wait_seconds=30, max_restarts=1)
-    >>> waiting = step(begin(2), Lost(at=5.0, line="worker 1 lost"), policy)
+    >>> waiting = step(begin(2), Interrupted(at=5.0, line="worker 1 lost"), policy)
     >>> waiting.state, step(waiting, Present(at=6.0, workers=1), policy).state
     ('waiting', 'waiting')
     >>> step(waiting, Present(at=6.5, workers=2), policy).state, step(waiting, Present(at=35.0, workers=1), policy).state
     ('restarting', 'restarting')
     """
-    if now.state in ("finished", "failed"):
+    if now.state == "failed":
         return now
     match seen:
-        case Lost(at=at, line=line) if now.state == "waiting":
-            return replace(now, events=(*now.events, line))  # one more of the same misfortune
-        case Lost(at=at, line=line):
-            return _again(now, "waiting", line, policy, at)
-        case Broke(line=line):
-            return _again(now, "restarting", line, policy, now.since)
+        case Interrupted(at=at, line=line) if now.state == "running":
+            return _again(now, line, policy, at)
         case Present(at=at, workers=workers) if now.state == "waiting":
             return _waited(now, at, workers, policy)
-        case Joined(workers=workers) if now.state == "running" and policy.elastic and workers > now.expected:
-            return replace(now, state="restarting", expected=workers)
+        case Joined(at=at, workers=workers) if now.state == "running":
+            return replace(now, state="waiting", expected=max(now.expected, workers), since=at)
         case Checkpointed(round=number) if number > now.progress:
             return replace(now, progress=number, restarts=0)
         case Started(workers=workers) if now.state == "restarting":
             return replace(now, state="running", expected=workers)
-        case Ended() if now.state == "running":
-            return replace(now, state="finished")
     return now
 
 
-def _again(now: Recovery, state: Literal["waiting", "restarting"], line: str, policy: Policy, at: float) -> Recovery:
+def _again(now: Recovery, line: str, policy: Policy, at: float) -> Recovery:
     """One restart more, unless there were too many."""
     events = (*now.events, line)
     if now.restarts >= policy.max_restarts:
@@ -135,7 +116,7 @@ def _again(now: Recovery, state: Literal["waiting", "restarting"], line: str, po
             f"given up after {now.restarts} {times} without progress (training.max_restarts = {policy.max_restarts})"
         )
         return replace(now, state="failed", events=events, reason=reason)
-    return replace(now, state=state, events=events, restarts=now.restarts + 1, since=at)
+    return replace(now, state="waiting", events=events, restarts=now.restarts + 1, since=at)
 
 
 def _waited(now: Recovery, at: float, workers: int, policy: Policy) -> Recovery:

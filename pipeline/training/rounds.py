@@ -14,7 +14,7 @@ from xgboost import collective
 
 from pipeline.efficiency import sockets
 from pipeline.efficiency.meter import Meter, MeterRecord
-from pipeline.errors import TrainingError
+from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events import RoundDone
 from pipeline.parts import entered
 from pipeline.training.checkpoint import State
@@ -96,7 +96,7 @@ def train_rounds(
     """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
 
     `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether this
-    worker should stop; TrainingError then, on all of them.  `keep` gets the states for checkpoints, on rank 0.
+    worker should stop; CollectiveError then, on all of them.  `keep` gets the states for checkpoints, on rank 0.
     """
     begin = time.perf_counter()
     before = sockets.connections()
@@ -226,7 +226,7 @@ class _Rounds:
         vote = np.array([float(self.outside.unwanted()), float(rounds)])
         stop, rounds_ahead = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
         if stop:
-            raise TrainingError("training was cancelled")
+            raise CollectiveError("a worker is leaving, or its task was cancelled")
         self._check_at = number + int(rounds_ahead)
 
     def _checkpoint_is_due(self, number: int) -> bool:

@@ -1,5 +1,6 @@
 """Sees a training through: when workers are lost it decides (recovery), repairs the layout and goes on from the last state."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.cluster.placement import WorkerInfo, usable
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
-from pipeline.events import Checkpoint, Event, Restarted, RoundDone, Waiting, WorkerJoined
+from pipeline.events import Checkpoint, Event, Note, Restarted, RoundDone, Waiting, WorkerJoined
 from pipeline.preprocess.passes import Prepared
 from pipeline.training import recovery
 from pipeline.training.boost import Evaluation, boost, evaluate
@@ -38,9 +39,12 @@ class Checkpoints:
         self.latest = start
 
     def keep(self, state: State) -> None:
-        """Takes a state down.  A disk that refuses it stops nothing but a later --resume."""
+        """Takes a state down.  A disk that refuses it stops nothing but a later --resume.
+
+        Workers' states may come late, even after the last of all, which is no longer theirs to change.
+        """
         with self._lock:
-            if self.latest is not None and state.round <= self.latest.round and state.stopped == self.latest.stopped:
+            if self.latest is not None and (state.round, state.stopped) <= (self.latest.round, self.latest.stopped):
                 return
             self.latest, start = state, time.monotonic()
             self._walk.round = max(self._walk.round, state.round)
@@ -71,7 +75,7 @@ class Supervisor:
     def __init__(self, walk: Walk, prepared: Prepared, checkpoints: Checkpoints, beside: "Beside") -> None:
         self._walk, self._prepared, self._checkpoints, self._beside = walk, prepared, checkpoints, beside
         cluster, training = walk.job.cluster, walk.job.training
-        self._policy = Policy(cluster.wait_seconds, training.max_restarts, cluster.elastic)
+        self._policy = Policy(cluster.wait_seconds, training.max_restarts)
         self._team = Team(walk, prepared)
         self._anew = False  # whether all fragments are dealt out again
         self._kept_here = 0  # checkpoints of this attempt
@@ -94,10 +98,10 @@ class Supervisor:
         """What ended an attempt, as the state machine takes it."""
         if isinstance(error, WorkerLostError):
             self._walk.members.look()  # has it told, if nobody saw it yet
-            return recovery.Lost(time.monotonic(), self._line(error))
+            return recovery.Interrupted(time.monotonic(), self._line(error))
         if isinstance(error, StoppedError):
-            return recovery.Joined(len(self._candidates()))
-        return recovery.Broke(str(error))
+            return recovery.Joined(time.monotonic(), len(self._candidates()))
+        return recovery.Interrupted(time.monotonic(), str(error))
 
     def _attempt(self) -> Outcome:
         """From the layout as it is to an evaluated model."""
@@ -120,24 +124,24 @@ class Supervisor:
     def _recover(self, now: Recovery, seen: Seen) -> Recovery:
         """Waits for workers where that is decided, and lays the run out on those that are there."""
         now = step(now, seen, self._policy)
+        workers: tuple[WorkerInfo, ...] = ()
         told = False
         while now.state == "waiting":
-            present = usable(self._walk.members.look(), self._walk.placement, now.expected)
-            now = step(now, recovery.Present(time.monotonic(), len(present)), self._policy)
+            workers = self._usable(now.expected)
+            now = step(now, recovery.Present(time.monotonic(), len(workers)), self._policy)
             if now.state == "waiting":
-                if not told and present:
+                if not told and workers:
                     self._walk.happened(
-                        Waiting(workers=len(present), expected=now.expected, seconds=self._policy.wait_seconds)
+                        Waiting(workers=len(workers), expected=now.expected, seconds=self._policy.wait_seconds)
                     )
                 told = True
                 time.sleep(TICK_SECONDS)
         if now.state == "failed":
             raise TrainingError("; ".join((*now.events, now.reason)))
-        return self._restart(now, joined=isinstance(seen, recovery.Joined))
+        return self._restart(now, workers, joined=isinstance(seen, recovery.Joined))
 
-    def _restart(self, now: Recovery, *, joined: bool) -> Recovery:
+    def _restart(self, now: Recovery, workers: tuple[WorkerInfo, ...], *, joined: bool) -> Recovery:
         walk, before = self._walk, {worker.address for worker in self._walk.placement.workers}
-        workers = usable(walk.members.look(), walk.placement, now.expected)
         walk.placement = replace(walk.placement, workers=workers)
         self._beside.joined(workers)
         self._anew, walk.round = joined, self._round()
@@ -150,19 +154,28 @@ class Supervisor:
     def _hear(self, event: Event) -> None:
         if isinstance(event, RoundDone):
             self._walk.round = max(self._walk.round, event.round)
-        self._walk.listen(event)
+        if isinstance(event, Note):
+            self._walk.note(event.message)  # for the report, too
+        else:
+            self._walk.listen(event)
 
     def _more_workers(self) -> bool:
         """Whether workers have joined that can be used from this checkpoint on."""
         kept, self._kept_here = self._kept_here, self._round()
-        if not self._policy.elastic or kept == self._kept_here:
+        if not self._walk.job.cluster.elastic or kept == self._kept_here:
             return False
         return len(self._candidates()) > len(self._walk.placement.workers)
 
     def _candidates(self) -> tuple[WorkerInfo, ...]:
         """The workers that could take part, as many as the job asks for."""
-        present, asked = self._walk.members.look(), self._walk.job.cluster.workers
-        return usable(present, self._walk.placement, asked if isinstance(asked, int) else len(present))
+        asked = self._walk.job.cluster.workers
+        return self._usable(asked if isinstance(asked, int) else sys.maxsize)
+
+    def _usable(self, most: int) -> tuple[WorkerInfo, ...]:
+        """At most so many of the workers that take on work: not those that are retired, or paused for want of memory."""
+        present = self._walk.members.look()
+        running = {address: facts for address, facts in present.items() if facts["status"] == "running"}
+        return usable(running, self._walk.placement, most)
 
     def _round(self) -> int:
         return self._checkpoints.latest.round if self._checkpoints.latest else 0

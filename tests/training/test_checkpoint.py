@@ -70,6 +70,25 @@ def test_a_damaged_one_falls_back(store: CheckpointStore) -> None:
         store.latest()
 
 
+def test_a_whole_one_is_never_given_up_for_a_damaged_one(store: CheckpointStore) -> None:
+    store.write(state(10), identity())
+    store.write(state(20), identity()).write_bytes(b"damaged")
+    assert store.latest()[0].round == 10
+    store.write(state(15), identity())
+    assert store.rounds() == [15, 10]
+    store.write(state(25), identity())
+    assert store.rounds() == [25, 15]
+
+
+def test_a_new_folder_reaches_the_disk(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(checkpoint, "_sync", synced.append)
+    store.write(state(5), identity())
+    assert synced == [store.folder, store.folder.parent]
+    store.write(state(10), identity())
+    assert synced[2:] == [store.folder]
+
+
 def test_nothing_to_resume(store: CheckpointStore) -> None:
     with pytest.raises(ModelError, match=r"nothing to resume: no checkpoint in .*late\.checkpoints"):
         store.latest()

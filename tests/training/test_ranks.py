@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,13 +15,20 @@ from typing import Any
 import dask.config
 import numpy as np
 import pytest
+import xgboost
 from distributed import Client, LocalCluster, wait
+from distributed.core import Status
 
 from pipeline.cluster.identity import scheduler_info
-from pipeline.errors import JobError, TrainingError
-from pipeline.events import Event, RoundDone
+from pipeline.cluster.members import Members
+from pipeline.errors import JobError, TrainingError, WorkerLostError
+from pipeline.events import Event, Note, RoundDone
+from pipeline.training import pace, rounds
+from pipeline.training.checkpoint import State
+from pipeline.training.communicator import worker_locks
 from pipeline.training.matrix import build_partition
-from pipeline.training.ranks import Going, run_training
+from pipeline.training.ranks import Going, _placed, run_training
+from pipeline.training.rounds import EVENT_SECONDS, train_rounds
 
 LONG = 1_000_000  # rounds that never end
 
@@ -191,6 +199,136 @@ def test_a_lost_worker_is_named(make_case: Any) -> None:
         with pytest.raises(TrainingError, match=f"worker {workers[1]} was lost"):
             run_training(client, partitions, workers, case.spec())
         assert time.monotonic() - start < 12
+
+
+def state_of(case: Any) -> State:
+    """A state to go on from, after two rounds."""
+    cuts = case.cuts()
+    partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
+    state = train_rounds(partition, dataclasses.replace(case.spec(), rounds=2)).state
+    assert state is not None
+    return state
+
+
+def test_a_worker_that_went_before_the_rounds_is_named(make_case: Any) -> None:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+        Members(client) as members,
+    ):
+        workers = sorted(members.look())
+        case = make_case(rounds=4)
+        partitions, going = build(client, case, workers), Going(start=state_of(case))
+        assert run_training(client, partitions, workers, case.spec(), going, members).result.rounds == 4
+        pid = client.run(os.getpid, workers=[workers[1]])[workers[1]]
+        os.kill(pid, signal.SIGKILL)
+        while workers[1] in members.look():
+            time.sleep(0.05)
+        with pytest.raises(WorkerLostError, match=f"worker {workers[1]} was lost"):
+            run_training(client, partitions, workers, case.spec(), going, members)
+
+
+def test_a_large_state_is_no_reason_to_warn(shared: Any, make_case: Any) -> None:
+    client, workers = shared
+    state = dataclasses.replace(state_of(make_case()), booster=bytes(12 << 20))
+    assert _placed(client, state, workers[:1]).result(10) == state
+
+
+class Leaving:
+    """Members of which one has left, without a cluster."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def check(self, workers: Any) -> None:
+        raise WorkerLostError(workers[0], "killed by signal 9")
+
+
+def test_nobody_waits_for_workers_that_have_left(shared: Any) -> None:
+    client, workers = shared
+    with Members(client) as members, worker_locks(members, workers[:2]), pytest.raises(WorkerLostError):  # noqa: SIM117
+        with worker_locks(Leaving(client), workers[1:]):  # type: ignore[arg-type]
+            pass
+
+
+def test_a_paused_worker_goes_on(shared: Any, make_case: Any) -> None:
+    """As one does whose memory has come near its limit: it takes on no more tasks, and keeps those it has."""
+    client, workers = shared
+    case = make_case(rounds=400)
+    heard: list[Event] = []
+    paused = threading.Event()
+
+    def pause(event: Event) -> None:
+        heard.append(event)
+        paused.set()
+
+    def status(name: str, dask_worker: Any = None) -> None:
+        dask_worker.status = Status[name]
+
+    def meanwhile() -> None:
+        paused.wait(30)
+        client.run(status, "paused", workers=[workers[1]])
+        time.sleep(1.5)  # three times as long as a worker takes to look whether it is wanted
+        client.run(status, "running", workers=[workers[1]])
+
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    partitions = build(client, case, workers[:2])
+    try:
+        trained = run_training(client, partitions, workers[:2], case.spec(), Going(listen=pause))
+    finally:
+        paused.set()
+        thread.join()
+    assert trained.result.rounds == 400
+
+
+def test_a_slow_round_is_told_while_all_answer(shared: Any, make_case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, workers = shared
+    case = make_case(rounds=30)
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 1.0)
+
+    def slow_down(number: int) -> None:
+        """Every round is told, and one waits."""
+        update = xgboost.Booster.update
+
+        def slow(self: Any, dtrain: Any, iteration: int, *rest: Any) -> None:
+            time.sleep(5 if iteration == number - 1 else 0)
+            update(self, dtrain, iteration, *rest)
+
+        xgboost.Booster.update, xgboost.Booster.quick = slow, update
+        rounds.EVENT_SECONDS = 0.0
+
+    def as_before() -> None:
+        xgboost.Booster.update = xgboost.Booster.quick
+        rounds.EVENT_SECONDS = EVENT_SECONDS
+
+    heard: list[Event] = []
+    partitions = build(client, case, workers[:2])
+    client.run(slow_down, 20, workers=workers[1:2])
+    client.run(slow_down, 0, workers=workers[:1])
+    try:
+        run_training(client, partitions, workers[:2], case.spec(), Going(listen=heard.append))
+    finally:
+        client.run(as_before, workers=workers[:2])
+    notes = [event.message for event in heard if isinstance(event, Note)]
+    assert len(notes) == 1
+    assert re.fullmatch(
+        r"a round after 19 takes unusually long: \d s so far, the median is \S+ s; every worker answers", notes[0]
+    )
+
+
+def refuse(*_: object) -> None:
+    raise ConnectionAbortedError("whoever listens has gone")
+
+
+@pytest.mark.parametrize("who", ["listen", "keep"])
+def test_an_error_of_who_listens_ends_the_training(shared: Any, make_case: Any, who: str) -> None:
+    client, workers = shared
+    case = make_case(rounds=LONG, options={"checkpoint_rounds": 5})
+    partitions = build(client, case, workers[:2])
+    with pytest.raises(ConnectionAbortedError, match="whoever listens has gone"):
+        run_training(client, partitions, workers[:2], case.spec(), Going(**{who: refuse}))
+    assert seconds_until_idle(client, workers) < 5
 
 
 def test_a_partition_cannot_be_sent(make_case: Any) -> None:
