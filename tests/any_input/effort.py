@@ -86,7 +86,10 @@ class Tally:
         self.found[type(result).__name__ if isinstance(result, UserError) else "good"] += 1
 
     def check(self, *, good: float, refused: float) -> None:
-        """At least these shares of the examples."""
+        """At least these shares of the examples.
+
+        Well below what was seen: Hypothesis also draws constants of the modules that happen to be imported.
+        """
         total = self.found.total()
         assert self.found["good"] >= good * total, self.found
         assert total - self.found["good"] >= refused * total, self.found
