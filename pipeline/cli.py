@@ -17,6 +17,7 @@ import click
 from pipeline.options import (
     Verb,
     allow_code,
+    check_out,
     cluster_options,
     job_option,
     model_and_data,
@@ -165,6 +166,7 @@ def train(
         listen = stack.enter_context(resumable(tell))
         job = job_from(source, validation)
         importlib.import_module("pipeline.cluster.connect")
+        check_out(job, resume)  # before a cluster is started for it
         clock.seconds["import"] = steady() - clock.begin
         with clock.stage("connect"):
             client = stack.enter_context(connected(job.cluster, talk, listen, "pipeline.run"))
@@ -312,7 +314,8 @@ def files_of(data: tuple[str, ...]) -> str | list[str]:
 
 def main() -> NoReturn:
     """The installed command."""
-    from pipeline.cluster import lean
+    from pipeline.cluster import interrupts, lean
 
     lean.install()  # this process is ours: XGBoost need not bring scikit-learn and pandas along
+    interrupts.heed_termination()
     sys.exit(run(cli, sys.argv[1:]))

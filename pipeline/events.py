@@ -249,8 +249,6 @@ def incident(event: Event) -> str | None:
         case Restarted(round=number, workers=workers):
             begin = f"resuming from round {number}" if number else "starting again"
             return f"{begin} on {workers} worker{'s' * (workers != 1)}"
-        case Skipped(fragment=fragment, reason=reason):
-            return f"fragment {fragment} left out: {reason}"
     return None
 
 

@@ -100,7 +100,9 @@ class Data(Section):
         description="module:name of a pure pyarrow.Table -> pyarrow.Table; needs --allow-code",
     )
     fragment_mib: Positive = Field(64, description="target size of a fragment in MiB, uncompressed")
-    skip_bad_fragments: bool = Field(False, description="leave out fragments that cannot be read, and count them")
+    skip_bad_fragments: bool = Field(
+        False, description="leave out fragments whose content is damaged, and count them; a missing file is an error"
+    )
     csv: CsvOptions = CsvOptions()
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from pipeline.terminal import ARGUMENTS, EXIT_CODES, Talk
 
 if TYPE_CHECKING:
     from pipeline.events import Event, Listener
+    from pipeline.job import Job
 
 
 class Verb(click.Command):
@@ -102,6 +104,21 @@ def settings_given() -> list[str]:
     ]
 
 
+def check_out(job: "Job", resume: str | None) -> None:
+    """A UserError where the job's model folder, or the one to go on with, cannot be used."""
+    from pipeline.errors import JobError
+    from pipeline.training.destination import check_destination
+
+    model = job.output.model
+    given = any(setting.partition("=")[0].strip() == "output.model" for setting in settings_given())
+    if resume and model and given and Path(model).absolute() != Path(resume).absolute():
+        raise JobError(
+            f"--out {model} with --resume {resume}: a run that is resumed writes the folder that was to be: leave out --out"
+        )
+    if resume or model:
+        check_destination(resume or model or "", resume=bool(resume), overwrite=job.output.overwrite)
+
+
 @contextlib.contextmanager
 def resumable(listen: "Listener") -> Iterator["Listener"]:
     """A listener that hands events on; where the block fails after a checkpoint, the error says how to go on."""
@@ -121,16 +138,26 @@ def resumable(listen: "Listener") -> Iterator["Listener"]:
     try:
         yield hear
     except BaseException as error:
-        if model:
-            error.add_note(f"go on with: pipeline {resuming(arguments, model[0])}")
+        for note in _how_to_go_on(model[0], arguments) if model else ():
+            error.add_note(note)
         raise
+
+
+def _how_to_go_on(model: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Nothing where no checkpoint stands (any more)."""
+    from pipeline.training.checkpoint import CheckpointStore
+
+    rounds = CheckpointStore(Path(model)).rounds()
+    if not rounds:
+        return ()
+    return f"the last checkpoint is of round {rounds[0]}", f"go on with: pipeline {resuming(arguments, model)}"
 
 
 def resuming(arguments: Sequence[str], model: str) -> str:
     """The command line that continues what this one began.
 
     >>> resuming(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
-    'train job.toml --rounds 50 --resume models/late'
+    'train job.toml --overwrite --rounds 50 --resume models/late'
     """
     kept: list[str] = []
     left = iter(arguments)
@@ -139,6 +166,6 @@ def resuming(arguments: Sequence[str], model: str) -> str:
         if name in ("--out", "--resume"):
             if not has_value:
                 next(left, None)
-        elif name != "--overwrite":
+        else:
             kept.append(argument)
     return shlex.join([*kept, "--resume", model])

@@ -2,33 +2,44 @@
 
 import contextlib
 import os
+import textwrap
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster import runs
 from pipeline.cluster.members import Members
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
 from pipeline.data.inputs import open_inputs
+from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
-from pipeline.errors import WorkerLostError
-from pipeline.events import Failed, Listener, Saved, Started, ignore
+from pipeline.errors import TrainingError, WorkerLostError
+from pipeline.events import Asked, Failed, Listener, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job
-from pipeline.model.artifact import Model, claim_folder
+from pipeline.model.artifact import Model
+from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock, steady
 from pipeline.training import objective
 from pipeline.training.checkpoint import CheckpointStore, Identity
-from pipeline.training.resume import start_anew, take_up
+from pipeline.training.destination import claim_destination, held
+from pipeline.training.resume import Start, take_up
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
 from pipeline.walk import Walk, let_go
 
 FORGET_SECONDS = 5.0  # that workers get to drop what a run left
+SHOWN = (
+    "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
+    "training.metrics", "training.params", "training.row_sample", "training.seed", "cluster.scheduler", "output.model",
+)  # fmt: skip
+SHOWN_CHARACTERS = 200  # of one of them
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,13 @@ def train(
             walk = Walk(client, members, job, _placement(client, job, members), listen, clock)
         members.lost = walk.worker_lost
         listen(Started(verb="train", run=walk.run))
+        _forget_dead(client, walk.run)
         watching = Watching(client, walk.run, walk.placement.workers, clock)
         try:
-            with walk.hearing_spans():
-                return _train(walk, Asked(source, allow_code, resume), memory, watching)
+            model = resume or job.output.model or default_folder(walk.run)
+            folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
+            with walk.hearing_spans(), held(folder):
+                return _train(walk, Besides(source, allow_code, folder, resume is not None), memory, watching)
         except BaseException as error:
             let_go(error)
             listen(Failed(message=str(error) or type(error).__name__))
@@ -75,24 +89,35 @@ def train(
 
 
 @dataclass(frozen=True)
-class Asked:
+class Besides:
     """What is asked for besides the job."""
 
     source: object | None
     allow_code: bool
-    resume: str | os.PathLike[str] | None
+    folder: Path  # of the model
+    resume: bool  # go on from the checkpoints beside that folder
 
 
 def _placement(client: Client, job: Job, members: Members) -> Placement:
-    """The workers; one that is lost while they are looked at is left out or waited for."""
+    """The workers; where one is lost while they are looked at, all are looked at again."""
     for _ in range(job.training.max_restarts):
-        try:
+        with contextlib.suppress(WorkerLostError):
             return placement(client, job.cluster, members)
-        except WorkerLostError:
-            wanted = job.cluster.workers if isinstance(job.cluster.workers, int) else 1
-            with contextlib.suppress(TimeoutError):
-                client.wait_for_workers(wanted, timeout=job.cluster.wait_seconds)
-    return placement(client, job.cluster, members)
+    try:
+        return placement(client, job.cluster, members)
+    except WorkerLostError as lost:
+        short = members.out_of_memory(WORKER_NBYTES)
+        raise TrainingError(short or f"worker {members.names[lost.worker]} lost at start: {lost.reason}") from None
+
+
+def _forget_dead(client: Client, run: str) -> None:
+    """Drops what runs have left on the workers whose clients are gone, killed perhaps before they could."""
+    dead = runs.enter(client, run)
+    for one in dead:
+        client.run(forget, one, on_error="ignore")
+        watch.end(client, one)
+    if dead:
+        runs.leave(client, *dead)
 
 
 def _forget(client: Client, run: str, watching: Watching) -> None:
@@ -105,25 +130,40 @@ def _forget(client: Client, run: str, watching: Watching) -> None:
         with contextlib.suppress(OSError, RuntimeError):  # the scheduler is gone, or the client closed meanwhile
             client.run(forget, run, on_error="ignore")
             watching.stop()
+            runs.leave(client, run)
 
     asking = threading.Thread(target=ask, name="forget", daemon=True)
     asking.start()
     asking.join(FORGET_SECONDS)
 
 
-def _train(walk: Walk, asked: Asked, memory: PeakMemory, watching: Watching) -> TrainResult:
+def _settings(job: Job) -> dict[str, str]:
+    """The fields of a job by which a person tells one run from another."""
+    fields = job.model_dump(mode="json")
+    parts = [name.partition(".") for name in SHOWN]
+    values = {f"{section}.{field}": fields[section][field] for section, _, field in parts}
+    return {
+        name: textwrap.shorten(str(value), SHOWN_CHARACTERS)
+        for name, value in values.items()
+        if value not in (None, [], {})
+    }
+
+
+def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching) -> TrainResult:
     job, clock = walk.job, walk.clock
     with clock.stage("metadata"):
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
-        model = asked.resume or job.output.model or default_folder(walk.run)
-        folder = claim_folder(model, overwrite=job.output.overwrite)
         inputs = open_inputs(job, asked.source, allow_code=asked.allow_code)
         walk.job = inputs.job
+        walk.listen(Asked(settings=_settings(inputs.job)))
         walk.note(*walk.placement.notes, *inputs.notes)
         data = tuple(source.fingerprint for source in inputs.sources)
-        identity = Identity.of(inputs.job.model_dump(mode="json"), data, walk.placement.device)
-        store = CheckpointStore(folder)
-        start = take_up(walk, store, identity) if asked.resume else start_anew(walk, store)
+        files = tuple(source.digests for source in inputs.sources)
+        identity = Identity.of(inputs.job.model_dump(mode="json"), data, walk.placement.device, files)
+        store = CheckpointStore(asked.folder)
+        start = take_up(walk, store, identity) if asked.resume else Start()
+        if not asked.resume:
+            store.remove()  # what a run has left whose loss was allowed
     prepared = prepare(walk, inputs)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(walk, store, identity, start.checked(identity))
@@ -132,7 +172,7 @@ def _train(walk: Walk, asked: Asked, memory: PeakMemory, watching: Watching) -> 
     trained = outcome.trained
     ended = watching.account(rounds_of(trained.meters, outcome.workers))
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
-    done = Finished(prepared, trained.result, outcome.evaluation, folder, memory, ended, efficiency)
+    done = Finished(prepared, trained.result, outcome.evaluation, asked.folder, memory, ended, efficiency)
     saved, summary = finish(walk, done)
     store.remove()
     walk.listen(Saved(path=str(saved.path), sha256=saved.sha256))

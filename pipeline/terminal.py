@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 DONE, FAILURE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+SIGNALS = 128  # added to a signal's number: the exit code of who was ended by it
 ARGUMENTS = "pipeline.arguments"  # in a context's meta: what was typed after the command's name
-EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in the data; 130 interrupted."
+EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in the data; 130 interrupted, 129 by SIGHUP, 143 by SIGTERM."
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def run(command: click.Command, arguments: list[str], name: str = "pipeline") ->
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code
     except KeyboardInterrupt as error:
-        return _fail("interrupted", INTERRUPTED, arguments, notes_of(error))
+        number = getattr(error, "number", None)  # of a signal that is not Ctrl-C's
+        message, code = (str(error), SIGNALS + number) if number else ("interrupted", INTERRUPTED)
+        return _fail(message, code, arguments, notes_of(error))
     except click.ClickException as error:
         return _fail(_usage(error), MISTAKE, arguments)
     except BrokenPipeError:  # the reader of our output has gone (`pipeline describe data | head`)
@@ -130,7 +133,7 @@ def _usage(error: click.ClickException) -> str:
 
 def _fail(message: str, code: int, arguments: list[str], notes: Sequence[str] = ()) -> int:
     message = " ".join(message.split())
-    prefix = "pipeline: " if code == INTERRUPTED else "pipeline: error: "
+    prefix = "pipeline: " if code > SIGNALS else "pipeline: error: "
     for line in (message, *notes):
         click.echo(prefix + line, err=True)
         prefix = "pipeline: "

@@ -14,6 +14,7 @@ from pipeline.cluster.placement import Placement
 from pipeline.events import Event, Listener, Note, WorkerLost
 from pipeline.job import Job
 from pipeline.parts import tagged
+from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.stages import TOPIC, Span, StageClock
 from pipeline.topics import hearing
 
@@ -33,6 +34,7 @@ class Walk:
     spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
     incidents: list[Event] = field(default_factory=list)  # losses, restarts, whatever interrupted the run
     round: int = 0  # the last one heard of
+    planned_nbytes: int = WORKER_NBYTES  # that a worker is expected to take at its peak; until the plan: without a row
 
     def note(self, *messages: str) -> None:
         """Tells the user something once."""

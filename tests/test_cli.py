@@ -14,13 +14,15 @@ import pytest
 
 import pipeline
 from pipeline.cli import cli
+from pipeline.cluster.interrupts import Terminated
 from pipeline.errors import DataError, TrainingError
+from pipeline.events import Checkpoint
 from pipeline.job import Cluster, Job
 from pipeline.terminal import plain, run
 
 REPOSITORY = Path(__file__).parents[1]
 VERBS = ["train", "predict", "evaluate", "describe", "scale", "generate", "doctor"]
-CLIENT = SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status")
+CLIENT = SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status", cluster=object())
 SUMMARY = {
     "model": "models/late",
     "report": "models/late/report.html",
@@ -39,6 +41,7 @@ SUMMARY = {
         "shares": {"useful": 0.7, "transfer": 0.05, "wait": 0.1, "other": 0.1, "idle": 0.04, "remainder": 0.01},
     },
     "peak_memory_nbytes": 345_000_000,
+    "incidents": [],
 }
 
 
@@ -179,6 +182,47 @@ def test_text_for_people(asked, capfd):
     assert capfd.readouterr().out == "models/late\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "other", "--resume", "late"], "--out other with --resume late: .*leave out --out"),
+        (["--set", "output.model=other", "--resume", "late"], "leave out --out"),
+        (["--resume", "late.checkpoints"], "did you mean --resume late"),
+        (["--resume", "nothing"], "nothing to resume"),
+        (["--out", "late"], "go on with --resume"),
+        (["--out", "file/late"], "a part of its path is a file"),
+    ],
+)
+def test_wrong_folders_are_told_before_a_cluster_starts(asked, tmp_path, monkeypatch, capfd, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "late.checkpoints").mkdir()
+    (tmp_path / "late.checkpoints" / "round-000008.checkpoint").write_bytes(b"")
+    (tmp_path / "file").write_text("")
+    assert run(cli, ["train", "a", "--target", "y", *arguments]) == 2
+    assert re.search(said, capfd.readouterr().err)
+    assert asked == {}
+    assert run(cli, ["train", "a", "--target", "y", "--out", "late", "--resume", "late", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_how_to_go_on_where_a_checkpoint_stands(asked, tmp_path, monkeypatch, capfd, checkpoints):
+    def fail(*_, listen, **__):
+        listen(Checkpoint(round=180, path=str(tmp_path / "late"), seconds=0.1))
+        raise TrainingError("the disk is full")
+
+    monkeypatch.setattr(pipeline, "train", fail)
+    if checkpoints:
+        (tmp_path / "late.checkpoints").mkdir()
+        (tmp_path / "late.checkpoints" / "round-000180.checkpoint").write_bytes(b"")
+    assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    how = [
+        "the last checkpoint is of round 180",
+        f"go on with: pipeline train a --target y --quiet --resume {tmp_path}/late",
+    ]
+    assert lines[1:] == ([f"pipeline: {line}" for line in how] if checkpoints else [])
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     ("error", "code", "line"),
@@ -187,6 +231,8 @@ def test_text_for_people(asked, capfd):
         (TrainingError("a worker was lost"), 1, "pipeline: error: a worker was lost\n"),
         (ZeroDivisionError("oh"), 1, "pipeline: error: ZeroDivisionError: oh; run with --debug for the traceback\n"),
         (KeyboardInterrupt(), 130, "pipeline: interrupted\n"),
+        (Terminated(15), 143, "pipeline: ended by SIGTERM\n"),
+        (Terminated(1), 129, "pipeline: ended by SIGHUP\n"),
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(asked, monkeypatch, capfd, error, code, line, as_json):

@@ -94,8 +94,20 @@ def test_doctor():
     assert re.search(r"^problems +", run_pipeline("doctor").stdout, re.MULTILINE)
 
 
-def test_ctrl_c_ends_a_run_at_once(folder):
-    """As from a terminal: the signal goes to the whole group; nothing is left but one line and exit code 130."""
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (signal.SIGINT, 130, "pipeline: interrupted\n"),
+        (signal.SIGHUP, 129, "pipeline: ended by SIGHUP\n"),
+        (signal.SIGTERM, 143, "pipeline: ended by SIGTERM\n"),
+    ],
+)
+def test_signals_end_a_run_at_once(folder, number, code, line):
+    """As from a terminal: the signal goes to the whole group; nothing is left but one line and the exit code.
+
+    SIGTERM, which batch systems send, reaches the workers too: they may be told as lost.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     arguments = ["train", folder / "flights", "--target", "distance", "--rounds", "1000000", "--out", folder / "never"]
     command = [COMMAND, *map(str, arguments), "--set", "training.early_stopping=0", "--no-report"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -103,12 +115,13 @@ def test_ctrl_c_ends_a_run_at_once(folder):
         started = iter(process.stderr.readline, "")
         assert any(line.startswith("round ") for line in started)
         children = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         start = time.monotonic()
-        said = [line for line in process.stderr if not line.startswith("round ")]
-        assert process.wait(timeout=30) == 130
+        said = [told for told in process.stderr if not told.startswith("round ")]
+        assert process.wait(timeout=30) == code
     assert time.monotonic() - start < 8  # the workers stop within 5; then Python has to end
-    assert said == ["pipeline: interrupted\n"]
+    assert [told for told in said if not re.match(r"worker \d lost", told)] == [line]
+    assert number == signal.SIGTERM or said == [line]
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not (folder / "never").exists()

@@ -2,7 +2,17 @@
 
 import io
 
-from pipeline.events import BlocksDone, Evaluated, FragmentDone, Note, Planned, RoundDone, StatisticsDone, WorkerLost
+from pipeline.events import (
+    BlocksDone,
+    Evaluated,
+    FragmentDone,
+    Note,
+    Planned,
+    RoundDone,
+    Skipped,
+    StatisticsDone,
+    WorkerLost,
+)
 from pipeline.progress import Bars, Lines, listening
 
 PLAN = Planned(rows=1_000, features=3, fragments=10, workers=2, threads=1, nbytes=5_000_000)
@@ -49,6 +59,7 @@ def test_what_happens_is_told_at_once():
     listen(round_done(1))
     listen(Note(message="oversubscribed"))
     listen(WorkerLost(worker="w0", stage="rounds", round=1, reason="killed"))
+    listen(Skipped(fragment=1, reason="/a.csv: damaged"))  # a note names it, with all others
     listen(BlocksDone(rows=5, nbytes=2_000, seconds=0.1))
     assert lines == [
         "note: oversubscribed",

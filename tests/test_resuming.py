@@ -44,6 +44,11 @@ def job_of(folder: Path, out: Path, *settings: str) -> Job:
     return Job.parse(table, settings=settings)
 
 
+def restarts(heard: list[events.Event]) -> list[tuple[int, int]]:
+    """(round, workers) of each."""
+    return [(event.round, event.workers) for event in heard if isinstance(event, events.Restarted)]
+
+
 def fail(*_: Any) -> Any:
     """Instead of the evaluation."""
     raise TrainingError("enough")
@@ -70,10 +75,12 @@ def interrupted(make_cluster: Any, folder: Path, tmp_path: Path, monkeypatch: py
 def test_the_same_model(interrupted: Path, layout: Any, rounds: int, make_cluster: Any, folder: Path) -> None:
     client, more = make_cluster(*layout), f"training.rounds={rounds}"
     whole = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted.with_name("whole"), more))
-    resumed = pipeline.train(client, job_of(folder, interrupted, more), resume=interrupted)
+    heard: list[events.Event] = []
+    resumed = pipeline.train(client, job_of(folder, interrupted, more), resume=interrupted, listen=heard.append)
     assert resumed.model.booster_bytes == whole.model.booster_bytes
     assert resumed.model.metrics["history"] == whole.model.metrics["history"]
-    assert resumed.summary["incidents"] == [f"resuming from round 8 on {layout[0]} worker{'s' * (layout[0] > 1)}"]
+    assert restarts(heard) == [(8, layout[0])]
+    assert resumed.summary["incidents"] == []  # nothing has happened to this run
     assert not CheckpointStore(interrupted).folder.exists()
 
 
@@ -89,8 +96,9 @@ def test_early_stopping_ends_a_resumed_run_where_it_would_have(
         with pytest.raises(TrainingError, match="enough"):
             pipeline.train(client, job_of(folder, tmp_path / "model", *settings, f"training.rounds={best + 2}"))
     job = job_of(folder, tmp_path / "model", *settings, "training.rounds=400")
-    resumed = pipeline.train(make_cluster(3, 1), job, resume=tmp_path / "model")
-    assert resumed.summary["incidents"] == [f"resuming from round {best + 2} on 3 workers"]
+    heard: list[events.Event] = []
+    resumed = pipeline.train(make_cluster(3, 1), job, resume=tmp_path / "model", listen=heard.append)
+    assert restarts(heard) == [(best + 2, 3)]
     assert (resumed.summary["rounds"], resumed.summary["best_round"]) == (rounds, best)
     assert resumed.model.booster_bytes == whole.model.booster_bytes
 
@@ -108,17 +116,20 @@ def test_interrupted_in_the_middle_of_its_rounds(make_cluster: Any, folder: Path
         )
     (reached, *_) = CheckpointStore(tmp_path / "model").rounds()
     more = [*settings, f"training.rounds={reached + 20}"]
-    resumed = pipeline.train(make_cluster(1, 2), job_of(folder, tmp_path / "model", *more), resume=tmp_path / "model")
+    heard: list[events.Event] = []
+    job = job_of(folder, tmp_path / "model", *more)
+    resumed = pipeline.train(make_cluster(1, 2), job, resume=tmp_path / "model", listen=heard.append)
     whole = pipeline.train(client, job_of(folder, tmp_path / "whole", *more))
-    assert resumed.summary["incidents"] == [f"resuming from round {reached} on 1 worker"]
+    assert restarts(heard) == [(reached, 1)]
     assert resumed.model.booster_bytes == whole.model.booster_bytes
 
 
 def test_a_damaged_checkpoint_falls_back(interrupted: Path, make_cluster: Any, folder: Path) -> None:
     path = CheckpointStore(interrupted).path(8)
     path.write_bytes(path.read_bytes()[:-3])
-    result = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted), resume=interrupted)
-    assert result.summary["incidents"] == ["resuming from round 5 on 2 workers"]
+    heard: list[events.Event] = []
+    result = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted), resume=interrupted, listen=heard.append)
+    assert restarts(heard) == [(5, 2)]
     assert any("round-000008.checkpoint: damaged" in note for note in result.summary["notes"])
 
 
@@ -143,7 +154,8 @@ def test_other_data_are_refused(interrupted: Path, make_cluster: Any, folder: Pa
     other.mkdir()
     for file in sorted(folder.iterdir())[1:]:
         (other / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(JobError, match="the data are not the same"):
+    (other / "3.parquet").write_bytes((folder / "0.parquet").read_bytes())
+    with pytest.raises(JobError, match=r"the data are not the same: changed: 3\.parquet; removed: 0\.parquet$"):
         pipeline.train(make_cluster(2, 1), job_of(other, interrupted), resume=interrupted)
 
 
@@ -203,7 +215,8 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     thread.join()
     lines = said.splitlines()
     assert process.returncode == 130, said
-    assert lines[-2] == "pipeline: interrupted"
+    assert lines[-3] == "pipeline: interrupted"
+    assert lines[-2] == f"pipeline: the last checkpoint is of round {CheckpointStore(out).rounds()[0]}"
     again = shlex.split(lines[-1].removeprefix("pipeline: go on with: "))
     assert again == ["pipeline", *command[3:], "--resume", str(out)]
     again[again.index("4000")] = str(CheckpointStore(out).rounds()[0] + 3)

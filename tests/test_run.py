@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xgboost
+from distributed import Client
 
 import pipeline
 from pipeline import events
+from pipeline.cluster import runs
+from pipeline.cluster.identity import scheduler_info
 from pipeline.data import fragments
+from pipeline.efficiency.watch import Watch
 from pipeline.errors import DataError, JobError, PipelineError, UserError
 from pipeline.job import Cluster, Job
 from pipeline.preprocess import passes
@@ -354,7 +362,10 @@ def test_the_summary_says_what_it_should(go: Go) -> None:
     assert sum(account["shares"].values()) == pytest.approx(1)
     metrics = json.loads((model.path / "metrics.json").read_text())
     efficiency = metrics["efficiency"]
-    assert [worker["worker"] for worker in efficiency["workers"]] == ["0", "1"]
+    assert sorted(worker["worker"] for worker in efficiency["workers"]) == [
+        "0",
+        "1",
+    ]  # by rank, which follows the shares
     assert (efficiency["rounds"], efficiency["method"]) == (6, "thread-cpu")
     assert 0 <= efficiency["figures"]["PE"] < 1  # 0: such rounds are shorter than the collectives of a busy machine
     saved = metrics["account"]
@@ -370,10 +381,10 @@ def test_events_come_in_order(go: Go) -> None:
     kinds = [type(event).__name__ for event in said if not isinstance(event, events.Note)]
     order = list(dict.fromkeys(kinds))
     assert order == [
-        "Started", "FragmentDone", "Planned", "StatisticsDone", "BlocksDone", "MatrixDone", "RoundDone", "Checkpoint",
-        "Evaluated", "Saved",
+        "Started", "Asked", "FragmentDone", "Planned", "StatisticsDone", "BlocksDone", "MatrixDone", "Placed", "RoundDone",
+        "WorkerRounds", "Checkpoint", "Evaluated", "Saved",
     ]  # fmt: skip
-    once = set(order) - {"FragmentDone", "RoundDone"}
+    once = set(order) - {"FragmentDone", "RoundDone", "WorkerRounds"}
     assert all(kinds.count(kind) == 1 for kind in once)
     for stage in ("survey", "statistics", "blocks"):
         passed = [event for event in said if isinstance(event, events.FragmentDone) and event.stage == stage]
@@ -477,6 +488,61 @@ def test_nothing_is_left_on_the_cluster(settings: list[str], make_cluster: Any, 
         pass
     assert left == set()
     assert set(client.run(_kept).values()) == {0}
+
+
+async def _leave_behind(run: str, dask_worker: Any) -> None:
+    """What a run has on a worker between its passes."""
+    from pipeline.preprocess.fit import _KEPT
+
+    rows: Any = SimpleNamespace(fragment=0, table=SimpleNamespace(nbytes=8))
+    _KEPT.put(run, rows, 1 << 30)
+    await dask_worker.plugin_add(plugin=Watch(run), name=f"pipeline-account-{run}")
+
+
+def _left(dask_worker: Any) -> tuple[set[str], set[str]]:
+    from pipeline.preprocess.fit import _KEPT
+
+    watches = {name for name in dask_worker.plugins if name.startswith("pipeline-account-")}
+    return {run for run, _ in _KEPT._rows}, watches
+
+
+def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
+    """A run whose client is still there keeps what it has."""
+    client = make_cluster(2, 1)
+    address = client.scheduler.address
+    with Client(address, set_as_default=False) as living:
+        with Client(address, set_as_default=False) as killed:
+            for run, owner in (("living", living), ("dead", killed)):
+                assert runs.enter(owner, run) == []
+                owner.run(_leave_behind, run)
+        pipeline.train(client, job_of(folder, tmp_path / "model", *PLAIN, "training.rounds=2"))
+        assert list(client.run(_left).values()) == [({"living"}, {"pipeline-account-living"})] * 2
+        assert client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.pipeline_runs)) == {"living"}
+    pipeline.train(client, job_of(folder, tmp_path / "other", *PLAIN, "training.rounds=2"))
+    assert list(client.run(_left).values()) == [(set(), set())] * 2
+
+
+def test_a_worker_that_dies_at_the_start_is_waited_for(folder: Path, tmp_path: Path) -> None:
+    job = job_of(folder, tmp_path / "model", *PLAIN, "training.rounds=2", "cluster.workers=2", "cluster.device=cpu")
+    with pipeline.connect(job) as client:
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+        while len(scheduler_info(client)["workers"]) == 2:
+            time.sleep(0.01)
+        result = pipeline.train(client, job)
+    assert result.summary["workers"] == 2
+
+
+@pytest.mark.slow
+def test_workers_with_too_little_memory_are_the_error(folder: Path, tmp_path: Path) -> None:
+    """No file is blamed, and nobody has to know Dask."""
+    job = job_of(folder, tmp_path / "model", *PLAIN, "cluster.workers=2", "cluster.device=cpu", "cluster.memory=100MiB")
+    with pipeline.connect(job) as client, pytest.raises(PipelineError) as caught:
+        pipeline.train(client, job)
+    assert re.fullmatch(
+        r"workers were ended \d+ times? because their memory came near the limit of 100 MiB, and one is expected "
+        r"to take 230 MiB: raise cluster.memory, or use fewer workers with more memory each",
+        str(caught.value),
+    )
 
 
 # A GPU

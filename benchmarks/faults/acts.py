@@ -3,8 +3,11 @@
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
+
+from distributed import Client
 
 from benchmarks.faults.script import Act
 from benchmarks.faults.traps import pid_of, set_clock
@@ -23,11 +26,14 @@ def meant(act: Act, event: Event) -> bool:
     )
 
 
-def do(act: Act, traps: Path) -> None:
+def do(act: Act, traps: Path, scheduler: str = "") -> None:
+    """`scheduler`: the address of the run's; not needed between two runs."""
     if act.do == "signal":
         _signal(act, traps)
     elif act.do == "clock":
         set_clock(act.seconds)
+    elif act.do == "retire":
+        retire(act.target, scheduler)
     elif act.do == "fill":
         fill(Path(act.target))
     else:
@@ -42,6 +48,16 @@ def _signal(act: Act, traps: Path) -> None:
         kind, _, name = act.target.partition(" ")
         pid = {"client": os.getpid}.get(kind, lambda: pid_of(traps, name) if kind == "worker" else int(name))()
         os.kill(pid, act.signal)
+
+
+def retire(worker: str, scheduler: str) -> None:
+    """Has the scheduler send a worker away, as another client would: the run goes on meanwhile, and does not know."""
+
+    def ask() -> None:
+        with Client(scheduler, set_as_default=False, name="operator") as client:
+            client.retire_workers(names=[worker])
+
+    threading.Thread(target=ask, name="retire", daemon=True).start()
 
 
 def damage(act: Act) -> None:

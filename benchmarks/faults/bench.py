@@ -2,11 +2,13 @@
 
 import contextlib
 import shutil
+import statistics
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -56,6 +58,7 @@ class Undisturbed:
     predictions: np.ndarray = field(repr=False)  # of the first file's rows
     last_round: int
     seconds: list[float]  # of the runs so far
+    interval_seconds: list[float]  # between their checkpoints
 
 
 class Bench:
@@ -114,10 +117,15 @@ class Bench:
         if before.model != now.model:
             raise Wrong(f"two undisturbed runs on {place.kind} made different models")
         before.seconds.extend(now.seconds)
+        before.interval_seconds.extend(now.interval_seconds)
 
     def walls(self) -> dict[str, list[float]]:
         """Seconds of the undisturbed runs, by kind of cluster and what the job was told besides."""
         return {" ".join([kind, *settings]): known.seconds for (kind, settings), known in self._known.items()}
+
+    def interval_seconds(self) -> float:
+        """Between two checkpoints, in the median of the undisturbed runs."""
+        return statistics.median(seconds for known in self._known.values() for seconds in known.interval_seconds)
 
     def _run_undisturbed(self, place: Local | Processes, model_settings: tuple[str, ...]) -> Undisturbed:
         place.heal()
@@ -126,8 +134,10 @@ class Bench:
             if ended.exit_code:
                 raise Wrong(f"the undisturbed run failed: {ended}")
             model = Model.load(folder / "out" / "model", threads=1)
-            last = ended.named("RoundDone")[-1]["round"]
-            return Undisturbed(model.booster_bytes, self.predict(model), last, [ended.seconds])
+            rounds = ended.named("RoundDone")
+            interval = CHECKPOINT_ROUNDS * seconds_per_round(rounds)
+            predictions = self.predict(model)
+            return Undisturbed(model.booster_bytes, predictions, rounds[-1]["round"], [ended.seconds], [interval])
 
     def a_model(self, place: Local | Processes) -> Path:
         """The folder of a model with report and pictures, which nobody else uses."""
@@ -143,6 +153,12 @@ class Bench:
     def predict(self, model: Model) -> np.ndarray:
         """(rows,) float32: of the first file."""
         return model.predict(pq.read_table(self.data / "part-00000.parquet"))
+
+
+def seconds_per_round(rounds: Sequence[Mapping[str, Any]]) -> float:
+    """From the first to the last of these RoundDone: not every round says one."""
+    first, last = rounds[0], rounds[-1]
+    return float(last["at"] - first["at"]) / (last["round"] - first["round"])
 
 
 def mount(folder: Path) -> bool:

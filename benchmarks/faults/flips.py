@@ -24,18 +24,23 @@ def flip_all(folder: Path, positions: int, rng: random.Random) -> Flipped:
     In this process: what is refused before it is believed cannot end it.
     """
     wrong: list[str] = []
+    flips = 0
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in paths:
-        size = path.stat().st_size
-        edges = {0, size - 1} if size else set()
-        places = sorted(edges | set(rng.sample(range(size), min(size, positions - len(edges)))))
-        for place in places:
+        for place in _places(path.stat().st_size, positions, rng):
             mask = 1 << rng.randrange(8)
             flip(path, place, mask)
             if verdict := _loads(folder):
                 wrong.append(f"{path.relative_to(folder)}, byte {place}, mask {mask}: {verdict}")
             flip(path, place, mask)
-    return Flipped(len(paths), len(paths) * positions, tuple(wrong))
+            flips += 1
+    return Flipped(len(paths), flips, tuple(wrong))
+
+
+def _places(size: int, positions: int, rng: random.Random) -> list[int]:
+    """So many different positions in a file of this size, or all there are; its ends among them."""
+    ends, inside = sorted({0, size - 1}) if size else [], range(1, size - 1)
+    return ends + rng.sample(inside, min(len(inside), positions - len(ends)))
 
 
 def _loads(folder: Path) -> str:

@@ -45,6 +45,9 @@ class Place(Protocol):
     def at_rest(self) -> list[str]:
         """What the workers still do or hold, though no run goes on, their files among it."""
 
+    def kept(self) -> list[str]:
+        """What ended runs have left on the workers outside of Dask's tasks; the next run drops what a dead client could not."""
+
 
 class Local:
     """A LocalCluster in every run's own process: its scheduler and its nannies live and die with the client."""
@@ -65,6 +68,9 @@ class Local:
         pass
 
     def at_rest(self) -> list[str]:
+        return []
+
+    def kept(self) -> list[str]:
         return []
 
 
@@ -108,6 +114,10 @@ class Processes:
                 time.sleep(0.1)
         files = [name for worker in WORKERS for name in leftovers.files(self._local(worker))]
         return found + [f"file {name}" for name in files]
+
+    def kept(self) -> list[str]:
+        with self._client() as client:
+            return [f"{worker} keeps {what}" for worker, found in client.run(_kept).items() for what in found]
 
     def _local(self, worker: str) -> Path:
         """Where a worker keeps its files."""
@@ -170,16 +180,31 @@ def warm() -> None:
 
 
 def _doings(client: Client) -> list[str]:
-    """What workers run and hold, and what the scheduler knows."""
+    """What workers run and hold, and what the scheduler knows.
+
+    Tasks in state "error" hold nothing: one stays on a worker that was to take a matrix, which cannot be sent, from
+    another that is retired, and Dask's scheduler forgets that it asked for it.
+    """
 
     def of_worker(dask_worker: Any) -> list[str]:
-        return [*map(str, dask_worker.active_threads.values()), *map(str, dask_worker.state.tasks)]
+        held = [f"{task.key} ({task.state})" for task in dask_worker.state.tasks.values() if task.state != "error"]
+        return [*map(str, dask_worker.active_threads.values()), *held]
 
     def of_scheduler(dask_scheduler: Any) -> list[str]:
         return list(map(str, dask_scheduler.tasks))
 
     known = [f"the scheduler knows {key}" for key in client.run_on_scheduler(of_scheduler)]
     return known + [f"{worker} has {key}" for worker, keys in client.run(of_worker).items() for key in keys]
+
+
+def _kept(dask_worker: Any) -> list[str]:
+    """Rows that wait for a second pass, watches, and their books."""
+    from pipeline.parts import LEDGERS
+    from pipeline.preprocess.fit import _KEPT
+
+    rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in list(_KEPT._rows)]
+    watches = [f"the plugin {name}" for name in dask_worker.plugins if name.startswith("pipeline")]
+    return rows + watches + [f"the ledger of run {run}" for run in list(LEDGERS)]
 
 
 @contextlib.contextmanager

@@ -32,13 +32,13 @@ class Teller:
         self._pipe = os.fdopen(descriptor, "w", encoding="utf-8")
         self._waiting, self._traps, self._lock = waiting, traps, threading.Lock()
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: Event, scheduler: str) -> None:
         with self._lock:
             self._say(encode(event))
             for act in [act for act in self._waiting if acts.meant(act, event)]:
                 self._waiting.remove(act)
                 self._say({"act": dataclasses.asdict(act)})
-                acts.do(act, self._traps)
+                acts.do(act, self._traps, scheduler)
 
     def _say(self, message: dict[str, Any]) -> None:
         self._pipe.write(json.dumps({**message, "at": time.monotonic()}, default=float) + "\n")
@@ -61,7 +61,7 @@ def main() -> None:
 
         def both(event: Event) -> None:
             listen(event)
-            teller.hear(event)
+            teller.hear(event, client.scheduler.address)
 
         return train(client, job, listen=both, **options)
 

@@ -5,9 +5,15 @@ from typing import Literal
 
 Deed = Literal["kill", "stop", "hog", "clock"]
 Stage = Literal["survey", "statistics", "blocks", "matrix", "bootstrap", "rounds", "evaluate"]
-Outcome = Literal["recovers with the equal model", "stops; equal model after --resume", "one line of refusal"]
+Outcome = Literal[
+    "recovers with the equal model",
+    "stops; equal model after --resume",
+    "stops; equal model when run again",
+    "one line of refusal",
+]
 RECOVERS: Outcome = "recovers with the equal model"
 RESUMES: Outcome = "stops; equal model after --resume"
+RERUNS: Outcome = "stops; equal model when run again"  # no checkpoint stands yet
 REFUSES: Outcome = "one line of refusal"
 ANY = "*"  # whichever worker comes first
 
@@ -26,7 +32,7 @@ class Trap:
         assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"
 
 
-Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock"]
+Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "retire"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Act:
     """What the client's process does when it hears an event, before the run goes on; each act is done once.
 
     `target` of "signal": "client", "terminal" (the client's whole process group), "scheduler", "nanny 0", "worker 0";
-    of the others a path, whose name may be a pattern: the last file that it names.
+    of "retire" a worker's name; of the others a path, whose name may be a pattern: the last file that it names.
     """
 
     do: Action

@@ -100,6 +100,12 @@ def nanny_killed(choice: Choice) -> Script:
     return Script(acts=(act,), settings=(f"cluster.wait_seconds={WAIT_SECONDS}",), says=LOST)
 
 
+def retired(choice: Choice) -> Script:
+    """Somebody else sends a worker away; it does not come back."""
+    act = Act("retire", choice.worker, "RoundDone", round=choice.round)
+    return Script(acts=(act,), settings=(f"cluster.wait_seconds={WAIT_SECONDS}",), says=LOST)
+
+
 def scheduler_killed(choice: Choice) -> Script:
     act = Act("signal", "scheduler", "Checkpoint", round=2 * choice.checkpoint_rounds)
     return Script(acts=(act,), says="scheduler", ends_seconds=TOLD_SECONDS)
@@ -107,6 +113,12 @@ def scheduler_killed(choice: Choice) -> Script:
 
 def client_killed(choice: Choice) -> Script:
     act = Act("signal", "client", "Checkpoint", round=2 * choice.checkpoint_rounds)
+    return Script(acts=(act,), exit_codes=(-signal.SIGKILL,))
+
+
+def client_killed_in_statistics(_: Choice) -> Script:
+    """Rows that its first pass has read lie on the workers, for a second pass that will not come."""
+    act = Act("signal", "client", "FragmentDone", stage="statistics")
     return Script(acts=(act,), exit_codes=(-signal.SIGKILL,))
 
 

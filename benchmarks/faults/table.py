@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.faults import scripts
 from benchmarks.faults.places import Kind
-from benchmarks.faults.script import RECOVERS, REFUSES, RESUMES, Choice, Outcome, Script
+from benchmarks.faults.script import RECOVERS, REFUSES, RERUNS, RESUMES, Choice, Outcome, Script
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ TABLE: tuple[Row, ...] = (
     Row("clock set back", "client and workers, by an hour; then SIGKILL of a worker", scripts.clock(-3600.0), RECOVERS, RECOVERS),
     Row("clock set forward", "client and workers, by an hour; then SIGKILL of a worker", scripts.clock(3600.0), RECOVERS, RECOVERS),
     Row("nanny killed", "SIGKILL; its worker goes with it and does not come back", scripts.nanny_killed, None, RECOVERS),
+    Row("worker retired", "client.retire_workers by somebody else; it does not come back", scripts.retired, None, RECOVERS),
     Row("scheduler killed", "SIGKILL", scripts.scheduler_killed, None, RESUMES),
     Row("client killed", "SIGKILL; locally scheduler and nannies with it", scripts.client_killed, RESUMES, RESUMES, often=2),
+    Row("client killed in statistics", "SIGKILL; nothing of it is left on the workers after the next run", scripts.client_killed_in_statistics, None, RERUNS),
     Row("client interrupted", "Ctrl-C on its terminal", scripts.client_interrupted, RESUMES, RESUMES, often=2),
     Row("disk full during a checkpoint", "no byte is left, until later", scripts.full_at_checkpoint, RECOVERS, RECOVERS),
     Row("disk full at the model's save", "no byte is left", scripts.full_at_save, RESUMES, RESUMES),

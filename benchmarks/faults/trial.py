@@ -15,7 +15,7 @@ from benchmarks.faults import leftovers, traps
 from benchmarks.faults.bench import CHECKPOINT_ROUNDS, TOLERANCE, Bench, Undisturbed
 from benchmarks.faults.places import DEATH_SECONDS, WORKERS, Local, Processes
 from benchmarks.faults.runs import Ended, Missed, Wrong
-from benchmarks.faults.script import RECOVERS, RESUMES, Act, Choice, Outcome, Script
+from benchmarks.faults.script import RECOVERS, RERUNS, RESUMES, Act, Choice, Outcome, Script
 from pipeline.model.artifact import Model
 from pipeline.training.checkpoint import folder_for
 
@@ -44,7 +44,7 @@ class Trial:
     def play(self, write: Callable[[Choice], Script], outcome: Outcome) -> Verdict:
         """Plays the script on a healed place; Wrong says what was not as it must be.
 
-        Missed, where the fault did not happen.
+        Missed, where the fault did not happen and the run ended like an undisturbed one.
         """
         self.place.heal()
         with self.bench.folder_for_a_run() as folder:
@@ -56,16 +56,19 @@ class Trial:
                 ended = self._train(folder, script)
             finally:
                 _, left = traps.disarm(self.place.traps)
-            self._check_happened(script, ended, left)
+            if undone := _undone(script, ended, left):
+                self._check_undisturbed(folder, expected, ended, undone)
+                raise Missed(f"not all faults happened: {undone}\n{ended}")
+            self._check_said(script, ended)
             walls, equal, lost = [ended.seconds], "no model", None
             if outcome == RECOVERS:
                 _require(ended.exit_code == 0, "the run did not recover", ended)
             else:
                 self._check_stopped(script, ended, folder)
-            if outcome == RESUMES:
-                ended = self._resume(folder, script, ended)
+            if outcome in (RESUMES, RERUNS):
+                ended = self._again(folder, script, ended, resume=outcome == RESUMES)
                 walls.append(ended.seconds)
-            if outcome in (RECOVERS, RESUMES):
+            if outcome in (RECOVERS, RESUMES, RERUNS):
                 equal = self._compare(folder, expected, ended)
                 lost = (sum(walls) - float(np.median(expected.seconds))) / script.faults
             self._check_clean(folder, ended)
@@ -83,8 +86,8 @@ class Trial:
             ballast=str(folder / "out" / "ballast"),
         )  # fmt: skip
 
-    def _train(self, folder: Path, script: Script, resume: bool = False) -> Ended:
-        acts = () if resume else tuple(self._resolved(act) for act in script.acts)
+    def _train(self, folder: Path, script: Script, *, again: bool = False, resume: bool = False) -> Ended:
+        acts = () if again else tuple(self._resolved(act) for act in script.acts)
         patched = any(act.do == "fill" for act in acts) and not deeds.may_be_filled(folder / "out")
         full = str(folder / "out" / "ballast") if patched else ""
         settings = (*script.settings, *script.model_settings)
@@ -98,12 +101,14 @@ class Trial:
             return dataclasses.replace(act, target=f"process {self.place.pid(act.target)}")
         return act
 
-    def _check_happened(self, script: Script, ended: Ended, left: int) -> None:
-        if left or len(ended.acts) < len(script.acts):
-            done = (
-                f"{len(script.traps) - left} of {len(script.traps)} traps, {len(ended.acts)} of {len(script.acts)} acts"
-            )
-            raise Missed(f"not all faults happened: {done}\n{ended}")
+    def _check_undisturbed(self, folder: Path, expected: Undisturbed, ended: Ended, undone: str) -> None:
+        """A run that something else has ended, or its first faults of several, is wrong and no miss."""
+        _require(ended.exit_code == 0, f"the run failed before all faults happened ({undone})", ended)
+        _require("Traceback" not in ended.stderr, "a traceback", ended)
+        self._compare(folder, expected, ended)
+        self._check_clean(folder, ended)
+
+    def _check_said(self, script: Script, ended: Ended) -> None:
         _require(re.search(script.says, ended.stderr) is not None, f"stderr does not say {script.says!r}", ended)
         _require("Traceback" not in ended.stderr, "a traceback", ended)
 
@@ -121,12 +126,13 @@ class Trial:
         left = leftovers.processes(self.mark)
         _require(not left, f"processes left behind: {left}", ended)
 
-    def _resume(self, folder: Path, script: Script, stopped: Ended) -> Ended:
-        """Goes on, once the place is whole again."""
+    def _again(self, folder: Path, script: Script, stopped: Ended, *, resume: bool) -> Ended:
+        """The run again once the place is whole again, from its last checkpoint or from the beginning."""
         model = folder / "out" / "model"
-        _require(any(folder_for(model).glob("round-*.checkpoint")), "no checkpoint stands", stopped)
-        if stopped.exit_code >= 0:  # whoever was killed says nothing
-            _require(f"--resume {model}" in stopped.stderr, "the run does not say how to resume", stopped)
+        if resume:
+            _require(any(folder_for(model).glob("round-*.checkpoint")), "no checkpoint stands", stopped)
+            if stopped.exit_code >= 0:  # whoever was killed says nothing
+                _require(f"--resume {model}" in stopped.stderr, "the run does not say how to resume", stopped)
         if any(act.target == "scheduler" for act in script.acts) and isinstance(self.place, Processes):
             left = self.place.gone(DEATH_SECONDS + LEAVE_SECONDS)
             _require(not left, f"workers that did not leave their dead scheduler: {left}", stopped)
@@ -135,10 +141,11 @@ class Trial:
         self.place.heal()
         for act in script.between:
             deeds.do(act, self.place.traps)
-        ended = self._train(folder, script, resume=True)
-        _require(ended.exit_code == 0, "the run could not be resumed", ended)
-        first = min((said["round"] for said in ended.named("RoundDone")), default=0)
-        _require(first > 1 or not ended.named("RoundDone"), "the resumed run began at the beginning", ended)
+        ended = self._train(folder, script, again=True, resume=resume)
+        _require(ended.exit_code == 0, "the second run failed", ended)
+        if resume:
+            first = min((said["round"] for said in ended.named("RoundDone")), default=0)
+            _require(first > 1 or not ended.named("RoundDone"), "the resumed run began at the beginning", ended)
         return ended
 
     def _compare(self, folder: Path, expected: Undisturbed, ended: Ended) -> str:
@@ -155,11 +162,20 @@ class Trial:
         """No process, file or task is left."""
         left = leftovers.processes(self.mark)
         _require(not left, f"processes left behind: {left}", ended)
-        kept = [folder / name for name in ("job.toml", "data", "out/model", "tmp")]
-        found = leftovers.files(folder, *kept) + leftovers.files(folder / "tmp")
+        expected = [folder / name for name in ("job.toml", "data", "out/model", "tmp")]
+        found = leftovers.files(folder, *expected) + leftovers.files(folder / "tmp")
         _require(not found, f"files left behind: {found}", ended)
         if doing := self.place.at_rest():
             raise Wrong(f"workers still have something to do: {doing}\n{ended}")
+        if kept := self.place.kept():
+            raise Wrong(f"runs have left something on the workers: {kept}\n{ended}")
+
+
+def _undone(script: Script, ended: Ended, left: int) -> str:
+    """What was to happen and did not; empty where all of it has happened."""
+    if not left and len(ended.acts) == len(script.acts):
+        return ""
+    return f"{len(script.traps) - left} of {len(script.traps)} traps, {len(ended.acts)} of {len(script.acts)} acts"
 
 
 def _require(condition: bool, message: str, ended: Ended) -> None:

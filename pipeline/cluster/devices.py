@@ -97,3 +97,15 @@ def synchronise(device: Literal["cpu", "cuda"]) -> None:
     """Waits until the GPU has done what it was given: before a clock is stopped."""
     if device == "cuda":
         array_namespace(device).cuda.get_current_stream().synchronize()
+
+
+def gpu_now() -> dict[str, float | None]:
+    """Memory in use (bytes) and utilisation (0 to 1) of this process's first GPU, by NVML; None where it does not tell."""
+    from distributed.diagnostics import nvml
+
+    try:
+        now = nvml.real_time()
+    except Exception:  # NVML's errors are classes that pynvml makes as it is loaded; none of them may end a training
+        return {"gpu_memory_nbytes": None, "gpu_utilisation": None}
+    used, busy = now["memory-used"], now["utilization"]
+    return {"gpu_memory_nbytes": used, "gpu_utilisation": None if busy is None else busy / 100}

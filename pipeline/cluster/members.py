@@ -1,8 +1,12 @@
 """Who is in the cluster while a run goes on: workers that die, freeze, come back or join.
 
-Every worker's event loop, a thread of its own beside those that compute, tells the scheduler twice a second that it
-is alive.  A worker whose last word does not change for `hang_seconds`, by the clock of this process, is taken for
-frozen and ended through its nanny.  A slow task is none of that: it leaves the event loop alone.
+Every worker's event loop, a thread of its own beside those that compute, tells the scheduler at Dask's heartbeat
+interval that it is alive: about twice a second with up to ten workers, less often with more.  A worker whose last word
+does not change for `hang_seconds`, by the clock of this process, is taken for frozen and ended through its nanny.  A
+slow task leaves the event loop alone, but for one that keeps Python's lock (GIL), as code in `data.function` may: it
+holds up the event loop, and looks frozen where it does so for that long.  A slow round is told by `training.pace`.
+
+A worker is a process, not an address: with `dask worker --worker-port` the next process is found where the lost one was.
 """
 
 import contextlib
@@ -23,6 +27,9 @@ POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
 ANSWER_SECONDS = 5.0  # for the scheduler to answer, and for a lost connection to come back
 END_SECONDS = 10.0  # for a nanny to end a frozen worker
+LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no more tasks and is about to end
+ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
+MIB = 2**20
 
 Facts = Mapping[str, Any]  # what the scheduler says of a worker
 Heard = Callable[[str, str], None]  # address, reason
@@ -45,16 +52,23 @@ class Members:
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
         self.lost: Heard = nobody  # told of every worker that leaves, once
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
-        self._present: dict[str, Facts] = {}
-        self._words: dict[str, tuple[float, float]] = {}  # address -> (its last word, when we first heard it)
-        self._reasons: dict[str, str] = {}  # of those that are gone
-        self._ending: set[str] = set()  # frozen ones that are being ended
-        self._lock = threading.Lock()
+        self.most = 0  # workers that were there at once
+        self._present: dict[str, Facts] = {}  # by address
+        self._counted_on: dict[str, str] = {}  # address -> the process that is meant by it
+        self._words: dict[str, tuple[float, float]] = {}  # process -> (its last word, when we first heard it)
+        self._reasons: dict[str, str] = {}  # of processes that are gone, or as good as
+        self._ending: set[str] = set()  # frozen processes that are being ended
+        self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
+        self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
+        self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
         self._stop = threading.Event()
         self._scheduler_error: str | None = None
+        self._error: BaseException | None = None  # of the thread that watches, or of who listens there
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Members":
+        self._earlier = _ended_for_memory(self.client)
+        self._explained = set(self._earlier)
         self.look()
         self._thread = threading.Thread(target=self._watch, name="members", daemon=True)
         self._thread.start()
@@ -66,25 +80,34 @@ class Members:
             self._thread.join(ANSWER_SECONDS)
 
     def look(self) -> dict[str, Facts]:
-        """The workers that are there now and not about to be ended, by address.  SchedulerLostError."""
-        try:
-            info = _ask(self.client)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
-            raise self._scheduler_lost(str(error)) from None
+        """The workers that are there now and not about to leave or to be ended, by address.  SchedulerLostError."""
         with self._lock:
-            gone = [address for address in self._note(info["workers"]) if address not in self._ending]
-            present = {address: facts for address, facts in self._present.items() if address not in self._ending}
-        for address in gone:
-            self.lost(address, self._reasons[address])
+            try:
+                info = _ask(self.client)
+            except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
+                raise self._scheduler_lost(str(error)) from None
+            gone = self._note(info["workers"])
+            present = {
+                address: facts for address, facts in self._present.items() if process(facts) not in self._reasons
+            }
+        for address, reason in gone:
+            self.lost(address, reason)
         return present
 
+    def count_on(self, processes: Mapping[str, str]) -> None:
+        """From now on these are what is meant by their addresses, whatever became of others that were there before."""
+        self._counted_on.update(processes)
+
     def check(self, addresses: Iterable[str]) -> None:
-        """WorkerLostError for the first of these workers that has left; SchedulerLostError."""
+        """WorkerLostError for the first of these workers that has left; SchedulerLostError; errors of who listens."""
         if self._scheduler_error is not None:
             raise self._scheduler_lost(self._scheduler_error)
+        if self._error is not None:
+            raise self._error
         for address in addresses:
-            if address in self._reasons:
-                raise WorkerLostError(address, self._reasons[address])
+            reason = self._reasons.get(self._counted_on.get(address, ""))
+            if reason is not None:
+                raise WorkerLostError(address, reason)
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str]) -> None:
         """Waits until all futures are done, well or not; raises as `check` where one of the workers leaves meanwhile."""
@@ -103,54 +126,119 @@ class Members:
             self.check(addresses)
             raise
 
-    def _note(self, workers: Mapping[str, Facts]) -> list[str]:
-        """Takes down who is there; the addresses that have gone since."""
-        now = self._clock()
-        gone = [address for address in self._present if address not in workers]
-        for address in gone:
-            self._words.pop(address, None)
-            self._reasons.setdefault(address, reason_of(self.client, address, self._present[address]))
-        self._present = dict(workers)
-        for address, facts in workers.items():
+    def _note(self, workers: Mapping[str, Facts]) -> list[tuple[str, str]]:
+        """Takes down who is there; the addresses that have gone since, and why."""
+        now, gone = self._clock(), []
+        here = {address: facts for address, facts in workers.items() if facts["status"] not in LEAVING}
+        for address, facts in self._present.items():
+            lost = process(facts)
+            if address in here and process(here[address]) == lost:
+                continue
+            self._words.pop(lost, None)
+            if lost not in self._reasons:
+                leaving = address in workers and process(workers[address]) == lost
+                self._reasons[lost] = self._reason(address, facts, leaving=leaving)
+                gone.append((address, self._reasons[lost]))
+        for address in here.keys() - self._present.keys():
+            if (back := process(here[address])) not in self._ending:
+                self._reasons.pop(back, None)  # it was to be retired, and could not
+        self._present, self.most = here, max(self.most, len(here))
+        for address, facts in here.items():
             self.names[address] = str(facts["name"])
+            self._counted_on.setdefault(address, process(facts))
             word = float(facts["last_seen"])
-            if self._words.get(address, (None, 0.0))[0] != word:
-                self._words[address] = (word, now)
+            if self._words.get(process(facts), (None, 0.0))[0] != word:
+                self._words[process(facts)] = (word, now)
         return gone
 
+    def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
+        """Why a worker left, as far as can be known: from its nanny where that is ours, or has told the scheduler."""
+        ended = {event for event in _ended_for_memory(self.client) - self._explained if event[0] == address}
+        self._explained |= ended
+        if ended:
+            limit = f" of {facts['memory_limit'] / MIB:,.0f} MiB" if facts.get("memory_limit") else ""
+            return f"its memory came near the limit{limit} (cluster.memory); ended by its nanny"
+        if leaving:
+            return "it was retired"
+        for nanny in _nannies(self.client).values():
+            code = nanny.exits.get(address)
+            if code is not None:
+                return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+        return "its process ended or its connection broke"
+
     def frozen(self) -> list[str]:
-        """Workers that have been silent for too long."""
+        """The addresses of workers that have been silent for too long."""
         now = self._clock()
+        with self._lock:
+            return self._silent(now)
+
+    def _silent(self, now: float) -> list[str]:
         return [
             address
-            for address, (_, heard) in self._words.items()
-            if now - heard > self._hang_seconds and address not in self._ending
+            for address, facts in self._present.items()
+            if now - self._words[process(facts)][1] > self._hang_seconds and process(facts) not in self._ending
         ]
+
+    def out_of_memory(self, planned_nbytes: int) -> str | None:
+        """What to tell where workers were ended for their memory; None where none was since the watch began.
+
+        `planned_nbytes`: what each was expected to take.
+        """
+        times = len(_ended_for_memory(self.client) - self._earlier)
+        limits = [facts.get("memory_limit") for facts in self._present.values()]
+        limits += [nanny.memory_manager.memory_limit for nanny in _nannies(self.client).values()]
+        limit = min((limit for limit in limits if limit), default=None)
+        if not times or limit is None:
+            return None
+        return (
+            f"workers were ended {times} time{'s' * (times != 1)} because their memory came near the limit of "
+            f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {more_memory(self.client)}"
+        )
+
+    def missing(self) -> tuple[str, str] | None:
+        """The name of a worker that is not there (any more), and why; None where none is known of."""
+        present = {str(facts["name"]) for facts in self.look().values()}
+        for name, nanny in _nannies(self.client).items():
+            if str(name) not in present and nanny.exits:
+                return str(name), self._reason(list(nanny.exits)[-1], {})
+        for address, counted_on in reversed(self._counted_on.items()):
+            if counted_on in self._reasons and self.names[address] not in present:
+                return self.names[address], self._reasons[counted_on]
+        return None
+
+    def known(self) -> int:
+        """How many workers there would be if none were lost, as far as we know."""
+        return max(self.most, len(_nannies(self.client)))
 
     def _watch(self) -> None:
         pause = POLL_SECONDS
-        while not self._stop.wait(pause):
-            start = self._clock()
-            try:
+        try:
+            while not self._stop.wait(pause):
+                start = self._clock()
                 self.look()
-            except SchedulerLostError:
-                return
-            for address in self.frozen():
-                self._end(address)
-            pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
+                for address in self.frozen():
+                    self._end(address)
+                pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
+        except SchedulerLostError:
+            pass  # `check` says so
+        except BaseException as error:
+            self._error = error  # for whoever waits for workers; `check` raises it there
 
     def _end(self, address: str) -> None:
         """Has a frozen worker's nanny end it; from now on nobody counts on it."""
         with self._lock:
-            self._ending.add(address)
-            self._reasons[address] = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
-        self.lost(address, self._reasons[address])
+            if address not in self._silent(self._clock()):
+                return  # it has spoken, or gone
+            frozen = process(self._present[address])
+            self._ending.add(frozen)
+            reason = self._reasons[frozen] = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
 
         def end() -> None:
             with contextlib.suppress(OSError, RuntimeError):
                 self.client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
 
         threading.Thread(target=end, name="end-frozen", daemon=True).start()
+        self.lost(address, reason)
 
     def _scheduler_lost(self, error: str) -> SchedulerLostError:
         self._scheduler_error = error
@@ -196,15 +284,29 @@ def _ask(client: Client) -> dict[str, Any]:
     return scheduler_info(client, ANSWER_SECONDS)
 
 
-def reason_of(client: Client, address: str, facts: Facts) -> str:
-    """Why a worker left, as far as can be known: from its nanny where that is ours, or has told the scheduler."""
+def process(facts: Facts) -> str:
+    """Tells one worker process from any other, at its own or at the same address: by its folder, made when it starts."""
+    return f"{facts['host']}:{facts['local_directory']}"
+
+
+def more_memory(client: Client) -> str:
+    """What to do where workers need more memory than they may have."""
+    if client.cluster is None:
+        return "give the workers more (dask worker --memory-limit)"
+    return "raise cluster.memory, or use fewer workers with more memory each"
+
+
+def _nannies(client: Client) -> dict[Any, Any]:
+    """Those of a cluster of ours, by the names of their workers."""
+    nannies = getattr(client.cluster, "workers", None) or {}
+    return {name: nanny for name, nanny in nannies.items() if hasattr(nanny, "exits")}
+
+
+def _ended_for_memory(client: Client) -> set[tuple[str, int]]:
+    """The workers that nannies have ended for their memory, ever: address and process id."""
+    if client.scheduler is None:
+        return set()  # the client is closed
     with contextlib.suppress(OSError, RuntimeError):
-        for _, event in client.get_events("worker-restart-memory"):
-            if event.get("worker") == address:
-                limit = (facts.get("memory_limit") or 0) / 2**20
-                return f"its memory came near the limit of {limit:,.0f} MiB (cluster.memory); ended by its nanny"
-    for nanny in (getattr(client.cluster, "workers", None) or {}).values():
-        code = getattr(nanny, "exits", {}).get(address)
-        if code is not None:
-            return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
-    return "its process ended or its connection broke"
+        found = client.sync(client.scheduler.events, topic=ENDED_FOR_MEMORY, callback_timeout=ANSWER_SECONDS)
+        return {(str(event["worker"]), event["pid"]) for _, event in found}
+    return set()

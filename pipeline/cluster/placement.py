@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,9 +11,12 @@ from distributed import Client
 
 from pipeline.cluster import affinity, capability, remote
 from pipeline.cluster.identity import scheduler_info
-from pipeline.cluster.members import Members
-from pipeline.errors import ClusterError
+from pipeline.cluster.members import Facts, Members, process
+from pipeline.errors import ClusterError, TrainingError
 from pipeline.job import Cluster
+from pipeline.planning.memory import WORKER_NBYTES
+
+TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class WorkerInfo:
     memory_limit: int  # bytes; 0: none
     host: str
     capability: float  # relative speed, in threads' worth: only ratios between workers mean something
+    process: str = ""  # another one for each process, also where the address stays
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Placement:
 def placement(client: Client, section: Cluster, members: Members | None = None) -> Placement:
     """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
 
-    ClusterError where there are fewer, or where a GPU was asked for and a worker cannot use one; WorkerLostError where one
+    One that was lost before, or is being ended, is waited for.  ClusterError where there never were as many, or where a
+    GPU was asked for and a worker cannot use one; TrainingError where one does not come back; WorkerLostError where one
     leaves meanwhile.
     """
     with contextlib.ExitStack() as stack:
@@ -52,23 +58,49 @@ def placement(client: Client, section: Cluster, members: Members | None = None) 
 def _placement(client: Client, section: Cluster, members: Members) -> Placement:
     info = scheduler_info(client)
     local = client.cluster is not None
-    workers = sorted((_worker(*item) for item in info["workers"].items()), key=_order)
-    asked = len(workers) if section.workers == "auto" else section.workers
-    if len(workers) < max(1, asked):
-        raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has {len(workers)}")
-    workers = workers[:asked]
+    present = _all_there(section, members)
+    workers = sorted((_worker(*item) for item in present.items()), key=_order)
+    if section.workers != "auto":
+        workers = workers[: section.workers]
+    members.count_on({worker.address: worker.process for worker in workers})
     rates = capability.measure(members, [(worker.address, worker.threads) for worker in workers])
     workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []
     if oversubscribed := local and threads > cores:
         notes.append(f"oversubscribed: {len(workers)} workers x {workers[0].threads} threads on {cores} cores")
-    bare = [worker.address for worker in workers if not info["workers"][worker.address].get("nanny")]
+    bare = [worker.address for worker in workers if not present[worker.address].get("nanny")]
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
     notes.extend(exposure(workers))
     link = _dashboard(client, info) if section.dashboard else None
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
+
+
+def _all_there(section: Cluster, members: Members) -> dict[str, Facts]:
+    """The workers, once there are as many as can be expected; those that stay away are done without where "auto" allows."""
+    give_up = time.monotonic() + section.wait_seconds
+    while True:
+        present, known = members.look(), members.known()
+        expected = known if section.workers == "auto" else section.workers
+        if expected > known or known == 0:
+            raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has {len(present)}")
+        if len(present) >= expected:
+            return present
+        if time.monotonic() >= give_up:
+            break
+        time.sleep(TICK_SECONDS)
+    if section.workers == "auto" and present:
+        return present
+    raise TrainingError(_why_fewer(section, members))
+
+
+def _why_fewer(section: Cluster, members: Members) -> str:
+    if (short := members.out_of_memory(WORKER_NBYTES)) is not None:
+        return short
+    lost = members.missing()
+    which = "a worker was lost at start" if lost is None else f"worker {lost[0]} lost at start: {lost[1]}"
+    return f"{which}; it did not come back within {section.wait_seconds:g} s (cluster.wait_seconds)"
 
 
 def exposure(workers: Sequence[WorkerInfo]) -> tuple[str, ...]:
@@ -108,6 +140,7 @@ def _worker(address: str, facts: Mapping[str, Any]) -> WorkerInfo:
         memory_limit=facts["memory_limit"] or 0,
         host=facts["host"],
         capability=float(facts["nthreads"]),
+        process=process(facts),
     )
 
 

@@ -10,11 +10,12 @@ import contextlib
 import errno
 import fcntl
 import gc
+import math
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,17 +129,29 @@ def require_space(folder: Path, nbytes: int, what: str) -> None:
     free = max(0, shutil.disk_usage(folder).free - _outstanding_nbytes(folder.parent))
     if nbytes > free:
         raise OutputError(
-            f"{folder}: {what} take {_mib(nbytes)} MiB of scratch space, {_mib(free)} MiB are free: make room, or give "
-            "another disk with cluster.scratch"
+            f"{_root_of(folder)}: {what} take {_size(nbytes, math.ceil)} of scratch space, {_size(free, math.floor)} are "
+            "free: make room, or give another disk with cluster.scratch"
         )
 
 
 def write_error(folder: Path, error: OSError) -> OutputError:
     """What to tell where scratch space cannot be used."""
-    reason = error.strerror or str(error)
+    root = _root_of(folder)
+    if isinstance(error, FileExistsError) and root.is_file():
+        reason = "it is a file, not a folder"
+    elif isinstance(error, FileNotFoundError) and not root.parent.exists():
+        reason = f"there is no folder {root.parent}"
+    else:
+        reason = error.strerror or str(error)
     with contextlib.suppress(OSError):
-        reason += f" ({_mib(shutil.disk_usage(folder).free)} MiB are free)" if error.errno == errno.ENOSPC else ""
-    return OutputError(f"{folder}: scratch files cannot be written: {reason}; see cluster.scratch")
+        free = shutil.disk_usage(root).free
+        reason += f" ({_size(free, math.floor)} are free)" if error.errno == errno.ENOSPC else ""
+    return OutputError(f"{root}: scratch files cannot be written: {reason}; see cluster.scratch")
+
+
+def _root_of(folder: Path) -> Path:
+    """What the user knows of a folder for scratch files: the one it lies in."""
+    return folder.parent if folder.name.startswith(PREFIX) else folder
 
 
 def memory_is_short(share: float = SPILL_SHARE) -> bool:
@@ -166,7 +179,7 @@ def _default_root() -> Path:
 def _make(run: str, root: Path) -> _Folder:
     """The lock first: a folder without one is nobody's."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(exist_ok=True)  # no folders above it: a path that was misspelled is no new tree
         remove_leftovers(root)
         path = root / f"{PREFIX}{run}-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
         lock = os.open(f"{path}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -201,5 +214,11 @@ def remove_leftovers(root: Path) -> None:
                 os.close(lock)
 
 
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / MIB:,.0f}"
+def _size(nbytes: int, rounded: Callable[[float], int]) -> str:
+    """
+    >>> _size(9 * MIB, math.floor), _size(3_000_000, math.ceil), _size(700_000, math.floor)
+    ('9 MiB', '2.9 MiB', '683 KiB')
+    """
+    if nbytes < MIB:
+        return f"{rounded(nbytes / 1024)} KiB"
+    return f"{rounded(nbytes / MIB * 10) / 10:,.1f} MiB".replace(".0 ", " ")

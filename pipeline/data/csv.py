@@ -91,7 +91,8 @@ def survey(
                 counted.append(replace(piece, rows=seen.rows))
             else:
                 counted.append(replace(piece, bad=seen))
-        surveys.append(replace(item, schema=pa.schema(kinds), pieces=_numbered(counted)))
+        known_kinds = not all(piece.bad for piece in counted) or not counted
+        surveys.append(replace(item, schema=pa.schema(kinds), pieces=_numbered(counted), readable=known_kinds))
     return surveys
 
 

@@ -26,7 +26,8 @@ _MAGIC = {b"PAR1": "parquet", b"ARRO": "feather"}
 _NAMES = {"parquet": "Parquet", "csv": "CSV", "feather": "Feather", "libsvm": "LIBSVM"}
 
 
-Listed = tuple[list[tuple[str, Facts]], bool]  # paths in order with their facts; whether from a folder or a pattern
+Entry = tuple[str, Facts | None]  # a path, and its facts where the listing tells them
+Listed = tuple[list[Entry], bool]  # in order; whether from a folder or a pattern
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,21 @@ def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, li
         kept = _of_format(paths, kind) if listed else paths
         if not kept:
             raise SourceError(f"{item}: holds no {_NAMES[kind]} files")
-        files += [File(path, known.nbytes, _hive(path), known.mark) for path, known in kept]
+        files += [_file(path, known) for path, known in kept]
     seen: set[str] = set()
     for file in files:
         if file.path in seen:
             raise SourceError(f"{file.path}: given twice in data.source; its rows would count double")
         seen.add(file.path)
     return kind, files
+
+
+def _file(path: str, known: Facts | None) -> File:
+    if known is None:
+        known = patiently(functools.partial(facts, path), path)
+        if not os.path.isfile(path):  # a pipe would be waited for, for ever
+            raise SourceError(f"{path}: not a regular file")
+    return File(path, known.nbytes, _hive(path), known.mark)
 
 
 def relative_names(files: Sequence[File]) -> list[str]:
@@ -76,7 +85,7 @@ def relative_names(files: Sequence[File]) -> list[str]:
 
 
 def _expand(item: str) -> Listed:
-    """([(path, size and mark)] in order, whether they come from a folder's listing) for one path, folder, glob or URL."""
+    """What one path, folder, glob or URL stands for."""
     if item.startswith("file://"):
         item = urllib.parse.unquote(item.removeprefix("file://"))
     if is_url(item):
@@ -86,15 +95,15 @@ def _expand(item: str) -> Listed:
         paths, listed = _ordered(_walk(path)), True
         if not paths:
             raise SourceError(f"{item}: an empty folder")
-    elif os.path.exists(path):
+    elif os.path.lexists(path):
         paths, listed = [path], False
     else:
-        paths = _ordered(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+        paths = _ordered(name for name in glob.glob(path, recursive=True) if not os.path.isdir(name))
         listed = True
         if not paths:
             what = "no file matches" if glob.has_magic(path) else "no such file or folder"
             raise SourceError(f"{item}: {what}")
-    return [(name, facts(name)) for name in paths], listed
+    return [(name, None) for name in paths], listed
 
 
 def _expand_url(url: str) -> Listed:
@@ -113,8 +122,10 @@ def _expand_url(url: str) -> Listed:
             what = "an empty folder" if _kind(filesystem, path) else "no such file or folder"
             raise SourceError(f"{url}: {what}")
         paths = [f"{scheme}://{name.lstrip('/')}" if "://" not in name else name for name in names]
-        known = [facts_in(path, filesystem.info(name)) for path, name in zip(paths, names, strict=True)]
-    return list(zip(paths, known, strict=True)), listed
+        entries: list[Entry] = [
+            (path, facts_in(path, filesystem.info(name))) for path, name in zip(paths, names, strict=True)
+        ]
+    return entries, listed
 
 
 def _kind(filesystem: Any, path: str) -> str | None:
@@ -166,10 +177,12 @@ def _by_ending(path: str) -> str | None:
 
 
 def _by_magic(path: str) -> str | None:
+    if not is_url(path) and not os.path.isfile(path):  # a pipe, or a link that leads nowhere, has none
+        return None
     return _MAGIC.get(patiently(lambda: read_range(path, 0, 4), path))
 
 
-def _of_format(listing: list[tuple[str, Facts]], kind: str) -> list[tuple[str, Facts]]:
+def _of_format(listing: list[Entry], kind: str) -> list[Entry]:
     """A folder's files of one format: those with its endings; where none has, those without any known ending."""
     known = [entry for entry in listing if _by_ending(entry[0]) == kind]
     return known or [entry for entry in listing if _by_ending(entry[0]) is None and not entry[0].endswith(QUERY_ENDING)]

@@ -92,7 +92,7 @@ def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = Fa
 
 def reader(source: Source) -> Source:
     """The source as tasks need it: how to read, not what there is; small however many files there are."""
-    return dataclasses.replace(source, fragments=(), files=(), frame=None)
+    return dataclasses.replace(source, fragments=(), files=(), digests={}, frame=None)
 
 
 def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Source:

@@ -2,7 +2,7 @@
 
 import contextvars
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify
 from pipeline.errors import DataError, SourceError
 from pipeline.job import CsvOptions
 
+DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it names files that differ, the fingerprint decides
+
 
 @dataclass(frozen=True)
 class Source:
@@ -35,6 +37,7 @@ class Source:
     hive: tuple[str, ...] = ()  # columns that come from the names of folders
     csv: CsvOptions = field(default_factory=CsvOptions)
     skip_bad: bool = False  # fragments that cannot be read are to be left out
+    digests: Mapping[str, str] = field(default_factory=dict, repr=False)  # each file's part in the fingerprint, by name
     frame: Any = field(default=None, repr=False, compare=False)  # table, or delayed partitions; never pickled
 
     @property
@@ -95,6 +98,7 @@ def open_source(
         fragments=stamped(_cut(pieces, fragment_nbytes), files, kind),
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
+        digests=_digests(surveys),
         notes=notes + _drift_notes(drift),
         drift=drift,
         hive=tuple(keys.names),
@@ -184,3 +188,13 @@ def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:
         digest.update(f"\0{name}\0{item.file.nbytes}\0{item.file.hive}\0".encode())
         digest.update(item.digest)
     return digest.hexdigest()
+
+
+def _digests(surveys: Sequence[Surveyed]) -> dict[str, str]:
+    """A short hash of what each file says about its data, by its relative name."""
+    return {
+        name: hashlib.sha256(f"{item.file.nbytes}\0{item.file.hive}\0".encode() + item.digest).hexdigest()[
+            :DIGEST_LENGTH
+        ]
+        for item, name in zip(surveys, relative_names([item.file for item in surveys]), strict=True)
+    }

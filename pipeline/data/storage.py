@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.data.retries import failure
+from pipeline.data.retries import NoSuchFile, failure
 from pipeline.errors import AccessError, SourceError
 
 # Its files of references hold templates, which releases of fsspec that we still take render with all that Python can do.
@@ -114,12 +114,19 @@ def facts(path: str) -> Facts:
         try:
             status = os.stat(path)
         except (OSError, ValueError) as error:
-            raise failure(path, error) from None
+            raise _dangling(path) or failure(path, error) from None
         return Facts(status.st_size, status.st_mtime_ns)
     filesystem, inner = filesystem_of(path)
     with errors_of(path):
         filesystem.invalidate_cache(inner)  # what a listing has said may be old
         return facts_in(path, filesystem.info(inner))
+
+
+def _dangling(path: str) -> AccessError | None:
+    """What to tell of a link that leads nowhere."""
+    if not os.path.islink(path) or os.path.exists(path):
+        return None
+    return NoSuchFile(f"{path}: a link to {os.readlink(path)}, which does not exist")
 
 
 def facts_in(path: str, info: Mapping[str, Any]) -> Facts:

@@ -88,6 +88,16 @@ class Setting:
     full: bool  # replay every size often, whatever it costs
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What some rounds took on one worker."""
+
+    seconds: float  # wall clock, with what lay between them
+    cpu_seconds: float  # of the training thread
+    runqueue_seconds: float  # it was ready and had no core
+    bytes_sent: int | None  # by growing trees; None: the system does not tell
+
+
 class Meter:
     """Records the rounds of one worker; `allreduce` is None where it trains alone."""
 
@@ -155,6 +165,13 @@ class Meter:
             self._unsettled = None
         self._cost += time.thread_time() - begin
         return written
+
+    def spent(self, first: int) -> Spent:
+        """What the rounds from the `first` one recorded here (0: all) have taken; the last one's bytes may be missing."""
+        rows = np.array(self._rows[first:], dtype=np.float64).reshape(-1, 5)
+        wall, cpu, runqueue, between, _ = rows.sum(axis=0).tolist()
+        known = self._allreduce is None or self._traffic.connection is not None
+        return Spent(wall + between, cpu, runqueue, sum(self._sent[first:]) if known else None)
 
     def collective(self, elements: int) -> None:
         """A sum over the workers, of so many doubles, that a metric has made."""

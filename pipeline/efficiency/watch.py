@@ -115,8 +115,8 @@ class Watching:
 
     def add(self, workers: Sequence[WorkerInfo]) -> None:
         """Watches these too, if they are new: workers that came back, or joined."""
-        known = {worker.address for worker in self._workers}
-        new = [worker for worker in workers if worker.address not in known]
+        known = {worker.process for worker in self._workers}
+        new = [worker for worker in workers if worker.process not in known]
         self._workers = (*self._workers, *new)
         self._begin(new)
 
@@ -144,9 +144,8 @@ class Watching:
             return {}
         self._running = False
         present = scheduler_info(self._client)["workers"]  # one that is gone would be knocked at for half a minute
-        addresses = [worker.address for worker in self._workers if worker.address in present]
-        found = self._client.run(_end, self._run, workers=addresses, on_error="ignore")
-        return {address: reading for address, reading in found.items() if reading is not None}
+        addresses = {worker.address for worker in self._workers if worker.address in present}
+        return end(self._client, self._run, list(addresses))
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,12 @@ def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, 
             return {}
         found[sample.worker] = Rounds(sample.seconds * meter.rounds, *(part * meter.rounds for part in split))
     return found
+
+
+def end(client: Client, run: str, addresses: list[str] | None = None) -> dict[str, Reading]:
+    """Ends a run's watches on these workers (default: all); what those that had one (address) have seen."""
+    found = client.run(_end, run, workers=addresses, on_error="ignore")
+    return {address: reading for address, reading in found.items() if reading is not None}
 
 
 async def _begin(run: str, dask_worker: Any) -> None:

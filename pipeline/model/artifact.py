@@ -14,13 +14,11 @@ import numpy as np
 from pipeline.errors import ModelError
 from pipeline.job import CsvOptions
 from pipeline.model import inference
-from pipeline.model.folder import claim, whole_folder, write_file
+from pipeline.model.folder import BOOSTER, MANIFEST, is_model_folder, whole_folder, write_file
 from pipeline.model.manifest import FileEntry, Manifest, dump
 from pipeline.model.schema import schema_of
 from pipeline.preprocess.recipe import Recipe
 
-MANIFEST = "manifest.json"
-BOOSTER = "model.ubj"
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
 REPORT = "report.html"
@@ -42,18 +40,11 @@ class ModelParts:
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # name without ending -> PNG
 
 
-def is_model_folder(folder: Path) -> bool:
-    """Whether a folder looks like a model's: the only kind that --overwrite replaces."""
-    return (folder / MANIFEST).is_file() and (folder / BOOSTER).is_file()
-
-
-def claim_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """The path a model can be saved to; OutputError, before anything is trained, where it cannot."""
-    return claim(folder, overwrite=overwrite, ours=is_model_folder)
-
-
 def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool = False) -> "Model":
-    """Writes the model folder, whole or not at all, and gives the model.  OutputError where it cannot be written."""
+    """Writes the model folder, whole or not at all, and gives the model.  OutputError where it cannot be written.
+
+    PipelineError where the disk is full.
+    """
     files = {
         BOOSTER: bytes(parts.booster),
         RECIPE: parts.recipe.to_json().encode("utf-8"),
@@ -65,10 +56,11 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
     entries = {name: FileEntry(_sha256(content), len(content)) for name, content in sorted(files.items())}
     manifest = dataclasses.replace(parts.manifest, files=entries)
     path = Path(os.path.abspath(os.path.expanduser(folder)))
-    with whole_folder(path, overwrite=overwrite, ours=is_model_folder) as partial:
+    files[MANIFEST] = manifest.render()
+    nbytes = sum(map(len, files.values()))
+    with whole_folder(path, overwrite=overwrite, ours=is_model_folder, nbytes=nbytes) as partial:
         for name, content in files.items():
             write_file(partial / name, content)
-        write_file(partial / MANIFEST, manifest.render())
     return Model(path, manifest, parts.recipe, json.loads(files[METRICS]), files[BOOSTER])
 
 

@@ -107,8 +107,8 @@ def _facts(record: Record) -> dict[str, str]:
     facts |= {
         f"rows left out ({reason})": f"{count:,}" for reason, count in (rows.get("dropped") or {}).items() if count
     }
-    if rows.get("bad_fragments"):
-        facts["bad fragments left out"] = f"{rows['bad_fragments']:,}"
+    if bad := rows.get("bad_fragments"):
+        facts["bad fragment left out" if bad == 1 else "bad fragments left out"] = f"{bad:,}"
     facts["features"] = f"{len(record.manifest.features):,}"
     facts["worker" if record.workers == 1 else "workers"] = f"{record.workers:,}"
     return facts

@@ -140,6 +140,11 @@ class Need:
     row_nbytes: int  # of each row that no disk takes
     fixed_nbytes: int  # whatever the number of rows, with both on disk
 
+    def nbytes(self, matrix: Literal["memory", "disk"], codes: Literal["memory", "disk"]) -> int:
+        """With the matrix and the codes in these places."""
+        in_memory = self.all_nbytes if codes == "memory" else self.memory_nbytes
+        return in_memory if matrix == "memory" else self.disk_nbytes
+
 
 def worker_need(shape: Shape, rows: int) -> Need:
     """What a worker with so many rows (training and validation) takes; `shape` says the rest."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from distributed import Future
 
+from pipeline.cluster.members import more_memory
 from pipeline.cluster.partitions import assign
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.data.decide import decide_split, decide_target
@@ -23,7 +24,17 @@ from pipeline.data.skipping import Bad, note
 from pipeline.data.target import Target
 from pipeline.data.target_survey import Survey, merge_surveys, training_share
 from pipeline.events import BlocksDone, Planned, Skipped, StatisticsDone
-from pipeline.planning.memory import Shape, Where, choose_codes, choose_matrix, estimate, spare_nbytes
+from pipeline.planning.memory import (
+    FITTING_SHARE,
+    MIB,
+    Shape,
+    Where,
+    choose_codes,
+    choose_matrix,
+    estimate,
+    spare_nbytes,
+    worker_need,
+)
 from pipeline.preprocess.fit import (
     BlockFacts,
     Fitted,
@@ -36,7 +47,7 @@ from pipeline.preprocess.fit import (
     merge_in_order,
     survey_unit,
 )
-from pipeline.preprocess.passing import Passing, Payloads, as_it_is, result_of
+from pipeline.preprocess.passing import Passing, Payloads, as_it_is
 from pipeline.training.objective import check_metrics
 from pipeline.walk import Walk
 
@@ -57,7 +68,8 @@ class Prepared:
     def storage(self, asked: Where, rows: int, memory_limit_nbytes: int) -> "Storage":
         """Where a worker with so many rows and such a limit (0: none) has its matrix and codes; ClusterError."""
         matrix = choose_matrix(asked, self.shape, rows, memory_limit_nbytes)
-        return Storage(matrix, choose_codes(matrix, self.shape, rows, memory_limit_nbytes))
+        codes = choose_codes(matrix, self.shape, rows, memory_limit_nbytes)
+        return Storage(matrix, codes, worker_need(self.shape, rows).nbytes(matrix, codes))
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ class Storage:
 
     matrix: Literal["memory", "disk"]
     codes: Literal["memory", "disk"]  # of the blocks, until the matrix stands
+    planned_nbytes: int  # that the worker is expected to take at its peak
 
 
 def prepare(walk: Walk, inputs: Inputs) -> Prepared:
@@ -82,6 +95,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         shape = _shape(walk, inputs, target, units)
         first = _first_guess(walk, shape)
         walk.listen(_planned(walk, inputs, shape, len(units)))
+        _compare_with_limit(walk, shape, first)
     with walk.clock.stage("statistics"):
         start = time.monotonic()
         shared = Pass(
@@ -105,9 +119,28 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
 
 def _first_guess(walk: Walk, shape: Shape) -> Literal["memory", "disk"]:
     """Where the matrices will lie, by metadata alone; ClusterError, before a row is read, where nothing would do."""
-    limits = [worker.memory_limit for worker in walk.placement.workers if worker.memory_limit]
-    rows = -(-shape.rows // shape.workers)
-    return choose_matrix(asked_matrix(walk), shape, rows, min(limits, default=0))
+    return choose_matrix(asked_matrix(walk), shape, _rows_of_one(shape), _least_limit(walk))
+
+
+def _compare_with_limit(walk: Walk, shape: Shape, matrix: Literal["memory", "disk"]) -> None:
+    """Takes down what a worker is expected to take; says so where that hardly fits."""
+    limit, rows = _least_limit(walk), _rows_of_one(shape)
+    planned = worker_need(shape, rows).nbytes(matrix, choose_codes(matrix, shape, rows, limit))
+    walk.planned_nbytes = planned
+    if limit and planned > FITTING_SHARE * limit:
+        walk.note(
+            f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
+            f"{limit / MIB:,.0f} MiB: {more_memory(walk.client)}"
+        )
+
+
+def _least_limit(walk: Walk) -> int:
+    """Of the workers' memory, in bytes; 0: none."""
+    return min((worker.memory_limit for worker in walk.placement.workers if worker.memory_limit), default=0)
+
+
+def _rows_of_one(shape: Shape) -> int:
+    return -(-shape.rows // shape.workers)
 
 
 def asked_matrix(walk: Walk) -> Where:
@@ -120,7 +153,7 @@ def _fitted(walk: Walk, shared: Pass, parts: list[Future]) -> Callable[[], Fitte
     """Has statistics merged while others are still collected."""
     merged = merge_in_order(walk.client, parts)
     future = walk.client.submit(fit, merged, shared, pure=False)
-    return functools.partial(result_of, future)  # a closure's frame would keep the future, with the error
+    return future.result  # a closure's frame would keep the future, with the error
 
 
 def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Target, Split, list[float]]:

@@ -72,12 +72,31 @@ class Passing:
             try:
                 wait_for(futures, stage, self._walk.listen, units)
                 return fetch()
+            except (KilledWorker, NoValidWorkerError) as error:
+                raise TrainingError(self._why_workers_died(stage, futures, units, error)) from None
             except CancelledError:
                 self._walk.members.look()  # SchedulerLostError, where that is why
                 lost = [unit for unit in units if self._sources[unit.fragment.index].frame is not None]
                 if not lost or again == self._walk.job.training.max_restarts:
                     raise TrainingError(f"tasks of the pass over the {stage} were cancelled by somebody else") from None
         raise AssertionError("the last attempt returns or raises")
+
+    def _why_workers_died(
+        self, stage: str, futures: Sequence[Future], units: Sequence[Unit], error: KilledWorker | NoValidWorkerError
+    ) -> str:
+        """A fragment is named only where nothing else is known to be at fault."""
+        members = self._walk.members
+        members.look()  # SchedulerLostError, where that is why
+        if (short := members.out_of_memory(self._walk.planned_nbytes)) is not None:
+            return f"{stage}: {short}"
+        of = {future.key: unit.fragment for future, unit in zip(futures, units, strict=True)}
+        fragment = of.get(error.task)
+        where = "" if fragment is None else f", at fragment {fragment.index} ({fragment.pieces[0].path})"
+        if isinstance(error, NoValidWorkerError):
+            return f"{stage}: no worker was there for {error.timeout:g} s"
+        lost = members.missing()
+        last = "" if lost is None else f"; worker {lost[0]}: {lost[1]}"
+        return f"{stage}: workers died {error.allowed_failures + 1} times{where}{last}"
 
     def _submit(self, units: Sequence[Unit], task: Callable[..., Any], *arguments: Any) -> list[Future]:
         """One future of `task(unit, payload, *arguments)` for each unit, in their order."""
@@ -101,11 +120,10 @@ def wait_for(futures: Sequence[Future], stage: str, listen: Listener, units: Seq
     done = done_rows = 0
     try:
         for future in as_completed(futures):
-            fragment = of[future.key].fragment
             if future.status != "finished":
-                result_of(future, fragment)
+                future.result()
             done += 1
-            done_rows += fragment.rows or 0
+            done_rows += of[future.key].fragment.rows or 0
             listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
         if futures:
@@ -114,13 +132,12 @@ def wait_for(futures: Sequence[Future], stage: str, listen: Listener, units: Seq
         raise
 
 
-def result_of(future: Future, fragment: Fragment | None = None) -> Any:
+def result_of(future: Future) -> Any:
     """What the task returned or raised; workers that died under it become a TrainingError."""
     try:
         return future.result()
-    except (KilledWorker, NoValidWorkerError) as error:
-        where = "the data" if fragment is None else f"fragment {fragment.index} ({fragment.pieces[0].path})"
-        raise TrainingError(f"workers died while they worked on {where}, perhaps out of memory: {error}") from None
+    except (KilledWorker, NoValidWorkerError):
+        raise TrainingError("workers died again and again while they worked on the data") from None
 
 
 def as_it_is[Value](value: Value) -> Value:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ModelError
+from pipeline.model.folder import refusal
 
 MAGIC = b"pipeline-checkpoint 1\n"
 KEPT = 2  # checkpoints: a damaged one falls back to the one before
 LARGEST_NBYTES = 4 << 30
+MOST_FILES = 10_000  # whose digests stand in a checkpoint: about 1 MB
+NAMED = 5  # files of each kind that a message names
 SUFFIX = ".checkpoints"
 _NAME = re.compile(r"round-(\d{6,})\.checkpoint")
 _PARTIAL = ".checkpoint.partial"
@@ -61,15 +64,19 @@ class Identity:
     device: str
     xgboost: str  # version
     features: str = ""  # hash of recipe and cuts; empty until they are known
+    files: tuple[Mapping[str, str], ...] = ()  # of each source: file -> its digest; to name those that differ
 
     @classmethod
-    def of(cls, job: Mapping[str, Any], data: tuple[str, ...], device: str) -> "Identity":
-        """`job`: as `Job.model_dump(mode="json")` gives it."""
+    def of(
+        cls, job: Mapping[str, Any], data: tuple[str, ...], device: str, files: tuple[Mapping[str, str], ...] = ()
+    ) -> "Identity":
+        """`job`: as `Job.model_dump(mode="json")` gives it.  Of sources with very many files none is kept."""
         import xgboost
 
         sections = {name: job[name] for name in ("data", "preprocess", "training")}
         decisive = {path: value for path, value in _flat(sections).items() if path not in FREE}
-        return cls(decisive, data, device, xgboost.__version__)
+        kept = files if sum(map(len, files)) <= MOST_FILES else ()
+        return cls(decisive, data, device, xgboost.__version__, files=kept)
 
     def with_features(self, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
         """With the hash of the recipe (JSON) and of every feature's cut points."""
@@ -86,7 +93,7 @@ class Identity:
             if then != today:
                 found.append(f"{path} was {_short(then)}, now {_short(today)}")
         if self.data != now.data:
-            found.append("the data are not the same: files were changed, added or removed")
+            found.append(f"the data are not the same: {_changes(self.files, now.files)}")
         for name in ("device", "xgboost"):
             if getattr(self, name) != getattr(now, name):
                 found.append(f"{name} was {getattr(self, name)}, now {getattr(now, name)}")
@@ -103,6 +110,28 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     for key, inner in value.items():
         flat |= _flat(inner, f"{path}.{key}" if path else str(key))
     return flat
+
+
+def _changes(then: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> str:
+    """Which files differ, as far as they are known.
+
+    >>> _changes([{"a.csv": "1", "b.csv": "2"}], [{"a.csv": "9", "c.csv": "3"}])
+    'changed: a.csv; removed: b.csv; added: c.csv'
+    """
+    changed, removed, added = [], [], []
+    for before, today in zip(then, now, strict=False):
+        changed += sorted(name for name in before.keys() & today.keys() if before[name] != today[name])
+        removed += sorted(before.keys() - today.keys())
+        added += sorted(today.keys() - before.keys())
+    kinds = {"changed": changed, "removed": removed, "added": added}
+    return "; ".join(f"{kind}: {_first(names)}" for kind, names in kinds.items() if names) or (
+        "files were changed, added or removed"
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _short(value: Any) -> str:
@@ -134,7 +163,7 @@ def decode(content: bytes) -> tuple[State, Identity]:
         header = json.loads(body[8 : 8 + size])
         state = State(booster=body[8 + size :], **header["state"])
         said = header["identity"]
-        identity = Identity(**{**said, "data": tuple(said["data"])})
+        identity = Identity(**{**said, "data": tuple(said["data"]), "files": tuple(said.get("files", ()))})
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"damaged: {type(error).__name__}") from None
     if not _sensible(state, identity):
@@ -155,11 +184,14 @@ def _sensible(state: State, identity: Identity) -> bool:
         and _numbers(state.round_seconds)
         and len(state.round_seconds) == state.round
         and isinstance(identity.job, dict)
-        and all(
-            isinstance(text, str) for text in (*identity.data, identity.device, identity.xgboost, identity.features)
-        )
+        and all(map(_text, (*identity.data, identity.device, identity.xgboost, identity.features)))
+        and all(isinstance(names, dict) and all(map(_text, names.values())) for names in identity.files)
         and bool(state.booster)
     )
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _numbers(values: Any) -> bool:
@@ -190,28 +222,30 @@ class CheckpointStore:
         return self.folder / f"round-{number:06d}.checkpoint"
 
     def write(self, state: State, identity: Identity) -> Path:
-        """Writes one, whole or not at all, and removes all but the last two.  OSError where the disk refuses.
+        """Writes one, whole or not at all, and removes all but the last two.  OSError where the disk refuses, and why.
 
         Files of later rounds are damaged, or training would have gone on from them: they count for neither, and go too.
         """
-        made = not self.folder.exists()
+        first = not self.rounds()  # the folder is new, or only held by this run
+        content = encode(state, identity)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(state.round)
         partial = path.with_name(path.name.removesuffix(".checkpoint") + _PARTIAL)
         try:
             with open(partial, "wb") as file:
-                file.write(encode(state, identity))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
+            reason = refusal(error, self.folder, len(content))
             with contextlib.suppress(OSError):
                 self.folder.rmdir()  # if it was made for this one
-            raise
+            raise OSError(error.errno, reason) from error
         _sync(self.folder)
-        if made:
+        if first:
             _sync(self.folder.parent)
         later = [number for number in self.rounds() if number > state.round]
         earlier = [number for number in self.rounds() if number < state.round]

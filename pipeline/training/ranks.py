@@ -5,12 +5,14 @@ One attempt: what to do about lost workers is the supervisor's business.
 
 import contextlib
 import functools
+import math
+import os
 import queue
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import dask.config
@@ -18,10 +20,12 @@ import xgboost
 from distributed import Client, Future, get_worker
 from distributed.core import Status
 
+from pipeline.cluster.devices import gpu_now
 from pipeline.cluster.members import Members, Pending
-from pipeline.efficiency.meter import MeterRecord
+from pipeline.cluster.memory import rss_nbytes
+from pipeline.efficiency.meter import MeterRecord, Spent
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
-from pipeline.events import Event, Note, RoundDone, decode, encode, ignore
+from pipeline.events import Event, Note, RoundDone, WorkerRounds, decode, encode, ignore
 from pipeline.preprocess.passing import as_it_is
 from pipeline.topics import hearing
 from pipeline.training.checkpoint import State
@@ -64,7 +68,7 @@ class Going:
     """How a training goes on, and whom it tells."""
 
     start: State | None = None  # goes on after its round
-    listen: Callable[[Event], None] = ignore  # hears RoundDone, and notes
+    listen: Callable[[Event], None] = ignore  # hears RoundDone, WorkerRounds, and notes
     keep: Callable[[State], None] = no_checkpoints  # gets the states of checkpoints, in a thread of its own
     enough: Callable[[], bool] = lambda: False  # whether to stop here, because it can go on better
 
@@ -93,7 +97,7 @@ def run_training(
             begin = _placed(client, going.start, workers) if going.start else None
             futures = [
                 client.submit(
-                    _train_task, partition, spec, args, begin,
+                    _train_task, partition, spec, args, begin, members.names[worker],
                     workers=[worker], allow_other_workers=False, pure=False, retries=0,
                     key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
                 )
@@ -146,9 +150,9 @@ _STATES: dict[str, State] = {}  # by run, on rank 0's worker: the latest, until 
 
 
 def _train_task(
-    partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None
+    partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None, name: str
 ) -> RoundsResult:
-    """What runs on a worker."""
+    """What runs on a worker, whose name it has to know."""
     worker = get_worker()
     key = worker.get_current_task()
 
@@ -159,13 +163,20 @@ def _train_task(
     def report(event: RoundDone) -> None:
         worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
 
+    def account(first: int, last: int, spent: Spent) -> None:
+        now = {**asdict(spent), "memory_nbytes": rss_nbytes(os.getpid()), **(gpu_now() if spec.device != "cpu" else {})}
+        event = WorkerRounds(worker=name, first=first, round=last, **now)
+        worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
+
     def keep(state: State) -> None:
         _STATES[spec.run] = state
         worker.log_event(TOPIC, {"run": spec.run, "checkpoint": state.round})
 
     with partition.lock:  # an attempt before this one may not have seen yet that it is over
         try:
-            return train_rounds(partition, spec, rank_args, start=start, unwanted=unwanted, report=report, keep=keep)
+            return train_rounds(
+                partition, spec, rank_args, start=start, unwanted=unwanted, report=report, account=account, keep=keep
+            )
         finally:
             _STATES.pop(spec.run, None)
 
@@ -234,9 +245,11 @@ class _Events:
             self._checkpoints.put(message["checkpoint"])
             return
         event = decode(message["event"])
-        if isinstance(event, RoundDone):
-            with self._catching():
+        with self._catching():
+            if isinstance(event, RoundDone):
                 self._pass(event)
+            else:
+                self._going.listen(event)
 
     def check(self) -> None:
         """Raises the first error of those who listen."""
@@ -261,7 +274,7 @@ class _Events:
         self._pass(
             RoundDone(
                 round=result.rounds, rounds=self._spec.rounds, metrics=latest, best_round=result.best_round,
-                rows_per_second=0.0,
+                best=_best(result), rows_per_second=0.0,
             )
         )  # fmt: skip
 
@@ -293,6 +306,12 @@ class _Events:
             if isinstance(state := found.get(self._first), State):
                 with self._catching():
                     self._going.keep(state)
+
+
+def _best(result: RoundsResult) -> float | None:
+    """The deciding metric in the best round; None where nothing is measured."""
+    best = math.nan if result.state is None else result.state.best
+    return None if math.isnan(best) else best
 
 
 @contextlib.contextmanager

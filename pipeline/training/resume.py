@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.errors import JobError, OutputError
+from pipeline.errors import JobError
 from pipeline.events import Restarted
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
 from pipeline.walk import Walk
@@ -22,18 +22,6 @@ class Start:
         return self.state
 
 
-def start_anew(walk: Walk, store: CheckpointStore) -> Start:
-    """OutputError where that would lose what an interrupted run has left, unless the job says overwrite."""
-    rounds = store.rounds()
-    if rounds and not walk.job.output.overwrite:
-        raise OutputError(
-            f"{store.folder}: holds round {rounds[0]} of a run that was interrupted: go on with --resume {store.model}, "
-            "or lose it with --overwrite"
-        )
-    store.remove()
-    return Start()
-
-
 def take_up(walk: Walk, store: CheckpointStore, identity: Identity) -> Start:
     """From the last whole checkpoint.  ModelError where there is none; JobError where it belongs to something else."""
     state, theirs, wrong = store.latest()
@@ -44,7 +32,7 @@ def take_up(walk: Walk, store: CheckpointStore, identity: Identity) -> Start:
             f"training.rounds = {walk.job.training.rounds}, but the checkpoint has {state.round}: ask for at least as many"
         )
     walk.round = state.round
-    walk.happened(Restarted(round=state.round, workers=len(walk.placement.workers)))
+    walk.listen(Restarted(round=state.round, workers=len(walk.placement.workers)))
     return Start(state, theirs)
 
 

@@ -13,7 +13,7 @@ import xgboost
 from xgboost import collective
 
 from pipeline.efficiency import sockets
-from pipeline.efficiency.meter import Meter, MeterRecord
+from pipeline.efficiency.meter import Meter, MeterRecord, Spent
 from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events import RoundDone
 from pipeline.parts import entered
@@ -28,6 +28,7 @@ from pipeline.training.weights import Weights, prime_ranking
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 0.2  # rounds are told at most this often
+EVENTS_A_SECOND = 250  # that all workers may send together: a scheduler takes 0.17 ms for each
 CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
 
 
@@ -79,6 +80,7 @@ class RoundsResult:
 
 
 Report = Callable[[RoundDone], None]
+Account = Callable[[int, int, Spent], None]  # first and last round, and what they took on this worker
 Unwanted = Callable[[], bool]
 Keep = Callable[[State], None]
 
@@ -91,19 +93,22 @@ def train_rounds(
     start: State | None = None,
     unwanted: Unwanted = lambda: False,
     report: Report = lambda event: None,
+    account: Account = lambda first, last, spent: None,
     keep: Keep = lambda state: None,
 ) -> RoundsResult:
     """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
 
     `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether this
-    worker should stop; CollectiveError then, on all of them.  `keep` gets the states for checkpoints, on rank 0.
+    worker should stop; CollectiveError then, on all of them.  `report` and `account` hear of rounds now and then, on rank
+    0 and on every worker; `keep` gets the states for checkpoints, on rank 0.
     """
     begin = time.perf_counter()
     before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
         with entered("bootstrap"):
             stack.enter_context(communicator(rank_args))
-            rounds = _Rounds(partition, spec, start, alone=rank_args is None, outside=Outside(unwanted, report, keep))
+            outside = Outside(unwanted, report, account, keep)
+            rounds = _Rounds(partition, spec, start, alone=rank_args is None, outside=outside)
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
@@ -121,6 +126,7 @@ class Outside:
 
     unwanted: Unwanted
     report: Report
+    account: Account
     keep: Keep
 
 
@@ -158,6 +164,9 @@ class _Rounds:
             self._restore(start)
         self.first = len(self.seconds) + 1
         self._check_at, self._told_at = self.first, 0.0
+        workers = 1 if alone else collective.get_world_size()
+        self._account_seconds = max(EVENT_SECONDS, workers / EVENTS_A_SECOND)
+        self._accounted, self._accounted_at = self.first - 1, time.monotonic()
         self._kept_at, self._kept_seconds = time.monotonic(), 0.0
 
     def _restore(self, start: State) -> None:
@@ -184,6 +193,7 @@ class _Rounds:
             self.seconds.append(time.perf_counter() - start)
             last = self.stopped or number == self.spec.rounds
             self._tell(number, last)
+            self._account(number, last)
             if number == self.first:
                 check_device(self.booster, self.spec.device)
             if number == self._check_at:
@@ -267,9 +277,16 @@ class _Rounds:
         self.outside.report(
             RoundDone(
                 round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
-                rows_per_second=self.total_rows / max(1e-9, self.seconds[-1]),
+                best=None if math.isnan(self.stopping.best) else float(self.stopping.best), rows_per_second=self.total_rows / max(1e-9, self.seconds[-1]),
             )
         )  # fmt: skip
+
+    def _account(self, number: int, last: bool) -> None:
+        now = time.monotonic()
+        if last or now - self._accounted_at >= self._account_seconds:
+            spent = self.meter.spent(self._accounted + 1 - self.first)
+            self.outside.account(self._accounted + 1, number, spent)
+            self._accounted, self._accounted_at = number, now
 
     def result(self, begin: float) -> RoundsResult:
         self.weights.restore()

@@ -8,7 +8,18 @@ from dataclasses import dataclass, replace
 
 from pipeline.cluster.placement import WorkerInfo, usable
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
-from pipeline.events import Checkpoint, Event, Note, Restarted, RoundDone, Waiting, WorkerJoined
+from pipeline.events import (
+    Checkpoint,
+    Event,
+    Note,
+    Placed,
+    Restarted,
+    RoundDone,
+    Waiting,
+    WorkerJoined,
+    WorkerLost,
+    incident,
+)
 from pipeline.preprocess.passes import Prepared
 from pipeline.training import recovery
 from pipeline.training.boost import Evaluation, boost, evaluate
@@ -36,6 +47,7 @@ class Checkpoints:
     def __init__(self, walk: Walk, store: CheckpointStore, identity: Identity, start: State | None) -> None:
         self._walk, self._store, self._identity = walk, store, identity
         self._lock = threading.Lock()
+        self._refused = False  # the disk did not take the last one
         self.latest = start
 
     def keep(self, state: State) -> None:
@@ -51,14 +63,19 @@ class Checkpoints:
             try:
                 self._store.write(state, self._identity)
             except OSError as error:
-                reason = error.strerror or str(error)
-                self._walk.note(
-                    f"checkpoints cannot be written to {self._store.folder}: {reason}; training goes on, but what an "
-                    "interruption ends could not be resumed from here"
-                )
+                if not self._refused:  # told once, not at every checkpoint
+                    self._walk.note(self._refusal(error))
+                self._refused = True
                 return
+            self._refused = False
             path, seconds = str(self._store.model), time.monotonic() - start
         self._walk.listen(Checkpoint(round=state.round, path=path, seconds=seconds))
+
+    def _refusal(self, error: OSError) -> str:
+        rounds = self._store.rounds()
+        later = f"--resume would go on from round {rounds[0]}" if rounds else "there would be nothing to resume"
+        reason = error.strerror or str(error)
+        return f"checkpoints cannot be written to {self._store.folder}: {reason}; training goes on, but {later}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,7 @@ class Supervisor:
         partitions = self._team.ready(anew=self._anew)
         self._anew = False
         self._beside.stands()
+        walk.listen(Placed(workers=self._team.places()))
         going = Going(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._more_workers)
         with walk.clock.stage("rounds"):
             trained = boost(walk, self._prepared, partitions, going)
@@ -137,7 +155,8 @@ class Supervisor:
                 told = True
                 time.sleep(TICK_SECONDS)
         if now.state == "failed":
-            raise TrainingError("; ".join((*now.events, now.reason)))
+            short = self._walk.members.out_of_memory(self._walk.planned_nbytes)
+            raise TrainingError("; ".join((*now.events, now.reason, *([short] if short else []))))
         return self._restart(now, workers, joined=isinstance(seen, recovery.Joined))
 
     def _restart(self, now: Recovery, workers: tuple[WorkerInfo, ...], *, joined: bool) -> Recovery:
@@ -181,7 +200,9 @@ class Supervisor:
         return self._checkpoints.latest.round if self._checkpoints.latest else 0
 
     def _line(self, lost: WorkerLostError) -> str:
+        """As it was told when it was seen."""
         (name,) = self._walk.names([lost.worker])
-        return (
-            f"worker {name} lost in {self._walk.clock.current or 'training'} at round {self._walk.round}: {lost.reason}"
-        )
+        for told in reversed(self._walk.incidents):
+            if isinstance(told, WorkerLost) and told.worker == name:
+                return str(incident(told))
+        return f"worker {name} lost: {lost.reason}"

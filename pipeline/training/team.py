@@ -11,7 +11,7 @@ from pipeline.cluster.devices import array_namespace
 from pipeline.cluster.partitions import Candidate, changed, repair, with_training_rows
 from pipeline.cluster.scratch import open_scratch
 from pipeline.errors import DataError
-from pipeline.events import MatrixDone
+from pipeline.events import MatrixDone, Place
 from pipeline.preprocess.fit import BlockFacts
 from pipeline.preprocess.passes import Prepared, Storage, asked_matrix, assign_units, load, make_blocks
 from pipeline.stages import span
@@ -51,7 +51,10 @@ class Team:
         `anew`: all fragments are dealt out again, because there are more workers.  WorkerLostError where a worker leaves
         meanwhile: what stands is used when this is called again.
         """
+        walk = self._walk
+        walk.members.count_on({worker.address: worker.process for worker in walk.placement.workers})
         self._forget_lost()
+        self._finish_builds()
         self._shares = self._deal() if anew or not self._shares else self._repaired()
         self._store()
         if any(place not in self._facts for place in range(len(self._prepared.units))):
@@ -71,17 +74,55 @@ class Team:
         workers = tuple(self._shares)
         return Partitions(workers, tuple(self._matrices[address] for address in workers))
 
+    def places(self) -> tuple[Place, ...]:
+        """Where the rows lie, by rank; of a team that is ready."""
+        walk, placed = self._walk, {worker.address: worker for worker in self._walk.placement.workers}
+        rows = {
+            address: sum(self._facts[place].train_rows + self._facts[place].validation_rows for place in share)
+            for address, share in self._shares.items()
+        }
+        all_rows, rates = sum(rows.values()), sum(placed[address].capability for address in rows)
+        return tuple(
+            Place(
+                worker=walk.members.names[address], rows=mine, share=mine / all_rows,
+                capability=placed[address].capability / rates, threads=placed[address].threads,
+                memory_limit_nbytes=placed[address].memory_limit, planned_nbytes=self._storage[address].planned_nbytes,
+            )
+            for address, mine in rows.items()
+        )  # fmt: skip
+
     def release(self) -> None:
         """Has the workers drop all matrices."""
         self._matrices.clear()
         self._built.clear()
 
     def _forget_lost(self) -> None:
-        """Matrices that went with their workers; Dask must not make them again."""
+        """What went with its worker: matrices, which Dask must not make again, and blocks, which it may not be able to."""
         present = {worker.address for worker in self._walk.placement.workers}
         for address in [address for address in self._matrices if address not in present]:
-            self._matrices.pop(address).cancel(force=True)
-            del self._built[address]
+            self._drop_matrix(address)
+        self._blocks = {at: block for at, block in self._blocks.items() if block.status in ("pending", "finished")}
+
+    def _drop_matrix(self, address: str) -> None:
+        self._matrices.pop(address).cancel(force=True)
+        del self._built[address]
+
+    def _finish_builds(self) -> None:
+        """Waits for matrices that are still being built: nothing stops that, and a second beside it may not fit.
+
+        Those of a worker that is back at its old address are among them: Dask makes them again by itself.
+        """
+        walk = self._walk
+        building = {address: future for address, future in self._matrices.items() if future.status != "finished"}
+        if building:
+            with walk.clock.stage("matrix"):
+                done = [
+                    walk.client.submit(_stands, future, workers=[at], pure=False) for at, future in building.items()
+                ]
+                walk.members.wait(done, list(building))
+        for address in building:
+            if self._matrices[address].status != "finished":  # with rows that came from memory and are gone
+                self._drop_matrix(address)
 
     def _deal(self) -> dict[str, tuple[int, ...]]:
         shares: dict[str, list[int]] = {worker.address: [] for worker in self._walk.placement.workers}
@@ -135,8 +176,7 @@ class Team:
         with walk.clock.stage("matrix"):
             for address in workers:
                 if address in self._matrices:  # before the new one is built: both may not fit
-                    self._matrices.pop(address).cancel(force=True)
-                    self._built.pop(address, None)
+                    self._drop_matrix(address)
             futures = {
                 address: walk.client.submit(
                     _build, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
@@ -150,12 +190,9 @@ class Team:
                 walk.client.submit(_nbytes, future, workers=[address], pure=False)
                 for address, future in futures.items()
             ]
-            try:
-                nbytes = sum(walk.members.results(sizes, list(futures)))
-            finally:  # what stands is of use, whatever became of the others
-                for address, future in futures.items():
-                    if future.status == "finished":
-                        self._matrices[address], self._built[address] = future, self._shares[address]
+            self._matrices |= futures  # of use, whatever becomes of the others
+            self._built |= {address: self._shares[address] for address in futures}
+            nbytes = sum(walk.members.results(sizes, list(self._shares)))
         walk.listen(MatrixDone(nbytes=nbytes, seconds=time.monotonic() - start))
 
 
@@ -171,6 +208,10 @@ def _build(
     with span("matrix"):
         scratch = None if on_disk is None else open_scratch(*on_disk)
         return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device), scratch=scratch)
+
+
+def _stands(partition: Partition) -> None:
+    """Done when the matrix stands."""
 
 
 def _nbytes(partition: Partition) -> int:

@@ -2,28 +2,37 @@
 
 import dataclasses
 import os
+import random
 import subprocess
 import sys
+import types
 import uuid
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks import chaos
 from benchmarks.faults import leftovers, traps
 from benchmarks.faults.acts import damage, meant
-from benchmarks.faults.bench import Bench
+from benchmarks.faults.bench import Bench, seconds_per_round
+from benchmarks.faults.flips import flip_all
+from benchmarks.faults.places import _kept
 from benchmarks.faults.runs import Ended, Missed, Wrong
 from benchmarks.faults.script import RECOVERS, Act, Choice, Script, Trap
 from benchmarks.faults.table import TABLE
 from benchmarks.faults.trial import Trial, Verdict
+from pipeline.data.fragment_rows import Rows
 from pipeline.events import FragmentDone, RoundDone
+from pipeline.parts import LEDGERS, Ledger
+from pipeline.preprocess import fit
 
 from .conftest import Places
 
 
 def test_another_model_is_wrong(bench: Bench, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = places("local")
+    place = places("processes")
     known = bench.undisturbed(place)
     other = dataclasses.replace(known, model=b"", predictions=known.predictions + 1e-3)
     monkeypatch.setattr(bench, "undisturbed", lambda *_: other)
@@ -36,7 +45,44 @@ def test_a_fault_that_does_not_happen_is_missed(bench: Bench, places: Places) ->
         return Script(traps=(Trap(at="rounds", round=100_000),))
 
     with pytest.raises(Missed, match="0 of 1 traps"):
-        Trial(bench, places("local")).play(never, RECOVERS)
+        Trial(bench, places("processes")).play(never, RECOVERS)
+
+
+def test_a_run_that_fails_before_its_fault_is_wrong_and_not_missed(
+    bench: Bench, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = places("local")
+    bench.undisturbed(place)
+    failed = Ended(1, "pipeline: error: worker 0 lost", [], {}, 1.0, 1.0)
+    monkeypatch.setattr(bench, "train", lambda *_, **__: failed)
+
+    def two(_: Choice) -> Script:
+        return Script(traps=(Trap(at="rounds", round=20), Trap(at="rounds", round=40)), faults=2)
+
+    with pytest.raises(Wrong, match=r"failed before all faults happened \(0 of 2 traps"):
+        Trial(bench, place).play(two, RECOVERS)
+
+
+def test_what_a_run_leaves_on_the_workers_is_wrong(
+    bench: Bench, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = places("local")
+    monkeypatch.setattr(place, "kept", lambda: ["worker 0 keeps rows of fragment 1 of run x"])
+    with pytest.raises(Wrong, match="worker 0 keeps rows of fragment 1"):
+        Trial(bench, place)._check_clean(tmp_path, Ended(0, "", [], {}, 1.0, 1.0))
+
+
+def test_what_workers_keep_of_a_run_is_seen() -> None:
+    worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-account-x": None})
+    assert _kept(worker) == ["the plugin pipeline-account-x"]
+    ids = np.zeros(1, dtype=np.uint64)
+    fit._KEPT.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
+    LEDGERS["x"] = Ledger()
+    try:
+        assert _kept(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
+    finally:
+        fit.forget("x")
+        del LEDGERS["x"]
 
 
 def test_a_process_left_behind_is_seen_and_ended() -> None:
@@ -108,6 +154,60 @@ def test_the_report_counts_faults_and_takes_the_median_over_them() -> None:
     assert (everything["trials"], everything["ended as they must"], everything["faults"]) == (3, 2, 5)
     assert (everything["models"], everything["equal to the byte"]) == (2, 1)
     assert "WRONG: hangs" in chaos.line(played[2])
+
+
+def played(faults: int = 1, lost_seconds: float | None = 1.0, **otherwise: str) -> chaos.Played:
+    ended = Ended(0, "", [], {}, 1.0, 1.0)
+    verdict = None if otherwise else Verdict(faults, 1, "bytes", 6.0, lost_seconds, ended)
+    return chaos.Played(TABLE[0], "local", verdict, **otherwise)
+
+
+def test_missed_trials_are_counted_and_are_neither_wrong_nor_faults() -> None:
+    missed = played(missed="0 of 1 traps")
+    everything = chaos.report([played(), missed])[-1]
+    counts = [everything[name] for name in ("trials", "ended as they must", "missed", "faults")]
+    assert counts == [2, 1, 1, 1]
+    assert missed.as_record()["missed"] == "0 of 1 traps"
+    assert chaos.line(missed).endswith("0 of 1 traps")
+
+
+@pytest.mark.parametrize(
+    ("trials", "minutes", "says"),
+    [
+        ([played()] * 5, 2.0, []),
+        ([played()], 0.5, []),
+        ([played(faults=9)] * 6, 10.0, []),
+        ([played()] * 5 + [played(wrong="hangs")], 2.0, ["1 of 6 trials did not end as they must"]),
+        ([], 0.5, ["0 of 0 trials prove something; 0.5 minutes need 1"]),
+        (
+            [played()] * 4 + [played(missed="0 of 1")] * 3,
+            2.0,
+            ["4 of 7 trials prove something; 2 minutes need 5"],
+        ),
+        ([played()] * 49, 10.0, ["49 faults; a record of 10 minutes needs 50"]),
+        ([played(lost_seconds=9.0)] * 5, 2.0, []),
+        (
+            [played(lost_seconds=3.6)] * 30 + [played(lost_seconds=None)] * 31,  # a refusal has no cost
+            10.0,
+            ["a fault cost 3.6 s in the median, more than 3.5 s: the checkpoint interval of 0.5 s and 3 s"],
+        ),
+    ],
+)
+def test_what_a_run_has_to_show(trials: list[chaos.Played], minutes: float, says: list[str]) -> None:
+    assert chaos.unmet(trials, minutes, interval_seconds=0.5) == says
+
+
+def test_the_checkpoint_interval_is_that_of_the_undisturbed_runs(bench: Bench, places: Places) -> None:
+    assert seconds_per_round([{"round": 1, "at": 5.0}, {"round": 7, "at": 5.5}, {"round": 21, "at": 7.0}]) == 0.1
+    known = bench.undisturbed(places("local"))
+    assert 0 < bench.interval_seconds() < min(known.seconds)
+
+
+def test_flips_that_were_done_are_counted(tmp_path: Path) -> None:
+    for size in (0, 1, 2, 30, 1000):
+        (tmp_path / f"{size} bytes").write_bytes(bytes(size))
+    flipped = flip_all(tmp_path, 200, random.Random(1))
+    assert (flipped.files, flipped.flips, flipped.wrong) == (5, 0 + 1 + 2 + 30 + 200, ())
 
 
 def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 """Who is in the cluster: told apart by what the scheduler says, on a clock of our own."""
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.cluster import members as room
-from pipeline.cluster.members import Members
+from pipeline.cluster.members import Members, process
 from pipeline.errors import SchedulerLostError, WorkerLostError
 
 A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
@@ -14,13 +16,16 @@ A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
 class FakeClient:
     """A client whose scheduler says what it is told to."""
 
-    cluster, status = None, "running"
+    cluster: Any = None
+    status = "running"
 
     def __init__(self) -> None:
         self.restarted: list[str] = []
+        self.ended_for_memory: list[tuple[float, dict[str, Any]]] = []
+        self.scheduler = SimpleNamespace(events=lambda topic: tuple(self.ended_for_memory))
 
-    def get_events(self, topic: str) -> tuple[Any, ...]:
-        return ()
+    def sync(self, function: Any, callback_timeout: float, **arguments: Any) -> Any:
+        return function(**arguments)
 
     def restart_workers(self, addresses: list[str], **_: Any) -> None:
         self.restarted += addresses
@@ -31,16 +36,25 @@ class Scene:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.said, self.told = 0.0, {A: 1.0, B: 1.0}, []
+        self.status: dict[str, str] = {}  # of those that are not running
+        self.folders = {A: "a", B: "b"}
         self.client: Any = FakeClient()
         self.members = Members(self.client, hang_seconds=60.0, clock=lambda: self.now)
         self.members.lost = lambda address, reason: self.told.append((address, reason))
         monkeypatch.setattr(room, "scheduler_info", lambda client, timeout: self.info())
 
     def info(self) -> dict[str, Any]:
-        workers = {
-            address: {"name": address[-1], "last_seen": word, "memory_limit": 1} for address, word in self.said.items()
+        return {"workers": {address: self.facts(address, word) for address, word in self.said.items()}}
+
+    def facts(self, address: str, word: float) -> dict[str, Any]:
+        return {
+            "name": address[-1],
+            "last_seen": word,
+            "memory_limit": 200 * 2**20,
+            "host": "127.0.0.1",
+            "local_directory": self.folders[address],
+            "status": self.status.get(address, "running"),
         }
-        return {"workers": workers}
 
 
 @pytest.fixture
@@ -105,6 +119,104 @@ def test_a_closed_client(scene: Scene) -> None:
     scene.client.status = "closed"
     with pytest.raises(SchedulerLostError, match="the connection is closed"):
         scene.members.look()
+
+
+def test_another_process_at_the_old_address(scene: Scene) -> None:
+    """As of `dask worker --worker-port`: the lost one stays lost until somebody counts on the new one."""
+    scene.folders[B] = "b, started again"
+    present = scene.members.look()
+    assert set(present) == {A, B}
+    assert scene.told == [(B, "its process ended or its connection broke")]
+    with pytest.raises(WorkerLostError):
+        scene.members.check([B])
+    scene.members.count_on({address: process(facts) for address, facts in present.items()})
+    scene.members.check([A, B])
+    scene.now = 61.0
+    scene.said[A] = 2.0
+    scene.members.look()
+    scene.members._end(B)
+    scene.folders[B] = "b, started once more"
+    present = scene.members.look()
+    assert set(present) == {A, B}  # what is ended is a process, not an address
+    assert [reason[:6] for _, reason in scene.told] == ["its pr", "silent"]
+
+
+def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler answers, a worker joins, somebody else asks and hears of it, and only then the first goes on."""
+    del scene.said[B]
+    scene.members.look()
+    answered, joined = threading.Event(), threading.Event()
+    first = threading.Thread(target=scene.members.look)
+
+    def ask(client: Any, timeout: float) -> dict[str, Any]:
+        info = scene.info()
+        if threading.current_thread() is first:
+            answered.set()
+            joined.wait(0.2)
+        return info
+
+    monkeypatch.setattr(room, "scheduler_info", ask)
+    first.start()
+    answered.wait(5)
+    scene.said[B] = 1.0
+    scene.folders[B] = "another"
+    present = scene.members.look()
+    joined.set()
+    first.join(5)
+    scene.members.count_on({address: process(facts) for address, facts in present.items()})
+    scene.members.check([A, B])
+    assert set(scene.members.look()) == {A, B}
+
+
+@pytest.mark.parametrize("status", ["closing_gracefully", "closing"])
+def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
+    scene.status[B] = status
+    assert set(scene.members.look()) == {A}
+    with pytest.raises(WorkerLostError, match="it was retired"):
+        scene.members.check([B])
+    scene.status[B] = "running"  # nobody could take what it has
+    assert set(scene.members.look()) == {A, B}
+    scene.members.check([B])
+    scene.status[B] = "paused"
+    assert set(scene.members.look()) == {A, B}
+    assert scene.told == [(B, "it was retired")]
+
+
+def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "POLL_SECONDS", 0.01)
+
+    def refuse(address: str, reason: str) -> None:
+        raise RuntimeError("the listener's own error")
+
+    scene.members.lost = refuse
+    with scene.members as members:
+        del scene.said[B]
+        assert members._thread is not None
+        members._thread.join(5)
+        with pytest.raises(RuntimeError, match="the listener's own error"):
+            members.check([A])
+
+
+def test_workers_ended_for_memory_are_told_with_both_numbers(scene: Scene) -> None:
+    scene.client.ended_for_memory = [(0.0, {"worker": B, "pid": 1, "rss": 1})]  # of a run before
+    with scene.members as members:
+        assert members.out_of_memory(2**30) is None
+        scene.client.ended_for_memory += [(1.0, {"worker": B, "pid": pid, "rss": 1}) for pid in (2, 3)]
+        del scene.said[B]
+        members.look()
+        assert members.out_of_memory(300 * 2**20) == (
+            "workers were ended 2 times because their memory came near the limit of 200 MiB, and one is expected to take "
+            "300 MiB: give the workers more (dask worker --memory-limit)"
+        )
+    assert scene.told == [(B, "its memory came near the limit of 200 MiB (cluster.memory); ended by its nanny")]
+
+
+def test_who_is_missing_and_why(scene: Scene) -> None:
+    assert scene.members.missing() is None
+    scene.client.cluster = SimpleNamespace(workers={2: SimpleNamespace(exits={"tcp://127.0.0.1:1": 1, B: -9})})
+    assert scene.members.known() == 2
+    del scene.said[B]
+    assert scene.members.missing() == ("2", "killed by signal 9")
 
 
 def test_results_of_a_real_cluster(client: Any) -> None:

@@ -106,9 +106,13 @@ def test_whose_process_is_gone_is_told_by_the_lock_alone(tmp_path: Path, run: st
 
 def test_a_root_that_cannot_be_used_is_one_line(tmp_path: Path, run: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file: scratch files cannot be written: .*; see cluster\.scratch") as error:
+    said = r"file: scratch files cannot be written: it is a file, not a folder; see cluster\.scratch$"
+    with pytest.raises(OutputError, match=said) as error:
         open_scratch(run, str(tmp_path / "file"))
     assert "\n" not in str(error.value)
+    with pytest.raises(OutputError, match=f"cannot be written: there is no folder {tmp_path / 'misspelled'}; see"):
+        open_scratch(run, str(tmp_path / "misspelled" / "scratch"))
+    assert not (tmp_path / "misspelled").exists()
 
 
 def test_space_is_looked_at_before(tmp_path: Path, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +124,18 @@ def test_space_is_looked_at_before(tmp_path: Path, codes: np.ndarray, monkeypatc
     with pytest.raises(OutputError, match="rows take 4 MiB of scratch space, 3 MiB are free"):
         StoredArray(np.zeros((MIB, 4), np.uint8), tmp_path, "rows")
     assert not list(tmp_path.iterdir())
+
+
+def test_too_little_space_is_told_in_numbers_that_differ(
+    tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with the folder that the user named, not the one in it."""
+    folder = open_scratch(run, str(tmp_path))
+    usage = scratch.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=300_000))
+    with pytest.raises(OutputError, match=f"^{tmp_path}: these take 293 KiB of scratch space, 292 KiB are free"):
+        require_space(folder, 300_001, "these")
+    assert str(scratch.write_error(folder, OSError(28, "No space left on device"))).startswith(f"{tmp_path}: ")
 
 
 def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:

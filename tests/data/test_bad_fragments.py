@@ -182,6 +182,14 @@ def test_files_that_say_nothing_sensible_about_themselves(tmp_path: Path, name: 
         open_inputs(job(ill))
 
 
+def test_files_of_which_nothing_can_be_read_have_no_types(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "ill.csv").write_text("a,b\n1,2,3\n")
+    source = open_source(str(tmp_path), skip_bad=True)
+    assert source.drift == source.notes == ()
+    assert source.schema.names == ["a", "b"]
+
+
 def test_what_may_not_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing permission, or a file that is gone: nothing is wrong with the data."""
     FORMATS["a.parquet"](tmp_path / "a.parquet")

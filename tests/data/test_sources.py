@@ -1,6 +1,7 @@
 """Sources of every format, opened and read: the rows are those of the files, the types the same everywhere."""
 
 import decimal
+import os
 import pickle
 from pathlib import Path
 
@@ -102,6 +103,35 @@ def test_globs_lists_and_hidden_files(tmp_path: Path) -> None:
     assert names(str(tmp_path)) == ["a", "b", "c"]
     assert names(str(tmp_path / "[ab]*.parquet")) == ["a", "b"]
     assert names([str(tmp_path / "c.parquet"), str(tmp_path / "a.parquet")]) == ["c", "a"]
+
+
+def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "a.parquet")
+    os.mkfifo(tmp_path / "socket")
+    (tmp_path / "notes").symlink_to(tmp_path / "nowhere")
+    assert open_source(str(tmp_path)).rows == 2  # neither is meant as data
+    os.mkfifo(tmp_path / "b.parquet")
+    for source in (tmp_path, tmp_path / "b.parquet", tmp_path / "*.parquet"):
+        with pytest.raises(SourceError, match=r"b\.parquet: not a regular file$"):
+            open_source(str(source))
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").symlink_to("gone.parquet")
+    for source in (tmp_path, tmp_path / "b.parquet"):
+        with pytest.raises(SourceError, match=r"b\.parquet: a link to gone\.parquet, which does not exist$"):
+            open_source(str(source), skip_bad=True)
+
+
+def test_digests_tell_which_file_is_another(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"a": [1, 2]}), tmp_path / f"{name}.parquet")
+    before = open_source(str(tmp_path)).digests
+    pq.write_table(pa.table({"a": [1, 3]}), tmp_path / "b.parquet")
+    after = open_source(str(tmp_path)).digests
+    assert list(after) == ["a.parquet", "b.parquet"]
+    assert [name for name in after if after[name] != before[name]] == ["b.parquet"]
 
 
 def test_memory_filesystem() -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import xgboost
 
-from pipeline.errors import JobError, ModelError, OutputError
+from pipeline.errors import JobError, ModelError, OutputError, PipelineError
 from pipeline.model import artifact, folder
 from pipeline.model.artifact import Model, ModelParts, save
 from pipeline.model.manifest import FORMAT_VERSION, FileEntry, Manifest
@@ -141,8 +141,12 @@ def test_a_full_disk_leaves_nothing(make_model, tmp_path, monkeypatch):
         path.write_bytes(content)
 
     monkeypatch.setattr(artifact, "write_file", full)
-    with pytest.raises(OutputError, match="No space left on device"):
+    said = (
+        r"model: cannot be written: No space left on device \([\d,]{5,} bytes needed, [\d,]+ bytes free\): make room$"
+    )
+    with pytest.raises(PipelineError, match=said) as error:
         save(tmp_path / "model", _parts(make_model("binary")))
+    assert error.value.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,14 +169,14 @@ def test_a_failed_rename_puts_the_old_model_back(make_model, copy, monkeypatch):
 def test_an_unwritable_parent_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a part of its path is a file"):
-        artifact.claim_folder(tmp_path / "file" / "model")
+        folder.claim_folder(tmp_path / "file" / "model")
 
     def refused(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(folder.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
-        artifact.claim_folder(tmp_path / "model")
+        folder.claim_folder(tmp_path / "model")
 
 
 def test_nan_becomes_null_in_the_metrics(make_model, tmp_path):
@@ -226,7 +230,7 @@ def _rewrite(path, files, keep=True):
 def test_a_lost_cluster_is_no_fault_of_the_folder(tmp_path, error):
     with (
         pytest.raises(type(error), match=r"answer|reset"),
-        folder.whole_folder(tmp_path / "made", overwrite=False, ours=artifact.is_model_folder),
+        folder.whole_folder(tmp_path / "made", overwrite=False, ours=folder.is_model_folder),
     ):
         raise error
     assert not list(tmp_path.iterdir())

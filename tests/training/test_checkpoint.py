@@ -159,6 +159,25 @@ def test_what_may_differ(setting: str) -> None:
     assert identity().differences(identity(setting)) == []
 
 
+def test_files_that_differ_are_named() -> None:
+    before = dataclasses.replace(identity(), files=({"a.csv": "1", "b.csv": "2"}, {"v.csv": "3"}))
+    now = {"a.csv": "9", **{f"new{number}.csv": "0" for number in range(7)}}
+    after = dataclasses.replace(before, data=("x",), files=(now, {"v.csv": "3"}))
+    _, back = decode(encode(state(3), before))
+    (said,) = back.differences(after)
+    named = ", ".join(f"new{number}.csv" for number in range(5))
+    assert said == f"the data are not the same: changed: a.csv; removed: b.csv; added: {named} and 2 more"
+    (said,) = back.differences(dataclasses.replace(after, files=()))
+    assert said == "the data are not the same: files were changed, added or removed"
+
+
+def test_of_very_many_files_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "MOST_FILES", 2)
+    job = Job.parse(JOB).model_dump(mode="json")
+    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"},)).files == ({"a": "1", "b": "2"},)
+    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"}, {"c": "3"})).files == ()
+
+
 def test_other_data_device_or_features() -> None:
     here = identity().with_features("{}", [])
     for field, value in {"data": ("x",), "device": "cuda", "xgboost": "9", "features": "f"}.items():

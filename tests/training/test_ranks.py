@@ -22,7 +22,7 @@ from distributed.core import Status
 from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.members import Members
 from pipeline.errors import JobError, TrainingError, WorkerLostError
-from pipeline.events import Event, Note, RoundDone
+from pipeline.events import Event, Note, RoundDone, WorkerRounds
 from pipeline.training import pace, rounds
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import worker_locks
@@ -69,8 +69,22 @@ def test_events_tell_the_rounds(shared: Any, make_case: Any, world: int) -> None
     rounds = [event.round for event in heard if isinstance(event, RoundDone)]
     assert rounds == sorted(set(rounds))
     assert rounds[-1] == trained.result.rounds == 30
-    assert heard[-1].rows_per_second > 0
-    assert set(heard[-1].metrics) >= {"validation.logloss", "validation.auc"}
+    last = [event for event in heard if isinstance(event, RoundDone)][-1]
+    assert last.rows_per_second > 0
+    assert set(last.metrics) >= {"validation.logloss", "validation.auc"}
+    assert (
+        last.best == trained.result.history["validation.logloss"][-1]
+    )  # the metric that decides, without early stopping
+    names = {str(facts["name"]) for at, facts in scheduler_info(client)["workers"].items() if at in workers[:world]}
+    told = [event for event in heard if isinstance(event, WorkerRounds)]
+    assert {event.worker for event in told} == names
+    for name in names:
+        parts = [event for event in told if event.worker == name]
+        assert [event.first for event in parts] == [1, *(event.round + 1 for event in parts[:-1])]
+        assert parts[-1].round == 30
+        assert all(0 < event.cpu_seconds < event.seconds * 1.5 and event.runqueue_seconds >= 0 for event in parts)
+        assert all(event.memory_nbytes > 50e6 and event.gpu_memory_nbytes is None for event in parts)
+        assert all((event.bytes_sent == 0) == (world == 1) for event in parts[:-1])
 
 
 def test_two_trainings_at_once_both_end(shared: Any, make_case: Any) -> None:
