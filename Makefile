@@ -1,6 +1,7 @@
 # Each target works from a bare clone: it makes .venv from the lock first.
 #   make train       generate a realistic data set and train on it
 #   make test        the tests but the slow ones; SLOW=1 for all of them
+#   make newest      the dashboard's tests with the newest Dask and Bokeh, whatever the lock holds
 #   make check       formatting, lint and types
 #   make chaos       random faults against a training for MINUTES, each of which has to end as the table says
 #   make lock        write the lock files anew
@@ -21,7 +22,9 @@ MINUTES ?= 2
 SEED ?= 1
 MARKERS := not gpu$(if $(SLOW),, and not slow)
 
-.PHONY: train test check chaos format lock clean setup
+NEWEST := .venv-newest
+
+.PHONY: train test newest check chaos format lock clean setup
 
 train: $(STAMP) $(DATA)
 	$(BIN)/pipeline train workflows/generated.toml --set data.source=$(CURDIR)/$(DATA) --out $(MODEL) --overwrite
@@ -31,6 +34,15 @@ $(DATA): | $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -m "$(MARKERS)" $(ARGS)
+
+# On top of the locked environment: what is newer comes first, all else is found there.
+newest: $(STAMP)
+	@[ -x $(NEWEST)/bin/python ] || $(BIN)/python -m venv $(NEWEST)
+	@folder='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "$$folder")')" > "$$($(NEWEST)/bin/python -c "$$folder")/lock.pth"
+	@$(NEWEST)/bin/python -m pip install -qq --disable-pip-version-check --upgrade dask distributed bokeh
+	$(NEWEST)/bin/python -c 'import bokeh, dask, distributed as d; print("dask", dask.__version__, "distributed", d.__version__, "bokeh", bokeh.__version__)'
+	$(NEWEST)/bin/python -m pytest -q -m "$(MARKERS)" tests/dashboard $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
@@ -61,5 +73,5 @@ $(STAMP): $(LOCK) pyproject.toml tools/find_python.sh
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build data models predictions .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(NEWEST) build data models predictions .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find pipeline benchmarks tests workflows tools -name __pycache__ -type d -prune -exec rm -rf {} +

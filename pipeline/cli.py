@@ -76,11 +76,13 @@ def cluster_asked() -> "Cluster":
 def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> Iterator["Client"]:
     """A client of the cluster, whose dashboard the listener hears of; the verb's module is imported meanwhile."""
     import pipeline
+    from pipeline.cluster import dashboard
     from pipeline.events import Note
 
+    page = "training" if verb == "pipeline.run" else "status"
     with pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb)) as client:
         if cluster.dashboard:
-            listen(Note(message=f"dashboard at {client.dashboard_link}"))
+            listen(Note(message=f"dashboard at {dashboard.link(client, page)}"))
         yield client
 
 
@@ -140,9 +142,16 @@ def cli() -> None:
     callback=print_fields,
     help="Print every field of a job with its default, and exit.",
 )
+@click.option("--events", metavar="FILE", help="Record what the run says, for pipeline watch FILE.")
 @talking
 def train(
-    talk: Talk, source: tuple[str, ...], validation: str | None, allow_code: bool, resume: str | None, **_: Any
+    talk: Talk,
+    source: tuple[str, ...],
+    validation: str | None,
+    allow_code: bool,
+    resume: str | None,
+    events: str | None,
+    **_: Any,
 ) -> None:
     """Train a model, evaluate it and write its folder, from a job file or from files and a target column.
 
@@ -167,6 +176,10 @@ def train(
         job = job_from(source, validation)
         importlib.import_module("pipeline.cluster.connect")
         check_out(job, resume)  # before a cluster is started for it
+        if events is not None:
+            from pipeline.recording import recorded
+
+            listen = stack.enter_context(recorded(Path(events), listen))
         clock.seconds["import"] = steady() - clock.begin
         with clock.stage("connect"):
             client = stack.enter_context(connected(job.cluster, talk, listen, "pipeline.run"))
@@ -266,6 +279,37 @@ def scale(talk: Talk, job: str, **options: Any) -> None:
 
     asked = Job.load(job, settings_given())
     run_scale(talk, asked, asked.cluster, {**options, "trained": job})
+
+
+@cli.command(cls=Verb, short_help="Watch a training that goes on elsewhere, or one that was recorded.")
+@click.argument("source", metavar="tcp://HOST:PORT | EVENTS.jsonl")
+@click.option("--run", metavar="ID", help="The run to show.  [default: the newest that goes on, or the next]")
+@click.option("--port", type=int, default=8787, show_default=True, help="Of the pages of a recorded run.")
+@set_option
+@talking
+def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None:
+    """Watch a training: its progress here, if SOURCE is the scheduler it runs on (`cluster.scheduler`, or the one a
+    dashboard shows), and its pages in a browser, if SOURCE is what `pipeline train --events` recorded.
+
+    Ctrl-C leaves the training alone.  The files of a scheduler with TLS are given by --set cluster.security.ca_file=...
+    and so on.
+
+    \b
+    Example:
+      pipeline watch tcp://127.0.0.1:8786
+      pipeline watch events.jsonl
+    """
+    if "://" in source:
+        from pipeline.watch import watch as watch_scheduler
+
+        with talk.running() as listen:
+            ended = watch_scheduler(source, cluster_asked(), listen, run=run)
+        talk.result(ended, lambda: str(ended["model"]))
+    else:
+        from pipeline.dashboard.replay import serve
+
+        with talk.running():
+            serve(Path(source), port)
 
 
 @cli.command(cls=Verb, short_help="Write synthetic data.")

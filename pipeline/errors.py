@@ -56,6 +56,10 @@ class SchedulerLostError(TrainingError):
     """The scheduler does not answer any more; what has been checkpointed stands."""
 
 
+class AlarmError(PipelineError):
+    """An alarm of the job has ended the run; what has been checkpointed stands."""
+
+
 class ReadError(PipelineError):
     """The storage does not give the data, though it was tried several times; the data may well be good."""
 

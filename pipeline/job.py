@@ -6,6 +6,7 @@ Every field's description is what `--help`, the README and error messages show; 
 import math
 import os
 import tomllib
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,8 @@ from pydantic import ConfigDict, Field
 from pipeline.errors import JobError
 from pipeline.job_problems import explain, show_path
 
+LONGEST_URL = 2_000  # characters
+ALARM = "alarm"  # the one list of tables among the sections
 DEEPEST = 30  # dots in a key: a column's name may hold some
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
@@ -238,14 +241,63 @@ class Output(Section):
     report: bool = Field(True, description="write report.html and its pictures")
 
 
+class Alarm(Section):
+    """Something to watch for while training goes on, and what to do then; each episode is told once."""
+
+    when: str = Field(
+        description="the condition: pe, e, j, lb, memory, restarts, rows_per_second or a metric as validation.auc, with "
+        "<, <=, > or >= and a number, and perhaps for 60s; validation.auc drops 0.02; no_progress for 120s"
+    )
+    do: Literal["log", "exit", "post"] = Field(
+        "log",
+        description="log: a note; exit: the run ends with exit code 1, the checkpoint stands; post: a note, and JSON to url",
+    )
+    url: str | None = Field(
+        None, description="for post: http:// or https://; it gets the run's id, the condition, the value and the round"
+    )
+
+    @pydantic.field_validator("when")
+    @classmethod
+    def _condition(cls, when: str) -> str:
+        from pipeline.alarms.expression import parse  # NumPy comes along, which most jobs can wait for
+
+        parse(when)
+        return when
+
+    @pydantic.field_validator("url")
+    @classmethod
+    def _web(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError(f"expected at most {LONGEST_URL} characters of ASCII without spaces")
+        try:
+            parts = urllib.parse.urlsplit(url)
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of its port, or a bracket too few
+            known = False
+        if not known:
+            raise ValueError("expected a URL of http:// or https:// with a host")
+        if parts.username is not None:
+            raise ValueError("no user or password in a URL: the job is kept with the model")
+        return url
+
+    @pydantic.model_validator(mode="after")
+    def _together(self) -> Self:
+        if (self.do == "post") != (self.url is not None):
+            raise ValueError('do = "post" and url go together')
+        return self
+
+
 class Job(Section):
-    """What the user asks for: data, preprocessing, training, cluster, output."""
+    """What the user asks for: data, preprocessing, training, cluster, output, alarms."""
 
     data: Data
     preprocess: Preprocess = Preprocess()
     training: Training = Training()
     cluster: Cluster = Cluster()
     output: Output = Output()
+    alarm: list[Alarm] = Field([], max_length=50, description="what to watch for; each begins with [[alarm]]")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], settings: Iterable[str] = ()) -> "Job":
@@ -306,7 +358,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     """Puts one `section.field=value` into the table; the value is TOML, or else a bare string."""
     name, sign, text = setting.partition("=")
     parts = _parts(name.strip()) if name.count(".") < DEEPEST else []
-    if not sign or len(parts) < 2 or not all(parts):
+    if not sign or (len(parts) < 2 and parts != [ALARM]) or not all(parts):
         raise JobError(f"--set {setting}: expected section.field=value, e.g. training.rounds=50")
     value = _value(text)
     place = table

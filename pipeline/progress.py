@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, TextIO
 
 from pipeline.events import (
     BlocksDone,
+    Checkpoint,
     Event,
     FragmentDone,
     Listener,
     MatrixDone,
     Note,
+    Placed,
     Planned,
     RoundDone,
     StatisticsDone,
+    WorkerRounds,
     ignore,
     incident,
 )
@@ -119,6 +122,8 @@ class Lines:
                 case RoundDone(round=round_, rounds=rounds):
                     eta = self._eta(event)
                     self._show("rounds", f"round {round_}/{rounds}: {metrics_line(event)}{eta}", final=round_ == rounds)
+                case WorkerRounds() | Placed() | Checkpoint():
+                    pass  # for pages and records
                 case _:
                     self._tell(event)
 

@@ -10,16 +10,19 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.alarms.listener import Alarms
 from pipeline.cluster import runs
 from pipeline.cluster.members import Members
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
+from pipeline.dashboard.install import attached
+from pipeline.dashboard.publish import publishing
 from pipeline.data.inputs import open_inputs
 from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.errors import TrainingError, WorkerLostError
-from pipeline.events import Asked, Failed, Listener, Saved, Started, ignore
+from pipeline.events import Asked, Event, Failed, Listener, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job
 from pipeline.model.artifact import Model
@@ -68,11 +71,20 @@ def train(
     a worker; no model folder is written then, and the checkpoints stand.
     """
     clock = clock or StageClock(begin=steady())
-    with PeakMemory() as memory, Members(client, job.cluster.hang_seconds) as members:
+    with (
+        PeakMemory() as memory,
+        Members(client, job.cluster.hang_seconds) as members,
+        contextlib.ExitStack() as stack,
+    ):
         with clock.stage("connect"):
             walk = Walk(client, members, job, _placement(client, job, members), listen, clock)
-        members.lost = walk.worker_lost
+        alarms = Alarms(job.alarm, walk.note)
+        walk.listen = listen = _all(listen, stack.enter_context(publishing(client, walk.run)), alarms)
+        members.lost, members.ended = walk.worker_lost, alarms.check
+        stack.enter_context(alarms)
         listen(Started(verb="train", run=walk.run))
+        if job.cluster.dashboard:
+            stack.enter_context(attached(client, walk.note))
         _forget_dead(client, walk.run)
         watching = Watching(client, walk.run, walk.placement.workers, clock)
         try:
@@ -86,6 +98,16 @@ def train(
             raise
         finally:
             _forget(client, walk.run, watching)
+
+
+def _all(*listeners: Listener) -> Listener:
+    """One that hands an event to each."""
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen
 
 
 @dataclass(frozen=True)
@@ -140,13 +162,23 @@ def _forget(client: Client, run: str, watching: Watching) -> None:
 def _settings(job: Job) -> dict[str, str]:
     """The fields of a job by which a person tells one run from another."""
     fields = job.model_dump(mode="json")
-    parts = [name.partition(".") for name in SHOWN]
-    values = {f"{section}.{field}": fields[section][field] for section, _, field in parts}
-    return {
-        name: textwrap.shorten(str(value), SHOWN_CHARACTERS)
-        for name, value in values.items()
-        if value not in (None, [], {})
+    values = {
+        name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)
     }
+    return {name: textwrap.shorten(_said(value), SHOWN_CHARACTERS) for name, value in values.items() if _said(value)}
+
+
+def _said(value: Any) -> str:
+    """A field in words; nothing of what is not set.
+
+    >>> _said({"share": None, "column": "month", "values": [11, 12]})
+    'column = month, values = 11, 12'
+    """
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {_said(one)}" for name, one in value.items() if _said(one))
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return "" if value is None else str(value)
 
 
 def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching) -> TrainResult:

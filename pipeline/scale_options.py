@@ -121,7 +121,9 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
             )
         )
         if cluster.dashboard:
-            listen(Note(message=f"dashboard at {client.dashboard_link}"))
+            from pipeline.cluster import dashboard
+
+            listen(Note(message=f"dashboard at {dashboard.link(client)}"))
         result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen)
     talk.result(result.to_dict(), lambda: options["out"] if talk.quiet else said(result, options["out"]))
 

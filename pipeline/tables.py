@@ -111,9 +111,10 @@ def nbytes(value: float) -> str:
 def _fields(section: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str, JobField]]:
     for name, field in section.model_fields.items():
         below = sections_in(field.annotation)
-        of_each = typing.get_origin(field.annotation) is dict
+        origin = typing.get_origin(field.annotation)
+        each = ".NAME" if origin is dict else "[]" if origin is list else ""
         for kind in below:
-            yield from _fields(kind, f"{path}{name}.NAME." if of_each else f"{path}{name}.")
+            yield from _fields(kind, f"{path}{name}{each}.")
         if not below:
             yield path + name, JobField(_default(field), field.description or "")
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from distributed import Client
 
+EVENTS = "pipeline-events"  # what a client says of its runs: {run: id, event: encoded event, client: its id}
+ROUNDS = "pipeline"  # what workers say of their rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
+
 Handler = Callable[[Mapping[str, Any]], None]
 _Listening = dict[object, tuple[str, Handler]]  # by a token of each listener
 

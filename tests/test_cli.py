@@ -21,7 +21,7 @@ from pipeline.job import Cluster, Job
 from pipeline.terminal import plain, run
 
 REPOSITORY = Path(__file__).parents[1]
-VERBS = ["train", "predict", "evaluate", "describe", "scale", "generate", "doctor"]
+VERBS = ["train", "predict", "evaluate", "describe", "scale", "watch", "generate", "doctor"]
 CLIENT = SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status", cluster=object())
 SUMMARY = {
     "model": "models/late",
@@ -157,7 +157,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(asked, capfd):
     out, err = capfd.readouterr()
     assert json.loads(out)["metrics"]["validation"]["logloss"] == 0.5
     assert "chatters" in err
-    assert "note: dashboard at http://127.0.0.1:8787/status" in err
+    assert "note: dashboard at http://127.0.0.1:8787/training" in err
     assert run(cli, ["evaluate", "m", "a", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"auc": 0.75, "nothing": None}
 
@@ -242,7 +242,7 @@ def test_errors_are_one_line_and_an_exit_code(asked, monkeypatch, capfd, error, 
     monkeypatch.setattr(pipeline, "train", fail)
     assert run(cli, ["train", "a", "--target", "y", *(["--json"] if as_json else [])]) == code
     out, err = capfd.readouterr()
-    assert err.removeprefix("note: dashboard at http://127.0.0.1:8787/status\n") == line
+    assert err.removeprefix("note: dashboard at http://127.0.0.1:8787/training\n") == line
     if as_json:
         assert json.loads(out)["error"]["exit_code"] == code
     else:

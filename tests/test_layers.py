@@ -8,7 +8,13 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "pipeline"
 
 NUMBERS = {
+    "pipeline.alarms.efficiency",
+    "pipeline.alarms.episodes",
+    "pipeline.alarms.expression",
+    "pipeline.alarms.readings",
     "pipeline.cluster.partitions",
+    "pipeline.dashboard.board",
+    "pipeline.dashboard.live",
     "pipeline.data.fragments",
     "pipeline.data.keys",
     "pipeline.efficiency.account",
@@ -44,7 +50,12 @@ NUMBERS = {
 PEOPLE = {
     "pipeline.__main__",
     "pipeline.cli",
-    "pipeline.dashboard",
+    "pipeline.dashboard.efficiency",
+    "pipeline.dashboard.look",
+    "pipeline.dashboard.pages",
+    "pipeline.dashboard.replay",
+    "pipeline.dashboard.training",
+    "pipeline.dashboard.workers",
     "pipeline.efficiency.table",
     "pipeline.efficiency.scale",  # writes the report
     "pipeline.options",
@@ -53,6 +64,7 @@ PEOPLE = {
     "pipeline.serving",
     "pipeline.tables",
     "pipeline.terminal",
+    "pipeline.watch",
 }
 ENGINE_LIBRARIES = {"dask", "distributed", "dask_cuda", "xgboost", "cupy", "bokeh"}
 PEOPLE_LIBRARIES = {"click", "rich"}

@@ -12,10 +12,15 @@ from pipeline.events import (
     Skipped,
     StatisticsDone,
     WorkerLost,
+    WorkerRounds,
 )
 from pipeline.progress import Bars, Lines, listening
 
 PLAN = Planned(rows=1_000, features=3, fragments=10, workers=2, threads=1, nbytes=5_000_000)
+
+WORKED = WorkerRounds(
+    worker="0", first=1, round=2, seconds=1.0, cpu_seconds=0.9, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
+)
 
 
 class Clock:
@@ -41,6 +46,7 @@ def test_one_line_every_five_seconds_and_the_last_state():
     listen(StatisticsDone(rows=1_000, seconds=10))
     for number in range(1, 13):
         listen(round_done(number))
+        listen(WORKED)
         clock.seconds += 1
     listen(Evaluated(metrics={}, seconds=1))
     assert lines == [

@@ -102,14 +102,11 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
         options |= {"security": tls.for_all(section.security), "protocol": "tls://"}
     if section.local_directory:
         options["local_directory"] = section.local_directory
-    with _own_environment(), dask.config.set(settings(plan, debug)):
+    scheduler = {dashboard.PRELOADS: dashboard.preloads()} if section.dashboard else {}
+    with _own_environment(), dask.config.set(settings(plan, debug) | scheduler):
         if plan.device == "cuda":
-            cluster = cuda.start(section, plan.workers, plan.threads, options)
-        else:
-            cluster = LocalCluster(n_workers=plan.workers, threads_per_worker=plan.threads, **options)
-    if section.dashboard:
-        dashboard.offer(cluster.scheduler)
-    return cluster
+            return cuda.start(section, plan.workers, plan.threads, options)
+        return LocalCluster(n_workers=plan.workers, threads_per_worker=plan.threads, **options)
 
 
 class PlainNanny(Nanny):

@@ -35,6 +35,10 @@ Facts = Mapping[str, Any]  # what the scheduler says of a worker
 Heard = Callable[[str, str], None]  # address, reason
 
 
+def going_on() -> None:
+    """For runs that nothing but their own work ends."""
+
+
 def nobody(address: str, reason: str) -> None:
     """Hears of lost workers where nobody else does."""
 
@@ -51,6 +55,7 @@ class Members:
         """`hang_seconds`: the silence after which a worker is ended; default: never."""
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
         self.lost: Heard = nobody  # told of every worker that leaves, once
+        self.ended: Callable[[], None] = going_on  # raises what ends the run for a reason of its own
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
         self.most = 0  # workers that were there at once
         self._present: dict[str, Facts] = {}  # by address
@@ -99,7 +104,11 @@ class Members:
         self._counted_on.update(processes)
 
     def check(self, addresses: Iterable[str]) -> None:
-        """WorkerLostError for the first of these workers that has left; SchedulerLostError; errors of who listens."""
+        """WorkerLostError for the first of these workers that has left; SchedulerLostError; errors of who listens.
+
+        And what `ended` raises: so every wait for workers ends with the run.
+        """
+        self.ended()
         if self._scheduler_error is not None:
             raise self._scheduler_lost(self._scheduler_error)
         if self._error is not None:

@@ -17,20 +17,25 @@ TIMEOUT_SECONDS = 8  # to reach the scheduler; the user is told within 10
 
 def attach(section: Cluster) -> Client:
     """A client of `section.scheduler`; ClusterError where it cannot be reached or its workers cannot do the work."""
-    address = str(section.scheduler)
-    security = tls.for_client(section.security) if section.security else None
-    try:
-        asyncio.run(_knock(address, security or Security()))
-        client = Client(address, timeout=TIMEOUT_SECONDS, security=security, name="pipeline")
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # OSError covers TimeoutError, TLS and names
-        hint = "" if security else "; if it uses TLS, give cluster.security"
-        raise ClusterError(f"cluster.scheduler = {address}: not reachable: {_first_line(error)}{hint}") from None
+    client = reach(section)
     try:
         check(client, section)
     except BaseException:
         client.close()
         raise
     return client
+
+
+def reach(section: Cluster) -> Client:
+    """A client of `section.scheduler`, whatever its workers; ClusterError where it cannot be reached."""
+    address = str(section.scheduler)
+    security = tls.for_client(section.security) if section.security else None
+    try:
+        asyncio.run(_knock(address, security or Security()))
+        return Client(address, timeout=TIMEOUT_SECONDS, security=security, name="pipeline")
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # OSError covers TimeoutError, TLS and names
+        hint = "" if security else "; if it uses TLS, give cluster.security"
+        raise ClusterError(f"cluster.scheduler = {address}: not reachable: {_first_line(error)}{hint}") from None
 
 
 async def _knock(address: str, security: Security) -> None:

@@ -1,15 +1,17 @@
 """Runs the tasks of a pass: one for each fragment, on its worker where that can be; what is lost is made again."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
 from dask.delayed import Delayed
 from dask.typing import Key
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
+from pipeline.cluster.members import Pending
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
 from pipeline.data.source import Source
@@ -17,6 +19,8 @@ from pipeline.errors import TrainingError
 from pipeline.events import FragmentDone, Listener
 from pipeline.preprocess.fit import Unit
 from pipeline.walk import Walk
+
+POLL_SECONDS = 0.5  # how often a pass looks whether its run is over
 
 
 class Payloads:
@@ -70,7 +74,7 @@ class Passing:
             futures = self._submit(units, task, *arguments)
             fetch = follow(futures)
             try:
-                wait_for(futures, stage, self._walk.listen, units)
+                wait_for(futures, stage, self._walk.listen, units, functools.partial(self._walk.members.check, ()))
                 return fetch()
             except (KilledWorker, NoValidWorkerError) as error:
                 raise TrainingError(self._why_workers_died(stage, futures, units, error)) from None
@@ -114,17 +118,28 @@ class Passing:
         ]
 
 
-def wait_for(futures: Sequence[Future], stage: str, listen: Listener, units: Sequence[Unit]) -> None:
-    """Waits for all futures and says how many are done; the first error cancels the others and is raised."""
+def wait_for(
+    futures: Sequence[Future],
+    stage: str,
+    listen: Listener,
+    units: Sequence[Unit],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Waits for all futures and says how many are done; the first error cancels the others and is raised.
+
+    So does what `check` raises, which is called now and then.
+    """
     of: dict[Key, Unit] = {future.key: unit for future, unit in zip(futures, units, strict=True)}
-    done = done_rows = 0
+    done, done_rows, pending = 0, 0, Pending(futures)
     try:
-        for future in as_completed(futures):
-            if future.status != "finished":
-                future.result()
-            done += 1
-            done_rows += of[future.key].fragment.rows or 0
-            listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
+        while pending:
+            check()
+            for future in pending.ended(POLL_SECONDS):
+                if future.status != "finished":
+                    future.result()
+                done += 1
+                done_rows += of[future.key].fragment.rows or 0
+                listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
         if futures:
             with contextlib.suppress(OSError):  # the scheduler has gone

@@ -27,14 +27,13 @@ from pipeline.efficiency.meter import MeterRecord, Spent
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
 from pipeline.events import Event, Note, RoundDone, WorkerRounds, decode, encode, ignore
 from pipeline.preprocess.passing import as_it_is
-from pipeline.topics import hearing
+from pipeline.topics import ROUNDS, hearing
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.matrix import Partition
 from pipeline.training.pace import Pace
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
 
-TOPIC = "pipeline"  # Dask's event topic: {run: id, event: encoded event} or {run: id, checkpoint: round}
 POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone
 FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
 STAYING = (Status.running, Status.paused)  # of a worker that is not about to leave
@@ -161,16 +160,16 @@ def _train_task(
         return worker.status not in STAYING or task is None or task.state not in ("executing", "long-running")
 
     def report(event: RoundDone) -> None:
-        worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
+        worker.log_event(ROUNDS, {"run": spec.run, "event": encode(event)})
 
     def account(first: int, last: int, spent: Spent) -> None:
         now = {**asdict(spent), "memory_nbytes": rss_nbytes(os.getpid()), **(gpu_now() if spec.device != "cpu" else {})}
         event = WorkerRounds(worker=name, first=first, round=last, **now)
-        worker.log_event(TOPIC, {"run": spec.run, "event": encode(event)})
+        worker.log_event(ROUNDS, {"run": spec.run, "event": encode(event)})
 
     def keep(state: State) -> None:
         _STATES[spec.run] = state
-        worker.log_event(TOPIC, {"run": spec.run, "checkpoint": state.round})
+        worker.log_event(ROUNDS, {"run": spec.run, "checkpoint": state.round})
 
     with partition.lock:  # an attempt before this one may not have seen yet that it is over
         try:
@@ -318,5 +317,5 @@ def _best(result: RoundsResult) -> float | None:
 def _events(client: Client, spec: RoundsSpec, going: Going, first: str) -> Iterator[_Events]:
     """Listens to a run's events while the context lasts."""
     events = _Events(client, spec, going, first)
-    with events.fetching(), hearing(client, TOPIC, spec.run, events.receive):
+    with events.fetching(), hearing(client, ROUNDS, spec.run, events.receive):
         yield events

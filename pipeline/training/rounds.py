@@ -204,15 +204,14 @@ class _Rounds:
     def _measure(self, number: int) -> bool:
         """The round's metrics; True when training should stop.
 
-        Validation rows are measured in every round.  Training rows are measured in rounds 1, 2, 5, 10, 20, 50...:
-        going over all of them costs up to a quarter of a round, and nothing is decided by it.
+        Validation rows are measured in every round, training rows in some.
         """
         if not self.spec.metrics:
             self.stopping.best_round = number
             return False
         self.meter.measuring()
         values: dict[str, float] = {}
-        if f"{number}".rstrip("0") in ("1", "2", "5"):
+        if measures_training(number):
             self.weights.restore()
             native_only = self.validation is not None
             values |= self.measured.side(self.train, "train", number, self.meter, native_only=native_only)
@@ -270,7 +269,8 @@ class _Rounds:
 
     def _tell(self, number: int, last: bool) -> None:
         now = time.monotonic()
-        if self.rank != 0 or (not last and number > self.first and now - self._told_at < EVENT_SECONDS):
+        due = last or number == self.first or measures_training(number) or now - self._told_at >= EVENT_SECONDS
+        if self.rank != 0 or not due:
             return
         self._told_at = now
         latest = {name: series[-1] for name, series in self.measured.history.items() if len(series) == number}
@@ -310,6 +310,14 @@ class _Rounds:
     def _metered(self) -> MeterRecord:
         wanted = self.meter.wants_trees and self.rank == 0
         return self.meter.record(grown_trees(self.booster)[self.first - 1 :] if wanted else ())
+
+
+def measures_training(number: int) -> bool:
+    """Whether the metrics of training rows are measured in this round: in 1, 2, 5, 10, 20, 50...
+
+    Going over all of them costs up to a quarter of a round, and nothing is decided by it.
+    """
+    return f"{number}".rstrip("0") in ("1", "2", "5")
 
 
 def own(values: np.ndarray) -> np.ndarray:

@@ -145,6 +145,7 @@ class Supervisor:
         workers: tuple[WorkerInfo, ...] = ()
         told = False
         while now.state == "waiting":
+            self._walk.members.check(())  # whether the run was ended meanwhile
             workers = self._usable(now.expected)
             now = step(now, recovery.Present(time.monotonic(), len(workers)), self._policy)
             if now.state == "waiting":

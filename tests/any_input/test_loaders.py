@@ -55,6 +55,7 @@ JOB: dict[str, Any] = {
     },
     "cluster": {"memory": "4GiB", "workers": 2, "security": {"ca_file": "a", "cert_file": "b", "key_file": "c"}},
     "output": {"model": "m", "report": False},
+    "alarm": [{"when": "pe < 0.6 for 60s"}, {"when": "restarts > 2", "do": "post", "url": "http://127.0.0.1:9/a"}],
 }
 DEEP = 100_000
 ENCODINGS = ("number", "indicator", "codes", "target", "frequency", "hash", "time")

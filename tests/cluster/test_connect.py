@@ -151,8 +151,20 @@ def test_next_free_port() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert dashboard.free_address(port=port) == "127.0.0.1:0"
+        found = dashboard.free_address(port=port)
+        assert found != f"127.0.0.1:{port}"
+        assert int(found.removeprefix("127.0.0.1:")) in (0, *range(port + 1, port + 10))
     assert dashboard.free_address(port=port) == f"127.0.0.1:{port}"
+    assert dashboard.free_address(port=65_535) in ("127.0.0.1:65535", "127.0.0.1:0")
+
+
+def test_the_link_says_why_it_is_not_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with connect(Cluster(device="cpu", workers=1, threads=1)) as client:
+        port = int(client.dashboard_link.rpartition(":")[2].partition("/")[0])
+        monkeypatch.setattr(dashboard, "PORT", port)
+        assert dashboard.link(client, "training") == f"http://127.0.0.1:{port}/training"
+        monkeypatch.setattr(dashboard, "PORT", port - 1)
+        assert dashboard.link(client) == f"http://127.0.0.1:{port}/status (port {port - 1} is in use)"
 
 
 @pytest.mark.parametrize(

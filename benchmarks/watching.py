@@ -1,0 +1,116 @@
+"""What the training's pages cost a scheduler: hours of the events of very many workers, at the throttled rate.
+
+    python -m benchmarks.watching
+
+Feeds a board as the scheduler's plugin does, one message after the other, and says how much memory that takes (the
+target is under 100 MB) and what share of one core it would be if it came in real time (under 5 %); then how long each
+page takes to be drawn.  What Dask itself needs for a message, about 170 us, is not in it.
+"""
+
+import gc
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+import psutil
+from bokeh.document import Document
+
+from benchmarks import record
+from pipeline.dashboard.board import Board
+from pipeline.dashboard.look import SHARE
+from pipeline.dashboard.pages import PAGES
+from pipeline.events import Event, Place, Placed, RoundDone, Started, WorkerRounds, decode, encode
+
+BEGIN = 1_790_000_000.0  # seconds since the epoch
+ALL_WORKERS = 250.0  # messages a second of all workers together, and
+ONE_WORKER = 5.0  # of one at most: how they are throttled
+ROUNDS_A_SECOND = 5.0  # what the client says of the rounds
+
+
+@click.command(help=__doc__)
+@click.option("--workers", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True)
+@click.option("--name", default="watching", show_default=True, help="Of the record; an empty one: none is written.")
+def command(workers: int, hours: float, name: str) -> None:
+    circumstances = record.circumstances()
+    board, process = Board(), psutil.Process()
+    documents = {page.route: Document() for page in PAGES}  # Bokeh's own memory is not the board's
+    gc.collect()
+    before, spent, messages, most = process.memory_info().rss, 0.0, 0, 0
+    for said in stream(workers, hours * 3600):
+        begin = time.process_time()
+        for message in said:
+            board.take(message["run"], decode(message["event"]))
+        spent += time.process_time() - begin
+        messages += len(said)
+        most = max(most, process.memory_info().rss)
+    measured = {
+        "workers": workers,
+        "hours": hours,
+        "messages": messages,
+        "memory_nbytes": most - before,
+        "seconds_per_message": spent / messages,
+        "share_of_a_core": spent / (hours * 3600),
+        "draw_seconds": {page.route: _draw(page, documents[page.route], board) for page in PAGES},
+        "share_of_a_core_per_window": SHARE,  # at most; a page that takes long to draw is drawn less often
+    }
+    click.echo(_text(measured))
+    if name:
+        record.write(name, {"circumstances": circumstances, **measured})
+
+
+def stream(workers: int, seconds: float) -> Iterator[list[Mapping[str, Any]]]:
+    """The messages of each second, as they arrive: plain dicts."""
+    names = [f"tcp://10.0.{i // 250}.{i % 250}:40000" for i in range(workers)]
+    places = tuple(Place(worker=name, rows=10**6, share=1 / workers, capability=1 / workers, threads=4,
+                         memory_limit_nbytes=16 * 10**9, planned_nbytes=9 * 10**9) for name in names)  # fmt: skip
+    yield [_message(Started(time=BEGIN, verb="train", run="long")), _message(Placed(time=BEGIN, workers=places))]
+    a_second = min(ONE_WORKER, ALL_WORKERS / workers)
+    due = 0.0
+    for second in range(int(seconds)):
+        now, said = BEGIN + second, []
+        number = int(second * ROUNDS_A_SECOND)
+        for i in range(int(ROUNDS_A_SECOND)):
+            said.append(_message(_round(now + i / ROUNDS_A_SECOND, number + i + 1, int(seconds * ROUNDS_A_SECOND))))
+        due += a_second * workers
+        while due >= 1:
+            due -= 1
+            messages = int(second * a_second * workers) + len(said)
+            said.append(_message(_worked(now, names[messages % workers], number, 1 / a_second)))
+        yield said
+
+
+def _round(now: float, number: int, rounds: int) -> Event:
+    metrics = {"train.logloss": 0.3 + 1 / number, "validation.logloss": 0.35 + 1 / number}
+    return RoundDone(time=now, round=number, rounds=rounds, metrics=metrics, best_round=number, rows_per_second=2e9)
+
+
+def _worked(now: float, worker: str, number: int, seconds: float) -> Event:
+    return WorkerRounds(
+        time=now, worker=worker, first=max(1, number - 19), round=max(1, number), seconds=seconds,
+        cpu_seconds=0.8 * seconds, runqueue_seconds=0.01, bytes_sent=10**6, memory_nbytes=8 * 10**9,
+    )  # fmt: skip
+
+
+def _message(event: Event) -> Mapping[str, Any]:
+    return {"run": "long", "event": encode(event)}
+
+
+def _draw(page: Any, document: Document, board: Board) -> float:
+    begin = time.process_time()
+    page.make(document, lambda: board, lambda: BEGIN)
+    return time.process_time() - begin
+
+
+def _text(measured: Mapping[str, Any]) -> str:
+    draws = ", ".join(f"{route} {1e3 * seconds:.0f} ms" for route, seconds in measured["draw_seconds"].items())
+    return (
+        f"{measured['workers']:,} workers, {measured['hours']:g} h: {measured['messages']:,} messages, "
+        f"{1e6 * measured['seconds_per_message']:.1f} us each, {measured['share_of_a_core']:.2%} of a core, "
+        f"{measured['memory_nbytes'] / 1e6:.0f} MB; pages drawn in {draws}"
+    )
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,166 @@
+"""The same pages without a scheduler: for a recorded file, also one that is still being written."""
+
+import asyncio
+import contextlib
+import inspect
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
+from bokeh.server.server import Server
+from jinja2 import Environment
+from tornado.web import RedirectHandler
+
+from pipeline.dashboard.board import Board
+from pipeline.dashboard.pages import PAGES, Page
+from pipeline.errors import ClusterError
+from pipeline.recording import EventsError, Reader
+
+HOST = "127.0.0.1"
+PORTS = 20  # tried, from the one asked for on
+POLL_SECONDS = 0.5
+TEMPLATE = Environment(autoescape=True).from_string("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+body { margin: 0; padding: 52px 12px 16px; font-family: Helvetica, Arial, sans-serif; }
+nav { position: fixed; z-index: 1; top: 0; left: 0; right: 0; height: 42px; background: #eeeeee; display: flex; overflow: hidden; }
+nav a { padding: 11px 16px; color: #000000; text-decoration: none; font-size: 17px; }
+nav a.active { background: #f0c9a0; } nav a:hover { background: #eaaa6d; }
+nav span { margin-left: auto; padding: 13px 16px; color: #444444; font-size: 14px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+@media (prefers-color-scheme: dark) { nav { background: #262c35; } nav a { color: #e6e9ee; } nav span { color: #a3acb9; }
+  nav a.active, nav a:hover { background: #7a5427; } }
+@media (max-width: 700px) { nav span { display: none; } nav a { padding: 12px 10px; font-size: 15px; } }
+</style>
+{{ bokeh_css | safe }}
+{{ bokeh_js | safe }}
+</head>
+<body>
+<nav>{% for page in pages %}<a href="{{ page.route[1:] }}"{% if page.route == route %} class="active"{% endif %}>{{ page.name }}</a>{% endfor %}
+<span>{{ source }}</span></nav>
+{{ plot_div | safe }}
+{{ plot_script | safe }}
+</body>
+</html>
+""")
+
+
+def serve(source: Board | Path, port: int, tell: Callable[[str], None] | None = None) -> None:
+    """Serves the pages on this machine alone until Ctrl-C; `tell` hears the link, and where the port is another one.
+
+    EventsError where the file cannot be read, ClusterError where no port is free.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(source, port, tell or _on_stderr))
+
+
+async def _serve(source: Board | Path, port: int, tell: Callable[[str], None]) -> None:
+    async with serving(source, port) as link:
+        if port and f":{port}/" not in link:
+            tell(f"port {port} is in use: the next free one is taken")
+        tell(f"pages: {link} (Ctrl-C ends)")
+        await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def serving(source: Board | Path, port: int) -> AsyncIterator[str]:
+    """Serves the pages while the context lasts; yields their link."""
+    if isinstance(source, Board):
+        async with _server(source, "", port) as link:
+            yield link
+        return
+    board = Board()
+    with contextlib.closing(Reader(source)) as reader:
+        _read(reader, board)
+        if not board.runs:
+            raise EventsError(f"{source}: holds no events; give a file that `pipeline train --events FILE` wrote")
+        async with _server(board, str(source), port) as link:
+            following = asyncio.create_task(_follow(reader, board))
+            try:
+                yield link
+            finally:
+                following.cancel()
+
+
+async def _follow(reader: Reader, board: Board) -> None:
+    """Reads on while the file grows; a line that cannot be read ends that, and what is shown stays."""
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        try:
+            _read(reader, board)
+        except EventsError as error:
+            _on_stderr(str(error))
+            return
+
+
+def _read(reader: Reader, board: Board) -> None:
+    for run, event in reader.new():
+        board.take(run, event)
+
+
+def _latest(board: Board) -> float:
+    """Now, for a recorded file: when its last event was."""
+    return max((run.heard for run in board.runs.values()), default=0.0)
+
+
+@contextlib.asynccontextmanager
+async def _server(board: Board, source: str, port: int) -> AsyncIterator[str]:
+    pages = {page.route: Application(FunctionHandler(_shown(page, board, source))) for page in PAGES}
+    server = _bound(pages, port)
+    server.start()
+    try:
+        yield f"http://{HOST}:{server.port}{PAGES[0].route}"
+    finally:
+        stop = getattr(server, "stop_async", server.stop)  # Bokeh 3.10 has it, and refuses the other one here
+        if inspect.isawaitable(stopping := stop()):
+            await stopping
+
+
+def _bound(pages: dict[str, Application], port: int) -> Any:
+    """On the port asked for, or on the next one that is free; 0: on any."""
+    for attempt in map(_free, range(port, port + PORTS) if port else [0] * PORTS):
+        if attempt is None:
+            continue
+        with contextlib.suppress(OSError):  # somebody else was faster
+            return Server(
+                pages, address=HOST, port=attempt, use_index=False,
+                allow_websocket_origin=[f"{HOST}:{attempt}", f"localhost:{attempt}"],
+                extra_patterns=[("/", RedirectHandler, {"url": PAGES[0].route, "permanent": False})],
+            )  # fmt: skip
+    raise ClusterError(f"ports {port} to {port + PORTS - 1} are all in use; give another one with --port")
+
+
+def _free(port: int) -> int | None:
+    """The port if nobody listens on it; for 0 one of which that is true.
+
+    Bokeh has to know it before it binds, to refuse the pages of other sites.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
+
+
+def _shown(page: Page, board: Board, source: str) -> Callable[[Document], None]:
+    def make(doc: Document) -> None:
+        page.make(doc, lambda: board, lambda: _latest(board))
+        doc.template = TEMPLATE
+        doc.template_variables.update({"pages": PAGES, "route": page.route, "source": source})
+
+    return make
+
+
+def _on_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,176 @@
+"""Events in a file, a line of JSON for each: what `--events FILE` writes and `pipeline watch FILE` reads.
+
+    {"run": "3f2a", "event": {"event": "RoundDone", "version": 1, "time": 1790000000.5, "round": 7, ...}}
+
+A file may hold several runs.  It is flushed after every line, so that it can be read while it is written; its last
+line may then be torn, and whoever writes on takes that one away.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydantic
+
+from pipeline.errors import OutputError, UserError, one_line
+from pipeline.events import KINDS, Event, Listener, Note, Started, decode, encode
+
+Write = Callable[[str, Event], None]
+
+
+class EventsError(UserError):
+    """A recorded file cannot be read: it is missing, damaged, or of another version."""
+
+
+@contextlib.contextmanager
+def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
+    """What writes an event of a run to the file, which is continued if it is there; for any thread.
+
+    OutputError where it cannot be written, EventsError where it holds something else.  What goes wrong later, a full
+    disk, ends the recording and not the run: `tell` is told in a line, once.
+    """
+    try:
+        _continue(path)
+        file = path.open("ab")
+    except OSError as error:
+        raise OutputError(f"{path}: events cannot be written there: {error.strerror}") from None
+    lock = threading.Lock()
+
+    def write(run: str, event: Event) -> None:
+        with lock:
+            if file.closed:
+                return
+            try:
+                file.write(line_of(run, event))
+                file.flush()
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    file.close()
+                tell(f"{path}: no more events are recorded: {error.strerror}")
+
+    try:
+        yield write
+    finally:
+        with lock, contextlib.suppress(OSError):
+            file.close()
+
+
+@contextlib.contextmanager
+def recorded(path: Path, listen: Listener) -> Iterator[Listener]:
+    """A listener that records what a run says, and hands it on; errors as `recording`.
+
+    What is said before the run has an id is recorded with it.
+    """
+    run, early = "", list[Event]()
+    with recording(path, lambda line: listen(Note(message=line))) as write:
+
+        def hear(event: Event) -> None:
+            nonlocal run
+            listen(event)
+            if isinstance(event, Started):
+                run = event.run
+            early.append(event)
+            if run:
+                while early:
+                    write(run, early.pop(0))
+
+        yield hear
+
+
+def line_of(run: str, event: Event) -> bytes:
+    """The line for one event."""
+    return json.dumps({"run": run, "event": encode(event)}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def read(path: Path) -> Iterator[tuple[str, Event]]:
+    """The events of a file with their runs' ids, in the order in which they were written.
+
+    EventsError names the file and the line that cannot be read.
+    """
+    with contextlib.closing(Reader(path)) as reader:
+        yield from reader.new()
+
+
+class Reader:
+    """Reads a file that may still be written; EventsError where there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._number = path, 0
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise EventsError(f"{path}: no recorded events: {error.strerror}") from None
+
+    def new(self) -> Iterator[tuple[str, Event]]:
+        """The events since the last call; a line that has not been written to its end comes with the next one."""
+        while True:
+            place = self._file.tell()
+            line = self._file.readline()
+            if not line.endswith(b"\n"):
+                self._file.seek(place)
+                return
+            self._number += 1
+            if line.strip():
+                yield self._event(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _event(self, line: bytes) -> tuple[str, Event]:
+        where = f"{self._path}:{self._number}"
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            raise EventsError(
+                f"{where}: damaged, not a line of JSON; delete this line to see the others, or record the run again"
+            ) from None
+        try:
+            return _decoded(message)
+        except (ValueError, TypeError, KeyError) as error:
+            reason = one_line(str(error))
+            raise EventsError(
+                f"{where}: {reason}; read it with the version of the pipeline that recorded it, or delete this line"
+            ) from None
+
+
+def _decoded(message: Any) -> tuple[str, Event]:
+    if not isinstance(message, dict) or not isinstance(message.get("run"), str) or "event" not in message:
+        raise ValueError('not an event: {"run": ..., "event": ...} is expected')
+    if not isinstance(message["event"], dict):
+        raise ValueError("not an event: its fields are missing")
+    event = decode(message["event"])
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    try:
+        checked: Event = _adapter(type(event).__name__).validate_python(fields)
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise ValueError(f"{type(event).__name__}.{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    return message["run"], checked
+
+
+@functools.cache
+def _adapter(name: str) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(KINDS[name])
+
+
+def _continue(path: Path) -> None:
+    """Takes away a torn last line; EventsError where the file begins with something that is no event."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    for _ in read(path):  # an event to begin with is enough
+        break
+    with path.open("r+b") as file:
+        end = file.seek(0, 2)
+        while end and not _ends_line(file, end):
+            end -= 1
+        file.truncate(end)
+
+
+def _ends_line(file: BinaryIO, end: int) -> bool:
+    file.seek(end - 1)
+    return file.read(1) == b"\n"

@@ -1,0 +1,162 @@
+"""`pipeline watch`: the progress of a training that another client runs, in this terminal."""
+
+import contextlib
+import itertools
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster import interrupts, logs, remote
+from pipeline.errors import SchedulerLostError, TrainingError
+from pipeline.events import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode
+from pipeline.job import Cluster
+from pipeline.topics import EVENTS
+
+POLL_SECONDS = 1.0  # of silence, after which the scheduler is asked
+KNOWN = 2_000  # messages kept in mind; a scheduler keeps the last thousand of a topic
+LOST_SECONDS = 5.0  # for a lost connection to come back
+SILENT_SECONDS = 60.0  # after which a run that has not ended gives way to one that begins
+
+Said = Mapping[str, Any]  # a message of the topic EVENTS
+LEFT_ALONE = "stopped watching; the training goes on"
+
+
+@dataclass
+class Following:
+    """Which of a scheduler's runs is shown: the newest that has not ended, until it ends."""
+
+    wanted: str | None = None  # this run and no other
+    clock: Callable[[], float] = time.monotonic
+    run: str | None = None
+    _heard: float = field(default=0.0)  # when the run was last heard of
+
+    def follow(self, run: str, silent_seconds: float = 0.0) -> None:
+        """Shows this run from now on, which was last heard of so long ago."""
+        self.run, self._heard = run, self.clock() - silent_seconds
+
+    def takes(self, run: str, event: Event) -> bool:
+        """Whether the event is one of the run that is shown."""
+        silent = self.clock() - self._heard > SILENT_SECONDS
+        if self.wanted is None:
+            takes = self.run in (None, run) or (silent and isinstance(event, Started))
+        else:
+            takes = run == self.wanted
+        if takes:
+            self.follow(run)
+        return takes
+
+
+def watch(address: str, section: Cluster, listen: Listener, *, run: str | None = None) -> dict[str, Any]:
+    """Shows `listen` a run of the scheduler at `address` until it ends, from where it stands; what it came to.
+
+    `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the files of TLS.
+    Neither the training nor its scheduler notices.  ClusterError where the scheduler cannot be reached,
+    SchedulerLostError where it is lost, TrainingError where the run fails.
+    """
+    logs.silence()
+    there = section.model_copy(update={"scheduler": address})
+    with contextlib.closing(interrupts.finish(lambda: remote.reach(there), Client.close)) as client:
+        try:
+            return _watch(_Said(client, address), Following(run), listen)
+        except KeyboardInterrupt as error:
+            error.add_note(LEFT_ALONE)
+            raise
+
+
+def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, Any]:
+    begun = latest(said.before, following.wanted)
+    if begun:
+        silent = max(0.0, time.time() - begun[-1]["event"]["time"])
+        following.follow(begun[0]["run"], silent)
+        if silent > SILENT_SECONDS:
+            listen(Note(message=f"run {following.run} was last heard of {silent / 60:.0f} minutes ago"))
+    else:
+        listen(Note(message=f"no training is running on {said.address}; waiting for the next one"))
+    for message in itertools.chain(begun, said):
+        for event in _decoded(message):
+            if following.takes(message["run"], event):
+                listen(event)
+                if isinstance(event, Saved):
+                    return {"run": following.run, "model": event.path, "sha256": event.sha256}
+                if isinstance(event, Failed):
+                    raise TrainingError(f"the training failed: {event.message}")
+    raise AssertionError("unreachable")
+
+
+class _Said:
+    """What is said from now on, as it comes, each message once.
+
+    A subscription takes effect a moment after it is asked for, and is gone when a connection breaks: so after some
+    silence the scheduler is asked for what it keeps of the topic.
+    """
+
+    def __init__(self, client: Client, address: str) -> None:
+        self._client, self.address = client, address
+        self._heard: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._known: deque[Hashable] = deque(maxlen=KNOWN)
+        client.subscribe_topic(EVENTS, lambda event: self._heard.put(event[1]))
+        self.before = self._new(self._kept())  # what had been said
+
+    def __iter__(self) -> Iterator[Said]:
+        """SchedulerLostError where the scheduler does not come back."""
+        while True:
+            try:
+                yield from self._new([self._heard.get(timeout=POLL_SECONDS)])
+            except queue.Empty:
+                yield from self._new(self._kept())
+
+    def _kept(self) -> list[Said]:
+        deadline = time.monotonic() + LOST_SECONDS
+        while time.monotonic() < deadline:
+            if self._client.status == "running":
+                with contextlib.suppress(OSError):  # it was lost just now
+                    return [message for _, message in self._client.get_events(EVENTS)]
+            time.sleep(POLL_SECONDS / 5)
+        raise SchedulerLostError(f"the scheduler at {self.address} was lost")
+
+    def _new(self, messages: Iterable[Said]) -> list[Said]:
+        """Those that were not heard before."""
+        keyed = ((_key(message), message) for message in messages if "event" in message)
+        new = {key: message for key, message in keyed if key not in self._known}
+        self._known.extend(new)
+        return list(new.values())
+
+
+def _key(message: Said) -> Hashable:
+    event = message["event"]
+    return message["run"], event["event"], event["time"], event.get("stage")
+
+
+def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
+    """What has been said of the newest run that has not ended, as far as it matters now: of rounds and fragments the last.
+
+    `wanted`: of this run, whether or not it has ended.
+    """
+    by_run: dict[str, list[Said]] = {}
+    for message in messages:
+        by_run.setdefault(message["run"], []).append(message)
+    ended = (Saved.__name__, Failed.__name__)
+    if wanted is None:
+        going = {run: said for run, said in by_run.items() if said[-1]["event"]["event"] not in ended}
+        said = max(going.values(), key=lambda said: said[-1]["event"]["time"], default=[])
+    else:
+        said = by_run.get(wanted, [])
+    shown: dict[Any, Said] = {}
+    for number, message in enumerate(said):
+        event = message["event"]
+        kind = (event["event"], event.get("stage"))
+        key = kind if event["event"] in (RoundDone.__name__, FragmentDone.__name__) else number
+        shown.pop(key, None)
+        shown[key] = message
+    return list(shown.values())
+
+
+def _decoded(message: Said) -> Iterator[Event]:
+    """The message's event; nothing where a client of another version says something that this one does not know."""
+    with contextlib.suppress(ValueError):
+        yield decode(message["event"])

@@ -1,0 +1,307 @@
+"""The pages in the dashboards of real schedulers: our own, loaded late, and one that somebody else started."""
+
+import contextlib
+import importlib.util
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+import pytest
+from distributed import Client, LocalCluster
+
+from pipeline.cluster import dashboard
+from pipeline.cluster.connect import connect
+from pipeline.cluster.placement import placement
+from pipeline.dashboard import install
+from pipeline.dashboard.install import attached
+from pipeline.dashboard.publish import publishing
+from pipeline.events import Failed, RoundDone, Saved, Started, WorkerRounds, encode
+from pipeline.job import Cluster
+from pipeline.topics import EVENTS, ROUNDS
+
+pages = pytest.importorskip("pipeline.dashboard.pages")
+
+ROOT = Path(__file__).resolve().parents[2]
+SECTION = Cluster(device="cpu", workers=1, threads=1)
+ROUTES = [page.route for page in pages.PAGES]
+PLOTS = [page.route for page in pages.INDIVIDUAL]
+THEIRS: dict[str, Any] = {
+    "n_workers": 0,
+    "host": "127.0.0.1",
+    "protocol": "tcp://",
+    "dashboard_address": "127.0.0.1:0",
+    "silence_logs": 51,
+}
+
+
+def read(link: str) -> str:
+    with urllib.request.urlopen(link, timeout=20) as page:
+        text: str = page.read().decode()
+        return text
+
+
+def refusal(link: str) -> tuple[int, str]:
+    """The status and the reason with which a page is refused."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        read(link)
+    caught.value.close()
+    return caught.value.code, caught.value.reason
+
+
+def runs_of(client: Client) -> dict[str, str]:
+    """The runs on the board of the client's scheduler, and their states."""
+
+    def look(dask_scheduler: Any) -> dict[str, str]:
+        board = dask_scheduler.plugins["pipeline-dashboard"].board
+        return {name: run.state for name, run in board.runs.items()}
+
+    look.__module__ = "__main__"  # a scheduler has no tests: travels by value
+    found: dict[str, str] = client.run_on_scheduler(look)
+    return found
+
+
+def check_pages(base: str) -> None:
+    """Every page answers, and stands once in the navigation of each, as of Dask's own."""
+    for route in (*ROUTES, "/status", "/workers"):
+        text = read(base + route)
+        for ours in ROUTES:
+            assert text.count(f'<a href="{ours.strip("/")}">') == 1, (route, ours)
+        for plot in PLOTS:
+            assert text.count(f'<a href="{plot.strip("/")}">') == 1, (route, plot)
+    for plot in PLOTS:
+        assert "bokeh" in read(base + plot).lower()
+    listed = json.loads(read(base + "/individual-plots.json"))
+    assert set(PLOTS) <= set(listed.values())
+    assert "/individual-task-stream" in listed.values()
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+def test_our_own_cluster(notes: list[str]) -> None:
+    with connect(SECTION) as client:
+        link = placement(client, SECTION).dashboard
+        assert link is not None
+        base = link.removesuffix("/status")
+        with attached(client, notes.append), publishing(client, "a") as listen:
+            listen(Started(verb="train", run="a"))
+            check_pages(base)
+        assert runs_of(client).keys() == {"a"}
+        with attached(client, notes.append):  # the next run
+            pass
+        check_pages(base)
+    assert notes == []
+
+
+def test_a_page_may_be_the_first_that_is_visited() -> None:
+    with connect(SECTION) as client:
+        base = str(placement(client, SECTION).dashboard).removesuffix("/status")
+        check_pages(base)
+
+
+def test_the_doorbell_is_rung_by_two_at_once() -> None:
+    with connect(SECTION) as client:
+        base = str(placement(client, SECTION).dashboard).removesuffix("/status")
+        threads = [threading.Thread(target=read, args=(base + route,)) for route in (*ROUTES, "/status")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        check_pages(base)
+
+
+def test_preloads_of_the_user_are_kept() -> None:
+    with dask.config.set({dashboard.PRELOADS: "a.py"}):
+        assert dashboard.preloads() == ["a.py", "pipeline.cluster.dashboard"]
+    with dask.config.set({dashboard.PRELOADS: ["a.py", "b.py"]}):
+        assert dashboard.preloads() == ["a.py", "b.py", "pipeline.cluster.dashboard"]
+    assert dashboard.preloads() == ["pipeline.cluster.dashboard"]
+
+
+def test_no_plugin_without_a_dashboard() -> None:
+    with connect(SECTION.model_copy(update={"dashboard": False})) as client:
+        plugins: list[str] = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.plugins))
+        assert install.NAME not in plugins
+
+
+@contextlib.contextmanager
+def dask_scheduler(*arguments: str, code: str = "") -> Iterator[tuple[str, str]]:
+    """A `dask scheduler` process: its address and its dashboard's."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        port, web = one.getsockname()[1], two.getsockname()[1]
+    begin = f"{code}; from distributed.cli.dask_scheduler import main; main()"
+    command = [
+        sys.executable, "-c", begin.lstrip("; "), "--host", "127.0.0.1", "--port", str(port),
+        "--dashboard-address", f"127.0.0.1:{web}", *arguments,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"tcp://127.0.0.1:{port}", f"http://127.0.0.1:{web}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextlib.contextmanager
+def client_of(address: str) -> Iterator[Client]:
+    with Client(address, timeout=30) as client:
+        yield client
+
+
+def test_a_running_scheduler_and_two_clients(notes: list[str]) -> None:
+    with dask_scheduler() as (address, base), client_of(address) as one, client_of(address) as two:
+        assert ROUTES[0] not in read(base + "/status")
+        with (
+            attached(one, notes.append), publishing(one, "a") as first,
+            attached(two, notes.append), publishing(two, "b") as second,
+        ):  # fmt: skip
+            first(Started(verb="train", run="a"))
+            second(Started(verb="train", run="b"))
+            first(Saved(path="m", sha256=""))
+        assert runs_of(one) == {"a": "finished", "b": "running"}
+        check_pages(base)
+    assert notes == []
+
+
+def test_a_scheduler_with_our_preload() -> None:
+    with dask_scheduler("--preload", "pipeline.dashboard.install") as (address, base), client_of(address):
+        check_pages(base)
+
+
+def test_behind_a_prefix(notes: list[str]) -> None:
+    with dask_scheduler("--dashboard-prefix", "/dask") as (address, base), client_of(address) as client:
+        with attached(client, notes.append):
+            pass
+        assert f'<a href="{ROUTES[0].strip("/")}">' in read(f"{base}/dask/status")
+        assert "bokeh" in read(f"{base}/dask{ROUTES[0]}").lower()
+        assert set(PLOTS) <= set(json.loads(read(f"{base}/dask/individual-plots.json")).values())
+    assert notes == []
+
+
+def test_a_killed_client_fails_its_runs(notes: list[str]) -> None:
+    with LocalCluster(**THEIRS) as cluster, Client(cluster) as other:
+        with client_of(cluster.scheduler_address) as client, attached(client, notes.append):
+            with publishing(client, "a") as listen:
+                listen(Started(verb="train", run="a"))
+            with publishing(client, "b") as listen:
+                listen(Started(verb="train", run="b"))
+                listen(Saved(path="m", sha256=""))
+            assert runs_of(other) == {"a": "running", "b": "finished"}
+        deadline = time.monotonic() + 10
+        while runs_of(other)["a"] == "running" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert runs_of(other) == {"a": "failed", "b": "finished"}
+        said = [message["event"] for _, message in other.get_events(EVENTS) if message["run"] == "a"]
+        assert said[-1] == encode(Failed(message=install.CLIENT_GONE, time=said[-1]["time"]))
+
+
+def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]) -> None:
+    done = RoundDone(round=1, rounds=2, metrics={}, best_round=1, rows_per_second=1.0)
+    rounds = WorkerRounds(
+        worker="0", first=1, round=1, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
+    )
+    with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
+        client.log_event(EVENTS, {"run": "a", "event": encode(Started(verb="train", run="a"))})
+        with attached(client, notes.append):
+            client.log_event(ROUNDS, {"run": "w", "event": encode(rounds)})
+            client.log_event(ROUNDS, {"run": "r", "event": encode(done)})  # comes through the client, too
+            client.log_event(ROUNDS, {"run": "a", "checkpoint": 3})
+            client.log_event("somebody-elses", "text")
+            assert runs_of(client).keys() == {"a", "w"}
+
+
+def test_a_client_of_another_version_is_told_of_once(notes: list[str]) -> None:
+    strange = encode(Started(verb="train", run="a")) | {"version": 99}
+    with LocalCluster(**THEIRS) as cluster, Client(cluster) as client, attached(client, notes.append):
+        for _ in range(3):
+            client.log_event(EVENTS, {"run": "a", "event": strange})
+        deadline = time.monotonic() + 10
+        while not notes and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert len(notes) == 1
+    assert "another version of the pipeline" in notes[0]
+
+
+def test_a_scheduler_without_a_dashboard_is_left_so(notes: list[str]) -> None:
+    with LocalCluster(scheduler_kwargs={"dashboard": False}, **THEIRS) as cluster, Client(cluster) as client:
+        applications = list(cluster.scheduler.http_application.applications)
+        for _ in range(2):
+            with attached(client, notes.append):
+                pass
+        assert cluster.scheduler.http_application.applications == applications
+    assert set(notes) == {f"no training pages in the dashboard: {install.NO_DASHBOARD}"}
+    assert len(notes) == 2  # once a run
+
+
+def test_a_scheduler_without_bokeh(notes: list[str]) -> None:
+    hidden = "import sys; sys.modules['bokeh'] = None"
+    with dask_scheduler(code=hidden) as (address, _), client_of(address) as client, attached(client, notes.append):
+        pass
+    assert notes == [f"no training pages in the dashboard: {install.NO_BOKEH}"]
+
+
+def test_a_scheduler_without_our_code(notes: list[str]) -> None:
+    hidden = "import sys; sys.modules['pipeline'] = None"
+    with dask_scheduler(code=hidden) as (address, base), client_of(address) as client, attached(client, notes.append):
+        assert client.scheduler_info()["type"] == "Scheduler"  # nothing happened to it
+        assert "Status" in read(base + "/status")
+    (note,) = notes
+    assert re.search(r"the scheduler has no module pipeline\S*: install dask-train-pipeline \S+ there, too", note)
+
+
+@pytest.mark.parametrize("broken", ["distributed.dashboard.core.BokehApplication", "distributed.http.scheduler.info"])
+def test_internals_of_an_unknown_version(broken: str, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
+        base = cluster.dashboard_link.removesuffix("/status")
+        with monkeypatch.context() as patch:
+            if broken.endswith("BokehApplication"):
+                patch.setattr(broken, lambda applications: None)
+            else:
+                patch.setitem(sys.modules, broken, None)  # type: ignore[arg-type]
+            with attached(client, notes.append):
+                assert client.scheduler_info()["type"] == "Scheduler"
+        assert ROUTES[0] not in read(base + "/status")
+        assert refusal(base + ROUTES[0])[0] == 404
+    (note,) = notes
+    assert f"they do not fit the dashboard of distributed {distributed.__version__}" in note
+    assert "\n" not in note
+
+
+def test_an_unknown_version_seen_at_the_first_visit(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cluster of ours, whose dashboard is loaded late."""
+    with connect(SECTION) as client, attached(client, notes.append):
+        link = str(placement(client, SECTION).dashboard)
+        assert notes == []
+        time.sleep(0.2)  # a subscription takes effect a moment later
+        with monkeypatch.context() as patch:
+            patch.setattr("distributed.dashboard.core.BokehApplication", lambda applications: None)
+            assert "Status" in read(link)  # Dask's own pages are there
+        deadline = time.monotonic() + 10
+        while not notes and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert len(notes) == 1
+
+
+def test_our_own_cluster_without_bokeh(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "bokeh" else find(name, *rest))
+    monkeypatch.setitem(sys.modules, "distributed.dashboard.scheduler", None)  # type: ignore[arg-type]
+    with connect(SECTION) as client, attached(client, notes.append):
+        link = str(placement(client, SECTION).dashboard)
+        assert refusal(link) == (503, "No dashboard: Dask needs Bokeh for it")
+    assert notes == [f"no training pages in the dashboard: {install.NO_BOKEH}"]

@@ -1,0 +1,157 @@
+"""Recorded files served: as a browser's session sees them, without a browser."""
+
+import asyncio
+import contextlib
+import queue
+import re
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bokeh.client import pull_session
+from bokeh.document import Document
+
+from pipeline.dashboard.board import Board
+from pipeline.dashboard.pages import PAGES
+from pipeline.dashboard.replay import serve, serving
+from pipeline.errors import ClusterError
+from pipeline.recording import EventsError, line_of
+from tests.dashboard import recorded
+from tests.dashboard.test_board import filled
+from tests.dashboard.test_pages import words
+
+
+@contextlib.contextmanager
+def served(source: Board | Path, port: int = 0) -> Iterator[str]:
+    """The link of a server in another thread."""
+    links: queue.Queue[str] = queue.Queue()
+
+    async def run() -> None:
+        async with serving(source, port) as link:
+            links.put(link)
+            while not ended.is_set():
+                await asyncio.sleep(0.02)
+
+    ended = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        yield links.get(timeout=30)
+    finally:
+        ended.set()
+        thread.join(30)
+
+
+@pytest.fixture(autouse=True)
+def loop() -> Iterator[None]:
+    """Bokeh's client wants a loop in its thread."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def pulled(link: str, route: str) -> Document:
+    session = pull_session(url=re.sub(r"/training$", route, link))
+    try:
+        return session.document
+    finally:
+        session.close()
+
+
+def said_by_serve(source: Board | Path, port: int) -> list[str]:
+    """What `serve` tells before Ctrl-C ends it."""
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if line.startswith("pages: "):
+            raise KeyboardInterrupt
+
+    serve(source, port, tell)
+    return told
+
+
+def write(path: Path, count: int | None = None) -> list[bytes]:
+    lines = [line_of(run, event) for run, event in recorded.everything()]
+    path.write_bytes(b"".join(lines[:count]))
+    return lines
+
+
+def test_a_recorded_file_shows_in_the_same_pages(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path)
+    with served(path) as link:
+        assert link.startswith("http://127.0.0.1:")
+        for page in PAGES:
+            document = pulled(link, page.route)
+            assert document.title == page.title
+            assert "mslr-&lt;b&gt;1&lt;/b&gt;" in words(document)
+        html = urllib.request.urlopen(link, timeout=20).read().decode()
+        assert all(f'href="{page.route[1:]}"' in html for page in PAGES)
+        assert "events.jsonl" in html
+        hosts = set(re.findall(r'(?:src|href)="(https?://[^/"]+)', html))
+        assert hosts <= {link.removesuffix("/training")}
+        root = urllib.request.urlopen(link.removesuffix("training"), timeout=20)
+        assert root.url == link
+
+
+def test_a_board_is_served_too() -> None:
+    with served(filled(recorded.binary())) as link:
+        assert "worker 1 lost at round 137" in words(pulled(link, "/training"))
+
+
+def test_a_file_is_followed_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = write(path, 400)
+    with served(path) as link:
+        assert "flights-3f2a: running" in words(pulled(link, "/training"))
+        with path.open("ab") as file:
+            file.write(b"".join(lines[400:]))
+        for _ in range(100):
+            if "mslr" in words(pulled(link, "/training")):
+                break
+        else:
+            pytest.fail("what was written later is not shown")
+
+
+def test_the_next_port_is_taken_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        told = said_by_serve(path, port)
+    assert told[0] == f"port {port} is in use: the next free one is taken"
+    assert re.fullmatch(r"pages: http://127\.0\.0\.1:\d+/training \(Ctrl-C ends\)", told[1])
+
+
+def test_no_port_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.dashboard.replay.PORTS", 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"ports {port} to {port} are all in use"):
+            serve(Board(), port, lambda line: None)
+
+
+def test_a_file_without_events(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.touch()
+    with pytest.raises(EventsError, match=r"events\.jsonl: holds no events"):
+        serve(path, 0)
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, 3)
+    with path.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(EventsError, match=r"events\.jsonl:4: not an event"):
+        serve(path, 0)

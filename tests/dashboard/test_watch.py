@@ -1,0 +1,260 @@
+"""`pipeline watch`: a training that another client runs, seen from here."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+from pipeline import watch as watching
+from pipeline.cli import cli
+from pipeline.cluster import remote
+from pipeline.dashboard.publish import publishing
+from pipeline.errors import ClusterError, SchedulerLostError, TrainingError
+from pipeline.events import (
+    Event,
+    Failed,
+    FragmentDone,
+    Note,
+    RoundDone,
+    Saved,
+    Started,
+    StatisticsDone,
+    encode,
+)
+from pipeline.job import Cluster
+from pipeline.terminal import run as run_command
+from pipeline.topics import EVENTS
+from pipeline.watch import Following, latest, watch
+
+ROOT = Path(__file__).resolve().parents[2]
+SAVED = Saved(path="models/late", sha256="0" * 64)
+QUIET: dict[str, Any] = {
+    "n_workers": 0,
+    "host": "127.0.0.1",
+    "protocol": "tcp://",
+    "dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+    "silence_logs": 51,
+}
+
+
+def round_done(number: int) -> RoundDone:
+    return RoundDone(round=number, rounds=90, metrics={"train.auc": 0.5}, best_round=number, rows_per_second=1.0)
+
+
+def begin(run: str) -> Started:
+    return Started(verb="train", run=run)
+
+
+def message(run: str, event: Event) -> dict[str, Any]:
+    return {"run": run, "event": encode(event)}
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Client]:
+    """A client that trains there."""
+    with LocalCluster(**QUIET) as cluster, Client(cluster) as client:
+        yield client
+
+
+class Watcher:
+    """`watch` in a thread."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self.heard: list[Event] = []
+        self.result: dict[str, Any] | None = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._watch, args=(address,), kwargs=options)
+        self._thread.start()
+
+    def _watch(self, address: str, **options: Any) -> None:
+        try:
+            self.result = watch(address, Cluster(), self.heard.append, **options)
+        except BaseException as error:
+            self.error = error
+
+    def until(self, condition: Callable[[list[Event]], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition(self.heard):
+            assert self.error is None
+            assert time.monotonic() < deadline, self.heard
+            time.sleep(0.01)
+
+    def join(self) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+def test_it_takes_up_a_run_where_it_stands_and_follows_it_to_its_end(scheduler: Client) -> None:
+    with publishing(scheduler, "old") as listen:
+        listen(begin("old"))
+        listen(SAVED)
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+        for number in range(1, 4):
+            listen(round_done(number))
+            time.sleep(0.3)  # each is sent
+        watcher = Watcher(scheduler.scheduler.address)
+        watcher.until(lambda heard: bool(heard) and isinstance(heard[-1], RoundDone))
+        assert [type(event) for event in watcher.heard] == [Started, RoundDone]  # of the rounds, the last
+        assert watcher.heard[-1] == round_done(3) or watcher.heard[-1].round == 3  # type: ignore[attr-defined]
+        with publishing(scheduler, "b") as other:
+            other(begin("b"))
+            other(SAVED)
+        listen(round_done(4))
+        listen(SAVED)
+    watcher.join()
+    assert watcher.error is None
+    assert watcher.result == {"run": "a", "model": SAVED.path, "sha256": SAVED.sha256}
+    rounds = [event.round for event in watcher.heard if isinstance(event, RoundDone)]
+    assert rounds == [3, 4]
+    assert sum(isinstance(event, Saved) for event in watcher.heard) == 1  # of its own run
+
+
+def test_nothing_runs_so_it_waits_for_the_next(scheduler: Client) -> None:
+    with publishing(scheduler, "old") as listen:
+        listen(begin("old"))
+        listen(SAVED)
+    watcher = Watcher(scheduler.scheduler.address)
+    watcher.until(lambda heard: bool(heard))
+    (said,) = watcher.heard
+    assert isinstance(said, Note)
+    assert "waiting for the next one" in said.message
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+        listen(Failed(message="no target column"))
+    watcher.join()
+    assert isinstance(watcher.error, TrainingError)
+    assert str(watcher.error) == "the training failed: no target column"
+
+
+def test_a_named_run(scheduler: Client) -> None:
+    with publishing(scheduler, "a") as one, publishing(scheduler, "b") as two:
+        one(begin("a"))
+        two(begin("b"))
+        one(SAVED)
+    watcher = Watcher(scheduler.scheduler.address, run="a")
+    watcher.join()
+    assert watcher.result is not None
+    assert watcher.result["run"] == "a"
+
+
+def test_the_scheduler_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOST_SECONDS", 0.5)
+    with LocalCluster(**QUIET) as cluster:
+        watcher = Watcher(cluster.scheduler_address)
+        watcher.until(lambda heard: bool(heard))
+    watcher.join()
+    assert isinstance(watcher.error, SchedulerLostError)
+    assert "was lost" in str(watcher.error)
+
+
+def test_no_scheduler_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 1)
+    with pytest.raises(ClusterError, match="not reachable"):
+        watch("tcp://127.0.0.1:1", Cluster(), lambda event: None)
+    assert run_command(cli, ["watch", "tcp://127.0.0.1:1"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_messages_of_another_version_are_passed_over(scheduler: Client) -> None:
+    watcher = Watcher(scheduler.scheduler.address)
+    watcher.until(lambda heard: bool(heard))
+    strange = message("a", begin("a"))
+    strange["event"]["version"] = 99
+    scheduler.log_event(EVENTS, strange)
+    scheduler.log_event(EVENTS, message("a", SAVED))
+    watcher.join()
+    assert watcher.error is None
+    assert len(watcher.heard) == 2
+
+
+def test_ctrl_c_leaves_the_training_alone(scheduler: Client) -> None:
+    address = scheduler.scheduler.address
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+        listen(round_done(1))
+        code = "import sys; from pipeline.__main__ import main; main()"
+        command = [sys.executable, "-c", code, "watch", address]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 20
+        while not any("pipeline" in name for name in _clients(scheduler)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (130, "")
+        assert err.strip().splitlines()[-2:] == ["pipeline: interrupted", f"pipeline: {watching.LEFT_ALONE}"]
+        assert "Traceback" not in err
+        listen(SAVED)
+    assert scheduler.status == "running"
+
+
+def _clients(client: Client) -> list[str]:
+    found: list[str] = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients))
+    return [name for name in found if name != client.id]
+
+
+def test_the_command_ends_with_what_the_run_came_to(scheduler: Client) -> None:
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+        listen(StatisticsDone(rows=1_000, seconds=1.5))
+        listen(round_done(1))
+        command = [sys.executable, "-m", "pipeline", "watch", scheduler.scheduler.address, "--json"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        listen(round_done(90))
+        listen(SAVED)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert json.loads(out) == {"run": "a", "model": SAVED.path, "sha256": SAVED.sha256}
+    assert first == "statistics: 1,000 rows in 1.5 s\n"
+    assert re.search(r"round 90/90: train.auc 0.5", err)
+
+
+def test_what_matters_of_what_was_said() -> None:
+    fragments = [FragmentDone(stage=stage, done=done, total=9, rows=1) for stage in ("a", "b") for done in (1, 2)]
+    said: list[Event] = [begin("a"), *fragments, round_done(1), Note(message="!"), round_done(2)]
+    messages = [message("a", event) for event in said] + [message("b", begin("b")), message("b", SAVED)]
+    shown = latest(messages)
+    assert [one["run"] for one in shown] == ["a"] * 5
+    assert [one["event"]["event"] for one in shown] == ["Started", "FragmentDone", "FragmentDone", "Note", "RoundDone"]
+    assert [one["event"].get("done") for one in shown][1:3] == [2, 2]
+    assert shown[-1]["event"]["round"] == 2
+    assert len(latest(messages, "b")) == 2
+    assert latest(messages, "c") == []
+    assert latest([]) == []
+
+
+def test_a_silent_run_gives_way_to_one_that_begins() -> None:
+    now = [0.0]
+    following = Following(clock=lambda: now[0])
+    assert following.takes("a", begin("a"))
+    assert not following.takes("b", begin("b"))
+    now[0] += watching.SILENT_SECONDS + 1
+    assert not following.takes("c", round_done(3))  # has begun before
+    assert following.takes("b", begin("b"))
+    assert not following.takes("a", round_done(3))
+    named = Following("a", clock=lambda: now[0])
+    now[0] += watching.SILENT_SECONDS + 1
+    assert not named.takes("b", begin("b"))
+    assert named.takes("a", round_done(3))
+
+
+def test_a_recorded_run_is_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    served: list[tuple[Path, int]] = []
+    module = SimpleNamespace(serve=lambda path, port: served.append((path, port)))
+    monkeypatch.setitem(sys.modules, "pipeline.dashboard.replay", module)  # type: ignore[arg-type]
+    assert run_command(cli, ["watch", str(tmp_path / "events.jsonl"), "--port", "9999"]) == 0
+    assert served == [(tmp_path / "events.jsonl", 9999)]
