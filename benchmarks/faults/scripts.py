@@ -137,7 +137,7 @@ def full_at_checkpoint(choice: Choice) -> Script:
 def full_at_save(choice: Choice) -> Script:
     fill = Act("fill", choice.ballast, "Evaluated")
     free = Act("delete", choice.ballast)
-    return Script(acts=(fill,), between=(free,), says="No space left", exit_codes=(2,))
+    return Script(acts=(fill,), between=(free,), says="No space left", exit_codes=(1,))
 
 
 def checkpoint_damaged(how: Action) -> Write:
