@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(table.text())
         return 0
     logs.silence()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs, and in their children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell have it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     circumstances = record.circumstances()
     start = time.monotonic()

@@ -229,6 +229,14 @@ class Run:
         return (last - first) / (end - begin) if end > begin and last > first else None
 
     @property
+    def interrupted(self) -> bool:
+        """A worker was lost, and no round has ended since."""
+        return self.state == "running" and any(
+            one.kind in ("WorkerLost", "Waiting") and one.time > max(self.round_at, self._latest.get("Placed", 0.0))
+            for one in self.incidents[-10:]
+        )
+
+    @property
     def rounds_ended(self) -> bool:
         """Whether what comes after the rounds has begun, or the run has ended."""
         return self.state != "running" or "Evaluated" in self._latest or "evaluate" in self._stages

@@ -124,6 +124,7 @@ def chart(label: str, below: str, *, height: int = 250, **properties: Any) -> fi
     )  # fmt: skip
     made.toolbar.autohide = True
     if not isinstance(properties.get("y_range"), FactorRange):
+        made.xaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
         made.yaxis.formatter = NumeralTickFormatter(format="0,0.[0000]")
     return made
 
@@ -235,6 +236,17 @@ def count(many: int, what: str) -> str:
     ('1 worker', '1,200 rows')
     """
     return f"{many:,} {what}{'' if many == 1 else 's'}"
+
+
+def large(number: float) -> str:
+    """
+    >>> large(820), large(24_330_000), large(2e9)
+    ('820', '24.3 million', '2 billion')
+    """
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:,.3g} {name}"
+    return f"{number:,.0f}"
 
 
 def time_unit(seconds: float) -> tuple[str, float]:

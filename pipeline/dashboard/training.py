@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from bokeh.layouts import column
-from bokeh.models import ColumnDataSource, DataRange1d, Row
+from bokeh.models import ColumnDataSource, DataRange1d, Row, Spacer
 from bokeh.models.annotations import Span
+from bokeh.models.ui import UIElement
 
 from pipeline.dashboard.board import Run
 from pipeline.dashboard.live import figures_of
@@ -27,6 +28,7 @@ from pipeline.dashboard.look import (
     flex,
     hover,
     key,
+    large,
     occurred,
     progress,
     refresh,
@@ -65,7 +67,7 @@ class Curves:
 
     def __init__(self) -> None:
         self._charts: list[_Curve] = []
-        self.root = Row(children=[], sizing_mode="stretch_width", styles={"flex-wrap": "wrap"})
+        self.root = Row(children=[Spacer(height=0)], sizing_mode="stretch_width", styles={"flex-wrap": "wrap"})
 
     def update(self, run: Run | None, now: float) -> None:
         names = [] if run is None else metrics_of(run)
@@ -74,8 +76,10 @@ class Curves:
         for one, name in zip(self._charts, names, strict=False):
             assert run is not None
             one.update(run, name)
-        if len(self.root.children) != len(names):
-            self.root.children = [one.root for one in self._charts[: len(names)]]
+        charts: list[UIElement] = [one.root for one in self._charts[: len(names)]]
+        if charts and self.root.children != charts:
+            self.root.children = charts
+        self.root.visible = bool(charts)
 
 
 class Speed:
@@ -239,14 +243,26 @@ def _long(run: Run, now: float) -> str:
     label = "How long still"
     if run.state != "running":
         return card("How long it took", duration((run.ended or run.heard) - run.started))
+    if run.interrupted:
+        left = f"then about {duration(run.eta[1])} of rounds" if run.eta else ""
+        return card(label, "interrupted", f"it goes on when the workers are there; {left}".rstrip("; "), "warn")
     if run.rounds_ended:
         return card(label, "a moment", "the rounds are done; evaluating and saving")
     if run.eta is None:
-        return card(label, "–", "known after the first rounds")
+        return card(label, "–", _long_before_rounds(run))
     low, middle, high = (max(0.0, seconds - max(0.0, now - run.round_at)) for seconds in run.eta)
     span = f"between {duration(low)} and {duration(high)}" if duration(low) != duration(high) else ""
     early = "less if it stops early" if any("early" in name for name in run.asked) else ""
     return card(label, f"about {duration(middle)}", "; ".join(filter(None, (span, early))))
+
+
+def _long_before_rounds(run: Run) -> str:
+    """What can be said of the stage that goes on."""
+    name, stage = list(run.stages.items())[-1] if run.stages else ("", None)
+    if stage is None or stage.ended or name == "rounds" or not 0 < stage.done < stage.total:
+        return "known after the first rounds"
+    left = stage.seconds * (stage.total - stage.done) / stage.done
+    return f"about {duration(left)} of {text(name)}; all of it is known after the first rounds"
 
 
 def _good(run: Run) -> str:
@@ -254,7 +270,7 @@ def _good(run: Run) -> str:
         name = run.deciding if run.deciding in run.metrics else next(iter(run.metrics))
         return card(f"How good: {text(name)}", value(run.metrics[name]), f"exact, of the best round {run.best_round:,}")
     if not run.deciding:
-        return card("How good", "–", "nothing is measured yet")
+        return card("How good", "–", "nothing is measured yet" if run.state == "running" else "nothing was measured")
     latest = run.measured[run.deciding]
     return card(
         f"How good: {text(run.deciding)}", value(run.best), f"best in round {run.best_round:,}; now {value(latest)}"
@@ -265,14 +281,10 @@ def _busy(run: Run) -> str:
     label = "Every worker busy?"
     live = figures_of(run)
     speed = f"{run.rounds_per_second:.3g} rounds/s" if run.rounds_per_second else ""
-    rows = f"{run.rows_per_second:,.3g}" if run.rows_per_second and run.rows_per_second < 1_000 else ""
-    if run.rows_per_second and not rows:
-        rows = (
-            f"{run.rows_per_second / 1e6:,.3g} million" if run.rows_per_second >= 1e6 else f"{run.rows_per_second:,.0f}"
-        )
-    about = ", ".join(filter(None, (speed, f"{rows} rows/s" if rows else "")))
+    rows = f"{large(run.rows_per_second)} rows/s" if run.rows_per_second else ""
+    about = ", ".join(filter(None, (speed, rows)))
     if live is None:
-        return card(label, "–", about or "known after the first rounds")
+        return card(label, "–", about or _later(run))
     if live.PE is None:
         return card(label, count(len(live.workers), "worker"), f"{about}; on GPUs it is not measured")
     if live.straggler is not None:
@@ -290,9 +302,7 @@ def _safe(run: Run) -> str:
     ]  # fmt: skip
     if not full:
         known = max((worker.memory_nbytes for worker in run.training), default=0)
-        return card(
-            label, nbytes(known) if known else "–", "no limit is set" if known else "known after the first rounds"
-        )
+        return card(label, nbytes(known) if known else "–", "no limit is set" if known else _later(run))
     part, worker = max(full, key=lambda one: one[0])
     kind = "bad" if part >= FULL else "warn" if part >= TIGHT else "good"
     assert worker.place is not None
@@ -303,12 +313,17 @@ def _safe(run: Run) -> str:
 def _died(run: Run) -> str:
     lost = [one for one in run.incidents if one.kind == "WorkerLost"]
     away = [worker.name for worker in run.workers.values() if worker.away] if run.state == "running" else []
-    here = count(len(run.training) or (run.planned.workers if run.planned else 0), "worker")
+    many = len(run.training) or (run.planned.workers if run.planned else 0)
+    here = count(many, "worker") if many else ""
     if not lost:
         return card("Did anything die?", "no", here, "good" if run.training else "")
     again = f"restarted {count(run.restarts, 'time')}" if run.restarts else "not restarted"
     gone = f"; away: {text(', '.join(away[:5]))}" if away else f"; {here} now" if run.state == "running" else ""
     return card("Did anything die?", f"{count(len(lost), 'worker')} lost", again + gone, "bad" if away else "warn")
+
+
+def _later(run: Run) -> str:
+    return "known after the first rounds" if run.state == "running" else "the rounds were not reached"
 
 
 def _strip(run: Run) -> list[str]:
@@ -319,7 +334,9 @@ def _strip(run: Run) -> list[str]:
     boxes = []
     for name in names:
         if name not in known:
-            boxes.append(f'<div class="stage later"><b>{text(name)}</b>{progress(0)}<small>to come</small></div>')
+            past = any(other in known for other in order[order.index(name) :])  # who attaches late has not heard of it
+            said, kind = ("done", "done") if past else ("to come", "later")
+            boxes.append(f'<div class="stage {kind}"><b>{text(name)}</b>{progress(past)}<small>{said}</small></div>')
             continue
         stage = known[name]
         unit = (

@@ -71,8 +71,12 @@ class Table:
             "peak",
         ]
         head += ["GPU memory", "GPU busy"] if gpu else []
-        rows = [_row(worker, run, gpu=gpu) for worker in workers[:ROWS]]
-        more = f"<p class=sub>The first {ROWS} of {len(workers):,}.</p>" if len(workers) > ROWS else ""
+        rows = [_row(worker, run, gpu=gpu) for worker in _noteworthy(workers)]
+        more = (
+            f"<p class=sub>{ROWS} of {len(workers):,} workers: those that were lost, then the fullest.</p>"
+            if len(workers) > ROWS
+            else ""
+        )
         self.root.text = f"{title}{table(head, rows, len(head) - 2)}{more}"
 
 
@@ -168,6 +172,13 @@ def by_rank(run: Run) -> list[WorkerState]:
     """Those that have a place first, then the others that were heard of."""
     rank = {place.worker: i for i, place in enumerate(run.places)}
     return sorted(run.workers.values(), key=lambda worker: rank.get(worker.name, len(rank)))
+
+
+def _noteworthy(workers: list[WorkerState]) -> list[WorkerState]:
+    """All of them; of very many those that were lost, then the fullest."""
+    if len(workers) <= ROWS:
+        return workers
+    return sorted(workers, key=lambda worker: (worker.away, worker.lost, _fullness(worker)), reverse=True)[:ROWS]
 
 
 def presence(run: Run, worker: WorkerState, now: float) -> list[tuple[float, float]]:

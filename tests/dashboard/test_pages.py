@@ -12,7 +12,7 @@ from bokeh.models.widgets import Div
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.look import Shown
 from pipeline.dashboard.pages import INDIVIDUAL, PAGES, Page
-from pipeline.events import Event, Note, Place, Placed, Started, WorkerRounds
+from pipeline.events import Event, Note, Place, Placed, Restarted, Started, Waiting, WorkerRounds
 from tests.dashboard import recorded
 from tests.dashboard.test_board import filled
 
@@ -105,6 +105,31 @@ def test_a_run_that_falls_silent_is_named() -> None:
     now = board.runs["flights-3f2a"].heard
     assert "nothing heard for 10 min 0 s" in words(drawn(TRAINING, board, now + 600))
     assert "nothing heard" not in words(drawn(TRAINING, board, now + 5))
+
+
+def test_a_lost_worker_interrupts_what_is_left() -> None:
+    board, rest = partly(recorded.binary(), 0.0)
+    for run, event in rest:
+        board.take(run, event)
+        said = words(drawn(TRAINING, board)) if isinstance(event, (Waiting, Restarted)) else ""
+        if isinstance(event, Waiting):
+            assert "interrupted" in said
+            assert "then about 4" in said
+            assert "away: 1" in said
+    assert "interrupted" not in words(drawn(TRAINING, board))
+
+
+def test_before_the_rounds_the_stage_has_an_end() -> None:
+    board, _ = partly(recorded.binary(), 0.02)
+    said = words(drawn(TRAINING, board))
+    assert "of blocks; all of it is known after the first rounds" in said or "of statistics; all of it" in said
+
+
+def test_who_attaches_late_takes_earlier_stages_for_done() -> None:
+    board = filled(list(recorded.binary())[200:400])
+    said = words(drawn(TRAINING, board))
+    assert said.count("<small>done</small>") == 3  # statistics, blocks, matrix
+    assert said.count("to come") == 1  # evaluate
 
 
 def test_a_failed_run_says_why() -> None:
