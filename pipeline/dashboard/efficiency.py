@@ -33,6 +33,7 @@ from pipeline.tables import nbytes
 SHARES = {"useful": GREEN, "transfer": BLUE, "wait": ORANGE, "other": GREY}
 BARS = 24  # workers drawn; of more, those that compute longest and those that wait longest
 GOOD = 0.8
+CROWDED = 0.15  # of the time without a core, that is said
 ABOUT = (
     "Live estimates, from what each worker's training thread computed and how long it stood without a core. "
     "Transfer is at most what is shown: the share of the worker that waits least is taken for it. "
@@ -96,7 +97,7 @@ class Shares:
     def _said(self, live: Live, drawn: Sequence[LiveWorker]) -> str:
         what = "Since the start" if self._since_start else "Last rounds"
         some = f"; {len(drawn)} of {len(live.workers):,} workers: the busiest and the least busy"
-        about = f"{count(live.rounds, 'round')}, {1e3 * live.seconds:,.0f} ms each"
+        about = f"{count(live.rounds, 'round')}, {duration_of(live.seconds)} each"
         keys = "".join(key(colour, share) for share, colour in SHARES.items())
         more = some if len(drawn) < len(live.workers) else ""
         return f"<h3>{what}<span class=sub>: {about}{more}</span></h3><p>{keys}</p>"
@@ -148,6 +149,8 @@ def _sentence(live: Live) -> str:
     if len(live.workers) == 1:
         return f"One worker: {live.PE:.0%} of its time is compute, and there is nobody to wait for."
     said = f"{live.PE:.0%} of all workers' time is compute."
+    if (queued := without_core(live)) >= CROWDED:
+        said += f" {queued:.0%} of it they stand without a core: more runs on their machines than these have cores."
     if live.straggler is None:
         return f"{said} No worker keeps the others waiting."
     waits = [worker.wait or 0.0 for worker in live.workers if worker.name != live.straggler]
@@ -155,9 +158,18 @@ def _sentence(live: Live) -> str:
     return f"{said} The others wait for <b>worker {text(live.straggler)}</b>, {most} on average."
 
 
+def without_core(live: Live) -> float:
+    """The part of all workers' time in which they were ready and had no core; 0 where that is not known."""
+    if live.PE is None or len(live.workers) == 1:
+        return 0.0
+    return sum(worker.other or 0.0 for worker in live.workers) / len(live.workers) / live.seconds
+
+
 def duration_of(seconds: float) -> str:
     """A round's seconds, in milliseconds where that reads better."""
-    return f"{1e3 * seconds:,.0f} ms" if seconds < 1 else duration(seconds)
+    if seconds < 1:
+        return f"{1e3 * seconds:,.0f} ms"
+    return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)
 
 
 def _cards(live: Live) -> str:

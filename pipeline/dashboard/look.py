@@ -24,7 +24,8 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8A919C",
 )  # fmt: skip
 
-# Inside Dask's pages: they are light only, so their frame is told the dark colours too.
+# Inside Dask's pages: they are light only, so their frame is told the dark colours too.  Their navigation floats above
+# the page and would hide its top where there are more links than one line has room for.
 FRAME = """
 :root { color-scheme: light dark; --ink: #1c2430; --muted: #5b6472; --rule: #d9dde3; --card: #ffffff; --ground: #fafafa;
   --bk-major-label-text-color: #5b6472; --bk-axis-label-text-color: #5b6472; --bk-axis-line-color: #b4bac4;
@@ -38,7 +39,8 @@ FRAME = """
   .navbar li a { color: #e6e9ee !important; }
   .navbar li.active { background-color: #7a5427 !important; }
 }
-html, body { background: var(--ground); overflow-x: hidden; }
+html, body { background: var(--ground); overflow-x: clip; }
+body:has(.navbar) { padding-top: 0; } .navbar { position: sticky; margin: 0 -10px 6px; }
 """
 TEXT = """
 :host { color: var(--ink, #1c2430); font: 14px/1.45 Helvetica, Arial, sans-serif; }

@@ -103,7 +103,7 @@ def _alone(kind: Callable[[], Part]) -> Callable[[], Sequence[Part]]:
 PAGES = (
     Page("Training", "Training", "/training", training.parts),
     Page("Efficiency", "Training: efficiency", "/efficiency", efficiency.parts),
-    Page("Workers", "Training: workers", "/training-workers", workers.parts),
+    Page("Team", "Training: the team of workers", "/team", workers.parts),
 )
 INDIVIDUAL = tuple(
     Page(title, title, f"/individual-{route}", _alone(kind))

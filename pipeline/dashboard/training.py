@@ -11,6 +11,7 @@ from bokeh.models.annotations import Span
 from bokeh.models.ui import UIElement
 
 from pipeline.dashboard.board import Run
+from pipeline.dashboard.efficiency import CROWDED, GOOD, without_core
 from pipeline.dashboard.live import figures_of
 from pipeline.dashboard.look import (
     BLUE,
@@ -287,9 +288,11 @@ def _busy(run: Run) -> str:
         return card(label, "–", about or _later(run))
     if live.PE is None:
         return card(label, count(len(live.workers), "worker"), f"{about}; on GPUs it is not measured")
-    if live.straggler is not None:
+    if (queued := without_core(live)) >= CROWDED:
+        about = f"without a core for {queued:.0%}; {about}"
+    elif live.straggler is not None:
         about = f"the others wait for worker {text(live.straggler)}; {about}"
-    kind = "good" if live.PE >= 0.8 else "warn"
+    kind = "good" if live.PE >= GOOD else "warn"
     return card(label, f"{live.PE:.0%} of the time", about, kind if run.state == "running" else "")
 
 
@@ -328,8 +331,8 @@ def _later(run: Run) -> str:
 
 def _strip(run: Run) -> list[str]:
     known = run.stages
-    names = [*known, *(name for name in USUAL.get(run.verb, ()) if name not in known and run.state == "running")]
-    order = list(USUAL.get(run.verb, ()))
+    order = USUAL.get(run.verb or ("train" if run.rounds else ""), ())  # whoever attaches late has not heard the verb
+    names = [*known, *(name for name in order if name not in known and run.state == "running")]
     names.sort(key=lambda name: order.index(name) if name in order else -1)
     boxes = []
     for name in names:

@@ -1,8 +1,9 @@
-"""/training-workers: what each worker has to do, how far it is, whether its memory is safe, and what became of it.
+"""/team: what each worker has to do, how far it is, whether its memory is safe, and what became of it.
 
-Dask's dashboard has a page /workers of its own.
+Dask has a page /workers of its own, and its navigation has room for one short word more.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -220,7 +221,7 @@ def _row(worker: WorkerState, run: Run, *, gpu: bool) -> list[str]:
         cells += [f"{place.rows:,}", f"{place.share:.1%}", f"{place.capability:.1%}", f"{place.threads:,}"]
     cells += [f"{worker.round:,}" if worker.round else "–", nbytes(memory) if memory else "–"]
     cells += [
-        _part(memory, place.memory_limit_nbytes if place else 0),
+        _part(memory, place.memory_limit_nbytes if place else 0, TIGHT),
         _part(memory, place.planned_nbytes if place else 0),
     ]
     cells.append(nbytes(worker.peak_memory_nbytes) if memory else "–")
@@ -240,11 +241,11 @@ def _state(worker: WorkerState, run: Run) -> str:
     return "training" if worker.round else "has its rows"
 
 
-def _part(memory: int, whole: int) -> str:
+def _part(memory: int, whole: int, alarm: float = math.inf) -> str:
     if not memory or not whole:
         return "–"
     part = memory / whole
-    return f'<span class="lost">{part:.0%}</span>' if part >= TIGHT and part > 1.2 else f"{part:.0%}"
+    return f'<span class="lost">{part:.0%}</span>' if part >= alarm else f"{part:.0%}"
 
 
 def _fullness(worker: WorkerState) -> float:

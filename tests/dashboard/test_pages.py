@@ -78,7 +78,7 @@ def test_every_page_at_every_moment(page: Page, share: float) -> None:
 
 
 def test_routes_are_our_own() -> None:
-    assert [page.route for page in PAGES] == ["/training", "/efficiency", "/training-workers"]
+    assert [page.route for page in PAGES] == ["/training", "/efficiency", "/team"]
     assert all(page.route.startswith("/individual-training-") for page in INDIVIDUAL)
     assert len({page.route for page in ALL}) == len(ALL)
 
@@ -168,6 +168,15 @@ def test_efficiency_names_the_straggler() -> None:
     total = sum(last[part][0] for part in ("useful", "transfer", "wait", "other"))
     assert total == pytest.approx(250, rel=0.05)
     assert last["wait"][0] > last["wait"][1] == 0
+
+
+def test_too_few_cores_are_named() -> None:
+    board = Board()
+    for name in "01":
+        board.take("c", WorkerRounds(time=1.0, worker=name, first=1, round=4, seconds=4.0, cpu_seconds=1.6,
+                                     runqueue_seconds=2.0, bytes_sent=1, memory_nbytes=1))  # fmt: skip
+    assert "50% of it they stand without a core" in words(drawn(EFFICIENCY, board))
+    assert "without a core for 50%" in words(drawn(TRAINING, board))
 
 
 def test_workers_shows_shares_memory_and_what_became_of_them() -> None:

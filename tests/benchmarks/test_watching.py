@@ -1,0 +1,30 @@
+"""The pages' cost, for a few minutes of as many workers as the benchmark has for hours."""
+
+from click.testing import CliRunner
+
+from benchmarks.watching import ALL_WORKERS, ROUNDS_A_SECOND, command, stream
+from pipeline.dashboard.board import Board
+from pipeline.events import WorkerRounds, decode
+
+
+def test_the_stream_comes_at_the_throttled_rate() -> None:
+    seconds = [[decode(message["event"]) for message in said] for said in stream(1_000, 60)][1:]
+    worked = [event for said in seconds for event in said if isinstance(event, WorkerRounds)]
+    assert len(worked) == 60 * ALL_WORKERS
+    assert {len(said) for said in seconds} == {ALL_WORKERS + ROUNDS_A_SECOND}
+    each = [event.time for event in worked if event.worker == worked[0].worker]
+    assert len(each) == 15
+
+
+def test_all_workers_are_heard() -> None:
+    board = Board()
+    for said in stream(40, 20):
+        for message in said:
+            board.take(message["run"], decode(message["event"]))
+    assert {worker.sums.rounds > 0 for worker in board.runs["long"].workers.values()} == {True}
+
+
+def test_it_says_what_it_costs() -> None:
+    result = CliRunner().invoke(command, ["--hours", "0.01", "--workers", "20", "--name", ""])
+    assert result.exit_code == 0, result.output
+    assert "of a core" in result.output
