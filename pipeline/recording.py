@@ -66,18 +66,18 @@ def recorded(path: Path, listen: Listener) -> Iterator[Listener]:
 
     What is said before the run has an id is recorded with it.
     """
-    run, early = "", list[Event]()
+    run, early, lock = "", list[Event](), threading.Lock()
     with recording(path, lambda line: listen(Note(message=line))) as write:
 
         def hear(event: Event) -> None:
             nonlocal run
             listen(event)
-            if isinstance(event, Started):
-                run = event.run
-            early.append(event)
-            if run:
-                while early:
-                    write(run, early.pop(0))
+            with lock:
+                run = event.run if isinstance(event, Started) else run
+                early.append(event)
+                said, early[:] = (early[:], []) if run else ([], early)
+            for one in said:
+                write(run, one)
 
         yield hear
 

@@ -4,6 +4,7 @@ No Dask and no Bokeh: `Board.take` may be called in a scheduler, in a test or fr
 any order and more than once: of two that speak of the same thing the younger one (`Event.time`) counts.
 """
 
+import bisect
 import itertools
 import statistics
 from collections import deque
@@ -106,7 +107,8 @@ class WorkerState:
     gpu_utilisation: float | None = None
     lost: int = 0  # how often it died or froze
     lost_at: float = 0.0
-    joined_at: float = 0.0
+    joined_at: float = 0.0  # when it was last given a place, or said to be back
+    begins: list[float] = field(default_factory=list)  # when it was first heard of after each loss
     since: float = 0.0  # when it was first heard of
     windows: deque[WorkerRounds] = field(default_factory=deque)  # by time
     _forgotten: float = 0.0  # when the youngest ended that has left the window
@@ -124,10 +126,17 @@ class WorkerState:
             sums.add(event)
         return sums
 
+    def there(self, moment: float) -> None:
+        """It takes part at this moment."""
+        self.joined_at = max(self.joined_at, moment)
+        if moment > self.lost_at > max(self.begins, default=0.0):
+            _keep(self.begins, moment, INCIDENTS)
+
     def take(self, event: WorkerRounds) -> None:
         """Counts the rounds, unless they have been: what is older than the window counts as such."""
         if event.time <= self._forgotten or event in self.windows:
             return
+        self.there(event.time)
         self.sums.add(event)
         self.peak_memory_nbytes = max(self.peak_memory_nbytes, event.memory_nbytes)
         self.windows.append(event)
@@ -157,6 +166,7 @@ class Run:
         self.rounds = 0  # asked for
         self.round = 0  # reached; falls back where the run starts again from a checkpoint
         self.round_at = 0.0
+        self.pace: list[tuple[float, int]] = []  # when rounds ended, and which, by time; of a long run some
         self.best_round = 0
         self.best: float | None = None
         self.rows_per_second: float | None = None
@@ -173,7 +183,8 @@ class Run:
         self._latest: dict[str, float] = {}  # time of the youngest event of each sort
         self._marks: deque[tuple[float, int]] = deque(maxlen=PACE_MARKS)  # (time, round) since the last start
         self._curve: _Points[Mapping[str, float]] = _Points()
-        self._pace: _Points[float] = _Points()
+        self._metrics: dict[str, None] = {}  # names heard of
+        self._restarts: deque[tuple[float, int]] = deque(maxlen=INCIDENTS)  # (time, last round that counts)
 
     # What is derived
 
@@ -183,9 +194,9 @@ class Run:
         return self._curve.kept
 
     @property
-    def pace(self) -> Mapping[int, float]:
-        """When a round ended, by round, ascending; thinned likewise."""
-        return self._pace.kept
+    def metric_names(self) -> Sequence[str]:
+        """All metrics heard of; not every round has each of them."""
+        return [*self._metrics]
 
     @property
     def measured(self) -> Mapping[str, float]:
@@ -337,12 +348,25 @@ class Run:
                 self.rows_per_second = event.rows_per_second
             if not self._marks or event.round > self._marks[-1][1]:
                 self._marks.append((event.time, event.round))
-        self._pace.put(event.round, event.time, event.time, self.best_round)
-        if event.metrics:
+        self._mark(event.time, event.round)
+        stale = any(event.time < moment and event.round > number for moment, number in self._restarts)
+        if event.metrics and not stale:
+            self._metrics |= dict.fromkeys([*event.metrics][-METRICS:])
+            for name in [*self._metrics][:-METRICS]:
+                del self._metrics[name]
             self._curve.put(event.round, event.time, _last(event.metrics), self.best_round)
         if self.best is None and self.best_round in self.curve:
             self.best = next(reversed([*self.curve[self.best_round].values()]), None)
         self._stage("rounds", event)
+
+    def _mark(self, moment: float, number: int) -> None:
+        """Adds to the pace; where that has grown too long, every second mark goes."""
+        mark = (moment, number)
+        place = bisect.bisect_left(self.pace, mark)
+        if self.pace[place : place + 1] != [mark]:
+            self.pace.insert(place, mark)
+        if len(self.pace) > CURVE_POINTS:
+            self.pace = [*self.pace[:-1:2], self.pace[-1]]
 
     def _fragment(self, event: Event, name: str, done: int, total: int) -> None:
         stage = self._stage(name, event)
@@ -368,7 +392,9 @@ class Run:
         if self._younger("Placed", event):
             self.places = event.workers[:WORKERS]
             for place in self.places:
-                self._worker(place.worker, event.time).place = place
+                worker = self._worker(place.worker, event.time)
+                worker.place = place
+                worker.there(event.time)
 
     def _interrupted(self, event: Event) -> None:
         """Workers lost, waited for, joined; the run restarted; a fragment left out."""
@@ -381,9 +407,11 @@ class Run:
                 worker.lost, worker.lost_at = worker.lost + 1, max(worker.lost_at, event.time)
             case WorkerJoined(worker=name):
                 worker = self._worker(name, event.time)
-                worker.joined_at = max(worker.joined_at, event.time)
+                worker.there(event.time)
             case Restarted(round=number):
                 self.restarts += 1
+                self._restarts.append((event.time, number))
+                self._curve.forget(event.time, number)
                 if self._younger("round", event):
                     self.round, self.round_at = number, event.time
                     self._marks.clear()
@@ -450,6 +478,12 @@ class _Points[T]:
             self.kept = {each: kept for each, kept in self.kept.items() if each in stay}
             self._times = {each: self._times[each] for each in self.kept}
 
+    def forget(self, time: float, number: int) -> None:
+        """What was heard before `time` of the rounds after `number`: they are boosted again."""
+        stay = {each for each in self.kept if each <= number or self._times[each] >= time}
+        self.kept = {each: kept for each, kept in self.kept.items() if each in stay}
+        self._times = {each: self._times[each] for each in self.kept}
+
 
 @dataclass
 class _Stage:
@@ -492,7 +526,7 @@ class Board:
         yield from sorted(runs, key=lambda run: run.heard)[: max(0, len(runs) - limit)]
 
 
-def _keep[T: (Incident, tuple[float, str])](things: list[T], thing: T, limit: int) -> None:
+def _keep[T: (Incident, tuple[float, str], float)](things: list[T], thing: T, limit: int) -> None:
     """Adds it in order; the oldest goes where there are too many."""
     things.append(thing)
     if len(things) > 1 and things[-2] > thing:

@@ -72,7 +72,10 @@ td { overflow-wrap: break-word; } .n { text-align: right; white-space: nowrap; f
 .key { display: inline-flex; align-items: center; vertical-align: middle; height: 16px; gap: 5px; margin-right: 14px; white-space: nowrap; font-size: 13px; }
 .key i { width: 12px; height: 12px; border-radius: 2px; display: inline-block; } .key i.line { height: 3px; } .key i.tick { width: 3px; height: 14px; }
 .lost { color: #D55E00; font-weight: 600; }
-@media (max-width: 700px) { .when td:first-child { padding-right: 8px; } .card b { font-size: 18px; } .cards { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); } }
+.cards.six { grid-template-columns: repeat(6, minmax(0, 1fr)); }
+@media (max-width: 1150px) { .cards.six { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
+@media (max-width: 480px) { .cards.six { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+@media (max-width: 700px) { .when td:first-child { padding-right: 8px; } .card b { font-size: 18px; } .cards:not(.six) { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); } }
 """
 SHARE = 0.02  # of a core, for drawing one window
 SELECT = """

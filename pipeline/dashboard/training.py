@@ -47,6 +47,7 @@ OTHER_SETS = (PURPLE, SKY, GREEN)
 SILENT_SECONDS = 30.0  # without a word, after which the page says so
 USUAL = {"train": ("statistics", "blocks", "matrix", "rounds", "evaluate")}  # stages a verb goes through
 TIGHT, FULL = 0.8, 0.95  # of a worker's memory: Dask pauses it from the first on, and ends it at the second
+SPEED_POINTS = 400
 MANY_INCIDENTS = 12  # shown
 
 
@@ -110,7 +111,8 @@ class Speed:
             self._lost,
             {
                 "at": [(one.time - run.started) / size for one in lost],
-                "rate": [0.06 * max(rates)] * len(lost),  # above the axis, to be seen
+                "rate": [0.06 * max((rate for rate in rates if rate > 0), default=1.0)]
+                * len(lost),  # above the axis, to be seen
                 "said": [one.text for one in lost],
             },
         )
@@ -165,21 +167,19 @@ class _Curve:
 
 def metrics_of(run: Run) -> list[str]:
     """Names of the metrics without their data sets, the deciding one first."""
-    names = dict.fromkeys(name.rpartition(".")[2] for name in run.measured)
+    names = dict.fromkeys(name.rpartition(".")[2] for name in run.metric_names)
     deciding = run.deciding.rpartition(".")[2]
     return sorted(names, key=lambda name: name != deciding)[:CHARTS]
 
 
 def lines_of(run: Run, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Rounds and values by data set."""
-    latest = run.measured
-    found = {name.rpartition(".")[0]: name for name in latest if name.rpartition(".")[2] == metric}
+    """Rounds and values by data set; a data set may be measured less often than others."""
+    found = {name.rpartition(".")[0]: name for name in run.metric_names if name.rpartition(".")[2] == metric}
     ordered = sorted(found, key=lambda data_set: list(SETS).index(data_set) if data_set in SETS else len(SETS))
     lines: dict[str, tuple[list[int], list[float]]] = {}
     for data_set in ordered:
-        points = [
-            (number, float(point[found[data_set]])) for number, point in run.curve.items() if found[data_set] in point
-        ]
+        name = found[data_set]
+        points = [(number, float(point[name])) for number, point in run.curve.items() if name in point]
         lines[data_set] = ([number for number, _ in points], [at for _, at in points])
     return lines
 
@@ -190,16 +190,15 @@ def colour_of(data_set: str, known: Sequence[str]) -> str:
     return SETS[data_set] if data_set in SETS else OTHER_SETS[others.index(data_set) % len(OTHER_SETS)]
 
 
-def speed_of(run: Run) -> tuple[list[float], list[float], list[int]]:
-    """Seconds since the start, rounds per second and round at the kept points, a few hundred at most."""
-    marks = [(moment, number) for number, moment in run.pace.items()]
-    marks = marks[:: max(1, len(marks) // 400)]
+def speed_of(run: Run) -> tuple[list[float], list[float], list[float]]:
+    """Seconds since the start, rounds per second and round, a few hundred at most; NaN where the run was interrupted."""
+    marks = run.pace[:: max(1, len(run.pace) // SPEED_POINTS)]
     seconds, rates, rounds = [], [], []
     for (begin, first), (end, last) in itertools.pairwise(marks):
         if end > begin:
             seconds.append(end - run.started)
-            rates.append((last - first) / (end - begin))
-            rounds.append(last)
+            rates.append((last - first) / (end - begin) if last > first else math.nan)
+            rounds.append(float(last))
     return seconds, rates, rounds
 
 
@@ -222,7 +221,7 @@ def _state(run: Run, now: float) -> str:
 
 def _cards(run: Run, now: float) -> str:
     cards = [_far(run), _long(run, now), _good(run), _busy(run), _safe(run), _died(run)]
-    return f'<div class="cards">{"".join(cards)}</div>'
+    return f'<div class="cards six">{"".join(cards)}</div>'
 
 
 def _far(run: Run) -> str:

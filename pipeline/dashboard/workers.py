@@ -142,12 +142,14 @@ class TimeLine:
             for left, right in presence(run, worker, now)
         ]
         refresh(self._bars, _columns(("worker", "left", "right"), spans))
-        shown = {worker.name for worker in workers}
         marks = [
-            (plain(one.worker), (one.time - run.started) / size, VERMILION if one.kind == "WorkerLost" else GREEN,
-             "x" if one.kind == "WorkerLost" else "triangle", f"+{duration(one.time - run.started)}: {one.text}")
+            (plain(one.worker), (one.time - run.started) / size, VERMILION, "x", f"+{duration(one.time - run.started)}: {one.text}")
             for one in run.incidents
-            if one.worker in shown
+            if one.kind == "WorkerLost" and one.worker in {worker.name for worker in workers}
+        ] + [
+            (plain(worker.name), (begin - run.started) / size, GREEN, "triangle", f"+{duration(begin - run.started)}: takes part again")
+            for worker in workers
+            for begin in worker.begins
         ]  # fmt: skip
         refresh(self._marks, _columns(("worker", "at", "colour", "marker", "said"), marks))
         keys = key(BLUE, "takes part") + key(VERMILION, "lost", "tick") + key(GREEN, "takes part again", "tick")
@@ -183,23 +185,15 @@ def _noteworthy(workers: list[WorkerState]) -> list[WorkerState]:
 
 
 def presence(run: Run, worker: WorkerState, now: float) -> list[tuple[float, float]]:
-    """Seconds since the start of the run between which the worker took part, as far as its incidents tell."""
-    begin, spans = worker.since or run.started, []
-    there = True
-    for one in run.incidents:
-        if one.worker != worker.name:
-            continue
-        if one.kind == "WorkerLost" and there:
-            spans.append((begin, one.time))
-            there = False
-        elif one.kind == "WorkerJoined" and not there:
-            begin, there = one.time, True
-    if not there and worker.heard > spans[-1][1]:  # nobody said that it came back
-        begin, there = worker.heard, True
-    end = run.ended or (now if run.state == "running" else run.heard)
-    if there:
-        spans.append((begin, max(begin, min(end, now))))
-    return [(max(0.0, left - run.started), right - run.started) for left, right in spans]
+    """Seconds since the start of the run between which the worker took part."""
+    losses = [one.time for one in run.incidents if one.worker == worker.name and one.kind == "WorkerLost"]
+    begins = [worker.since, *worker.begins]
+    end = min(now, run.ended or now)
+    spans = []
+    for begin, following in zip(begins, [*begins[1:], math.inf], strict=True):
+        lost = [moment for moment in losses if begin <= moment < following]
+        spans.append((max(0.0, begin - run.started), max(begin, min(lost, default=end)) - run.started))
+    return spans
 
 
 def _here(run: Run) -> str:

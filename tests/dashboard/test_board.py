@@ -144,6 +144,34 @@ def test_eta_has_an_interval_and_forgets_what_was_before_a_restart() -> None:
     assert board.runs["a"].eta == pytest.approx((210.0, 210.0, 210.0))
 
 
+def test_rounds_to_be_boosted_again_leave_the_curve() -> None:
+    said = [round_done(number, float(number)) for number in range(1, 21)]
+    said += [Restarted(time=30.0, round=10, workers=1), round_done(11, 31.0)]  # type: ignore[list-item]
+    for order in (said, said[::-1]):
+        board = Board()
+        for event in order:
+            board.take("a", event)
+        assert list(board.runs["a"].curve) == list(range(1, 12))
+        assert [number for _, number in board.runs["a"].pace] == [*range(1, 21), 11]
+
+
+def test_metrics_that_are_not_measured_in_every_round_are_known() -> None:
+    board = Board()
+    board.take("a", round_done(1, 1.0, metrics={"train.auc": 0.6, "validation.auc": 0.5}))
+    board.take("a", round_done(2, 2.0, metrics={"validation.auc": 0.5}))
+    assert board.runs["a"].metric_names == ["train.auc", "validation.auc"]
+    assert board.runs["a"].deciding == "validation.auc"
+
+
+def test_a_worker_that_comes_back_without_a_word_begins_then() -> None:
+    board = Board()
+    board.take("a", worker_rounds("w", 1, 1.0))
+    board.take("a", WorkerLost(time=2.0, worker="w", stage="rounds", round=1, reason="killed"))
+    for number in (1, 2, 3):
+        board.take("a", worker_rounds("w", number, 8.0 + number))
+    assert board.runs["a"].workers["w"].begins == [9.0]
+
+
 def test_no_eta_when_the_rounds_have_ended() -> None:
     board = Board()
     for number in range(1, 101):

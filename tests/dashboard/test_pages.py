@@ -1,5 +1,6 @@
 """The pages in Bokeh documents, without a browser: what they say, what they draw, and that little is sent."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -157,6 +158,13 @@ def test_metrics_may_change_from_run_to_run() -> None:
     said = words(doc)
     assert "<h3>ndcg@10" in said
     assert "merror" not in said.replace("validation.merror", "")
+
+
+def test_speed_has_a_gap_where_the_run_was_interrupted() -> None:
+    doc = drawn(TRAINING, filled(recorded.binary()))
+    rate = next(data["rate"] for data in sources(doc) if "rate" in data and "round" in data)
+    assert sum(math.isnan(each) for each in rate) == 1
+    assert min(each for each in rate if not math.isnan(each)) > 3
 
 
 def test_efficiency_names_the_straggler() -> None:
