@@ -22,7 +22,10 @@ SHORT = "workers were ended 4 times because their memory came near the limit of 
 
 def walk_of(short: str | None) -> Any:
     members = SimpleNamespace(
-        look=dict, out_of_memory=lambda planned: short, missing=lambda: ("0", "killed by signal 11")
+        look=dict,
+        check=print,
+        out_of_memory=lambda planned: short,
+        missing=lambda: ("0", "killed by signal 11"),
     )
     training = SimpleNamespace(max_restarts=3)
     return SimpleNamespace(members=members, job=SimpleNamespace(training=training), listen=print, planned_nbytes=0)
