@@ -23,7 +23,7 @@ def asked(monkeypatch):
     @contextlib.contextmanager
     def connect(where, *, debug=False, meanwhile=lambda: None):
         calls["connect"] = where
-        yield SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status")
+        yield SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status", cluster=object())
 
     def scale(client, job, plan, wish, *, cluster, listen):
         calls.update(job=job, plan=plan, wish=wish, cluster=cluster)

@@ -533,6 +533,7 @@ METHODS = {"read_pickle", "to_pickle", "os.system", "os.popen", "unsafe_load", "
 IMPORTERS = {  # who may import what is named at run time, and why
     "pipeline",  # its own verbs
     "pipeline.cli",  # its own modules
+    "pipeline.dashboard.install",  # its own pages, where there is Bokeh
     "pipeline.data.derive",  # the user's function, after --allow-code
     "pipeline.scale_options",  # its own modules
 }

@@ -72,7 +72,7 @@ def test_a_block_travels_with_its_codes(tmp_path: Path) -> None:
 def test_where_there_is_no_room_the_block_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = scratch.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=0))
-    with pytest.raises(OutputError, match="the bin codes of a block take 0 MiB of scratch space, 0 MiB are free"):
+    with pytest.raises(OutputError, match="the bin codes of a block take 30 KiB of scratch space, 0 KiB are free"):
         block().on_disk(tmp_path)
     assert not list(tmp_path.iterdir())
 
