@@ -134,7 +134,7 @@ def test_a_full_disk_is_refused_before_xgboost_meets_it(
     usage = scratch.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=10_000))
     with pytest.raises(
-        OutputError, match=r"pages of the quantised matrix take .* MiB .* 0 MiB are free.*cluster\.scratch"
+        OutputError, match=r"pages of the quantised matrix take .* of scratch space, .* are free.*cluster\.scratch"
     ):
         build_partition(blocks, cuts, case.names, threads=1, scratch=tmp_path)
     assert not list(tmp_path.iterdir())
