@@ -40,7 +40,7 @@ FLIPS = 200  # positions of every file of a model folder
 AGAIN = 8  # trials between two undisturbed runs on a place: what else the machine does changes
 ALLOWED_SECONDS = 3.0  # that a fault may cost beyond the interval of checkpoints, in the median
 FULL_MINUTES, FULL_FAULTS = 10.0, 50  # a run of so many minutes is a record: so many faults, whose median is judged
-SHORT_MINUTES, SHORT_TRIALS = 2.0, 2  # one of so many minutes has to show so many trials, on a slow machine too; a shorter one any
+SHORT_MINUTES, SHORT_TRIALS = 2.0, 2  # one of so many minutes has to show so many trials: few, for slow machines
 
 
 @dataclass(frozen=True)
