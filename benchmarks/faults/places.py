@@ -23,6 +23,8 @@ KINDS: tuple[Kind, ...] = ("local", "processes")
 WORKERS = ("0", "1")  # their names on either kind
 MEMORY = "800MiB"  # limit of each
 STARTED_SECONDS = 60.0
+# There is a web server even with --no-dashboard.
+LOOPBACK = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
 IDLE_SECONDS = 5.0  # that workers get to become idle after their client has gone
 DEATH_SECONDS = 3.0  # that a worker looks for its lost scheduler
 
@@ -97,12 +99,21 @@ class Processes:
         if not self._alive("scheduler"):
             self.close()  # workers of another scheduler are of no use
             self._start_scheduler()
-        for name in WORKERS:
-            if not self._alive(f"nanny {name}"):
-                self._start_worker(name)
         with self._client() as client:
-            client.wait_for_workers(len(WORKERS), timeout=STARTED_SECONDS)
+            self._complete(client)
             client.run(warm)
+
+    def _complete(self, client: Client) -> None:
+        """Starts the workers that are missing, and waits for all: a nanny whose worker was retired takes a while to leave."""
+        deadline = time.monotonic() + STARTED_SECONDS
+        while time.monotonic() < deadline:
+            for name in WORKERS:
+                if not self._alive(f"nanny {name}"):
+                    self._start_worker(name)
+            with contextlib.suppress(TimeoutError):
+                client.wait_for_workers(len(WORKERS), timeout=1.0)
+                return
+        raise Wrong(f"not all of {len(WORKERS)} workers arrived within {STARTED_SECONDS:.0f} s")
 
     def at_rest(self) -> list[str]:
         """Waits until the workers are idle and the scheduler knows of no task, some seconds at most."""
@@ -146,7 +157,7 @@ class Processes:
     def _start_scheduler(self) -> None:
         found = self._folder / "scheduler.json"
         found.unlink(missing_ok=True)
-        self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(found))
+        self._start("scheduler", "scheduler", "--port", "0", "--scheduler-file", str(found))
         deadline = time.monotonic() + STARTED_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
@@ -157,13 +168,13 @@ class Processes:
 
     def _start_worker(self, name: str) -> None:
         self._start(
-            f"nanny {name}", "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--name", name,
+            f"nanny {name}", "worker", self.address, "--nthreads", "1", "--name", name,
             "--memory-limit", MEMORY, "--local-directory", str(self._local(name)),
             "--death-timeout", f"{DEATH_SECONDS:g}s",
         )  # fmt: skip
 
     def _start(self, name: str, verb: str, *options: str) -> None:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{verb}", *options, "--no-dashboard"]
+        command = [sys.executable, "-m", f"distributed.cli.dask_{verb}", *options, *LOOPBACK]
         environment = {**os.environ, leftovers.MARK: self.mark, "PYTHONPATH": str(ROOT)}
         with open(self._folder / f"{name}.log", "ab") as log:
             # It ends with whoever started it, even where that is killed.

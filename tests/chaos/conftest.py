@@ -12,12 +12,12 @@ from benchmarks.faults.places import Kind, Local, Processes, place
 Places = Callable[[Kind], Local | Processes]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tmp_path_factory.mktemp("bench"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def places(tmp_path_factory: pytest.TempPathFactory, no_process_left: None) -> Iterator[Places]:
     """`places(kind)`: started when it is first asked for."""
     with contextlib.ExitStack() as stack:

@@ -23,9 +23,9 @@ from benchmarks.faults.runs import Ended, Missed, Wrong
 from benchmarks.faults.script import RECOVERS, Act, Choice, Script, Trap
 from benchmarks.faults.table import TABLE
 from benchmarks.faults.trial import Trial, Verdict
+from pipeline import parts
 from pipeline.data.fragment_rows import Rows
 from pipeline.events import FragmentDone, RoundDone
-from pipeline.parts import LEDGERS, Ledger
 from pipeline.preprocess import fit
 
 from .conftest import Places
@@ -72,17 +72,15 @@ def test_what_a_run_leaves_on_the_workers_is_wrong(
         Trial(bench, place)._check_clean(tmp_path, Ended(0, "", [], {}, 1.0, 1.0))
 
 
-def test_what_workers_keep_of_a_run_is_seen() -> None:
+def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "_KEPT", fit._Kept())  # other tests leave rows in this process
+    monkeypatch.setattr(parts, "LEDGERS", {})
     worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-account-x": None})
     assert _kept(worker) == ["the plugin pipeline-account-x"]
     ids = np.zeros(1, dtype=np.uint64)
     fit._KEPT.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
-    LEDGERS["x"] = Ledger()
-    try:
-        assert _kept(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
-    finally:
-        fit.forget("x")
-        del LEDGERS["x"]
+    parts.LEDGERS["x"] = parts.Ledger()
+    assert _kept(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
 
 
 def test_a_process_left_behind_is_seen_and_ended() -> None:
