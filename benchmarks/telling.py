@@ -1,0 +1,46 @@
+"""What a worker spends on events of its rounds, for `benchmarks.events_cost`: functions that run on workers."""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.training.rounds import _Rounds
+
+_METHODS: dict[str, Callable[..., None]] = {name: getattr(_Rounds, name) for name in ("_tell", "_account")}
+_spent_seconds = 0.0
+
+
+def clocked() -> None:
+    """Rounds are told as ever, and the CPU time it takes in the training's thread is counted, from zero."""
+    silent()
+    for name, method in _METHODS.items():
+        setattr(_Rounds, name, functools.partialmethod(_timed, method))
+
+
+def _timed(rounds: Any, method: Callable[..., None], *arguments: Any) -> None:
+    global _spent_seconds
+    begin = time.thread_time()
+    method(rounds, *arguments)
+    _spent_seconds += time.thread_time() - begin
+
+
+def silent() -> None:
+    """No round is told."""
+    global _spent_seconds
+    _spent_seconds = 0.0
+    for name in _METHODS:
+        setattr(_Rounds, name, lambda *_: None)
+
+
+def told_seconds() -> float:
+    """CPU seconds that training threads have spent on events since `clocked`."""
+    return _spent_seconds
+
+
+def loop_seconds() -> float:
+    """CPU seconds of this worker's event loop, which Dask runs in the main thread, since it began."""
+    schedstat = Path(f"/proc/self/task/{os.getpid()}/schedstat")
+    return int(schedstat.read_text(encoding="ascii").split()[0]) / 1e9
