@@ -12,7 +12,7 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | StatisticsDone | the first pass has ended           | rows, seconds                                           |
 | BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
 | MatrixDone     | the quantised matrices stand       | nbytes, seconds                                         |
-| Placed         | rounds begin, or begin again       | workers                                                 |
+| Placed         | rounds begin, or begin again       | workers, device                                          |
 | RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, best, rows_per_second |
 | WorkerRounds   | a worker has boosted some rounds   | worker, first, round, seconds, cpu_seconds, runqueue_seconds, bytes_sent, memory_nbytes, gpu_memory_nbytes, gpu_utilisation |
 | Checkpoint     | a checkpoint was written           | round, path, seconds                                    |
@@ -38,7 +38,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing a run says; `time` is seconds since the epoch, at the place where it happened."""
+    """One thing a run says; `time` is seconds since the epoch, by the client's clock."""
 
     time: float = field(default_factory=time.time)
 
@@ -111,6 +111,7 @@ class Place:
 @dataclass(frozen=True, kw_only=True)
 class Placed(Event):
     workers: tuple[Place, ...]  # by rank
+    device: str = "cpu"  # or "cuda"
 
 
 @dataclass(frozen=True, kw_only=True)

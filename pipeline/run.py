@@ -79,15 +79,17 @@ def train(
         with clock.stage("connect"):
             walk = Walk(client, members, job, _placement(client, job, members), listen, clock)
         alarms = Alarms(job.alarm, walk.note)
-        walk.listen = listen = _all(listen, stack.enter_context(publishing(client, walk.run)), alarms)
+        # What is published must not hang on what the caller makes of it.
+        walk.listen = listen = _all(stack.enter_context(publishing(client, walk.run)), listen, alarms)
         members.lost, members.ended = walk.worker_lost, alarms.check
         stack.enter_context(alarms)
         listen(Started(verb="train", run=walk.run))
-        if job.cluster.dashboard:
-            stack.enter_context(attached(client, walk.note))
-        _forget_dead(client, walk.run)
-        watching = Watching(client, walk.run, walk.placement.workers, clock)
+        watching: Watching | None = None
         try:
+            if job.cluster.dashboard:
+                stack.enter_context(attached(client, walk.note))
+            _forget_dead(client, walk.run)
+            watching = Watching(client, walk.run, walk.placement.workers, clock)
             model = resume or job.output.model or default_folder(walk.run)
             folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
             with walk.hearing_spans(), held(folder):
@@ -142,7 +144,7 @@ def _forget_dead(client: Client, run: str) -> None:
         runs.leave(client, *dead)
 
 
-def _forget(client: Client, run: str, watching: Watching) -> None:
+def _forget(client: Client, run: str, watching: Watching | None) -> None:
     """Workers of a running cluster outlive the run: they drop what it left there.
 
     A worker that does not answer must not hold back the run's result or error.
@@ -151,7 +153,8 @@ def _forget(client: Client, run: str, watching: Watching) -> None:
     def ask() -> None:
         with contextlib.suppress(OSError, RuntimeError):  # the scheduler is gone, or the client closed meanwhile
             client.run(forget, run, on_error="ignore")
-            watching.stop()
+            if watching is not None:
+                watching.stop()
             runs.leave(client, run)
 
     asking = threading.Thread(target=ask, name="forget", daemon=True)

@@ -142,7 +142,7 @@ def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
         by_run.setdefault(message["run"], []).append(message)
     ended = (Saved.__name__, Failed.__name__)
     if wanted is None:
-        going = {run: said for run, said in by_run.items() if said[-1]["event"]["event"] not in ended}
+        going = {run: said for run, said in by_run.items() if not any(one["event"]["event"] in ended for one in said)}
         said = max(going.values(), key=lambda said: said[-1]["event"]["time"], default=[])
     else:
         said = by_run.get(wanted, [])

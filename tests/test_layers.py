@@ -14,7 +14,13 @@ NUMBERS = {
     "pipeline.alarms.readings",
     "pipeline.cluster.partitions",
     "pipeline.dashboard.board",
+    "pipeline.dashboard.bounds",
     "pipeline.dashboard.live",
+    "pipeline.dashboard.pace",
+    "pipeline.dashboard.run",
+    "pipeline.dashboard.stages",
+    "pipeline.dashboard.thinning",
+    "pipeline.dashboard.worker_state",
     "pipeline.data.fragments",
     "pipeline.data.keys",
     "pipeline.efficiency.account",
@@ -50,11 +56,17 @@ NUMBERS = {
 PEOPLE = {
     "pipeline.__main__",
     "pipeline.cli",
+    "pipeline.dashboard.curves",
+    "pipeline.dashboard.drawing",
     "pipeline.dashboard.efficiency",
     "pipeline.dashboard.look",
+    "pipeline.dashboard.markup",
     "pipeline.dashboard.pages",
     "pipeline.dashboard.replay",
+    "pipeline.dashboard.strip",
     "pipeline.dashboard.training",
+    "pipeline.dashboard.window",
+    "pipeline.dashboard.words",
     "pipeline.dashboard.workers",
     "pipeline.efficiency.table",
     "pipeline.efficiency.scale",  # writes the report
@@ -144,3 +156,18 @@ def test_engine_imports_no_people(name: str) -> None:
 def test_one_place_imports_cupy(name: str) -> None:
     libraries = {imported.partition(".")[0] for imported in imports(name)}
     assert "cupy" not in libraries or name in ONLY_CUPY, f"{name} imports cupy: take pipeline.cluster.devices"
+
+
+READERS = {
+    "pipeline.alarms", "pipeline.dashboard", "pipeline.finish", "pipeline.progress", "pipeline.recording", "pipeline.run",
+    "pipeline.watch",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(name for name in MODULES if inside(name, {"pipeline.data", "pipeline.preprocess", "pipeline.training"})),
+)
+def test_who_says_something_does_not_know_who_hears_it(name: str) -> None:
+    wrong = {imported for imported in imports(name) if inside(imported, READERS)}
+    assert not wrong, f"{name} imports {wrong}, which reads its events"

@@ -114,6 +114,7 @@ class Readings:
 
     def _restarted(self) -> dict[str, float]:
         """Going on from a checkpoint as asked, and with workers that have joined, is no failure."""
+        self._best.clear()  # of rounds that are boosted again, and were better perhaps than those will be for a while
         if self._planned and not self._joined:
             self._restarts += 1
         self._joined = False

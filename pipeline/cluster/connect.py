@@ -10,8 +10,9 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from pipeline.cluster import dashboard, interrupts, local, logs, remote
+from pipeline.cluster import interrupts, local, logs, remote
 from pipeline.cluster.memory import process_tree
+from pipeline.dashboard.install import withdraw
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster, Job
 
@@ -74,7 +75,7 @@ def _close_cluster(cluster: LocalCluster) -> None:
     killer.daemon = True
     killer.start()
     try:
-        cluster.sync(dashboard.withdraw, cluster.scheduler)
+        cluster.sync(withdraw, cluster.scheduler)
         cluster.close()
     finally:
         killer.cancel()

@@ -4,13 +4,11 @@ Loading Bokeh costs 0.3 s of processor time and 20 MB in the client's process, w
 of our own clusters load this module as a Dask preload.
 """
 
-import asyncio
 import socket
 from typing import Any
 
 import dask.config
 from distributed import Client
-from tornado import web
 
 from pipeline.dashboard import install
 
@@ -48,53 +46,4 @@ def preloads() -> list[str]:
 
 async def dask_setup(scheduler: Any) -> None:
     """Called by Dask in a scheduler that is started with this module as a preload."""
-    offer(scheduler)
     await install.install(scheduler, later=True)
-
-
-def offer(scheduler: Any) -> None:
-    """Makes the scheduler's web server load the dashboard when a page that it does not know is asked for."""
-    doorbell = web.Application([(r".*", _Doorbell, {"scheduler": scheduler})])
-    scheduler.http_application.add_application(doorbell)
-
-
-class _Doorbell(web.RequestHandler):
-    """Loads the dashboard, takes itself out, and sends the visitor to the page asked for."""
-
-    _loading: asyncio.Lock
-
-    def initialize(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
-
-    async def get(self) -> None:
-        applications = self.scheduler.http_application.applications
-        load = asyncio.get_running_loop().run_in_executor(None, _load)
-        try:
-            connect = await load
-        except ImportError as error:
-            raise web.HTTPError(503, reason="No dashboard: Dask needs Bokeh for it") from error
-        if self.application in applications:  # nobody else's first visit was faster
-            applications.remove(self.application)
-            connect(self.scheduler.http_application, self.scheduler.http_server, self.scheduler, prefix="")
-            install.show(self.scheduler)
-        self.redirect(self.request.uri or "/status")
-
-
-def _load() -> Any:
-    from distributed.dashboard.scheduler import connect
-
-    return connect
-
-
-async def withdraw(scheduler: Any) -> None:
-    """Stops the dashboard, if it was loaded, before the scheduler closes.
-
-    Bokeh 3.10 refuses to be stopped the way the scheduler does it, inside a running event loop.
-    """
-    applications = scheduler.http_application.applications
-    while applications:
-        application = applications.pop()
-        if hasattr(application, "stop_async"):
-            await application.stop_async()
-        elif hasattr(application, "stop"):
-            application.stop()

@@ -1,33 +1,33 @@
-"""The training's pages in the dashboard of a scheduler: the one module that uses what Dask does not promise.
+"""The training's pages in the dashboard of a scheduler: a plugin that keeps what runs say, and shows it.
 
-Dask has no documented way to add a page.  So everything here is tried, and where it fails the training goes on without
-pages and says so once.  On clusters of ours a preload installs them (`pipeline.cluster.dashboard`), on a running
+Dask has no documented way to add a page.  So all of that (`internals`) is tried, and where it fails the training goes on
+without pages and says so once.  On clusters of ours a preload installs them (`pipeline.cluster.dashboard`), on a running
 scheduler the first client that trains there; `dask scheduler --preload pipeline.dashboard.install` has them from the
 start.  A dashboard that is switched off stays off.
 """
 
 import asyncio
 import contextlib
-import functools
+import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from distributed import Client
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from pipeline.dashboard import prometheus
+from pipeline.dashboard import internals, prometheus
 from pipeline.dashboard.board import Board
-from pipeline.events import Event, Failed, Saved, WorkerRounds, decode, encode
+from pipeline.events import Event, Failed, Saved, Started, WorkerRounds, decode, encode
 from pipeline.topics import EVENTS, ROUNDS, hearing
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
-PAGES = "pipeline.dashboard.pages"  # by name: it needs Bokeh, which may be missing
-TEMPLATE = "simple.html"  # Dask's, with its navigation
 HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
+RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
 CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
 NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard to have them"
@@ -41,15 +41,16 @@ async def dask_setup(scheduler: Any) -> None:
 
 
 async def install(scheduler: Any, *, later: bool = False) -> None:
-    """Installs plugin and pages, once; `later`: the dashboard is not loaded yet, `show` will be called when it is."""
+    """Installs plugin and pages, once; `later`: Dask's dashboard, too, is loaded at the first visit."""
     await scheduler.register_scheduler_plugin(Dashboard(later=later), name=NAME, idempotent=True)
 
 
-def show(scheduler: Any) -> None:
-    """Adds the pages to a dashboard that has just been loaded."""
-    plugin = scheduler.plugins.get(NAME)
-    if isinstance(plugin, Dashboard):
-        plugin.show()
+async def withdraw(scheduler: Any) -> None:
+    """Stops the dashboard before its scheduler closes."""
+    try:
+        await internals.withdraw(scheduler)
+    except Exception:  # then the scheduler closes it as it can
+        logger.info("the dashboard was not stopped", exc_info=True)
 
 
 @contextlib.contextmanager
@@ -60,14 +61,19 @@ def attached(client: Client, note: Callable[[str], None]) -> Iterator[None]:
     """
     told: set[str] = set()
 
-    def tell(message: Mapping[str, Any]) -> None:
-        missing = message["missing"]
+    def tell(missing: str | None) -> None:
         if missing and not told:
             told.add(missing)
             note(f"no training pages in the dashboard: {missing}")
 
-    with hearing(client, NAME, NAME, tell):
-        tell({"missing": _register(client)})
+    def tell_all(message: Mapping[str, Any]) -> None:
+        if message.get("stranger") == client.id:
+            note(f"the dashboard's training pages do not follow this run: {message['why']}")
+        elif "missing" in message:
+            tell(message["missing"])
+
+    with hearing(client, NAME, NAME, tell_all):
+        tell(_register(client))
         yield
 
 
@@ -75,7 +81,7 @@ def _register(client: Client) -> str | None:
     """Why the client's scheduler has no pages; None: it has them, or will when its dashboard is loaded."""
     try:
         client.register_plugin(Dashboard(), name=NAME)
-        said = client.get_events(NAME)
+        said = [message["missing"] for _, message in client.get_events(NAME) if "missing" in message]
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "pipeline":
             return f"the scheduler cannot load them ({_line(error)})"
@@ -83,8 +89,7 @@ def _register(client: Client) -> str | None:
         return f"the scheduler has no module {error.name}: install dask-train-pipeline {version} there, too"
     except Exception as error:  # whatever a scheduler of another version makes of this: the training does not need it
         return f"the scheduler refuses them ({_line(error)})"
-    missing: str | None = said[-1][1]["missing"] if said else None
-    return missing
+    return said[-1] if said else None
 
 
 def _line(error: BaseException) -> str:
@@ -111,123 +116,109 @@ class Dashboard(SchedulerPlugin):
             return
         self._started = True
         self._scheduler = scheduler
-        self._shown = self._strange = False
+        self._shown = False
+        self._strangers: set[str] = set()  # clients of another version
         self.board = Board()
         self._owners: dict[str, str] = {}  # runs that go on -> their clients
+        self._begin = time.time() - time.monotonic()
         for topic in (EVENTS, ROUNDS):
-            for _, message in scheduler.get_events(topic):
-                self.log_event(topic, message)
+            for at, message in scheduler.get_events(topic):
+                self._take(topic, message, at)
+        for client in set(self._owners.values()):  # soon: the scheduler does not know this plugin yet
+            asyncio.get_running_loop().call_soon(self._ended, client)
         self._metrics = prometheus.expose(self.board)
-        if not self._later:
-            self.show()
-        elif importlib.util.find_spec("bokeh") is None:
-            self._say(NO_BOKEH)
+        if self._later:
+            self._offer()
+        else:
+            self._show()
+
+    def now(self) -> float:
+        """Seconds since the epoch, by this scheduler's clock as it was at the start: nobody can set it back."""
+        return self._begin + time.monotonic()
 
     def log_event(self, topic: str, message: Any) -> None:
         """Called by the scheduler for whatever is logged under any topic."""
+        self._take(topic, message, self.now())
+
+    def _take(self, topic: str, message: Any, at: float) -> None:
+        """Takes what arrived at that time; clients and workers may have other clocks."""
         if topic not in (EVENTS, ROUNDS) or "event" not in message:
             return
         if topic == ROUNDS and message["event"].get("event") != WorkerRounds.__name__:
             return  # the client tells of what is common to all workers
         try:
-            event = decode(message["event"])
+            event = dataclasses.replace(decode(message["event"]), time=at)
             self.board.take(message["run"], event)
             self._owned(message["run"], event, message.get("client"))
         except ValueError as error:
-            if not self._strange:
-                self._strange = True
-                said = f"a client has another version of the pipeline than the scheduler ({_line(error)})"
+            client = message.get("client")
+            if client is not None and client not in self._strangers:
+                self._strangers.add(client)
+                said = {
+                    "stranger": client,
+                    "why": f"the scheduler has another version of the pipeline ({_line(error)})",
+                }
                 asyncio.get_running_loop().call_later(HEARING_SECONDS, self._say, said)
 
     def _owned(self, run: str, event: Event, client: str | None) -> None:
         """Keeps in mind whose run it is, as long as it lasts."""
         if isinstance(event, (Saved, Failed)):
             self._owners.pop(run, None)
-        elif client is not None:
+        elif isinstance(event, Started) and client is not None:
             self._owners[run] = client
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Called by the scheduler when a client has gone; a killed one cannot say that its runs have failed."""
-        for run in [run for run, owner in self._owners.items() if owner == client]:
-            scheduler.log_event(EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
+        """Called by the scheduler when it has lost a client; a killed one cannot say that its runs have failed."""
+        asyncio.get_running_loop().call_later(RETURN_SECONDS, self._ended, client)
+
+    def _ended(self, client: str) -> None:
+        """Ends the runs of a client that has not come back."""
+        if client not in self._scheduler.clients:
+            for run in [run for run, owner in self._owners.items() if owner == client]:
+                self._scheduler.log_event(EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
 
     async def close(self) -> None:
         self._metrics()
 
-    def show(self) -> None:
+    def _offer(self) -> None:
+        """Has Dask's dashboard and the pages loaded when somebody asks for them; or says why not."""
+        if importlib.util.find_spec("bokeh") is None:
+            self._say({"missing": NO_BOKEH})
+        try:
+            internals.offer(self._scheduler, self._show, self._unfit)
+        except Exception as error:
+            self._unfit(error)
+
+    def _show(self) -> None:
         """Adds the pages, or says why not."""
         if not self._shown:
-            missing = missing_pages(self._scheduler, self.board)
+            missing = missing_pages(self._scheduler, self.board, self.now)
             self._shown = missing is None
-            self._say(missing)
+            self._say({"missing": missing})
 
-    def _say(self, missing: str | None) -> None:
-        self._scheduler.log_event(NAME, {"run": NAME, "missing": missing})
+    def _unfit(self, error: Exception) -> None:
+        logger.info("no training pages", exc_info=error)
+        self._say({"missing": unfit(error)})
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        self._scheduler.log_event(NAME, {"run": NAME, **message})
 
 
-def missing_pages(scheduler: Any, board: Board) -> str | None:
+def missing_pages(scheduler: Any, board: Board, now: Callable[[], float]) -> str | None:
     """Adds the pages to the scheduler's dashboard; why that cannot be, or None."""
     if importlib.util.find_spec("bokeh") is None:
         return NO_BOKEH
-    if _bokeh(scheduler) is None:
-        return NO_DASHBOARD
     try:
-        _add(scheduler, board)
+        if internals.bokeh(scheduler) is None:
+            return NO_DASHBOARD
+        internals.add(scheduler, board, now)
     except Exception as error:  # whatever another version's internals come to
         logger.info("no training pages", exc_info=True)
-        version = importlib.metadata.version("distributed")
-        return f"they do not fit the dashboard of distributed {version} ({_line(error)})"
+        return unfit(error)
     return None
 
 
-def _bokeh(scheduler: Any) -> Any:
-    """Dask's own Bokeh application of the scheduler; None where there is none."""
-    return next((app for app in scheduler.http_application.applications if hasattr(app, "app_paths")), None)
-
-
-def _add(scheduler: Any, board: Board) -> None:
-    from distributed.dashboard.core import BokehApplication
-    from distributed.dashboard.scheduler import template_variables
-    from distributed.http.scheduler.info import IndividualPlots
-    from tornado.ioloop import IOLoop
-
-    pages = importlib.import_module(PAGES)
-    variables = template_variables(scheduler)  # one dict for all pages of this scheduler, ours and Dask's
-    navigation, plots = variables["pages"], variables["plots"]
-    theirs = _bokeh(scheduler)
-    documents = {page.route: functools.partial(_page, page, board) for page in pages.PAGES}
-    individual = {page.route: functools.partial(_plot, page, board) for page in pages.INDIVIDUAL}
-    if taken := theirs.app_paths & (documents.keys() | individual.keys()):
-        raise ValueError(f"has {', '.join(sorted(taken))} already")
-    ours = BokehApplication({**documents, **individual}, scheduler, prefix=theirs.prefix, template_variables=variables)
-
-    class Plots(IndividualPlots):
-        """The list that JupyterLab's Dask extension reads; Dask's own knows only the first Bokeh application."""
-
-        def write(self, chunk: Any) -> None:
-            super().write({**chunk, **{_title(page.route): page.route for page in pages.INDIVIDUAL}})
-
-    application = scheduler.http_application
-    application.add_handlers(".*$", [(rf"{theirs.prefix}/individual-plots.json", Plots, {"dask_server": scheduler})])
-    application.add_application(ours)
-    ours.initialize(IOLoop.current())
-    ours.start()
-    navigation[-1:-1] = [page.route.strip("/") for page in pages.PAGES]
-    plots += [{"url": page.route.strip("/"), "name": page.title} for page in pages.INDIVIDUAL]
-
-
-def _title(route: str) -> str:
-    """As Dask names its plots in that list: "individual-task-stream" is "Individual Task Stream"."""
-    return route.strip("/").replace("-", " ").title()
-
-
-def _page(page: Any, board: Board, scheduler: Any, extra: Mapping[str, Any], doc: Any) -> None:
-    from distributed.dashboard.components.scheduler import env
-
-    page.make(doc, lambda: board)
-    doc.template = env.get_template(TEMPLATE)
-    doc.template_variables.update(extra)
-
-
-def _plot(page: Any, board: Board, scheduler: Any, extra: Mapping[str, Any], doc: Any) -> None:
-    page.make(doc, lambda: board)
+def unfit(error: Exception) -> str:
+    """What to say where Dask's internals are not as they were."""
+    version = importlib.metadata.version("distributed")
+    return f"they do not fit the dashboard of distributed {version} ({_line(error)})"

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.events import Event, FragmentDone, Listener, RoundDone, WorkerRounds, encode
+from pipeline.events import Event, Failed, FragmentDone, Listener, RoundDone, Saved, WorkerRounds, encode
 from pipeline.topics import EVENTS
 
 INTERVAL_SECONDS = 0.5  # between two RoundDone, and between two FragmentDone of the same stage
@@ -49,7 +49,7 @@ def publishing(client: Client, run: str) -> Iterator[Listener]:
 
 
 class Publisher:
-    """Events that wait to be sent: of rounds and of fragments the latest, of all others each."""
+    """Events that wait to be sent: of rounds and of fragments the latest, of all others each; a run's end comes last."""
 
     def __init__(self, run: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._send, self._clock = run, send, clock
@@ -91,8 +91,9 @@ class Publisher:
         with self._changed:
             while True:
                 now = self._clock()
+                hurry = self._closing or any(isinstance(event, (Saved, Failed)) for event in self._waiting.values())
                 for kind in self._waiting:
-                    if self._closing or self._due(kind) <= now:
+                    if hurry or self._due(kind) <= now:
                         event = self._waiting.pop(kind)
                         if throttled(event):
                             self._sent[kind] = now

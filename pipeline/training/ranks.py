@@ -243,7 +243,7 @@ class _Events:
         if "checkpoint" in message:
             self._checkpoints.put(message["checkpoint"])
             return
-        event = decode(message["event"])
+        event = replace(decode(message["event"]), time=time.time())  # the clocks of other hosts may be set differently
         with self._catching():
             if isinstance(event, RoundDone):
                 self._pass(event)
@@ -269,7 +269,7 @@ class _Events:
 
     def finish(self, result: RoundsResult) -> None:
         """Says the last round, whose event may still be under way."""
-        latest = {name: series[-1] for name, series in result.history.items()}
+        latest = {name: series[-1] for name, series in result.history.items() if math.isfinite(series[-1])}
         self._pass(
             RoundDone(
                 round=result.rounds, rounds=self._spec.rounds, metrics=latest, best_round=result.best_round,

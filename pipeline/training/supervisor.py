@@ -126,7 +126,7 @@ class Supervisor:
         partitions = self._team.ready(anew=self._anew)
         self._anew = False
         self._beside.stands()
-        walk.listen(Placed(workers=self._team.places()))
+        walk.listen(Placed(workers=self._team.places(), device=walk.placement.device))
         going = Going(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._more_workers)
         with walk.clock.stage("rounds"):
             trained = boost(walk, self._prepared, partitions, going)

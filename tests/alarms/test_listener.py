@@ -225,6 +225,23 @@ def test_restarts_are_those_after_failures() -> None:
     assert watched.hear(lost, Restarted(round=9, workers=2)) == []  # the same episode, that nothing can end
 
 
+def test_a_training_that_begins_again_is_not_measured_by_the_rounds_it_has_lost() -> None:
+    watched = Watched("validation.auc drops 0.02")
+    watched.hear(auc(1, 0.7), auc(137, 0.9))
+    watched.hear(WorkerLost(worker="1", stage="rounds", round=137, reason="killed"), Restarted(round=0, workers=2))
+    assert watched.hear(auc(1, 0.7), auc(2, 0.75)) == []
+    assert watched.hear(auc(3, 0.72)) == ["alarm: validation.auc drops 0.02 (now 0.72, round 3)"]
+
+
+def test_the_best_round_before_a_loss_counts_where_training_goes_on_from_it() -> None:
+    watched = Watched("validation.auc drops 0.02")
+    watched.hear(auc(1, 0.7), auc(137, 0.9), Restarted(round=130, workers=1))
+    later = RoundDone(
+        round=131, rounds=200, metrics={"validation.auc": 0.8}, best_round=120, best=0.9, rows_per_second=1.0
+    )
+    assert len(watched.hear(later)) == 1
+
+
 def test_going_on_as_asked_is_no_restart() -> None:
     readings = Readings(0.0)
     assert readings.take(Restarted(round=9, workers=2), 1.0) == {"restarts": 0}

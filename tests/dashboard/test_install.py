@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from distributed import Client, LocalCluster
 from pipeline.cluster import dashboard
 from pipeline.cluster.connect import connect
 from pipeline.cluster.placement import placement
-from pipeline.dashboard import install
+from pipeline.dashboard import install, internals
 from pipeline.dashboard.install import attached
 from pipeline.dashboard.publish import publishing
-from pipeline.events import Failed, RoundDone, Saved, Started, WorkerRounds, encode
+from pipeline.events import Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
 from pipeline.job import Cluster
 from pipeline.topics import EVENTS, ROUNDS
 
@@ -84,6 +84,13 @@ def check_pages(base: str) -> None:
     listed = json.loads(read(base + "/individual-plots.json"))
     assert set(PLOTS) <= set(listed.values())
     assert "/individual-task-stream" in listed.values()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -193,7 +200,8 @@ def test_behind_a_prefix(notes: list[str]) -> None:
     assert notes == []
 
 
-def test_a_killed_client_fails_its_runs(notes: list[str]) -> None:
+def test_a_killed_client_fails_its_runs(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "RETURN_SECONDS", 0.1)
     with LocalCluster(**THEIRS) as cluster, Client(cluster) as other:
         with client_of(cluster.scheduler_address) as client, attached(client, notes.append):
             with publishing(client, "a") as listen:
@@ -201,6 +209,7 @@ def test_a_killed_client_fails_its_runs(notes: list[str]) -> None:
             with publishing(client, "b") as listen:
                 listen(Started(verb="train", run="b"))
                 listen(Saved(path="m", sha256=""))
+                listen(Note(message="by the way"))
             assert runs_of(other) == {"a": "running", "b": "finished"}
         deadline = time.monotonic() + 10
         while runs_of(other)["a"] == "running" and time.monotonic() < deadline:
@@ -208,6 +217,31 @@ def test_a_killed_client_fails_its_runs(notes: list[str]) -> None:
         assert runs_of(other) == {"a": "failed", "b": "finished"}
         said = [message["event"] for _, message in other.get_events(EVENTS) if message["run"] == "a"]
         assert said[-1] == encode(Failed(message=install.CLIENT_GONE, time=said[-1]["time"]))
+
+
+def test_a_client_that_comes_back_has_not_gone(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "RETURN_SECONDS", 3.0)
+    with (
+        LocalCluster(**THEIRS) as cluster, Client(cluster) as other, client_of(cluster.scheduler_address) as client,
+        attached(client, notes.append), publishing(client, "a") as listen,
+    ):  # fmt: skip
+        listen(Started(verb="train", run="a"))
+        until(lambda: runs_of(other) == {"a": "running"})
+        client.sync(lose_connection, client)
+        time.sleep(4)  # a moment more than it has
+        assert runs_of(other) == {"a": "running"}
+
+
+async def lose_connection(client: Any) -> None:
+    client.scheduler_comm.comm.abort()
+
+
+def test_a_run_whose_client_had_gone_before_has_failed(notes: list[str]) -> None:
+    with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
+        said = {"run": "a", "event": encode(Started(verb="train", run="a")), "client": "nobody"}
+        client.log_event(EVENTS, said)
+        with attached(client, notes.append):
+            until(lambda: runs_of(client) == {"a": "failed"})
 
 
 def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]) -> None:
@@ -225,14 +259,19 @@ def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]
             assert runs_of(client).keys() == {"a", "w"}
 
 
-def test_a_client_of_another_version_is_told_of_once(notes: list[str]) -> None:
+def test_a_client_of_another_version_is_told_once_and_nobody_else(notes: list[str]) -> None:
     strange = encode(Started(verb="train", run="a")) | {"version": 99}
-    with LocalCluster(**THEIRS) as cluster, Client(cluster) as client, attached(client, notes.append):
+    with (
+        LocalCluster(**THEIRS) as cluster, Client(cluster) as client, client_of(cluster.scheduler_address) as another,
+        attached(another, lambda note: pytest.fail(note)), attached(client, notes.append),
+    ):  # fmt: skip
         for _ in range(3):
-            client.log_event(EVENTS, {"run": "a", "event": strange})
+            client.log_event(EVENTS, {"run": "a", "event": strange, "client": client.id})
         deadline = time.monotonic() + 10
         while not notes and time.monotonic() < deadline:
             time.sleep(0.05)
+        with client_of(cluster.scheduler_address) as late, attached(late, lambda note: pytest.fail(note)):
+            time.sleep(0.2)
     assert len(notes) == 1
     assert "another version of the pipeline" in notes[0]
 
@@ -295,6 +334,31 @@ def test_an_unknown_version_seen_at_the_first_visit(notes: list[str], monkeypatc
         while not notes and time.monotonic() < deadline:
             time.sleep(0.05)
     assert len(notes) == 1
+
+
+def test_a_dashboard_that_cannot_be_loaded(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a version whose way to load it is another: said once, and tried again at the next visit."""
+    with connect(SECTION) as client, attached(client, notes.append):
+        link = str(placement(client, SECTION).dashboard)
+        time.sleep(0.2)  # a subscription takes effect a moment later
+        with monkeypatch.context() as patch:
+            patch.setattr("distributed.dashboard.scheduler.connect", lambda: None)
+            for _ in range(2):
+                assert refusal(link) == (503, "No dashboard: it does not fit this version of Dask")
+        assert "Status" in read(link)
+    assert len(notes) == 1
+    assert f"they do not fit the dashboard of distributed {distributed.__version__}" in notes[0]
+
+
+def test_a_web_server_of_an_unknown_version(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def offer(*_: object) -> None:
+        raise AttributeError("no http_application")
+
+    monkeypatch.setattr(internals, "offer", offer)
+    with connect(SECTION) as client, attached(client, notes.append):
+        assert client.scheduler_info()["type"] == "Scheduler"
+    (note,) = notes
+    assert f"they do not fit the dashboard of distributed {distributed.__version__}" in note
 
 
 def test_our_own_cluster_without_bokeh(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,129 @@
+"""What Dask does not promise: how a page gets into a scheduler's dashboard, and how that is loaded late.
+
+The one module that uses distributed's internals.  Whatever of them another version has not is an exception here, which
+`pipeline.dashboard.install` turns into a line.
+"""
+
+import asyncio
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tornado import web
+
+from pipeline.dashboard.board import Board
+
+PAGES = "pipeline.dashboard.pages"  # by name: it needs Bokeh, which may be missing
+TEMPLATE = "simple.html"  # Dask's, with its navigation
+
+
+def bokeh(scheduler: Any) -> Any:
+    """Dask's own Bokeh application of the scheduler; None where there is none."""
+    return next((app for app in scheduler.http_application.applications if hasattr(app, "app_paths")), None)
+
+
+def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
+    """Adds the pages to a dashboard that is there; `now`: the clock of the board's times."""
+    from distributed.dashboard.core import BokehApplication
+    from distributed.dashboard.scheduler import template_variables
+    from distributed.http.scheduler.info import IndividualPlots
+    from tornado.ioloop import IOLoop
+
+    pages = importlib.import_module(PAGES)
+    variables = template_variables(scheduler)  # one dict for all pages of this scheduler, ours and Dask's
+    navigation, plots = variables["pages"], variables["plots"]
+    theirs = bokeh(scheduler)
+    documents = {page.route: functools.partial(_page, page, board, now) for page in pages.PAGES}
+    individual = {page.route: functools.partial(_plot, page, board, now) for page in pages.INDIVIDUAL}
+    if taken := theirs.app_paths & (documents.keys() | individual.keys()):
+        raise ValueError(f"has {', '.join(sorted(taken))} already")
+    ours = BokehApplication({**documents, **individual}, scheduler, prefix=theirs.prefix, template_variables=variables)
+
+    class Plots(IndividualPlots):
+        """The list that JupyterLab's Dask extension reads; Dask's own knows only the first Bokeh application."""
+
+        def write(self, chunk: Any) -> None:
+            super().write({**chunk, **{_title(page.route): page.route for page in pages.INDIVIDUAL}})
+
+    application = scheduler.http_application
+    application.add_handlers(".*$", [(rf"{theirs.prefix}/individual-plots.json", Plots, {"dask_server": scheduler})])
+    application.add_application(ours)
+    ours.initialize(IOLoop.current())
+    ours.start()
+    navigation[-1:-1] = [page.route.strip("/") for page in pages.PAGES]
+    plots += [{"url": page.route.strip("/"), "name": page.title} for page in pages.INDIVIDUAL]
+
+
+def _title(route: str) -> str:
+    """As Dask names its plots in that list: "individual-task-stream" is "Individual Task Stream"."""
+    return route.strip("/").replace("-", " ").title()
+
+
+def _page(
+    page: Any, board: Board, now: Callable[[], float], scheduler: Any, extra: Mapping[str, Any], doc: Any
+) -> None:
+    from distributed.dashboard.components.scheduler import env
+
+    page.make(doc, lambda: board, now)
+    doc.template = env.get_template(TEMPLATE)
+    doc.template_variables.update(extra)
+
+
+def _plot(
+    page: Any, board: Board, now: Callable[[], float], scheduler: Any, extra: Mapping[str, Any], doc: Any
+) -> None:
+    page.make(doc, lambda: board, now)
+
+
+def offer(scheduler: Any, connected: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+    """Makes the scheduler's web server load the dashboard when a page that it does not know is asked for.
+
+    Then either `connected` or `failed` is called; after a failure the next visitor tries again.
+    """
+    given = {"scheduler": scheduler, "connected": connected, "failed": failed}
+    scheduler.http_application.add_application(web.Application([(r".*", _Doorbell, given)]))
+
+
+class _Doorbell(web.RequestHandler):
+    """Loads the dashboard, takes itself out, and sends the visitor to the page asked for."""
+
+    def initialize(self, scheduler: Any, connected: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        self.scheduler, self.connected, self.failed = scheduler, connected, failed
+
+    async def get(self) -> None:
+        try:
+            connect = await asyncio.get_running_loop().run_in_executor(None, _load)
+        except ImportError as error:
+            raise web.HTTPError(503, reason="No dashboard: Dask needs Bokeh for it") from error
+        applications = self.scheduler.http_application.applications
+        if self.application in applications:  # nobody else's first visit was faster
+            applications.remove(self.application)
+            try:
+                connect(self.scheduler.http_application, self.scheduler.http_server, self.scheduler, prefix="")
+            except Exception as error:
+                applications.append(self.application)
+                self.failed(error)
+                raise web.HTTPError(503, reason="No dashboard: it does not fit this version of Dask") from error
+            self.connected()
+        self.redirect(self.request.uri or "/status")
+
+
+def _load() -> Any:
+    from distributed.dashboard.scheduler import connect
+
+    return connect
+
+
+async def withdraw(scheduler: Any) -> None:
+    """Stops the dashboard, if it was loaded, before the scheduler closes.
+
+    Bokeh 3.10 refuses to be stopped the way the scheduler does it, inside a running event loop.
+    """
+    applications = scheduler.http_application.applications
+    while applications:
+        application = applications.pop()
+        if hasattr(application, "stop_async"):
+            await application.stop_async()
+        elif hasattr(application, "stop"):
+            application.stop()
