@@ -18,8 +18,8 @@ from bokeh.document import Document
 
 from benchmarks import record
 from pipeline.dashboard.board import Board
-from pipeline.dashboard.look import SHARE
 from pipeline.dashboard.pages import PAGES
+from pipeline.dashboard.window import SHARE
 from pipeline.events import Event, Note, Place, Placed, RoundDone, Started, WorkerRounds, decode, encode
 
 BEGIN = 1_790_000_000.0  # seconds since the epoch

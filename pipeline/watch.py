@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster import interrupts, logs, remote
-from pipeline.errors import SchedulerLostError, TrainingError
+from pipeline.errors import SchedulerLostError, TrainingError, UserError
 from pipeline.events import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode
 from pipeline.job import Cluster
 from pipeline.topics import EVENTS
@@ -56,7 +56,7 @@ def watch(address: str, section: Cluster, listen: Listener, *, run: str | None =
 
     `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the files of TLS.
     Neither the training nor its scheduler notices.  ClusterError where the scheduler cannot be reached,
-    SchedulerLostError where it is lost, TrainingError where the run fails.
+    SchedulerLostError where it is lost, TrainingError where the run fails, UserError where `run` is not known there.
     """
     logs.silence()
     there = section.model_copy(update={"scheduler": address})
@@ -70,6 +70,9 @@ def watch(address: str, section: Cluster, listen: Listener, *, run: str | None =
 
 def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, Any]:
     begun = latest(said.before, following.wanted)
+    if following.wanted is not None and not begun:
+        known = ", ".join(dict.fromkeys(message["run"] for message in said.before)) or "none"
+        raise UserError(f"{said.address}: there is no run {following.wanted}; known there: {known}")
     if begun:
         silent = max(0.0, time.time() - begun[-1]["event"]["time"])
         following.follow(begun[0]["run"], silent)

@@ -64,6 +64,7 @@ class Script:
     between: tuple[Act, ...] = ()  # done after the run has stopped and before it is resumed
     says: str = ""  # pattern of what stands on stderr
     exit_codes: tuple[int, ...] = (1,)  # where the run stops or is refused
+    told_seconds: float | None = None  # at most, from the last act to the event Failed
     ends_seconds: float | None = None  # at most, from the last act or trap to the end of a run that stops
     faults: int = field(default=1)
 

@@ -10,6 +10,7 @@ Write = Callable[[Choice], Script]
 
 FILES = 6  # of the source
 HANG_SECONDS = 3.0  # so that a frozen worker is noticed soon
+UNNOTICED_SECONDS = 600.0
 WAIT_SECONDS = 3.0  # for a worker that does not come back
 TOLD_SECONDS = 10.0  # after which the client says at the latest that the scheduler was lost
 STOPPED_SECONDS = 8.0  # after Ctrl-C
@@ -72,6 +73,14 @@ def frozen_in_rounds(choice: Choice) -> Script:
     return Script(traps=(trap,), settings=(f"cluster.hang_seconds={HANG_SECONDS}",), says=LOST)
 
 
+def frozen_until_an_alarm(choice: Choice) -> Script:
+    """Nobody is to notice but the alarm."""
+    trap = Trap(at="rounds", do="stop", round=choice.round, worker=choice.worker)
+    alarm = 'alarm=[{when = "no_progress for 10s", do = "exit"}]'
+    settings = (f"cluster.hang_seconds={UNNOTICED_SECONDS}", alarm)
+    return Script(traps=(trap,), settings=settings, says="stopped by the alarm no_progress for 10s")
+
+
 def frozen_in_blocks(_: Choice) -> Script:
     return Script(traps=(Trap(at="blocks", do="stop"),), settings=(f"cluster.hang_seconds={HANG_SECONDS}",))
 
@@ -108,7 +117,7 @@ def retired(choice: Choice) -> Script:
 
 def scheduler_killed(choice: Choice) -> Script:
     act = Act("signal", "scheduler", "Checkpoint", round=2 * choice.checkpoint_rounds)
-    return Script(acts=(act,), says="scheduler", ends_seconds=TOLD_SECONDS)
+    return Script(acts=(act,), says="scheduler", told_seconds=TOLD_SECONDS, ends_seconds=2 * TOLD_SECONDS)
 
 
 def client_killed(choice: Choice) -> Script:

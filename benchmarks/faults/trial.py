@@ -118,6 +118,11 @@ class Trial:
         expected = 1 if ended.exit_code in (1, 2) else 0
         _require(len(ended.errors) == expected, f"{len(ended.errors)} lines of error", ended)
         _require(not (folder / "out" / "model").exists(), "a model folder though the run failed", ended)
+        if script.told_seconds is not None:
+            took = ended.named("Failed")[-1]["at"] - ended.acts[-1]["at"]
+            _require(
+                took <= script.told_seconds, f"told {took:.1f} s after the fault, not {script.told_seconds}", ended
+            )
         if script.ends_seconds is not None:
             took = ended.ended_at - ended.acts[-1]["at"]
             _require(

@@ -5,35 +5,22 @@ from collections.abc import Sequence
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, Row
 
-from pipeline.dashboard.board import Run
+from pipeline.dashboard.drawing import Lanes, div, flex, hover, refresh
 from pipeline.dashboard.live import Live, LiveWorker, figures_of
-from pipeline.dashboard.look import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    Lanes,
-    Part,
-    card,
-    count,
-    div,
-    duration,
-    flex,
-    hover,
-    key,
-    plain,
-    refresh,
-    table,
-    text,
-    value,
-    waiting,
-)
+from pipeline.dashboard.look import BLUE, GREEN, GREY, ORANGE
+from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, waiting
+from pipeline.dashboard.run import Run
+from pipeline.dashboard.window import Part
 from pipeline.tables import nbytes
 
 SHARES = {"useful": GREEN, "transfer": BLUE, "wait": ORANGE, "other": GREY}
 BARS = 24  # workers drawn; of more, those that compute longest and those that wait longest
 GOOD = 0.8
 CROWDED = 0.15  # of the time without a core, that is said
+MEANING = (
+    "Useful: trees are computed. Transfer: the workers' sums travel between them. Wait: for a worker that is not ready. "
+    "Other: ready to compute, but without a core."
+)
 ABOUT = (
     "Live estimates, from what each worker's training thread computed and how long it stood without a core. "
     "Transfer is at most what is shown: the share of the worker that waits least is taken for it. "
@@ -58,9 +45,9 @@ class Factors:
         live = figures_of(run)
         title = f"<h2>{text(run.verb or 'run')} {text(run.name)}: where the time goes</h2>"
         if live is None:
-            self.root.text = f"{title}<p class=sub>Known after the first rounds.</p>"
+            self.root.text = f"{title}<p class=sub>Where it goes is {later(run)}.</p>"
             return
-        said = f"<p>{_sentence(live)}</p>"
+        said = f"<p>{_sentence(live)}</p>" + (f"<p class=sub>{MEANING}</p>" if live.PE is not None else "")
         self.root.text = f'{title}{said}<div class="cards">{_cards(live)}</div>'
 
 
@@ -186,10 +173,14 @@ def _cards(live: Live) -> str:
         cards += [
             card(
                 "E, compute per overhead",
-                value(live.E and round(live.E, 2)),
+                "–" if live.E is None else f"{live.E:,.2f}",
                 "weighted by capability" if live.E else none,
             ),
-            card("J, imbalance", value(live.J and round(live.J, 3)), "of the overheads; 1 is even" if live.J else none),
+            card(
+                "J, imbalance",
+                "–" if live.J is None else f"{live.J:.2f}",
+                "of the overheads; 1 is even" if live.J else none,
+            ),
             card("LB, load balance", _factor(live.LB), "mean compute by the longest"),
             card("SerE, serialisation", _factor(live.SerE), "what waiting in turn leaves"),
             card("TE, transfer", _factor(live.TE), "what the network leaves, at least"),
@@ -218,3 +209,4 @@ class Both:
     def update(self, run: Run | None, now: float) -> None:
         for one in self._shares:
             one.update(run, now)
+        self.root.visible = any(one.root.visible for one in self._shares)

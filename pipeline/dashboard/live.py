@@ -11,7 +11,8 @@ upper bound of it, and the rest of each one's is waiting.  The report after the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.dashboard.board import Run, Sums, WorkerState
+from pipeline.dashboard.run import Run
+from pipeline.dashboard.worker_state import Sums, WorkerState
 from pipeline.efficiency.definitions import Figures, figures
 
 SILENT_SECONDS = 60.0  # a worker that said nothing for so long, while others did, is not looked at

@@ -4,26 +4,18 @@
 notebook.  Whoever serves them gives the document a template, or none.
 """
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bokeh.document import Document
-from bokeh.layouts import column
-from bokeh.models import GlobalInlineStyleSheet
-from bokeh.models.widgets import Select
-from bokeh.plotting import figure
 
-from pipeline.dashboard import efficiency, training, workers
-from pipeline.dashboard.board import Board, Run
-from pipeline.dashboard.look import FRAME, SELECT, THEME, Part, Shown, clock_time
+from pipeline.dashboard import curves, efficiency, training, workers
+from pipeline.dashboard.look import THEME
+from pipeline.dashboard.window import Alone, Clock, GetBoard, Part, Window
 
 INTERVAL_MILLISECONDS = 500
-NEWEST = ""  # the selector's value that follows whichever run began last
-
-GetBoard = Callable[[], Board]
-Clock = Callable[[], float]  # seconds since the epoch
 
 
 @dataclass(frozen=True)
@@ -34,10 +26,11 @@ class Page:
     title: str
     route: str  # "/training"
     parts: Callable[[], Sequence[Part]]
+    fill: bool = False  # its window, of whatever size
 
     def make(self, doc: Document, board: GetBoard, clock: Clock = time.time) -> None:
         """Fills the document, and keeps it up to date as long as its session lasts."""
-        window = Window(self.parts(), board, clock)
+        window = Window(self.parts(), board, clock, fill=self.fill)
         window.tick()
         doc.title = self.title
         doc.theme = THEME
@@ -45,59 +38,8 @@ class Page:
         doc.add_periodic_callback(window.tick, INTERVAL_MILLISECONDS)
 
 
-class Window:
-    """What one browser's window shows: a selector, where there are several runs, and the parts of the page."""
-
-    def __init__(self, parts: Sequence[Part], board: GetBoard, clock: Clock) -> None:
-        self._board, self._clock, self._shown = board, clock, Shown(parts)
-        self.select = Select(
-            title="Run", value=NEWEST, visible=False, sizing_mode="stretch_width",
-            max_width=560,
-            stylesheets=[SELECT],
-        )  # fmt: skip
-        self.select.on_change("value", self._chosen)
-        self.root = column(
-            self.select,
-            *(part.root for part in parts),
-            sizing_mode="stretch_width",
-            stylesheets=[GlobalInlineStyleSheet(css=FRAME)],  # a model of each document
-        )
-
-    def tick(self) -> None:
-        """Shows what has changed."""
-        board = self._board()
-        runs = sorted(board.runs.values(), key=lambda run: -run.started)
-        options: list[str | tuple[Any, str]] = [
-            (NEWEST, "the newest, whichever it is"),
-            *((run.name, label(run)) for run in runs),
-        ]
-        if self.select.options != options:
-            self.select.options = options
-        if self.select.value not in board.runs:
-            self.select.value = NEWEST
-        self.select.visible = len(runs) > 1
-        self._shown.update(board.runs.get(self.select.value) or board.newest(), self._clock())
-
-    def _chosen(self, attr: str, old: str, new: str) -> None:
-        self.tick()
-
-
-def label(run: Run) -> str:
-    """A run in the selector."""
-    return f"{run.verb or 'run'} {run.name}, {clock_time(run.started)}, {run.state}"
-
-
-def _alone(kind: Callable[[], Part]) -> Callable[[], Sequence[Part]]:
-    """A part that fills its window."""
-
-    def parts() -> list[Part]:
-        part = kind()
-        for model in part.root.references():
-            if isinstance(model, figure):
-                model.min_height = 160
-        return [part]
-
-    return parts
+def _alone(kind: Callable[[], Part]) -> Sequence[Part]:
+    return [Alone(kind())]
 
 
 PAGES = (
@@ -106,11 +48,11 @@ PAGES = (
     Page("Team", "Training: the team of workers", "/team", workers.parts),
 )
 INDIVIDUAL = tuple(
-    Page(title, title, f"/individual-{route}", _alone(kind))
+    Page(title, title, f"/individual-{route}", functools.partial(_alone, kind), fill=True)
     for title, route, kind in (
         ("Training Progress", "training-progress", training.Progress),
-        ("Training Curves", "training-curves", training.Curves),
-        ("Training Speed", "training-speed", training.Speed),
+        ("Training Curves", "training-curves", curves.Curves),
+        ("Training Speed", "training-speed", curves.Speed),
         ("Training Efficiency", "training-efficiency", efficiency.Both),
         ("Training Memory", "training-memory", workers.Memory),
         ("Training Time Line", "training-time-line", workers.TimeLine),

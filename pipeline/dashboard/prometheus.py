@@ -29,8 +29,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.dashboard.board import Board, Run, WorkerState
+from pipeline.dashboard.board import Board
 from pipeline.dashboard.live import figures_of
+from pipeline.dashboard.run import Run
+from pipeline.dashboard.worker_state import WorkerState
 
 RUNS = 8
 METRICS = 50  # of one run

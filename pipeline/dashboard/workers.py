@@ -10,29 +10,13 @@ from typing import Any
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource
 
-from pipeline.dashboard.board import INCIDENTS, Run, WorkerState
-from pipeline.dashboard.look import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    Lanes,
-    Part,
-    count,
-    div,
-    duration,
-    hover,
-    key,
-    occurred,
-    plain,
-    refresh,
-    table,
-    text,
-    time_unit,
-    waiting,
-)
+from pipeline.dashboard.bounds import INCIDENTS
+from pipeline.dashboard.drawing import Lanes, div, hover, refresh
+from pipeline.dashboard.look import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from pipeline.dashboard.markup import count, duration, key, later, occurred, plain, table, text, time_unit, waiting
+from pipeline.dashboard.run import Run
+from pipeline.dashboard.window import Part
+from pipeline.dashboard.worker_state import WorkerState
 from pipeline.tables import nbytes
 
 BARS = 24  # workers drawn; of more, the fullest
@@ -54,24 +38,12 @@ class Table:
         title = f"<h2>{text(run.verb or 'run')} {text(run.name)}: {_here(run)}</h2>"
         workers = by_rank(run)
         if not workers:
-            self.root.text = f"{title}<p class=sub>Each one's share is known when the rounds begin.</p>"
+            self.root.text = f"{title}<p class=sub>What each one has to do is {later(run)}.</p>"
             return
         gpu = any(worker.gpu_memory_nbytes is not None for worker in workers)
-        head = [
-            "worker",
-            "state",
-            "lost",
-            "rows",
-            "share",
-            "capability",
-            "threads",
-            "round",
-            "memory",
-            "of limit",
-            "of plan",
-            "peak",
-        ]
+        head = ["worker", "state", "lost", "round", "memory", "of limit", "of plan", "peak"]
         head += ["GPU memory", "GPU busy"] if gpu else []
+        head += ["rows", "share", "capability", "threads"]
         rows = [_row(worker, run, gpu=gpu) for worker in _noteworthy(workers)]
         more = (
             f"<p class=sub>{ROWS} of {len(workers):,} workers: those that were lost, then the fullest.</p>"
@@ -119,7 +91,7 @@ class TimeLine:
         self._marks = ColumnDataSource({"worker": [], "at": [], "colour": [], "marker": [], "said": []})
         self._lanes = Lanes("seconds since the start")
         self.figure = self._lanes.figure
-        self.figure.hbar(y="worker", left="left", right="right", height=0.35, color=BLUE, alpha=0.55, source=self._bars)
+        self.figure.hbar(y="worker", left="left", right="right", height=0.35, color=BLUE, alpha=0.75, source=self._bars)
         marks = self.figure.scatter("at", "worker", source=self._marks, marker="marker", color="colour", size=13,
                                     line_width=3)  # fmt: skip
         hover(self.figure, [marks], "@said")
@@ -152,7 +124,7 @@ class TimeLine:
             for begin in worker.begins
         ]  # fmt: skip
         refresh(self._marks, _columns(("worker", "at", "colour", "marker", "said"), marks))
-        keys = key(BLUE, "takes part") + key(VERMILION, "lost", "tick") + key(GREEN, "takes part again", "tick")
+        keys = key(BLUE, "takes part") + key(VERMILION, "lost", "✖") + key(GREEN, "takes part again", "▲")
         self._title.text = f"<h3>Who took part when</h3><p>{keys if marks else key(BLUE, 'takes part')}</p>"
 
 
@@ -208,21 +180,19 @@ def _here(run: Run) -> str:
 def _row(worker: WorkerState, run: Run, *, gpu: bool) -> list[str]:
     place, memory = worker.place, worker.memory_nbytes
     lost = f'<span class="lost">{count(worker.lost, "time")}</span>' if worker.lost else "no"
-    cells = [text(worker.name), _state(worker, run), lost]
-    if place is None:
-        cells += ["–"] * 4
-    else:
-        cells += [f"{place.rows:,}", f"{place.share:.1%}", f"{place.capability:.1%}", f"{place.threads:,}"]
-    cells += [f"{worker.round:,}" if worker.round else "–", nbytes(memory) if memory else "–"]
+    cells = [text(worker.name), _state(worker, run), lost, f"{worker.round:,}" if worker.round else "–"]
     cells += [
+        nbytes(memory) if memory else "–",
         _part(memory, place.memory_limit_nbytes if place else 0, TIGHT),
         _part(memory, place.planned_nbytes if place else 0),
+        nbytes(worker.peak_memory_nbytes) if memory else "–",
     ]
-    cells.append(nbytes(worker.peak_memory_nbytes) if memory else "–")
     if gpu:
         cells.append("–" if worker.gpu_memory_nbytes is None else nbytes(worker.gpu_memory_nbytes))
         cells.append("–" if worker.gpu_utilisation is None else f"{worker.gpu_utilisation:.0%}")
-    return cells
+    if place is None:
+        return [*cells, *["–"] * 4]
+    return [*cells, f"{place.rows:,}", f"{place.share:.1%}", f"{place.capability:.1%}", f"{place.threads:,}"]
 
 
 def _state(worker: WorkerState, run: Run) -> str:

@@ -51,6 +51,7 @@ def binary(run: str = "flights-3f2a", begin: float = BEGIN, *, killed: bool = Tr
         yield flow.say(Waiting, after=0.1, workers=1, expected=2, seconds=60.0)
         yield flow.say(WorkerJoined, after=6.5, worker="1")
         yield flow.say(Restarted, after=1.5, round=130, workers=2)
+        yield from flow.make_again(12)
         yield from flow.place(ROWS)
         yield from flow.rounds(131, 300, 300, _auc)
     else:
@@ -125,6 +126,14 @@ class _Flow:
                 yield self.say(StatisticsDone, rows=rows or 581_012, seconds=self.now - began)
         yield self.say(BlocksDone, rows=rows or 581_012, nbytes=716_800_000, seconds=self.now - began)
         yield self.say(MatrixDone, after=1.9, nbytes=179_200_000, seconds=1.9)
+
+    def make_again(self, fragments: int) -> Recorded:
+        """What a lost worker had, on the one that came in its place."""
+        began = self.now
+        for done in range(1, fragments + 1):
+            yield self.say(FragmentDone, after=0.2, stage="blocks", done=done, total=fragments, rows=done * 200_000)
+        yield self.say(BlocksDone, after=0.01, rows=2_400_000, nbytes=268_800_000, seconds=self.now - began)
+        yield self.say(MatrixDone, after=0.7, nbytes=67_200_000, seconds=0.7)
 
     def place(self, rows: Mapping[str, int]) -> Recorded:
         self.rows, total = rows, sum(rows.values())

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.dashboard import board as module
-from pipeline.dashboard.board import Board, Run
+from pipeline.dashboard import bounds
+from pipeline.dashboard.board import Board
+from pipeline.dashboard.run import Run
 from pipeline.events import (
     KINDS,
     Evaluated,
@@ -45,7 +47,7 @@ def worker_rounds(worker: str, number: int, time: float, **fields: Any) -> Worke
 def common(run: Run) -> tuple[Any, ...]:
     """What is the same in whatever order the events came."""
     return (
-        run.verb, run.state, run.started, run.ended, run.round, run.rounds, run.curve, list(run.curve), list(run.pace), run.best_round,
+        run.verb, run.state, run.started, run.ended, run.round, run.rounds, run.curve, list(run.curve), run.pace.marks, run.best_round,
         run.best, run.stages, run.places, run.incidents, run.notes, run.restarts, run.metrics, run.path, run.asked,
         {name: (worker.round, worker.lost, worker.away, worker.memory_nbytes) for name, worker in run.workers.items()},
     )  # fmt: skip
@@ -103,14 +105,14 @@ def test_a_long_curve_is_thinned_and_keeps_the_best_and_the_last() -> None:
     board = Board()
     for number in range(1, 50_001):
         board.take("a", round_done(number, float(number), best_round=min(number, 4_321), metrics={"auc": number / 1e5}))
-        assert len(board.runs["a"].curve) <= module.CURVE_POINTS
+        assert len(board.runs["a"].curve) <= bounds.CURVE_POINTS
     curve = board.runs["a"].curve
     assert {4_321, 50_000} <= curve.keys()
     assert list(curve) == sorted(curve)
-    assert len(curve) > module.CURVE_POINTS / 3
+    assert len(curve) > bounds.CURVE_POINTS / 3
     gaps = [b - a for a, b in zip(list(curve), list(curve)[1:], strict=False)]
     assert max(gaps) <= 64
-    assert len(board.runs["a"].pace) <= module.CURVE_POINTS
+    assert len(board.runs["a"].pace.marks) <= bounds.CURVE_POINTS
 
 
 def test_rounds_without_metrics_count() -> None:
@@ -152,7 +154,7 @@ def test_rounds_to_be_boosted_again_leave_the_curve() -> None:
         for event in order:
             board.take("a", event)
         assert list(board.runs["a"].curve) == list(range(1, 12))
-        assert [number for _, number in board.runs["a"].pace] == [*range(1, 21), 11]
+        assert [number for _, number in board.runs["a"].pace.marks] == [*range(1, 21), 11]
 
 
 def test_metrics_that_are_not_measured_in_every_round_are_known() -> None:
@@ -231,16 +233,16 @@ def test_old_runs_are_forgotten_and_stay_so() -> None:
 
 
 def test_what_is_kept_of_a_run_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WORKERS", 10)
+    monkeypatch.setattr(bounds, "WORKERS", 10)
     board = Board()
     for i in range(500):
         board.take("a", Note(time=float(i), message="x" * 10_000 + str(i)))
         board.take("a", WorkerLost(time=float(i), worker=f"w{i}", stage="rounds", round=1, reason="x" * 10_000))
         board.take("a", round_done(i, float(i), metrics={f"m{j}": 1.0 for j in range(300)}))
     run = board.runs["a"]
-    assert len(run.notes) == module.NOTES
-    assert len(run.incidents) == module.INCIDENTS
+    assert len(run.notes) == bounds.NOTES
+    assert len(run.incidents) == bounds.INCIDENTS
     assert run.incidents[-1].time == 499.0
-    assert max(len(one.text) for one in run.incidents) <= module.LONGEST_TEXT
+    assert max(len(one.text) for one in run.incidents) <= bounds.LONGEST_TEXT
     assert len(run.workers) == 10
-    assert len(run.measured) == module.METRICS
+    assert len(run.measured) == bounds.METRICS

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.dashboard.board import Board, Run
+from pipeline.dashboard.board import Board
 from pipeline.dashboard.live import Live, figures_of
+from pipeline.dashboard.run import Run
 from pipeline.events import Place, Placed, WorkerLost, WorkerRounds
 from tests.dashboard import recorded
 from tests.dashboard.test_board import filled

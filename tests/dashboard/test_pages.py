@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from bokeh.document import Document
 from bokeh.document.events import ColumnDataChangedEvent, ColumnsStreamedEvent, DocumentPatchedEvent
-from bokeh.models import ColumnDataSource, GlyphRenderer, Select
+from bokeh.models import Column, ColumnDataSource, GlyphRenderer, Select
 from bokeh.models.widgets import Div
+from bokeh.plotting import figure
 
 from pipeline.dashboard.board import Board
-from pipeline.dashboard.look import Shown
 from pipeline.dashboard.pages import INDIVIDUAL, PAGES, Page
-from pipeline.events import Event, Note, Place, Placed, Restarted, Started, Waiting, WorkerRounds
+from pipeline.dashboard.window import Shown
+from pipeline.events import Asked, Event, Note, Place, Placed, Restarted, Started, Waiting, WorkerRounds
 from tests.dashboard import recorded
-from tests.dashboard.test_board import filled
+from tests.dashboard.test_board import filled, round_done
 
 ALL = (*PAGES, *INDIVIDUAL)
 TRAINING, EFFICIENCY, WORKERS = PAGES
@@ -116,7 +117,7 @@ def test_a_lost_worker_interrupts_what_is_left() -> None:
         if isinstance(event, Waiting):
             assert "interrupted" in said
             assert "then about 4" in said
-            assert "away: 1" in said
+            assert "away: worker 1" in said
     assert "interrupted" not in words(drawn(TRAINING, board))
 
 
@@ -165,6 +166,56 @@ def test_speed_has_a_gap_where_the_run_was_interrupted() -> None:
     rate = next(data["rate"] for data in sources(doc) if "rate" in data and "round" in data)
     assert sum(math.isnan(each) for each in rate) == 1
     assert min(each for each in rate if not math.isnan(each)) > 3
+
+
+def test_rounds_that_are_told_at_once_make_no_peak_of_speed() -> None:
+    board = Board()
+    for number in range(1, 201):
+        late = 0.49 if number % 50 == 0 else 0.0  # it arrives with the next one
+        board.take("a", round_done(number, 10.0 + 0.5 * number + late, rounds=300))
+    rate = next(data["rate"] for data in sources(drawn(TRAINING, board)) if "rate" in data and "round" in data)
+    assert max(rate) < 4
+
+
+@pytest.mark.parametrize("page", INDIVIDUAL, ids=lambda page: page.route)
+def test_single_drawings_fill_their_window_and_say_why_they_are_empty(page: Page) -> None:
+    board = Board()
+    doc = drawn(page, board)
+    assert "No training yet" in words(doc)
+    board.take("a", Started(time=1.0, verb="train", run="a"))
+    tick(doc)
+    assert "known after the first rounds" in words(doc)
+    for run, event in recorded.ranking():
+        board.take(run, event)
+    tick(doc)
+    (root,) = doc.roots
+    assert isinstance(root, Column)
+    assert root.sizing_mode == "stretch_both"
+    figures = [model for model in root.references() if isinstance(model, figure)]
+    assert {model.sizing_mode for model in figures} <= {"stretch_both"}
+    assert len(figures) > 0 or page.route.endswith("progress")
+
+
+def test_without_early_stopping_no_round_is_called_the_best() -> None:
+    board = Board()
+    board.take("a", Asked(time=0.0, settings={"training.early_stopping": "0"}))
+    for number in range(1, 20):
+        board.take("a", round_done(number, float(number), rounds=300, best=0.5))
+    said = words(drawn(TRAINING, board))
+    assert "in the latest round" in said
+    assert "best round" not in said
+    assert "stops early" not in said
+
+
+def test_before_the_rounds_the_page_says_what_will_be_drawn() -> None:
+    board, _ = partly(recorded.binary(), 0.02)
+    assert "drawn here as soon as the rounds begin" in words(drawn(TRAINING, board))
+    assert "drawn here" not in words(drawn(TRAINING, filled(recorded.binary())))
+
+
+def test_a_run_without_rounds_says_so_everywhere() -> None:
+    for page in PAGES:
+        assert "the rounds were not reached" in words(drawn(page, filled(recorded.failed())))
 
 
 def test_efficiency_names_the_straggler() -> None:

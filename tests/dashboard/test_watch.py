@@ -20,7 +20,7 @@ from pipeline.cli import cli
 from pipeline.cluster import remote
 from pipeline.dashboard import publish
 from pipeline.dashboard.publish import publishing
-from pipeline.errors import ClusterError, SchedulerLostError, TrainingError
+from pipeline.errors import ClusterError, SchedulerLostError, TrainingError, UserError
 from pipeline.events import (
     Event,
     Failed,
@@ -148,6 +148,14 @@ def test_a_named_run(scheduler: Client) -> None:
     watcher.join()
     assert watcher.result is not None
     assert watcher.result["run"] == "a"
+
+
+def test_a_run_that_nobody_knows(scheduler: Client) -> None:
+    address = scheduler.scheduler.address
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+    with pytest.raises(UserError, match=f"^{address}: there is no run b; known there: a$"):
+        watch(address, Cluster(), lambda event: None, run="b")
 
 
 def test_the_scheduler_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

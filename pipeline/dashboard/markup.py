@@ -1,0 +1,127 @@
+"""The text of the pages: HTML, every string of a user in it escaped."""
+
+import html
+import math
+import time
+from collections.abc import Iterable, Sequence
+
+from pipeline.dashboard.run import Run
+
+
+def text(value: object) -> str:
+    """The value as text of HTML: escaped."""
+    return html.escape(str(value), quote=True)
+
+
+def plain(value: str) -> str:
+    """A string for a drawing, where Bokeh would take $$ for the sign of mathematics."""
+    return value.replace("$$", "$ $").replace("\\", "/")
+
+
+def card(label: str, value: str, about: str = "", kind: str = "", part: float | None = None) -> str:
+    """A figure with its name, a line about it, and how much of it is done; all three are HTML."""
+    bar = "" if part is None else progress(part)
+    return f'<div class="card {kind}"><span>{label}</span><b>{value}</b>{bar}<small>{about}</small></div>'
+
+
+def progress(part: float) -> str:
+    """A bar that is filled by this part of 1."""
+    return f'<div class="bar"><i style="width:{100 * min(1.0, max(0.0, part)):.1f}%"></i></div>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, kind: str = "") -> str:
+    """A table of HTML cells; the last `numbers` columns are numbers; `kind` "when": the first column is a time."""
+    first = len(head) - numbers
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "".join(
+            f'<{tag}{" class=n" if i >= first else ""}>{cell}</{tag}>' for i, cell in enumerate(cells)
+        )  # fmt: skip
+
+    above = f"<thead><tr>{line(head, 'th')}</tr></thead>" if any(head) else ""
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return f'<div class="scroll {kind}"><table>{above}<tbody>{body}</tbody></table></div>'
+
+
+def key(colour: str, label: str, shape: str = "") -> str:
+    """An entry of a legend; `shape`: "line", "tick", a sign that marks something, or nothing: an area."""
+    if shape in ("", "line", "tick"):
+        sign = f'<i class="{shape}" style="background:{colour}"></i>'
+    else:
+        sign = f'<b style="color:{colour}">{shape}</b>'
+    return f'<span class="key">{sign}{text(label)}</span>'
+
+
+def occurred(run: Run, limit: int) -> list[tuple[str, str]]:
+    """The last incidents, newest first, with the time since the start of the run."""
+    return [(f"+{duration(one.time - run.started)}", text(one.text)) for one in reversed(run.incidents[-limit:])]
+
+
+def waiting() -> str:
+    """What a page says before the first run."""
+    return "<h2>No training yet</h2><p class=sub>This page fills as soon as one begins on this cluster.</p>"
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(0.25), duration(7.4), duration(133), duration(8000)
+    ('0.2 s', '7 s', '2 min 13 s', '2 h 13 min')
+    """
+    if seconds < 1:
+        return f"{seconds:.1f} s" if seconds > 0 else "0 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def clock_time(moment: float) -> str:
+    """The time of day here, to the second."""
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
+def later(run: Run) -> str:
+    """When it is known what comes of the rounds."""
+    return "known after the first rounds" if run.state == "running" else "not known: the rounds were not reached"
+
+
+def count(many: int, what: str) -> str:
+    """
+    >>> count(1, "worker"), count(1_200, "row")
+    ('1 worker', '1,200 rows')
+    """
+    return f"{many:,} {what}{'' if many == 1 else 's'}"
+
+
+def large(number: float) -> str:
+    """
+    >>> large(820), large(24_330_000), large(2e9)
+    ('820', '24.3 million', '2 billion')
+    """
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:,.3g} {name}"
+    return f"{number:,.0f}"
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """What to count so much time in, and its seconds.
+
+    >>> time_unit(90), time_unit(3000), time_unit(30_000)
+    (('seconds', 1.0), ('minutes', 60.0), ('hours', 3600.0))
+    """
+    if seconds < 180:
+        return "seconds", 1.0
+    return ("minutes", 60.0) if seconds < 10_800 else ("hours", 3_600.0)
+
+
+def value(number: float | None) -> str:
+    """
+    >>> value(0.905713), value(None), value(12345.6)
+    ('0.90571', '–', '12,346')
+    """
+    if number is None or not math.isfinite(number):
+        return "–" if number is None else str(number)
+    return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.5g}"

@@ -1,0 +1,120 @@
+"""What one browser's window shows of the runs: the parts of a page, drawn again when something has changed."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from bokeh.layouts import column
+from bokeh.models import Column, GlobalInlineStyleSheet, Row
+from bokeh.models.ui import UIElement
+from bokeh.models.widgets import Select
+from bokeh.plotting import figure
+
+from pipeline.dashboard.board import Board
+from pipeline.dashboard.drawing import div
+from pipeline.dashboard.look import FRAME, SELECT
+from pipeline.dashboard.markup import clock_time, later, waiting
+from pipeline.dashboard.run import Run
+
+NEWEST = ""  # the selector's value that follows whichever run began last
+SHARE = 0.02  # of a core, for drawing one window
+
+GetBoard = Callable[[], Board]
+Clock = Callable[[], float]  # seconds since the epoch
+
+
+class Part(Protocol):
+    """One piece of a page."""
+
+    @property
+    def root(self) -> UIElement:
+        """What goes into the document."""
+
+    def update(self, run: Run | None, now: float) -> None:
+        """Shows the run as it is at `now`, seconds since the epoch; only what has changed is sent."""
+
+
+class Shown:
+    """The parts of one page in one browser's window.
+
+    They are drawn again when the run has changed or a second of it has passed; where that takes long, with very many
+    workers, less often: a window is to cost the scheduler at most `SHARE` of a core.
+    """
+
+    def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._parts, self._clock = parts, clock
+        self._drawn: tuple[object, ...] = ()
+        self._next = -math.inf
+
+    def update(self, run: Run | None, now: float) -> None:
+        """Draws the run as it is at `now`, seconds since the epoch, if it is time to."""
+        name = None if run is None else run.name
+        state = (name,) if run is None else (name, run.changes, int(now) if run.state == "running" else 0)
+        begin = self._clock()
+        if state == self._drawn or (self._drawn[:1] == (name,) and begin < self._next):
+            return
+        for part in self._parts:
+            part.update(run, now)
+        if self._drawn[:1] == (name,):  # the first time is not what it takes from now on
+            self._next = begin + (self._clock() - begin) / SHARE
+        self._drawn = state
+
+
+class Alone:
+    """A part that fills its window, or says why there is nothing in it."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._why = div()
+        self.root = column(self._why, part.root, sizing_mode="stretch_both")
+
+    def update(self, run: Run | None, now: float) -> None:
+        self._part.update(run, now)
+        self._why.visible = not self._part.root.visible
+        self._why.text = waiting() if run is None else f"<p class=sub>Nothing to draw: it is {later(run)}.</p>"
+        for model in self._part.root.references():  # some are made when they are needed
+            if isinstance(model, (figure, Column, Row)):
+                model.sizing_mode = "stretch_both"
+
+
+class Window:
+    """What one browser's window shows: a selector, where there are several runs, and the parts of the page."""
+
+    def __init__(self, parts: Sequence[Part], board: GetBoard, clock: Clock, *, fill: bool = False) -> None:
+        self._board, self._clock, self._shown = board, clock, Shown(parts)
+        self.select = Select(
+            title="Run", value=NEWEST, visible=False, sizing_mode="stretch_width",
+            max_width=560,
+            stylesheets=[SELECT],
+        )  # fmt: skip
+        self.select.on_change("value", self._chosen)
+        self.root = column(
+            self.select,
+            *(part.root for part in parts),
+            sizing_mode="stretch_both" if fill else "stretch_width",
+            stylesheets=[GlobalInlineStyleSheet(css=FRAME)],  # a model of each document
+        )
+
+    def tick(self) -> None:
+        """Shows what has changed."""
+        board = self._board()
+        runs = sorted(board.runs.values(), key=lambda run: -run.started)
+        options: list[str | tuple[Any, str]] = [
+            (NEWEST, "the newest, whichever it is"),
+            *((run.name, label(run)) for run in runs),
+        ]
+        if self.select.options != options:
+            self.select.options = options
+        if self.select.value not in board.runs:
+            self.select.value = NEWEST
+        self.select.visible = len(runs) > 1
+        self._shown.update(board.runs.get(self.select.value) or board.newest(), self._clock())
+
+    def _chosen(self, attr: str, old: str, new: str) -> None:
+        self.tick()
+
+
+def label(run: Run) -> str:
+    """A run in the selector."""
+    return f"{run.verb or 'run'} {run.name}, {clock_time(run.started)}, {run.state}"

@@ -1,0 +1,49 @@
+"""The words of /training: what was asked and planned, what happened, and what the run has to say."""
+
+from pipeline.dashboard.drawing import div
+from pipeline.dashboard.markup import count, duration, occurred, table, text, value
+from pipeline.dashboard.run import Run
+from pipeline.tables import nbytes
+
+MANY_INCIDENTS = 12  # shown
+
+
+class Words:
+    """What was asked and planned, what happened, and what the run has to say."""
+
+    def __init__(self) -> None:
+        self.root = div()
+
+    def update(self, run: Run | None, now: float) -> None:
+        self.root.text = "" if run is None else _words(run)
+
+
+def _words(run: Run) -> str:
+    facts = [(text(name), text(setting)) for name, setting in run.asked.items()]
+    asked = f"<div><h3>Asked</h3>{table(('', ''), facts)}</div>" if facts else ""
+    planned = f"<div><h3>Planned</h3>{table(('', ''), _plan(run))}</div>" if run.planned else ""
+    since = "<span class=sub>: since the start, newest first</span>"
+    happened = occurred(run, MANY_INCIDENTS)
+    told = [
+        (f"+{duration(moment - run.started)}", text(said)) for moment, said in reversed(run.notes[-MANY_INCIDENTS:])
+    ]
+    incidents = f"<div><h3>Happened{since}</h3>{table(('', ''), happened, kind='when')}</div>" if happened else ""
+    notes = f"<div><h3>Notes{since}</h3>{table(('', ''), told, kind='when')}</div>" if told else ""
+    measured = [(text(name), value(number)) for name, number in run.metrics.items()]
+    exact = f"<div><h3>Measured at the end, exactly</h3>{table(('', ''), measured, 1)}</div>" if measured else ""
+    return f'<div class="two">{incidents}{notes}{exact}{asked}{planned}</div>'
+
+
+def _plan(run: Run) -> list[tuple[str, str]]:
+    plan = run.planned
+    assert plan is not None
+    facts = [
+        ("rows", "not counted yet" if plan.rows is None else f"{plan.rows:,}"),
+        ("features", f"{plan.features:,}"),
+        ("fragments", f"{plan.fragments:,}"),
+        ("workers", f"{plan.workers:,} x {count(plan.threads, 'thread')}"),
+        ("memory, all together", f"about {nbytes(plan.nbytes)}"),
+    ]
+    if run.checkpoint is not None:
+        facts.append(("latest checkpoint", f"round {run.checkpoint.round:,}: {text(run.checkpoint.path)}"))
+    return [*facts, ("note", text(plan.note))] if plan.note else facts
