@@ -34,7 +34,7 @@ class Measured:
             series.extend([math.nan] * (rounds - len(series)))
 
     def side(self, side: Side, name: str, number: int, meter: Meter, *, native_only: bool = False) -> dict[str, float]:
-        """The metrics of one side in a round, over all workers; `native_only`: XGBoost's own."""
+        """The metrics of one side in a round, over all workers, in the order asked for; `native_only`: XGBoost's own."""
         text = self._booster.eval_set([(side.matrix, name)], number - 1)
         values = {}
         for part in text.split("\t")[1:]:
@@ -47,7 +47,8 @@ class Measured:
             counts = self._total(self._counter(side).count(margin))
             meter.collective(counts.size)
             values |= {f"{name}.{metric}": rounded(BINNED[metric](counts)) for metric in own}
-        return values
+        places = {f"{name}.{metric}": place for place, metric in enumerate(self._metrics)}
+        return dict(sorted(values.items(), key=lambda item: places.get(item[0], -1)))
 
     def _counter(self, side: Side) -> ScoreCounts:
         if id(side) not in self._counters:
