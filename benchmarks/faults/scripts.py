@@ -53,6 +53,13 @@ def killed_twice(choice: Choice) -> Script:
     return Script(traps=traps, says=LOST, faults=2)
 
 
+def stuck_after_a_loss(choice: Choice) -> Script:
+    """As XGBoost may: a rank waits for ever for one that has died."""
+    kill = Trap(at="rounds", round=choice.round, worker=choice.worker)
+    stick = Trap(at="rounds", do="stick", round=choice.round, worker=choice.other)
+    return Script(traps=(kill, stick), says="stuck in XGBoost", faults=2)
+
+
 def killed_every_20(choice: Choice) -> Script:
     names = (choice.worker, choice.other)
     traps = tuple(

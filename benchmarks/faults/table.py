@@ -39,6 +39,7 @@ TABLE: tuple[Row, ...] = (
     Row("worker killed from outside", "SIGKILL by the client, at whatever it does", scripts.killed_from_outside, RECOVERS, RECOVERS, often=4),
     Row("two workers at once", "SIGKILL of all there are, in one round", scripts.both_killed, RECOVERS, RECOVERS, often=2),
     Row("the same worker twice", "SIGKILL, and again 20 rounds later", scripts.killed_twice, RECOVERS, RECOVERS, often=2),
+    Row("worker stuck after a loss", "SIGKILL of one, the other waits for ever in its round", scripts.stuck_after_a_loss, RECOVERS, RECOVERS),
     Row("a worker every 20 of 200 rounds", "SIGKILL of nine, in turn", scripts.killed_every_20, RECOVERS, RECOVERS),
     Row("a worker again and again", "SIGKILL at the same round until max_restarts", scripts.killed_again_and_again, RESUMES, RESUMES),
     Row("worker frozen in rounds", "SIGSTOP", scripts.frozen_in_rounds, RECOVERS, RECOVERS),

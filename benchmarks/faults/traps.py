@@ -122,6 +122,8 @@ class Traps(WorkerPlugin):
             os.kill(os.getpid(), signal.SIGKILL)
         elif trap.do == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif trap.do == "stick":
+            threading.Event().wait()
         elif trap.do == "clock":
             set_clock(trap.seconds)
         else:

@@ -26,7 +26,7 @@ from pipeline.errors import SchedulerLostError, WorkerLostError
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
 ANSWER_SECONDS = 5.0  # for the scheduler to answer, and for a lost connection to come back
-END_SECONDS = 10.0  # for a nanny to end a frozen worker
+END_SECONDS = 10.0  # for a nanny to end a worker
 LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no more tasks and is about to end
 ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
 MIB = 2**20
@@ -62,7 +62,7 @@ class Members:
         self._counted_on: dict[str, str] = {}  # address -> the process that is meant by it
         self._words: dict[str, tuple[float, float]] = {}  # process -> (its last word, when we first heard it)
         self._reasons: dict[str, str] = {}  # of processes that are gone, or as good as
-        self._ending: set[str] = set()  # frozen processes that are being ended
+        self._ending: set[str] = set()  # processes that are being ended
         self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
         self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
         self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
@@ -226,27 +226,40 @@ class Members:
                 start = self._clock()
                 self.look()
                 for address in self.frozen():
-                    self._end(address)
+                    self._end_frozen(address)
                 pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
         except SchedulerLostError:
             pass  # `check` says so
         except BaseException as error:
             self._error = error  # for whoever waits for workers; `check` raises it there
 
-    def _end(self, address: str) -> None:
-        """Has a frozen worker's nanny end it; from now on nobody counts on it."""
+    def end(self, address: str, reason: str) -> None:
+        """Has a worker's nanny end it, if it is there; from now on nobody counts on it."""
+        with self._lock:
+            if address not in self._present or process(self._present[address]) in self._reasons:
+                return
+            self._give_up(address, reason)
+        self._have_ended(address, reason)
+
+    def _end_frozen(self, address: str) -> None:
+        reason = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
         with self._lock:
             if address not in self._silent(self._clock()):
                 return  # it has spoken, or gone
-            frozen = process(self._present[address])
-            self._ending.add(frozen)
-            reason = self._reasons[frozen] = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
+            self._give_up(address, reason)
+        self._have_ended(address, reason)
 
+    def _give_up(self, address: str, reason: str) -> None:
+        given_up = process(self._present[address])
+        self._ending.add(given_up)
+        self._reasons[given_up] = reason
+
+    def _have_ended(self, address: str, reason: str) -> None:
         def end() -> None:
             with contextlib.suppress(OSError, RuntimeError):
                 self.client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
 
-        threading.Thread(target=end, name="end-frozen", daemon=True).start()
+        threading.Thread(target=end, name="end worker", daemon=True).start()
         self.lost(address, reason)
 
     def _scheduler_lost(self, error: str) -> SchedulerLostError:

@@ -30,6 +30,7 @@ from pipeline.preprocess.passing import as_it_is
 from pipeline.topics import ROUNDS, hearing
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
+from pipeline.training.leaving import all_left, inside
 from pipeline.training.matrix import Partition
 from pipeline.training.pace import Pace
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
@@ -111,6 +112,8 @@ def run_training(
             raise
         finally:
             stop_tracker(members, workers, spec.run, leave=orderly)
+            if not orderly:
+                all_left(members, workers, spec.run)
 
 
 def _placed(client: Client, start: State, workers: Sequence[str]) -> Future:
@@ -171,7 +174,7 @@ def _train_task(
         _STATES[spec.run] = state
         worker.log_event(ROUNDS, {"run": spec.run, "checkpoint": state.round})
 
-    with partition.lock:  # an attempt before this one may not have seen yet that it is over
+    with partition.lock, inside(spec.run):  # an attempt before this one may not have seen yet that it is over
         try:
             return train_rounds(
                 partition, spec, rank_args, start=start, unwanted=unwanted, report=report, account=account, keep=keep

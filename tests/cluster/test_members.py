@@ -84,7 +84,7 @@ def test_silence_is_freezing_and_slowness_is_not(scene: Scene) -> None:
     scene.now = 61.0
     scene.members.look()
     assert scene.members.frozen() == [B]
-    scene.members._end(B)
+    scene.members._end_frozen(B)
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
     assert set(scene.members.look()) == {A}  # nobody counts on it any more, though it is still there
     assert scene.members.frozen() == []
@@ -134,7 +134,7 @@ def test_another_process_at_the_old_address(scene: Scene) -> None:
     scene.now = 61.0
     scene.said[A] = 2.0
     scene.members.look()
-    scene.members._end(B)
+    scene.members._end_frozen(B)
     scene.folders[B] = "b, started once more"
     present = scene.members.look()
     assert set(present) == {A, B}  # what is ended is a process, not an address
