@@ -18,7 +18,9 @@ from pipeline.options import (
     Verb,
     allow_code,
     check_out,
+    check_recorded,
     cluster_options,
+    events_file,
     job_option,
     model_and_data,
     resumable,
@@ -27,7 +29,7 @@ from pipeline.options import (
     talking,
 )
 from pipeline.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
-from pipeline.terminal import EXIT_CODES, Talk, run
+from pipeline.terminal import EXIT_CODES, Talk, hush, run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -77,13 +79,23 @@ def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> 
     """A client of the cluster, whose dashboard the listener hears of; the verb's module is imported meanwhile."""
     import pipeline
     from pipeline.cluster import dashboard
-    from pipeline.events import Note
 
-    page = "training" if verb == "pipeline.run" else "status"
     with pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb)) as client:
         if cluster.dashboard:
-            listen(Note(message=f"dashboard at {dashboard.link(client, page)}"))
+            dashboard.tell(client, listen)
         yield client
+
+
+@contextlib.contextmanager
+def connected_to_train(cluster: "Cluster", talk: Talk, listen: "Listener") -> Iterator[tuple["Client", "Listener"]]:
+    """A client of the cluster, and a listener that tells where the pages of the run are as it begins."""
+    import pipeline
+    from pipeline.cluster import dashboard
+
+    with pipeline.connect(
+        cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module("pipeline.run")
+    ) as client:
+        yield client, dashboard.telling(client, listen) if cluster.dashboard else listen
 
 
 def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -142,7 +154,7 @@ def cli() -> None:
     callback=print_fields,
     help="Print every field of a job with its default, and exit.",
 )
-@click.option("--events", metavar="FILE", help="Record what the run says, for pipeline watch FILE.")
+@click.option("--events", metavar="FILE", help="Record what the run says; `pipeline watch FILE` shows it again.")
 @talking
 def train(
     talk: Talk,
@@ -179,10 +191,10 @@ def train(
         if events is not None:
             from pipeline.recording import recorded
 
-            listen = stack.enter_context(recorded(Path(events), listen))
+            listen = stack.enter_context(recorded(events_file(events), listen))
         clock.seconds["import"] = steady() - clock.begin
         with clock.stage("connect"):
-            client = stack.enter_context(connected(job.cluster, talk, listen, "pipeline.run"))
+            client, listen = stack.enter_context(connected_to_train(job.cluster, talk, listen))
         result = pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock, resume=resume)
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
@@ -284,12 +296,19 @@ def scale(talk: Talk, job: str, **options: Any) -> None:
 @cli.command(cls=Verb, short_help="Watch a training that goes on elsewhere, or one that was recorded.")
 @click.argument("source", metavar="tcp://HOST:PORT | EVENTS.jsonl")
 @click.option("--run", metavar="ID", help="The run to show.  [default: the newest that goes on, or the next]")
-@click.option("--port", type=int, default=8787, show_default=True, help="Of the pages of a recorded run.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8787,
+    show_default=True,
+    help="Of the pages of a recorded run; where it is in use, the next free one.",
+)
 @set_option
 @talking
 def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None:
     """Watch a training: its progress here, if SOURCE is the scheduler it runs on (`cluster.scheduler`, or the one a
-    dashboard shows), and its pages in a browser, if SOURCE is what `pipeline train --events` recorded.
+    dashboard shows), and its pages in a browser, if SOURCE is what `pipeline train --events` recorded.  With --json,
+    what the run came to, at its end, or the link of the pages and what the recorded runs came to, at once.
 
     Ctrl-C leaves the training alone.  The files of a scheduler with TLS are given by --set cluster.security.ca_file=...
     and so on.
@@ -306,10 +325,16 @@ def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None
             ended = watch_scheduler(source, cluster_asked(), listen, run=run)
         talk.result(ended, lambda: str(ended["model"]))
     else:
+        path = check_recorded(source)
         from pipeline.dashboard.replay import serve
 
-        with talk.running():
-            serve(Path(source), port)
+        if not talk.debug:
+            hush()
+
+        def ready(said: dict[str, Any]) -> None:
+            talk.result(said, lambda: said["pages"] if talk.quiet else f"pages: {said['pages']} (Ctrl-C ends)")
+
+        serve(path, port, ready, run=run, debug=talk.debug)
 
 
 @cli.command(cls=Verb, short_help="Write synthetic data.")

@@ -1,7 +1,9 @@
 """What the verbs' options have in common: fields of the job, the cluster, how to speak."""
 
 import contextlib
+import importlib.util
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -117,6 +119,30 @@ def check_out(job: "Job", resume: str | None) -> None:
         )
     if resume or model:
         check_destination(resume or model or "", resume=bool(resume), overwrite=job.output.overwrite)
+
+
+def events_file(name: str) -> Path:
+    """Where to record events; a UserError where that is no name."""
+    from pipeline.errors import UserError
+
+    if not name:
+        raise UserError("--events '': expected the name of a file")
+    return Path(name)
+
+
+def check_recorded(source: str) -> Path:
+    """The file that `pipeline watch` was given; a UserError where it or an option cannot be meant, or Bokeh is missing."""
+    from pipeline.errors import UserError
+
+    if re.fullmatch(r"[\w.-]+:\d+", source) and not Path(source).exists():
+        raise UserError(f"{source}: no such file; a scheduler is given as tcp://{source}")
+    if given := settings_given():
+        raise UserError(
+            f"--set {given[0]}: a recorded file is shown as it is; only with tcp://HOST:PORT is there a job"
+        )
+    if importlib.util.find_spec("bokeh") is None:
+        raise UserError("the pages of a recorded file need Bokeh, which is not installed: pip install 'bokeh>=3.9'")
+    return Path(source)
 
 
 @contextlib.contextmanager

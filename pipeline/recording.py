@@ -21,6 +21,8 @@ from pipeline.errors import OutputError, UserError, one_line
 from pipeline.events import KINDS, Event, Listener, Note, Started, decode, encode
 
 Write = Callable[[str, Event], None]
+BEGIN = b'{"run":'  # of every line
+LEFT = "so it is left as it is; give another file"
 
 
 class EventsError(UserError):
@@ -31,11 +33,12 @@ class EventsError(UserError):
 def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
     """What writes an event of a run to the file, which is continued if it is there; for any thread.
 
-    OutputError where it cannot be written, EventsError where it holds something else.  What goes wrong later, a full
+    OutputError where it cannot be written, EventsError where it holds something else, which stays as it is.  What goes wrong later, a full
     disk, ends the recording and not the run: `tell` is told in a line, once.
     """
     try:
-        _continue(path)
+        if path.exists() and path.stat().st_size:
+            _continue(path)
         file = path.open("ab")
     except OSError as error:
         raise OutputError(f"{path}: events cannot be written there: {error.strerror}") from None
@@ -102,6 +105,8 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path, self._number = path, 0
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe waits for its other end
+                raise EventsError(f"{path}: no recorded events: not a regular file")
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
             raise EventsError(f"{path}: no recorded events: {error.strerror}") from None
@@ -159,18 +164,22 @@ def _adapter(name: str) -> pydantic.TypeAdapter[Any]:
 
 
 def _continue(path: Path) -> None:
-    """Takes away a torn last line; EventsError where the file begins with something that is no event."""
-    if not path.exists() or not path.stat().st_size:
-        return
-    for _ in read(path):  # an event to begin with is enough
-        break
+    """Takes away a torn last event; EventsError where the file begins or ends with something that is no event."""
     with path.open("r+b") as file:
-        end = file.seek(0, 2)
-        while end and not _ends_line(file, end):
+        if file.read(len(BEGIN)) != BEGIN:
+            raise EventsError(f"{path}: does not begin with an event, {LEFT}")
+        for _ in read(path):  # of this version
+            break
+        end = size = file.seek(0, 2)
+        while not _ends_line(file, end):
             end -= 1
+        file.seek(end)
+        if end < size and file.read(len(BEGIN)) != BEGIN:
+            raise EventsError(f"{path}: ends with something that is no event, {LEFT}")
         file.truncate(end)
 
 
 def _ends_line(file: BinaryIO, end: int) -> bool:
-    file.seek(end - 1)
-    return file.read(1) == b"\n"
+    """Whether a line ends, or the first one begins, at this place."""
+    file.seek(max(0, end - 1))
+    return not end or file.read(1) == b"\n"

@@ -123,7 +123,9 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
         if cluster.dashboard:
             from pipeline.cluster import dashboard
 
-            listen(Note(message=f"dashboard at {dashboard.link(client)}"))
+            dashboard.tell(client, listen)
+        if getattr(asked, "alarm", ()):  # a synthetic one has none
+            listen(Note(message="alarms are for pipeline train: those of the job are not heeded here"))
         result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen)
     talk.result(result.to_dict(), lambda: options["out"] if talk.quiet else said(result, options["out"]))
 

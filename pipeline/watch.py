@@ -23,7 +23,8 @@ LOST_SECONDS = 5.0  # for a lost connection to come back
 SILENT_SECONDS = 60.0  # after which a run that has not ended gives way to one that begins
 
 Said = Mapping[str, Any]  # a message of the topic EVENTS
-LEFT_ALONE = "stopped watching; the training goes on"
+STOPPED = "stopped watching"
+LEFT_ALONE = f"{STOPPED}; the training goes on"
 
 
 @dataclass
@@ -39,11 +40,15 @@ class Following:
         """Shows this run from now on, which was last heard of so long ago."""
         self.run, self._heard = run, self.clock() - silent_seconds
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a run that is shown, and it was heard of just now."""
+        return self.run is not None and self.clock() - self._heard <= SILENT_SECONDS
+
     def takes(self, run: str, event: Event) -> bool:
         """Whether the event is one of the run that is shown."""
-        silent = self.clock() - self._heard > SILENT_SECONDS
         if self.wanted is None:
-            takes = self.run in (None, run) or (silent and isinstance(event, Started))
+            takes = self.run in (None, run) or (not self.goes_on and isinstance(event, Started))
         else:
             takes = run == self.wanted
         if takes:
@@ -61,10 +66,11 @@ def watch(address: str, section: Cluster, listen: Listener, *, run: str | None =
     logs.silence()
     there = section.model_copy(update={"scheduler": address})
     with contextlib.closing(interrupts.finish(lambda: remote.reach(there), Client.close)) as client:
+        following = Following(run)
         try:
-            return _watch(_Said(client, address), Following(run), listen)
+            return _watch(_Said(client, address), following, listen)
         except KeyboardInterrupt as error:
-            error.add_note(LEFT_ALONE)
+            error.add_note(LEFT_ALONE if following.goes_on else STOPPED)
             raise
 
 

@@ -16,7 +16,7 @@ import pipeline
 from pipeline.cli import cli
 from pipeline.cluster.interrupts import Terminated
 from pipeline.errors import DataError, TrainingError
-from pipeline.events import Checkpoint
+from pipeline.events import Checkpoint, Started
 from pipeline.job import Cluster, Job
 from pipeline.terminal import plain, run
 
@@ -55,9 +55,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
         calls["connect"] = where
         yield CLIENT
 
-    def verb(name, result):
+    monkeypatch.setattr("pipeline.dashboard.install.register", lambda client: None)
+
+    def verb(name, result, began=False):
         def call(*args, **kwargs):
             sys.stdout.write(f"{name} chatters on stdout\n")
+            if began:
+                kwargs["listen"](Started(verb=name, run="62aa"))
             calls[name] = (args, kwargs)
             return result
 
@@ -70,7 +74,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
         SimpleNamespace(load=lambda path, allow_code: f"model in {path}, {allow_code}"),
         raising=False,
     )
-    verb("train", SimpleNamespace(summary=SUMMARY))
+    verb("train", SimpleNamespace(summary=SUMMARY), began=True)
     verb("predict", {"rows": 3})
     verb("evaluate", {"auc": 0.75, "nothing": float("nan")})
     verb("generate", {"rows": 10})
@@ -157,9 +161,11 @@ def test_json_is_one_object_on_stdout_and_nothing_else(asked, capfd):
     out, err = capfd.readouterr()
     assert json.loads(out)["metrics"]["validation"]["logloss"] == 0.5
     assert "chatters" in err
-    assert "note: dashboard at http://127.0.0.1:8787/training" in err
+    assert "note: dashboard at http://127.0.0.1:8787/training (run 62aa)\n" in err
     assert run(cli, ["evaluate", "m", "a", "--json"]) == 0
-    assert json.loads(capfd.readouterr().out) == {"auc": 0.75, "nothing": None}
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"auc": 0.75, "nothing": None}
+    assert "note: dashboard at http://127.0.0.1:8787/status\n" in err
 
 
 def test_text_for_people(asked, capfd):
@@ -242,7 +248,7 @@ def test_errors_are_one_line_and_an_exit_code(asked, monkeypatch, capfd, error, 
     monkeypatch.setattr(pipeline, "train", fail)
     assert run(cli, ["train", "a", "--target", "y", *(["--json"] if as_json else [])]) == code
     out, err = capfd.readouterr()
-    assert err.removeprefix("note: dashboard at http://127.0.0.1:8787/training\n") == line
+    assert err == line
     if as_json:
         assert json.loads(out)["error"]["exit_code"] == code
     else:

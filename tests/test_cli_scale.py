@@ -55,6 +55,14 @@ def test_a_job_is_scaled_as_it_stands(asked, job, capsys):
     assert capsys.readouterr().out == "a table, x\n"
 
 
+def test_alarms_are_for_training(asked, job, capsys):
+    note = "note: alarms are for pipeline train: those of the job are not heeded here\n"
+    assert run(cli, ["scale", job, "--out", "x"]) == 0
+    assert note not in capsys.readouterr().err
+    assert run(cli, ["scale", job, "--out", "x", "--set", 'alarm=[{when = "memory > 0.9"}]']) == 0
+    assert note in capsys.readouterr().err
+
+
 def test_the_benchmark_makes_its_rows(asked, job, capsys):
     arguments = ["--rows", "5000", "--features", "16", "--depth", "4", "--classes", "3", "--workers", "1,2"]
     assert run(benchmark.command, [*arguments, "--shares", "0.3,0.7", "--recalibrate", "--json"]) == 0

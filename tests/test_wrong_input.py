@@ -207,6 +207,19 @@ WRONG_JOBS = [
 ]
 WRONG_PLACES = [
     Wrong("scheduler not reachable", GOOD + " --scheduler tcp://127.0.0.1:9", r"127\.0\.0\.1:9"),
+    Wrong("host name not known", GOOD + " --scheduler tcp://nosuch.invalid:8786", r"nosuch\.invalid is not known"),
+    Wrong(
+        "events into a folder", GOOD + " --events {data}/good", "good: events cannot be written there: Is a directory"
+    ),
+    Wrong(
+        "events into something else", GOOD + " --events {data}/ragged.csv", r"ragged\.csv.*does not begin with an event"
+    ),
+    Wrong("events without a name", GOOD + " --events=", "--events '': expected the name of a file"),
+    Wrong("watch what is no record", "watch {data}/ragged.csv", r"ragged\.csv:1: damaged"),
+    Wrong("watch nothing", "watch {data}/nowhere", "nowhere: no recorded events: No such file"),
+    Wrong("watch a device", "watch /dev/zero", "/dev/zero: no recorded events: not a regular file"),
+    Wrong("watch a host and a port", "watch 127.0.0.1:8786", "given as tcp://127.0.0.1:8786"),
+    Wrong("port that is none", "watch {data}/nowhere --port 99999", "99999 is not in the range 0<=x<=65535"),
     Wrong("model folder exists", "train {data}/good --target late --out {model}/good", "exists.*overwrite"),
     Wrong("not writable", "train {data}/good --target late --out {data}/good/part-0.parquet/model", "part-0.parquet"),
     Wrong("not writable at all", "train {data}/good --target late --out /proc/model", "/proc/model"),

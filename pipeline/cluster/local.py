@@ -76,10 +76,20 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "1h",
         "distributed.admin.system-monitor.interval": "2s",
-        "distributed.worker.preload": ["pipeline.cluster.affinity"],
+        **preloads("worker", "pipeline.cluster.affinity"),
         affinity.CORE_SETS: plan.core_sets,
         affinity.DEBUG: debug,
     }
+
+
+def preloads(of: Literal["scheduler", "worker"], module: str) -> dict[str, Any]:
+    """Dask's configuration for what they load as they start: this module, after those that the user has named there."""
+    names, arguments = f"distributed.{of}.preload", f"distributed.{of}.preload-argv"
+    given, argv = dask.config.get(names), dask.config.get(arguments)
+    found: dict[str, Any] = {names: [*([given] if isinstance(given, str) else given), module]}
+    if argv and not isinstance(argv[0], str):  # one list for each of them
+        found[arguments] = [*argv, []]
+    return found
 
 
 def start(section: Cluster, debug: bool = False) -> LocalCluster:
@@ -102,7 +112,7 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
         options |= {"security": tls.for_all(section.security), "protocol": "tls://"}
     if section.local_directory:
         options["local_directory"] = section.local_directory
-    scheduler = {dashboard.PRELOADS: dashboard.preloads()} if section.dashboard else {}
+    scheduler = preloads("scheduler", "pipeline.cluster.dashboard") if section.dashboard else {}
     with _own_environment(), dask.config.set(settings(plan, debug) | scheduler):
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)

@@ -1,7 +1,9 @@
 """A running scheduler: reached within ten seconds, over TLS where files are given, with workers that have our code."""
 
 import asyncio
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import distributed.comm as comms
 from distributed import Client
@@ -13,6 +15,7 @@ from pipeline.errors import ClusterError
 from pipeline.job import Cluster
 
 TIMEOUT_SECONDS = 8  # to reach the scheduler; the user is told within 10
+NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses have the name or number of a host
 
 
 def attach(section: Cluster) -> Client:
@@ -31,11 +34,26 @@ def reach(section: Cluster) -> Client:
     address = str(section.scheduler)
     security = tls.for_client(section.security) if section.security else None
     try:
+        _look_up(address)
         asyncio.run(_knock(address, security or Security()))
         return Client(address, timeout=TIMEOUT_SECONDS, security=security, name="pipeline")
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # OSError covers TimeoutError, TLS and names
         hint = "" if security else "; if it uses TLS, give cluster.security"
         raise ClusterError(f"cluster.scheduler = {address}: not reachable: {_first_line(error)}{hint}") from None
+
+
+def _look_up(address: str) -> None:
+    """ClusterError where the address has a host's name that is not known: Dask would ask for it again and again."""
+    parts = urlsplit(address)
+    host = parts.hostname
+    try:
+        if host and parts.scheme in NAMED:
+            socket.getaddrinfo(host, None)
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: longer than a name may be
+        why = getattr(error, "strerror", None) or _first_line(error)
+        raise ClusterError(
+            f"cluster.scheduler = {address}: not reachable: the host name {host} is not known ({why})"
+        ) from None
 
 
 async def _knock(address: str, security: Security) -> None:

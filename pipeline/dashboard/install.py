@@ -30,7 +30,7 @@ HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
 RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
 CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
-NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard to have them"
+NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard"
 
 logger = logging.getLogger("distributed.pipeline")
 
@@ -64,7 +64,7 @@ def attached(client: Client, note: Callable[[str], None]) -> Iterator[None]:
     def tell(missing: str | None) -> None:
         if missing and not told:
             told.add(missing)
-            note(f"no training pages in the dashboard: {missing}")
+            note(no_pages(missing))
 
     def tell_all(message: Mapping[str, Any]) -> None:
         if message.get("stranger") == client.id:
@@ -73,12 +73,17 @@ def attached(client: Client, note: Callable[[str], None]) -> Iterator[None]:
             tell(message["missing"])
 
     with hearing(client, NAME, NAME, tell_all):
-        tell(_register(client))
+        tell(register(client))
         yield
 
 
-def _register(client: Client) -> str | None:
-    """Why the client's scheduler has no pages; None: it has them, or will when its dashboard is loaded."""
+def no_pages(missing: str) -> str:
+    """The line for a run whose scheduler has no pages."""
+    return f"no training pages in the dashboard: {missing}"
+
+
+def register(client: Client) -> str | None:
+    """Gives the client's scheduler the pages, once; why it has none, or None: it has, or will when its dashboard is loaded."""
     try:
         client.register_plugin(Dashboard(), name=NAME)
         said = [message["missing"] for _, message in client.get_events(NAME) if "missing" in message]

@@ -10,17 +10,32 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from distributed import Client
 from tornado import web
 
 from pipeline.dashboard.board import Board
 
-PAGES = "pipeline.dashboard.pages"  # by name: it needs Bokeh, which may be missing
 TEMPLATE = "simple.html"  # Dask's, with its navigation
 
 
 def bokeh(scheduler: Any) -> Any:
     """Dask's own Bokeh application of the scheduler; None where there is none."""
     return next((app for app in scheduler.http_application.applications if hasattr(app, "app_paths")), None)
+
+
+def prefix(client: Client) -> str | None:
+    """What the paths of Dask's pages of the client's scheduler begin with; None where it runs without its dashboard."""
+    found: str | None = client.run_on_scheduler(_prefix)
+    return found
+
+
+def _prefix(dask_scheduler: Any = None) -> str | None:
+    applications = dask_scheduler.http_application.applications
+    return next((app.prefix for app in applications if hasattr(app, "app_paths")), None)
+
+
+# A scheduler elsewhere need not have this package: functions of `__main__` travel by value.
+_prefix.__module__ = "__main__"
 
 
 def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
@@ -30,7 +45,7 @@ def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
     from distributed.http.scheduler.info import IndividualPlots
     from tornado.ioloop import IOLoop
 
-    pages = importlib.import_module(PAGES)
+    pages = importlib.import_module("pipeline.dashboard.pages")  # here, because it needs Bokeh
     variables = template_variables(scheduler)  # one dict for all pages of this scheduler, ours and Dask's
     navigation, plots = variables["pages"], variables["plots"]
     theirs = bokeh(scheduler)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,8 @@ from tornado.web import RedirectHandler
 
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.pages import PAGES, Page
-from pipeline.errors import ClusterError
+from pipeline.dashboard.run import Run
+from pipeline.errors import ClusterError, UserError
 from pipeline.recording import EventsError, Reader
 
 HOST = "127.0.0.1"
@@ -53,57 +55,88 @@ nav span { margin-left: auto; padding: 13px 16px; color: #444444; font-size: 14p
 """)
 
 
-def serve(source: Board | Path, port: int, tell: Callable[[str], None] | None = None) -> None:
-    """Serves the pages on this machine alone until Ctrl-C; `tell` hears the link, and where the port is another one.
+def serve(
+    path: Path, port: int, ready: Callable[[dict[str, Any]], None], *, run: str | None = None, debug: bool = False
+) -> None:
+    """Serves a recorded file's pages on this machine alone until Ctrl-C; `run`: this one alone, by its id.
 
-    EventsError where the file cannot be read, ClusterError where no port is free.
+    `ready` hears, as soon as they are there, their link and what the runs have come to so far.  EventsError where the file
+    cannot be read, UserError where there is no such run in it, ClusterError where no port is free.
     """
+    if not debug:  # pages that are not there are no news here
+        logging.getLogger("tornado.access").setLevel(logging.ERROR)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(source, port, tell or _on_stderr))
+        asyncio.run(_serve(path, port, ready, run))
 
 
-async def _serve(source: Board | Path, port: int, tell: Callable[[str], None]) -> None:
-    async with serving(source, port) as link:
-        if port and f":{port}/" not in link:
-            tell(f"port {port} is in use: the next free one is taken")
-        tell(f"pages: {link} (Ctrl-C ends)")
-        await asyncio.Event().wait()
+async def _serve(path: Path, port: int, ready: Callable[[dict[str, Any]], None], run: str | None) -> None:
+    with contextlib.closing(Reader(path)) as reader:
+        board = _opened(path, reader, run)
+        async with _followed(path, reader, board, port, run) as link:
+            if port and f":{port}/" not in link:
+                _on_stderr(f"note: port {port} is in use, the next free one is taken")
+            ready({"pages": link, "runs": [_outcome(one) for one in board.runs.values()]})
+            await asyncio.Event().wait()
+
+
+def _outcome(run: Run) -> dict[str, Any]:
+    """What a run has come to, for programs."""
+    return {"run": run.name, "state": run.state, "model": run.path or None, "message": run.message or None}
 
 
 @contextlib.asynccontextmanager
-async def serving(source: Board | Path, port: int) -> AsyncIterator[str]:
+async def serving(source: Board | Path, port: int, run: str | None = None) -> AsyncIterator[str]:
     """Serves the pages while the context lasts; yields their link."""
     if isinstance(source, Board):
         async with _server(source, "", port) as link:
             yield link
         return
-    board = Board()
     with contextlib.closing(Reader(source)) as reader:
-        _read(reader, board)
-        if not board.runs:
-            raise EventsError(f"{source}: holds no events; give a file that `pipeline train --events FILE` wrote")
-        async with _server(board, str(source), port) as link:
-            following = asyncio.create_task(_follow(reader, board))
-            try:
-                yield link
-            finally:
-                following.cancel()
+        async with _followed(source, reader, _opened(source, reader, run), port, run) as link:
+            yield link
 
 
-async def _follow(reader: Reader, board: Board) -> None:
+def _opened(path: Path, reader: Reader, run: str | None) -> Board:
+    """What is recorded so far, of this run alone or of all."""
+    board = Board(recorded=True)
+    known = _read(reader, board, run)
+    if not known:
+        raise EventsError(f"{path}: holds no events; give a file that `pipeline train --events FILE` wrote")
+    if run is not None and run not in known:
+        raise UserError(f"--run {run}: there is no such run in {path}; it holds: {', '.join(known)}")
+    return board
+
+
+@contextlib.asynccontextmanager
+async def _followed(path: Path, reader: Reader, board: Board, port: int, run: str | None) -> AsyncIterator[str]:
+    """Serves the pages, and reads on, while the context lasts."""
+    async with _server(board, str(path), port) as link:
+        following = asyncio.create_task(_follow(reader, board, run))
+        try:
+            yield link
+        finally:
+            following.cancel()
+
+
+async def _follow(reader: Reader, board: Board, run: str | None) -> None:
     """Reads on while the file grows; a line that cannot be read ends that, and what is shown stays."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         try:
-            _read(reader, board)
+            _read(reader, board, run)
         except EventsError as error:
             _on_stderr(str(error))
             return
 
 
-def _read(reader: Reader, board: Board) -> None:
+def _read(reader: Reader, board: Board, wanted: str | None) -> list[str]:
+    """Takes what is new, of the run wanted; the ids of all runs heard of."""
+    heard: dict[str, None] = {}
     for run, event in reader.new():
-        board.take(run, event)
+        heard[run] = None
+        if wanted in (None, run):
+            board.take(run, event)
+    return [*heard]
 
 
 def _latest(board: Board) -> float:
@@ -126,7 +159,8 @@ async def _server(board: Board, source: str, port: int) -> AsyncIterator[str]:
 
 def _bound(pages: dict[str, Application], port: int) -> Any:
     """On the port asked for, or on the next one that is free; 0: on any."""
-    for attempt in map(_free, range(port, port + PORTS) if port else [0] * PORTS):
+    last = min(port + PORTS, 65_536) - 1
+    for attempt in map(_free, range(port, last + 1) if port else [0] * PORTS):
         if attempt is None:
             continue
         with contextlib.suppress(OSError):  # somebody else was faster
@@ -135,7 +169,7 @@ def _bound(pages: dict[str, Application], port: int) -> Any:
                 allow_websocket_origin=[f"{HOST}:{attempt}", f"localhost:{attempt}"],
                 extra_patterns=[("/", RedirectHandler, {"url": PAGES[0].route, "permanent": False})],
             )  # fmt: skip
-    raise ClusterError(f"ports {port} to {port + PORTS - 1} are all in use; give another one with --port")
+    raise ClusterError(f"ports {port} to {last} are all in use; give another one with --port")
 
 
 def _free(port: int) -> int | None:

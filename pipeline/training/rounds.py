@@ -29,7 +29,7 @@ from pipeline.training.weights import Weights, prime_ranking
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 0.5  # rounds are told at most this often
 ACCOUNT_SECONDS = 1.0  # likewise what they took on a worker
-ACCOUNTS_A_SECOND = 250  # that all workers may send together: a scheduler takes 0.17 ms for each
+ACCOUNTS_A_SECOND = 100  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
 CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
 
 

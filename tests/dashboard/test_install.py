@@ -13,20 +13,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask
 import distributed
 import pytest
 from distributed import Client, LocalCluster
 
-from pipeline.cluster import dashboard
+from pipeline.cluster import dashboard, local
 from pipeline.cluster.connect import connect
 from pipeline.cluster.placement import placement
 from pipeline.dashboard import install, internals
 from pipeline.dashboard.install import attached
 from pipeline.dashboard.publish import publishing
-from pipeline.events import Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
+from pipeline.events import Event, Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
 from pipeline.job import Cluster
 from pipeline.topics import EVENTS, ROUNDS
 
@@ -130,12 +130,29 @@ def test_the_doorbell_is_rung_by_two_at_once() -> None:
         check_pages(base)
 
 
-def test_preloads_of_the_user_are_kept() -> None:
-    with dask.config.set({dashboard.PRELOADS: "a.py"}):
-        assert dashboard.preloads() == ["a.py", "pipeline.cluster.dashboard"]
-    with dask.config.set({dashboard.PRELOADS: ["a.py", "b.py"]}):
-        assert dashboard.preloads() == ["a.py", "b.py", "pipeline.cluster.dashboard"]
-    assert dashboard.preloads() == ["pipeline.cluster.dashboard"]
+@pytest.mark.parametrize("of", ["scheduler", "worker"])
+def test_preloads_of_the_user_are_kept(of: Literal["scheduler", "worker"]) -> None:
+    key = f"distributed.{of}.preload"
+    with dask.config.set({key: "a.py"}):
+        assert local.preloads(of, "ours") == {key: ["a.py", "ours"]}
+    with dask.config.set({key: ["a.py", "b.py"], f"{key}-argv": [["-v"], []]}):
+        assert local.preloads(of, "ours") == {key: ["a.py", "b.py", "ours"], f"{key}-argv": [["-v"], [], []]}
+    with dask.config.set({key: "a.py", f"{key}-argv": ["-v"]}):
+        assert local.preloads(of, "ours") == {key: ["a.py", "ours"]}
+    assert local.preloads(of, "ours") == {key: ["ours"]}
+
+
+def test_a_cluster_of_ours_loads_them_all(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text("def dask_setup(server):\n    server.theirs = True\n")
+    theirs = str(tmp_path / "theirs.py")
+    with (
+        dask.config.set({"distributed.worker.preload": theirs, "distributed.scheduler.preload": theirs}),
+        connect(SECTION) as client,
+    ):
+        (found,) = client.run(lambda dask_worker: (dask_worker.theirs, len(dask_worker.preloads))).values()
+        assert found == (True, 2)
+        assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.theirs)
+        assert client.run_on_scheduler(lambda dask_scheduler: install.NAME in dask_scheduler.plugins)
 
 
 def test_no_plugin_without_a_dashboard() -> None:
@@ -198,6 +215,88 @@ def test_behind_a_prefix(notes: list[str]) -> None:
         assert "bokeh" in read(f"{base}/dask{ROUTES[0]}").lower()
         assert set(PLOTS) <= set(json.loads(read(f"{base}/dask/individual-plots.json")).values())
     assert notes == []
+
+
+def told(client: Client) -> list[str]:
+    """What the command says of the dashboard as a run begins, and then the run itself."""
+    said: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            said.append(event.message)
+
+    hear = dashboard.telling(client, listen)
+    hear(Started(verb="train", run="62aa"))
+    with attached(client, lambda note: hear(Note(message=note))):
+        pass
+    return said
+
+
+def told_without_a_run(client: Client) -> list[Event]:
+    said: list[Event] = []
+    dashboard.tell(client, said.append)
+    return said
+
+
+def test_the_link_leads_to_the_pages_of_a_running_scheduler() -> None:
+    with LocalCluster(**THEIRS) as cluster, client_of(cluster.scheduler_address) as client:
+        base = cluster.dashboard_link.removesuffix("/status")
+        for _ in range(2):
+            assert told(client) == [f"dashboard at {base}/training (run 62aa)"]
+        assert "bokeh" in read(f"{base}/training").lower()
+        (note,) = told_without_a_run(client)
+        assert isinstance(note, Note)
+        assert note.message == f"dashboard at {base}/status"
+
+
+def test_the_link_behind_a_prefix() -> None:
+    with dask_scheduler("--dashboard-prefix", "/dask") as (address, base), client_of(address) as client:
+        assert told(client) == [f"dashboard at {base}/dask/training (run 62aa)"]
+        with dask.config.set({"distributed.dashboard.link": "https://hub/proxy/dask/status"}):
+            assert told(client) == ["dashboard at https://hub/proxy/dask/training (run 62aa)"]
+        with dask.config.set({"distributed.dashboard.link": "https://hub/ours"}):
+            assert told(client) == ["dashboard at https://hub/ours (run 62aa)"]
+
+
+def test_no_link_to_a_scheduler_without_a_dashboard() -> None:
+    options = {"scheduler_kwargs": {"dashboard": False}, **THEIRS}
+    with LocalCluster(**options) as cluster, client_of(cluster.scheduler_address) as client:
+        assert told(client) == [f"no dashboard (run 62aa): {install.NO_DASHBOARD}"]
+        assert told_without_a_run(client) == []
+
+
+def test_no_link_to_a_scheduler_without_bokeh() -> None:
+    hidden = "import sys; sys.modules['bokeh'] = None"
+    with dask_scheduler(code=hidden) as (address, _), client_of(address) as client:
+        assert told(client) == [f"no dashboard (run 62aa): {install.NO_BOKEH}"]
+        assert told_without_a_run(client) == []
+
+
+def test_the_link_to_a_scheduler_without_our_code() -> None:
+    hidden = "import sys; sys.modules['pipeline'] = None"
+    with dask_scheduler(code=hidden) as (address, base), client_of(address) as client:
+        (line,) = told(client)
+        why = f"dashboard at {base}/status (run 62aa), without training pages: the scheduler has no module "
+        assert line.startswith(why)
+
+
+def test_the_link_to_a_scheduler_of_an_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prefix(client: Client) -> str:
+        raise AttributeError("no http_application")
+
+    monkeypatch.setattr(internals, "prefix", prefix)
+    with LocalCluster(**THEIRS) as cluster, client_of(cluster.scheduler_address) as client:
+        (line,) = told(client)
+        assert line.startswith(f"dashboard at {cluster.dashboard_link.removesuffix('status')}training (run ")
+
+
+def test_the_link_to_a_cluster_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    with connect(SECTION) as client:
+        port = int(client.dashboard_link.rpartition(":")[2].partition("/")[0])
+        monkeypatch.setattr(dashboard, "PORT", port)
+        assert told(client) == [f"dashboard at http://127.0.0.1:{port}/training (run 62aa)"]
+        monkeypatch.setattr(dashboard, "PORT", 1)
+        assert told(client) == [f"dashboard at http://127.0.0.1:{port}/training (run 62aa; port 1 is in use)"]
 
 
 def test_a_killed_client_fails_its_runs(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,4 +467,6 @@ def test_our_own_cluster_without_bokeh(notes: list[str], monkeypatch: pytest.Mon
     with connect(SECTION) as client, attached(client, notes.append):
         link = str(placement(client, SECTION).dashboard)
         assert refusal(link) == (503, "No dashboard: Dask needs Bokeh for it")
+        assert told(client) == [f"no dashboard (run 62aa): {install.NO_BOKEH}"]
+        assert told_without_a_run(client) == []
     assert notes == [f"no training pages in the dashboard: {install.NO_BOKEH}"]

@@ -1,6 +1,7 @@
 """Events in a file: what was written is read, whatever happened to the file in between is said in a line."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -109,12 +110,55 @@ def test_a_missing_file(tmp_path: Path) -> None:
         list(read(tmp_path))
 
 
-def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_writing_on_after_nothing_but_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = write(path)
+    path.write_bytes(lines[0][:20])
+    with recording(path, silent) as write_event:
+        write_event("next", Started(time=5.0, verb="train", run="next"))
+    assert [run for run, _ in read(path)] == ["next"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"years of work\n",
+        b"one line of notes",
+        b'{"a": 1}\n',
+        b'{"run": "a", "event": {"event": "Walk"}}\n',
+        b"\n\n",
+        b"{",
+    ],
+)
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "thesis.txt"
-    path.write_text("years of work\n")
-    with pytest.raises(EventsError, match=r"thesis\.txt:1"), recording(path, silent):
+    path.write_bytes(content)
+    said = r"thesis\.txt(: does not begin with an event|:1: not an event)"
+    with pytest.raises(EventsError, match=said), recording(path, silent):
         pass
-    assert path.read_text() == "years of work\n"
+    assert path.read_bytes() == content
+
+
+def test_notes_after_the_events_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    content = write(path)[0] + b"the run of Monday"
+    path.write_bytes(content)
+    with pytest.raises(EventsError, match="ends with something that is no event"), recording(path, silent):
+        pass
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_a_file_without_an_end_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EventsError, match=f"{name}: no recorded events: not a regular file"):
+        list(read(tmp_path / name))
+
+
+def test_a_folder_cannot_be_written_to(tmp_path: Path) -> None:
+    said = "events cannot be written there: Is a directory"
+    with pytest.raises(OutputError, match=said), recording(tmp_path, silent):
+        pass
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ import contextlib
 import queue
 import re
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bokeh.client import pull_session
@@ -17,7 +20,7 @@ from bokeh.document import Document
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.pages import PAGES
 from pipeline.dashboard.replay import serve, serving
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, UserError
 from pipeline.recording import EventsError, line_of
 from tests.dashboard import recorded
 from tests.dashboard.test_board import filled
@@ -25,18 +28,18 @@ from tests.dashboard.test_pages import words
 
 
 @contextlib.contextmanager
-def served(source: Board | Path, port: int = 0) -> Iterator[str]:
+def served(source: Board | Path, port: int = 0, run: str | None = None) -> Iterator[str]:
     """The link of a server in another thread."""
     links: queue.Queue[str] = queue.Queue()
 
-    async def run() -> None:
-        async with serving(source, port) as link:
+    async def serve_it() -> None:
+        async with serving(source, port, run) as link:
             links.put(link)
             while not ended.is_set():
                 await asyncio.sleep(0.02)
 
     ended = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread = threading.Thread(target=lambda: asyncio.run(serve_it()))
     thread.start()
     try:
         yield links.get(timeout=30)
@@ -63,17 +66,16 @@ def pulled(link: str, route: str) -> Document:
         session.close()
 
 
-def said_by_serve(source: Board | Path, port: int) -> list[str]:
+def told_by_serve(path: Path, port: int, run: str | None = None) -> dict[str, Any]:
     """What `serve` tells before Ctrl-C ends it."""
-    told: list[str] = []
+    told: list[dict[str, Any]] = []
 
-    def tell(line: str) -> None:
-        told.append(line)
-        if line.startswith("pages: "):
-            raise KeyboardInterrupt
+    def ready(said: dict[str, Any]) -> None:
+        told.append(said)
+        raise KeyboardInterrupt
 
-    serve(source, port, tell)
-    return told
+    serve(path, port, ready, run=run)
+    return told[0]
 
 
 def write(path: Path, count: int | None = None) -> list[bytes]:
@@ -119,33 +121,86 @@ def test_a_file_is_followed_while_it_grows(tmp_path: Path) -> None:
             pytest.fail("what was written later is not shown")
 
 
-def test_the_next_port_is_taken_and_said(tmp_path: Path) -> None:
+def test_one_run_of_several(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path)
+    with served(path, run="flights-3f2a") as link:
+        shown = words(pulled(link, "/training"))
+        assert "flights-3f2a: " in shown
+        assert "mslr" not in shown
+    assert [run["run"] for run in told_by_serve(path, 0, "flights-3f2a")["runs"]] == ["flights-3f2a"]
+    with pytest.raises(UserError, match=r"--run nosuch: .*events\.jsonl; it holds: flights-3f2a, .*mslr"):
+        told_by_serve(path, 0, "nosuch")
+
+
+def test_what_the_runs_came_to(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(line_of(run, event) for run, event in recorded.failed()))
+    told = told_by_serve(path, 0)
+    assert told.keys() == {"pages", "runs"}
+    (run,) = told["runs"]
+    assert (run["run"], run["state"], run["model"]) == ("broken-01", "failed", None)
+    assert run["message"]
+
+
+def test_pages_that_are_not_there_leave_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, 3)
+    code = (
+        "import sys, urllib.error, urllib.request, threading\n"
+        "from pathlib import Path\n"
+        "from pipeline.dashboard.replay import serve\n"
+        "def ask(said):\n"
+        "    threading.Thread(target=asked, args=(said['pages'] + '/nosuch',)).start()\n"
+        "def asked(link):\n"
+        "    try:\n"
+        "        urllib.request.urlopen(link)\n"
+        "    except urllib.error.HTTPError as error:\n"
+        "        print(error.code)\n"
+        "    import os, signal\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "serve(Path(sys.argv[1]), 0, ask)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "404\n", "")
+
+
+def test_the_next_port_is_taken_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "events.jsonl"
     write(path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        told = said_by_serve(path, port)
-    assert told[0] == f"port {port} is in use: the next free one is taken"
-    assert re.fullmatch(r"pages: http://127\.0\.0\.1:\d+/training \(Ctrl-C ends\)", told[1])
+        told = told_by_serve(path, port)
+    assert capsys.readouterr().err == f"note: port {port} is in use, the next free one is taken\n"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/training", told["pages"])
+    assert f":{port}/" not in told["pages"]
 
 
 def test_no_port_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.dashboard.replay._free", lambda port: None)
+        with pytest.raises(ClusterError, match="ports 65530 to 65535 are all in use"):
+            told_by_serve(path, 65_530)
     monkeypatch.setattr("pipeline.dashboard.replay.PORTS", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=f"ports {port} to {port} are all in use"):
-            serve(Board(), port, lambda line: None)
+            told_by_serve(path, port)
 
 
 def test_a_file_without_events(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.touch()
     with pytest.raises(EventsError, match=r"events\.jsonl: holds no events"):
-        serve(path, 0)
+        told_by_serve(path, 0)
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
@@ -154,4 +209,4 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"{}\n")
     with pytest.raises(EventsError, match=r"events\.jsonl:4: not an event"):
-        serve(path, 0)
+        told_by_serve(path, 0)

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -209,6 +210,17 @@ def test_ctrl_c_leaves_the_training_alone(scheduler: Client) -> None:
     assert scheduler.status == "running"
 
 
+def test_ctrl_c_where_no_training_runs(scheduler: Client) -> None:
+    command = [sys.executable, "-m", "pipeline", "watch", scheduler.scheduler.address]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "waiting for the next one" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.splitlines() == ["pipeline: interrupted", f"pipeline: {watching.STOPPED}"]
+
+
 def _clients(client: Client) -> list[str]:
     found: list[str] = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients))
     return [name for name in found if name != client.id]
@@ -269,9 +281,71 @@ def test_a_silent_run_gives_way_to_one_that_begins() -> None:
     assert named.takes("a", round_done(3))
 
 
-def test_a_recorded_run_is_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    served: list[tuple[Path, int]] = []
-    module = SimpleNamespace(serve=lambda path, port: served.append((path, port)))
-    monkeypatch.setitem(sys.modules, "pipeline.dashboard.replay", module)  # type: ignore[arg-type]
-    assert run_command(cli, ["watch", str(tmp_path / "events.jsonl"), "--port", "9999"]) == 0
-    assert served == [(tmp_path / "events.jsonl", 9999)]
+LINK = "http://127.0.0.1:9999/training"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, int, str | None]]:
+    """What `pipeline watch FILE` was to serve: nothing is."""
+    asked: list[tuple[Path, int, str | None]] = []
+
+    def serve(path: Path, port: int, ready: Callable[[dict[str, Any]], None], *, run: str | None, debug: bool) -> None:
+        asked.append((path, port, run))
+        ready({"pages": LINK, "runs": [{"run": "a", "state": "running"}]})
+
+    monkeypatch.setitem(sys.modules, "pipeline.dashboard.replay", SimpleNamespace(serve=serve))  # type: ignore[arg-type]
+    return asked
+
+
+def test_a_recorded_run_is_served(
+    served: list[tuple[Path, int, str | None]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "events.jsonl"
+    for arguments, said in (
+        (["--port", "9999"], f"pages: {LINK} (Ctrl-C ends)\n"),
+        (["--run", "a", "--quiet"], f"{LINK}\n"),
+    ):
+        assert run_command(cli, ["watch", str(path), *arguments]) == 0
+        assert capsys.readouterr().out == said
+    assert run_command(cli, ["watch", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"pages": LINK, "runs": [{"run": "a", "state": "running"}]}
+    assert served == [(path, 9999, None), (path, 8787, "a"), (path, 8787, None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["127.0.0.1:8786"], "127.0.0.1:8786: no such file; a scheduler is given as tcp://127.0.0.1:8786"),
+        (["localhost:8786"], "a scheduler is given as tcp://localhost:8786"),
+        (["a.jsonl", "--port", "99999"], "99999 is not in the range 0<=x<=65535"),
+        (["a.jsonl", "--port", "-5"], "-5 is not in the range 0<=x<=65535"),
+        (["a.jsonl", "--set", "cluster.nosuch=1"], "--set cluster.nosuch=1: a recorded file is shown as it is"),
+    ],
+)
+def test_what_does_not_go_with_a_file(
+    served: list[tuple[Path, int, str | None]], capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run_command(cli, ["watch", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert served == []
+
+
+def test_a_recorded_run_without_bokeh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "bokeh", None)  # type: ignore[arg-type]
+    assert run_command(cli, ["watch", str(tmp_path / "events.jsonl")]) == 2
+    assert re.fullmatch(r"pipeline: error: .*need Bokeh, .*pip install 'bokeh>=3.9'\n", capsys.readouterr().err)
+
+
+def test_a_host_that_is_not_known_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match=r"the host name nosuch is not known \(Name or service not known\)"):
+        watch("tcp://nosuch:8786", Cluster(), lambda event: None)
+    assert time.monotonic() - begin < remote.TIMEOUT_SECONDS / 2
