@@ -164,19 +164,25 @@ def resumable(listen: "Listener") -> Iterator["Listener"]:
     try:
         yield hear
     except BaseException as error:
-        for note in _how_to_go_on(model[0], arguments) if model else ():
+        for note in _how_to_go_on(model[0] if model else "", arguments, error):
             error.add_note(note)
         raise
 
 
-def _how_to_go_on(model: str, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Nothing where no checkpoint stands (any more)."""
+def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) -> tuple[str, ...]:
+    """Nothing where no checkpoint stands (any more), but for a run that the job's own alarm has ended."""
+    from pipeline.errors import AlarmError
     from pipeline.training.checkpoint import CheckpointStore
 
-    rounds = CheckpointStore(Path(model)).rounds()
+    rounds = CheckpointStore(Path(model)).rounds() if model else ()
+    by_alarm = isinstance(error, AlarmError)
     if not rounds:
-        return ()
-    return f"the last checkpoint is of round {rounds[0]}", f"go on with: pipeline {resuming(arguments, model)}"
+        early = "there is no checkpoint yet to go on from (training.checkpoint_rounds, training.checkpoint_seconds)"
+        return (early,) if by_alarm else ()
+    last = f"the last checkpoint is of round {rounds[0]}"
+    if by_alarm:
+        last += "; going on with the same alarm may end there again"
+    return last, f"go on with: pipeline {resuming(arguments, model)}"
 
 
 def resuming(arguments: Sequence[str], model: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 import pipeline
 from pipeline.cli import cli
 from pipeline.cluster.interrupts import Terminated
-from pipeline.errors import DataError, TrainingError
+from pipeline.errors import AlarmError, DataError, TrainingError
 from pipeline.events import Checkpoint, Started
 from pipeline.job import Cluster, Job
 from pipeline.terminal import plain, run
@@ -208,6 +208,29 @@ def test_wrong_folders_are_told_before_a_cluster_starts(asked, tmp_path, monkeyp
     assert re.search(said, capfd.readouterr().err)
     assert asked == {}
     assert run(cli, ["train", "a", "--target", "y", "--out", "late", "--resume", "late", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypatch, capfd, checkpoints):
+    def stop(*_, listen, **__):
+        if checkpoints:
+            listen(Checkpoint(round=180, path=str(tmp_path / "late"), seconds=0.1))
+        raise AlarmError("stopped by the alarm restarts > 2 (now 3)")
+
+    monkeypatch.setattr(pipeline, "train", stop)
+    if checkpoints:
+        (tmp_path / "late.checkpoints").mkdir()
+        (tmp_path / "late.checkpoints" / "round-000180.checkpoint").write_bytes(b"")
+    assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 1
+    _, *how = capfd.readouterr().err.splitlines()
+    if checkpoints:
+        assert how == [
+            "pipeline: the last checkpoint is of round 180; going on with the same alarm may end there again",
+            f"pipeline: go on with: pipeline train a --target y --quiet --resume {tmp_path}/late",
+        ]
+    else:
+        (line,) = how
+        assert "there is no checkpoint yet" in line
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
