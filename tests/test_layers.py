@@ -16,7 +16,10 @@ NUMBERS = {
     "pipeline.dashboard.board",
     "pipeline.dashboard.bounds",
     "pipeline.dashboard.live",
+    "pipeline.dashboard.measured",
+    "pipeline.dashboard.naming",
     "pipeline.dashboard.pace",
+    "pipeline.dashboard.restarts",
     "pipeline.dashboard.run",
     "pipeline.dashboard.stages",
     "pipeline.dashboard.thinning",
@@ -56,6 +59,7 @@ NUMBERS = {
 PEOPLE = {
     "pipeline.__main__",
     "pipeline.cli",
+    "pipeline.dashboard.connection",
     "pipeline.dashboard.curves",
     "pipeline.dashboard.drawing",
     "pipeline.dashboard.efficiency",

@@ -1,10 +1,12 @@
 """What alarms look at, from the events of a run.  Pure: time is an argument."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Protocol
 
 from pipeline.alarms.expression import NO_PROGRESS
+from pipeline.dashboard.restarts import Restarts
 from pipeline.events import (
     BlocksDone,
     Checkpoint,
@@ -14,13 +16,11 @@ from pipeline.events import (
     FragmentDone,
     MatrixDone,
     Placed,
-    Planned,
     Restarted,
     RoundDone,
     Saved,
     Started,
     StatisticsDone,
-    WorkerJoined,
     WorkerLost,
     WorkerRounds,
 )
@@ -52,8 +52,7 @@ class Readings:
         self.run, self.round = "", 0
         self._over = False
         self._progress = at  # when there was some
-        self._planned = self._joined = False
-        self._restarts = 0
+        self._restarts = Restarts()
         self._best: dict[str, float] = {}  # of each metric
         self._limits: dict[str, int] = {}  # of each worker's memory
         self._memory: dict[str, float] = {}  # share of the limit
@@ -64,12 +63,12 @@ class Readings:
         """Takes an event; the values that it tells."""
         if isinstance(event, Started):
             self.run = event.run
+        heard = dataclasses.replace(event, time=at)  # the client's clock may be set meanwhile
         if self._efficiency is not None:
-            self._efficiency.take(self.run, event)
+            self._efficiency.take(self.run, heard)
+        self._restarts.take(heard)
         told: dict[str, float] = {}
         match event:
-            case Planned():
-                self._planned = True
             case Placed(workers=workers):
                 self._limits = {place.worker: place.memory_limit_nbytes for place in workers}
                 self._memory.clear()
@@ -77,10 +76,9 @@ class Readings:
                 self._take_worker(event)
             case WorkerLost(worker=worker):
                 self._memory.pop(worker, None)
-            case WorkerJoined():
-                self._joined = True
             case Restarted():
-                told |= self._restarted()
+                self._best.clear()  # of rounds that are boosted again, and were better perhaps than those will be for a while
+                told["restarts"] = self._restarts.count
             case RoundDone():
                 told |= self._round_done(event)
             case Saved() | Failed():
@@ -111,14 +109,6 @@ class Readings:
         self._fresh = True
         if limit := self._limits.get(event.worker):
             self._memory[event.worker] = event.memory_nbytes / limit
-
-    def _restarted(self) -> dict[str, float]:
-        """Going on from a checkpoint as asked, and with workers that have joined, is no failure."""
-        self._best.clear()  # of rounds that are boosted again, and were better perhaps than those will be for a while
-        if self._planned and not self._joined:
-            self._restarts += 1
-        self._joined = False
-        return {"restarts": self._restarts}
 
     def _round_done(self, event: RoundDone) -> dict[str, float]:
         self.round = event.round

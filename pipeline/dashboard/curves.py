@@ -10,9 +10,10 @@ from bokeh.models import ColumnDataSource, DataRange1d, Row, Spacer
 from bokeh.models.annotations import Span
 from bokeh.models.ui import UIElement
 
-from pipeline.dashboard.drawing import chart, div, flex, hover, refresh
+from pipeline.dashboard.drawing import chart, div, flex, hover, put, refresh
 from pipeline.dashboard.look import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from pipeline.dashboard.markup import key, text, time_unit, value
+from pipeline.dashboard.naming import parted
 from pipeline.dashboard.run import Run
 
 CHARTS = 4  # metrics that are drawn; the others are left to the terminal
@@ -46,20 +47,23 @@ class Speed:
 
     def __init__(self) -> None:
         self._source = ColumnDataSource({"at": [], "rate": [], "round": []})
-        self.figure = chart("rounds per second", "", height=210, y_range=DataRange1d(start=0))
+        self.figure = chart(
+            "rounds per second", "", height=210, x_range=DataRange1d(start=0), y_range=DataRange1d(start=0)
+        )
         step = self.figure.step("at", "rate", source=self._source, color=BLUE, line_width=2, mode="before")
         hover(self.figure, [step], [("round", "@round{0,0}"), ("rounds per second", "@rate{0.00}")])
         self._lost = ColumnDataSource({"at": [], "rate": [], "said": []})
         marks = self.figure.scatter("at", "rate", source=self._lost, marker="x", size=12, color=VERMILION, line_width=4)
         hover(self.figure, [marks], "@said")
         self._title = div()
-        self.root = column(self._title, self.figure, sizing_mode="stretch_width")
+        self.root = column(self._title, sizing_mode="stretch_width")
 
     def update(self, run: Run | None, now: float) -> None:
         seconds, rates, rounds = ([], [], []) if run is None else speed_of(run)
         self.root.visible = bool(rounds)
         if run is None or not rounds:
             return
+        put(self.root, self._title, self.figure)
         unit, size = time_unit(seconds[-1])
         self.figure.xaxis.axis_label = f"{unit} since the start"
         lost = [one for one in run.incidents if one.kind == "WorkerLost"]
@@ -114,14 +118,14 @@ class _Curve:
 
 def metrics_of(run: Run) -> list[str]:
     """Names of the metrics without their data sets, the deciding one first."""
-    names = dict.fromkeys(name.rpartition(".")[2] for name in run.metric_names)
-    deciding = run.deciding.rpartition(".")[2]
+    names = dict.fromkeys(parted(name)[1] for name in run.metric_names)
+    deciding = parted(run.deciding)[1]
     return sorted(names, key=lambda name: name != deciding)[:CHARTS]
 
 
 def lines_of(run: Run, metric: str) -> dict[str, tuple[list[int], list[float]]]:
     """Rounds and values by data set; a data set may be measured less often than others."""
-    found = {name.rpartition(".")[0]: name for name in run.metric_names if name.rpartition(".")[2] == metric}
+    found = {parted(name)[0]: name for name in run.metric_names if parted(name)[1] == metric}
     ordered = sorted(found, key=lambda data_set: list(SETS).index(data_set) if data_set in SETS else len(SETS))
     lines: dict[str, tuple[list[int], list[float]]] = {}
     for data_set in ordered:
@@ -166,7 +170,7 @@ def _apart(marks: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
 
 
 def _curve_title(run: Run, metric: str, data_sets: Sequence[str]) -> str:
-    decides = run.deciding.rpartition(".")[2] == metric
+    decides = parted(run.deciding)[1] == metric
     said = text(metric)
     if decides and run.stops_early and run.best is not None and math.isfinite(run.best):
         said += f"<span class=sub>: {text(run.deciding)} decides, best {value(run.best)}</span>"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, DataRange1d, FactorRange, HoverTool, NumeralTickFormatter
+from bokeh.models import Column, ColumnDataSource, DataRange1d, FactorRange, HoverTool, NumeralTickFormatter
+from bokeh.models.ui import UIElement
 from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 
@@ -64,6 +65,12 @@ def refresh(source: ColumnDataSource, columns: Mapping[str, Sequence[Any]]) -> N
         if not length and not longer:
             return
     source.data = new
+
+
+def put(root: Column, *children: UIElement) -> None:
+    """Shows these in the column: figures only once they have something to draw, for Bokeh complains of empty ones."""
+    if root.children != [*children]:
+        root.children = [*children]
 
 
 def flex() -> dict[str, str]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, Row
 
-from pipeline.dashboard.drawing import Lanes, div, flex, hover, refresh
+from pipeline.dashboard.drawing import Lanes, div, flex, hover, put, refresh
 from pipeline.dashboard.live import Live, LiveWorker, figures_of
 from pipeline.dashboard.look import BLUE, GREEN, GREY, ORANGE
-from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, waiting
+from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, title, waiting
+from pipeline.dashboard.naming import natural
 from pipeline.dashboard.run import Run
 from pipeline.dashboard.window import Part
 from pipeline.tables import nbytes
@@ -21,6 +22,8 @@ MEANING = (
     "Useful: trees are computed. Transfer: the workers' sums travel between them. Wait: for a worker that is not ready. "
     "Other: ready to compute, but without a core."
 )
+ALONE = "Useful: trees are computed. Other: the training thread computes nothing, because it has no core or because it waits."
+WAITS = "for its own threads, for memory, or between two rounds"  # a single worker, that exchanges nothing
 ABOUT = (
     "Live estimates, from what each worker's training thread computed and how long it stood without a core. "
     "Transfer is at most what is shown: the share of the worker that waits least is taken for it. "
@@ -43,12 +46,14 @@ class Factors:
             self.root.text = waiting()
             return
         live = figures_of(run)
-        title = f"<h2>{text(run.verb or 'run')} {text(run.name)}: where the time goes</h2>"
+        head = f"<h2>{title(run)}: where the time goes</h2>"
         if live is None:
-            self.root.text = f"{title}<p class=sub>Where it goes is {later(run)}.</p>"
+            self.root.text = f"{head}<p class=sub>Where it goes is {later(run)}.</p>"
             return
-        said = f"<p>{_sentence(live)}</p>" + (f"<p class=sub>{MEANING}</p>" if live.PE is not None else "")
-        self.root.text = f'{title}{said}<div class="cards">{_cards(live)}</div>'
+        said = f"<p>{_sentence(live)}</p>" + (
+            f"<p class=sub>{ALONE if len(live.workers) == 1 else MEANING}</p>" if live.PE is not None else ""
+        )
+        self.root.text = f'{head}{said}<div class="cards">{_cards(live)}</div>'
 
 
 class Shares:
@@ -66,7 +71,7 @@ class Shares:
         tips = [(share, f"@{share}{{0.0}} ms, @{share}_part{{0%}}") for share in SHARES]
         hover(self.figure, bars, [("worker", "@worker"), *tips])
         self._title = div()
-        self.root = column(self._title, self.figure, sizing_mode="stretch_width", styles=flex())
+        self.root = column(self._title, sizing_mode="stretch_width", styles=flex())
 
     def update(self, run: Run | None, now: float) -> None:
         live = None if run is None else figures_of(run, since_start=self._since_start)
@@ -79,6 +84,7 @@ class Shares:
         columns = {share: [1e3 * (getattr(worker, share) or 0.0) for worker in drawn] for share in SHARES}
         parts = {f"{share}_part": [each / 1e3 / live.seconds for each in columns[share]] for share in SHARES}
         refresh(self._source, {"worker": names, **columns, **parts})
+        put(self.root, self._title, self.figure)
         self._title.text = self._said(live, drawn)
 
     def _said(self, live: Live, drawn: Sequence[LiveWorker]) -> str:
@@ -110,9 +116,9 @@ class Table:
 
 
 def selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
-    """All of them by rank; of very many those that compute longest, then those that compute least."""
+    """All of them by name; of very many those that compute longest, then those that compute least."""
     if len(workers) <= BARS:
-        return list(workers)
+        return sorted(workers, key=lambda worker: natural(worker.name))
     busiest = sorted(workers, key=lambda worker: (-(worker.useful or 0.0), worker.name))
     return busiest[: BARS // 2] + busiest[-BARS // 2 :]
 
@@ -134,7 +140,8 @@ def _sentence(live: Live) -> str:
     if live.PE is None:
         return f"A round takes {duration_of(live.seconds)} on {count(len(live.workers), 'worker')}. {ON_GPU}"
     if len(live.workers) == 1:
-        return f"One worker: {live.PE:.0%} of its time is compute, and there is nobody to wait for."
+        said = f"One worker: its training thread computes for {live.PE:.0%} of the time; there is nobody to wait for."
+        return f"{said} {alone(live)}".strip()
     said = f"{live.PE:.0%} of all workers' time is compute."
     if (queued := without_core(live)) >= CROWDED:
         said += f" {queued:.0%} of it they stand without a core: more runs on their machines than these have cores."
@@ -147,9 +154,17 @@ def _sentence(live: Live) -> str:
 
 def without_core(live: Live) -> float:
     """The part of all workers' time in which they were ready and had no core; 0 where that is not known."""
-    if live.PE is None or len(live.workers) == 1:
-        return 0.0
-    return sum(worker.other or 0.0 for worker in live.workers) / len(live.workers) / live.seconds
+    return sum(worker.queued or 0.0 for worker in live.workers) / len(live.workers) / live.seconds
+
+
+def alone(live: Live) -> str:
+    """What a single worker does when it does not compute; nothing where it always does."""
+    (worker,) = live.workers
+    queued, other = (worker.queued or 0.0) / live.seconds, (worker.other or 0.0) / live.seconds
+    said = [f"For {queued:.0%} it has no core: more runs on its machine than that has cores."] * (queued >= CROWDED)
+    if other - queued >= CROWDED:
+        said.append(f"For {other - queued:.0%} it waits: {WAITS}.")
+    return " ".join(said)
 
 
 def duration_of(seconds: float) -> str:
@@ -163,7 +178,7 @@ def _cards(live: Live) -> str:
     if live.PE is None:
         return card("A round", duration_of(live.seconds), f"mean of the last {count(live.rounds, 'round')}")
     compute = sum(worker.useful or 0.0 for worker in live.workers) / len(live.workers)
-    kind = "good" if live.PE >= GOOD else "warn"
+    kind = "good" if live.PE >= GOOD else "" if len(live.workers) == 1 else "warn"
     cards = [
         card("PE, parallel efficiency", f"{live.PE:.3f}", "compute in all workers' time; LB x SerE x TE", kind),
         card("A round", duration_of(live.seconds), f"{duration_of(compute)} of it compute, on average"),

@@ -28,6 +28,7 @@ class LiveWorker:
     transfer: float | None
     wait: float | None
     other: float | None
+    queued: float | None  # of `other`: ready to compute, without a core
     bytes_per_round: float | None
 
 
@@ -58,7 +59,8 @@ def figures_of(run: Run, *, since_start: bool = False) -> Live | None:
         return None
     seconds = sum(each.seconds for each in sums) / sum(each.rounds for each in sums)
     rounds = max(each.rounds for each in sums)
-    if any(worker.gpu_utilisation is not None or worker.gpu_memory_nbytes is not None for worker in heard):
+    gpu = any(worker.gpu_utilisation is not None or worker.gpu_memory_nbytes is not None for worker in heard)
+    if gpu or run.device == "cuda":  # NVML may be missing, and who attaches late may not have heard of the device
         return _unmeasured(seconds, rounds, heard, sums)
     return _measured(seconds, rounds, heard, sums)
 
@@ -69,14 +71,14 @@ def _measured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: S
         min(seconds - u, seconds * each.runqueue_seconds / each.seconds) for u, each in zip(useful, sums, strict=True)
     ]
     blocked = [max(0.0, seconds - u - o) for u, o in zip(useful, other, strict=True)]
-    alone = len(heard) == 1
+    alone, queued = len(heard) == 1, other
     transfer = 0.0 if alone else min(blocked)
     if alone:  # nobody to exchange with: what is not computed is neither
         other, blocked = [seconds - useful[0]], [0.0]
     found = figures(seconds, useful, [transfer] * len(heard), _capabilities(heard))
     workers = tuple(
-        LiveWorker(worker.name, u, transfer, b - transfer, o, _bytes_per_round(each))
-        for worker, each, u, b, o in zip(heard, sums, useful, blocked, other, strict=True)
+        LiveWorker(worker.name, u, transfer, b - transfer, o, q, _bytes_per_round(each))
+        for worker, each, u, b, o, q in zip(heard, sums, useful, blocked, other, queued, strict=True)
     )
     return Live(
         seconds=seconds, rounds=rounds, workers=workers,
@@ -87,7 +89,7 @@ def _measured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: S
 
 def _unmeasured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: Sequence[Sums]) -> Live:
     workers = tuple(
-        LiveWorker(worker.name, None, None, None, None, _bytes_per_round(each))
+        LiveWorker(worker.name, None, None, None, None, None, _bytes_per_round(each))
         for worker, each in zip(heard, sums, strict=True)
     )
     return Live(seconds, rounds, workers, None, None, None, None, None, None, None, None)

@@ -28,7 +28,9 @@ FRAME = """
   .navbar li.active { background-color: #7a5427 !important; }
 }
 html, body { background: var(--ground); overflow-x: clip; }
-body:has(.navbar) { padding-top: 0; } .navbar { position: sticky; margin: 0 -10px 6px; }
+#connection-lost { position: fixed; z-index: 9; left: 0; right: 0; bottom: 0; padding: 9px 16px; background: #D55E00; color: #ffffff;
+  font: 14px/1.4 Helvetica, Arial, sans-serif; }
+body:has(.navbar) { padding-top: 0; } .navbar ~ .content { height: auto; min-height: 0; } .navbar { position: sticky; margin: 0 -10px 6px; }
 """
 TEXT = """
 :host { color: var(--ink, #1c2430); font: 14px/1.45 Helvetica, Arial, sans-serif; }
@@ -55,19 +57,21 @@ table { border-collapse: collapse; font-size: 13px; width: 100%; }
 th { text-align: left; font-weight: 600; color: var(--muted); white-space: nowrap; }
 th, td { padding: 3px 12px 3px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 td { overflow-wrap: break-word; } .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.facts td { overflow-wrap: anywhere; } .facts td:first-child { white-space: nowrap; }
 .two { padding-top: 12px; } .two h3 { margin-top: 0; }
 .two { columns: 380px; column-gap: 28px; } .two > div { break-inside: avoid; padding-bottom: 8px; }
 .when td:first-child { white-space: nowrap; width: 1%; }
 .key { display: inline-flex; align-items: center; vertical-align: middle; height: 16px; gap: 5px; margin-right: 14px; white-space: nowrap; font-size: 13px; }
 .key i { width: 12px; height: 12px; border-radius: 2px; display: inline-block; } .key i.line { height: 3px; } .key i.tick { width: 3px; height: 14px; } .key b { font-size: 14px; line-height: 1; }
-.lost { color: #D55E00; font-weight: 600; }
+.lost, .alarm { color: #D55E00; font-weight: 600; } p.alarm { border-left: 4px solid #D55E00; padding-left: 8px; }
 .cards.six { grid-template-columns: repeat(6, minmax(0, 1fr)); }
 @media (max-width: 1150px) { .cards.six { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 @media (max-width: 480px) { .cards.six { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-@media (max-width: 700px) { .when td:first-child { padding-right: 8px; } .card b { font-size: 18px; } .cards:not(.six) { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); } }
+@media (max-width: 700px) { .wide { display: none; } .when td:first-child { padding-right: 8px; } .card b { font-size: 18px; } .cards:not(.six) { grid-template-columns: repeat(auto-fit, minmax(126px, 1fr)); } }
 """
 SELECT = """
 :host { color: var(--ink); } .bk-input { background-color: var(--card); color: var(--ink); border-color: var(--rule); }
+select:not([multiple]).bk-input, select:not([size]).bk-input { appearance: auto; background-image: none; padding-right: 6px; }
 """
 THEME = Theme(
     json={

@@ -3,9 +3,11 @@
 import html
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pipeline.dashboard.run import Run
+
+LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # incidents that are coloured, and how
 
 
 def text(value: object) -> str:
@@ -29,14 +31,21 @@ def progress(part: float) -> str:
     return f'<div class="bar"><i style="width:{100 * min(1.0, max(0.0, part)):.1f}%"></i></div>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, kind: str = "") -> str:
-    """A table of HTML cells; the last `numbers` columns are numbers; `kind` "when": the first column is a time."""
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, kind: str = "", wide: Collection[str] = ()
+) -> str:
+    """A table of HTML cells; the last `numbers` columns are numbers, and those named in `wide` need a wide window.
+
+    `kind` "when": the first column is a time; "facts": it is what the second one tells.
+    """
     first = len(head) - numbers
+    classes = [f"{'n ' * (i >= first)}{'wide' * (name in wide)}".strip() for i, name in enumerate(head)]
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag}{" class=n" if i >= first else ""}>{cell}</{tag}>' for i, cell in enumerate(cells)
-        )  # fmt: skip
+            f'<{tag} class="{one}">{cell}</{tag}>' if one else f"<{tag}>{cell}</{tag}>"
+            for cell, one in zip(cells, classes, strict=True)
+        )
 
     above = f"<thead><tr>{line(head, 'th')}</tr></thead>" if any(head) else ""
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
@@ -53,8 +62,24 @@ def key(colour: str, label: str, shape: str = "") -> str:
 
 
 def occurred(run: Run, limit: int) -> list[tuple[str, str]]:
-    """The last incidents, newest first, with the time since the start of the run."""
-    return [(f"+{duration(one.time - run.started)}", text(one.text)) for one in reversed(run.incidents[-limit:])]
+    """The last incidents, newest first, with the time since the start of the run; alarms and losses stand out."""
+    return [
+        (f"+{duration(one.time - run.started)}", f'<span class="{LOUD.get(one.kind, "")}">{text(one.text)}</span>')
+        for one in reversed(run.incidents[-limit:])
+    ]
+
+
+def title(run: Run) -> str:
+    """A run by what a person knows of it, and its id."""
+    known = known_by(run)
+    about = f"{text(known)} <span class=sub>{text(run.name)}</span>" if known else text(run.name)
+    return f"{text(run.verb or 'run')} {about}"
+
+
+def known_by(run: Run) -> str:
+    """The target and the model folder's name; "" where neither is known."""
+    target, model = run.asked.get("data.target", ""), run.asked.get("output.model", "").rstrip("/")
+    return ", ".join(filter(None, (target, model.rpartition("/")[2])))
 
 
 def waiting() -> str:

@@ -16,9 +16,9 @@ class Pace:
 
     def __init__(self) -> None:
         self.marks: list[tuple[float, int]] = []  # (time, round) by time; of a long run some
-        self._now: deque[tuple[float, int]] = deque(
-            maxlen=MARKS
-        )  # the last ones since the rounds began, or began again
+        # The last ones since the rounds began, or began again; and how many rows a second they say, where they say it.
+        self._now: deque[tuple[float, int]] = deque(maxlen=MARKS)
+        self._rows: deque[float] = deque(maxlen=MARKS)
 
     def put(self, moment: float, number: int) -> None:
         """Adds a round; where there are too many, every second one goes."""
@@ -29,14 +29,17 @@ class Pace:
         if len(self.marks) > CURVE_POINTS:
             self.marks = [*self.marks[:-1:2], self.marks[-1]]
 
-    def goes_on(self, moment: float, number: int) -> None:
-        """This is the youngest round."""
+    def goes_on(self, moment: float, number: int, rows_per_second: float = 0.0) -> None:
+        """This is the youngest round; `rows_per_second` of it alone, 0: not known."""
         if not self._now or number > self._now[-1][1]:
             self._now.append((moment, number))
+            if rows_per_second > 0:
+                self._rows.append(rows_per_second)
 
     def begins_again(self) -> None:
         """What comes may go at another pace."""
         self._now.clear()
+        self._rows.clear()
 
     @property
     def rounds_per_second(self) -> float | None:
@@ -45,6 +48,16 @@ class Pace:
             return None
         (begin, first), (end, last) = self._now[0], self._now[-1]
         return (last - first) / (end - begin) if end > begin and last > first else None
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the two speeds are of."""
+        return self._now[-1][1] - self._now[0][1] if self._now else 0
+
+    @property
+    def rows_per_second(self) -> float | None:
+        """Of the same rounds: each took as long as its rows at its speed."""
+        return statistics.harmonic_mean(self._rows) if self._rows else None
 
     def seconds_of(self, rounds: int) -> tuple[float, float, float] | None:
         """What so many rounds more will take: low, middle, high; None where there is no telling.

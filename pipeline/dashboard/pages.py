@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bokeh.document import Document
 
-from pipeline.dashboard import curves, efficiency, training, workers
+from pipeline.dashboard import connection, curves, efficiency, training, workers
 from pipeline.dashboard.look import THEME
 from pipeline.dashboard.window import Alone, Clock, GetBoard, Part, Window
 
@@ -34,6 +34,7 @@ class Page:
         window.tick()
         doc.title = self.title
         doc.theme = THEME
+        connection.watch_over(doc)
         doc.add_root(window.root)
         doc.add_periodic_callback(window.tick, INTERVAL_MILLISECONDS)
 

@@ -8,7 +8,7 @@
 | pipeline_run_round                   | run              | boosting rounds done                                     |
 | pipeline_run_rounds                  | run              | boosting rounds asked for                                |
 | pipeline_run_best_round              | run              | the best round so far, counted from 1                    |
-| pipeline_run_metric                  | run, metric      | of the last round, e.g. metric="validation.logloss"      |
+| pipeline_run_metric                  | run, metric      | its latest value, e.g. metric="validation.logloss"        |
 | pipeline_run_rows_per_second         | run              | rows per second of boosting, all workers                 |
 | pipeline_run_remaining_seconds       | run              | seconds that are left, the middle of the estimate        |
 | pipeline_run_restarts_total          | run              | how often the training went on after a loss              |
@@ -19,8 +19,8 @@
 | pipeline_worker_gpu_memory_bytes     | run, worker      | bytes in use on its GPU                                  |
 | pipeline_worker_gpu_utilisation      | run, worker      | 0 to 1                                                   |
 
-What is not known is left out.  Only the last eight runs have series, and workers only those of runs that go on; the rows
-of a run's metrics are those it measures.
+What is not known is left out.  Only eight runs have series, those that go on before those that ended last; and workers
+only those of runs that go on.  A run's metrics are those it measures.
 """
 
 import importlib.util
@@ -86,8 +86,10 @@ _COLLECTOR: Any = Collector()
 
 
 def samples(board: Board) -> Iterator[Sample]:
-    """Every metric of the board's last runs."""
-    for run in list(board.runs.values())[-RUNS:]:
+    """Every metric of the runs that go on, and of those that ended last."""
+    runs = [*reversed([*board.runs.values()])]  # a web server's thread may ask
+    runs.sort(key=lambda run: (run.state != "running", -(run.ended or run.heard)))
+    for run in runs[:RUNS]:
         name = run.name
         yield "run_state", {"run": name, "verb": run.verb, "state": run.state}, 1.0
         yield from ((f"run_{metric}", {"run": name}, value) for metric, value in _of_run(run).items())

@@ -15,12 +15,14 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.events import Event, Failed, FragmentDone, Listener, RoundDone, Saved, WorkerRounds, encode
+from pipeline.events import Event, Failed, FragmentDone, Listener, Restarted, RoundDone, Saved, WorkerRounds, encode
 from pipeline.topics import EVENTS
 
 INTERVAL_SECONDS = 0.5  # between two RoundDone, and between two FragmentDone of the same stage
 WAITING = 1_000  # events that may wait to be sent; the oldest are let go
 LEAVE_SECONDS = 2.0  # for what is left when the run has ended
+
+ORDERED = (Restarted, Saved, Failed)  # what was said before one of these has to come before it
 
 Send = Callable[[Mapping[str, Any]], object]
 
@@ -91,7 +93,7 @@ class Publisher:
         with self._changed:
             while True:
                 now = self._clock()
-                hurry = self._closing or any(isinstance(event, (Saved, Failed)) for event in self._waiting.values())
+                hurry = self._closing or any(isinstance(event, ORDERED) for event in self._waiting.values())
                 for kind in self._waiting:
                     if hurry or self._due(kind) <= now:
                         event = self._waiting.pop(kind)

@@ -1,14 +1,15 @@
 """What is known of one run, from its events: how far it is, how good, who takes part, and what happened to it."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.dashboard import bounds
 from pipeline.dashboard.bounds import keep, last_metrics, short
+from pipeline.dashboard.measured import Measured
+from pipeline.dashboard.naming import parted
 from pipeline.dashboard.pace import Pace
+from pipeline.dashboard.restarts import Restarts
 from pipeline.dashboard.stages import Stage, Stages, Turns
-from pipeline.dashboard.thinning import Thinned
 from pipeline.dashboard.worker_state import WorkerState
 from pipeline.events import (
     Asked,
@@ -36,6 +37,7 @@ from pipeline.events import (
     incident,
 )
 
+ALARM = "alarm: "  # how the note of one begins
 State = Literal["running", "finished", "failed"]
 
 
@@ -44,15 +46,16 @@ class Incident(NamedTuple):
 
     time: float  # seconds since the epoch
     text: str
-    kind: str  # the event's name
+    kind: str  # the event's name; "Note": an alarm
     worker: str  # "" where it is nobody's
 
 
 class Run:
     """Everything that is shown of one run; times are seconds since the epoch."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, recorded: bool = False) -> None:
         self.name = name  # its id
+        self.recorded = recorded  # from a file, which may end before the run
         self.verb = ""
         self.state: State = "running"
         self.started = 0.0  # the oldest event heard of
@@ -69,42 +72,45 @@ class Run:
         self.best: float | None = None
         self.rows_per_second: float | None = None
         self.places: tuple[Place, ...] = ()  # by rank
+        self.device = ""  # "cpu" or "cuda"; "" until workers are placed
         self.workers: dict[str, WorkerState] = {}
         self.incidents: list[Incident] = []  # by time
         self.notes: list[tuple[float, str]] = []
-        self.restarts = 0
         self.checkpoint: Checkpoint | None = None
         self.metrics: Mapping[str, float] = {}  # of the exact evaluation
         self.path = ""  # of the model
         self.message = ""  # why it failed
         self._stages = Stages()
         self._latest: dict[str, float] = {}  # time of the youngest event of each sort
-        self._curve: Thinned[Mapping[str, float]] = Thinned()
-        self._metrics: dict[str, None] = {}  # names heard of
-        self._deciding = ""  # the metric that had its best value in a round that was the best
-        self._restarts: deque[tuple[float, int]] = deque(maxlen=bounds.INCIDENTS)  # (time, last round that counts)
+        self._measured = Measured()
+        self._failures = Restarts()
 
     # What is derived
 
     @property
     def curve(self) -> Mapping[int, Mapping[str, float]]:
         """Metrics by round, ascending; of a long run every so many rounds, the best and the last always."""
-        return self._curve.kept
+        return self._measured.curve
 
     @property
     def metric_names(self) -> Sequence[str]:
         """All metrics heard of; not every round has each of them."""
-        return [*self._metrics]
+        return self._measured.names
 
     @property
     def measured(self) -> Mapping[str, float]:
-        """The metrics of the last round that has any."""
-        return self.curve[next(reversed(self._curve.kept))] if self.curve else {}
+        """The latest value of each metric."""
+        return self._measured.latest
 
     @property
     def deciding(self) -> str:
         """Name of the metric that decides early stopping; "" where nothing is measured."""
-        return self._deciding or next(reversed(dict(self.measured)), "")
+        return self._measured.deciding
+
+    @property
+    def restarts(self) -> int:
+        """How often it went on after a failure."""
+        return self._failures.count
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -129,16 +135,24 @@ class Run:
     @property
     def stops_early(self) -> bool:
         """Whether the rounds may end before the last one asked for; without that the last one is taken, not the best."""
-        return self.asked.get("training.early_stopping") != "0"
+        return self.asked.get("training.early_stopping") != "0" and parted(self.deciding)[0] != "train"
+
+    @property
+    def patience_left(self) -> int | None:
+        """Rounds after which it stops if none of them is better; None: it does not, or that is not known."""
+        asked = self.asked.get("training.early_stopping", "")
+        if not (asked.isdecimal() and self.stops_early and self.best_round):
+            return None
+        return max(0, int(asked) - (self.round - self.best_round))
 
     @property
     def eta(self) -> tuple[float, float, float] | None:
         """Seconds from the last round to the last one asked for: low, middle, high; None where there is no telling.
 
-        Early stopping may end the rounds before that.
+        Early stopping may end the rounds before that, and does when no patience is left.
         """
         left = self.rounds - self.round
-        if left < 0 or not self.rounds or self.rounds_ended:
+        if left < 0 or not self.rounds or self.rounds_ended or self.patience_left == 0:
             return None
         return self.pace.seconds_of(left)
 
@@ -175,6 +189,7 @@ class Run:
         self.changes += 1
         self.started = min(self.started or event.time, event.time)
         self.heard = max(self.heard, event.time)
+        self._failures.take(event)
         match event:
             case WorkerRounds():
                 self._worker(event.worker, event.time - event.seconds).take(event)
@@ -192,7 +207,9 @@ class Run:
             case Placed():
                 self._place(event)
             case Note(message=message):
-                if (note := (event.time, short(message))) not in self.notes:
+                if message.startswith(ALARM):
+                    self._incident(event, short(message))
+                elif (note := (event.time, short(message))) not in self.notes:
                     keep(self.notes, note, bounds.NOTES)
             case Started() | Asked() | Planned() | Checkpoint() | Evaluated() | Saved() | Failed():
                 if self._younger(type(event).__name__, event):
@@ -229,17 +246,9 @@ class Run:
             self.best_round, self.best = event.best_round, event.best
             if event.rows_per_second > 0:
                 self.rows_per_second = event.rows_per_second
-            self.pace.goes_on(event.time, event.round)
+            self.pace.goes_on(event.time, event.round, event.rows_per_second)
         self.pace.put(event.time, event.round)
-        stale = any(event.time < moment and event.round > number for moment, number in self._restarts)
-        if event.metrics and not stale:
-            self._metrics |= dict.fromkeys([*event.metrics][-bounds.METRICS :])
-            for name in [*self._metrics][: -bounds.METRICS]:
-                del self._metrics[name]
-            self._curve.put(event.round, event.time, last_metrics(event.metrics), self.best_round)
-        if event.round == event.best_round:
-            best = [name for name, value in event.metrics.items() if value == event.best]
-            self._deciding = best[-1] if best else self._deciding
+        self._measured.take(event, self.best_round)
         if self.best is None and self.best_round in self.curve:
             self.best = next(reversed([*self.curve[self.best_round].values()]), None)
         self._stages.heard("rounds", event)
@@ -247,7 +256,7 @@ class Run:
     def _place(self, event: Placed) -> None:
         self._stages.heard("rounds", event)
         if self._younger("Placed", event):
-            self.places = event.workers[: bounds.WORKERS]
+            self.places, self.device = event.workers[: bounds.WORKERS], event.device
             for place in self.places:
                 worker = self._worker(place.worker, event.time)
                 worker.place = place
@@ -269,13 +278,14 @@ class Run:
                 self._younger("lost", event)
             case WorkerJoined(worker=name):
                 self._worker(name, event.time).there(event.time)
-            case Restarted(round=number):
+            case Restarted(round=number, workers=workers):
+                if workers >= len(self.places):  # all are back
+                    for place in self.places:
+                        self._worker(place.worker, event.time).there(event.time)
                 self._restarted(event, number)
 
     def _restarted(self, event: Event, number: int) -> None:
-        self.restarts += 1
-        self._restarts.append((event.time, number))
-        self._curve.forget(event.time, number)
+        self._measured.begins_again(event.time, number)
         self._younger("Restarted", event)
         if self._younger("round", event):
             self.round, self.round_at = number, event.time

@@ -2,18 +2,21 @@
 
 from pipeline.dashboard.curves import Curves, Speed
 from pipeline.dashboard.drawing import div
-from pipeline.dashboard.efficiency import CROWDED, GOOD, without_core
+from pipeline.dashboard.efficiency import CROWDED, GOOD, alone, without_core
 from pipeline.dashboard.live import figures_of
-from pipeline.dashboard.markup import card, count, duration, large, later, text, value, waiting
+from pipeline.dashboard.markup import card, count, duration, large, later, text, title, value, waiting
+from pipeline.dashboard.naming import exact_of
 from pipeline.dashboard.run import Run
 from pipeline.dashboard.strip import strip
 from pipeline.dashboard.window import Part
 from pipeline.dashboard.words import Words
+from pipeline.dashboard.worker_state import TIGHT
 from pipeline.tables import nbytes
 
 DRAWN_LATER = "Learning curves and speed are drawn here as soon as the rounds begin."
 SILENT_SECONDS = 30.0  # without a word, after which the page says so
-TIGHT, FULL = 0.8, 0.95  # of a worker's memory: Dask pauses it from the first on, and ends it at the second
+RECORD_ENDS = "Whether the run went on is not known; the page follows the file if it still grows."
+FULL = 0.95  # of a worker's memory: there Dask ends it
 
 
 class Progress:
@@ -38,14 +41,22 @@ def _state(run: Run, now: float) -> str:
             said = f"finished after {duration((run.ended or run.heard) - run.started)}"
         case "failed":
             said = f'<span class="lost">failed</span> after {duration((run.ended or run.heard) - run.started)}'
+        case _ if run.recorded:
+            said = f'running for {duration(max(0.0, run.heard - run.started))}; <span class="lost">the record ends here</span>'
         case _ if silent > SILENT_SECONDS:
             said = f'<span class="lost">nothing heard for {duration(silent)}</span>'
         case _:
             said = f"running for {duration(max(0.0, now - run.started))}"
     about = f"<p class=lost>{text(run.message)}</p>" if run.state == "failed" else ""
+    if run.recorded and run.state == "running":
+        about = f"<p class=sub>{RECORD_ENDS}</p>"
     if run.path:
         about = f"<p class=sub>model: {text(run.path)}</p>"
-    return f"<h2>{text(run.verb or 'run')} {text(run.name)}: {said}</h2>{about}"
+    alarms = [one for one in run.incidents if one.kind == "Note"]
+    if alarms:
+        more = f"; {len(alarms) - 1:,} before it" if len(alarms) > 1 else ""
+        about += f"<p class=alarm>{text(alarms[-1].text)}, {duration(alarms[-1].time - run.started)} after the start{more}</p>"
+    return f"<h2>{title(run)}: {said}</h2>{about}"
 
 
 def _cards(run: Run, now: float) -> str:
@@ -82,12 +93,16 @@ def _long(run: Run, now: float) -> str:
         return card(label, "a moment", "the rounds are done; evaluating and saving")
     if run.mending:
         return card(label, "–", "what was lost is done once more; known when the rounds go on", "warn")
+    if run.patience_left == 0:
+        return card(
+            label, "a moment", f"no round was better for {run.asked['training.early_stopping']}: it stops early"
+        )
     if run.eta is None:
         return card(label, "–", _long_before_rounds(run))
     low, middle, high = (max(0.0, seconds - max(0.0, now - run.round_at)) for seconds in run.eta)
     span = f"between {duration(low)} and {duration(high)}" if duration(low) != duration(high) else ""
-    early = "less if it stops early" if run.stops_early else ""
-    return card(label, f"about {duration(middle)}", "; ".join(filter(None, (span, early))))
+    most = f"at most {count(run.rounds - run.round, 'round')} more, fewer if it stops early" if run.stops_early else ""
+    return card(label, f"about {duration(middle)}", "; ".join(filter(None, (span, most))))
 
 
 def _long_before_rounds(run: Run) -> str:
@@ -101,7 +116,7 @@ def _long_before_rounds(run: Run) -> str:
 
 def _good(run: Run) -> str:
     if run.metrics and run.state == "finished":
-        name = run.deciding if run.deciding in run.metrics else next(iter(run.metrics))
+        name = exact_of(run.deciding, run.metrics)
         return card(
             f"How good: {text(name)}",
             value(run.metrics[name]),
@@ -121,18 +136,33 @@ def _busy(run: Run) -> str:
     label = "Every worker busy?"
     live = figures_of(run)
     speed = f"{run.rounds_per_second:.3g} rounds/s" if run.rounds_per_second else ""
-    rows = f"{large(run.rows_per_second)} rows/s" if run.rows_per_second else ""
+    rows = f"{large(run.pace.rows_per_second)} rows/s" if run.pace.rows_per_second else ""
     about = ", ".join(filter(None, (speed, rows)))
+    about += f" in the last {count(run.pace.rounds, 'round')}" if speed else ""
     if live is None:
         return card(label, "–", about or later(run))
     if live.PE is None:
         return card(label, count(len(live.workers), "worker"), f"{about}; on GPUs it is not measured")
+    if len(live.workers) == 1:
+        said = alone(live)
+        return card(
+            "Is it computing?",
+            f"{live.PE:.0%} of the time",
+            f"{said} {about}".strip(),
+            _kind(run, live.PE, warn=""),
+        )
     if (queued := without_core(live)) >= CROWDED:
         about = f"without a core for {queued:.0%}; {about}"
     elif live.straggler is not None:
         about = f"the others wait for worker {text(live.straggler)}; {about}"
-    kind = "good" if live.PE >= GOOD else "warn"
-    return card(label, f"{live.PE:.0%} of the time", about, kind if run.state == "running" else "")
+    waits = live.straggler is not None or queued >= CROWDED
+    return card(label, f"{live.PE:.0%} of the time", about, _kind(run, live.PE, warn="warn" if waits else ""))
+
+
+def _kind(run: Run, part: float, *, warn: str) -> str:
+    if run.state != "running":
+        return ""
+    return "good" if part >= GOOD else warn
 
 
 def _safe(run: Run) -> str:

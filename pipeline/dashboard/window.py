@@ -14,7 +14,7 @@ from bokeh.plotting import figure
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.look import FRAME, SELECT
-from pipeline.dashboard.markup import clock_time, later, waiting
+from pipeline.dashboard.markup import clock_time, known_by, later, waiting
 from pipeline.dashboard.run import Run
 
 NEWEST = ""  # the selector's value that follows whichever run began last
@@ -117,4 +117,6 @@ class Window:
 
 def label(run: Run) -> str:
     """A run in the selector."""
-    return f"{run.verb or 'run'} {run.name}, {clock_time(run.started)}, {run.state}"
+    known = known_by(run)
+    name, last = (known, f", {run.name}") if known else (run.name, "")
+    return f"{run.verb or 'run'} {name}, {clock_time(run.started)}, {run.state}{last}"

@@ -20,8 +20,15 @@ class Words:
 
 def _words(run: Run) -> str:
     facts = [(text(name), text(setting)) for name, setting in run.asked.items()]
-    asked = f"<div><h3>Asked</h3>{table(('', ''), facts)}</div>" if facts else ""
-    planned = f"<div><h3>Planned</h3>{table(('', ''), _plan(run))}</div>" if run.planned else ""
+    asked = f"<div><h3>Asked</h3>{table(('', ''), facts, kind='facts')}</div>" if facts else ""
+    planned = f"<div><h3>Planned</h3>{table(('', ''), _plan(run), kind='facts')}</div>" if run.planned else ""
+    kept = ""
+    if run.checkpoint is not None and run.state != "finished":  # then it has been deleted
+        where = [
+            ("folder for --resume", text(run.checkpoint.path)),
+            ("goes on after", f"round {run.checkpoint.round:,}"),
+        ]
+        kept = f"<div><h3>If it is interrupted</h3>{table(('', ''), where, kind='facts')}</div>"
     since = "<span class=sub>: since the start, newest first</span>"
     happened = occurred(run, MANY_INCIDENTS)
     told = [
@@ -31,7 +38,7 @@ def _words(run: Run) -> str:
     notes = f"<div><h3>Notes{since}</h3>{table(('', ''), told, kind='when')}</div>" if told else ""
     measured = [(text(name), value(number)) for name, number in run.metrics.items()]
     exact = f"<div><h3>Measured at the end, exactly</h3>{table(('', ''), measured, 1)}</div>" if measured else ""
-    return f'<div class="two">{incidents}{notes}{exact}{asked}{planned}</div>'
+    return f'<div class="two">{incidents}{notes}{exact}{asked}{planned}{kept}</div>'
 
 
 def _plan(run: Run) -> list[tuple[str, str]]:
@@ -44,6 +51,4 @@ def _plan(run: Run) -> list[tuple[str, str]]:
         ("workers", f"{plan.workers:,} x {count(plan.threads, 'thread')}"),
         ("memory, all together", f"about {nbytes(plan.nbytes)}"),
     ]
-    if run.checkpoint is not None:
-        facts.append(("latest checkpoint", f"round {run.checkpoint.round:,}: {text(run.checkpoint.path)}"))
     return [*facts, ("note", text(plan.note))] if plan.note else facts

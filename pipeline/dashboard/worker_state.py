@@ -7,6 +7,7 @@ from pipeline.dashboard.bounds import INCIDENTS, WINDOWS, keep
 from pipeline.events import Place, WorkerRounds
 
 WINDOW_SECONDS = 30.0
+TIGHT = 0.8  # of a worker's memory: from there on Dask pauses it
 
 
 @dataclass

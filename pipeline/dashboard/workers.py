@@ -4,24 +4,38 @@ Dask has a page /workers of its own, and its navigation has room for one short w
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource
 
 from pipeline.dashboard.bounds import INCIDENTS
-from pipeline.dashboard.drawing import Lanes, div, hover, refresh
+from pipeline.dashboard.drawing import Lanes, div, hover, put, refresh
 from pipeline.dashboard.look import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
-from pipeline.dashboard.markup import count, duration, key, later, occurred, plain, table, text, time_unit, waiting
+from pipeline.dashboard.markup import (
+    count,
+    duration,
+    key,
+    later,
+    occurred,
+    plain,
+    table,
+    text,
+    time_unit,
+    title,
+    waiting,
+)
+from pipeline.dashboard.naming import natural
 from pipeline.dashboard.run import Run
 from pipeline.dashboard.window import Part
-from pipeline.dashboard.worker_state import WorkerState
+from pipeline.dashboard.worker_state import TIGHT, WorkerState
 from pipeline.tables import nbytes
 
 BARS = 24  # workers drawn; of more, the fullest
 ROWS = 200  # of the table
-TIGHT = 0.8  # of a worker's memory: from there on Dask pauses it
+FAR = 2.0  # times what is taken or planned, from where on a limit is not drawn
+WIDE = ("lost", "of plan", "peak", "capability", "threads", "GPU busy")  # columns that need a wide window
 EMPTY = ("worker", "memory", "peak", "plan", "limit", "colour", "said")
 
 
@@ -35,22 +49,23 @@ class Table:
         if run is None:
             self.root.text = waiting()
             return
-        title = f"<h2>{text(run.verb or 'run')} {text(run.name)}: {_here(run)}</h2>"
-        workers = by_rank(run)
+        above = f"<h2>{title(run)}: {_here(run)}</h2>"
+        workers = by_name(run)
         if not workers:
-            self.root.text = f"{title}<p class=sub>What each one has to do is {later(run)}.</p>"
+            self.root.text = f"{above}<p class=sub>What each one has to do is {later(run)}.</p>"
             return
         gpu = any(worker.gpu_memory_nbytes is not None for worker in workers)
         head = ["worker", "state", "lost", "round", "memory", "of limit", "of plan", "peak"]
         head += ["GPU memory", "GPU busy"] if gpu else []
         head += ["rows", "share", "capability", "threads"]
-        rows = [_row(worker, run, gpu=gpu) for worker in _noteworthy(workers)]
+        here = taking_part(run)
+        rows = [_row(worker, run, gpu=gpu, here=worker.name in here) for worker in _noteworthy(workers)]
         more = (
             f"<p class=sub>{ROWS} of {len(workers):,} workers: those that were lost, then the fullest.</p>"
             if len(workers) > ROWS
             else ""
         )
-        self.root.text = f"{title}{table(head, rows, len(head) - 2)}{more}"
+        self.root.text = f"{above}{table(head, rows, len(head) - 2, wide=WIDE)}{more}"
 
 
 class Memory:
@@ -66,20 +81,23 @@ class Memory:
                                 line_width=3)  # fmt: skip
         hover(self.figure, [bars], "@said")
         self._title = div()
-        self.root = column(self._title, self.figure, sizing_mode="stretch_width")
+        self.root = column(self._title, sizing_mode="stretch_width")
 
     def update(self, run: Run | None, now: float) -> None:
-        known = [] if run is None else [worker for worker in by_rank(run) if worker.memory_nbytes]
+        known = [] if run is None else [worker for worker in by_name(run) if worker.memory_nbytes]
         drawn = known if len(known) <= BARS else sorted(known, key=_fullness)[-BARS:]
         self.root.visible = bool(drawn)
-        if not drawn:
+        if run is None or not drawn:
             return
         names = [plain(worker.name) for worker in drawn]
         self._lanes.show(names)
-        refresh(self._source, _bars(drawn, names))
+        columns, beyond = _bars(drawn, names, taking_part(run))
+        refresh(self._source, columns)
+        put(self.root, self._title, self.figure)
         some = f"<span class=sub>: the {len(drawn)} fullest of {len(known):,}</span>" if len(drawn) < len(known) else ""
         keys = key(BLUE, "now") + key(ORANGE, f"now, above {TIGHT:.0%} of the limit") + key(GREY, "peak", "tick")
-        keys += key(PURPLE, "planned", "tick") + key(VERMILION, "limit", "tick")
+        keys += key(PURPLE, "planned", "tick") + ("" if beyond else key(VERMILION, "limit", "tick"))
+        keys += f"<span class=sub>{beyond}</span>"
         self._title.text = f"<h3>Memory of the processes{some}</h3><p>{keys}</p>"
 
 
@@ -96,16 +114,17 @@ class TimeLine:
                                     line_width=3)  # fmt: skip
         hover(self.figure, [marks], "@said")
         self._title = div()
-        self.root = column(self._title, self.figure, sizing_mode="stretch_width")
+        self.root = column(self._title, sizing_mode="stretch_width")
 
     def update(self, run: Run | None, now: float) -> None:
-        workers = [] if run is None else by_rank(run)
+        workers = [] if run is None else by_name(run)
         workers = sorted(workers, key=lambda worker: -worker.lost)[:BARS] if len(workers) > BARS else workers
         self.root.visible = bool(workers)
         if run is None or not workers:
             return
         names = [plain(worker.name) for worker in workers]
         self._lanes.show(names)
+        put(self.root, self._title, self.figure)
         unit, size = time_unit((run.ended or now) - run.started)
         self.figure.xaxis.axis_label = f"{unit} since the start"
         spans = [
@@ -140,13 +159,17 @@ class Happened:
             return
         rows = occurred(run, INCIDENTS)
         said = table(("", ""), rows, kind="when") if rows else "<p class=sub>Nothing has gone wrong.</p>"
-        self.root.text = f"<h3>Lost and restarted</h3>{said}"
+        self.root.text = f"<h3>What happened</h3>{said}"
 
 
-def by_rank(run: Run) -> list[WorkerState]:
-    """Those that have a place first, then the others that were heard of."""
-    rank = {place.worker: i for i, place in enumerate(run.places)}
-    return sorted(run.workers.values(), key=lambda worker: rank.get(worker.name, len(rank)))
+def by_name(run: Run) -> list[WorkerState]:
+    """All that were heard of, in an order that stays when workers come and go."""
+    return sorted(run.workers.values(), key=lambda worker: natural(worker.name))
+
+
+def taking_part(run: Run) -> set[str]:
+    """Names of those that take part now, or did at the end: what is said of the others is of the past."""
+    return {worker.name for worker in run.training}
 
 
 def _noteworthy(workers: list[WorkerState]) -> list[WorkerState]:
@@ -177,19 +200,19 @@ def _here(run: Run) -> str:
     return f"{count(len(run.training), 'worker')} {took if len(run.training) != 1 else took.replace('take ', 'takes ')}{gone}"
 
 
-def _row(worker: WorkerState, run: Run, *, gpu: bool) -> list[str]:
-    place, memory = worker.place, worker.memory_nbytes
+def _row(worker: WorkerState, run: Run, *, gpu: bool, here: bool) -> list[str]:
+    place, memory = (worker.place, worker.memory_nbytes) if here else (None, 0)
     lost = f'<span class="lost">{count(worker.lost, "time")}</span>' if worker.lost else "no"
     cells = [text(worker.name), _state(worker, run), lost, f"{worker.round:,}" if worker.round else "–"]
     cells += [
         nbytes(memory) if memory else "–",
         _part(memory, place.memory_limit_nbytes if place else 0, TIGHT),
         _part(memory, place.planned_nbytes if place else 0),
-        nbytes(worker.peak_memory_nbytes) if memory else "–",
+        nbytes(worker.peak_memory_nbytes) if worker.peak_memory_nbytes else "–",
     ]
     if gpu:
-        cells.append("–" if worker.gpu_memory_nbytes is None else nbytes(worker.gpu_memory_nbytes))
-        cells.append("–" if worker.gpu_utilisation is None else f"{worker.gpu_utilisation:.0%}")
+        cells.append("–" if worker.gpu_memory_nbytes is None or not here else nbytes(worker.gpu_memory_nbytes))
+        cells.append("–" if worker.gpu_utilisation is None or not here else f"{worker.gpu_utilisation:.0%}")
     if place is None:
         return [*cells, *["–"] * 4]
     return [*cells, f"{place.rows:,}", f"{place.share:.1%}", f"{place.capability:.1%}", f"{place.threads:,}"]
@@ -217,26 +240,37 @@ def _fullness(worker: WorkerState) -> float:
     return worker.memory_nbytes / (limit or 1e15)
 
 
-def _bars(workers: Sequence[WorkerState], names: Sequence[str]) -> dict[str, list[Any]]:
-    nothing = float("nan")
-    limits = [worker.place.memory_limit_nbytes / 1e9 if worker.place else 0.0 for worker in workers]
-    plans = [worker.place.planned_nbytes / 1e9 if worker.place else 0.0 for worker in workers]
-    now = [worker.memory_nbytes / 1e9 for worker in workers]
+def _bars(workers: Sequence[WorkerState], names: Sequence[str], here: Set[str]) -> tuple[dict[str, list[Any]], str]:
+    """What is drawn, in gigabytes; and the limits in words, where they are too far away to be drawn."""
+    limits = [worker.place.memory_limit_nbytes if worker.place else 0 for worker in workers]
+    plans = [worker.place.planned_nbytes if worker.place else 0 for worker in workers]
+    now = [worker.memory_nbytes if worker.name in here else 0 for worker in workers]
+    peaks = [worker.peak_memory_nbytes for worker in workers]
+    far = min(filter(None, limits), default=0) > FAR * max(*peaks, *plans)
+    beyond = ""
+    if far:
+        low, high = nbytes(min(filter(None, limits))), nbytes(max(limits))
+        beyond = f"The limit is far away: {low if low == high else f'{low} to {high}'} for each."
     said = [
-        f"{worker.name}: {nbytes(worker.memory_nbytes)} now, {nbytes(worker.peak_memory_nbytes)} at its peak"
-        for worker in workers
+        f"{worker.name}: {f'{nbytes(taken)} now' if taken else 'away'}, {nbytes(worker.peak_memory_nbytes)} at its peak"
+        for worker, taken in zip(workers, now, strict=True)
     ]
-    return {
+    tight = [limit and taken >= TIGHT * limit for taken, limit in zip(now, limits, strict=True)]
+    columns: dict[str, list[Any]] = {
         "worker": list(names),
-        "memory": now,
-        "peak": [worker.peak_memory_nbytes / 1e9 for worker in workers],
-        "plan": [plan or nothing for plan in plans],
-        "limit": [limit or nothing for limit in limits],
-        "colour": [
-            ORANGE if limit and part >= TIGHT * limit else BLUE for part, limit in zip(now, limits, strict=True)
-        ],
+        "memory": _gigabytes(now),
+        "peak": _gigabytes(peaks),
+        "plan": _gigabytes(plans),
+        "limit": _gigabytes([0] * len(limits) if far else limits),
+        "colour": [ORANGE if one else BLUE for one in tight],
         "said": said,
     }
+    return columns, beyond
+
+
+def _gigabytes(sizes: Sequence[int]) -> list[float]:
+    """NaN, which is not drawn, for those that are not known."""
+    return [size / 1e9 if size else math.nan for size in sizes]
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:

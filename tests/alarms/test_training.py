@@ -62,5 +62,5 @@ def test_what_is_told_of_a_training(client: Client, tmp_path: Path) -> None:
     assert sorted(line.split(" (now")[0] for line in said) == [
         "alarm: rows_per_second > 1",
         "alarm: validation.logloss < 0.69",
-        f"{missing}validation.logloss, validation.auc alone",
+        f"{missing}validation.auc, validation.logloss alone",
     ]

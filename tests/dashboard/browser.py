@@ -35,7 +35,7 @@ function* below(node) {
 }
 const models = [...window.Bokeh?.documents[0]?.all_models ?? []];
 """
-WORDS = "return [...below(document)].filter(e => e.matches('.bk-clearfix')).map(e => e.innerText).join('\\n');"
+WORDS = "return [...below(document)].filter(e => e.matches('.bk-clearfix, #connection-lost')).map(e => e.innerText).join('\\n');"
 SOURCES = """
 return models.filter(model => model.type == 'ColumnDataSource')
   .map(model => Object.fromEntries(Object.entries(model.data).map(([name, values]) => [name, Array.from(values)])));
@@ -133,8 +133,13 @@ class Browser:
         return found
 
     def errors(self) -> list[str]:
-        """What the console has called an error since this was last asked."""
-        return [entry["message"] for entry in self._driver.get_log("browser") if entry["level"] == "SEVERE"]
+        """What the console has called an error, or warned of, since this was last asked."""
+        said = self._driver.get_log("browser")
+        return [entry["message"] for entry in said if entry["level"] in ("SEVERE", "WARNING")]
+
+    def scrolls(self) -> bool:
+        """Whether the page is higher than the window."""
+        return bool(self._ask("return document.documentElement.scrollHeight > innerHeight;"))
 
     def picture(self, path: Path, width: int, height: int | None = None) -> None:
         """The page at this width as a PNG: all of it, or so much from the top."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pipeline
 from pipeline.cluster import dashboard
 from pipeline.cluster.connect import connect
 from pipeline.dashboard.pages import PAGES
+from pipeline.events import Event
 from pipeline.job import Job
 from pipeline.recording import line_of
 from tests.dashboard import browser, recorded
@@ -103,18 +104,24 @@ def training(folder: Path) -> Iterator[Training]:
 
 
 @contextlib.contextmanager
-def watched(path: Path) -> Iterator[str]:
+def watched(path: Path, port: str = "0") -> Iterator[str]:
     """`pipeline watch` of a recorded file: the link of its pages."""
-    command = [sys.executable, "-m", "pipeline", "watch", str(path), "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "pipeline", "watch", str(path), "--port", port]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            assert process.stderr is not None
-            said = process.stderr.readline()
+            assert process.stdout is not None
+            said = process.stdout.readline()
             link = re.search(r"http://\S+(?=/training)", said)
             assert link, said
             yield link[0]
         finally:
             process.send_signal(signal.SIGINT)
+
+
+def written(path: Path, said: Iterable[tuple[str, Event]]) -> Path:
+    """The file as it would have been recorded."""
+    path.write_bytes(b"".join(line_of(run, event) for run, event in said))
+    return path
 
 
 def look(tab: Browser, link: str, name: str) -> None:
@@ -151,6 +158,9 @@ def test_a_training_is_followed_to_its_end(tab: Browser, tmp_path: Path) -> None
         assert "1 worker lost" in tab.words()
         assert "restarted 1 time" in tab.words()
 
+        tab.open(run.base + EFFICIENCY)
+        until(lambda: not tab.scrolls(), "a page without a scroll bar that it does not need")
+        tab.open(run.base + TRAINING)
         run.hurry()
         until(lambda: "finished after" in tab.words(), "the end on /training")
         assert "round 600 of 600" in tab.words()
@@ -161,8 +171,7 @@ def test_a_training_is_followed_to_its_end(tab: Browser, tmp_path: Path) -> None
 
 
 def test_a_recorded_run_is_watched(tab: Browser, tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    path.write_bytes(b"".join(line_of(run, event) for run, event in recorded.binary()))
+    path = written(tmp_path / "events.jsonl", recorded.binary())
     with watched(path) as base:
         for route in (TRAINING, EFFICIENCY, TEAM):
             look(tab, base + route, "recorded")
@@ -171,3 +180,26 @@ def test_a_recorded_run_is_watched(tab: Browser, tmp_path: Path) -> None:
         assert "finished after" in tab.words()
         assert tab.points() == 300
         assert tab.errors() == []
+
+
+def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browser, tmp_path: Path) -> None:
+    first = written(tmp_path / "first.jsonl", recorded.binary())
+    with watched(first) as base:
+        tab.open(base + TRAINING)
+        assert "Connection lost" not in tab.words()
+    until(lambda: "Connection lost" in tab.words(), "the loss of the server")
+    assert "round 300 of 300" in tab.words()  # what was last heard stays
+    tab.picture(browser.pictures() / "gone-training-600.png", NARROW, browser.HEIGHT)
+
+    second = written(tmp_path / "second.jsonl", recorded.ranking())
+    with watched(second, base.rpartition(":")[2]) as again:
+        assert again == base
+        until(lambda: "round 160 of 500" in tab.words(), "the run of the next server")
+        assert "Connection lost" not in tab.words()
+        assert "auc" not in tab.words()
+        assert tab.points() == 160
+        expected = (
+            "ERR_CONNECTION",
+            "not connected so cannot send",
+        )  # when asked whether a server is there, and when the width changes
+        assert [line for line in tab.errors() if not any(one in line for one in expected)] == []

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
+from pipeline.alarms.efficiency import Efficiency
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.live import Live, figures_of
 from pipeline.dashboard.run import Run
 from pipeline.events import Place, Placed, WorkerLost, WorkerRounds
 from tests.dashboard import recorded
-from tests.dashboard.test_board import filled
+from tests.dashboard.test_board import filled, worker_rounds
 
 
-def run_of(*workers: dict[str, Any], placed: bool = True) -> Run:
+def run_of(*workers: dict[str, Any], placed: bool = True, device: str = "cpu") -> Run:
     """Ten rounds of one second; of each worker: name, cpu and more."""
     board = Board()
     if placed:
@@ -20,7 +21,7 @@ def run_of(*workers: dict[str, Any], placed: bool = True) -> Run:
             Place(worker=each["name"], rows=1, share=0.5, capability=each.get("capability", 0.5), threads=1,
                   memory_limit_nbytes=0, planned_nbytes=0) for each in workers
         )  # fmt: skip
-        board.take("a", Placed(time=0.0, workers=places))
+        board.take("a", Placed(time=0.0, workers=places, device=device))
     for number in range(1, 11):
         for each in workers:
             board.take("a", WorkerRounds(
@@ -77,6 +78,24 @@ def test_a_gpu_is_not_measured_by_the_processors_clock() -> None:
     assert live.workers[0].useful is None
     assert live.workers[0].bytes_per_round == 1_000
     assert live.seconds == pytest.approx(1.0)
+
+
+def test_nor_is_one_whose_library_is_missing() -> None:
+    said = [{"name": "0", "cpu": 0.05}, {"name": "1", "cpu": 0.06}]
+    assert live_of(run_of(*said)).PE == pytest.approx(0.055)
+    live = live_of(run_of(*said, device="cuda"))
+    assert (live.PE, live.E, live.J, live.LB, live.straggler, live.workers[0].useful) == (None,) * 6
+
+
+def test_alarms_have_no_figures_of_a_gpu() -> None:
+    told = []
+    for device in ("cpu", "cuda"):
+        efficiency = Efficiency()
+        place = Place(worker="0", rows=1, share=1, capability=1, threads=1, memory_limit_nbytes=0, planned_nbytes=0)
+        efficiency.take("a", Placed(time=0.0, workers=(place,), device=device))
+        efficiency.take("a", worker_rounds("0", 1, 1.0, cpu_seconds=0.05))
+        told.append(efficiency.values("a").keys() >= {"pe"})
+    assert told == [True, False]
 
 
 def test_capabilities_weigh_and_may_be_unknown() -> None:

@@ -118,6 +118,23 @@ def test_series_are_bounded() -> None:
     assert len(found["run_metric"]) <= 7 * prometheus.METRICS + len(METRICS)
 
 
+def test_a_run_that_goes_on_is_there_however_many_have_ended_since() -> None:
+    board = board_of(long=going("long"))
+    for number in range(12):
+        board.take(f"short{number}", Started(time=3e9 + number, verb="train", run=f"short{number}"))
+        board.take(f"short{number}", Saved(time=3e9 + number, path="m", sha256=""))
+    assert {key[0] for key in values(board)["run_state"]} == {"long", *(f"short{number}" for number in range(5, 12))}
+
+
+def test_metrics_that_are_not_measured_in_every_round_stay() -> None:
+    board = board_of(a=going("a"))
+    board.take(
+        "a",
+        RoundDone(time=3e9, round=11, rounds=20, metrics={"validation.auc": 0.25}, best_round=4, rows_per_second=1.0),
+    )
+    assert values(board)["run_metric"] == {("a", "train.auc"): 0.75, ("a", "validation.auc"): 0.25}
+
+
 def test_only_documented_metrics_each_with_its_labels() -> None:
     gpu = rounds_of("gpu", 0.1, gpu_memory_nbytes=5, gpu_utilisation=0.5)
     board = board_of(a=going("a"), b=[Started(verb="train", run="b"), gpu], c=[Failed(message="no")])

@@ -18,6 +18,7 @@ from pipeline.events import (
     Note,
     Place,
     Placed,
+    Restarted,
     RoundDone,
     Saved,
     Started,
@@ -98,6 +99,19 @@ def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert min(gaps[:-1]) > 0.9 * publish.INTERVAL_SECONDS  # but for the last, which is sent at once
     assert [event.message for event in sent.of(Note)] == [str(number) for number in range(60)]
+
+
+def test_a_round_is_said_before_the_restart_that_came_after_it(sent: Sent) -> None:
+    def say(publisher: Publisher) -> None:
+        for number in range(130, 138):
+            publisher(round_done(number))
+            time.sleep(0.01)
+        publisher(Restarted(round=130, workers=2))
+        time.sleep(0.2)
+        publisher(round_done(131))
+
+    publish_all(sent, say)
+    assert [getattr(event, "round", 0) for event in sent.events] == [130, 137, 130, 131]
 
 
 def test_what_a_worker_says_is_left_to_the_worker(sent: Sent) -> None:

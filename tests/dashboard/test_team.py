@@ -1,0 +1,68 @@
+"""/team: workers that come and go, and memory beside a limit that is far away."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.dashboard.board import Board
+from pipeline.dashboard.pages import PAGES
+from pipeline.events import Place, Placed, Restarted, WorkerLost
+from tests.dashboard.test_board import worker_rounds
+from tests.dashboard.test_pages import drawn, sources, words
+
+TEAM = PAGES[2]
+GB = 10**9
+
+
+def placed(time: float, shares: Mapping[str, float], limit: int = 2 * GB) -> Placed:
+    return Placed(time=time, workers=tuple(
+        Place(worker=name, rows=int(1_000 * share), share=share, capability=share, threads=1, memory_limit_nbytes=limit,
+              planned_nbytes=GB) for name, share in shares.items()
+    ))  # fmt: skip
+
+
+def working(time: float, *names: str, memory: int = GB) -> Board:
+    board = Board()
+    for name in names:
+        board.take("a", worker_rounds(name, 1, time, memory_nbytes=memory))
+    return board
+
+
+def memory_of(board: Board) -> dict[str, Any]:
+    return next(data for data in sources(drawn(TEAM, board)) if "memory" in data)
+
+
+def test_a_dead_workers_memory_is_not_now() -> None:
+    board = Board()
+    board.take("a", placed(1.0, {"0": 0.44, "1": 0.56}))
+    for name in "01":
+        board.take("a", worker_rounds(name, 1, 2.0, memory_nbytes=GB))
+    board.take("a", WorkerLost(time=3.0, worker="1", stage="rounds", round=1, reason="killed"))
+    board.take("a", Restarted(time=4.0, round=0, workers=1))
+    board.take("a", placed(5.0, {"0": 1.0}))
+    drawn_memory = memory_of(board)
+    assert list(drawn_memory["worker"]) == ["0", "1"]
+    assert drawn_memory["memory"][0] == 1.0
+    assert math.isnan(drawn_memory["memory"][1])
+    assert drawn_memory["peak"][1] == 1.0
+    assert drawn_memory["said"][1] == "1: away, 1 GB at its peak"
+    said = words(drawn(TEAM, board))
+    assert "100.0%" in said
+    assert "56.0%" not in said
+
+
+def test_workers_stand_in_an_order_that_stays() -> None:
+    board = working(2.0, "10", "w2", "2", "w10")
+    assert list(memory_of(board)["worker"]) == ["2", "10", "w2", "w10"]
+    board.take("a", placed(3.0, {"10": 0.5, "2": 0.5}))
+    assert list(memory_of(board)["worker"]) == ["2", "10", "w2", "w10"]
+
+
+def test_a_limit_that_is_far_away_is_said() -> None:
+    board = working(2.0, "0")
+    board.take("a", placed(1.0, {"0": 1.0}, limit=64 * GB))
+    assert math.isnan(memory_of(board)["limit"][0])
+    assert "The limit is far away: 64 GB for each." in words(drawn(TEAM, board))
+    board.take("a", placed(3.0, {"0": 1.0}, limit=2 * GB))
+    assert memory_of(board)["limit"][0] == 2.0
+    assert "far away" not in words(drawn(TEAM, board))
