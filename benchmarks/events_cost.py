@@ -35,9 +35,9 @@ TARGET = 0.002
 
 
 @click.command(help=__doc__)
-@click.option("--pairs", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--rows", type=click.IntRange(1), default=400_000, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=300, show_default=True)
+@click.option("--pairs", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--rows", type=click.IntRange(1), default=1_000_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=1_200, show_default=True)
 @click.option("--name", default="events_cost", show_default=True, help="Of the record; an empty one: none is written.")
 def command(pairs: int, rows: int, rounds: int, name: str) -> None:
     circumstances = record.circumstances()
@@ -58,7 +58,7 @@ def _measured(client: Client, folder: Path, rounds: int, told: bool) -> dict[str
     job = Job.parse({
         "data": {"source": str(folder / "data"), "target": "late", "derive": {"late": "arr_delay > 15"},
                  "exclude": ["dep_delay", "taxi_out", "arr_delay"], "validation": {"share": 0.2}},
-        "training": {"rounds": rounds},
+        "training": {"rounds": rounds, "early_stopping": 0},
         "output": {"model": str(folder / "model"), "overwrite": True, "report": False},
     })  # fmt: skip
     client.run(telling.clocked if told else telling.silent)
