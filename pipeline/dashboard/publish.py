@@ -18,7 +18,7 @@ from distributed import Client
 from pipeline.events import Event, Failed, FragmentDone, Listener, Restarted, RoundDone, Saved, WorkerRounds, encode
 from pipeline.topics import EVENTS
 
-INTERVAL_SECONDS = 0.5  # between two RoundDone, and between two FragmentDone of the same stage
+INTERVAL_SECONDS = 1.0  # between two RoundDone, and between two FragmentDone of the same stage
 WAITING = 1_000  # events that may wait to be sent; the oldest are let go
 LEAVE_SECONDS = 2.0  # for what is left when the run has ended
 

@@ -51,6 +51,11 @@ class Sent:
         return [event for event in self.events if isinstance(event, kind)]
 
 
+@pytest.fixture(autouse=True)
+def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "INTERVAL_SECONDS", 0.2)
+
+
 @pytest.fixture
 def sent() -> Sent:
     return Sent()
