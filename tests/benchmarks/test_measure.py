@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.measure import run
 
 GRANDCHILD = """
@@ -33,7 +31,7 @@ def test_counts_memory_and_cpu_of_the_tree():
     cost = run([sys.executable, "-c", PARENT], cwd=Path.cwd())
     assert cost.stdout == "done\n"
     assert cost.exit_code == 0
-    assert cost.cpu_seconds == pytest.approx(0.5, abs=0.3)
+    assert 0.3 < cost.cpu_seconds < 2.0  # half a second, and the interpreters of a busy machine
     assert 0.1e9 < cost.peak_pss_nbytes < 0.2e9
     assert cost.wall_seconds > 0.4
     assert cost.memory_samples >= 3
