@@ -115,9 +115,17 @@ class _Said:
         """SchedulerLostError where the scheduler does not come back."""
         while True:
             try:
-                yield from self._new([self._heard.get(timeout=POLL_SECONDS)])
+                message = self._heard.get(timeout=POLL_SECONDS)
+                yield from self._new([*self._missed(message), message])
             except queue.Empty:
                 yield from self._new(self._kept())
+
+    def _missed(self, message: Said) -> list[Said]:
+        """What was said before the end of a run and perhaps not heard; nothing before any other message."""
+        ends = message.get("event", {}).get("event") in (Saved.__name__, Failed.__name__)
+        with contextlib.suppress(SchedulerLostError):  # it went with the run
+            return self._kept() if ends else []
+        return []
 
     def _kept(self) -> list[Said]:
         deadline = time.monotonic() + LOST_SECONDS
