@@ -210,5 +210,5 @@ def test_closure_of_pinned_workers(client: Any) -> None:
         meters = train(client, 2, data, params={"max_depth": 6}, rounds=34).meters
         samples = worker_samples(meters, ["a", "b"], first=4)
         found.append(max(sample.closure or 0.0 for sample in samples))
-        assert all(sample.meter_share < 0.01 for sample in samples)
+        assert all(sample.meter_share < 0.05 for sample in samples)
     assert min(found) < 0.10
