@@ -98,8 +98,8 @@ def _costs(runs: list[dict[str, Any]], rounds: int) -> dict[str, float]:
         "loops_seconds": (median("loops_cpu_seconds", True) - median("loops_cpu_seconds", False)) / rounds,
         "client_seconds": (median("client_cpu_seconds", True) - median("client_cpu_seconds", False)) / rounds,
     }
-    telling = sum(parts.values())
-    return {**parts, "telling_seconds": telling, "a_second": A_SECOND, "share_of_the_run": telling * A_SECOND / WORKERS}
+    seconds = sum(parts.values())
+    return {**parts, "telling_seconds": seconds, "a_second": A_SECOND, "share_of_the_run": seconds * A_SECOND / WORKERS}
 
 
 def _text(measured: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ def clocked() -> None:
     """Every round is told, and the CPU time it takes in the training's thread is counted, from zero."""
     silent()
     rounds.EVENT_SECONDS = 0.0
-    rounds.ACCOUNTS_A_SECOND = math.inf  # type: ignore[assignment]
+    rounds.ACCOUNTS_A_SECOND = math.inf
     for name, method in _METHODS.items():
         setattr(_Rounds, name, functools.partialmethod(_timed, method))
 

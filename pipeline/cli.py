@@ -74,13 +74,19 @@ def cluster_asked() -> "Cluster":
     return Job.parse({"data": {"source": []}}, settings=settings, origin="command line").cluster
 
 
+def connecting(cluster: "Cluster", talk: Talk, verb: str) -> contextlib.AbstractContextManager["Client"]:
+    """A client of the cluster; the verb's module is imported meanwhile."""
+    import pipeline
+
+    return pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb))
+
+
 @contextlib.contextmanager
 def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> Iterator["Client"]:
-    """A client of the cluster, whose dashboard the listener hears of; the verb's module is imported meanwhile."""
-    import pipeline
+    """A client of the cluster, whose dashboard the listener hears of."""
     from pipeline.cluster import dashboard
 
-    with pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb)) as client:
+    with connecting(cluster, talk, verb) as client:
         if cluster.dashboard:
             dashboard.tell(client, listen)
         yield client
@@ -89,12 +95,9 @@ def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> 
 @contextlib.contextmanager
 def connected_to_train(cluster: "Cluster", talk: Talk, listen: "Listener") -> Iterator[tuple["Client", "Listener"]]:
     """A client of the cluster, and a listener that tells where the pages of the run are as it begins."""
-    import pipeline
     from pipeline.cluster import dashboard
 
-    with pipeline.connect(
-        cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module("pipeline.run")
-    ) as client:
+    with connecting(cluster, talk, "pipeline.run") as client:
         yield client, dashboard.telling(client, listen) if cluster.dashboard else listen
 
 

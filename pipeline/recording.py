@@ -33,8 +33,8 @@ class EventsError(UserError):
 def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
     """What writes an event of a run to the file, which is continued if it is there; for any thread.
 
-    OutputError where it cannot be written, EventsError where it holds something else, which stays as it is.  What goes wrong later, a full
-    disk, ends the recording and not the run: `tell` is told in a line, once.
+    OutputError where it cannot be written, EventsError where it holds something else, which stays as it is.  What goes
+    wrong later, a full disk, ends the recording and not the run: `tell` is told in a line, once.
     """
     try:
         if path.exists() and path.stat().st_size:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import textwrap
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from distributed import Client
 
 from pipeline.alarms.listener import Alarms
 from pipeline.cluster import runs
+from pipeline.cluster.asking import in_time
 from pipeline.cluster.members import Members
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
@@ -157,9 +157,7 @@ def _forget(client: Client, run: str, watching: Watching | None) -> None:
                 watching.stop()
             runs.leave(client, run)
 
-    asking = threading.Thread(target=ask, name="forget", daemon=True)
-    asking.start()
-    asking.join(FORGET_SECONDS)
+    in_time(FORGET_SECONDS, "forget", ask)
 
 
 def _settings(job: Job) -> dict[str, str]:

@@ -23,6 +23,7 @@ LOST_SECONDS = 5.0  # for a lost connection to come back
 SILENT_SECONDS = 60.0  # after which a run that has not ended gives way to one that begins
 
 Said = Mapping[str, Any]  # a message of the topic EVENTS
+ENDS = (Saved.__name__, Failed.__name__)
 STOPPED = "stopped watching"
 LEFT_ALONE = f"{STOPPED}; the training goes on"
 
@@ -122,7 +123,7 @@ class _Said:
 
     def _missed(self, message: Said) -> list[Said]:
         """What was said before the end of a run and perhaps not heard; nothing before any other message."""
-        ends = message.get("event", {}).get("event") in (Saved.__name__, Failed.__name__)
+        ends = message.get("event", {}).get("event") in ENDS
         with contextlib.suppress(SchedulerLostError):  # it went with the run
             return self._kept() if ends else []
         return []
@@ -157,9 +158,8 @@ def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
     by_run: dict[str, list[Said]] = {}
     for message in messages:
         by_run.setdefault(message["run"], []).append(message)
-    ended = (Saved.__name__, Failed.__name__)
     if wanted is None:
-        going = {run: said for run, said in by_run.items() if not any(one["event"]["event"] in ended for one in said)}
+        going = {run: said for run, said in by_run.items() if not any(one["event"]["event"] in ENDS for one in said)}
         said = max(going.values(), key=lambda said: said[-1]["event"]["time"], default=[])
     else:
         said = by_run.get(wanted, [])

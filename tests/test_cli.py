@@ -210,17 +210,24 @@ def test_wrong_folders_are_told_before_a_cluster_starts(asked, tmp_path, monkeyp
     assert run(cli, ["train", "a", "--target", "y", "--out", "late", "--resume", "late", "--quiet"]) == 0
 
 
-@pytest.mark.parametrize("checkpoints", [True, False])
-def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypatch, capfd, checkpoints):
+def training_stops(monkeypatch, tmp_path, error, *, told, stands):
+    """Has a training fail after a checkpoint in round 180: whether it was told of, and whether it stands still."""
+
     def stop(*_, listen, **__):
-        if checkpoints:
+        if told:
             listen(Checkpoint(round=180, path=str(tmp_path / "late"), seconds=0.1))
-        raise AlarmError("stopped by the alarm restarts > 2 (now 3)")
+        raise error
 
     monkeypatch.setattr(pipeline, "train", stop)
-    if checkpoints:
+    if stands:
         (tmp_path / "late.checkpoints").mkdir()
         (tmp_path / "late.checkpoints" / "round-000180.checkpoint").write_bytes(b"")
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypatch, capfd, checkpoints):
+    error = AlarmError("stopped by the alarm restarts > 2 (now 3)")
+    training_stops(monkeypatch, tmp_path, error, told=checkpoints, stands=checkpoints)
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 1
     _, *how = capfd.readouterr().err.splitlines()
     if checkpoints:
@@ -235,14 +242,7 @@ def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypa
 
 @pytest.mark.parametrize("checkpoints", [True, False])
 def test_how_to_go_on_where_a_checkpoint_stands(asked, tmp_path, monkeypatch, capfd, checkpoints):
-    def fail(*_, listen, **__):
-        listen(Checkpoint(round=180, path=str(tmp_path / "late"), seconds=0.1))
-        raise TrainingError("the disk is full")
-
-    monkeypatch.setattr(pipeline, "train", fail)
-    if checkpoints:
-        (tmp_path / "late.checkpoints").mkdir()
-        (tmp_path / "late.checkpoints" / "round-000180.checkpoint").write_bytes(b"")
+    training_stops(monkeypatch, tmp_path, TrainingError("the disk is full"), told=True, stands=checkpoints)
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 1
     lines = capfd.readouterr().err.splitlines()
     how = [

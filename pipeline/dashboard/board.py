@@ -15,9 +15,8 @@ from pipeline.events import Evaluated, Event, Failed, Saved, Started
 
 FINISHED_RUNS = 8
 OPEN_RUNS = 24  # whose client may have died without a word
-SET_BACK_SECONDS = (
-    5.0  # by which an event of a file must be older than one before it; threads write at nearly the same time
-)
+# By which an event of a file must be older than one before it; threads write at nearly the same time.
+SET_BACK_SECONDS = 5.0
 
 
 class Board:

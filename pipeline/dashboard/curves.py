@@ -68,15 +68,9 @@ class Speed:
         self.figure.xaxis.axis_label = f"{unit} since the start"
         lost = [one for one in run.incidents if one.kind == "WorkerLost"]
         refresh(self._source, {"at": [each / size for each in seconds], "rate": rates, "round": rounds})
-        refresh(
-            self._lost,
-            {
-                "at": [(one.time - run.started) / size for one in lost],
-                "rate": [0.06 * max((rate for rate in rates if rate > 0), default=1.0)]
-                * len(lost),  # above the axis, to be seen
-                "said": [one.text for one in lost],
-            },
-        )
+        above = 0.06 * max((rate for rate in rates if rate > 0), default=1.0)  # the axis, to be seen
+        at = [(one.time - run.started) / size for one in lost]
+        refresh(self._lost, {"at": at, "rate": [above] * len(lost), "said": [one.text for one in lost]})
         keys = key(BLUE, "rounds per second", "line") + (key(VERMILION, "a worker was lost", "✖") if lost else "")
         self._title.text = f"<h3>Speed</h3><p>{keys}</p>"
 

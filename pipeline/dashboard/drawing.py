@@ -80,13 +80,9 @@ def flex() -> dict[str, str]:
 
 def _array(values: Sequence[Any]) -> Any:
     array = np.asarray(values)
-    return (
-        array.astype("float64")
-        if array.dtype.kind in "iub"
-        else array
-        if array.dtype.kind == "f"
-        else np.array(values, dtype=object)
-    )
+    if array.dtype.kind in "iub":
+        return array.astype("float64")
+    return array if array.dtype.kind == "f" else np.array(values, dtype=object)
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -13,6 +13,7 @@ import xgboost
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
+from pipeline.cluster.asking import in_time
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError
 from pipeline.training import listeners
@@ -144,9 +145,7 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
             if workers[0] in members.look():
                 members.client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
 
-    asking = threading.Thread(target=ask, name="stop tracker", daemon=True)
-    asking.start()
-    asking.join(STOP_SECONDS)
+    in_time(STOP_SECONDS, "stop tracker", ask)
 
 
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:

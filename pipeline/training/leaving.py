@@ -6,6 +6,7 @@ timeout ends that, nor anybody else's leaving, but the end of its process.
 """
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import psutil
 from distributed import Client
 
+from pipeline.cluster.asking import in_time
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 2.0  # for a worker
-STUCK_SECONDS = (
-    5.0  # without work, after which a rank is taken for stuck; one that looks for its tracker takes a second
-)
+# Without work, after which a rank is taken for stuck; one that looks for its tracker takes a second.
+STUCK_SECONDS = 5.0
 BUSY_SECONDS = 0.02  # of CPU time between two looks, that make a rank busy
 STUCK = "it did not leave the rounds after that (stuck in XGBoost), ended"
 
@@ -72,14 +73,9 @@ def _answers(client: Client, workers: Sequence[str], run: str) -> Mapping[str, f
     """What `worked` is on these workers, as far as they answer in time."""
     answers: dict[str, float | None] = {}
 
-    def ask(worker: str) -> None:  # each by itself: Dask waits for all, and for one that has gone half a minute
+    def ask(worker: str) -> None:
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # gone, or closed meanwhile
             answers.update(client.run(worked, run, workers=[worker], on_error="ignore"))
 
-    asking = [threading.Thread(target=ask, args=(worker,), name="all left", daemon=True) for worker in workers]
-    deadline = time.monotonic() + ANSWER_SECONDS
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    in_time(ANSWER_SECONDS, "all left", *(functools.partial(ask, worker) for worker in workers))
     return dict(answers)

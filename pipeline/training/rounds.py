@@ -28,7 +28,7 @@ from pipeline.training.weights import Weights, prime_ranking
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
 EVENT_SECONDS = 1.0  # rounds, and what they took on a worker, are told at most this often
-ACCOUNTS_A_SECOND = 100  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
+ACCOUNTS_A_SECOND = 100.0  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
 CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
 
 

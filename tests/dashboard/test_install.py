@@ -310,9 +310,7 @@ def test_a_killed_client_fails_its_runs(notes: list[str], monkeypatch: pytest.Mo
                 listen(Saved(path="m", sha256=""))
                 listen(Note(message="by the way"))
             assert runs_of(other) == {"a": "running", "b": "finished"}
-        deadline = time.monotonic() + 10
-        while runs_of(other)["a"] == "running" and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: runs_of(other)["a"] != "running")
         assert runs_of(other) == {"a": "failed", "b": "finished"}
         said = [message["event"] for _, message in other.get_events(EVENTS) if message["run"] == "a"]
         assert said[-1] == encode(Failed(message=install.CLIENT_GONE, time=said[-1]["time"]))
@@ -366,9 +364,7 @@ def test_a_client_of_another_version_is_told_once_and_nobody_else(notes: list[st
     ):  # fmt: skip
         for _ in range(3):
             client.log_event(EVENTS, {"run": "a", "event": strange, "client": client.id})
-        deadline = time.monotonic() + 10
-        while not notes and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: bool(notes))
         with client_of(cluster.scheduler_address) as late, attached(late, lambda note: pytest.fail(note)):
             time.sleep(0.2)
     assert len(notes) == 1
@@ -429,9 +425,7 @@ def test_an_unknown_version_seen_at_the_first_visit(notes: list[str], monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr("distributed.dashboard.core.BokehApplication", lambda applications: None)
             assert "Status" in read(link)  # Dask's own pages are there
-        deadline = time.monotonic() + 10
-        while not notes and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: bool(notes))
     assert len(notes) == 1
 
 
