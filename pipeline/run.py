@@ -1,6 +1,7 @@
 """The walk from a job to a model folder: every step in its order, each done by the room it belongs to."""
 
 import contextlib
+import functools
 import os
 import textwrap
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from distributed import Client
 
 from pipeline.alarms.listener import Alarms
 from pipeline.cluster import runs
-from pipeline.cluster.asking import in_time
+from pipeline.cluster.asking import if_there, in_time
 from pipeline.cluster.members import Members
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
@@ -86,14 +87,15 @@ def train(
         listen(Started(verb="train", run=walk.run))
         watching: Watching | None = None
         try:
-            if job.cluster.dashboard:
-                stack.enter_context(attached(client, walk.note))
-            _forget_dead(client, walk.run)
-            watching = Watching(client, walk.run, walk.placement.workers, clock)
-            model = resume or job.output.model or default_folder(walk.run)
-            folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
-            with walk.hearing_spans(), held(folder):
-                return _train(walk, Besides(source, allow_code, folder, resume is not None), memory, watching)
+            with members.telling_loss():
+                if job.cluster.dashboard:
+                    stack.enter_context(attached(client, walk.note))
+                _forget_dead(client, walk.run)
+                watching = Watching(client, walk.run, walk.placement.workers, clock)
+                model = resume or job.output.model or default_folder(walk.run)
+                folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
+                with walk.hearing_spans(), held(folder):
+                    return _train(walk, Besides(source, allow_code, folder, resume is not None), memory, watching)
         except BaseException as error:
             let_go(error)
             listen(Failed(message=str(error) or type(error).__name__))
@@ -151,13 +153,12 @@ def _forget(client: Client, run: str, watching: Watching | None) -> None:
     """
 
     def ask() -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the scheduler is gone, or the client closed meanwhile
-            client.run(forget, run, on_error="ignore")
-            if watching is not None:
-                watching.stop()
-            runs.leave(client, run)
+        client.run(forget, run, on_error="ignore")
+        if watching is not None:
+            watching.stop()
+        runs.leave(client, run)
 
-    in_time(FORGET_SECONDS, "forget", ask)
+    in_time(FORGET_SECONDS, "forget", functools.partial(if_there, client, ask))
 
 
 def _settings(job: Job) -> dict[str, str]:

@@ -5,12 +5,15 @@ are few and fixed, every message names its run, and the runs of one client share
 """
 
 import contextlib
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from distributed import Client
+
+from pipeline.cluster.asking import if_there
 
 EVENTS = "pipeline-events"  # what a client says of its runs: {run: id, event: encoded event, client: its id}
 ROUNDS = "pipeline"  # what workers say of their rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
@@ -40,7 +43,7 @@ def hearing(client: Client, topic: str, run: str, handler: Handler) -> Iterator[
         with _lock:
             del listeners[token]
             if not listeners:
-                client.unsubscribe_topic(topic)
+                if_there(client, functools.partial(client.unsubscribe_topic, topic))
 
 
 def _dispatcher(listeners: _Listening) -> Callable[[tuple[float, Mapping[str, Any]]], None]:

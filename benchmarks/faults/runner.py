@@ -58,10 +58,11 @@ def main() -> None:
         from benchmarks.faults.traps import Traps
 
         client.register_plugin(Traps(str(traps)))
+        scheduler = client.scheduler.address  # a client that has lost it does not know it any more
 
         def both(event: Event) -> None:
             listen(event)
-            teller.hear(event, client.scheduler.address)
+            teller.hear(event, scheduler)
 
         return train(client, job, listen=both, **options)
 

@@ -12,7 +12,8 @@ def scheduler_info(client: Client, timeout_seconds: float | None = None) -> dict
     method reads its answer from: a refresh in between empties it.  OSError where the scheduler does not answer, or
     not in time.
     """
-    if client.scheduler is None:
+    scheduler = client.scheduler
+    if scheduler is None:
         raise OSError("the client is closed")
-    info: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=timeout_seconds)
+    info: dict[str, Any] = client.sync(scheduler.identity, n_workers=-1, callback_timeout=timeout_seconds)
     return info

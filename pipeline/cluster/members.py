@@ -13,15 +13,16 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
+from pipeline.cluster.asking import if_there
 from pipeline.cluster.identity import scheduler_info
-from pipeline.errors import SchedulerLostError, WorkerLostError
+from pipeline.errors import PipelineError, SchedulerLostError, WorkerLostError
 
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
@@ -87,6 +88,10 @@ class Members:
     def look(self) -> dict[str, Facts]:
         """The workers that are there now and not about to leave or to be ended, by address.  SchedulerLostError."""
         with self._lock:
+            if self._scheduler_error is not None:
+                raise self._scheduler_lost(
+                    self._scheduler_error
+                )  # at once: whoever puts things in order has little time
             try:
                 info = _ask(self.client)
             except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
@@ -117,6 +122,18 @@ class Members:
             reason = self._reasons.get(self._counted_on.get(address, ""))
             if reason is not None:
                 raise WorkerLostError(address, reason)
+
+    @contextlib.contextmanager
+    def telling_loss(self) -> Iterator[None]:
+        """Whatever fails in here because the scheduler was lost is told as that: SchedulerLostError."""
+        try:
+            yield
+        except PipelineError:
+            raise
+        except Exception as error:
+            if self.client.status in ("running", "newly-created"):
+                raise
+            raise self._scheduler_lost(self._scheduler_error or "the connection is closed") from error
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str]) -> None:
         """Waits until all futures are done, well or not; raises as `check` where one of the workers leaves meanwhile."""
@@ -256,8 +273,8 @@ class Members:
 
     def _have_ended(self, address: str, reason: str) -> None:
         def end() -> None:
-            with contextlib.suppress(OSError, RuntimeError):
-                self.client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
+            restart = self.client.restart_workers
+            if_there(self.client, lambda: restart([address], timeout=END_SECONDS, raise_for_error=False))
 
         threading.Thread(target=end, name="end worker", daemon=True).start()
         self.lost(address, reason)
@@ -326,9 +343,10 @@ def _nannies(client: Client) -> dict[Any, Any]:
 
 def _ended_for_memory(client: Client) -> set[tuple[str, int]]:
     """The workers that nannies have ended for their memory, ever: address and process id."""
-    if client.scheduler is None:
+    scheduler = client.scheduler
+    if scheduler is None:
         return set()  # the client is closed
     with contextlib.suppress(OSError, RuntimeError):
-        found = client.sync(client.scheduler.events, topic=ENDED_FOR_MEMORY, callback_timeout=ANSWER_SECONDS)
+        found = client.sync(scheduler.events, topic=ENDED_FOR_MEMORY, callback_timeout=ANSWER_SECONDS)
         return {(str(event["worker"]), event["pid"]) for _, event in found}
     return set()

@@ -1,6 +1,5 @@
 """Runs the tasks of a pass: one for each fragment, on its worker where that can be; what is lost is made again."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
@@ -11,6 +10,7 @@ from dask.typing import Key
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
+from pipeline.cluster.asking import if_there
 from pipeline.cluster.members import Pending
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
@@ -142,8 +142,8 @@ def wait_for(
                 listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
         if futures:
-            with contextlib.suppress(OSError):  # the scheduler has gone
-                futures[0].client.cancel(list(futures))  # in one call: each asks the scheduler and waits
+            client = futures[0].client
+            if_there(client, lambda: client.cancel(list(futures)))  # in one call: each asks the scheduler and waits
         raise
 
 

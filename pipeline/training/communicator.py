@@ -13,7 +13,7 @@ import xgboost
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
-from pipeline.cluster.asking import in_time
+from pipeline.cluster.asking import if_there, in_time
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError
 from pipeline.training import listeners
@@ -84,8 +84,7 @@ def worker_locks(
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, RuntimeError):  # the scheduler has gone, or the client is closed
-            client.run_on_scheduler(_give_back, owner)
+        if_there(client, lambda: client.run_on_scheduler(_give_back, owner))
 
 
 def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
@@ -140,10 +139,13 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
         return
     seconds = LEAVE_SECONDS if leave else 0
 
+    def stop() -> None:
+        members.client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+
     def ask() -> None:
-        with contextlib.suppress(OSError, ValueError, RuntimeError, SchedulerLostError):  # gone, or closed meanwhile
+        with contextlib.suppress(ValueError, SchedulerLostError):  # gone meanwhile
             if workers[0] in members.look():
-                members.client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+                if_there(members.client, stop)
 
     in_time(STOP_SECONDS, "stop tracker", ask)
 

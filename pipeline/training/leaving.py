@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import psutil
 from distributed import Client
 
-from pipeline.cluster.asking import in_time
+from pipeline.cluster.asking import if_there, in_time
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError
 
@@ -74,8 +74,8 @@ def _answers(client: Client, workers: Sequence[str], run: str) -> Mapping[str, f
     answers: dict[str, float | None] = {}
 
     def ask(worker: str) -> None:
-        with contextlib.suppress(OSError, ValueError, RuntimeError):  # gone, or closed meanwhile
-            answers.update(client.run(worked, run, workers=[worker], on_error="ignore"))
+        with contextlib.suppress(ValueError):  # gone meanwhile
+            answers.update(if_there(client, lambda: client.run(worked, run, workers=[worker], on_error="ignore")) or {})
 
     in_time(ANSWER_SECONDS, "all left", *(functools.partial(ask, worker) for worker in workers))
     return dict(answers)

@@ -20,6 +20,7 @@ import xgboost
 from distributed import Client, Future, get_worker
 from distributed.core import Status
 
+from pipeline.cluster.asking import if_there
 from pipeline.cluster.devices import gpu_now
 from pipeline.cluster.members import Members, Pending
 from pipeline.cluster.memory import rss_nbytes
@@ -107,8 +108,7 @@ def run_training(
             return _collect(client, futures, workers, members, events)
         except BaseException as error:
             orderly = not isinstance(error, Exception)
-            with contextlib.suppress(OSError):  # the scheduler has gone
-                client.cancel(futures, force=True)
+            if_there(client, lambda: client.cancel(futures, force=True))
             raise
         finally:
             stop_tracker(members, workers, spec.run, leave=orderly)
@@ -301,13 +301,19 @@ class _Events:
 
     def _fetch(self) -> None:
         while self._checkpoints.get() is not None:
-            try:
-                found = self._client.run(_hand_over, self._spec.run, workers=[self._first], on_error="return")
-            except (OSError, ValueError, RuntimeError):  # the worker or the scheduler has gone, or the client is closed
-                continue
-            if isinstance(state := found.get(self._first), State):
+            found: Mapping[str, object] | None = None
+            with contextlib.suppress(ValueError):  # the worker has gone
+                found = if_there(self._client, self._take)
+            if isinstance(state := (found or {}).get(self._first), State):
                 with self._catching():
                     self._going.keep(state)
+
+    def _take(self) -> Mapping[str, object]:
+        """What rank 0's worker has to hand over, or an error, by its address."""
+        taken: Mapping[str, object] = self._client.run(
+            _hand_over, self._spec.run, workers=[self._first], on_error="return"
+        )
+        return taken
 
 
 def _best(result: RoundsResult) -> float | None:
