@@ -15,13 +15,16 @@ _METHODS: dict[str, Callable[..., None]] = {name: getattr(_Rounds, name) for nam
 _spent_seconds = 0.0
 
 
-def clocked() -> None:
-    """Every round is told, and the CPU time it takes in the training's thread is counted, from zero."""
+def clocked(*, accounts: bool) -> None:
+    """Every round is told, and the CPU time it takes in the training's thread is counted, from zero.
+
+    `accounts`: also what it took on each worker.
+    """
     silent()
-    rounds.EVENT_SECONDS = 0.0
+    rounds.EVENT_SECONDS = rounds.ACCOUNT_SECONDS = 0.0
     rounds.ACCOUNTS_A_SECOND = math.inf
-    for name, method in _METHODS.items():
-        setattr(_Rounds, name, functools.partialmethod(_timed, method))
+    for name in ("_tell", "_account") if accounts else ("_tell",):
+        setattr(_Rounds, name, functools.partialmethod(_timed, _METHODS[name]))
 
 
 def _timed(training: Any, method: Callable[..., None], *arguments: Any) -> None:

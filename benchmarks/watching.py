@@ -21,12 +21,11 @@ from pipeline.dashboard.board import Board
 from pipeline.dashboard.pages import PAGES
 from pipeline.dashboard.window import SHARE
 from pipeline.events import Event, Note, Place, Placed, RoundDone, Started, WorkerRounds, decode, encode
-from pipeline.training.rounds import ACCOUNTS_A_SECOND, EVENT_SECONDS
+from pipeline.training.rounds import ACCOUNT_SECONDS, ACCOUNTS_A_SECOND, EVENT_SECONDS
 
 BEGIN = 1_790_000_000.0  # seconds since the epoch
 ALL_WORKERS = ACCOUNTS_A_SECOND  # messages a second of all workers together, and
-ONE_WORKER = 1 / EVENT_SECONDS  # of one at most: how they are throttled
-ROUNDS_A_SECOND = 1 / EVENT_SECONDS  # what the client says of the rounds
+ONE_WORKER = 1 / ACCOUNT_SECONDS  # of one at most: how they are throttled
 DASK_SECONDS = 170e-6  # of a scheduler's core for any message
 
 
@@ -73,9 +72,9 @@ def stream(workers: int, seconds: float) -> Iterator[list[Mapping[str, Any]]]:
     due = 0.0
     for second in range(int(seconds)):
         now, said = BEGIN + second, []
-        number = int(second * ROUNDS_A_SECOND)
-        for i in range(int(ROUNDS_A_SECOND)):
-            said.append(_message(_round(now + i / ROUNDS_A_SECOND, number + i + 1, int(seconds * ROUNDS_A_SECOND))))
+        number = second + 1  # a round a second
+        if second % EVENT_SECONDS == 0:
+            said.append(_message(_round(now, number, int(seconds))))
         due += a_second * workers
         while due >= 1:
             due -= 1

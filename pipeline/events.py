@@ -126,7 +126,7 @@ class RoundDone(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRounds(Event):
-    """What a worker did in the rounds `first` to `round`: once a second at most, and rarely where there are many."""
+    """What a worker did in the rounds `first` to `round`: every few seconds at most, and rarely where there are many."""
 
     worker: str  # its name
     first: int

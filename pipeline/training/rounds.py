@@ -27,7 +27,9 @@ from pipeline.training.monitor import BINNED, EarlyStopping
 from pipeline.training.weights import Weights, prime_ranking
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
-EVENT_SECONDS = 1.0  # rounds, and what they took on a worker, are told at most this often
+# Each telling takes a millisecond or two of somebody's CPU time (`python -m benchmarks.events_cost`).
+EVENT_SECONDS = 2.0  # rounds are told at most this often, but for the first and some others
+ACCOUNT_SECONDS = 4.0  # likewise what they took on a worker
 ACCOUNTS_A_SECOND = 100.0  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
 CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
 
@@ -165,7 +167,7 @@ class _Rounds:
         self.first = len(self.seconds) + 1
         self._check_at, self._told_at = self.first, 0.0
         workers = 1 if alone else collective.get_world_size()
-        self._account_seconds = max(EVENT_SECONDS, workers / ACCOUNTS_A_SECOND)
+        self._account_seconds = max(ACCOUNT_SECONDS, workers / ACCOUNTS_A_SECOND)
         self._accounted, self._accounted_at = self.first - 1, time.monotonic()
         self._kept_at, self._kept_seconds = time.monotonic(), 0.0
 
