@@ -8,6 +8,7 @@ needs for a message (under 5 %); then how long each page takes to be drawn.
 """
 
 import gc
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -69,7 +70,7 @@ def stream(workers: int, seconds: float) -> Iterator[list[Mapping[str, Any]]]:
                          memory_limit_nbytes=16 * 10**9, planned_nbytes=9 * 10**9) for name in names)  # fmt: skip
     yield [_message(Started(time=BEGIN, verb="train", run="long")), _message(Placed(time=BEGIN, workers=places))]
     a_second = min(ONE_WORKER, ALL_WORKERS / workers)
-    due = 0.0
+    turns, due = itertools.cycle(names), 0.0
     for second in range(int(seconds)):
         now, said = BEGIN + second, []
         number = second + 1  # a round a second
@@ -78,8 +79,7 @@ def stream(workers: int, seconds: float) -> Iterator[list[Mapping[str, Any]]]:
         due += a_second * workers
         while due >= 1:
             due -= 1
-            messages = int(second * a_second * workers) + len(said)
-            said.append(_message(_worked(now, names[messages % workers], number, 1 / a_second)))
+            said.append(_message(_worked(now, next(turns), number, 1 / a_second)))
         yield said
 
 

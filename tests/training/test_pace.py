@@ -27,14 +27,14 @@ class Scene:
 def test_a_slow_round_is_told_once() -> None:
     scene = Scene()
     for number in range(1, 6):
-        scene.round(number, 1.2)
-    assert scene.after(11) is None
+        scene.round(number, 2.4)
+    assert scene.after(23) is None
     assert scene.after(1.5) is None  # from here on the workers are looked at
-    said = "round 6 takes unusually long: 13 s so far, the median is 1.2 s; every worker answers"
+    said = "round 6 takes unusually long: 25 s so far, the median is 2.4 s; every worker answers"
     assert scene.after(0.5) == said
     assert scene.after(100) is None
     scene.round(6, 0.1)
-    assert scene.after(20) is None
+    assert scene.after(25) is None
     assert str(scene.after(1)).startswith("round 7 takes unusually long")
 
 
