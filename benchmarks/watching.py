@@ -90,7 +90,7 @@ def _round(now: float, number: int, rounds: int) -> Event:
 
 def _worked(now: float, worker: str, number: int, seconds: float) -> Event:
     return WorkerRounds(
-        time=now, worker=worker, first=max(1, number - 19), round=max(1, number), seconds=seconds,
+        time=now, worker=worker, first=max(1, number - round(seconds) + 1), round=number, seconds=seconds,
         cpu_seconds=0.8 * seconds, runqueue_seconds=0.01, bytes_sent=10**6, memory_nbytes=8 * 10**9,
     )  # fmt: skip
 

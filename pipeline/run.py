@@ -77,7 +77,7 @@ def train(
         Members(client, job.cluster.hang_seconds) as members,
         contextlib.ExitStack() as stack,
     ):
-        with clock.stage("connect"):
+        with clock.stage("connect"), members.telling_loss():
             walk = Walk(client, members, job, _placement(client, job, members), listen, clock)
         alarms = Alarms(job.alarm, walk.note)
         # What is published must not hang on what the caller makes of it.

@@ -12,6 +12,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster import interrupts, logs, remote
+from pipeline.cluster.asking import if_there
 from pipeline.errors import SchedulerLostError, TrainingError, UserError
 from pipeline.events import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode
 from pipeline.job import Cluster
@@ -101,8 +102,8 @@ def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, A
 class _Said:
     """What is said from now on, as it comes, each message once.
 
-    A subscription takes effect a moment after it is asked for, and is gone when a connection breaks: so after some
-    silence the scheduler is asked for what it keeps of the topic.
+    A subscription takes effect a moment after it is asked for, and nobody repeats what is said while a connection is
+    broken: so after some silence the scheduler is asked for what it keeps of the topic.
     """
 
     def __init__(self, client: Client, address: str) -> None:
@@ -131,11 +132,16 @@ class _Said:
     def _kept(self) -> list[Said]:
         deadline = time.monotonic() + LOST_SECONDS
         while time.monotonic() < deadline:
-            if self._client.status == "running":
-                with contextlib.suppress(OSError):  # it was lost just now
-                    return [message for _, message in self._client.get_events(EVENTS)]
+            if (kept := if_there(self._client, self._ask)) is not None:
+                return kept
             time.sleep(POLL_SECONDS / 5)
         raise SchedulerLostError(f"the scheduler at {self.address} was lost")
+
+    def _ask(self) -> list[Said]:
+        scheduler = self._client.scheduler
+        assert scheduler is not None
+        kept = self._client.sync(scheduler.events, topic=EVENTS, callback_timeout=LOST_SECONDS)
+        return [message for _, message in kept]
 
     def _new(self, messages: Iterable[Said]) -> list[Said]:
         """Those that were not heard before."""

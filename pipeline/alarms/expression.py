@@ -9,13 +9,13 @@ TIME is a number with s, m or h.  With `for`, every value that is told for so lo
 
 | quantity           | what it is                                                                         | told        |
 |--------------------|------------------------------------------------------------------------------------|-------------|
-| pe, lb             | parallel efficiency and load balance of the last rounds, 0 to 1                    | each second |
-| e, j               | E and J of the last rounds (pipeline.efficiency.definitions)                       | each second |
-| memory             | of the worker that is nearest to its limit: resident bytes over the limit          | each second, in the rounds |
+| pe, lb             | parallel efficiency and load balance of the last rounds, 0 to 1                    | every 4 s, rarer with over 400 workers |
+| e, j               | E and J of the last rounds (pipeline.efficiency.definitions)                       | likewise    |
+| memory             | of the worker that is nearest to its limit: resident bytes over the limit          | likewise    |
 | no_progress        | seconds since a fragment, pass, matrix, round, checkpoint or evaluation ended      | each second |
 | restarts           | how often training began again after a failure                                     | then        |
-| rows_per_second    | rows boosted                                                                       | each round, at most 5 a second |
-| train.METRIC, validation.METRIC | a metric of the rounds, one of training.metrics                       | each round; of training rows in rounds 1, 2, 5, 10, 20, 50... |
+| rows_per_second    | rows boosted                                                                       | rounds 1, 2, 5, 10, 20, 50... and every 2 s |
+| train.METRIC, validation.METRIC | a metric of the rounds, one of training.metrics                       | likewise; of training rows in rounds 1, 2, 5, 10, 20, 50... |
 """
 
 import difflib

@@ -1,17 +1,23 @@
 """Asking the scheduler and workers where it may be that nobody is there to answer."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from distributed import Client
-from distributed.client import ClosedClientError
+
+from pipeline.errors import PipelineError, SchedulerLostError
+
+ANSWER_SECONDS = 5.0  # for the scheduler to answer, and for a lost connection to come back
+CONNECTION_LOST = "scheduler-connection-lost"  # Dask's reason for cancelling all futures of a client
 
 
 def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:
     """Has all of these done at once, each in a thread of its own, and waits for them so long at most.
 
-    Dask itself waits half a minute for a worker that has gone.  What is not done by then goes on by itself; nothing waits for it at the end of the process.  `asks` raise nothing.
+    Dask itself waits half a minute for a worker that has gone, and for ever for a scheduler that has stopped.  What is not
+    done by then goes on by itself; nothing waits for it at the end of the process.  `asks` raise nothing.
     """
     deadline = time.monotonic() + seconds
     threads = [threading.Thread(target=ask, name=name, daemon=True) for ask in asks]
@@ -22,17 +28,40 @@ def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:
 
 
 def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None:
-    """What `ask` gives; None, and nothing raised or waited for, where the client has no connection, or loses it meanwhile.
+    """What `ask` gives; None where the client has no connection to its scheduler, or loses it meanwhile.
 
-    For what is put in order at the end; a run that needs an answer asks without it.
+    For what is put in order at the end, which must not hide why it is the end; a run that needs an answer asks without it.
+    Waits as long as `ask` does while the connection stands (`in_time` does not).
     """
     if client.status != "running":
         return None  # Dask would wait for the scheduler to come back
     try:
         return ask()
-    except (OSError, RuntimeError, ClosedClientError):
+    except OSError:
         return None
-    except AttributeError:
-        if client.scheduler is not None:  # a client that gives up takes it away under those who are asking
+    except Exception:  # of many kinds, once a client has given up
+        if client.status == "running":
             raise
         return None
+
+
+@contextlib.contextmanager
+def telling_loss(client: Client, known: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Whatever fails in here because the scheduler was lost is told as that: SchedulerLostError.
+
+    `known`: how the loss was noticed, if it was.
+    """
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        lost = client.status != "running" or getattr(error, "reason", None) == CONNECTION_LOST
+        if known() is None and not lost:
+            raise
+        raise scheduler_lost(known()) from error
+
+
+def scheduler_lost(error: str | None = None) -> SchedulerLostError:
+    """`error`: how it was noticed."""
+    return SchedulerLostError(f"the scheduler was lost: {error or 'the connection is closed'}")

@@ -10,23 +10,23 @@ A worker is a process, not an address: with `dask worker --worker-port` the next
 """
 
 import contextlib
+import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
-from pipeline.cluster.asking import if_there
+from pipeline.cluster.asking import ANSWER_SECONDS, if_there, scheduler_lost, telling_loss
 from pipeline.cluster.identity import scheduler_info
-from pipeline.errors import PipelineError, SchedulerLostError, WorkerLostError
+from pipeline.errors import SchedulerLostError, WorkerLostError
 
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
-ANSWER_SECONDS = 5.0  # for the scheduler to answer, and for a lost connection to come back
 END_SECONDS = 10.0  # for a nanny to end a worker
 LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no more tasks and is about to end
 ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
@@ -88,14 +88,13 @@ class Members:
     def look(self) -> dict[str, Facts]:
         """The workers that are there now and not about to leave or to be ended, by address.  SchedulerLostError."""
         with self._lock:
-            if self._scheduler_error is not None:
-                raise self._scheduler_lost(
-                    self._scheduler_error
-                )  # at once: whoever puts things in order has little time
+            if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
+                raise scheduler_lost(self._scheduler_error)
             try:
                 info = _ask(self.client)
             except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
-                raise self._scheduler_lost(str(error)) from None
+                self._scheduler_error = str(error)
+                raise scheduler_lost(str(error)) from None
             gone = self._note(info["workers"])
             present = {
                 address: facts for address, facts in self._present.items() if process(facts) not in self._reasons
@@ -115,7 +114,7 @@ class Members:
         """
         self.ended()
         if self._scheduler_error is not None:
-            raise self._scheduler_lost(self._scheduler_error)
+            raise scheduler_lost(self._scheduler_error)
         if self._error is not None:
             raise self._error
         for address in addresses:
@@ -123,17 +122,9 @@ class Members:
             if reason is not None:
                 raise WorkerLostError(address, reason)
 
-    @contextlib.contextmanager
-    def telling_loss(self) -> Iterator[None]:
-        """Whatever fails in here because the scheduler was lost is told as that: SchedulerLostError."""
-        try:
-            yield
-        except PipelineError:
-            raise
-        except Exception as error:
-            if self.client.status in ("running", "newly-created"):
-                raise
-            raise self._scheduler_lost(self._scheduler_error or "the connection is closed") from error
+    def telling_loss(self) -> contextlib.AbstractContextManager[None]:
+        """Whatever fails in there because the scheduler was lost is told as that: SchedulerLostError."""
+        return telling_loss(self.client, lambda: self._scheduler_error)
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str]) -> None:
         """Waits until all futures are done, well or not; raises as `check` where one of the workers leaves meanwhile."""
@@ -251,7 +242,10 @@ class Members:
             self._error = error  # for whoever waits for workers; `check` raises it there
 
     def end(self, address: str, reason: str) -> None:
-        """Has a worker's nanny end it, if it is there; from now on nobody counts on it."""
+        """Has a worker's nanny end it, if it is there; from now on nobody counts on it.
+
+        A worker without a nanny is told to end itself, and the scheduler forgets it.
+        """
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
@@ -272,16 +266,9 @@ class Members:
         self._reasons[given_up] = reason
 
     def _have_ended(self, address: str, reason: str) -> None:
-        def end() -> None:
-            restart = self.client.restart_workers
-            if_there(self.client, lambda: restart([address], timeout=END_SECONDS, raise_for_error=False))
-
-        threading.Thread(target=end, name="end worker", daemon=True).start()
+        ask = functools.partial(if_there, self.client, functools.partial(_end, self.client, address))
+        threading.Thread(target=ask, name="end worker", daemon=True).start()
         self.lost(address, reason)
-
-    def _scheduler_lost(self, error: str) -> SchedulerLostError:
-        self._scheduler_error = error
-        return SchedulerLostError(f"the scheduler was lost: {error}")
 
 
 class Pending:
@@ -326,6 +313,23 @@ def _ask(client: Client) -> dict[str, Any]:
 def process(facts: Facts) -> str:
     """Tells one worker process from any other, at its own or at the same address: by its folder, made when it starts."""
     return f"{facts['host']}:{facts['local_directory']}"
+
+
+def _end(client: Client, address: str) -> None:
+    """Returns when the worker has gone, or its nanny is too slow."""
+    try:
+        client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
+    except KeyError:
+        pass  # it has gone meanwhile
+    except ValueError:  # it has no nanny
+        client.run_on_scheduler(_remove, address)
+
+
+async def _remove(address: str, dask_scheduler: Any = None) -> None:
+    await dask_scheduler.remove_worker(address, stimulus_id="pipeline", close=True)
+
+
+_remove.__module__ = "__main__"  # a scheduler elsewhere need not have this package
 
 
 def more_memory(client: Client) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from distributed import Client
 
 from pipeline.cluster import affinity, capability, remote
+from pipeline.cluster.asking import ANSWER_SECONDS
 from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.members import Facts, Members, process
 from pipeline.errors import ClusterError, TrainingError
@@ -56,7 +57,7 @@ def placement(client: Client, section: Cluster, members: Members | None = None) 
 
 
 def _placement(client: Client, section: Cluster, members: Members) -> Placement:
-    info = scheduler_info(client)
+    info = scheduler_info(client, ANSWER_SECONDS)
     local = client.cluster is not None
     present = _all_there(section, members)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)

@@ -93,6 +93,8 @@ def register(client: Client) -> str | None:
         version = importlib.metadata.version("dask-train-pipeline")
         return f"the scheduler has no module {error.name}: install dask-train-pipeline {version} there, too"
     except Exception as error:  # whatever a scheduler of another version makes of this: the training does not need it
+        if client.status != "running":
+            return None  # the scheduler is lost, which is told elsewhere
         return f"the scheduler refuses them ({_line(error)})"
     return said[-1] if said else None
 

@@ -13,6 +13,7 @@ from typing import Any
 from dask.utils import key_split
 from distributed import Client, WorkerPlugin
 
+from pipeline.cluster.asking import ANSWER_SECONDS
 from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, account
@@ -143,7 +144,9 @@ class Watching:
         if not self._running:
             return {}
         self._running = False
-        present = scheduler_info(self._client)["workers"]  # one that is gone would be knocked at for half a minute
+        present = scheduler_info(self._client, ANSWER_SECONDS)[
+            "workers"
+        ]  # one that is gone would be knocked at for half a minute
         addresses = {worker.address for worker in self._workers if worker.address in present}
         return end(self._client, self._run, list(addresses))
 

@@ -1,5 +1,6 @@
 """Exact metrics of a model on labelled data."""
 
+import contextlib
 import time
 import uuid
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from distributed import Client, Future
 
+from pipeline.cluster.asking import telling_loss
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
 from pipeline.data.rows import RowPlan, load_rows
@@ -35,7 +37,8 @@ def evaluate(client: Client | None, model: Model, data: Any, *, listen: Listener
     begin = time.time()
     listen(Started(verb="evaluate", run=uuid.uuid4().hex[:12]))
     try:
-        metrics = _evaluate(client, model, data, listen)
+        with contextlib.nullcontext() if client is None else telling_loss(client):
+            metrics = _evaluate(client, model, data, listen)
     except BaseException as error:
         let_go(error)
         listen(Failed(message=str(error) or type(error).__name__))

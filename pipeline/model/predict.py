@@ -1,6 +1,5 @@
 """Predictions of any amount of data: a folder of Parquet files, one for each fragment, in the order of the rows."""
 
-import contextlib
 import os
 import time
 import uuid
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from dask.delayed import Delayed
 from distributed import Client, Future, as_completed
 
+from pipeline.cluster.asking import if_there, telling_loss
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
 from pipeline.data.keys import POSITION_BITS
@@ -75,7 +75,8 @@ def predict(
     begin = time.time()
     listen(Started(verb="predict", run=uuid.uuid4().hex[:12]))
     try:
-        with whole_folder(claim_predictions(out, overwrite), overwrite=overwrite, ours=_is_predictions) as partial:
+        folder = claim_predictions(out, overwrite)
+        with telling_loss(client), whole_folder(folder, overwrite=overwrite, ours=_is_predictions) as partial:
             rows = _predict(client, model, data, (str(partial), contributions), listen)
     except BaseException as error:
         let_go(error)
@@ -150,8 +151,7 @@ def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Futu
             yield result
     finally:
         if under_way:
-            with contextlib.suppress(Exception):  # the connection may be what has failed
-                client.cancel(list(under_way), force=True)
+            if_there(client, lambda: client.cancel(list(under_way), force=True))
 
 
 def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:

@@ -10,7 +10,7 @@ from dask.typing import Key
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
-from pipeline.cluster.asking import if_there
+from pipeline.cluster.asking import CONNECTION_LOST, if_there
 from pipeline.cluster.members import Pending
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
@@ -78,7 +78,9 @@ class Passing:
                 return fetch()
             except (KilledWorker, NoValidWorkerError) as error:
                 raise TrainingError(self._why_workers_died(stage, futures, units, error)) from None
-            except CancelledError:
+            except CancelledError as error:
+                if getattr(error, "reason", "") == CONNECTION_LOST:
+                    raise
                 self._walk.members.look()  # SchedulerLostError, where that is why
                 lost = [unit for unit in units if self._sources[unit.fragment.index].frame is not None]
                 if not lost or again == self._walk.job.training.max_restarts:

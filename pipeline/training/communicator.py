@@ -1,6 +1,7 @@
 """XGBoost's communicator: the tracker that introduces the ranks to each other, and each rank's way in and out."""
 
 import contextlib
+import functools
 import os
 import tempfile
 import threading
@@ -20,7 +21,9 @@ from pipeline.training import listeners
 
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
 LOCK_SECONDS = 0.5  # between two tries to have the workers
-STOP_SECONDS = 2.0  # for a worker to answer that its tracker has ended
+STOP_SECONDS = (
+    2.0  # for a worker to answer that its tracker has ended, and for the scheduler that it has the locks back
+)
 LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 
 
@@ -84,7 +87,8 @@ def worker_locks(
     try:
         yield
     finally:
-        if_there(client, lambda: client.run_on_scheduler(_give_back, owner))
+        give_back = functools.partial(client.run_on_scheduler, _give_back, owner)
+        in_time(STOP_SECONDS, "give back", functools.partial(if_there, client, give_back))
 
 
 def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
@@ -139,15 +143,10 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
         return
     seconds = LEAVE_SECONDS if leave else 0
 
-    def stop() -> None:
-        members.client.run(_stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
-
-    def ask() -> None:
-        with contextlib.suppress(ValueError, SchedulerLostError):  # gone meanwhile
-            if workers[0] in members.look():
-                if_there(members.client, stop)
-
-    in_time(STOP_SECONDS, "stop tracker", ask)
+    stop = functools.partial(members.client.run, _stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+    with contextlib.suppress(SchedulerLostError):
+        if workers[0] in members.look():
+            in_time(STOP_SECONDS, "stop tracker", functools.partial(if_there, members.client, stop))
 
 
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:

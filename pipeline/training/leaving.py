@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import psutil
 from distributed import Client
@@ -55,7 +55,7 @@ def all_left(members: Members, workers: Sequence[str], run: str) -> None:
     """
     last = dict.fromkeys(workers, (0.0, time.monotonic()))  # worker -> CPU seconds, and when they were seen to grow
     with contextlib.suppress(SchedulerLostError):
-        while there := [worker for worker in workers if worker in members.look()]:
+        while there := members.look().keys() & workers:
             busy = {worker: used for worker, used in _answers(members.client, there, run).items() if used is not None}
             if not busy:
                 return
@@ -69,13 +69,12 @@ def all_left(members: Members, workers: Sequence[str], run: str) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _answers(client: Client, workers: Sequence[str], run: str) -> Mapping[str, float | None]:
+def _answers(client: Client, workers: Collection[str], run: str) -> Mapping[str, float | None]:
     """What `worked` is on these workers, as far as they answer in time."""
     answers: dict[str, float | None] = {}
 
     def ask(worker: str) -> None:
-        with contextlib.suppress(ValueError):  # gone meanwhile
-            answers.update(if_there(client, lambda: client.run(worked, run, workers=[worker], on_error="ignore")) or {})
+        answers.update(if_there(client, lambda: client.run(worked, run, workers=[worker], on_error="ignore")) or {})
 
     in_time(ANSWER_SECONDS, "all left", *(functools.partial(ask, worker) for worker in workers))
     return dict(answers)

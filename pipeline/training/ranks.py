@@ -301,11 +301,9 @@ class _Events:
 
     def _fetch(self) -> None:
         while self._checkpoints.get() is not None:
-            found: Mapping[str, object] | None = None
-            with contextlib.suppress(ValueError):  # the worker has gone
-                found = if_there(self._client, self._take)
-            if isinstance(state := (found or {}).get(self._first), State):
-                with self._catching():
+            with self._catching():
+                found = if_there(self._client, self._take) or {}
+                if isinstance(state := found.get(self._first), State):
                     self._going.keep(state)
 
     def _take(self) -> Mapping[str, object]:

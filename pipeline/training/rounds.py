@@ -27,7 +27,8 @@ from pipeline.training.monitor import BINNED, EarlyStopping
 from pipeline.training.weights import Weights, prime_ranking
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
-# Each telling takes a millisecond or two of somebody's CPU time (`python -m benchmarks.events_cost`).
+# To tell a round takes about three milliseconds of CPU time on all sides, a worker's account half of that
+# (`python -m benchmarks.events_cost`).
 EVENT_SECONDS = 2.0  # rounds are told at most this often, but for the first and some others
 ACCOUNT_SECONDS = 4.0  # likewise what they took on a worker
 ACCOUNTS_A_SECOND = 100.0  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core

@@ -1,73 +1,129 @@
 """Asking where nobody may be there to answer."""
 
+import functools
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from distributed import Client, LocalCluster
 
-from pipeline.cluster.asking import if_there, in_time
+from pipeline.cluster.asking import if_there, in_time, telling_loss
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError, SourceError
 
 
-def test_who_takes_too_long_is_not_waited_for() -> None:
-    done: list[str] = []
-
-    def slow() -> None:
-        time.sleep(5.0)
-        done.append("slow")
-
-    in_time(0.5, "test", slow, lambda: done.append("fast"))
-    assert done == ["fast"]
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
 @pytest.fixture
-def closed() -> Client:
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
-        Client(cluster) as client,
-    ):
-        client.subscribe_topic("topic", print)
-    return client
+def without_scheduler() -> Iterator[Client]:
+    """A client that has just lost its scheduler, and gives up after a second."""
+    with LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1") as cluster:
+        client = Client(cluster.scheduler_address, timeout="1s")
+    until(lambda: client.status != "running")
+    with client:
+        yield client
 
 
-def test_a_closed_client_is_not_asked(closed: Client) -> None:
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_who_takes_too_long_is_not_waited_for() -> None:
+    done, end = threading.Event(), threading.Event()
+    try:
+        in_time(0.1, "test", end.wait)
+    finally:
+        end.set()
+    in_time(20.0, "test", done.set, lambda: None)
+    assert done.is_set()
+
+
+def test_nobody_is_asked_where_nobody_is(without_scheduler: Client) -> None:
     def never() -> None:
         raise AssertionError
 
-    assert if_there(closed, never) is None
+    assert if_there(without_scheduler, never) is None
+    until(lambda: without_scheduler.status == "closed")
+    assert if_there(without_scheduler, never) is None
 
 
-def test_a_client_that_closes_while_it_is_asked_gives_nothing(closed: Client) -> None:
-    closed.status = "running"  # as before it gave up
-    try:
-        assert if_there(closed, lambda: closed.run(len, "")) is None
-        assert if_there(closed, lambda: closed.log_event("topic", "message")) is None
-        with pytest.raises(KeyError):
-            if_there(closed, lambda: {}["a"])
-    finally:
-        closed.status = "closed"
-    assert if_there(closed, lambda: closed.unsubscribe_topic("topic")) is None
+def test_a_client_that_gives_up_while_it_is_asked_gives_nothing(without_scheduler: Client) -> None:
+    client = without_scheduler
+    until(lambda: client.status == "closed")
+
+    def give_up(ask: Callable[[], object]) -> object:
+        client.status = "closed"
+        return ask()
+
+    asks: list[Callable[[], object]] = [
+        lambda: client.run(len, ""),  # AttributeError
+        lambda: client.log_event("topic", "message"),
+        lambda: client.subscribe_topic("topic", print),  # ClosedClientError
+    ]
+    for ask in asks:
+        client.status = "running"  # as a moment before
+        assert if_there(client, functools.partial(give_up, ask)) is None
 
 
-def test_an_error_of_ours_is_no_lost_connection() -> None:
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
-        Client(cluster) as client,
-    ):
-        assert if_there(client, lambda: 3) == 3
-        with pytest.raises(AttributeError):
-            if_there(client, lambda: client.nothing)
-        with pytest.raises(AttributeError), Members(client).telling_loss():
-            raise AttributeError("a")
+def test_other_errors_are_raised(client: Client) -> None:
+    assert if_there(client, lambda: 3) == 3
+    with pytest.raises(KeyError):
+        if_there(client, lambda: {}["a"])
+    with pytest.raises(RuntimeError, match="of its own"):
+        if_there(client, lambda: client.run_on_scheduler(fail))
+    with pytest.raises(AttributeError), telling_loss(client):
+        raise AttributeError("a")
 
 
-def test_what_fails_with_the_scheduler_is_told_as_its_loss(closed: Client) -> None:
-    members = Members(closed)
-    with (
-        pytest.raises(SchedulerLostError, match="the scheduler was lost: the connection is closed"),
-        members.telling_loss(),
-    ):
-        closed.run(len, "")
-    with pytest.raises(SourceError), members.telling_loss():
+def fail() -> None:
+    raise RuntimeError("of its own")
+
+
+fail.__module__ = "__main__"
+
+
+def test_what_fails_with_the_scheduler_is_told_as_its_loss(without_scheduler: Client) -> None:
+    lost = pytest.raises(SchedulerLostError, match="the scheduler was lost: the connection is closed")
+    with lost, telling_loss(without_scheduler):
+        raise OSError("connection refused")
+    with pytest.raises(SourceError), telling_loss(without_scheduler):
         raise SourceError("a file")
+    until(lambda: without_scheduler.status == "closed")
+    with lost, telling_loss(without_scheduler):
+        without_scheduler.run(len, "")
+
+
+def test_what_was_cancelled_with_the_connection_is_its_loss(client: Client) -> None:
+    future = client.submit(len, "")  # nobody is there to do it
+    client.cancel(future, reason="scheduler-connection-lost")
+    with pytest.raises(SchedulerLostError), telling_loss(client):
+        future.result()
+
+
+def test_a_loss_that_is_known_is_told_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the connection stands: a scheduler that has been stopped does not close it."""
+    asked: list[object] = []
+
+    def silent(client: Client, seconds: float) -> None:
+        asked.append(client)
+        raise OSError("timed out after 5 s")
+
+    monkeypatch.setattr("pipeline.cluster.members.scheduler_info", silent)
+    members = Members(client)
+    for _ in range(2):
+        with pytest.raises(SchedulerLostError, match="timed out after 5 s"):
+            members.look()
+    assert len(asked) == 1
+    with pytest.raises(SchedulerLostError, match="timed out after 5 s"), members.telling_loss():
+        raise KeyError("a")
