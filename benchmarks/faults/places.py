@@ -134,6 +134,10 @@ class Processes:
         """Where a worker keeps its files."""
         return self._folder / f"worker {worker}"
 
+    def end_scheduler(self) -> None:
+        """As whoever runs it would do with one that has stopped; nothing where it is dead already."""
+        self._running["scheduler"].kill()
+
     def gone(self, seconds: float) -> list[str]:
         """The worker processes that are still there after so long; for when the scheduler was killed."""
         return leftovers.processes(self.mark, seconds)

@@ -127,6 +127,12 @@ def scheduler_killed(choice: Choice) -> Script:
     return Script(acts=(act,), says="scheduler", told_seconds=TOLD_SECONDS, ends_seconds=2 * TOLD_SECONDS)
 
 
+def scheduler_frozen(choice: Choice) -> Script:
+    """Its connections stand, and nobody answers; it is killed before the run is resumed."""
+    act = Act("signal", "scheduler", "Checkpoint", round=2 * choice.checkpoint_rounds, signal=signal.SIGSTOP)
+    return Script(acts=(act,), says="scheduler", told_seconds=TOLD_SECONDS, ends_seconds=2 * TOLD_SECONDS)
+
+
 def client_killed(choice: Choice) -> Script:
     act = Act("signal", "client", "Checkpoint", round=2 * choice.checkpoint_rounds)
     return Script(acts=(act,), exit_codes=(-signal.SIGKILL,))

@@ -51,6 +51,7 @@ TABLE: tuple[Row, ...] = (
     Row("nanny killed", "SIGKILL; its worker goes with it and does not come back", scripts.nanny_killed, None, RECOVERS),
     Row("worker retired", "client.retire_workers by somebody else; it does not come back", scripts.retired, None, RECOVERS),
     Row("scheduler killed", "SIGKILL", scripts.scheduler_killed, None, RESUMES),
+    Row("scheduler frozen", "SIGSTOP", scripts.scheduler_frozen, None, RESUMES),
     Row("client killed", "SIGKILL; locally scheduler and nannies with it", scripts.client_killed, RESUMES, RESUMES, often=2),
     Row("client killed in statistics", "SIGKILL; nothing of it is left on the workers after the next run", scripts.client_killed_in_statistics, None, RERUNS),
     Row("client interrupted", "Ctrl-C on its terminal", scripts.client_interrupted, RESUMES, RESUMES, often=2),

@@ -139,6 +139,7 @@ class Trial:
             if stopped.exit_code >= 0:  # whoever was killed says nothing
                 _require(f"--resume {model}" in stopped.stderr, "the run does not say how to resume", stopped)
         if any(act.target == "scheduler" for act in script.acts) and isinstance(self.place, Processes):
+            self.place.end_scheduler()
             left = self.place.gone(DEATH_SECONDS + LEAVE_SECONDS)
             _require(not left, f"workers that did not leave their dead scheduler: {left}", stopped)
         elif left := self.place.at_rest():
