@@ -1,10 +1,12 @@
 """Who is in the cluster: told apart by what the scheduler says, on a clock of our own."""
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed import Client, LocalCluster
 
 from pipeline.cluster import members as room
 from pipeline.cluster.members import Members, process
@@ -227,3 +229,20 @@ def test_results_of_a_real_cluster(client: Any) -> None:
         failing = client.submit(int, "x", pure=False)
         with pytest.raises(ValueError, match="invalid literal"):
             members.results([failing], addresses)
+
+
+def test_a_worker_without_a_nanny_is_sent_away() -> None:
+    with (
+        LocalCluster(n_workers=2, processes=False, protocol="tcp", dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+        Members(client) as members,
+    ):
+        gone, other = sorted(members.look())
+        members.end(gone, "stuck")
+        deadline = time.monotonic() + 20
+        while gone in client.scheduler_info(n_workers=-1)["workers"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert list(members.look()) == [other]
+        members.end(gone, "stuck")  # it is not there any more
+        room._end(client, gone)
