@@ -121,7 +121,7 @@ class RoundDone(Event):
     metrics: Mapping[str, float]  # "validation.logloss" -> value; the last one decides early stopping
     best_round: int
     best: float | None = None  # value of the deciding metric in the best round; None: nothing is measured
-    rows_per_second: float
+    rows_per_second: float  # boosted since the RoundDone before; 0: not known
 
 
 @dataclass(frozen=True, kw_only=True)

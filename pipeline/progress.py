@@ -84,21 +84,23 @@ def counted(many: int, what: str) -> str:
 
 
 def metrics_line(event: RoundDone) -> str:
+    """The best round only where it is an earlier one: without early stopping the last one is kept, the best or not.
+
+    >>> metrics_line(RoundDone(round=3, rounds=9, metrics={"train.auc": 0.75}, best_round=2, rows_per_second=2e6))
+    'train.auc 0.75, best round 2, 2,000,000 rows/s'
     """
-    >>> metrics_line(RoundDone(round=3, rounds=9, metrics={"train.auc": 0.75}, best_round=3, rows_per_second=2e6))
-    'train.auc 0.75, best round 3, 2,000,000 rows/s'
-    """
-    metrics = ", ".join(f"{name} {number(value)}" for name, value in event.metrics.items())
-    best = f"best round {event.best_round}, {number(round(event.rows_per_second))} rows/s"
-    return f"{metrics}, {best}" if metrics else best
+    said = [f"{name} {number(value)}" for name, value in event.metrics.items()]
+    said += [f"best round {event.best_round}"] if event.best_round < event.round else []
+    return ", ".join([*said, f"{number(round(event.rows_per_second))} rows/s"])
 
 
 def deciding_metric(event: RoundDone) -> str:
-    """The metric that decides early stopping, which is the last one, and the best round so far."""
+    """The metric that decides early stopping, which is the last one, and the best round if that is an earlier one."""
     if not event.metrics:  # without validation rows only some rounds are measured
         return ""
     name, value = list(event.metrics.items())[-1]
-    return f"{name} {number(value)}, best {event.best_round}"
+    best = f", best {event.best_round}" if event.best_round < event.round else ""
+    return f"{name} {number(value)}{best}"
 
 
 class Lines:

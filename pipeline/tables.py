@@ -68,11 +68,12 @@ def training_text(summary: Mapping[str, Any]) -> str:
     """The table at the end of `pipeline train`: metrics, rows, seconds, memory, and where the model is."""
     rows, seconds = summary["rows"], summary["seconds"]
     dropped = ", ".join(f"{number(count)} {reason}" for reason, count in rows["dropped"].items() if count)
+    best = f", best {number(summary['best_round'])}" if summary["best_round"] < summary["rounds"] else ""
     facts = [
         ("rows", f"{number(rows['train'])} train, {number(rows['validation'])} validation"),
         *([("dropped", dropped)] if dropped else []),
         ("features", number(summary["features"])),
-        ("rounds", f"{summary['rounds']}, best {summary['best_round']}"),
+        ("rounds", number(summary["rounds"]) + best),
         ("workers", f"{summary['workers']} x {summary['threads']} threads on {summary['device']}"),
         ("seconds", ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())),
         ("memory", f"{nbytes(summary['peak_memory_nbytes'])} at the peak, all processes together"),

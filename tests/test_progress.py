@@ -53,9 +53,9 @@ def test_one_line_every_five_seconds_and_the_last_state():
         "plan: 1,000 rows, 3 features, 10 fragments; 2 workers x 1 thread; about 5 MB of memory",
         "statistics: 6/10 fragments",
         "statistics: 1,000 rows in 10.0 s",
-        "round 6/100: validation.logloss 0.16667, best round 6, 1,000,000 rows/s, 94 s left",
-        "round 11/100: validation.logloss 0.090909, best round 11, 1,000,000 rows/s, 89 s left",
-        "round 12/100: validation.logloss 0.083333, best round 12, 1,000,000 rows/s, 88 s left",
+        "round 6/100: validation.logloss 0.16667, 1,000,000 rows/s, 94 s left",
+        "round 11/100: validation.logloss 0.090909, 1,000,000 rows/s, 89 s left",
+        "round 12/100: validation.logloss 0.083333, 1,000,000 rows/s, 88 s left",
     ]
 
 
@@ -69,7 +69,7 @@ def test_what_happens_is_told_at_once():
     listen(BlocksDone(rows=5, nbytes=2_000, seconds=0.1))
     assert lines == [
         "note: oversubscribed",
-        "round 1/100: validation.logloss 1, best round 1, 1,000,000 rows/s",
+        "round 1/100: validation.logloss 1, 1,000,000 rows/s",
         "worker w0 lost at round 1: killed",
         "blocks: 5 rows, 2 kB, in 0.1 s",
     ]

@@ -16,9 +16,9 @@ class Pace:
 
     def __init__(self) -> None:
         self.marks: list[tuple[float, int]] = []  # (time, round) by time; of a long run some
-        # The last ones since the rounds began, or began again; and how many rows a second they say, where they say it.
+        # The last ones since the rounds began, or began again; and of how many rounds they say which rows a second.
         self._now: deque[tuple[float, int]] = deque(maxlen=MARKS)
-        self._rows: deque[float] = deque(maxlen=MARKS)
+        self._rows: deque[tuple[int, float]] = deque(maxlen=MARKS - 1)
 
     def put(self, moment: float, number: int) -> None:
         """Adds a round; where there are too many, every second one goes."""
@@ -30,11 +30,12 @@ class Pace:
             self.marks = [*self.marks[:-1:2], self.marks[-1]]
 
     def goes_on(self, moment: float, number: int, rows_per_second: float = 0.0) -> None:
-        """This is the youngest round; `rows_per_second` of it alone, 0: not known."""
-        if not self._now or number > self._now[-1][1]:
+        """This is the youngest round; `rows_per_second` since the one before, 0: not known."""
+        before = self._now[-1][1] if self._now else number
+        if not self._now or number > before:
             self._now.append((moment, number))
-            if rows_per_second > 0:
-                self._rows.append(rows_per_second)
+            if rows_per_second > 0 and number > before:
+                self._rows.append((number - before, rows_per_second))
 
     def begins_again(self) -> None:
         """What comes may go at another pace."""
@@ -57,7 +58,10 @@ class Pace:
     @property
     def rows_per_second(self) -> float | None:
         """Of the same rounds: each took as long as its rows at its speed."""
-        return statistics.harmonic_mean(self._rows) if self._rows else None
+        if not self._rows:
+            return None
+        rounds = sum(many for many, _ in self._rows)
+        return rounds / sum(many / speed for many, speed in self._rows)
 
     def seconds_of(self, rounds: int) -> tuple[float, float, float] | None:
         """What so many rounds more will take: low, middle, high; None where there is no telling.

@@ -55,7 +55,11 @@ def _learning(axes: Any, data: ReportData) -> str:
             axes.plot(*thinned(values), color=color, label=use)
     if data.best_round:
         axes.axvline(
-            data.best_round, color=BEST, linestyle=(0, (4, 4)), linewidth=1, label=f"best round, {data.best_round:,}"
+            data.best_round,
+            color=BEST,
+            linestyle=(0, (4, 4)),
+            linewidth=1,
+            label=f"{data.kept} round, {data.best_round:,}",
         )
     axes.set_xlabel("round", color=MUTED)
     axes.legend(frameon=False, fontsize=9)

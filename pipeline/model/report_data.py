@@ -71,7 +71,7 @@ class ReportData:
     target: Target
     metrics: Mapping[str, Mapping[str, Any]]  # "train", "validation" -> the exact metrics
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)  # "validation.logloss" -> value per round
-    best_round: int = 0  # counted from 1
+    best_round: int = 0  # counted from 1; rounds of the model
     gain: Mapping[str, float] = field(default_factory=dict)  # feature -> summed gain of its splits
     permutation: Mapping[str, float] = field(default_factory=dict)  # feature -> what shuffling it costs
     permutation_unit: str = "loss added by shuffling"
@@ -90,6 +90,16 @@ class ReportData:
     def judged(self) -> str:
         """The use whose numbers are the headline: validation where there is one."""
         return "validation" if self.metrics.get("validation") else "train"
+
+    @property
+    def rounds(self) -> int:
+        """How many were trained."""
+        return max((len(values) for values in self.history.values()), default=self.best_round)
+
+    @property
+    def kept(self) -> str:
+        """Which round the model ends with; without early stopping the last one is not called the best."""
+        return "best" if self.best_round < self.rounds else "last"
 
 
 def plain(text: object, longest: int = 200) -> str:

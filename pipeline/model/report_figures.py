@@ -56,7 +56,7 @@ def learning(data: ReportData, metric: str) -> Figure:
         place = min(int(np.searchsorted(rounds, data.best_round)), len(rounds) - 1)
         if rounds[place] == data.best_round:
             plot.scatter([data.best_round], [values[place]], size=9, color=BEST)
-            plot.title.text += f" – {report_data.number(values[place])} at the best round, {data.best_round:,}"
+            plot.title.text += f" – {report_data.number(values[place])} at the {data.kept} round, {data.best_round:,}"
     _legend(plot, "left")
     for legend in list(plot.legend):  # above the chart, where no line can run into it
         plot.center.remove(legend)

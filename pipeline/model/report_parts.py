@@ -52,9 +52,9 @@ def _heads(data: ReportData) -> str:
             f'<div class="head"><span>{text(title_of(name))}</span><b>{number(judged[name])}</b><span>{beside}</span></div>'
         )
     if data.best_round:
-        rounds = max((len(values) for values in data.history.values()), default=data.best_round)
         cards.append(
-            f'<div class="head"><span>best round</span><b>{data.best_round:,}</b><span>of {rounds:,} trained</span></div>'
+            f'<div class="head"><span>{data.kept} round</span><b>{data.best_round:,}</b>'
+            f"<span>of {data.rounds:,} trained</span></div>"
         )
     return "".join(cards)
 

@@ -166,10 +166,11 @@ class _Rounds:
         if start is not None:
             self._restore(start)
         self.first = len(self.seconds) + 1
-        self._check_at, self._told_at = self.first, 0.0
+        self._check_at = self.first
         workers = 1 if alone else collective.get_world_size()
         self._account_seconds = max(ACCOUNT_SECONDS, workers / ACCOUNTS_A_SECOND)
-        self._accounted, self._accounted_at = self.first - 1, time.monotonic()
+        self._told = self._accounted = self.first - 1
+        self._told_at = self._accounted_at = time.monotonic()
         self._kept_at, self._kept_seconds = time.monotonic(), 0.0
 
     def _restore(self, start: State) -> None:
@@ -275,14 +276,15 @@ class _Rounds:
         due = last or number == self.first or measures_training(number) or now - self._told_at >= EVENT_SECONDS
         if self.rank != 0 or not due:
             return
-        self._told_at = now
+        rows = self.total_rows * (number - self._told)
         latest = {name: series[-1] for name, series in self.measured.history.items() if len(series) == number}
         self.outside.report(
             RoundDone(
                 round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
-                best=None if math.isnan(self.stopping.best) else float(self.stopping.best), rows_per_second=self.total_rows / max(1e-9, self.seconds[-1]),
+                best=None if math.isnan(self.stopping.best) else float(self.stopping.best), rows_per_second=rows / max(1e-9, now - self._told_at),
             )
         )  # fmt: skip
+        self._told, self._told_at = number, now
 
     def _account(self, number: int, last: bool) -> None:
         now = time.monotonic()

@@ -82,7 +82,7 @@ def test_both_speeds_are_of_the_same_rounds() -> None:
         board.take("a", round_done(number, at, rows_per_second=1_000 / seconds))
         board.take("a", WorkerRounds(time=at, worker="0", first=number, round=number, seconds=seconds, cpu_seconds=seconds,
                                      runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1))  # fmt: skip
-    assert "1.01 rounds/s, 1,000 rows/s in the last 59 rounds" in words(drawn(TRAINING, board))
+    assert "1.01 rounds/s, 1,009 rows/s in the last 59 rounds" in words(drawn(TRAINING, board))
 
 
 def test_the_folder_to_resume_is_named_as_long_as_it_is_there() -> None:
@@ -146,3 +146,12 @@ def test_a_replayed_event_is_the_same_event() -> None:
     board.take("a", event)
     board.take("a", dataclasses.replace(event, time=2.0))
     assert board.runs["a"].notes == [(2.0, "x"), (3.0, "x")]
+
+
+def test_the_speeds_agree_where_rounds_are_left_out() -> None:
+    board, before = Board(), 0
+    for number, at in ((1, 20.0), (2, 21.0), (5, 22.5), (45, 42.5)):  # 2 rounds a second of 1,000 rows, the first slower
+        seconds = at - (board.runs["a"].heard if before else at - 1)
+        board.take("a", round_done(number, at, rows_per_second=1_000 * (number - before) / seconds))
+        before = number
+    assert "1.96 rounds/s, 1,956 rows/s in the last 44 rounds" in words(drawn(TRAINING, board))
