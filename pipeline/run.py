@@ -23,7 +23,7 @@ from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.errors import TrainingError, WorkerLostError
-from pipeline.events import Asked, Event, Failed, Listener, Saved, Started, ignore
+from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job
 from pipeline.model.artifact import Model
@@ -38,6 +38,7 @@ from pipeline.training.resume import Start, take_up
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
 from pipeline.walk import Walk, let_go
 
+BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
 FORGET_SECONDS = 5.0  # that workers get to drop what a run left
 SHOWN = (
     "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
@@ -78,7 +79,7 @@ def train(
         contextlib.ExitStack() as stack,
     ):
         with clock.stage("connect"), members.telling_loss():
-            walk = Walk(client, members, job, _placement(client, job, members), listen, clock)
+            walk = Walk(client, members, job, _placement(client, job, members, listen), listen, clock)
         alarms = Alarms(job.alarm, walk.note)
         # What is published must not hang on what the caller makes of it.
         walk.listen = listen = _all(stack.enter_context(publishing(client, walk.run)), listen, alarms)
@@ -124,13 +125,14 @@ class Besides:
     resume: bool  # go on from the checkpoints beside that folder
 
 
-def _placement(client: Client, job: Job, members: Members) -> Placement:
+def _placement(client: Client, job: Job, members: Members, listen: Listener) -> Placement:
     """The workers; where one is lost while they are looked at, all are looked at again."""
+    busy = functools.partial(listen, BUSY)
     for _ in range(job.training.max_restarts):
         with contextlib.suppress(WorkerLostError):
-            return placement(client, job.cluster, members)
+            return placement(client, job.cluster, members, busy)
     try:
-        return placement(client, job.cluster, members)
+        return placement(client, job.cluster, members, busy)
     except WorkerLostError as lost:
         short = members.out_of_memory(WORKER_NBYTES)
         raise TrainingError(short or f"worker {members.names[lost.worker]} lost at start: {lost.reason}") from None

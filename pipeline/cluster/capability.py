@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipeline.cluster.members import Members
+from pipeline.cluster.members import POLL_SECONDS, Members, Pending
 
 WINDOWS, WINDOW_SECONDS = 5, 0.03  # the best of several: other programs only ever make a worker look slower
+BUSY_SECONDS = 3.0  # after which whoever waits for probes wants to know why
 NOISE = 0.2  # a worker this close to what its threads promise counts as exactly that
 
 
@@ -52,8 +53,13 @@ def relative(threads: Sequence[int], rates: Sequence[float]) -> tuple[float, ...
     )
 
 
-def measure(members: Members, workers: Sequence[tuple[str, int]]) -> tuple[float, ...]:
-    """The capability of each (address, threads); a single worker is not probed."""
+def measure(
+    members: Members, workers: Sequence[tuple[str, int]], busy: Callable[[], object] = lambda: None
+) -> tuple[float, ...]:
+    """The capability of each (address, threads); a single worker is not probed.
+
+    `busy` is called where the probes have to wait: the workers have something else to do.
+    """
     threads = [count for _, count in workers]
     if len(workers) < 2:
         return tuple(map(float, threads))
@@ -61,4 +67,12 @@ def measure(members: Members, workers: Sequence[tuple[str, int]]) -> tuple[float
         members.client.submit(probe, count, workers=[address], allow_other_workers=False, pure=False)
         for address, count in workers
     ]
-    return relative(threads, members.results(tasks, [address for address, _ in workers]))
+    addresses = [address for address, _ in workers]
+    pending, begin, told = Pending(tasks), time.monotonic(), False
+    while pending:
+        pending.ended(POLL_SECONDS)
+        members.check(addresses)
+        if pending and not told and time.monotonic() - begin > BUSY_SECONDS:
+            busy()
+            told = True
+    return relative(threads, members.results(tasks, addresses))

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,18 +45,20 @@ class Placement:
     notes: tuple[str, ...] = ()  # what the user should know
 
 
-def placement(client: Client, section: Cluster, members: Members | None = None) -> Placement:
+def placement(
+    client: Client, section: Cluster, members: Members | None = None, busy: Callable[[], object] = lambda: None
+) -> Placement:
     """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
 
     One that was lost before, or is being ended, is waited for.  ClusterError where there never were as many, or where a
     GPU was asked for and a worker cannot use one; TrainingError where one does not come back; WorkerLostError where one
-    leaves meanwhile.
+    leaves meanwhile.  `busy` is called where the workers have something else to do first.
     """
     with contextlib.ExitStack() as stack:
-        return _placement(client, section, members or stack.enter_context(Members(client)))
+        return _placement(client, section, members or stack.enter_context(Members(client)), busy)
 
 
-def _placement(client: Client, section: Cluster, members: Members) -> Placement:
+def _placement(client: Client, section: Cluster, members: Members, busy: Callable[[], object]) -> Placement:
     info = scheduler_info(client, ANSWER_SECONDS)
     local = client.cluster is not None
     present = _all_there(section, members)
@@ -64,7 +66,7 @@ def _placement(client: Client, section: Cluster, members: Members) -> Placement:
     if section.workers != "auto":
         workers = workers[: section.workers]
     members.count_on({worker.address: worker.process for worker in workers})
-    rates = capability.measure(members, [(worker.address, worker.threads) for worker in workers])
+    rates = capability.measure(members, [(worker.address, worker.threads) for worker in workers], busy)
     workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []

@@ -104,6 +104,18 @@ def test_more_threads_than_cores_is_noted(client: Any, monkeypatch: pytest.Monke
     assert found.notes == ("oversubscribed: 2 workers x 1 threads on 1 cores",)
 
 
+def test_workers_that_are_busy_are_waited_for_and_somebody_is_told(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capability, "BUSY_SECONDS", 0.2)
+    other = [client.submit(time.sleep, 3.0, workers=[worker], pure=False) for worker in client.nthreads()]
+    told: list[bool] = []
+    found = placement(client, SECTION, busy=lambda: told.append(other[0].done()))
+    assert told == [False]
+    assert len(found.workers) == 2
+    assert all(future.done() for future in other)
+
+
 def test_only_loopback(client: Any) -> None:
     listening = [
         (pid, connection.laddr.ip)
