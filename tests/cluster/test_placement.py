@@ -83,8 +83,8 @@ def test_several_hosts_talk_in_the_clear(hosts: list[str], says: str, monkeypatc
         }
         for one in workers
     }  # fmt: skip
-    monkeypatch.setattr(placement, "scheduler_info", lambda client: {"services": {}})
-    monkeypatch.setattr(capability, "measure", lambda members, pairs: (1.0,) * len(pairs))
+    monkeypatch.setattr(placement, "scheduler_info", lambda client, seconds: {"services": {}})
+    monkeypatch.setattr(capability, "measure", lambda members, pairs, busy: (1.0,) * len(pairs))
     monkeypatch.setattr(remote, "gpu_reasons", lambda client, addresses: dict.fromkeys(addresses, "none"))
 
     class Elsewhere:
