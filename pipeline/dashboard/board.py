@@ -39,6 +39,11 @@ class Board:
         if isinstance(event, (Started, Saved, Failed, Evaluated)) or len(self.runs) > FINISHED_RUNS + OPEN_RUNS:
             self._forget()
 
+    def read_no_further(self, why: str) -> None:
+        """The file that the runs come from is damaged."""
+        for run in self.runs.values():
+            run.read_no_further(why)
+
     def newest(self) -> Run | None:
         """The run that began last."""
         return max(self.runs.values(), key=lambda run: run.started, default=None)

@@ -6,19 +6,28 @@ and both runs would be drawn into one picture.  So the page is loaded anew, once
 
 from bokeh.document import Document
 from bokeh.events import ConnectionLost
-from bokeh.models import CustomJS
+from bokeh.models import Column, CustomJS
+
+from pipeline.dashboard.run import Run
 
 RETRY_MILLISECONDS = 2_000
 LOST = (
     "Connection lost: this is what was last heard, at %s. The page is loaded again as soon as there is one here. "
     "A run that was recorded (--events FILE) is shown by: pipeline watch FILE"
 )
+OVER = (
+    "The run is over, and its server has ended: this is its last state. The page is loaded again as soon as there is one "
+    "here."
+)
+ENDED = ("finished", "failed")  # where a server's end is no failure
 CODE = """
 if (document.getElementById('connection-lost')) return;
 const line = document.createElement('div');
 line.id = 'connection-lost';
-line.setAttribute('role', 'alert');
-line.textContent = said.replace('%s', new Date().toLocaleTimeString());
+const over = ended.includes(root.tags[0]);
+line.setAttribute('role', over ? 'status' : 'alert');
+line.classList.toggle('over', over);
+line.textContent = over ? said_over : said.replace('%s', new Date().toLocaleTimeString());
 document.body.append(line);
 async function again() {
   try {
@@ -30,8 +39,19 @@ setTimeout(again, wait);
 """
 
 
-def watch_over(doc: Document) -> None:
-    """Has the page of this document say so when it has lost its server, and be loaded anew when one answers."""
+def tell_state(root: Column, run: Run | None) -> None:
+    """Has the page know, for when it is alone, what state the run that it shows is in."""
+    tags = [] if run is None else [run.state]
+    if root.tags != tags:
+        root.tags = tags
+
+
+def watch_over(doc: Document, root: Column) -> None:
+    """Has the page of this document say so when it has lost its server, and be loaded anew when one answers.
+
+    `root`: who was told the state of the run.
+    """
     doc.config.reconnect_session = False
     doc.config.notify_connection_status = False
-    doc.js_on_event(ConnectionLost, CustomJS(args={"said": LOST, "wait": RETRY_MILLISECONDS}, code=CODE))
+    given = {"root": root, "said": LOST, "said_over": OVER, "ended": ENDED, "wait": RETRY_MILLISECONDS}
+    doc.js_on_event(ConnectionLost, CustomJS(args=given, code=CODE))

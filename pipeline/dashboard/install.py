@@ -28,6 +28,7 @@ from pipeline.topics import EVENTS, ROUNDS, hearing
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
 HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
 RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
+LAST_SECONDS = 1.5  # for open pages to hear the end of the run
 CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
 NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard"
@@ -46,7 +47,11 @@ async def install(scheduler: Any, *, later: bool = False) -> None:
 
 
 async def withdraw(scheduler: Any) -> None:
-    """Stops the dashboard before its scheduler closes."""
+    """Stops the dashboard before its scheduler closes; pages that somebody has open show the latest before."""
+    try:
+        await asyncio.wait_for(internals.draw_last(scheduler), LAST_SECONDS)
+    except Exception:  # a reader that takes nothing is not waited for
+        logger.info("the pages may not show the end of the run", exc_info=True)
     try:
         await internals.withdraw(scheduler)
     except Exception:  # then the scheduler closes it as it can

@@ -130,6 +130,23 @@ def _load() -> Any:
     return connect
 
 
+async def draw_last(scheduler: Any) -> None:
+    """Has the pages of ours that somebody has open show the latest, and returns when it is sent."""
+    applications = [app for app in scheduler.http_application.applications if hasattr(app, "app_paths")]
+    if not applications:
+        return  # nobody has asked for the dashboard
+    pages = importlib.import_module("pipeline.dashboard.pages")
+    routes = {page.route for page in (*pages.PAGES, *pages.INDIVIDUAL)}
+    sessions = [
+        session for app in applications for route in routes & app.app_paths for session in app.get_sessions(route)
+    ]
+    await asyncio.gather(*(
+        session.with_document_locked(update.callback)
+        for session in sessions if session.connection_count
+        for update in session.document.session_callbacks
+    ))  # fmt: skip
+
+
 async def withdraw(scheduler: Any) -> None:
     """Stops the dashboard, if it was loaded, before the scheduler closes.
 

@@ -30,6 +30,7 @@ FRAME = """
 html, body { background: var(--ground); overflow-x: clip; }
 #connection-lost { position: fixed; z-index: 9; left: 0; right: 0; bottom: 0; padding: 9px 16px; background: #D55E00; color: #ffffff;
   font: 14px/1.4 Helvetica, Arial, sans-serif; }
+#connection-lost.over { background: #4a525e; }
 body:has(.navbar) { padding-top: 0; } .navbar ~ .content { height: auto; min-height: 0; } .navbar { position: sticky; margin: 0 -10px 6px; }
 """
 TEXT = """

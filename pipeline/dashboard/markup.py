@@ -87,6 +87,12 @@ def waiting() -> str:
     return "<h2>No training yet</h2><p class=sub>This page fills as soon as one begins on this cluster.</p>"
 
 
+def unknown(name: str) -> str:
+    """What a page says of a run that was asked for and has not been heard of."""
+    about = "It is shown as soon as it is; those that are known can be chosen above."
+    return f"<h2>Run {text(name)} is not known here (yet)</h2><p class=sub>{about}</p>"
+
+
 def duration(seconds: float) -> str:
     """
     >>> duration(0.25), duration(7.4), duration(133), duration(8000)
@@ -109,7 +115,9 @@ def clock_time(moment: float) -> str:
 
 def later(run: Run) -> str:
     """When it is known what comes of the rounds."""
-    return "known after the first rounds" if run.state == "running" else "not known: the rounds were not reached"
+    if run.state != "running":
+        return "not known: the rounds were not reached"
+    return "known after some more rounds" if run.round or run.restarts else "known after the first rounds"
 
 
 def count(many: int, what: str) -> str:

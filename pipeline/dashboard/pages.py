@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from bokeh.document import Document
 
 from pipeline.dashboard import connection, curves, efficiency, training, workers
+from pipeline.dashboard.bounds import short
 from pipeline.dashboard.look import THEME
-from pipeline.dashboard.window import Alone, Clock, GetBoard, Part, Window
+from pipeline.dashboard.window import NEWEST, Alone, Clock, GetBoard, Part, Window
 
 INTERVAL_MILLISECONDS = 500
 
@@ -30,13 +31,20 @@ class Page:
 
     def make(self, doc: Document, board: GetBoard, clock: Clock = time.time) -> None:
         """Fills the document, and keeps it up to date as long as its session lasts."""
-        window = Window(self.parts(), board, clock, fill=self.fill)
+        window = Window(self.parts(), board, clock, asked=_asked(doc), fill=self.fill)
         window.tick()
         doc.title = self.title
         doc.theme = THEME
-        connection.watch_over(doc)
+        connection.watch_over(doc, window.root)
         doc.add_root(window.root)
         doc.add_periodic_callback(window.tick, INTERVAL_MILLISECONDS)
+
+
+def _asked(doc: Document) -> str:
+    """The run that the page's address names: /training?run=5a844a224206."""
+    request = getattr(doc.session_context, "request", None)  # none where the document has no session
+    given: list[bytes] = request.arguments.get("run", []) if request else []
+    return short(given[-1].decode(errors="replace").strip()) if given else NEWEST
 
 
 def _alone(kind: Callable[[], Part]) -> Sequence[Part]:

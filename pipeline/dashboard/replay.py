@@ -119,13 +119,14 @@ async def _followed(path: Path, reader: Reader, board: Board, port: int, run: st
 
 
 async def _follow(reader: Reader, board: Board, run: str | None) -> None:
-    """Reads on while the file grows; a line that cannot be read ends that, and what is shown stays."""
+    """Reads on while the file grows; a line that cannot be read ends that, as the pages say."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         try:
             _read(reader, board, run)
         except EventsError as error:
             _on_stderr(str(error))
+            board.read_no_further(str(error))
             return
 
 

@@ -80,6 +80,7 @@ class Run:
         self.metrics: Mapping[str, float] = {}  # of the exact evaluation
         self.path = ""  # of the model
         self.message = ""  # why it failed
+        self.unread = ""  # why its file is read no further
         self._stages = Stages()
         self._latest: dict[str, float] = {}  # time of the youngest event of each sort
         self._measured = Measured()
@@ -168,11 +169,19 @@ class Run:
 
     @property
     def training(self) -> list[WorkerState]:
-        """The workers that take part now, by rank; all that were heard of where ranks are unknown."""
+        """The workers that take part now, by rank; all that were heard of where ranks are unknown.
+
+        After a restart, until they are placed, the ones before it stand for those that came in their places.
+        """
         if not self.places:
             return [worker for worker in self.workers.values() if not worker.away]
         placed = (self.workers.get(place.worker) for place in self.places)
-        return [worker for worker in placed if worker is not None and not worker.away]
+        return [worker for worker in placed if worker is not None and not worker.missing]
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the workers that were lost and that nobody has come for; none where the run has ended."""
+        return [worker.name for worker in self.workers.values() if worker.missing] if self.state == "running" else []
 
     @property
     def _turns(self) -> Turns:
@@ -216,6 +225,11 @@ class Run:
                     self._set(event)
             case _:
                 self._interrupted(event)
+
+    def read_no_further(self, why: str) -> None:
+        """Its file holds something that cannot be read: what comes after that is not known."""
+        self.changes += 1
+        self.unread = short(why)
 
     def _set(self, event: Event) -> None:
         match event:
@@ -279,9 +293,9 @@ class Run:
             case WorkerJoined(worker=name):
                 self._worker(name, event.time).there(event.time)
             case Restarted(round=number, workers=workers):
-                if workers >= len(self.places):  # all are back
+                if workers >= len(self.places):  # who they are is said when they are placed
                     for place in self.places:
-                        self._worker(place.worker, event.time).there(event.time)
+                        self._worker(place.worker, event.time).replaced(event.time)
                 self._restarted(event, number)
 
     def _restarted(self, event: Event, number: int) -> None:

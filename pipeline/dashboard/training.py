@@ -16,6 +16,7 @@ from pipeline.tables import nbytes
 DRAWN_LATER = "Learning curves and speed are drawn here as soon as the rounds begin."
 SILENT_SECONDS = 30.0  # without a word, after which the page says so
 RECORD_ENDS = "Whether the run went on is not known; the page follows the file if it still grows."
+UNREAD = "Whether the run went on is not known; the file is damaged, and the page does not follow it any more:"
 FULL = 0.95  # of a worker's memory: there Dask ends it
 
 
@@ -49,7 +50,7 @@ def _state(run: Run, now: float) -> str:
             said = f"running for {duration(max(0.0, now - run.started))}"
     about = f"<p class=lost>{text(run.message)}</p>" if run.state == "failed" else ""
     if run.recorded and run.state == "running":
-        about = f"<p class=sub>{RECORD_ENDS}</p>"
+        about = f"<p class=lost>{UNREAD} {text(run.unread)}</p>" if run.unread else f"<p class=sub>{RECORD_ENDS}</p>"
     if run.path:
         about = f"<p class=sub>model: {text(run.path)}</p>"
     alarms = [one for one in run.incidents if one.kind == "Note"]
@@ -109,9 +110,9 @@ def _long_before_rounds(run: Run) -> str:
     """What can be said of the stage that goes on."""
     name, stage = list(run.stages.items())[-1] if run.stages else ("", None)
     if stage is None or stage.ended or name == "rounds" or not 0 < stage.done < stage.total:
-        return "known after the first rounds"
+        return later(run)
     left = stage.seconds * (stage.total - stage.done) / stage.done
-    return f"about {duration(left)} of {text(name)}; all of it is known after the first rounds"
+    return f"about {duration(left)} of {text(name)}; all of it is {later(run)}"
 
 
 def _good(run: Run) -> str:
@@ -184,7 +185,7 @@ def _safe(run: Run) -> str:
 
 def _died(run: Run) -> str:
     lost = [one for one in run.incidents if one.kind == "WorkerLost"]
-    away = [worker.name for worker in run.workers.values() if worker.away] if run.state == "running" else []
+    away = run.missing
     many = len(run.training) or (run.planned.workers if run.planned else 0)
     here = count(many, "worker") if many else ""
     if not lost:

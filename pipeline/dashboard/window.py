@@ -12,9 +12,10 @@ from bokeh.models.widgets import Select
 from bokeh.plotting import figure
 
 from pipeline.dashboard.board import Board
-from pipeline.dashboard.drawing import div
+from pipeline.dashboard.connection import tell_state
+from pipeline.dashboard.drawing import div, put
 from pipeline.dashboard.look import FRAME, SELECT
-from pipeline.dashboard.markup import clock_time, known_by, later, waiting
+from pipeline.dashboard.markup import clock_time, known_by, later, unknown, waiting
 from pipeline.dashboard.run import Run
 
 NEWEST = ""  # the selector's value that follows whichever run began last
@@ -39,7 +40,8 @@ class Shown:
     """The parts of one page in one browser's window.
 
     They are drawn again when the run has changed or a second of it has passed; where that takes long, with very many
-    workers, less often: a window is to cost the scheduler at most `SHARE` of a core.
+    workers, less often: a window is to cost the scheduler at most `SHARE` of a core.  That a run has ended is drawn at
+    once, because its scheduler may end with it.
     """
 
     def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -49,14 +51,15 @@ class Shown:
 
     def update(self, run: Run | None, now: float) -> None:
         """Draws the run as it is at `now`, seconds since the epoch, if it is time to."""
-        name = None if run is None else run.name
-        state = (name,) if run is None else (name, run.changes, int(now) if run.state == "running" else 0)
+        which: tuple[object, ...] = (None,) if run is None else (run.name, run.state)
+        state = which if run is None else (*which, run.changes, int(now) if run.state == "running" else 0)
         begin = self._clock()
-        if state == self._drawn or (self._drawn[:1] == (name,) and begin < self._next):
+        same = self._drawn[: len(which)] == which
+        if state == self._drawn or (same and begin < self._next):
             return
         for part in self._parts:
             part.update(run, now)
-        if self._drawn[:1] == (name,):  # the first time is not what it takes from now on
+        if same:  # the first time is not what it takes from now on
             self._next = begin + (self._clock() - begin) / SHARE
         self._drawn = state
 
@@ -79,19 +82,27 @@ class Alone:
 
 
 class Window:
-    """What one browser's window shows: a selector, where there are several runs, and the parts of the page."""
+    """What one browser's window shows: a selector, where there are several runs, and the parts of the page.
 
-    def __init__(self, parts: Sequence[Part], board: GetBoard, clock: Clock, *, fill: bool = False) -> None:
-        self._board, self._clock, self._shown = board, clock, Shown(parts)
+    A run that was asked for and is not known is waited for: the newest one would be taken for it.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], board: GetBoard, clock: Clock, *, asked: str = NEWEST, fill: bool = False
+    ) -> None:
+        """`asked`: the run to begin with, by its id."""
+        self._board, self._clock, self._shown, self._asked = board, clock, Shown(parts), asked
+        self._parts, self._unknown = [part.root for part in parts], div()
+        self._unknown.text = unknown(asked)
         self.select = Select(
-            title="Run", value=NEWEST, visible=False, sizing_mode="stretch_width",
+            title="Run", value=asked, visible=False, sizing_mode="stretch_width",
             max_width=560,
             stylesheets=[SELECT],
         )  # fmt: skip
         self.select.on_change("value", self._chosen)
         self.root = column(
             self.select,
-            *(part.root for part in parts),
+            *self._parts,
             sizing_mode="stretch_both" if fill else "stretch_width",
             stylesheets=[GlobalInlineStyleSheet(css=FRAME)],  # a model of each document
         )
@@ -104,12 +115,21 @@ class Window:
             (NEWEST, "the newest, whichever it is"),
             *((run.name, label(run)) for run in runs),
         ]
+        if self._asked not in (NEWEST, *board.runs):
+            options.append((self._asked, f"{self._asked}, not known here"))
         if self.select.options != options:
             self.select.options = options
-        if self.select.value not in board.runs:
+        if self.select.value not in (self._asked, *board.runs):
             self.select.value = NEWEST
-        self.select.visible = len(runs) > 1
-        self._shown.update(board.runs.get(self.select.value) or board.newest(), self._clock())
+        waits = self.select.value not in (NEWEST, *board.runs)
+        self.select.visible = len(runs) > 1 or waits
+        put(self.root, self.select, *([self._unknown] if waits else self._parts))
+        if waits:
+            run = None
+        else:
+            run = board.runs.get(self.select.value) or board.newest()
+            self._shown.update(run, self._clock())
+        tell_state(self.root, run)
 
     def _chosen(self, attr: str, old: str, new: str) -> None:
         self.tick()

@@ -45,6 +45,7 @@ class WorkerState:
     lost: int = 0  # how often it died or froze
     lost_at: float = 0.0
     joined_at: float = 0.0  # when it was last given a place, or said to be back
+    replaced_at: float = 0.0  # when as many went on as before: with it, or with another in its place
     begins: list[float] = field(default_factory=list)  # when it was first heard of after each loss
     since: float = 0.0  # when it was first heard of
     windows: deque[WorkerRounds] = field(default_factory=deque)  # by time
@@ -54,6 +55,11 @@ class WorkerState:
     def away(self) -> bool:
         """It was lost and has not been heard of since."""
         return self.lost_at > max(self.heard, self.joined_at)
+
+    @property
+    def missing(self) -> bool:
+        """It is away, and nobody has come in its place."""
+        return self.away and self.lost_at > self.replaced_at
 
     @property
     def window(self) -> Sums:
@@ -68,6 +74,10 @@ class WorkerState:
         self.joined_at = max(self.joined_at, moment)
         if moment > self.lost_at > max(self.begins, default=0.0):
             keep(self.begins, moment, INCIDENTS)
+
+    def replaced(self, moment: float) -> None:
+        """As many go on as before; whether it is one of them is not known yet."""
+        self.replaced_at = max(self.replaced_at, moment)
 
     def gone(self, moment: float) -> None:
         """It died or froze."""

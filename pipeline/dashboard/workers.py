@@ -194,8 +194,7 @@ def presence(run: Run, worker: WorkerState, now: float) -> list[tuple[float, flo
 def _here(run: Run) -> str:
     if not run.training:
         return "workers"
-    away = [worker.name for worker in run.workers.values() if worker.away] if run.state == "running" else []
-    gone = f', <span class="lost">{count(len(away), "other")} away</span>' if away else ""
+    gone = f', <span class="lost">{count(len(run.missing), "other")} away</span>' if run.missing else ""
     took = "take part" if run.state == "running" else "took part"
     return f"{count(len(run.training), 'worker')} {took if len(run.training) != 1 else took.replace('take ', 'takes ')}{gone}"
 
@@ -219,11 +218,13 @@ def _row(worker: WorkerState, run: Run, *, gpu: bool, here: bool) -> list[str]:
 
 
 def _state(worker: WorkerState, run: Run) -> str:
-    if worker.away:
-        return '<span class="lost">away</span>' if run.state == "running" else '<span class="lost">lost</span>'
+    placed = worker.name in {place.worker for place in run.places}
+    if worker.away:  # it may come back, unless another has its place
+        still = run.state == "running" and (placed or worker.missing)
+        return f'<span class="lost">{"away" if still else "lost"}</span>'
     if run.state != "running":
         return "ended"
-    if run.places and worker.name not in {place.worker for place in run.places}:
+    if run.places and not placed:
         return "left"
     return "training" if worker.round else "has its rows"
 

@@ -29,6 +29,7 @@ from tests.dashboard.browser import Browser, until
 ROOT = Path(__file__).resolve().parents[2]
 WIDE, NARROW = 1280, 600
 TRAINING, EFFICIENCY, TEAM = (page.route for page in PAGES)
+OVER = "The run is over, and its server has ended"
 
 
 @pytest.fixture
@@ -186,8 +187,9 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
     first = written(tmp_path / "first.jsonl", recorded.binary())
     with watched(first) as base:
         tab.open(base + TRAINING)
-        assert "Connection lost" not in tab.words()
-    until(lambda: "Connection lost" in tab.words(), "the loss of the server")
+        assert OVER not in tab.words()
+    until(lambda: OVER in tab.words(), "the end of the server")
+    assert "Connection lost" not in tab.words()
     assert "round 300 of 300" in tab.words()  # what was last heard stays
     tab.picture(browser.pictures() / "gone-training-600.png", NARROW, browser.HEIGHT)
 
@@ -195,7 +197,7 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
     with watched(second, base.rpartition(":")[2]) as again:
         assert again == base
         until(lambda: "round 160 of 500" in tab.words(), "the run of the next server")
-        assert "Connection lost" not in tab.words()
+        assert OVER not in tab.words()
         assert "auc" not in tab.words()
         assert tab.points() == 160
         expected = (
@@ -203,3 +205,5 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
             "not connected so cannot send",
         )  # when asked whether a server is there, and when the width changes
         assert [line for line in tab.errors() if not any(one in line for one in expected)] == []
+    until(lambda: "Connection lost" in tab.words(), "the loss of a server whose run went on")
+    assert OVER not in tab.words()

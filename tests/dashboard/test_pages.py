@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from bokeh.plotting import figure
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.pages import INDIVIDUAL, PAGES, Page
 from pipeline.dashboard.window import Shown
-from pipeline.events import Asked, Event, Note, Place, Placed, Restarted, Started, Waiting, WorkerRounds
+from pipeline.events import Asked, Event, Note, Place, Placed, Restarted, Saved, Started, Waiting, WorkerRounds
 from tests.dashboard import recorded
 from tests.dashboard.test_board import filled, round_done
 
@@ -22,8 +23,11 @@ ALL = (*PAGES, *INDIVIDUAL)
 TRAINING, EFFICIENCY, WORKERS = PAGES
 
 
-def drawn(page: Page, board: Board, now: float = 0.0) -> Document:
+def drawn(page: Page, board: Board, now: float = 0.0, asked: str = "") -> Document:
+    """`asked`: the run that the page's address names."""
     doc = Document()
+    context = SimpleNamespace(request=SimpleNamespace(arguments={"run": [asked.encode()]} if asked else {}))
+    doc._session_context = lambda: context  # type: ignore[assignment,return-value]
     page.make(doc, lambda: board, lambda: now or max((run.heard for run in board.runs.values()), default=0.0))
     return doc
 
@@ -323,6 +327,34 @@ def test_a_run_can_be_chosen() -> None:
     assert "train newer" in words(doc)
 
 
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.route)
+def test_a_run_that_is_asked_for_is_waited_for(page: Page) -> None:
+    board = filled(recorded.binary())
+    doc = drawn(page, board, asked="a<b>")
+    said = words(doc)
+    assert "Run a&lt;b&gt; is not known here (yet)" in said
+    assert "flights" not in said
+    (select,) = [model for model in doc.models if isinstance(model, Select)]
+    assert select.visible
+    assert [value for value, _ in select.options] == ["", "flights-3f2a", "a<b>"]
+    select.value = "flights-3f2a"
+    assert "not known here" not in words(doc)
+    select.value = "a<b>"
+    assert "not known here" in words(doc)
+    board.take("a<b>", Started(time=1.0, verb="evaluate", run="a<b>"))  # not the newest
+    tick(doc)
+    said = words(doc)
+    assert "not known here" not in said
+    assert select.value == "a<b>"
+    doc.validate()
+
+
+def test_a_run_that_is_asked_for_is_shown() -> None:
+    board = filled(recorded.everything())
+    for page in PAGES:
+        assert "train flights-3f2a" in words(drawn(page, board, asked="flights-3f2a"))
+
+
 def test_one_run_needs_no_selector() -> None:
     (select,) = [model for model in drawn(TRAINING, filled(recorded.binary())).models if isinstance(model, Select)]
     assert not select.visible
@@ -345,6 +377,12 @@ def test_a_page_that_takes_long_to_draw_is_drawn_less_often() -> None:
         clock[0] += 0.5
     assert len(times) <= 13
     assert len(times) >= 10
+    drawings = len(times)
+    shown.update(run, clock[0])
+    assert len(times) == drawings
+    run.take(Saved(time=2.0, path="m", sha256=""))
+    shown.update(run, clock[0])  # at once: its scheduler may end with it
+    assert len(times) == drawings + 1
 
 
 class _Receiver:

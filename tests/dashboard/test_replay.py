@@ -58,8 +58,8 @@ def loop() -> Iterator[None]:
     loop.close()
 
 
-def pulled(link: str, route: str) -> Document:
-    session = pull_session(url=re.sub(r"/training$", route, link))
+def pulled(link: str, route: str, **arguments: str) -> Document:
+    session = pull_session(url=re.sub(r"/training$", route, link), arguments=arguments)
     try:
         return session.document
     finally:
@@ -119,6 +119,32 @@ def test_a_file_is_followed_while_it_grows(tmp_path: Path) -> None:
                 break
         else:
             pytest.fail("what was written later is not shown")
+
+
+def test_a_file_that_is_damaged_meanwhile_is_not_said_to_be_followed(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, 400)
+    with served(path) as link:
+        assert "the page follows the file if it still grows" in words(pulled(link, "/training"))
+        with path.open("ab") as file:
+            file.write(b"<damaged>\n")
+        for _ in range(100):
+            if "is damaged" in (shown := words(pulled(link, "/training"))):
+                break
+        else:
+            pytest.fail("the damage is not shown")
+        assert "events.jsonl:401: " in shown
+        assert "still grows" not in shown
+        assert "<damaged>" not in shown
+
+
+def test_a_run_is_asked_for_by_the_address(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path)
+    with served(path) as link:
+        assert "train flights-3f2a" in words(pulled(link, "/training", run="flights-3f2a"))
+        for page in PAGES:
+            assert "Run deadbeef is not known here (yet)" in words(pulled(link, page.route, run="deadbeef"))
 
 
 def test_one_run_of_several(tmp_path: Path) -> None:

@@ -64,16 +64,32 @@ def test_very_many_are_counted_and_not_kept() -> None:
     assert len(restarts._turns) <= INCIDENTS
 
 
-def test_a_worker_is_back_when_as_many_go_on_as_there_were() -> None:
-    board, places = Board(), tuple(
+def placed(time: float, *names: str) -> Placed:
+    return Placed(time=time, workers=tuple(
         Place(worker=name, rows=1, share=0.5, capability=0.5, threads=1, memory_limit_nbytes=0, planned_nbytes=0)
-        for name in "12"
-    )  # fmt: skip
-    board.take("a", Placed(time=1.0, workers=places))
+        for name in names
+    ))  # fmt: skip
+
+
+def test_nobody_is_missing_when_as_many_go_on_as_there_were() -> None:
+    board = Board()
+    board.take("a", placed(1.0, "1", "2"))
     board.take("a", worker_rounds("1", 1, 2.0))
     board.take("a", lost(3.0))
-    assert board.runs["a"].workers["1"].away
+    assert board.runs["a"].missing == ["1"]
     board.take("a", Restarted(time=4.0, round=0, workers=1))
-    assert board.runs["a"].workers["1"].away
+    assert board.runs["a"].missing == ["1"]
     board.take("a", again(5.0))
-    assert not board.runs["a"].workers["1"].away
+    assert board.runs["a"].missing == []
+    assert len(board.runs["a"].training) == 2
+
+
+@pytest.mark.parametrize(("name", "back"), [("1", True), ("3", False)])
+def test_who_has_come_back_is_known_when_workers_are_placed(name: str, back: bool) -> None:
+    board = Board()
+    for event in (placed(1.0, "1", "2"), lost(3.0), again(5.0), placed(7.0, name, "2")):
+        board.take("a", event)
+    run = board.runs["a"]
+    assert (run.workers["1"].away, run.workers["1"].begins) == ((False, [7.0]) if back else (True, []))
+    assert {worker.name for worker in run.training} == {name, "2"}
+    assert run.missing == []

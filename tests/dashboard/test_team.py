@@ -6,11 +6,11 @@ from typing import Any
 
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.pages import PAGES
-from pipeline.events import Place, Placed, Restarted, WorkerLost
+from pipeline.events import Place, Placed, Restarted, Started, WorkerLost
 from tests.dashboard.test_board import worker_rounds
 from tests.dashboard.test_pages import drawn, sources, words
 
-TEAM = PAGES[2]
+TRAINING, TEAM = PAGES[0], PAGES[2]
 GB = 10**9
 
 
@@ -49,6 +49,47 @@ def test_a_dead_workers_memory_is_not_now() -> None:
     said = words(drawn(TEAM, board))
     assert "100.0%" in said
     assert "56.0%" not in said
+
+
+def test_a_worker_that_comes_back_under_another_name_is_another_one() -> None:
+    board = working(2.0, "a", "b")
+    board.take("a", placed(1.0, {"a": 0.5, "b": 0.5}))
+    board.take("a", WorkerLost(time=3.0, worker="a", stage="rounds", round=1, reason="killed"))
+    board.take("a", Restarted(time=4.0, round=0, workers=2))
+    said = words(drawn(TEAM, board))
+    assert "2 workers take part" in said
+    assert "other away" not in said
+    board.take("a", placed(6.0, {"c": 0.5, "b": 0.5}))
+    board.take("a", Started(time=1.0, verb="train", run="a"))
+    document = drawn(TEAM, board, now=9.0)
+    spans = next(data for data in sources(document) if "left" in data)
+    assert [*zip(spans["worker"], spans["right"], strict=True)] == [("a", 2.0), ("b", 8.0), ("c", 8.0)]
+    marks = next(data for data in sources(document) if "marker" in data)
+    assert list(marks["marker"]) == ["x"]
+    said = words(document)
+    assert "2 workers take part" in said
+    assert '<td><span class="lost">lost</span></td>' in said
+    assert "left</td>" not in said
+    assert "away" not in words(drawn(TRAINING, board))
+
+
+def test_a_worker_that_comes_back_under_its_name_is_drawn_as_coming_back() -> None:
+    board = working(2.0, "a", "b")
+    for event in (
+        Started(time=1.0, verb="train", run="a"),
+        placed(1.0, {"a": 0.5, "b": 0.5}),
+        WorkerLost(time=3.0, worker="a", stage="rounds", round=1, reason="killed"),
+        Restarted(time=4.0, round=0, workers=2),
+        placed(6.0, {"a": 0.5, "b": 0.5}),
+    ):
+        board.take("a", event)
+    document = drawn(TEAM, board, now=9.0)
+    spans = next(data for data in sources(document) if "left" in data)
+    assert list(spans["worker"]) == ["a", "a", "b"]
+    assert list(spans["left"])[1] == 5.0
+    marks = next(data for data in sources(document) if "marker" in data)
+    assert [*zip(marks["marker"], marks["at"], strict=True)] == [("x", 2.0), ("triangle", 5.0)]
+    assert "lost</span></td>" not in words(document)
 
 
 def test_workers_stand_in_an_order_that_stays() -> None:

@@ -9,7 +9,7 @@ from bokeh.models import Select
 
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.pages import PAGES
-from pipeline.events import Asked, Checkpoint, Evaluated, Failed, Note, Saved, Started, WorkerRounds
+from pipeline.events import Asked, Checkpoint, Evaluated, Failed, Note, Restarted, Saved, Started, WorkerRounds
 from tests.dashboard import recorded
 from tests.dashboard.test_board import filled, round_done
 from tests.dashboard.test_pages import drawn, partly, words
@@ -128,6 +128,16 @@ def test_an_alarm_is_seen() -> None:
     assert board.runs["62aa2efa78d0"].state == "running"
 
 
+@pytest.mark.parametrize("said", [Restarted(time=61.0, round=90, workers=2), None])
+def test_how_long_still_after_a_restart_is_not_called_the_start(said: Restarted | None) -> None:
+    board = going(100 if said else 0)
+    if said:
+        board.take("62aa2efa78d0", said)
+    shown = words(drawn(TRAINING, board))
+    again, first = "known after some more rounds", "known after the first rounds"
+    assert (again in shown, first in shown) == ((True, False) if said else (False, True))
+
+
 def test_a_record_that_ends_before_its_run_says_so() -> None:
     _, rest = partly(recorded.binary(), 0.0)
     board = Board(recorded=True)
@@ -150,7 +160,12 @@ def test_a_replayed_event_is_the_same_event() -> None:
 
 def test_the_speeds_agree_where_rounds_are_left_out() -> None:
     board, before = Board(), 0
-    for number, at in ((1, 20.0), (2, 21.0), (5, 22.5), (45, 42.5)):  # 2 rounds a second of 1,000 rows, the first slower
+    for number, at in (
+        (1, 20.0),
+        (2, 21.0),
+        (5, 22.5),
+        (45, 42.5),
+    ):  # 2 rounds a second of 1,000 rows, the first slower
         seconds = at - (board.runs["a"].heard if before else at - 1)
         board.take("a", round_done(number, at, rows_per_second=1_000 * (number - before) / seconds))
         before = number
