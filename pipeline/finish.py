@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster.memory import PeakMemory
+from pipeline.cluster.memory import PeakMemory, counted
 from pipeline.data.skipping import Bad
 from pipeline.efficiency.watch import Ended
 from pipeline.events import incident
@@ -57,6 +57,7 @@ def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
         "efficiency": done.efficiency,
         "incidents": [{"seconds": seconds, "message": message} for seconds, message in incidents(walk)],
         "peak_memory_nbytes": done.memory.sample_peak(),
+        "peak_memory_of": counted(walk.placement.local),
     }
     with walk.clock.stage("save"):
         parts = ModelParts(
@@ -138,6 +139,7 @@ def _summary(walk: Walk, done: Finished, model: Model) -> dict[str, Any]:
         "account": done.ended.now("saving").to_dict(),
         "peak_memory_nbytes": done.memory.sample_peak(),
         "peak_memory_measure": done.memory.measure,
+        "peak_memory_of": counted(walk.placement.local),
         "versions": manifest.versions,
         "notes": list(walk.notes),
         "incidents": [message for _, message in incidents(walk)],

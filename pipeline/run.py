@@ -93,6 +93,7 @@ def train(
                     stack.enter_context(attached(client, walk.note))
                 _forget_dead(client, walk.run)
                 watching = Watching(client, walk.run, walk.placement.workers, clock)
+                members.lost = functools.partial(_lost, walk, watching)
                 model = resume or job.output.model or default_folder(walk.run)
                 folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
                 with walk.hearing_spans(), held(folder):
@@ -103,6 +104,12 @@ def train(
             raise
         finally:
             _forget(client, walk.run, watching)
+
+
+def _lost(walk: Walk, watching: Watching, address: str, reason: str) -> None:
+    """The account counts a worker until now, before anybody makes something of its loss."""
+    watching.lost(address)
+    walk.worker_lost(address, reason)
 
 
 def _all(*listeners: Listener) -> Listener:
@@ -203,7 +210,7 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching) -
     prepared = prepare(walk, inputs)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(walk, store, identity, start.checked(identity))
-    beside = Beside(stands=memory.sample, joined=watching.add)
+    beside = Beside(stands=memory.sample, joined=watching.start_again)
     outcome = Supervisor(walk, prepared, checkpoints, beside).run()
     trained = outcome.trained
     ended = watching.account(rounds_of(trained.meters, outcome.workers))

@@ -76,7 +76,7 @@ def training_text(summary: Mapping[str, Any]) -> str:
         ("rounds", number(summary["rounds"]) + best),
         ("workers", f"{summary['workers']} x {summary['threads']} threads on {summary['device']}"),
         ("seconds", ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())),
-        ("memory", f"{nbytes(summary['peak_memory_nbytes'])} at the peak, all processes together"),
+        ("memory", f"{nbytes(summary['peak_memory_nbytes'])} at the peak, {summary['peak_memory_of']}"),
         *[("interrupted" if not place else "", line) for place, line in enumerate(summary["incidents"])],
         ("model", str(summary["model"])),
         *([("report", str(summary["report"]))] if summary.get("report") else []),

@@ -372,6 +372,7 @@ def test_the_summary_says_what_it_should(go: Go) -> None:
     assert saved["useful"] == account["useful"] > 0
     assert 0 < saved["seconds"] <= account["seconds"] < seconds["total"]
     assert summary["peak_memory_nbytes"] > 100e6
+    assert summary["peak_memory_of"] == metrics["peak_memory_of"] == "all processes together"
     assert summary["versions"].keys() >= {"python", "xgboost", "dask", "pyarrow"}
     assert summary["report"] is None
 

@@ -1,7 +1,8 @@
 """Peak memory of all processes of a run together: this one and everything it started.
 
 PSS counts each shared page once in all, so that sums mean something.  Reading it takes 0.1 to 1 ms per GB
-of a process (measured), walking the tree of processes 0.05 ms.
+of a process (measured), walking the tree of processes 0.05 ms.  Workers of a running scheduler are nobody's child here:
+then it is this client's memory alone, and has to be called that (`counted`).
 """
 
 import os
@@ -11,6 +12,11 @@ from collections.abc import Callable, Iterable
 
 INTERVAL_SECONDS = 0.2
 MOST_SHARE = 0.002  # of the time that may go into sampling
+
+
+def counted(own_workers: bool) -> str:
+    """Whose memory it is, for people; `own_workers`: this process has started the workers."""
+    return "all processes together" if own_workers else "this client alone"
 
 
 def process_tree(root: int | None = None) -> list[int]:

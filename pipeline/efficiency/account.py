@@ -12,15 +12,15 @@ offers one worker-second a second, and each of them was spent on one of five thi
 
 Tasks are measured by their threads and by Dask's digests, free slots by the state machine of each worker, the window by
 the client's clock.  What the sum misses of the window is the remainder: it contains the closure error of the rounds,
-and whatever no instrument has seen.  On 1 M generated rows (workflows/generated.toml, 2 pinned workers, nobody else on
+and whatever no instrument has seen.  A worker offers its seconds while it takes part: from when it joined until it was lost.
+What a lost worker saw is lost with it and counts as other.  On 1 M generated rows (workflows/generated.toml, 2 pinned workers, nobody else on
 the cores) it was 0.3 to 2.5 % in seven runs; beside other programs up to 8 %.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-LATE_SECONDS = 0.5  # a worker watched for less than the others by so much came later
 KINDS = ("useful", "transfer", "wait", "other", "idle")
 STAGES = (
     "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "recovery", "evaluation", "saving", "scheduling",
@@ -90,6 +90,17 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A worker that took part, and whose watch cannot be read any more: nobody knows what it did."""
+
+    worker: str  # Dask's name of it
+    slots: int
+    seconds: float  # it took part, by the client's clock
+    client: Mapping[str, float]  # seconds the client spent on each of its stages meanwhile
+    lost: bool  # its process has gone
+
+
+@dataclass(frozen=True)
 class Spent:
     """Slot-seconds by what they were spent on."""
 
@@ -116,11 +127,17 @@ class Account:
     workers: Mapping[str, Spent]  # by the worker's name
     stages: Mapping[str, Spent]  # the same, by what for; in the order of STAGES, those without any left out
     notes: tuple[str, ...] = ()  # what could not be told, in words
+    absent: Mapping[str, float] = field(default_factory=dict)  # slot-seconds of the window a worker took no part in
+    gone: frozenset[str] = frozenset()  # workers that take no part any more at its end
 
     @property
     def worker_seconds(self) -> float:
-        """All there was to spend."""
-        return self.seconds * sum(self.slots.values())
+        """All there was to spend: a worker that joined late, or was lost, had less."""
+        return sum(self.offered(worker) for worker in self.slots)
+
+    def offered(self, worker: str) -> float:
+        """What one worker had to spend."""
+        return self.seconds * self.slots[worker] - self.absent.get(worker, 0.0)
 
     @property
     def spent(self) -> Spent:
@@ -138,33 +155,28 @@ class Account:
 
     def later(self, seconds: float, stage: str) -> "Account":
         """The account so many seconds later, in which no worker had a task: the client was at `stage`."""
-        idle = {name: Spent(idle=seconds * slots) for name, slots in self.slots.items()}
-        stages = {**self.stages, stage: self.stages.get(stage, Spent()) + sum(idle.values(), Spent())}
-        return replace(
-            self,
-            seconds=self.seconds + seconds,
-            workers={name: spent + idle[name] for name, spent in self.workers.items()},
-            stages=_ordered(stages),
-        )
+        here = {name: slots for name, slots in self.slots.items() if name not in self.gone}
+        idle = {name: Spent(idle=seconds * slots) for name, slots in here.items()}
+        stages = {stage: sum(idle.values(), Spent())}
+        return self.then(Account(seconds, here, idle, stages, gone=self.gone))
 
-    def with_lost(self, unseen: Mapping[str, float], slots: Mapping[str, int]) -> "Account":
-        """With slot-seconds that went unwatched, by the worker's name: what a lost worker saw is lost with it.
-
-        They count as "other" of the recovery, though some of their rounds live on in a checkpoint.  `slots`: of workers
-        that the account does not know.
-        """
-        if not unseen:
-            return self
-        spent = {name: Spent(other=seconds) for name, seconds in unseen.items()}
-        stages = {**self.stages, "recovery": self.stages.get("recovery", Spent()) + sum(spent.values(), Spent())}
-        workers = {**dict.fromkeys(slots, Spent()), **self.workers}
-        names = ", ".join(sorted(unseen))
-        return replace(
-            self,
-            slots={**self.slots, **slots},
-            workers={name: known + spent.get(name, Spent()) for name, known in workers.items()},
-            stages=_ordered(stages),
-            notes=(*self.notes, f"what worker {names} did before it was lost counts as other"),
+    def then(self, after: "Account") -> "Account":
+        """This account and that of the time that followed, on the same workers or on others, as one."""
+        slots = {**self.slots, **after.slots}
+        absent = {
+            name: sum(
+                one.absent.get(name, 0.0) if name in one.slots else one.seconds * slots[name] for one in (self, after)
+            )
+            for name in slots
+        }
+        return Account(
+            seconds=self.seconds + after.seconds,
+            slots=slots,
+            workers=_sum_of(self.workers, after.workers),
+            stages=_ordered(_sum_of(self.stages, after.stages)),
+            notes=tuple(dict.fromkeys((*self.notes, *after.notes))),
+            absent={name: seconds for name, seconds in absent.items() if seconds > 0},
+            gone=after.gone | (slots.keys() - after.slots.keys()),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,19 +193,25 @@ class Account:
             "shares": self.shares(),
             "stages": {stage: plain(spent) for stage, spent in self.stages.items()},
             "workers": {
-                worker: {"slots": self.slots[worker], **plain(spent)} for worker, spent in self.workers.items()
+                worker: {"slots": self.slots[worker], "worker_seconds": self.offered(worker), **plain(spent)}
+                for worker, spent in self.workers.items()
             },
             "notes": list(self.notes),
         }
 
 
 def account(
-    readings: Sequence[Reading], seconds: float, client: Mapping[str, float], rounds: Mapping[str, Rounds]
+    readings: Sequence[Reading],
+    seconds: float,
+    client: Mapping[str, float],
+    rounds: Mapping[str, Rounds] | None,
+    unread: Sequence[Unread] = (),
 ) -> Account:
-    """The account of a window of `seconds` on the client's clock.
+    """The account of a window of `seconds` on the client's clock, with the same workers from its begin on.
 
-    `client`: seconds the client spent on each of its stages, within the window.  `rounds`: by the worker's name;
-    where they are missing (see `watch.rounds_of`), the rounds are split by CPU time alone.
+    `client`: seconds the client spent on each of its stages, within the window.  `rounds`: by the worker's name; None
+    where they were broken off, before the meter tells anything.  Where they are missing (see `watch.rounds_of`), the
+    rounds are split by CPU time alone.  `unread`: the workers without a reading.
     """
     longest: dict[str, float] = {}
     for reading in readings:
@@ -202,7 +220,7 @@ def account(
     idle_by_stage = _clients_turn(readings, client, longest)
     workers, stages = {}, dict.fromkeys(STAGES, Spent())
     for reading in readings:
-        mine = _in_tasks(reading, rounds.get(reading.worker))
+        mine = _in_tasks(reading, (rounds or {}).get(reading.worker))
         waits = _waits(reading, longest)
         idle = reading.free - sum(waits.values())
         entries = [*mine, *((stage, Spent(wait=wait)) for stage, wait in waits.items())]
@@ -210,12 +228,37 @@ def account(
         workers[reading.worker] = sum((spent for _, spent in entries), Spent())
         for stage, spent in entries:
             stages[stage] += spent
-    slots = {reading.worker: reading.slots for reading in readings}
-    made = Account(seconds, slots, workers, _ordered(stages), tuple(_notes(readings, rounds)))
-    late = {
-        reading.worker: seconds - reading.seconds for reading in readings if seconds - reading.seconds > LATE_SECONDS
-    }
-    return made.with_lost({name: missed * slots[name] for name, missed in late.items()}, {})
+    made = Account(
+        seconds=seconds,
+        slots={reading.worker: reading.slots for reading in readings},
+        workers=workers,
+        stages=_ordered(stages),
+        notes=tuple(_notes(readings, rounds)),
+    )
+    return _with_unread(made, unread) if unread else made
+
+
+def _with_unread(made: Account, unread: Sequence[Unread]) -> Account:
+    """With what nobody has seen: "other", of whatever the client was at meanwhile."""
+    workers, stages = dict(made.workers), dict(made.stages)
+    for worker in unread:
+        offered = worker.seconds * worker.slots
+        workers[worker.worker] = Spent(other=offered)
+        for stage, share in _shares_of_stages(worker.client).items():
+            stages[stage] = stages.get(stage, Spent()) + Spent(other=offered * share)
+    lost = ", ".join(sorted(worker.worker for worker in unread if worker.lost))
+    others = ", ".join(sorted(worker.worker for worker in unread if not worker.lost))
+    notes = [f"what worker {lost} did before it was lost counts as other"] if lost else []
+    notes += [f"what worker {others} did could not be read and counts as other"] if others else []
+    return replace(
+        made,
+        slots={**made.slots, **{worker.worker: worker.slots for worker in unread}},
+        workers=workers,
+        stages=_ordered(stages),
+        notes=(*made.notes, *notes),
+        absent={worker.worker: max(0.0, made.seconds - worker.seconds) * worker.slots for worker in unread},
+        gone=frozenset(worker.worker for worker in unread if worker.lost),
+    )
 
 
 def _in_tasks(reading: Reading, rounds: Rounds | None) -> list[tuple[str, Spent]]:
@@ -275,8 +318,13 @@ def _clients_turn(
     for prefix, seconds in longest.items():
         stage = CLIENT_OF_TASK.get(prefix, "")
         left[stage] = max(0.0, left.get(stage, 0.0) - seconds)
+    return _shares_of_stages(left)
+
+
+def _shares_of_stages(client: Mapping[str, float]) -> dict[str, float]:
+    """The client's seconds, by its stages, as shares of the account's stages."""
     shares: dict[str, float] = {}
-    for stage, seconds in left.items():
+    for stage, seconds in client.items():
         shares[_stage_of_client(stage)] = shares.get(_stage_of_client(stage), 0.0) + seconds
     whole = sum(shares.values())
     return {stage: seconds / whole for stage, seconds in shares.items()} if whole > 0 else {"scheduling": 1.0}
@@ -287,15 +335,22 @@ def _stage_of_client(stage: str) -> str:
     return known if known in STAGES else "scheduling"
 
 
-def _notes(readings: Sequence[Reading], rounds: Mapping[str, Rounds]) -> list[str]:
+def _notes(readings: Sequence[Reading], rounds: Mapping[str, Rounds] | None) -> list[str]:
     notes = []
     if any(reading.others > 0 for reading in readings):
         notes.append(
             "tasks of others ran on these workers: what Dask itself took for ours is not told apart from theirs"
         )
-    if any(part.name == "rounds" and reading.worker not in rounds for reading in readings for part in reading.parts):
+    boosted = {reading.worker for reading in readings if any(part.name == "rounds" for part in reading.parts)}
+    if rounds is None and boosted:
+        notes.append("rounds that were broken off are split by CPU time alone")
+    elif rounds is not None and boosted - rounds.keys():
         notes.append("the meter could not split the rounds: transfer and waiting in them are not told from other")
     return notes
+
+
+def _sum_of(one: Mapping[str, Spent], other: Mapping[str, Spent]) -> dict[str, Spent]:
+    return {name: one.get(name, Spent()) + other.get(name, Spent()) for name in (*one, *(other.keys() - one.keys()))}
 
 
 def _ordered(stages: Mapping[str, Spent]) -> dict[str, Spent]:

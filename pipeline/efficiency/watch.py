@@ -6,7 +6,7 @@ digests say what it cost to bring a task to its thread and its result away from 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from distributed import Client, WorkerPlugin
 from pipeline.cluster.asking import ANSWER_SECONDS
 from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.placement import WorkerInfo
-from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, account
+from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, Unread, account
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
 from pipeline.parts import LEDGERS, RUN, Ledger
@@ -24,6 +24,7 @@ from pipeline.stages import StageClock
 
 WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
 CREDIBLE = 0.1  # what the parts of a worker's rounds may come to beyond the whole
+BROKEN_OFF = frozenset({"failed", "cancelled"})  # what Dask books all seconds of a task under that came to nothing
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
@@ -43,6 +44,7 @@ class Watch(WorkerPlugin):
         self._others = self._coming = 0  # slots that tasks of others keep; tasks whose data are on their way here
         self._sums = [0.0] * 3  # others', exposed transfer, free
         LEDGERS[self.run] = Ledger()
+        self._look()  # a task that was broken off may be there still
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         if start in CHANGES or finish in CHANGES:
@@ -94,7 +96,9 @@ class Watch(WorkerPlugin):
             if not (isinstance(key, tuple) and key[0] == "execute" and key[-1] == "seconds" and key[2] in self._tasks):
                 continue
             seconds, wide = value - self._digests.get(key, 0.0), key[2] in WIDE
-            if key[3] not in ("thread-cpu", "thread-noncpu"):
+            if key[3] in BROKEN_OFF:  # its thread's seconds are among them; of a narrow one the parts alone tell
+                found["wide"] += seconds if wide else 0.0
+            elif key[3] not in ("thread-cpu", "thread-noncpu"):
                 found["overhead"] += seconds * (self._slots if wide else 1)
             elif wide:
                 found["wide"] += seconds
@@ -104,51 +108,97 @@ class Watch(WorkerPlugin):
 
 
 class Watching:
-    """The watches of one run, and the client's clock beside them."""
+    """The watches of one run, and the client's clock beside them.
+
+    Where workers were lost or have joined, the run starts again, and so do all watches: the account is the sum of those
+    of its stretches, each of which has the same workers from its begin on.  So nobody waits for, or is idle in, what was
+    done before it joined.
+    """
 
     def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageClock) -> None:
         """Starts to watch the run's tasks on these workers."""
-        self._client, self._run, self._workers, self._clock = client, run, tuple(workers), clock
+        self._client, self._run, self._clock = client, run, clock
         self._running = True
+        self._addresses: set[str] = set()  # of all workers that were ever watched
+        self._earlier: Account | None = None  # of the stretches before this one
+        self._at_first = dict(clock.seconds)  # of each stage, before the first
         asked = clock.clock()
-        self._begin(workers)
-        self._start, self._before = (asked + clock.clock()) / 2, dict(clock.seconds)
+        self._ask(_begin, workers)
+        self._first = (asked + clock.clock()) / 2
+        self._enter(workers, self._first)
 
-    def add(self, workers: Sequence[WorkerInfo]) -> None:
-        """Watches these too, if they are new: workers that came back, or joined."""
-        known = {worker.process for worker in self._workers}
-        new = [worker for worker in workers if worker.process not in known]
-        self._workers = (*self._workers, *new)
-        self._begin(new)
+    def _enter(self, workers: Sequence[WorkerInfo], now: float) -> None:
+        """Begins a stretch."""
+        self._workers, self._start, self._before = tuple(workers), now, self._stages(now)
+        self._lost: dict[str, tuple[float, Mapping[str, float]]] = {}  # address -> when, and `_stages` then
 
-    def _begin(self, workers: Sequence[WorkerInfo]) -> None:
-        if workers:
-            self._client.run(_begin, self._run, workers=[worker.address for worker in workers], on_error="ignore")
+    def lost(self, address: str) -> None:
+        """A worker has gone: it counts until now.  Called from the thread that watches the cluster."""
+        now = self._clock.clock()
+        self._lost.setdefault(address, (now, self._stages(now)))
+
+    def start_again(self, workers: Sequence[WorkerInfo]) -> None:
+        """The run goes on, on these workers: those that are left, that came back, or joined."""
+        asked = self._clock.clock()
+        readings = self._ask(_renew, workers)
+        now = (asked + self._clock.clock()) / 2
+        self._earlier = self._account(now, readings, None)
+        self._enter(workers, now)
 
     def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
-        """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name."""
+        """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name, since the last start."""
         asked = self._clock.clock()
         readings = self.stop()
         now = (asked + self._clock.clock()) / 2  # the workers read their clocks between asking and hearing
-        spent = {stage: seconds - self._before.get(stage, 0.0) for stage, seconds in self._clock.seconds.items()}
-        seconds = now - self._start
-        spent[""] = seconds - sum(spent.values())  # between the stages
-        made = account(list(readings.values()), seconds, spent, rounds)
-        seen = {reading.worker for reading in readings.values()}
-        gone = {worker.name: worker.threads for worker in self._workers if worker.name not in seen}
-        made = made.with_lost({name: seconds * slots for name, slots in gone.items()}, gone)
-        return Ended(made, now, self._clock)
+        return Ended(self._account(now, readings, rounds), now, self._clock)
+
+    def _account(self, now: float, readings: Mapping[str, Reading], rounds: Mapping[str, Rounds] | None) -> Account:
+        """Up to now, this stretch with those before it."""
+        seen = [readings[worker.address] for worker in self._workers if worker.address in readings]
+        unread = [self._unread(worker, now) for worker in self._workers if worker.address not in readings]
+        made = account(seen, now - self._start, self._since(self._stages(now)), rounds, unread)
+        return made if self._earlier is None else self._earlier.then(made)
+
+    def _unread(self, worker: WorkerInfo, now: float) -> Unread:
+        until, stages = self._lost.get(worker.address) or (now, self._stages(now))
+        return Unread(
+            worker=worker.name,
+            slots=worker.threads,
+            seconds=max(0.0, min(until, now) - self._start),
+            client=self._since(stages),
+            lost=worker.address in self._lost,
+        )
+
+    def _stages(self, now: float) -> dict[str, float]:
+        """The client's seconds in each stage since the first watch; what no stage has yet belongs to the one now."""
+        spent = {
+            stage: seconds - self._at_first.get(stage, 0.0) for stage, seconds in dict(self._clock.seconds).items()
+        }
+        current = self._clock.current  # "": between the stages
+        spent[current] = spent.get(current, 0.0) + max(0.0, now - self._first - sum(spent.values()))
+        return spent
+
+    def _since(self, stages: Mapping[str, float]) -> dict[str, float]:
+        """What of them lies in this stretch."""
+        return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
+
+    def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
+        """Has it done by those that are there; one that is gone would be knocked at for half a minute."""
+        self._addresses.update(worker.address for worker in workers)
+        present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+        addresses = [worker.address for worker in workers if worker.address in present]
+        return _readings(self._client, what, self._run, addresses)
 
     def stop(self) -> dict[str, Reading]:
         """Ends the watches, if they still run; what those that answer (address) have seen."""
         if not self._running:
             return {}
         self._running = False
-        present = scheduler_info(self._client, ANSWER_SECONDS)[
-            "workers"
-        ]  # one that is gone would be knocked at for half a minute
-        addresses = {worker.address for worker in self._workers if worker.address in present}
-        return end(self._client, self._run, list(addresses))
+        present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+        for worker in self._workers:
+            if worker.address not in present:
+                self.lost(worker.address)
+        return _readings(self._client, _end, self._run, [one for one in self._addresses if one in present])
 
 
 @dataclass(frozen=True)
@@ -180,14 +230,26 @@ def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, 
     return found
 
 
-def end(client: Client, run: str, addresses: list[str] | None = None) -> dict[str, Reading]:
-    """Ends a run's watches on these workers (default: all); what those that had one (address) have seen."""
-    found = client.run(_end, run, workers=addresses, on_error="ignore")
-    return {address: reading for address, reading in found.items() if reading is not None}
+def end(client: Client, run: str) -> None:
+    """Ends a run's watches on all workers."""
+    _readings(client, _end, run, None)
+
+
+def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str] | None) -> dict[str, Reading]:
+    """What those of these workers (default: all) had seen that had a watch (address)."""
+    found = client.run(what, run, workers=addresses, on_error="ignore")
+    return {address: reading for address, reading in found.items() if isinstance(reading, Reading)}
 
 
 async def _begin(run: str, dask_worker: Any) -> None:
     await dask_worker.plugin_add(plugin=Watch(run), name=_name(run), catch_errors=False)
+
+
+async def _renew(run: str, dask_worker: Any) -> Reading | None:
+    """What the watch has seen, if there was one; a new one begins."""
+    reading = await _end(run, dask_worker)
+    await _begin(run, dask_worker)
+    return reading
 
 
 async def _end(run: str, dask_worker: Any) -> Reading | None:

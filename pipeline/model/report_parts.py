@@ -145,7 +145,7 @@ def account(spent: Account) -> str:
     heads = [("worker-seconds", ""), *((SPENT[kind][0], "n") for kind in KINDS)]
     said = "".join(f'<p class="sub">{text(note)}</p>' for note in spent.notes)
     return (
-        f"<h3>{spent.worker_seconds:,.1f} worker-seconds: all threads of all workers, from their start to this page</h3>"
+        f"<h3>{spent.worker_seconds:,.1f} worker-seconds: all threads of all workers, while they took part, up to this page</h3>"
         f'<div class="stages">{bar}</div><ul class="legend">{legend}</ul><h3>By stage</h3>{table(heads, rows)}{said}'
         '<p class="sub">waiting: for peers that still work on the same; other: in a task but not computing, for files, '
         "locks, other programs, Dask itself; idle: no task, the client's turn</p>"

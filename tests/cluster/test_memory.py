@@ -37,6 +37,11 @@ def test_tree_holds_children_started_by_other_threads() -> None:
     assert memory.rss_nbytes(child.pid) == 0
 
 
+def test_whose_memory_it_is_is_said_as_it_is() -> None:
+    assert memory.counted(own_workers=True) == "all processes together"
+    assert memory.counted(own_workers=False) == "this client alone"
+
+
 def test_falls_back_to_resident_memory_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "pss_nbytes", lambda pid: None)
     peak = PeakMemory(lambda: [os.getpid()])

@@ -13,12 +13,23 @@ import pytest
 
 import pipeline
 from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.placement import WorkerInfo
 from pipeline.efficiency import watch
-from pipeline.efficiency.account import CLIENT_OF_TASK, KINDS, Part, Reading, Rounds, Tasks, account, sentence
+from pipeline.efficiency.account import (
+    CLIENT_OF_TASK,
+    KINDS,
+    Part,
+    Reading,
+    Rounds,
+    Tasks,
+    Unread,
+    account,
+    sentence,
+)
 from pipeline.efficiency.record import Split
-from pipeline.efficiency.watch import Watching
+from pipeline.efficiency.watch import Watch, Watching
 from pipeline.job import Job
-from pipeline.parts import entered, tagged
+from pipeline.parts import LEDGERS, entered, tagged
 from pipeline.stages import StageClock, span
 
 ONE = (
@@ -142,6 +153,150 @@ def test_time_goes_on_while_the_client_saves() -> None:
     ] == pytest.approx(24)
 
 
+LOST = Unread("1", 1, 6.0, {"statistics": 2.3, "rounds": 3.7}, lost=True)
+
+
+def test_a_lost_worker_counts_until_it_was_lost_as_what_the_client_was_at() -> None:
+    made = account([ONE], 10.0, CLIENT, None, [LOST])
+    assert made.worker_seconds == pytest.approx(10 + 6)
+    assert made.workers["1"].other == made.workers["1"].total == pytest.approx(6)
+    alone = account([ONE], 10.0, CLIENT, None)
+    assert made.stages["statistics"].other - alone.stages["statistics"].other == pytest.approx(2.3)
+    assert made.stages["rounds"].other - alone.stages["rounds"].other == pytest.approx(3.7)
+    assert "recovery" not in made.stages
+    assert made.remainder == pytest.approx(alone.remainder)
+    assert made.notes == (
+        "rounds that were broken off are split by CPU time alone",
+        "what worker 1 did before it was lost counts as other",
+    )
+    later = made.later(2.0, "saving")
+    assert later.worker_seconds == pytest.approx(12 + 6)  # it is not there while the client saves
+    assert later.offered("1") == later.workers["1"].total == pytest.approx(6)
+
+
+def test_who_could_not_be_read_is_not_called_lost() -> None:
+    made = account([ONE], 10.0, CLIENT, ROUNDS, [replace(LOST, seconds=10.0, lost=False)])
+    assert made.worker_seconds == pytest.approx(20)
+    assert made.notes == ("what worker 1 did could not be read and counts as other",)
+    assert made.later(2.0, "saving").worker_seconds == pytest.approx(24)
+
+
+@pytest.mark.parametrize("name", ["2", "1"])  # of the replacement: a new one, or that of the lost worker
+def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
+    """Ten seconds, of which worker 1 was there for six; then ten more with another in its place."""
+    before = account([ONE], 10.0, CLIENT, None, [LOST])
+    after = account([ONE, replace(OTHER, worker=name)], 10.0, CLIENT, {"0": ROUNDS["0"], name: ROUNDS["1"]})
+    made = before.then(after)
+    assert made.seconds == 20
+    assert made.worker_seconds == pytest.approx(20 + 6 + 10)
+    assert made.offered("0") == pytest.approx(20)
+    assert made.offered(name) == pytest.approx(16 if name == "1" else 10)
+    assert made.workers[name].wait == after.workers[name].wait  # nothing that went on before it was there
+    assert sum(made.shares().values()) == pytest.approx(1)
+    assert made.remainder == pytest.approx(before.remainder + after.remainder)
+    for kind in KINDS:
+        assert sum(getattr(spent, kind) for spent in made.stages.values()) == pytest.approx(getattr(made.spent, kind))
+    assert made.notes == before.notes  # the replacement is not called lost
+    assert made.later(1.0, "saving").worker_seconds == pytest.approx(36 + 2)
+    workers = made.to_dict()["workers"]
+    assert sum(worker["worker_seconds"] for worker in workers.values()) == pytest.approx(36)
+
+
+def test_a_worker_that_joins_while_nobody_is_lost() -> None:
+    made = account([ONE], 10.0, CLIENT, None).then(account([ONE, OTHER], 10.0, CLIENT, ROUNDS))
+    assert made.worker_seconds == pytest.approx(30)
+    assert made.notes == ("rounds that were broken off are split by CPU time alone",)
+
+
+class _Workers:
+    """Worker processes with watches, for a client that reaches those that are there; all on one made-up clock."""
+
+    scheduler = SimpleNamespace(identity=None)
+
+    def __init__(self, *addresses: str) -> None:
+        self.now, self.watches = 0.0, dict.fromkeys(addresses)
+
+    def sync(self, identity: Any, **kwargs: Any) -> dict[str, Any]:
+        return {"workers": dict(self.watches)}
+
+    def run(self, what: Any, run: str, *, workers: list[str], on_error: str) -> dict[str, Any]:
+        assert on_error == "ignore"
+        assert set(workers) <= self.watches.keys()  # one that is gone would be knocked at for half a minute
+        return {address: self._do(what.__name__, address) for address in workers}
+
+    def _do(self, what: str, address: str) -> Reading | None:
+        begun = self.watches[address]
+        self.watches[address] = None if what == "_end" else self.now
+        if what == "_begin" or begun is None:
+            return None
+        seconds = self.now - begun
+        return Reading(address, 1, seconds, (), others=0.0, transfer=0.0, free=seconds, parts=())
+
+
+def _info(address: str, name: str = "") -> WorkerInfo:
+    return WorkerInfo(address, name or address, 1, 0, "127.0.0.1", 1.0, f"process of {address}")
+
+
+def test_a_run_that_starts_again_on_a_replacement() -> None:
+    """A worker is lost after 20 s; another comes, under another name, and the run goes on after 25 s, until 100 s."""
+    workers = _Workers("a", "b")
+    clock = StageClock(begin=0.0, clock=lambda: workers.now)
+    watching = Watching(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
+    with clock.stage("matrix"):
+        workers.now = 15.0
+    with clock.stage("rounds"):
+        workers.now = 20.0
+        del workers.watches["b"]
+        watching.lost("b")
+        workers.now = 21.0
+    with clock.stage("recovery"):
+        workers.now = 24.0
+        workers.watches["c"] = None
+        workers.now = 25.0
+        watching.start_again([_info("a"), _info("c")])
+    with clock.stage("rounds"):
+        workers.now = 100.0
+    made = watching.account({}).account
+    assert made.worker_seconds == pytest.approx(100 + 20 + 75)
+    assert {name: made.offered(name) for name in "abc"} == pytest.approx({"a": 100, "b": 20, "c": 75})
+    assert made.remainder == pytest.approx(0)
+    assert made.stages["matrix"].other == pytest.approx(15)  # the lost worker's
+    assert made.stages["rounds"].other == pytest.approx(5)
+    assert made.stages["recovery"].other == 0
+    assert made.stages["recovery"].idle == pytest.approx(4)  # of the one that was there
+    assert made.notes == ("what worker b did before it was lost counts as other",)
+    assert set(workers.watches.values()) == {None}  # no watch is left
+
+
+def test_a_task_that_was_broken_off_counts_once() -> None:
+    """Dask books all its seconds under one word, those of its thread among them, which its parts have already."""
+    worker = SimpleNamespace(
+        name="a", state=SimpleNamespace(nthreads=1, all_running_tasks=(), in_flight_tasks_count=0), digests_total={}
+    )
+    seen = Watch("broken off")
+    seen.setup(worker)
+    seen._tasks = {prefix: Tasks(prefix, 10.0, 10.0) for prefix in ("rounds", "collect_unit")}
+    for prefix, word, seconds in (
+        ("rounds", "failed", 10.0), ("rounds", "cancelled", 0.5), ("rounds", "executor", 0.1),
+        ("collect_unit", "cancelled", 3.0), ("collect_unit", "thread-cpu", 2.0),
+    ):  # fmt: skip
+        worker.digests_total["execute", "", prefix, word, "seconds"] = seconds
+    assert seen._digested() == pytest.approx({"cpu": 2.0, "off_cpu": 0.0, "wide": 10.5, "overhead": 0.1})
+    LEDGERS.pop("broken off")
+
+
+def test_a_worker_that_was_lost_after_the_last_start() -> None:
+    workers = _Workers("a", "b")
+    clock = StageClock(begin=0.0, clock=lambda: workers.now)
+    watching = Watching(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
+    workers.now = 10.0
+    del workers.watches["b"]  # and nobody has told of it yet
+    ended = watching.account({})
+    assert ended.account.notes == ("what worker b did before it was lost counts as other",)
+    workers.now = 12.0
+    assert ended.now("saving").worker_seconds == pytest.approx(12 + 10)
+
+
 def test_the_sentence_says_it_when_more_was_measured_than_there_was_and_what_it_cannot_tell() -> None:
     shares = {"useful": 0.9, "transfer": 0.05, "wait": 0.02, "other": 0.03, "idle": 0.02, "remainder": -0.02}
     said = sentence({"shares": shares, "worker_seconds": 3.75, "notes": ["a note"]})
@@ -213,13 +368,29 @@ def test_a_watch_sees_its_own_run_alone(client: Any) -> None:
     assert client.run(_watches) == {worker.address: [] for worker in workers}
 
 
+def test_watches_that_start_again_keep_what_was_seen(client: Any) -> None:
+    workers = pipeline_workers(client)
+    clock = StageClock(begin=time.time())
+    watching = Watching(client, "again", workers, clock)
+    with tagged("again"):
+        client.gather([client.submit(_work, workers=[worker.address], pure=False) for worker in workers])
+        watching.start_again(workers[:1])
+        client.submit(_work, workers=[workers[0].address], pure=False).result()
+    made = watching.account({}).account
+    assert made.stages["statistics"].useful == pytest.approx(0.2, abs=0.06)  # of the one that went on, twice
+    assert made.offered(workers[0].name) == pytest.approx(made.seconds * workers[0].threads)
+    assert 0.2 < made.offered(workers[1].name) / workers[1].threads < made.seconds - 0.2
+    assert made.notes == (f"what worker {workers[1].name} did could not be read and counts as other",)
+    assert client.run(_watches) == {worker.address: [] for worker in workers}
+
+
 def test_a_worker_that_lost_its_watch_is_told(client: Any) -> None:
     workers = pipeline_workers(client)
     watching = Watching(client, "lost", workers, StageClock(begin=time.time()))
     client.run(_unwatch, workers=[workers[1].address])
     made = watching.account({}).account
     assert set(made.slots) == {worker.name for worker in workers}
-    assert made.notes == (f"what worker {workers[1].name} did before it was lost counts as other",)
+    assert made.notes == (f"what worker {workers[1].name} did could not be read and counts as other",)
 
 
 def pipeline_workers(client: Any) -> Any:
