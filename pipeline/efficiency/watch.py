@@ -5,6 +5,7 @@ task, by a plugin that is told of every transition; the task's thread says what 
 digests say what it cost to bring a task to its thread and its result away from it.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from dask.utils import key_split
 from distributed import Client, WorkerPlugin
 
-from pipeline.cluster.asking import ANSWER_SECONDS
+from pipeline.cluster.asking import ANSWER_SECONDS, if_there, in_time
 from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, Unread, account
@@ -183,11 +184,17 @@ class Watching:
         return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
 
     def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
-        """Has it done by those that are there; one that is gone would be knocked at for half a minute."""
+        """Has it done by those that are there; who does not answer soon must not hold up a run that is to go on."""
         self._addresses.update(worker.address for worker in workers)
         present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
         addresses = [worker.address for worker in workers if worker.address in present]
-        return _readings(self._client, what, self._run, addresses)
+        found: dict[str, Reading] = {}
+
+        def ask() -> None:
+            found.update(_readings(self._client, what, self._run, addresses))
+
+        in_time(ANSWER_SECONDS, "watch", functools.partial(if_there, self._client, ask))
+        return dict(found)
 
     def stop(self) -> dict[str, Reading]:
         """Ends the watches, if they still run; what those that answer (address) have seen."""

@@ -10,7 +10,7 @@ from dask.typing import Key
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
-from pipeline.cluster.asking import CONNECTION_LOST, if_there
+from pipeline.cluster.asking import CONNECTION_LOST
 from pipeline.cluster.members import Pending
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
@@ -127,7 +127,7 @@ def wait_for(
     units: Sequence[Unit],
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Waits for all futures and says how many are done; the first error cancels the others and is raised.
+    """Waits for all futures and says how many are done; the first error lets go of the others and is raised.
 
     So does what `check` raises, which is called now and then.
     """
@@ -143,9 +143,10 @@ def wait_for(
                 done_rows += of[future.key].fragment.rows or 0
                 listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
-        if futures:
-            client = futures[0].client
-            if_there(client, lambda: client.cancel(list(futures)))  # in one call: each asks the scheduler and waits
+        # Not cancelled: where what follows is not wanted any more, the scheduler (2026.7, `stimulus_cancel`) fails at that
+        # and drops the client.  What nobody wants it does not begin.
+        for future in futures:
+            future.release()
         raise
 
 

@@ -1,10 +1,11 @@
 """What is told where the workers of a pass die, and what the plan says beforehand."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from distributed import KilledWorker
+from distributed import Client, KilledWorker, LocalCluster
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.data.fragments import Fragment, Piece
@@ -13,7 +14,7 @@ from pipeline.errors import TrainingError
 from pipeline.planning.memory import MIB, Shape
 from pipeline.preprocess import passes, passing
 from pipeline.preprocess.fit import Unit
-from pipeline.preprocess.passing import Passing
+from pipeline.preprocess.passing import Passing, wait_for
 
 KILLED = KilledWorker("task-1", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)  # type: ignore[arg-type]
 NOBODY = NoValidWorkerError("task-0", set(), set(), {}, 30.0)
@@ -57,6 +58,36 @@ def test_a_file_is_named_only_where_memory_was_not_short(
     with pytest.raises(TrainingError) as caught:
         Passing(walk_of(short), inputs, SimpleNamespace()).run("survey", units, lambda futures: list, print)  # type: ignore[arg-type]
     assert str(caught.value) == says
+
+
+def late(place: int) -> int:
+    time.sleep(0.05)
+    if place == 1:
+        raise ValueError(f"part {place}")
+    return place
+
+
+late.__module__ = "__main__"
+
+
+def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> None:
+    """A scheduler drops a client that cancels what a task needs that nobody wants any more."""
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        parts = client.map(late, range(6), pure=False)
+        total = client.submit(sum, [client.submit(sum, parts, pure=False)], pure=False)  # nobody holds the sum in between
+        units: Any = [SimpleNamespace(fragment=SimpleNamespace(rows=1))] * 6
+        with pytest.raises(ValueError, match="part 1"):
+            wait_for(parts, "statistics", lambda event: None, units)
+        total.release()
+        deadline = time.monotonic() + 20
+        while cluster.scheduler.tasks:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.status == "running"
+        assert [event["action"] for _, event in client.get_events(client.id)].count("add-client") == 1
 
 
 @pytest.mark.parametrize(("limit", "told"), [(0, 0), (8192, 0), (400, 1)])
