@@ -211,7 +211,7 @@ def test_a_worker_that_joins_while_nobody_is_lost() -> None:
 class _Workers:
     """Worker processes with watches, for a client that reaches those that are there; all on one made-up clock."""
 
-    scheduler = SimpleNamespace(identity=None)
+    scheduler, status = SimpleNamespace(identity=None), "running"
 
     def __init__(self, *addresses: str) -> None:
         self.now, self.watches = 0.0, dict.fromkeys(addresses)
