@@ -77,7 +77,8 @@ def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> N
         Client(cluster) as client,
     ):
         parts = client.map(late, range(6), pure=False)
-        total = client.submit(sum, [client.submit(sum, parts, pure=False)], pure=False)  # nobody holds the sum in between
+        # Nobody holds the sum in between.
+        total = client.submit(sum, [client.submit(sum, parts, pure=False)], pure=False)
         units: Any = [SimpleNamespace(fragment=SimpleNamespace(rows=1))] * 6
         with pytest.raises(ValueError, match="part 1"):
             wait_for(parts, "statistics", lambda event: None, units)
