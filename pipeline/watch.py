@@ -13,6 +13,7 @@ from distributed import Client
 
 from pipeline.cluster import interrupts, logs, remote
 from pipeline.cluster.asking import if_there
+from pipeline.cluster.identity import events
 from pipeline.errors import SchedulerLostError, TrainingError, UserError
 from pipeline.events import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode
 from pipeline.job import Cluster
@@ -138,10 +139,7 @@ class _Said:
         raise SchedulerLostError(f"the scheduler at {self.address} was lost")
 
     def _ask(self) -> list[Said]:
-        scheduler = self._client.scheduler
-        assert scheduler is not None
-        kept = self._client.sync(scheduler.events, topic=EVENTS, callback_timeout=LOST_SECONDS)
-        return [message for _, message in kept]
+        return [message for _, message in events(self._client, EVENTS, LOST_SECONDS)]
 
     def _new(self, messages: Iterable[Said]) -> list[Said]:
         """Those that were not heard before."""

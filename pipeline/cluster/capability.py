@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipeline.cluster.members import POLL_SECONDS, Members, Pending
+from pipeline.cluster.members import Members
 
 WINDOWS, WINDOW_SECONDS = 5, 0.03  # the best of several: other programs only ever make a worker look slower
 BUSY_SECONDS = 3.0  # after which whoever waits for probes wants to know why
@@ -68,11 +68,6 @@ def measure(
         for address, count in workers
     ]
     addresses = [address for address, _ in workers]
-    pending, begin, told = Pending(tasks), time.monotonic(), False
-    while pending:
-        pending.ended(POLL_SECONDS)
-        members.check(addresses)
-        if pending and not told and time.monotonic() - begin > BUSY_SECONDS:
-            busy()
-            told = True
+    if not members.wait(tasks, addresses, BUSY_SECONDS):
+        busy()
     return relative(threads, members.results(tasks, addresses))

@@ -12,8 +12,21 @@ def scheduler_info(client: Client, timeout_seconds: float | None = None) -> dict
     method reads its answer from: a refresh in between empties it.  OSError where the scheduler does not answer, or
     not in time.
     """
+    info: dict[str, Any] = client.sync(_scheduler(client).identity, n_workers=-1, callback_timeout=timeout_seconds)
+    return info
+
+
+def events(client: Client, topic: str, timeout_seconds: float) -> tuple[tuple[float, Any], ...]:
+    """As `Client.get_events(topic)`, whose answer may never come.  OSError as above."""
+    found: tuple[tuple[float, Any], ...] = client.sync(
+        _scheduler(client).events, topic=topic, callback_timeout=timeout_seconds
+    )
+    return found
+
+
+def _scheduler(client: Client) -> Any:
+    """How the client asks its scheduler; one that gives up takes it away, whoever is asking."""
     scheduler = client.scheduler
     if scheduler is None:
         raise OSError("the client is closed")
-    info: dict[str, Any] = client.sync(scheduler.identity, n_workers=-1, callback_timeout=timeout_seconds)
-    return info
+    return scheduler

@@ -22,7 +22,7 @@ from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.asking import ANSWER_SECONDS, if_there, scheduler_lost, telling_loss
-from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.identity import events, scheduler_info
 from pipeline.errors import SchedulerLostError, WorkerLostError
 
 POLL_SECONDS = 0.5
@@ -126,12 +126,16 @@ class Members:
         """Whatever fails in there because the scheduler was lost is told as that: SchedulerLostError."""
         return telling_loss(self.client, lambda: self._scheduler_error)
 
-    def wait(self, futures: Sequence[Future], addresses: Sequence[str]) -> None:
-        """Waits until all futures are done, well or not; raises as `check` where one of the workers leaves meanwhile."""
-        pending = Pending(futures)
-        while pending:
+    def wait(self, futures: Sequence[Future], addresses: Sequence[str], seconds: float = math.inf) -> bool:
+        """Waits until all futures are done, well or not, or about so long; whether they are.
+
+        Raises as `check` where one of the workers leaves meanwhile.
+        """
+        pending, begin = Pending(futures), time.monotonic()
+        while pending and time.monotonic() - begin <= seconds:
             pending.ended(POLL_SECONDS)
             self.check(addresses)
+        return not pending
 
     def results(self, futures: Sequence[Future], addresses: Sequence[str]) -> list[Any]:
         """Their results.  Raises as `wait`, or what the first failing task raised."""
@@ -347,10 +351,7 @@ def _nannies(client: Client) -> dict[Any, Any]:
 
 def _ended_for_memory(client: Client) -> set[tuple[str, int]]:
     """The workers that nannies have ended for their memory, ever: address and process id."""
-    scheduler = client.scheduler
-    if scheduler is None:
-        return set()  # the client is closed
     with contextlib.suppress(OSError, RuntimeError):
-        found = client.sync(scheduler.events, topic=ENDED_FOR_MEMORY, callback_timeout=ANSWER_SECONDS)
+        found = events(client, ENDED_FOR_MEMORY, ANSWER_SECONDS)
         return {(str(event["worker"]), event["pid"]) for _, event in found}
     return set()

@@ -21,9 +21,8 @@ from pipeline.training import listeners
 
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
 LOCK_SECONDS = 0.5  # between two tries to have the workers
-STOP_SECONDS = (
-    2.0  # for a worker to answer that its tracker has ended, and for the scheduler that it has the locks back
-)
+# For a worker to answer that its tracker has ended, and for the scheduler that it has the locks back.
+STOP_SECONDS = 2.0
 LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
 
 

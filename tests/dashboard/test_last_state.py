@@ -1,7 +1,6 @@
 """What a page shows when its server ends: the end of the run, and no alarm where it had ended."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,15 +18,7 @@ from tests.dashboard.test_board import round_done
 from tests.dashboard.test_install import SECTION, read, runs_of, until
 from tests.dashboard.test_pages import drawn, tick, words
 
-
-@pytest.fixture(autouse=True)
-def loop() -> Iterator[None]:
-    """Bokeh's client wants a loop in its thread."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("loop")
 
 
 def withdraw(client: Any) -> None:

@@ -26,6 +26,8 @@ from tests.dashboard import recorded
 from tests.dashboard.test_board import filled
 from tests.dashboard.test_pages import words
 
+pytestmark = pytest.mark.usefixtures("loop")
+
 
 @contextlib.contextmanager
 def served(source: Board | Path, port: int = 0, run: str | None = None) -> Iterator[str]:
@@ -46,16 +48,6 @@ def served(source: Board | Path, port: int = 0, run: str | None = None) -> Itera
     finally:
         ended.set()
         thread.join(30)
-
-
-@pytest.fixture(autouse=True)
-def loop() -> Iterator[None]:
-    """Bokeh's client wants a loop in its thread."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
 
 
 def pulled(link: str, route: str, **arguments: str) -> Document:
