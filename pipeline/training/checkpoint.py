@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline.errors import ModelError
 from pipeline.model.folder import refusal
+from pipeline.training.later_fields import field_value
 
 MAGIC = b"pipeline-checkpoint 1\n"
 KEPT = 2  # checkpoints: a damaged one falls back to the one before
@@ -89,7 +90,7 @@ class Identity:
         """What is not as it was, in words; empty where training can go on."""
         found = []
         for path in sorted({*self.job, *now.job}):
-            then, today = self.job.get(path), now.job.get(path)
+            then, today = field_value(self.job, path), now.job.get(path)
             if then != today:
                 found.append(f"{path} was {_short(then)}, now {_short(today)}")
         if self.data != now.data:
