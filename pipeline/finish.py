@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.memory import PeakMemory, counted
+from pipeline.data.findings import plain, text_of
 from pipeline.data.skipping import Bad
 from pipeline.efficiency.watch import Ended
 from pipeline.events import incident
@@ -55,6 +56,7 @@ def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
         "seconds": walk.clock.close(),
         "account": done.ended.now("saving").to_dict(),
         "efficiency": done.efficiency,
+        "notes": [plain(note) for note in walk.notes],
         "incidents": [{"seconds": seconds, "message": message} for seconds, message in incidents(walk)],
         "peak_memory_nbytes": done.memory.sample_peak(),
         "peak_memory_of": counted(walk.placement.local),
@@ -82,7 +84,7 @@ def _manifest(walk: Walk, done: Finished) -> Manifest:
         best_round=done.result.best_round,
         rows=_rows(statistics, done.prepared.inputs.skipped),
         created=datetime.datetime.now(datetime.UTC),
-        notes=tuple(walk.notes),
+        notes=tuple(map(text_of, walk.notes)),
     )
     return make_manifest(done.prepared.inputs, walk.job, trained)
 
@@ -141,7 +143,7 @@ def _summary(walk: Walk, done: Finished, model: Model) -> dict[str, Any]:
         "peak_memory_measure": done.memory.measure,
         "peak_memory_of": counted(walk.placement.local),
         "versions": manifest.versions,
-        "notes": list(walk.notes),
+        "notes": [plain(note) for note in walk.notes],
         "incidents": [message for _, message in incidents(walk)],
     }
 

@@ -106,6 +106,7 @@ class Data(Section):
     skip_bad_fragments: bool = Field(
         False, description="leave out fragments whose content is damaged, and count them; a missing file is an error"
     )
+    strict: bool = Field(False, description="an error instead of a note where a result can hardly have been meant")
     csv: CsvOptions = CsvOptions()
 
 

@@ -11,6 +11,8 @@ from distributed import Client
 
 from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
+from pipeline.data.findings import UserNote, findings, text_of
+from pipeline.errors import DataError
 from pipeline.events import Event, Listener, Note, WorkerLost
 from pipeline.job import Job
 from pipeline.parts import tagged
@@ -30,18 +32,20 @@ class Walk:
     listen: Listener
     clock: StageClock
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    notes: list[str] = field(default_factory=list)
+    notes: list[UserNote] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
     incidents: list[Event] = field(default_factory=list)  # losses, restarts, whatever interrupted the run
     round: int = 0  # the last one heard of
     planned_nbytes: int = WORKER_NBYTES  # that a worker is expected to take at its peak; until the plan: without a row
 
-    def note(self, *messages: str) -> None:
-        """Tells the user something once."""
-        for message in messages:
-            if message not in self.notes:
-                self.notes.append(message)
-                self.listen(Note(message=message))
+    def note(self, *notes: UserNote) -> None:
+        """Emits each note once.  DataError where there are findings among them and the job is strict about them."""
+        if self.job.data.strict and (found := findings(notes)):
+            raise DataError(f"{'; '.join(finding.message for finding in found)} (an error by data.strict)")
+        for note in notes:
+            if note not in self.notes:
+                self.notes.append(note)
+                self.listen(Note(message=text_of(note)))
 
     def happened(self, event: Event) -> None:
         """Tells of an incident, and keeps it for the report."""

@@ -24,6 +24,7 @@ NUMBERS = {
     "pipeline.dashboard.stages",
     "pipeline.dashboard.thinning",
     "pipeline.dashboard.worker_state",
+    "pipeline.data.findings",
     "pipeline.data.fragments",
     "pipeline.data.keys",
     "pipeline.efficiency.account",

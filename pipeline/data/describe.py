@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from pipeline.data.findings import UserNote, plain, text_of
 from pipeline.data.inputs import open_data
 from pipeline.data.reading import read_fragment
 from pipeline.data.skipping import Bad, note
@@ -47,7 +48,7 @@ class Description:
     target: str | None
     balance: tuple[tuple[Any, int], ...]  # (value, rows) of the target, most frequent first; empty above MAX_BALANCE
     drift: tuple[Drift, ...]
-    notes: tuple[str, ...]
+    notes: tuple[UserNote, ...]
     fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class Description:
                 }
                 for item in self.drift
             ],
-            "notes": list(self.notes),
+            "notes": [plain(note) for note in self.notes],
             "fingerprint": self.fingerprint,
         }
 
@@ -99,7 +100,7 @@ class Description:
             rows = [(item.column, item.read_as, _kinds(item)) for item in self.drift]
             lines += ["", *_table(("differs between files", "read as", "found as"), rows)]
         # The drift stands above in full already.
-        notes = [note for note in self.notes if not note.startswith("the files differ in ")]
+        notes = [line for line in map(text_of, self.notes) if not line.startswith("the files differ in ")]
         return "\n".join(lines + ([""] if notes else []) + notes)
 
 

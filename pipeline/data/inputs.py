@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.data.derive import Derivation, check
+from pipeline.data.findings import UserNote
 from pipeline.data.fragments import Fragment
 from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.skipping import Bad
@@ -60,7 +61,7 @@ class Inputs:
         )
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[UserNote, ...]:
         return tuple(dict.fromkeys(note for source in self.sources for note in source.notes)) + self.roles.notes
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.data.derive import Derived
+from pipeline.data.findings import UserNote
 from pipeline.data.libsvm import LABEL, QUERY
 from pipeline.data.source import Source
 from pipeline.errors import DataError
@@ -27,7 +28,7 @@ class Roles:
     validation: str | None = None  # the column that data.validation names by `column` or `time`
     read: tuple[str, ...] = ()  # raw columns to read for training and evaluation
     predict: tuple[str, ...] = ()  # raw columns to read for prediction: the features' and the ids'
-    notes: tuple[str, ...] = ()  # what was left out and why, each to be said once
+    notes: tuple[UserNote, ...] = ()  # what was left out and why, each to be said once
 
 
 def with_built_in(job: Job, source: Source) -> Job:

@@ -12,6 +12,7 @@ import pyarrow.types as pt
 from pipeline.data import csv as text_csv
 from pipeline.data import formats, frames
 from pipeline.data.files import HIVE_NULL, find_files, relative_names
+from pipeline.data.findings import UserNote
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
 from pipeline.data.libsvm import is_feature
 from pipeline.data.stamps import stamped
@@ -32,7 +33,7 @@ class Source:
     fragments: tuple[Fragment, ...]
     files: tuple[str, ...]
     fingerprint: str  # SHA-256 of what the files say about their data; names relative, no times
-    notes: tuple[str, ...] = ()  # what was dropped or unified, one line each
+    notes: tuple[UserNote, ...] = ()  # what was dropped or unified, one line each
     drift: tuple[Drift, ...] = ()
     hive: tuple[str, ...] = ()  # columns that come from the names of folders
     csv: CsvOptions = field(default_factory=CsvOptions)

@@ -16,6 +16,7 @@ from distributed import Client, wait
 from pipeline.cluster.devices import array_namespace
 from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
+from pipeline.data.findings import text_of
 from pipeline.data.inputs import open_inputs
 from pipeline.efficiency.handover import write_block, write_cuts
 from pipeline.efficiency.record import Mode
@@ -143,7 +144,7 @@ class JobSubject:
 
     @property
     def notes(self) -> list[str]:
-        return self._walk.notes
+        return list(map(text_of, self._walk.notes))
 
     def rows(self, mode: Mode, workers: int) -> int:
         return self._prepared.fitted.statistics.rows

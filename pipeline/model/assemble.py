@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.data.derive import check, function_sha256
+from pipeline.data.findings import text_of
 from pipeline.data.inputs import Inputs
 from pipeline.data.roles import Roles
 from pipeline.data.target import Target
@@ -52,7 +53,7 @@ def make_manifest(inputs: Inputs, job: Job, trained: Trained) -> Manifest:
         id=roles.id,
         read=tuple(name for name in schema.names if name in read),
         predict=raw([*recipe.columns, *roles.id]),
-        notes=roles.notes,
+        notes=tuple(map(text_of, roles.notes)),
     )
     kept = {*roles.read, *roles.predict}
     return Manifest(

@@ -37,7 +37,7 @@ _PARTIAL = ".checkpoint.partial"
 FREE = frozenset(
     {
         "data.source", "data.validation.source",  # files may have moved: their fingerprint tells whether they are the same
-        "training.rounds", "training.timeout_seconds", "training.checkpoint_rounds", "training.checkpoint_seconds",
+        "data.strict", "training.rounds", "training.timeout_seconds", "training.checkpoint_rounds", "training.checkpoint_seconds",
         "training.max_restarts", "training.matrix",
     }
 )  # fmt: skip

@@ -1,0 +1,49 @@
+"""Findings among the notes of a run: emitted once, as objects in JSON, an error where the job is strict."""
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.data.findings import Finding, findings, plain, text_of
+from pipeline.errors import DataError
+from pipeline.events import Event, Note
+from pipeline.job import Job
+from pipeline.stages import StageClock
+from pipeline.walk import Walk
+
+TEXT = Finding("text", "x is text because of 1 of 400 values: data.csv.missing", "x", 1, "line 400", "data.csv.missing")
+SAME = Finding("constant", "y is constant", column="y")
+
+
+def walk(strict: bool) -> tuple[Walk, list[Event]]:
+    job = Job.parse({"data": {"source": "x", "strict": strict}})
+    heard: list[Event] = []
+    nothing: Any = None
+    return Walk(nothing, nothing, job, nothing, heard.append, StageClock(begin=0.0)), heard
+
+
+def test_a_finding_is_emitted_once_like_every_note() -> None:
+    run, heard = walk(strict=False)
+    run.note("a worker is slow", TEXT)
+    run.note(TEXT, "a worker is slow")
+    assert [event.message for event in heard if isinstance(event, Note)] == ["a worker is slow", TEXT.message]
+    assert run.notes == ["a worker is slow", TEXT]
+
+
+def test_strict_makes_findings_errors_and_operational_notes_none() -> None:
+    run, heard = walk(strict=True)
+    run.note("a worker is slow")
+    with pytest.raises(DataError, match=r"400 values.*; y is constant \(an error by data\.strict\)") as error:
+        run.note("another note", TEXT, SAME)
+    assert error.value.exit_code == 2
+    assert len(heard) == 1
+
+
+def test_a_finding_is_an_object_in_json() -> None:
+    assert json.loads(json.dumps([plain(note) for note in ("slow", SAME)])) == [
+        "slow",
+        {"kind": "constant", "message": "y is constant", "column": "y", "count": None, "where": None, "setting": None},
+    ]
+    assert findings(["slow", SAME]) == [SAME]
+    assert list(map(text_of, ["slow", SAME])) == ["slow", "y is constant"]
