@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 
 from pipeline.efficiency.account import sentence
+from pipeline.efficiency.advice import largest_loss
 from pipeline.job_problems import sections_in
 
 
@@ -81,7 +82,10 @@ def training_text(summary: Mapping[str, Any]) -> str:
         ("model", str(summary["model"])),
         *([("report", str(summary["report"]))] if summary.get("report") else []),
     ]
-    return "\n".join([metrics_text(summary["metrics"]), "", *aligned(facts), "", sentence(summary["account"])])
+    account = [sentence(summary["account"])]
+    if (loss := largest_loss(summary["account"])) is not None:
+        account.append(loss)
+    return "\n".join([metrics_text(summary["metrics"]), "", *aligned(facts), "", *account])
 
 
 def doctor_text(checks: Mapping[str, Any]) -> str:

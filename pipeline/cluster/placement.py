@@ -66,12 +66,14 @@ def _placement(client: Client, section: Cluster, members: Members, busy: Callabl
     if section.workers != "auto":
         workers = workers[: section.workers]
     members.count_on({worker.address: worker.process for worker in workers})
-    rates = capability.measure(members, [(worker.address, worker.threads) for worker in workers], busy)
+    rates, available = capability.measure(members, [(worker.address, worker.threads) for worker in workers], busy)
     workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []
     if oversubscribed := local and threads > cores:
         notes.append(f"oversubscribed: {len(workers)} workers x {workers[0].threads} threads on {cores} cores")
+    else:
+        notes.extend(capability.busy_notes([worker.name for worker in workers], available))
     bare = [worker.address for worker in workers if not present[worker.address].get("nanny")]
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")

@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipeline.efficiency.advice import other_parts
+
 KINDS = ("useful", "transfer", "wait", "other", "idle")
 STAGES = (
     "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "recovery", "evaluation", "saving", "scheduling",
@@ -361,7 +363,7 @@ def sentence(account: Mapping[str, Any]) -> str:
     """An account (`Account.to_dict()`) in one line, with what it could not tell.
 
     >>> shares = {"useful": 0.71, "transfer": 0.04, "wait": 0.03, "other": 0.09, "idle": 0.12, "remainder": 0.01}
-    >>> sentence({"shares": shares, "worker_seconds": 37.2, "notes": []})
+    >>> sentence({"shares": shares, "worker_seconds": 37.2, "stages": {}, "notes": []})
     'where the 37 worker-seconds went: 71 % useful, 4 % transfer, 3 % waiting, 9 % other, 12 % idle (1 % unexplained)'
     """
     shares, seconds = account["shares"], account["worker_seconds"]
@@ -369,7 +371,12 @@ def sentence(account: Mapping[str, Any]) -> str:
     def percent(kind: str) -> str:
         return f"{abs(100 * shares[kind]):.0f} %"
 
-    kinds = ", ".join(f"{percent(kind)} {'waiting' if kind == 'wait' else kind}" for kind in KINDS)
+    other = other_parts(account)
+    kinds = ", ".join(
+        f"{percent(kind)} {'waiting' if kind == 'wait' else kind}"
+        + (f" ({other})" if kind == "other" and other else "")
+        for kind in KINDS
+    )
     left = f"{percent('remainder')} {'counted twice' if shares['remainder'] < -0.005 else 'unexplained'}"
     said = "; ".join([left, *account["notes"]])
     return f"where the {seconds:,.{0 if seconds >= 10 else 1}f} worker-seconds went: {kinds} ({said})"

@@ -29,25 +29,37 @@ from pipeline.efficiency.machine import Fill, Machine
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.training.communicator import worker_locks
 
+BUSY = 1.25  # times as long as on a quiet machine: above it predictions need a word
+
 
 def load_or_calibrate(
     client: Client, where: Placement, sizes: Sequence[int], *, recalibrate: bool = False
-) -> tuple[Machine, str]:
-    """The calibration saved for such workers, or a new one; and what to tell the user about it.
+) -> tuple[Machine, tuple[str, ...]]:
+    """The calibration saved for such workers, or a new one; and notes for the user about it.
 
     `sizes`: the numbers of workers whose collectives are needed.  ClusterError where the workers cannot be calibrated.
     """
     path = calibrations() / f"{fingerprint_of(client, where)}.json"
     saved = None if recalibrate else load(path)
     if saved is not None and set(sizes) - {1} <= set(saved.collectives):
-        return saved, f"calibration of {_age(saved)}; --recalibrate makes a new one"
+        return saved, (f"calibration of {_age(saved)}; --recalibrate makes a new one",)
     machine = calibrate(client, where, sizes)
     said = f"calibrated in {machine.seconds:.1f} s"
     try:
         save(machine, path)
     except OSError as error:  # what was found is good all the same
-        return machine, f"{said}; not kept: {path.parent}: {error.strerror or error}"
-    return machine, f"{said}; kept for the next run on such workers"
+        return machine, (f"{said}; not kept: {path.parent}: {error.strerror or error}", *busy_notes(machine))
+    return machine, (f"{said}; kept for the next run on such workers", *busy_notes(machine))
+
+
+def busy_notes(machine: Machine) -> tuple[str, ...]:
+    """A note where other programs slowed a calibration that was made just now; none on a quiet machine."""
+    if machine.busy < BUSY:
+        return ()
+    slower = f"rounds take {machine.busy:.1f} x as long as on a quiet one"
+    return (
+        f"this machine is busy now: {slower}; the calibration is in CPU time, and predictions are for a quiet machine",
+    )
 
 
 def calibrations() -> Path:
@@ -94,7 +106,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid
         task_seconds, bandwidth = dask_costs(client, workers)
     except (TrainingError, KilledWorker, NoValidWorkerError, xgboost.core.XGBoostError, OSError) as error:
         raise ClusterError(f"the workers cannot be calibrated: {error}") from error
-    solved = solve(fits, TYPICAL if where.device == "cpu" else None)
+    solved = solve(fits, TYPICAL if where.device == "cpu" else None, oversubscribed=where.oversubscribed)
     return Machine(
         fingerprint=fingerprint,
         made=now(),
@@ -111,6 +123,7 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid
         typical=solved.typical,
         delay=solved.delay,
         jitter=solved.jitter,
+        busy=solved.busy,
         seconds=time.perf_counter() - start,
     )
 

@@ -38,6 +38,9 @@ TYPICAL = Coefficients(  # one thread of a Xeon of 2023 (Sapphire Rapids, 2 MB n
 )  # fmt: skip
 DRAWN = 0.2  # how much: errors of fits of 5 % weigh as much as coefficients off by 25 %
 EQUAL = 0.05  # workers this close to the typical one count as it: the rest is noise
+QUIET_DELAY = (
+    0.1  # of the useful time; on cores of their own threads wait for 0.015 to 0.025 of it, the rest is others'
+)
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,18 @@ class Solved:
     capabilities: tuple[float, ...]
     typical: float  # capability of the worker that the coefficients are of
     spread: float
-    delay: float
+    delay: float  # of the useful time, without what other programs took
     jitter: float
+    busy: float = 1.0  # how many times as long the fits took as on a quiet machine
 
 
-def solve(fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL) -> Solved:
+def solve(
+    fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL, *, oversubscribed: bool = False
+) -> Solved:
     """Coefficients and capabilities from every worker's fits, in the same order for each.
 
+    `oversubscribed`: the workers have more threads than there are cores, so that waiting for a core is a lasting part
+    of their time; else what exceeds `QUIET_DELAY` is put down to other programs, which come and go (`Solved.busy`).
     Non-negative least squares of relative errors.  Several terms grow together over so few fits; what the fits leave
     open is drawn towards the proportions of `typical`, times the speed of these workers.
     """
@@ -145,13 +153,16 @@ def solve(fits: Sequence[Sequence[Fit]], typical: Coefficients | None = TYPICAL)
         rows, ones = np.vstack([rows, DRAWN * np.diag(1 / expected)]), np.append(ones, np.full(len(expected), DRAWN))
     found, _ = scipy.optimize.nnls(rows, ones)
     updates = sum(fit.rows * fit.features * fit.depth for fit in fits[0])
+    measured = float(np.median([fit.delay for own in fits for fit in own]))
+    delay = measured if oversubscribed else min(measured, QUIET_DELAY)
     return Solved(
         coefficients=Coefficients(**dict(zip(COEFFICIENTS, map(float, found), strict=True))),
         capabilities=tuple(updates / middle * speed for speed in speeds),
         typical=updates / middle,
         spread=float(np.std(amounts @ found / seconds - 1)),
-        delay=float(np.median([fit.delay for own in fits for fit in own])),
+        delay=delay,
         jitter=float(np.median([fit.jitter for own in fits for fit in own])),
+        busy=(1 + measured) / (1 + delay),
     )
 
 

@@ -107,6 +107,7 @@ class Machine:
     typical: float = 0.0  # capability of the worker that the coefficients are of; 0: the middle one of `capabilities`
     delay: float = 0.0  # of the useful time, that a worker's thread was ready and had no core
     jitter: float = 0.0  # standard deviation of a round's useful time about what it should be, as a share of it
+    busy: float = 1.0  # how many times as long the calibration took as on a quiet machine; in no prediction
 
     def allreduce_seconds(self, nbytes: float, workers: int) -> float:
         """One allreduce of so many bytes: from the table of that many workers, else by the ring's formula."""

@@ -81,10 +81,10 @@ def _scaled(client: Client, job: Job | Synthetic, plan: Plan, around: _Surroundi
     where = place()
     subject = _subject(client, job, where, around)
     try:
-        machine, note = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
+        machine, calibrated = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
         bench = Bench(client, subject, place, machine, around.listen, around.folder)
         arguments = {**around.wish.arguments, **dataclasses.asdict(plan)}
-        about = About(arguments, (*where.notes, *busy(around.circumstances), note), around.circumstances)
+        about = About(arguments, (*where.notes, *busy(around.circumstances), *calibrated), around.circumstances)
         for message in about.notes:
             around.listen(Note(message=message))
         result = measure(bench, plan, about)

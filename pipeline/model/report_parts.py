@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.efficiency.account import KINDS, Account, Spent
+from pipeline.efficiency.advice import largest_loss
 from pipeline.model import report_data
 from pipeline.model.report_data import HEADLINES, ColumnSummary, ReportData, number, plain, title_of
 
@@ -143,12 +144,13 @@ def account(spent: Account) -> str:
     rows = [_account_row(stage, entry) for stage, entry in spent.stages.items()]
     rows.append(_account_row("all", spent.spent))
     heads = [("worker-seconds", ""), *((SPENT[kind][0], "n") for kind in KINDS)]
-    said = "".join(f'<p class="sub">{text(note)}</p>' for note in spent.notes)
+    loss = largest_loss(spent.to_dict())
+    said = "".join(f'<p class="sub">{text(line, 500)}</p>' for line in ([loss] if loss else []) + list(spent.notes))
     return (
         f"<h3>{spent.worker_seconds:,.1f} worker-seconds: all threads of all workers, while they took part, up to this page</h3>"
         f'<div class="stages">{bar}</div><ul class="legend">{legend}</ul><h3>By stage</h3>{table(heads, rows)}{said}'
         '<p class="sub">waiting: for peers that still work on the same; other: in a task but not computing, for files, '
-        "locks, other programs, Dask itself; idle: no task, the client's turn</p>"
+        "locks, other programs, imports, Dask itself (the column by stage shows where); idle: no task, the client works</p>"
     )
 
 

@@ -200,12 +200,6 @@ def test_auto(given: Any, nodes: Any, cores: int, workers: int, threads: int, mo
     assert plan.oversubscribed == (workers * threads > cores)
 
 
-def test_probe_counts_all_threads() -> None:
-    ticks = iter(range(1000))
-    assert capability.window(1, seconds=3, clock=lambda: next(ticks)) > 0
-    assert capability.probe(2) > 0
-
-
 def test_doctor() -> None:
     checks = doctor()
     assert checks["worker"]["error"] is None

@@ -299,7 +299,7 @@ def test_a_worker_that_was_lost_after_the_last_start() -> None:
 
 def test_the_sentence_says_it_when_more_was_measured_than_there_was_and_what_it_cannot_tell() -> None:
     shares = {"useful": 0.9, "transfer": 0.05, "wait": 0.02, "other": 0.03, "idle": 0.02, "remainder": -0.02}
-    said = sentence({"shares": shares, "worker_seconds": 3.75, "notes": ["a note"]})
+    said = sentence({"shares": shares, "worker_seconds": 3.75, "stages": {}, "notes": ["a note"]})
     assert said.startswith("where the 3.8 worker-seconds went: 90 % useful, 5 % transfer")
     assert said.endswith("2 % idle (2 % counted twice; a note)")
 

@@ -64,6 +64,24 @@ def test_a_slow_worker_is_told_from_noise() -> None:
     assert noisy == pytest.approx(updates / sum(fit.seconds for fit in fits(TRUE, slower=1.03)), rel=1e-6)
 
 
+def test_a_busy_moment_is_not_part_of_the_machine() -> None:
+    quiet = solve([[dataclasses.replace(fit, delay=0.02) for fit in fits(TRUE)]])
+    busy = solve([[dataclasses.replace(fit, delay=13.4) for fit in fits(TRUE)]])
+    assert busy.coefficients == quiet.coefficients
+    assert quiet.delay == 0.02
+    assert quiet.busy == 1.0
+    assert busy.delay <= 0.1
+    assert busy.busy == pytest.approx(14.4 / 1.1)
+    crowded = solve([[dataclasses.replace(fit, delay=0.9) for fit in fits(TRUE)]], oversubscribed=True)
+    assert (crowded.delay, crowded.busy) == (0.9, 1.0)
+
+
+def test_a_busy_machine_is_said_in_a_line_of_its_own() -> None:
+    assert calibration.busy_notes(dataclasses.replace(MACHINE, busy=1.0)) == ()
+    (note,) = calibration.busy_notes(dataclasses.replace(MACHINE, busy=3.04))
+    assert note.startswith("this machine is busy now: rounds take 3.0 x as long")
+
+
 def test_the_ring_is_found_in_its_own_tables() -> None:
     ring = MACHINE.ring
     tables = {count: tuple((size, ring.seconds(size, count)) for size in (16, 4096, 1 << 20)) for count in (2, 3)}
@@ -93,11 +111,11 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_calibration_is_kept_and_says_its_age(client: Any, where: Placement, kept: list[Any], tmp_path: Path) -> None:
-    first, note = calibration.load_or_calibrate(client, where, [2])
+    first, (note, *_) = calibration.load_or_calibrate(client, where, [2])
     assert "calibrated in 9.0 s" in note
     (file,) = (tmp_path / "dask-train-pipeline" / "calibrations").iterdir()
     assert file.stem == calibration.fingerprint_of(client, where)
-    again, note = calibration.load_or_calibrate(client, where, [1, 2])
+    again, (note,) = calibration.load_or_calibrate(client, where, [1, 2])
     assert again == first
     assert note == "calibration of 3 hours ago; --recalibrate makes a new one"
     assert len(kept) == 1

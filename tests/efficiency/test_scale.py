@@ -25,7 +25,7 @@ CLUSTER = Cluster(device="cpu", threads=1)
 
 @pytest.fixture(autouse=True)
 def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "load_or_calibrate", lambda *_, recalibrate: (MACHINE, f"calibrated {recalibrate}"))
+    monkeypatch.setattr(module, "load_or_calibrate", lambda *_, recalibrate: (MACHINE, (f"calibrated {recalibrate}",)))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def first(client: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     heard: list[Event] = []
     folder = tmp_path_factory.mktemp("scale") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_or_calibrate", lambda *_, recalibrate: (MACHINE, "calibrated"))
+        patch.setattr(module, "load_or_calibrate", lambda *_, recalibrate: (MACHINE, ("calibrated",)))
         made = scale(client, DATA, PLAN, Wish(out=folder), cluster=CLUSTER, listen=heard.append)
     return folder, made, heard
 
