@@ -218,9 +218,11 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
       pipeline predict models/late new_data/ --out predictions/ --contributions
     """
     import pipeline
+    from pipeline.urls import local_path
 
     wanted = {name: options[name] for name in ("contributions", "overwrite")}
     with talk.running() as listen:
+        local_path(out, "--out")  # before a cluster is started for it
         cluster = cluster_asked()
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
         with connected(cluster, talk, listen, "pipeline.model.predict") as client:

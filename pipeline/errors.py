@@ -1,26 +1,11 @@
 """What can go wrong, each kind with the exit code the command line ends with.
 
-A message is one line: what, where, both numbers, what to change. It never holds row data.
+A message is one line: what, where, both numbers, what to change. It never holds row data, nor a password.
 """
 
-import re
+from pipeline.texts import LONGEST_MESSAGE, one_line, without_secrets
 
-LONGEST_MESSAGE = 1_000  # characters; names of columns may be of any length
-_BREAK = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
-
-
-def one_line(text: str) -> str:
-    r"""The text as one line that a terminal can show: names that people give may hold line breaks and control characters.
-
-    >>> one_line("no column 'a\nb'; did you mean \x1b[31mc?")
-    "no column 'a b'; did you mean \\x1b[31mc?"
-    """
-    line = _BREAK.sub(" ", text).strip()
-    if not line.isprintable():
-        line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
-    if len(line) > LONGEST_MESSAGE:  # what is wrong stands first, what to change last
-        line = f"{line[: LONGEST_MESSAGE - 300]} ... {line[-295:]}"
-    return line
+__all__ = ["LONGEST_MESSAGE", "one_line"]  # re-exported: many modules import them together with the errors
 
 
 class PipelineError(Exception):
@@ -29,7 +14,7 @@ class PipelineError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(one_line(message))
+        super().__init__(one_line(without_secrets(message)))
 
 
 class TrainingError(PipelineError):

@@ -12,16 +12,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from pipeline.errors import JobError
 from pipeline.job_problems import explain, show_path
+from pipeline.urls import LOCAL_ONLY, is_url
 
 LONGEST_URL = 2_000  # characters
 ALARM = "alarm"  # the one list of tables among the sections
 DEEPEST = 30  # dots in a key: a column's name may hold some
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
+
+
+def _local(path: str) -> str:
+    if is_url(path):
+        raise ValueError(LOCAL_ONLY)
+    return path
+
+
+LocalFolder = Annotated[str, AfterValidator(_local)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0)]
@@ -227,17 +237,17 @@ class Cluster(Section):
     dashboard: bool = Field(True, description="Dask's dashboard, on loopback")
     gpu_pool: str | None = Field(None, description="RMM pool per GPU, e.g. 20GiB")
     gpu_spill: str | None = Field(None, description="GPU memory above which Dask spills, e.g. 30GiB")
-    scratch: str | None = Field(
+    scratch: LocalFolder | None = Field(
         None,
         description="folder on each worker's local disk for what does not fit in memory; default: the worker's own",
     )
-    local_directory: str | None = Field(None, description="folder of Dask's own files on the workers")
+    local_directory: LocalFolder | None = Field(None, description="folder of Dask's own files on the workers")
 
 
 class Output(Section):
     """What is written."""
 
-    model: str | None = Field(None, description="the model folder; default: a dated one under models/")
+    model: LocalFolder | None = Field(None, description="the model folder; default: a dated one under models/")
     overwrite: bool = Field(False, description="replace an existing model folder")
     report: bool = Field(True, description="write report.html and its pictures")
 

@@ -122,12 +122,13 @@ def check_out(job: "Job", resume: str | None) -> None:
 
 
 def events_file(name: str) -> Path:
-    """Where to record events; a UserError where that is no name."""
+    """Where to record events; a UserError where that is no name, or a URL."""
     from pipeline.errors import UserError
+    from pipeline.urls import local_path
 
     if not name:
         raise UserError("--events '': expected the name of a file")
-    return Path(name)
+    return local_path(name, "--events")
 
 
 def check_recorded(source: str) -> Path:

@@ -19,6 +19,7 @@ import pydantic
 
 from pipeline.errors import OutputError, UserError, one_line
 from pipeline.events import KINDS, Event, Listener, Note, Started, decode, encode
+from pipeline.urls import local_path
 
 Write = Callable[[str, Event], None]
 BEGIN = b'{"run":'  # of every line
@@ -36,6 +37,7 @@ def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
     OutputError where it cannot be written, EventsError where it holds something else, which stays as it is.  What goes
     wrong later, a full disk, ends the recording and not the run: `tell` is told in a line, once.
     """
+    path = local_path(path)
     try:
         if path.exists() and path.stat().st_size:
             _continue(path)

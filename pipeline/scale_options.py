@@ -99,6 +99,7 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
     import pipeline
     from pipeline.efficiency.plan import Plan, Wish, default_folder
     from pipeline.events import Note
+    from pipeline.urls import local_path
 
     modes: Any = tuple(options["mode"].split(","))
     plan = Plan(
@@ -109,6 +110,7 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
         shares=options["shares"],
     )
     options["out"] = options["out"] or default_folder()
+    local_path(options["out"], "--out")
     wishes = ("out", "overwrite", "recalibrate", "compare", "force", "allow_code")
     wish = Wish(
         **{name: options[name] for name in wishes if name in options}, arguments={"trained": options["trained"]}

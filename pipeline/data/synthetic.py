@@ -21,6 +21,7 @@ from pipeline.data import synthetic_flights, synthetic_numeric
 from pipeline.data.files import cpu_count
 from pipeline.errors import JobError, OutputError
 from pipeline.events import FragmentDone, Listener, ignore
+from pipeline.urls import local_path
 
 Kind = Literal["flights", "numeric"]
 
@@ -114,7 +115,7 @@ def generate(
     OutputError where the folder exists (without `overwrite`, or with anything else in it) or cannot be written.
     """
     chunks = plan_chunks(kind, rows, seed, files, features)
-    target = Path(folder).absolute()
+    target = local_path(folder).absolute()
     if target.exists() and not overwrite:
         raise OutputError(f"{folder} exists already: choose another folder, or --overwrite")
     if target.exists() and not _is_generated(target):

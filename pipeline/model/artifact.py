@@ -18,6 +18,7 @@ from pipeline.model.folder import BOOSTER, MANIFEST, is_model_folder, whole_fold
 from pipeline.model.manifest import FileEntry, Manifest, dump
 from pipeline.model.schema import schema_of
 from pipeline.preprocess.recipe import Recipe
+from pipeline.urls import is_url, local_path
 
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
@@ -55,7 +56,7 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
     }
     entries = {name: FileEntry(_sha256(content), len(content)) for name, content in sorted(files.items())}
     manifest = dataclasses.replace(parts.manifest, files=entries)
-    path = Path(os.path.abspath(os.path.expanduser(folder)))
+    path = Path(os.path.abspath(local_path(folder)))
     files[MANIFEST] = manifest.render()
     nbytes = sum(map(len, files.values()))
     with whole_folder(path, overwrite=overwrite, ours=is_model_folder, nbytes=nbytes) as partial:
@@ -83,6 +84,8 @@ class Model:
         ModelError where there is none, it is of a newer format, or a byte of any file is not as it was written:
         XGBoost sees no byte before all hashes have been checked, and nothing is ever unpickled.
         """
+        if is_url(path):
+            raise ModelError(f"{path}: models are read from local folders: copy it to one first")
         folder = Path(os.path.abspath(os.path.expanduser(path)))
         if not folder.is_dir():
             raise ModelError(f"{path}: no such model folder")

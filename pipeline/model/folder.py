@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import OutputError, PipelineError
+from pipeline.urls import local_path
 
 MANIFEST, BOOSTER = "manifest.json", "model.ubj"  # what every model folder has
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of the user's share in it
@@ -31,7 +32,7 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
 
     With `overwrite` an empty folder, or one that is `ours`, may be replaced; anything else is never deleted.
     """
-    path = Path(os.path.abspath(os.path.expanduser(folder)))
+    path = Path(os.path.abspath(local_path(folder)))
     if os.path.lexists(path):
         if path.is_symlink() or not path.is_dir():
             raise OutputError(f"{folder}: exists and is no folder")

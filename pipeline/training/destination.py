@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import JobError, ModelError, OutputError
 from pipeline.model.folder import MANIFEST, claim_folder, is_model_folder, missing_parents, remove_empty
 from pipeline.training.checkpoint import SUFFIX, CheckpointStore, folder_for
+from pipeline.urls import local_path
 
 LOCK = "lock"  # beside the checkpoints
 LONGEST_HOLDER = 100  # bytes of the lock's file that a message shows
@@ -18,7 +19,7 @@ LONGEST_HOLDER = 100  # bytes of the lock's file that a message shows
 
 def claim_destination(model: str | os.PathLike[str], *, resume: bool, overwrite: bool) -> Path:
     """The absolute path of the model folder that is to be; a UserError where the run could not begin or end there."""
-    rounds = CheckpointStore(Path(os.path.abspath(os.path.expanduser(model)))).rounds()
+    rounds = CheckpointStore(Path(os.path.abspath(local_path(model)))).rounds()
     if resume and not rounds:
         raise _nothing_to_resume(Path(model))
     path = claim_folder(model, overwrite=overwrite)

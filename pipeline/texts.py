@@ -1,0 +1,114 @@
+"""Texts made fit to be shown and kept: no control characters on a terminal, no secrets of URLs.
+
+Names of columns, files and classes come from files that others have written; URLs come with passwords and signatures.
+"""
+
+import re
+import urllib.parse
+
+LONGEST_MESSAGE = 1_000  # characters; names of columns may be of any length
+HIDDEN = "***"  # in place of a secret
+_BREAK = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+# A scheme, then what stands before the first slash (for a password with a slash in it, up to the last @), then the rest.
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
+    r"(?:(?P<user>[^\s/?#]*|[^\s/?#:@]+:(?![0-9]+[/?#\s])[^\s]*)@)?"
+    r"(?P<rest>(?:(?![A-Za-z][A-Za-z0-9+.-]*://)[^\s?])*)"
+    r"(?P<query>\?\S*?(?=[:,;.'\")\]]*(?:\s|$)))?"
+)
+# What stands before the @ is no user there but a container, or a repository.
+_NO_USER = frozenset({"abfs", "abfss", "adl", "az", "wasb", "wasbs", "github"})
+_WEB = frozenset({"http", "https", "ftp"})  # elsewhere a question mark may be a pattern's
+
+
+def one_line(text: str) -> str:
+    r"""The text as one line that a terminal can show: names that people give may hold line breaks and control characters.
+
+    >>> one_line("no column 'a\nb'; did you mean \x1b[31mc?")
+    "no column 'a b'; did you mean \\x1b[31mc?"
+    """
+    line = escaped(_BREAK.sub(" ", text).strip())
+    if len(line) > LONGEST_MESSAGE:  # what is wrong stands first, what to change last
+        line = f"{line[: LONGEST_MESSAGE - 300]} ... {line[-295:]}"
+    return line
+
+
+def escaped(text: str) -> str:
+    r"""The text with its control characters, bidirectional overrides and lone surrogates spelled out.
+
+    >>> escaped("a\x1b]52;c;eHg=\x07b\u202ec\n")
+    'a\\x1b]52;c;eHg=\\x07b\\u202ec\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def for_terminal(text: str) -> str:
+    r"""Text of several lines as a terminal may show it: like `escaped`, but line breaks stay.
+
+    >>> for_terminal("column\n\x9b2Jx")
+    'column\n\\x9b2Jx'
+    """
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def json_for_terminal(text: str) -> str:
+    r"""JSON in which what a terminal must not get is spelled out as JSON does it; it still means the same.
+
+    >>> json_for_terminal('{"a\x9b": 1}')
+    '{"a\\u009b": 1}'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _json_escape(sign) for sign in text)
+
+
+def without_secrets(text: str) -> str:
+    """The text with user, password and query of each URL in it hidden; the rest stays, so that one sees which file is meant.
+
+    >>> without_secrets("http://me:pass@host/x.parquet?sig=T: no such file")
+    'http://***@host/x.parquet?***: no such file'
+    >>> without_secrets("s3://bucket/part-?.parquet, abfs://container@account/x")
+    's3://bucket/part-?.parquet, abfs://container@account/x'
+    """
+    return _URL.sub(_hidden, text) if "://" in text else text
+
+
+def hidden_in(value: object) -> object:
+    """A value of JSON's types with every text in it as `without_secrets` gives it."""
+    if isinstance(value, str):
+        return without_secrets(re.sub(r"\s", "%20", value) if _URL.match(value) else value)
+    if isinstance(value, dict):
+        return {key: hidden_in(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hidden_in(inner) for inner in value]
+    return value
+
+
+def server_of(url: str) -> str:
+    """Scheme and host of a URL whose path may be a secret by itself.
+
+    >>> server_of("https://me:pass@hooks.example/services/T0/B0?x=1")
+    'https://hooks.example/***'
+    """
+    parts = urllib.parse.urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{HIDDEN}"
+
+
+def _hidden(found: re.Match[str]) -> str:
+    scheme, user, rest, query = found["scheme"], found["user"], found["rest"], found["query"]
+    kind = scheme.lower()
+    if user is not None and (":" in user or kind not in _NO_USER):
+        user = HIDDEN
+    if query is not None and (kind in _WEB or "=" in query):
+        query = f"?{HIDDEN}"
+    return f"{scheme}://{'' if user is None else f'{user}@'}{rest}{query or ''}"
+
+
+def _json_escape(sign: str) -> str:
+    number = ord(sign)
+    if number > 0xFFFF:
+        number -= 0x10000
+        return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
+    return f"\\u{number:04x}"
