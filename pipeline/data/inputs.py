@@ -12,7 +12,7 @@ from pipeline.data.fragments import Fragment
 from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
-from pipeline.data.unify import is_text
+from pipeline.data.unify import is_text, zones_differ
 from pipeline.errors import DataError
 from pipeline.job import Data, Job
 
@@ -115,12 +115,13 @@ def _renumber(source: Source, first: int) -> Source:
 
 
 def _check_same(training: Source, validation: Source, roles: Roles) -> None:
-    """The validation files need the columns that the training files are read for, texts where those are texts."""
+    """The validation files need the columns that the training files are read for: texts where those are texts, and
+    times with a zone where those have one."""
     known = set(validation.schema.names)
     missing = [name for name in roles.read if name not in known]
     if missing:
         raise DataError(f"the validation source lacks the column {missing[0]!r} that the training source has")
     for name in roles.read:
         here, there = training.schema.field(name).type, validation.schema.field(name).type
-        if is_text(here) != is_text(there):
+        if is_text(here) != is_text(there) or zones_differ(here, there):
             raise DataError(f"the validation source has {there} in the column {name!r}, the training source {here}")

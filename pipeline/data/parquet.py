@@ -26,6 +26,7 @@ COLUMNS_AT_ONCE = (
     8  # of a local file: Arrow keeps buffers for each until all are read (163 MB for 33 MB of 128 columns)
 )
 TEXT_NBYTES = 16  # assumed size of a text value in memory
+INT96_UNIT = "us"  # of Spark's and Hive's times: nanoseconds, Arrow's default, wrap around beyond 2262
 
 
 def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
@@ -40,8 +41,8 @@ def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
 def _survey(file: File) -> Surveyed:
     footer = _footer(file)
     try:
-        metadata = pq.read_metadata(pa.BufferReader(footer))
-        schema = metadata.schema.to_arrow_schema()
+        file_of_footer = pq.ParquetFile(pa.BufferReader(footer), coerce_int96_timestamp_unit=INT96_UNIT)
+        metadata, schema = file_of_footer.metadata, file_of_footer.schema_arrow
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{file.path}: damaged Parquet file: {reason_of(error)}") from None
     width = sum(map(value_nbytes, schema.types))
@@ -97,7 +98,9 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
     try:
         with contextlib.ExitStack() as stack:
             source = stack.enter_context(open_file(piece.path)) if remote else piece.path
-            file = stack.enter_context(pq.ParquetFile(source, memory_map=False, pre_buffer=remote))
+            file = stack.enter_context(
+                pq.ParquetFile(source, memory_map=False, pre_buffer=remote, coerce_int96_timestamp_unit=INT96_UNIT)
+            )
             known = set(file.schema_arrow.names)
             wanted = [name for name in columns if name in known]
             if not wanted:

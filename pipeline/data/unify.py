@@ -8,7 +8,7 @@
 | decimals, decimal and int   | a decimal that holds both, up to 76 digits; with a float: float64       |
 | text, dictionaries of text  | text (dictionaries stay dictionaries where all files have them)         |
 | dates, times without zone   | a time in the finer unit                                                |
-| times with zones            | a time in UTC: the same instants; never with times without a zone       |
+| times with zones            | a time in UTC: the same instants; never with dates or times without one |
 
 Everything else is an error that names file, column and both types.
 """
@@ -79,6 +79,19 @@ def is_text(kind: pa.DataType) -> bool:
     return kind in (pa.string(), TEXT_CODES)
 
 
+def has_zone(kind: pa.DataType) -> bool | None:
+    """Whether times of this type are instants: dates and times without a zone are not; None for other types."""
+    kind = kind.value_type if pt.is_dictionary(kind) else kind
+    if pt.is_timestamp(kind):
+        return kind.tz is not None
+    return False if pt.is_date(kind) else None
+
+
+def zones_differ(left: pa.DataType, right: pa.DataType) -> bool:
+    """Whether both are times, and only one of them has a zone: which instant the other's values are is not known."""
+    return {has_zone(left), has_zone(right)} == {True, False}
+
+
 Join = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 
 
@@ -111,7 +124,7 @@ def _common_time(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if not kinds or not all(pt.is_timestamp(kind) or pt.is_date(kind) for kind in (left, right)):
         return None
     zones = {kind.tz if pt.is_timestamp(kind) else None for kind in (left, right)}
-    if None in zones and len(zones) > 1:
+    if zones_differ(left, right):
         return None
     unit = max((kind.unit for kind in kinds), key=_UNITS.index)
     return pa.timestamp(unit, zones.pop() if len(zones) == 1 else "UTC")
@@ -205,6 +218,11 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
 def _cast(column: pa.ChunkedArray, field: pa.Field, where: str) -> pa.ChunkedArray:
     if column.type == field.type:
         return column
+    if zones_differ(column.type, field.type):  # Arrow would take times without a zone as UTC
+        raise SourceError(
+            f"{where}: column {field.name!r} is {column.type} here but {field.type} elsewhere; "
+            f"times with and without a zone cannot be compared"
+        )
     try:
         if pt.is_run_end_encoded(column.type):
             import pyarrow.compute as pc

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.data.unify import has_zone, zones_differ
 from pipeline.errors import DataError
 from pipeline.model.manifest import NamedType
 
@@ -25,8 +26,8 @@ _ALIASES = {
 def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
     """DataError naming the first column that is missing or of another kind than in training.
 
-    Kinds are numbers, texts and times: widths and units may differ, dictionaries are as what they hold, a column
-    without any value fits all.  Further columns are nobody's concern.
+    Kinds are numbers, texts, times with a zone, and times without one: widths and units may differ, dictionaries are
+    as what they hold, a column without any value fits all.  Further columns are nobody's concern.
     """
     known = set(schema.names)
     for column in columns:
@@ -38,7 +39,9 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
             )
         found = schema.field(column.name).type
         if not _fits(arrow_type(column.type), found):
-            raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}")
+            differ = zones_differ(arrow_type(column.type), found)
+            hint = "; times with and without a zone cannot be compared" if differ else ""
+            raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}{hint}")
 
 
 def arrow_type(text: str) -> pa.DataType:
@@ -116,6 +119,6 @@ def _kind(dtype: pa.DataType) -> str:
         return "number"
     if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
         return "text"
-    if pt.is_timestamp(dtype) or pt.is_date(dtype):
-        return "time"
+    if (zone := has_zone(dtype)) is not None:
+        return "time with a zone" if zone else "time"
     return str(dtype)

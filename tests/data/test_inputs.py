@@ -97,6 +97,18 @@ def test_a_validation_source_with_texts_for_numbers(files: Path) -> None:
     assert opened(files, f"data.validation.source={files / 'held_out'}", "data.exclude=['x']").validation is not None
 
 
+def test_a_validation_source_without_the_zone_of_the_times(files: Path) -> None:
+    """Taken as UTC, its hours would be others than those that the model was trained on."""
+    zoned, naive = (pa.array(range(ROWS), pa.timestamp("s", zone)) for zone in ("Europe/Berlin", None))
+    for folder, times in (("train", zoned), ("held_out", naive)):
+        for path in (files / folder).iterdir():
+            pq.write_table(table_of().append_column("t", times), path)
+    with pytest.raises(
+        DataError, match=r"has timestamp\[ms\] in the column .t., the training source timestamp\[ms, tz="
+    ):
+        opened(files, f"data.validation.source={files / 'held_out'}")
+
+
 def test_a_validation_source_that_is_not_there(files: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         opened(files, "data.validation.source=nowhere")

@@ -1,8 +1,10 @@
 """Sources of every format, opened and read: the rows are those of the files, the types the same everywhere."""
 
+import datetime
 import decimal
 import os
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.describe import describe
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import Source, open_source
-from pipeline.data.unify import common
+from pipeline.data.unify import common, conform
 from pipeline.errors import SourceError
 
 
@@ -178,6 +181,33 @@ def test_types(tmp_path: Path, ending: str) -> None:
     for name, column in TYPES.items():
         want, have = column.to_pylist(), found[name].to_pylist()
         assert str(have) == str(want), name
+
+
+def test_times_of_96_bits_beyond_2262_do_not_wrap_around(tmp_path: Path) -> None:
+    """As Spark and Hive write them: in nanoseconds, 9999-12-31 would be a day of 1816."""
+    times = [datetime.datetime(9999, 12, 31), datetime.datetime(1500, 1, 1), datetime.datetime(2020, 1, 1, 12, 30)]
+    table = pa.table({"t": pa.array(times, pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "spark.parquet", use_deprecated_int96_timestamps=True, store_schema=False)
+    source = open_source(str(tmp_path))
+    assert source.schema.field("t").type == pa.timestamp("us")
+    assert read(source)["t"].to_pylist() == times
+    description = describe(source)
+    assert (description.columns[0].minimum, description.columns[0].maximum) == (times[1], times[0])
+
+
+NAIVE, ZONED = pa.timestamp("us"), pa.timestamp("us", "UTC")
+
+
+@pytest.mark.parametrize("other", [NAIVE, pa.date32()])
+def test_times_with_and_without_a_zone_are_never_mixed(tmp_path: Path, other: pa.DataType) -> None:
+    pq.write_table(pa.table({"t": pa.array([1], ZONED)}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"t": pa.array([1], other)}), tmp_path / "2.parquet")
+    with pytest.raises(SourceError, match=rf"2.parquet: column 't' is {re.escape(str(other))}.* here but .*tz=UTC"):
+        open_source(str(tmp_path))
+    with pytest.raises(SourceError, match=r"column .t. is .* with and without a zone"):  # partitions of a frame
+        conform(pa.table({"t": pa.array([1], other)}), pa.schema([("t", ZONED)]), "<frame>")
+    with pytest.raises(SourceError, match=r"column .t. is .* with and without a zone"):
+        conform(pa.table({"t": pa.array([1], ZONED)}), pa.schema([("t", other)]), "<frame>")
 
 
 def test_feather_batches_and_columns(tmp_path: Path) -> None:

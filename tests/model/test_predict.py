@@ -14,6 +14,8 @@ from pipeline.errors import DataError, ModelError, OutputError, SourceError
 from pipeline.events import FragmentDone, Planned
 from pipeline.model import inference, predict
 from pipeline.model.evaluate import evaluate
+from pipeline.model.manifest import NamedType
+from pipeline.model.schema import check_schema, to_table
 from pipeline.planning.memory import processes_nbytes
 from pipeline.preprocess.apply import matrix
 from tests.model.conftest import TARGETS, flights
@@ -107,6 +109,18 @@ def test_frames_mappings_and_arrays_are_tables_too(make_model):
         model.predict(7)
     frame = pd.DataFrame({"distance": [900.0], "minutes": [100], "carrier": [None]})
     assert model.predict(frame).shape == (1,)  # a column without any value fits
+
+
+def test_times_need_the_zone_that_training_had():
+    zoned, naive = (pa.schema([("t", pa.timestamp("us", zone))]) for zone in ("UTC", None))
+    for trained, found in ((zoned, naive), (naive, zoned), (zoned, pa.schema([("t", pa.date32())]))):
+        needed = [NamedType("t", str(trained.field("t").type))]
+        with pytest.raises(DataError, match=r"column 't' is .*, the model was trained on .* without a zone"):
+            check_schema(needed, found)
+        with pytest.raises(DataError, match="column 't'"):
+            to_table(found.empty_table(), needed)
+    check_schema([NamedType("t", str(zoned.field("t").type))], pa.schema([("t", pa.timestamp("ns", "Asia/Tokyo"))]))
+    check_schema([NamedType("t", "timestamp[ns]")], pa.schema([("t", pa.date32())]))
 
 
 def test_what_does_not_fit_is_named(make_model, client, tmp_path):
