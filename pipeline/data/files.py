@@ -6,10 +6,12 @@ import os
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from pipeline.data import links
+from pipeline.data.findings import Finding
 from pipeline.data.retries import Hiccup, failure, patiently
 from pipeline.data.storage import Facts, errors_of, facts, facts_in, filesystem_of, is_url, read_range
 from pipeline.errors import SourceError
@@ -27,7 +29,14 @@ _NAMES = {"parquet": "Parquet", "csv": "CSV", "feather": "Feather", "libsvm": "L
 
 
 Entry = tuple[str, Facts | None]  # a path, and its facts where the listing tells them
-Listed = tuple[list[Entry], bool]  # in order; whether from a folder or a pattern
+
+
+class Listed(NamedTuple):
+    """What one path, folder, glob or URL stands for."""
+
+    entries: list[Entry]  # in order
+    listed: bool  # whether from a folder or a pattern
+    aliases: Sequence[links.Alias] = ()  # links to folders that are among them already
 
 
 @dataclass(frozen=True)
@@ -45,28 +54,32 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, list[File]]:
-    """(format, files) of a file, folder, glob, URL, or a list of them; the files of each item in order of their names.
+def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, list[File], tuple[Finding, ...]]:
+    """(format, files, notes) of a file, folder, glob, URL, or a list of them; the files of each item in order of their
+    names.  A file that several names lead to is there once, and the notes say so.
 
-    SourceError: no such path, no data file in a folder, more than one format, a file given twice.
+    SourceError: no such path, no data file in a folder, more than one format, a path given twice.
     """
     items = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not items:
         raise SourceError("data.source is an empty list: name at least one file")
     found = [(str(item), patiently(functools.partial(_expand, os.fspath(item)), str(item))) for item in items]
     kind = _format(found, wanted_format)
-    files: list[File] = []
-    for item, (paths, listed) in found:
-        kept = _of_format(paths, kind) if listed else paths
+    entries: list[Entry] = []
+    for item, listing in found:
+        kept = _of_format(listing.entries, kind) if listing.listed else listing.entries
         if not kept:
             raise SourceError(f"{item}: holds no {_NAMES[kind]} files")
-        files += [_file(path, known) for path, known in kept]
+        entries += kept
     seen: set[str] = set()
-    for file in files:
-        if file.path in seen:
-            raise SourceError(f"{file.path}: given twice in data.source; its rows would count double")
-        seen.add(file.path)
-    return kind, files
+    for path, _ in entries:
+        if path in seen:
+            raise SourceError(f"{path}: given twice in data.source; its rows would count double")
+        seen.add(path)
+    once, aliases = links.each_once([path for path, known in entries if known is None])
+    files = [_file(path, known) for path, known in entries if known is not None or path in once]
+    note = links.note([*(alias for _, listing in found for alias in listing.aliases), *aliases])
+    return kind, files, () if note is None else (note,)
 
 
 def _file(path: str, known: Facts | None) -> File:
@@ -91,8 +104,10 @@ def _expand(item: str) -> Listed:
     if is_url(item):
         return _expand_url(item)
     path = os.path.abspath(os.path.expanduser(item))
+    aliases: list[links.Alias] = []
     if os.path.isdir(path):
-        paths, listed = _ordered(_walk(path)), True
+        names, aliases = links.walk(path, _hidden)
+        paths, listed = _ordered(names), True
         if not paths:
             raise SourceError(f"{item}: an empty folder")
     elif os.path.lexists(path):
@@ -103,7 +118,7 @@ def _expand(item: str) -> Listed:
         if not paths:
             what = "no file matches" if glob.has_magic(path) else "no such file or folder"
             raise SourceError(f"{item}: {what}")
-    return [(name, None) for name in paths], listed
+    return Listed([(name, None) for name in paths], listed, aliases)
 
 
 def _expand_url(url: str) -> Listed:
@@ -125,7 +140,7 @@ def _expand_url(url: str) -> Listed:
         entries: list[Entry] = [
             (path, facts_in(path, filesystem.info(name))) for path, name in zip(paths, names, strict=True)
         ]
-    return entries, listed
+    return Listed(entries, listed)
 
 
 def _kind(filesystem: Any, path: str) -> str | None:
@@ -136,12 +151,6 @@ def _kind(filesystem: Any, path: str) -> str | None:
         if isinstance(failure(path, error), Hiccup):
             raise
         return None
-
-
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        yield from (os.path.join(parent, name) for name in names if not _hidden(name))
 
 
 def _hidden(path: str) -> bool:
@@ -157,7 +166,7 @@ def _format(found: list[tuple[str, Listed]], wanted: str) -> str:
     """The format asked for, or the one that the files' endings (else their first bytes) show."""
     if wanted != "auto":
         return wanted
-    paths = [path for _, (listing, _) in found for path, _ in listing]
+    paths = [path for _, listing in found for path, _ in listing.entries]
     kinds = {kind for kind in map(_by_ending, paths) if kind is not None}
     if not kinds:
         kinds = {kind for kind in map(_by_magic, paths[:8]) if kind is not None}

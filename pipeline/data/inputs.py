@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.data.derive import Derivation, check
-from pipeline.data.findings import UserNote
+from pipeline.data.findings import Finding, UserNote
 from pipeline.data.fragments import Fragment
+from pipeline.data.links import shared_files
 from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
@@ -88,6 +89,7 @@ def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = Fa
     if data.validation is not None and data.validation.source is not None:
         validation = _renumber(open_data(data, data.validation.source, training.schema), first=len(training.fragments))
         _check_same(training, validation, roles)
+        validation = dataclasses.replace(validation, notes=(*validation.notes, *_check_apart(training, validation)))
     return Inputs(job, training, validation, derivation, derived.schema, roles)
 
 
@@ -112,6 +114,32 @@ def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Sou
 def _renumber(source: Source, first: int) -> Source:
     fragments = (Fragment(first + place, fragment.pieces) for place, fragment in enumerate(source.fragments))
     return dataclasses.replace(source, fragments=tuple(fragments))
+
+
+def _check_apart(training: Source, validation: Source) -> tuple[Finding, ...]:
+    """DataError where a file is in both sources, by whatever names; a finding where one looks like a copy."""
+    if shared := shared_files(training.files, validation.files):
+        trains, validates = shared[0]
+        name = validates if trains == validates else f"{validates} (in data.source: {trains})"
+        raise DataError(
+            f"data.validation.source holds files that are trained on: {len(shared)} of its {len(validation.files)} files "
+            f"are among the {len(training.files)} of data.source, e.g. {name}; leave them out of one of the two"
+        )
+    known = set(training.digests.values())
+    copies = [name for name, digest in validation.digests.items() if digest in known]
+    if not copies:
+        return ()
+    many = f"{len(copies)} of {len(validation.files)} validation files have"
+    return (
+        Finding(
+            "validation_copy",
+            f"{many} the size and the metadata of a training file, as copies have: {copies[0]}; "
+            "rows that are trained on tell nothing about new ones (data.validation.source)",
+            count=len(copies),
+            where=copies[0],
+            setting="data.validation.source",
+        ),
+    )
 
 
 def _check_same(training: Source, validation: Source, roles: Roles) -> None:

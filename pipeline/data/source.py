@@ -80,7 +80,7 @@ def open_source(
     in_memory = frames.kind_of(source)
     if in_memory is not None:
         return _open_frame(source, in_memory, fragment_nbytes, exclude)
-    kind, files = find_files(source, format)
+    kind, files, found = find_files(source, format)
     surveys = formats.survey(kind, files, options, fragment_nbytes, types, skip_bad)
     pieces = [piece for item in surveys for piece in item.pieces]
     if pieces and all(piece.bad for piece in pieces):
@@ -100,7 +100,7 @@ def open_source(
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
         digests=_digests(surveys),
-        notes=notes + _drift_notes(drift),
+        notes=(*found, *notes, *_drift_notes(drift)),
         drift=drift,
         hive=tuple(keys.names),
         csv=options,

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data import fragments
+from pipeline.data.findings import findings
 from pipeline.data.inputs import Inputs, open_inputs, reader
 from pipeline.data.reading import read_fragment
 from pipeline.errors import DataError, JobError, SourceError
@@ -107,6 +108,29 @@ def test_a_validation_source_without_the_zone_of_the_times(files: Path) -> None:
         DataError, match=r"has timestamp\[ms\] in the column .t., the training source timestamp\[ms, tz="
     ):
         opened(files, f"data.validation.source={files / 'held_out'}")
+
+
+def test_a_validation_source_must_be_of_other_files(files: Path) -> None:
+    (files / "link").symlink_to("train")
+    (files / "both").mkdir()
+    pq.write_table(table_of(), files / "both/own.parquet")
+    (files / "both/hard.parquet").hardlink_to(files / "train/1.parquet")
+    for source, counts in (
+        ("train", "3 of its 3 files"),
+        ("train/1.parquet", "1 of its 1 files"),
+        ("link", "3 of its 3 files"),
+        ("both", "1 of its 2 files"),
+    ):
+        with pytest.raises(DataError, match=rf"{counts} are among the 3 of data\.source, e\.g\. .*/[01hard]+\.parquet"):
+            opened(files, f"data.validation.source={files / source}")
+
+
+def test_validation_files_that_look_like_copies_are_a_finding(files: Path) -> None:
+    inputs = opened(files, f"data.validation.source={files / 'held_out'}")
+    assert [(note.kind, note.count) for note in findings(inputs.notes)] == [("validation_copy", 2)]
+    for name in ("0", "1"):
+        pq.write_table(table_of(x=np.arange(ROWS) + 0.5), files / "held_out" / f"{name}.parquet")
+    assert not findings(opened(files, f"data.validation.source={files / 'held_out'}").notes)
 
 
 def test_a_validation_source_that_is_not_there(files: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.describe import describe
+from pipeline.data.findings import findings
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import Source, open_source
 from pipeline.data.unify import common, conform
@@ -106,6 +107,41 @@ def test_globs_lists_and_hidden_files(tmp_path: Path) -> None:
     assert names(str(tmp_path)) == ["a", "b", "c"]
     assert names(str(tmp_path / "[ab]*.parquet")) == ["a", "b"]
     assert names([str(tmp_path / "c.parquet"), str(tmp_path / "a.parquet")]) == ["c", "a"]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A folder of two files of three rows in all, with further names for both, and with itself inside."""
+    folder = tmp_path / "days"
+    (folder / "more").mkdir(parents=True)
+    pq.write_table(pa.table({"a": [1, 2]}), folder / "part-0.parquet")
+    pq.write_table(pa.table({"a": [3]}), folder / "more/part-1.parquet")
+    (folder / "latest.parquet").symlink_to("part-0.parquet")
+    (folder / "again").symlink_to(folder)
+    (folder / "less").symlink_to("more")
+    (tmp_path / "days of March").symlink_to("days")
+    return folder
+
+
+@pytest.mark.parametrize("pattern", [["."], ["**/*.parquet"], [".", "../days of March"], ["../days of March"]])
+def test_a_file_of_several_names_is_read_once(linked: Path, pattern: list[str]) -> None:
+    source = open_source([str(linked / item) for item in pattern])
+    assert sorted(read(source)["a"].to_pylist()) == [1, 2, 3]
+    (note,) = findings(source.notes)
+    assert note.kind == "file_twice"
+    assert (note.count or 0) >= 2
+    assert str(note.where) in note.message
+    assert "latest.parquet" not in str(source.files)  # a name without a link is the one that is kept
+
+
+def test_links_to_other_folders_are_followed(linked: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "month=1").symlink_to(linked / "more")
+    (other / "loop").symlink_to("month=1/../../other")
+    source = open_source(str(other))
+    assert read(source).to_pydict() == {"a": [3], "month": [1]}
+    assert [note.count for note in findings(source.notes)] == [1]
 
 
 def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
