@@ -4,6 +4,7 @@ The tables are XGBoost 3.4's; a test compares them with the installed library.
 """
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,12 +169,13 @@ PARAMETERS = frozenset(
 )
 """XGBoost parameters that pass through."""
 
-FIXED: dict[str, tuple[str, ...]] = {
+FIXED: dict[str, tuple[Any, ...]] = {
     "tree_method": ("hist",),
     "booster": ("gbtree", "dart"),
     "sampling_method": ("uniform",),
     "lambdarank_pair_method": ("topk",),
-}  # values with which the layout leaves no trace: the others sketch, sample or draw pairs worker by worker
+    "lambdarank_unbiased": (False,),  # nor could such a training be resumed: XGBoost refuses to
+}  # values with which the layout leaves no trace: the others sketch, sample, draw pairs or learn biases worker by worker
 
 
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:
@@ -187,7 +189,11 @@ def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objecti
             known = [*PARAMETERS, *OWN]
             raise JobError(f"training.params.{name}: unknown XGBoost parameter{_nearest(name, known)}")
         if name in FIXED and value not in FIXED[name]:
-            raise JobError(f"training.params.{name} = {value!r}: allowed: {', '.join(FIXED[name])}")
+            allowed = ", ".join(str(known).lower() for known in FIXED[name])
+            raise JobError(
+                f"training.params.{name} = {json.dumps(value, default=str)}: allowed: {allowed}; "
+                "with other values the model would depend on the number of workers"
+            )
     for metric in metrics:
         if metric.partition("@")[0] not in KNOWN_METRICS:
             raise JobError(f"training.metrics: unknown metric {metric!r}{_nearest(metric, KNOWN_METRICS)}")

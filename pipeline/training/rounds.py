@@ -23,6 +23,7 @@ from pipeline.training.cuts import XGBOOST_MAX_BIN
 from pipeline.training.matrix import Partition, Side
 from pipeline.training.measured import Measured
 from pipeline.training.metering import grown_trees, start_meter
+from pipeline.training.model_bytes import model_bytes
 from pipeline.training.monitor import BINNED, EarlyStopping
 from pipeline.training.weights import Weights, prime_ranking
 
@@ -300,7 +301,7 @@ class _Rounds:
         state = self._state() if self.rank == 0 else None
         self.measured.fill(boosted)
         return RoundsResult(
-            model=bytes(booster.save_raw("ubj")) if self.rank == 0 else b"",
+            model=model_bytes(booster) if self.rank == 0 else b"",
             rounds=boosted,
             best_round=best,
             history=self.measured.history,

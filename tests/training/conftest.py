@@ -1,5 +1,6 @@
 """What the training tests share: small data of every kind, and training it over a given layout."""
 
+import dataclasses
 import itertools
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from distributed import wait
 
 from pipeline.cluster.identity import scheduler_info
 from pipeline.training.block import Block
+from pipeline.training.checkpoint import State
 from pipeline.training.cuts import Cuts, encode, make_cuts
 from pipeline.training.matrix import build_partition
 from pipeline.training.objective import Labels, Shape, base_score, default_metrics, xgboost_params
@@ -109,7 +111,7 @@ def make_case(objective: str = "binary:logistic", *, rows: int = ROWS, seed: int
 
 
 def _label(objective: str, signal: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-    if objective.startswith("binary:"):
+    if objective.startswith("binary:") or objective == "rank:map":
         return (signal > 1.5).astype(np.float32)
     if objective.startswith("multi:"):
         options.setdefault("shape", {"classes": 4})
@@ -139,10 +141,19 @@ Train = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def train(make_cluster: Callable[[int, int], Any]) -> Train:
-    """`train(case, shares)`: trains with `shares` of the fragments on as many workers of a shared cluster."""
+    """`train(case, shares)`: trains with `shares` of the fragments on as many workers of a shared cluster.
+
+    `start`: goes on from that state.  `rounds`: instead of the case's.
+    """
     client = make_cluster(3, 1)
 
-    def run(case: Case, shares: Sequence[int] = (FRAGMENTS,), listen: Any = lambda event: None) -> Outcome:
+    def run(
+        case: Case,
+        shares: Sequence[int] = (FRAGMENTS,),
+        listen: Any = lambda event: None,
+        start: State | None = None,
+        rounds: int | None = None,
+    ) -> Outcome:
         workers = sorted(scheduler_info(client)["workers"])[: len(shares)]
         cuts = case.cuts()
         blocks, first, partitions = case.blocks(cuts), 0, []
@@ -155,7 +166,8 @@ def train(make_cluster: Callable[[int, int], Any]) -> Train:
             )  # fmt: skip
             first += share
         wait(partitions)
-        trained = run_training(client, partitions, workers, case.spec(), Going(listen=listen))
+        spec = dataclasses.replace(case.spec(), rounds=rounds or case.rounds)
+        trained = run_training(client, partitions, workers, spec, Going(start, listen))
         parts = client.gather(list(trained.scores))
         return Outcome(trained.result, join([a for a, _ in parts]), join([b for _, b in parts]))
 

@@ -10,7 +10,7 @@ import pyarrow.dataset
 import pytest
 import xgboost
 
-LAYOUTS = ((12,), (6, 6), (2, 10), (3, 4, 5))
+LAYOUTS = ((2, 10), (3, 4, 5))
 
 CASES: dict[str, dict[str, Any]] = {
     "binary": {},
@@ -18,12 +18,16 @@ CASES: dict[str, dict[str, Any]] = {
     "nothing missing": {"missing": False},
     "weights": {"weighted": True},
     "multi-class": {"objective": "multi:softprob"},
+    "multi-class, classes only": {"objective": "multi:softmax"},
+    "trees of several classes": {"objective": "multi:softprob", "params": {"multi_strategy": "multi_output_tree"}},
+    "raw scores": {"objective": "binary:logitraw"},
     "squared error": {"objective": "reg:squarederror"},
     "absolute error": {"objective": "reg:absoluteerror"},
     "absolute error sorted by label": {"objective": "reg:absoluteerror", "sort": True},
     "pseudo-Huber": {"objective": "reg:pseudohubererror"},
     "quantile error": {"objective": "reg:quantileerror"},
     "quantile error sorted by label": {"objective": "reg:quantileerror", "sort": True},
+    "one quantile": {"objective": "reg:quantileerror", "shape": {"quantiles": [0.4]}},
     "quantile error weighted": {"objective": "reg:quantileerror", "weighted": True},
     "squared log error": {"objective": "reg:squaredlogerror"},
     "logistic regression": {"objective": "reg:logistic"},
@@ -32,7 +36,8 @@ CASES: dict[str, dict[str, Any]] = {
     "Tweedie": {"objective": "reg:tweedie"},
     "hinge": {"objective": "binary:hinge"},
     "rank ndcg": {"objective": "rank:ndcg"},
-    "rank map": {"objective": "rank:pairwise"},
+    "rank map": {"objective": "rank:map"},
+    "rank pairwise": {"objective": "rank:pairwise"},
     "columns by tree": {"params": {"colsample_bytree": 0.5}},
     "columns by level and node": {"params": {"colsample_bylevel": 0.7, "colsample_bynode": 0.7}},
     "row sample": {"options": {"row_sample": 0.5}},
@@ -53,16 +58,40 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_model(name: str, train: Any, make_case: Any) -> None:
-    case = make_case(**CASES[name])
-    first, *others = [train(case, shares) for shares in LAYOUTS]
-    for other in others:
+    """The same bytes, also where a training is interrupted on two workers and resumed on others."""
+    case = make_case(**{"rows": 3000, "rounds": 15, **CASES[name]})
+    first = train(case)
+    for shares in LAYOUTS:
+        other = train(case, shares)
+        same(name, first, other)
         compare(first, other)
+    short = train(case, (6, 6), rounds=6)
+    same(name, first, train(case, (7, 5), start=short.result.state))
+
+
+def same(name: str, first: Any, other: Any) -> None:
+    """To the byte.
+
+    XGBoost gives rows of weight 0 a hessian of 1e-16 for multi-class objectives, so that there a node's sum (its cover,
+    no part of a prediction) depends on the order of addition in its last bit.
+    """
+    one, two = first.result.model, other.result.model
+    if name == "row sample multi-class":
+        one, two = without_cover(one), without_cover(two)
+    assert one == two
+
+
+def without_cover(model: bytes) -> Any:
+    content = json.loads(xgboost.Booster(model_file=bytearray(model)).save_raw("json"))
+    for tree in content["learner"]["gradient_booster"]["model"]["trees"]:
+        del tree["sum_hessian"]
+    return content
 
 
 def compare(first: Any, other: Any) -> None:
     """Same structure, features and thresholds; predictions within 1e-6 of their spread; same metrics.
 
-    The file is the same nearly always too; over 300 rounds of flights with both samplings it was not.
+    On small data the bytes are the same too; over 300 rounds of flights with both samplings they were not.
     """
     assert trees(first.result.model) == trees(other.result.model)
     for side in ("train", "validation"):

@@ -80,6 +80,7 @@ def test_objectives_and_their_metrics_are_known_to_xgboost(objective: str) -> No
         ({"objective": "reg:squarederror"}, (), "training.objective"),
         ({"tree_method": "exact"}, (), "allowed: hist"),
         ({"booster": "gblinear"}, (), "allowed: gbtree, dart"),
+        ({"lambdarank_unbiased": True}, (), "lambdarank_unbiased = true: allowed: false; .* number of workers"),
         ({}, ("logglos",), "did you mean logloss"),
         ({}, ("ndcg@5",), "ranking"),
     ],
@@ -96,6 +97,7 @@ def test_unknown_objective_is_refused_with_the_nearest() -> None:
 
 def test_right_parameters_pass() -> None:
     check_params({"max_depth": 3, "lambda": 2, "booster": "dart"}, ("auc", "error@0.7"), "binary:logistic")
+    check_params({"lambdarank_unbiased": False}, (), "rank:ndcg")
 
 
 def test_constraints_go_by_name() -> None:
