@@ -13,7 +13,7 @@ import dask.utils
 from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, cuda, dashboard, logs, tls
+from pipeline.cluster import affinity, cuda, dashboard, logs, openmp, tls
 from pipeline.cluster.devices import resolve_device
 from pipeline.job import Cluster
 
@@ -124,16 +124,15 @@ class PlainNanny(Nanny):
 
     Spawned processes import it because pickled functions might need it; ours never do, the import costs time and
     memory in every worker, and a script without `if __name__ == "__main__"` would start a cluster in each.
-    It also sets OMP_NUM_THREADS to the worker's threads: Dask sets 1, or what stands in our own environment, and then
-    XGBoost runs on that many threads whatever `nthread` says.
+    It also sets the variables of `openmp.environment`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.exits: dict[str, int] = {}  # how its workers ended: address -> exit code
-        threads = {"OMP_NUM_THREADS": str(self.nthreads)}
-        self.pre_spawn_env.update(threads)  # for libraries that read it as they are loaded
-        self.env.update(threads)
+        variables = openmp.environment(self.nthreads)
+        self.pre_spawn_env.update(variables)  # for libraries that read it as they are loaded
+        self.env.update(variables)
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         self.exits[str(self.worker_address)] = exitcode

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipeline.cluster import openmp
 from pipeline.efficiency.plan import WARMUP
 from pipeline.efficiency.synthetic import Synthetic
 from pipeline.errors import PipelineError
@@ -51,7 +52,7 @@ class SingleProcess:
             start_new_session=True,  # Ctrl-C is for the client, which ends this one too
             env={
                 **os.environ,
-                "OMP_NUM_THREADS": str(self._assignment.threads),
+                **openmp.environment(self._assignment.threads),  # as the workers it is compared with
                 "PYTHONPATH": os.pathsep.join(paths),
             },
         )  # fmt: skip

@@ -68,8 +68,9 @@ def _own(record: MeterRecord, first: int, reference: float | None) -> _Own:
         work = np.stack([useful, nothing])
         return _Own(work=work, useful=useful, transfer=wall - useful, delay=nothing, method=method)
     if record.workers == 1:
-        work = np.stack([cpu, nothing])
-        return _Own(work=work, useful=cpu, transfer=nothing, delay=record.runqueue[first:], method=record.method)
+        # Nobody exchanges anything: off the CPU, the thread waits for a core, or for OpenMP threads that wait for one.
+        work, delay = np.stack([cpu, nothing]), np.maximum(record.runqueue[first:], wall - cpu)
+        return _Own(work=work, useful=cpu, transfer=nothing, delay=delay, method=record.method)
     trees, metrics = _collectives(record, first)
     seconds, busy, queued = trees + metrics
     useful = np.maximum(0.0, cpu - busy)

@@ -56,6 +56,7 @@ def _settings() -> dict[str, Any]:
     handlers = logging.getLogger("distributed").handlers
     return {
         "omp": os.environ["OMP_NUM_THREADS"],
+        "waiting": os.environ["OMP_WAIT_POLICY"],
         "cores": os.sched_getaffinity(0),
         "spill": dask.config.get("distributed.worker.memory.spill"),
         "heavy": [
@@ -75,6 +76,7 @@ def test_workers_are_set_up(client: Any) -> None:
     assert len(found) == 2
     for settings in found.values():
         assert settings["omp"] == "1"
+        assert settings["waiting"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
         assert settings["spill"] is False
         assert settings["heavy"] == []  # XGBoost alone
         assert settings["rounds"] == 1
