@@ -105,7 +105,7 @@ def test_one_worker_neither_transfers_nor_waits() -> None:
     (one,) = worker_samples([record(0, workers=1, bytes_sent=None)], ["a"])
     assert (one.split.transfer, one.split.wait) == (0.0, 0.0)
     assert one.split.useful == pytest.approx(0.012)
-    assert one.split.other == pytest.approx(0.018 - 0.012)  # off the CPU: in the run queue, or waiting for OpenMP threads
+    assert one.split.other == pytest.approx(0.018 - 0.012)  # off the CPU: in a queue, or waiting for threads
     assert one.closure == pytest.approx(0, abs=1e-9)
 
 
