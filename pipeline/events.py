@@ -33,6 +33,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.texts import without_secrets
+
 VERSION = 1
 
 
@@ -41,6 +43,13 @@ class Event:
     """One thing a run says; `time` is seconds since the epoch, by the client's clock."""
 
     time: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        """No event holds the password or the query of a URL: events are shown, recorded and kept by the scheduler."""
+        for name in ("message", "reason", "note"):
+            value = getattr(self, name, None)
+            if isinstance(value, str) and "://" in value:
+                object.__setattr__(self, name, without_secrets(value))
 
 
 Listener = Callable[[Event], None]

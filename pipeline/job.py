@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from pipeline.errors import JobError
 from pipeline.job_problems import explain, show_path
+from pipeline.texts import hidden_in, server_of
 from pipeline.urls import LOCAL_ONLY, is_url
 
 LONGEST_URL = 2_000  # characters
@@ -235,6 +236,11 @@ class Cluster(Section):
     hang_seconds: Seconds = Field(60.0, description="a worker that is silent for so long is taken for frozen and ended")
     elastic: bool = Field(False, description="use workers that join a running scheduler, from the next checkpoint on")
     dashboard: bool = Field(True, description="Dask's dashboard, on loopback")
+    dashboard_hosts: list[str] = Field(
+        [],
+        description="further names under which a browser reaches the dashboard of a cluster of our own, e.g. a JupyterHub's; "
+        "* allows every name",
+    )
     gpu_pool: str | None = Field(None, description="RMM pool per GPU, e.g. 20GiB")
     gpu_spill: str | None = Field(None, description="GPU memory above which Dask spills, e.g. 30GiB")
     scratch: LocalFolder | None = Field(
@@ -344,6 +350,18 @@ class Job(Section):
             return cls.model_validate(table)
         except pydantic.ValidationError as error:
             raise JobError(f"{origin}: {explain(error, table, cls)}") from None
+
+
+def storable(job: Job) -> dict[str, Any]:
+    """The job as JSON has it, for what is stored or shown: without the secrets of its URLs.
+
+    Of an alarm's URL only the server is kept, as its path may be a secret too.
+    """
+    fields: Any = hidden_in(job.model_dump(mode="json"))
+    for number, alarm in enumerate(job.alarm):
+        if alarm.url is not None:
+            fields[ALARM][number]["url"] = server_of(alarm.url)
+    return fields  # type: ignore[no-any-return]
 
 
 def _anchor(table: dict[str, Any], folder: Path) -> None:

@@ -25,7 +25,7 @@ from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.errors import TrainingError, WorkerLostError
 from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
-from pipeline.job import Job
+from pipeline.job import Job, storable
 from pipeline.model.artifact import Model
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
@@ -172,7 +172,7 @@ def _forget(client: Client, run: str, watching: Watching | None) -> None:
 
 def _settings(job: Job) -> dict[str, str]:
     """The fields of a job by which a person tells one run from another."""
-    fields = job.model_dump(mode="json")
+    fields = storable(job)
     values = {
         name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)
     }

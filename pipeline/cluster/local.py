@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,11 +13,12 @@ import dask.utils
 from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, cuda, dashboard, logs, openmp, tls
+from pipeline.cluster import affinity, cuda, dashboard, logs, openmp, tls, web_guard
 from pipeline.cluster.devices import resolve_device
 from pipeline.job import Cluster
 
 HOST = "127.0.0.1"
+GUARD = "pipeline.cluster.web_guard"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def layout(section: Cluster) -> Layout:
     return Layout(device, workers, threads, limit, sets, cores)
 
 
-def settings(plan: Layout, debug: bool) -> dict[str, Any]:
+def settings(plan: Layout, debug: bool, hosts: Sequence[str] = ()) -> dict[str, Any]:
     """Dask's configuration for a cluster of ours, in the client's process and in the workers.
 
     Memory: nothing is spilled (what we keep is meant to be in memory, and what is not is decoded again) and no
@@ -76,19 +77,20 @@ def settings(plan: Layout, debug: bool) -> dict[str, Any]:
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "1h",
         "distributed.admin.system-monitor.interval": "2s",
-        **preloads("worker", "pipeline.cluster.affinity"),
+        **preloads("worker", "pipeline.cluster.affinity", GUARD),
+        web_guard.HOSTS: web_guard.allowed_hosts(hosts),
         affinity.CORE_SETS: plan.core_sets,
         affinity.DEBUG: debug,
     }
 
 
-def preloads(of: Literal["scheduler", "worker"], module: str) -> dict[str, Any]:
-    """Dask's configuration for what they load as they start: this module, after those that the user has named there."""
+def preloads(of: Literal["scheduler", "worker"], *modules: str) -> dict[str, Any]:
+    """Dask's configuration for what they load as they start: these modules, after those that the user has named there."""
     names, arguments = f"distributed.{of}.preload", f"distributed.{of}.preload-argv"
     given, argv = dask.config.get(names), dask.config.get(arguments)
-    found: dict[str, Any] = {names: [*([given] if isinstance(given, str) else given), module]}
+    found: dict[str, Any] = {names: [*([given] if isinstance(given, str) else given), *modules]}
     if argv and not isinstance(argv[0], str):  # one list for each of them
-        found[arguments] = [*argv, []]
+        found[arguments] = [*argv, *([] for _ in modules)]
     return found
 
 
@@ -112,8 +114,9 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
         options |= {"security": tls.for_all(section.security), "protocol": "tls://"}
     if section.local_directory:
         options["local_directory"] = section.local_directory
-    scheduler = preloads("scheduler", "pipeline.cluster.dashboard") if section.dashboard else {}
-    with _own_environment(), dask.config.set(settings(plan, debug) | scheduler):
+    pages = ("pipeline.cluster.dashboard",) if section.dashboard else ()
+    configuration = settings(plan, debug, section.dashboard_hosts) | preloads("scheduler", GUARD, *pages)
+    with _own_environment(), dask.config.set(configuration):
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)
         return LocalCluster(n_workers=plan.workers, threads_per_worker=plan.threads, **options)

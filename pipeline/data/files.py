@@ -6,15 +6,17 @@ import os
 import posixpath
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.data import links
 from pipeline.data.findings import Finding
-from pipeline.data.retries import Hiccup, failure, patiently
+from pipeline.data.retries import NoSuchFile, failure, patiently
 from pipeline.data.storage import Facts, errors_of, facts, facts_in, filesystem_of, is_url, read_range
 from pipeline.errors import SourceError
+from pipeline.texts import without_secrets
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 ENDINGS = {
@@ -91,10 +93,21 @@ def _file(path: str, known: Facts | None) -> File:
 
 
 def relative_names(files: Sequence[File]) -> list[str]:
-    """The files' names from the folder they have in common; what fingerprints name them by."""
-    folders = {posixpath.dirname(file.path) for file in files}
+    """The files' names from the folder they have in common, each once; what fingerprints name them by.
+
+    They hold no password and no query of a URL: with a new signature a file is still the same.
+    """
+    paths = [without_secrets(file.path) for file in files]
+    folders = {posixpath.dirname(path) for path in paths}
     root = posixpath.commonpath(folders) if len(folders) > 1 else folders.pop()
-    return [file.path[len(root) :].lstrip("/") for file in files]
+    names = [path[len(root) :].lstrip("/") for path in paths]
+    if len({*names}) == len(names):
+        return names
+    seen: Counter[str] = Counter()
+    for place, name in enumerate(names):  # files that nothing but their queries tells apart
+        seen[name] += 1
+        names[place] = f"{name} ({seen[name]})" if seen[name] > 1 else name
+    return names
 
 
 def _expand(item: str) -> Listed:
@@ -136,11 +149,19 @@ def _expand_url(url: str) -> Listed:
         if not names:
             what = "an empty folder" if _kind(filesystem, path) else "no such file or folder"
             raise SourceError(f"{url}: {what}")
-        paths = [f"{scheme}://{name.lstrip('/')}" if "://" not in name else name for name in names]
+        rooted = scheme.endswith(("file", "local"))  # behind a cache: their paths begin with a slash
+        paths = [name if "://" in name else f"{scheme}://{name if rooted else name.lstrip('/')}" for name in names]
         entries: list[Entry] = [
             (path, facts_in(path, filesystem.info(name))) for path, name in zip(paths, names, strict=True)
         ]
     return Listed(entries, listed)
+
+
+def _bare(path: str) -> str:
+    """A path; of a URL what comes after the server, without its query: neither names a folder or a format."""
+    if not path.startswith(("http://", "https://")):
+        return path
+    return urllib.parse.urlsplit(path).path
 
 
 def _kind(filesystem: Any, path: str) -> str | None:
@@ -148,7 +169,7 @@ def _kind(filesystem: Any, path: str) -> str | None:
     try:
         return str(filesystem.info(path)["type"])
     except FileNotFoundError as error:
-        if isinstance(failure(path, error), Hiccup):
+        if not isinstance(failure(path, error), NoSuchFile):
             raise
         return None
 
@@ -181,7 +202,7 @@ def _format(found: list[tuple[str, Listed]], wanted: str) -> str:
 
 
 def _by_ending(path: str) -> str | None:
-    name = path.lower()
+    name = _bare(path).lower()
     return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), None)
 
 
@@ -199,5 +220,5 @@ def _of_format(listing: list[Entry], kind: str) -> list[Entry]:
 
 def _hive(path: str) -> tuple[tuple[str, str], ...]:
     """The key=value folders of a path, outermost first."""
-    parts = (re.fullmatch(r"([^=/]+)=([^/]*)", part) for part in path.split("/")[:-1])
+    parts = (re.fullmatch(r"([^=/]+)=([^/]*)", part) for part in _bare(path).split("/")[:-1])
     return tuple((part[1], urllib.parse.unquote(part[2])) for part in parts if part)

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.texts import without_secrets
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -28,7 +30,7 @@ UserNote = str | Finding  # what a source, the roles of columns or a run have to
 
 def text_of(note: UserNote) -> str:
     """The line that a user reads."""
-    return note if isinstance(note, str) else note.message
+    return without_secrets(note if isinstance(note, str) else note.message)
 
 
 def plain(note: UserNote) -> str | dict[str, Any]:
@@ -37,7 +39,11 @@ def plain(note: UserNote) -> str | dict[str, Any]:
     >>> plain(Finding("constant_target", "the target y is constant", column="y"))["column"]
     'y'
     """
-    return note if isinstance(note, str) else dataclasses.asdict(note)
+    if isinstance(note, str):
+        return without_secrets(note)
+    return dataclasses.asdict(
+        dataclasses.replace(note, message=text_of(note), where=without_secrets(note.where or "") or None)
+    )
 
 
 def findings(notes: Iterable[UserNote]) -> list[Finding]:

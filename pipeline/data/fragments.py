@@ -11,6 +11,8 @@ stand on (fragment, position).
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pipeline.texts import without_secrets
+
 MIB = 1 << 20
 MIN_FRAGMENT_NBYTES = 1 * MIB  # below that a task costs more than its work
 MIN_FRAGMENTS = 16  # small sources are cut finer, so that a few workers find work and a progress bar moves
@@ -47,10 +49,11 @@ class Piece:
         >>> Piece("/a.parquet", (0, 1, 2, 5), None, 9, 9).place(), Piece("/a.csv", None, (10, 90), 9, 9).place()
         ('/a.parquet, row groups 0-2, 5', '/a.csv, bytes 10 to 90')
         """
+        path = without_secrets(self.path)
         if self.byte_range is not None:
-            return f"{self.path}, bytes {self.byte_range[0]} to {self.byte_range[1]}"
+            return f"{path}, bytes {self.byte_range[0]} to {self.byte_range[1]}"
         if not self.row_groups:
-            return self.path
+            return path
         runs: list[list[int]] = []
         for number in self.row_groups:
             if runs and number == runs[-1][-1] + 1:
@@ -59,7 +62,7 @@ class Piece:
                 runs.append([number])
         said = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
         plural = ("es" if group.endswith("h") else "s") * (len(self.row_groups) > 1)
-        return f"{self.path}, {group}{plural} {said}"
+        return f"{path}, {group}{plural} {said}"
 
 
 @dataclass(frozen=True)

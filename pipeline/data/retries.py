@@ -18,6 +18,7 @@ from pipeline.errors import AccessError, PipelineError, ReadError, one_line
 JITTER = 0.5  # of a wait, added at most: readers that failed together do not come back together
 LONGEST_REASON = 200  # characters
 _RETRIED_STATUS = (408, 425, 429)  # of HTTP: timeout, too early, too many requests; all other 4xx are lasting
+_DENIED, _NO_SUCH = (401, 403, 407), (404, 410)
 _LASTING_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError)
 _LASTING_NUMBERS = {errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENXIO, errno.EROFS}
 
@@ -77,12 +78,16 @@ def failure(path: str, error: BaseException) -> BaseException:
     if isinstance(error, FileNotFoundError):
         cause = error.__cause__  # fsspec says over HTTP that there is no such file, whatever has happened
         from_network = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
-        if cause is not None and from_network and isinstance(found := failure(path, cause), Hiccup):
+        if cause is not None and from_network and not isinstance(found := failure(path, cause), NoSuchFile):
             return found
         return NoSuchFile(f"{path}: no such file or folder")
     if isinstance(error, PermissionError):
         return AccessError(f"{path}: not readable: permission denied")
     status = getattr(error, "status", None)  # of aiohttp's errors
+    if status in _DENIED:
+        return AccessError(f"{path}: access denied ({status}): check the user, password or signature in the URL")
+    if status in _NO_SUCH:
+        return NoSuchFile(f"{path}: no such file ({status})")
     refused = isinstance(status, int) and 400 <= status < 500 and status not in _RETRIED_STATUS
     if refused or isinstance(error, _LASTING_TYPES) or getattr(error, "errno", None) in _LASTING_NUMBERS:
         return AccessError(f"{path}: {reason_of(error)}")

@@ -20,6 +20,7 @@ from pipeline.data.survey import Surveyed
 from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify
 from pipeline.errors import DataError, SourceError
 from pipeline.job import CsvOptions
+from pipeline.texts import without_secrets
 
 DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it names files that differ, the fingerprint decides
 
@@ -86,7 +87,9 @@ def open_source(
     if pieces and all(piece.bad for piece in pieces):
         raise DataError(f"nothing of the source can be read; the first reason: {pieces[0].place()}: {pieces[0].bad}")
     join = text_csv.join if kind == "csv" else common
-    unified, drift = unify([(item.file.path, item.schema) for item in surveys if item.readable], exclude, join)
+    unified, drift = unify(
+        [(without_secrets(item.file.path), item.schema) for item in surveys if item.readable], exclude, join
+    )
     keys = _hive_schema(surveys, unified, types)
     schema, notes = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
     if not len(schema):

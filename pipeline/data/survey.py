@@ -11,6 +11,7 @@ from pipeline.data.fragments import Piece
 from pipeline.data.retries import patiently
 from pipeline.data.storage import read_range
 from pipeline.errors import AccessError, SourceError
+from pipeline.texts import one_line, without_secrets
 
 END_NBYTES = 64 << 10
 
@@ -56,7 +57,7 @@ def bad_file(file: File, reason: str) -> Surveyed:
 
 def reason_in(path: str, error: SourceError) -> str:
     """What a reader's error says besides the file's name."""
-    return str(error).removeprefix(f"{path}: ")
+    return str(error).removeprefix(f"{one_line(without_secrets(path))}: ")
 
 
 def ends_digest(file: File) -> bytes:

@@ -16,6 +16,7 @@ from pipeline.cluster.devices import array_namespace, synchronise
 from pipeline.efficiency.cost import Shape, Workload, work
 from pipeline.efficiency.machine import COEFFICIENTS, Coefficients
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
+from pipeline.task_errors import task
 from pipeline.training.matrix import build_partition
 from pipeline.training.metering import total_bins
 
@@ -57,6 +58,7 @@ class Fit:
     jitter: float = 0.0  # standard deviation of the rounds' useful seconds about their trend, as a share
 
 
+@task
 def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"], grid: Grid = GRID) -> list[Fit]:
     """The grid's trainings, on a worker by itself; `number` makes its rows its own."""
     found: list[Fit] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.rows import TRAIN
+from pipeline.task_errors import task
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts
 
@@ -31,6 +32,7 @@ def read_cuts(folder: Path) -> tuple[Cuts, tuple[str, ...]]:
         return Cuts(points=tuple(points), levels=levels), tuple(str(name) for name in file["names"])
 
 
+@task
 def write_block(block: Block, folder: str) -> None:
     """A block's training rows as a file; the arrays that it has."""
     rows = block.rows_for(TRAIN)

@@ -28,6 +28,7 @@ from pipeline.preprocess import passes
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passing import result_of
 from pipeline.stages import StageClock, steady
+from pipeline.task_errors import task
 from pipeline.training import objective
 from pipeline.training.boost import spec_for
 from pipeline.training.matrix import Partition, build_partition
@@ -105,6 +106,7 @@ class SyntheticSubject:
         pass
 
 
+@task
 def _synthetic_partition(
     data: Synthetic, first: int, stop: int, threads: int, device: Literal["cpu", "cuda"]
 ) -> Partition:

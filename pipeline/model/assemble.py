@@ -12,7 +12,7 @@ from pipeline.data.findings import text_of
 from pipeline.data.inputs import Inputs
 from pipeline.data.roles import Roles
 from pipeline.data.target import Target
-from pipeline.job import Job
+from pipeline.job import Job, storable
 from pipeline.model.manifest import Manifest, NamedType
 from pipeline.model.schema import type_name
 from pipeline.preprocess.recipe import Recipe
@@ -66,7 +66,7 @@ def make_manifest(inputs: Inputs, job: Job, trained: Trained) -> Manifest:
         best_round=trained.best_round,
         rows=dict(trained.rows),
         fingerprint=inputs.training.fingerprint,
-        job=job.model_dump(mode="json"),
+        job=storable(job),
         versions=versions(),
         created=trained.created.astimezone(UTC).isoformat(timespec="seconds"),
         derivation=dataclasses.replace(inputs.derivation, allow_code=False),

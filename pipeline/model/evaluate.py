@@ -20,6 +20,7 @@ from pipeline.model.artifact import Model
 from pipeline.model.predict import in_flight, open_for, rows_of
 from pipeline.model.schema import check_schema
 from pipeline.stages import span
+from pipeline.task_errors import task
 from pipeline.training import metrics as exact
 from pipeline.training.metrics import Metrics
 from pipeline.walk import let_go
@@ -78,6 +79,7 @@ def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) 
     return in_flight(client, source.fragments, submit)
 
 
+@task
 def _score(source: Source, plan: RowPlan, model: Model, fragment: Fragment, payload: object) -> Scored:
     """One fragment's predictions beside its labels."""
     with span("evaluate"):

@@ -31,6 +31,7 @@ from pipeline.model.folder import claim, whole_folder
 from pipeline.model.schema import check_schema, schema_of
 from pipeline.planning import memory
 from pipeline.stages import span
+from pipeline.task_errors import task
 from pipeline.walk import let_go
 
 IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
@@ -181,6 +182,7 @@ def prediction_table(model: Model, table: pa.Table, contributions: bool = False)
     return pa.table(columns)
 
 
+@task
 def _write(task: _Task, model: Model, fragment: Fragment, first: int, payload: object) -> int:
     """Predicts one fragment and writes its file; gives the number of rows."""
     with span("predict"):

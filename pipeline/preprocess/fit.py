@@ -27,6 +27,7 @@ from pipeline.preprocess.apply import feature_columns, matrix
 from pipeline.preprocess.recipe import Recipe, fit_recipe
 from pipeline.preprocess.statistics import Statistics, collect, merge
 from pipeline.stages import span
+from pipeline.task_errors import task
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts, encode, make_cuts
 
@@ -131,6 +132,7 @@ class _Kept:
 _KEPT = _Kept()  # one per worker process: a cache, whose loss costs a second reading and nothing else
 
 
+@task
 def survey_unit(unit: Unit, payload: object) -> Survey | Bad:
     """The first look at one fragment's target, time and group; Bad where it cannot be read and may be left out."""
     with span("survey"):
@@ -152,6 +154,7 @@ def _read(unit: Unit, payload: object) -> Rows:
             raise
 
 
+@task
 def collect_unit(unit: Unit, payload: object, shared: Pass) -> Statistics:
     """First pass: the statistics of one fragment's training rows."""
     with span("statistics"):
@@ -173,6 +176,7 @@ def merge_in_order(client: Client, parts: Sequence[Future]) -> Future:
     return parts[0]
 
 
+@task
 def _merge_all(parts: Sequence[Statistics]) -> Statistics:
     merged = parts[0]
     for part in parts[1:]:
@@ -180,6 +184,7 @@ def _merge_all(parts: Sequence[Statistics]) -> Statistics:
     return merged
 
 
+@task
 def fit(statistics: Statistics, shared: Pass) -> Fitted:
     """The recipe, the cuts and the intercept that the statistics lead to.
 
@@ -251,6 +256,7 @@ def class_weights(target: Target, counts: Iterable[int], training: Training) -> 
     return tuple(training.class_weights.get(name, 1.0) for name in names)
 
 
+@task
 def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Block:
     """Second pass: one fragment as bin codes, with its labels and weights."""
     with span("blocks"):
@@ -279,6 +285,7 @@ def give_back() -> None:
     pa.default_memory_pool().release_unused()
 
 
+@task
 def block_facts(block: Block) -> BlockFacts:
     """Rows by use, and bytes."""
     validation = 0 if block.use is None else int(np.count_nonzero(block.use == VALIDATION))

@@ -11,6 +11,7 @@ from pipeline.events import Evaluated
 from pipeline.job import Training
 from pipeline.preprocess.passes import Prepared
 from pipeline.stages import span
+from pipeline.task_errors import task
 from pipeline.training import curves, metrics, objective
 from pipeline.training.matrix import Partition
 from pipeline.training.ranks import Going, Trained, run_training
@@ -58,11 +59,13 @@ def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float 
     return found
 
 
+@task
 def _labels_of(partition: Partition) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels and weights of the training rows."""
     return partition.train.matrix.get_label(), partition.train.weight
 
 
+@task
 def _intercept_of(
     parts: Sequence[tuple[np.ndarray, np.ndarray | None]], name: str, mean: float, quantiles: tuple[float, ...]
 ) -> float | tuple[float, ...]:
@@ -142,6 +145,7 @@ class Asked:
     curves: bool  # whether a report will draw them
 
 
+@task
 def _evaluate(
     parts: Sequence[tuple[Scores | None, Scores | None]], asked: Asked
 ) -> tuple[dict[str, metrics.Metrics], dict[str, curves.Curves]]:

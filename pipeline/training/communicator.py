@@ -17,6 +17,7 @@ from xgboost import collective
 from pipeline.cluster.asking import if_there, in_time
 from pipeline.cluster.members import Members
 from pipeline.errors import SchedulerLostError
+from pipeline.task_errors import task
 from pipeline.training import listeners
 
 RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
@@ -148,6 +149,7 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
             in_time(STOP_SECONDS, "stop tracker", functools.partial(if_there, members.client, stop))
 
 
+@task
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
     from xgboost.tracker import RabitTracker
 

@@ -28,6 +28,7 @@ from pipeline.efficiency.meter import MeterRecord, Spent
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
 from pipeline.events import Event, Note, RoundDone, WorkerRounds, decode, encode, ignore
 from pipeline.preprocess.passing import as_it_is
+from pipeline.task_errors import task
 from pipeline.topics import ROUNDS, hearing
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
@@ -151,6 +152,7 @@ def _only_meter(result: RoundsResult) -> MeterRecord | None:
 _STATES: dict[str, State] = {}  # by run, on rank 0's worker: the latest, until the client has fetched it
 
 
+@task
 def _train_task(
     partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None, name: str
 ) -> RoundsResult:

@@ -15,6 +15,7 @@ from pipeline.events import MatrixDone, Place
 from pipeline.preprocess.fit import BlockFacts
 from pipeline.preprocess.passes import Prepared, Storage, asked_matrix, assign_units, load, make_blocks
 from pipeline.stages import span
+from pipeline.task_errors import task
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts
 from pipeline.training.matrix import Partition, build_partition
@@ -196,6 +197,7 @@ class Team:
         walk.listen(MatrixDone(nbytes=nbytes, seconds=time.monotonic() - start))
 
 
+@task
 def _build(
     blocks: Sequence[Block],
     cuts: Cuts,
