@@ -150,7 +150,7 @@ def test_a_cluster_of_ours_loads_them_all(tmp_path: Path) -> None:
         connect(SECTION) as client,
     ):
         (found,) = client.run(lambda dask_worker: (dask_worker.theirs, len(dask_worker.preloads))).values()
-        assert found == (True, 2)
+        assert found == (True, 3)  # theirs, ours for cores, ours for its web server
         assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.theirs)
         assert client.run_on_scheduler(lambda dask_scheduler: install.NAME in dask_scheduler.plugins)
 
