@@ -29,7 +29,7 @@ from pipeline.options import (
     talking,
 )
 from pipeline.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
-from pipeline.terminal import EXIT_CODES, Talk, hush, run
+from pipeline.terminal import EXIT_CODES, Talk, hush, run, success_stands
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -186,7 +186,8 @@ def train(
     from pipeline.tables import training_text
 
     clock = StageClock(begin=process_start())
-    with talk.running() as tell, contextlib.ExitStack() as stack:
+    saved: list[pipeline.TrainResult] = []
+    with success_stands(saved), talk.running() as tell, contextlib.ExitStack() as stack:
         listen = stack.enter_context(resumable(tell))
         job = job_from(source, validation)
         importlib.import_module("pipeline.cluster.connect")
@@ -198,7 +199,8 @@ def train(
         clock.seconds["import"] = steady() - clock.begin
         with clock.stage("connect"):
             client, listen = stack.enter_context(connected_to_train(job.cluster, talk, listen))
-        result = pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock, resume=resume)
+        saved.append(pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock, resume=resume))
+    (result,) = saved
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.data.inputs import open_inputs
 from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
-from pipeline.errors import TrainingError, WorkerLostError
+from pipeline.errors import CollectiveError, TrainingError, WorkerLostError, one_line
 from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job, storable
@@ -73,7 +74,9 @@ def train(
     a worker; no model folder is written then, and the checkpoints stand.
     """
     clock = clock or StageClock(begin=steady())
+    saved: list[TrainResult] = []
     with (
+        _success_stands(saved, listen),
         PeakMemory() as memory,
         Members(client, job.cluster.hang_seconds) as members,
         contextlib.ExitStack() as stack,
@@ -97,13 +100,30 @@ def train(
                 model = resume or job.output.model or default_folder(walk.run)
                 folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
                 with walk.hearing_spans(), held(folder):
-                    return _train(walk, Besides(source, allow_code, folder, resume is not None), memory, watching)
+                    _train(walk, Besides(source, allow_code, folder, resume is not None), memory, watching, saved)
         except BaseException as error:
             let_go(error)
-            listen(Failed(message=str(error) or type(error).__name__))
+            if not saved:
+                listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
             _forget(client, walk.run, watching)
+    return saved[0]
+
+
+@contextlib.contextmanager
+def _success_stands(saved: Sequence[TrainResult], listen: Listener) -> Iterator[None]:
+    """Once the model is saved, a failure to clean up (a lost scheduler, a read-only folder) is a note, not an error."""
+    try:
+        yield
+    except Exception as error:
+        if not saved:
+            raise
+        message = (
+            f"the model is saved; cleaning up after the run failed: {one_line(str(error)) or type(error).__name__}"
+        )
+        saved[0].summary["notes"].append(message)
+        listen(Note(message=message))
 
 
 def _lost(walk: Walk, watching: Watching, address: str, reason: str) -> None:
@@ -136,7 +156,7 @@ def _placement(client: Client, job: Job, members: Members, listen: Listener) -> 
     """The workers; where one is lost while they are looked at, all are looked at again."""
     busy = functools.partial(listen, BUSY)
     for _ in range(job.training.max_restarts):
-        with contextlib.suppress(WorkerLostError):
+        with contextlib.suppress(WorkerLostError, CollectiveError):
             return placement(client, job.cluster, members, busy)
     try:
         return placement(client, job.cluster, members, busy)
@@ -192,7 +212,8 @@ def _said(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching) -> TrainResult:
+def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, results: list[TrainResult]) -> None:
+    """Adds the result to `results` as soon as the model is saved, whatever fails after that."""
     job, clock = walk.job, walk.clock
     with clock.stage("metadata"):
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
@@ -217,6 +238,8 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching) -
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
     done = Finished(prepared, trained.result, outcome.evaluation, asked.folder, memory, ended, efficiency)
     saved, summary = finish(walk, done)
-    store.remove()
+    results.append(TrainResult(saved, summary))
+    if (reason := store.remove()) is not None:
+        walk.note(f"the model is saved; its checkpoints in {store.folder} cannot be removed: {reason}")
+        summary["notes"] = list(walk.notes)
     walk.listen(Saved(path=str(saved.path), sha256=saved.sha256))
-    return TrainResult(saved, summary)

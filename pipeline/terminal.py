@@ -42,6 +42,21 @@ class Talk:
         click.echo(json.dumps(plain(value), ensure_ascii=False) if self.json else text())
 
 
+@contextlib.contextmanager
+def success_stands(saved: Sequence[object]) -> Iterator[None]:
+    """Once something is `saved`, a failure to close what was opened for it is a line on stderr, not an error."""
+    try:
+        yield
+    except Exception as error:
+        if not saved:
+            raise
+        from pipeline.errors import one_line
+
+        click.echo(
+            f"pipeline: the model is saved; closing failed: {one_line(str(error)) or type(error).__name__}", err=True
+        )
+
+
 def hush() -> None:
     """Keeps the warnings of libraries off the terminal, in this process and in the workers it starts.
 

@@ -1,6 +1,7 @@
 """The whole walk on real clusters: one model for any layout, of any source, written whole or not at all."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -521,6 +522,34 @@ def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any,
         assert client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.pipeline_runs)) == {"living"}
     pipeline.train(client, job_of(folder, tmp_path / "other", *PLAIN, "training.rounds=2"))
     assert list(client.run(_left).values()) == [(set(), set())] * 2
+
+
+def test_a_saved_model_is_a_success_whatever_cannot_be_removed(
+    make_cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the checkpoints turns read-only in mid-run; then the events' last listener fails, too."""
+    said: list[events.Event] = []
+    unlink, checkpoints = Path.unlink, tmp_path / "model.checkpoints"
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == checkpoints:
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, missing_ok)
+
+    def listen(event: events.Event) -> None:
+        said.append(event)
+        if isinstance(event, events.Checkpoint):
+            monkeypatch.setattr(Path, "unlink", refuse)
+        if isinstance(event, events.Saved):
+            raise OSError(errno.EIO, "the recorder's disk is gone")
+
+    job = job_of(folder, tmp_path / "model", *PLAIN, "training.checkpoint_rounds=2")
+    result = pipeline.train(make_cluster(2, 1), job, listen=listen)
+    assert pipeline.Model.load(tmp_path / "model").sha256 == result.model.sha256
+    removing, closing = result.summary["notes"][-2:]
+    assert removing.endswith("model.checkpoints cannot be removed: Read-only file system")
+    assert closing.startswith("the model is saved; cleaning up after the run failed: ")
+    assert not any(isinstance(event, events.Failed) for event in said)
 
 
 def test_a_worker_that_dies_at_the_start_is_waited_for(folder: Path, tmp_path: Path) -> None:

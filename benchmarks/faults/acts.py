@@ -34,6 +34,8 @@ def do(act: Act, traps: Path, scheduler: str = "") -> None:
         set_clock(act.seconds)
     elif act.do == "retire":
         retire(act.target, scheduler)
+    elif act.do == "restart":
+        restart(scheduler)
     elif act.do == "fill":
         fill(Path(act.target))
     else:
@@ -58,6 +60,16 @@ def retire(worker: str, scheduler: str) -> None:
             client.retire_workers(names=[worker])
 
     threading.Thread(target=ask, name="retire", daemon=True).start()
+
+
+def restart(scheduler: str) -> None:
+    """Has the scheduler restart all workers and forget all tasks, as another client's `client.restart()` does."""
+
+    def ask() -> None:
+        with Client(scheduler, set_as_default=False, name="operator") as client:
+            client.restart(wait_for_workers=False)
+
+    threading.Thread(target=ask, name="restart", daemon=True).start()
 
 
 def damage(act: Act) -> None:

@@ -32,7 +32,7 @@ class Trap:
         assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"
 
 
-Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "retire"]
+Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "retire", "restart"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Act:
     """What the client's process does when it hears an event, before the run goes on; each act is done once.
 
     `target` of "signal": "client", "terminal" (the client's whole process group), "scheduler", "nanny 0", "worker 0";
-    of "retire" a worker's name; of the others a path, whose name may be a pattern: the last file that it names.
+    of "retire" a worker's name; of "restart" nothing; of the others a path, whose name may be a pattern: the last file that it names.
     """
 
     do: Action

@@ -122,6 +122,21 @@ def retired(choice: Choice) -> Script:
     return Script(acts=(act,), settings=(f"cluster.wait_seconds={WAIT_SECONDS}",), says=LOST)
 
 
+def restarted_in(stage: str) -> Write:
+    """Another client calls client.restart() while this stage goes on."""
+
+    def write(choice: Choice) -> Script:
+        if stage == "rounds":
+            act = Act("restart", "", "RoundDone", round=choice.round)
+        elif stage == "evaluate":
+            act = Act("restart", "", "RoundDone", round=choice.last)
+        else:
+            act = Act("restart", "", "FragmentDone", stage=stage)
+        return Script(acts=(act,))
+
+    return write
+
+
 def scheduler_killed(choice: Choice) -> Script:
     act = Act("signal", "scheduler", "Checkpoint", round=2 * choice.checkpoint_rounds)
     return Script(acts=(act,), says="scheduler", told_seconds=TOLD_SECONDS, ends_seconds=2 * TOLD_SECONDS)

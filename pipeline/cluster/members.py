@@ -23,7 +23,8 @@ from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.asking import ANSWER_SECONDS, if_there, scheduler_lost, telling_loss
 from pipeline.cluster.identity import events, scheduler_info
-from pipeline.errors import SchedulerLostError, WorkerLostError
+from pipeline.cluster.shared_value import cancelled_by_others
+from pipeline.errors import CollectiveError, SchedulerLostError, WorkerLostError
 
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
@@ -103,6 +104,10 @@ class Members:
             self.lost(address, reason)
         return present
 
+    def processes(self) -> dict[str, str]:
+        """The worker processes that were there at the latest look, by address."""
+        return {address: process(facts) for address, facts in self._present.items()}
+
     def count_on(self, processes: Mapping[str, str]) -> None:
         """From now on these are what is meant by their addresses, whatever became of others that were there before."""
         self._counted_on.update(processes)
@@ -138,13 +143,18 @@ class Members:
         return not pending
 
     def results(self, futures: Sequence[Future], addresses: Sequence[str]) -> list[Any]:
-        """Their results.  Raises as `wait`, or what the first failing task raised."""
+        """Their results.  Raises as `wait`, or what the first failing task raised.
+
+        CollectiveError where another client cancelled them: trying again helps.
+        """
         self.wait(futures, addresses)
         try:
             return list(self.client.gather(list(futures)))
-        except (CancelledError, KilledWorker, NoValidWorkerError, OSError):
+        except (CancelledError, KilledWorker, NoValidWorkerError, OSError) as error:
             self.look()  # a worker that left between the two
             self.check(addresses)
+            if isinstance(error, CancelledError) and cancelled_by_others(error):
+                raise CollectiveError("another client cancelled this run's tasks (client.restart()?)") from None
             raise
 
     def _note(self, workers: Mapping[str, Facts]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import numpy as np
 from distributed import Client, Future
 
 from pipeline.cluster.asking import telling_loss
+from pipeline.cluster.shared_value import broadcast
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
 from pipeline.data.rows import RowPlan, load_rows
@@ -71,10 +72,11 @@ def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) 
     if client is None:
         return (_score(source, plan, model, fragment, source.payload(fragment)) for fragment in source.fragments)
     small = reader(source)
-    sent = client.scatter(model.with_threads(1), broadcast=True, hash=False)
+    sent = broadcast(client, model.with_threads(1))
 
     def submit(fragment: Fragment) -> Future:
-        return client.submit(_score, small, plan, sent, fragment, rows_of(client, source, fragment), pure=False)
+        payload = rows_of(client, source, fragment)
+        return client.submit(_score, small, plan, sent.future(), fragment, payload, pure=False)
 
     return in_flight(client, source.fragments, submit)
 

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dask.delayed import Delayed
 from distributed import Client, Future, as_completed
 
 from pipeline.cluster.asking import if_there, telling_loss
+from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_others
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
 from pipeline.data.keys import POSITION_BITS
@@ -100,11 +102,12 @@ def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], lis
     derivation = inference.derivation_of(model.manifest, model.allow_code)
     task = _Task(reader(source), RowPlan(model.manifest.roles, derivation, purpose="prediction"), *how)
     _announce(client, model, source, listen)
-    sent = client.scatter(model.with_threads(1), broadcast=True, hash=False)
+    sent = broadcast(client, model.with_threads(1))
 
     def submit(fragment: Fragment) -> Future:
         first = firsts[fragment.index]
-        return client.submit(_write, task, sent, fragment, first, rows_of(client, source, fragment), pure=False)
+        payload = rows_of(client, source, fragment)
+        return client.submit(_write, task, sent.future(), fragment, first, payload, pure=False)
 
     for done, written in enumerate(in_flight(client, source.fragments, submit), start=1):
         listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
@@ -135,19 +138,32 @@ def open_for(model: Model, data: Any) -> Source:
 def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Future]) -> Iterator[Any]:
     """The results of `submit(item)`, as they come; only a few per worker thread are under way at a time.
 
-    The first error is raised as it was; whatever is under way then is cancelled.
+    The first error is raised as it was; whatever is under way then is cancelled.  What another client has cancelled, as
+    `client.restart()` does, is submitted again, a few times.
     """
     threads = sum(client.nthreads().values())
     waiting = deque(items)
-    running = as_completed([submit(waiting.popleft()) for _ in range(min(len(waiting), IN_FLIGHT * max(1, threads)))])
-    under_way = set(running.futures)
+    first = [waiting.popleft() for _ in range(min(len(waiting), IN_FLIGHT * max(1, threads)))]
+    under_way = {submit(item): (item, 0) for item in first}
+    running = as_completed(list(under_way))
     try:
         for future in running:
-            under_way.discard(future)
-            result = future.result()
+            item, again = under_way.pop(future)
+            try:
+                result = future.result()
+            except CancelledError as error:
+                if not cancelled_by_others(error):
+                    raise
+                if again == RETRIES:
+                    raise PipelineError(f"tasks were cancelled {again + 1} times by another client") from None
+                following = submit(item)
+                under_way[following] = (item, again + 1)
+                running.add(following)
+                continue
             if waiting:
-                following = submit(waiting.popleft())
-                under_way.add(following)
+                item = waiting.popleft()
+                following = submit(item)
+                under_way[following] = (item, 0)
                 running.add(following)
             yield result
     finally:

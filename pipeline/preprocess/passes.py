@@ -16,6 +16,7 @@ from distributed import Future
 from pipeline.cluster.members import more_memory
 from pipeline.cluster.partitions import assign
 from pipeline.cluster.placement import WorkerInfo
+from pipeline.cluster.shared_value import SharedValue
 from pipeline.data.decide import decide_split, decide_target
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
@@ -227,7 +228,7 @@ def make_blocks(
         codes=codes,
     )
     # As a task, not as scattered data, which would be gone with the worker that has it.
-    coding = walk.client.submit(as_it_is, prepared.fitted.coding, pure=False)
+    coding = SharedValue(functools.partial(walk.client.submit, as_it_is, prepared.fitted.coding, pure=False))
     blocks, facts = Passing(walk, prepared.inputs, prepared.payloads).run(
         "blocks", units, functools.partial(_with_facts, walk), make_block, shared, coding
     )

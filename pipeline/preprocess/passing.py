@@ -1,7 +1,7 @@
 """Runs the tasks of a pass: one for each fragment, on its worker where that can be; what is lost is made again."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -10,8 +10,8 @@ from dask.typing import Key
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
-from pipeline.cluster.asking import CONNECTION_LOST
 from pipeline.cluster.members import Pending
+from pipeline.cluster.shared_value import SharedValue, cancelled_by_others
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
 from pipeline.data.source import Source
@@ -50,11 +50,15 @@ class Payloads:
         self._sent.clear()
 
 
+class _WorkersReplaced(Exception):
+    """None of the worker processes that a pass began on is there any more, and others are."""
+
+
 class Passing:
     """Runs a pass: one task for each unit, on the unit's worker where that is possible, and what follows from them.
 
     What a lost worker had is made again elsewhere, by Dask; rows from memory that went with it are sent again, and
-    the pass begins anew.
+    the pass begins anew.  So it does where another client restarts the workers, which cancels the tasks of all clients.
     """
 
     def __init__(self, walk: Walk, inputs: Inputs, payloads: Payloads) -> None:
@@ -71,21 +75,46 @@ class Passing:
     ) -> Result:
         """`task(unit, payload, *arguments)` for each unit; `follow` submits what comes after, and gives what fetches it."""
         for again in range(self._walk.job.training.max_restarts + 1):
-            futures = self._submit(units, task, *arguments)
+            workers = self._walk.members.processes()
+            futures = self._submit(units, workers, task, *arguments)
             fetch = follow(futures)
             try:
-                wait_for(futures, stage, self._walk.listen, units, functools.partial(self._walk.members.check, ()))
+                wait_for(futures, stage, self._walk.listen, units, functools.partial(self._check, workers))
                 return fetch()
+            except _WorkersReplaced:
+                self._begin_again(stage, units, again, "all workers were replaced by others")
             except (KilledWorker, NoValidWorkerError) as error:
                 raise TrainingError(self._why_workers_died(stage, futures, units, error)) from None
             except CancelledError as error:
-                if getattr(error, "reason", "") == CONNECTION_LOST:
+                if not cancelled_by_others(error):
                     raise
                 self._walk.members.look()  # SchedulerLostError, where that is why
-                lost = [unit for unit in units if self._sources[unit.fragment.index].frame is not None]
-                if not lost or again == self._walk.job.training.max_restarts:
-                    raise TrainingError(f"tasks of the pass over the {stage} were cancelled by somebody else") from None
+                self._begin_again(stage, units, again, "another client cancelled this run's tasks (client.restart()?)")
         raise AssertionError("the last attempt returns or raises")
+
+    def _check(self, workers: Mapping[str, str]) -> None:
+        """Raises what ends the wait for tasks that were submitted when these worker processes were there.
+
+        Dask (2026.7, `bulk_schedule_unrunnable_after_adding_worker`) never runs a task that only prefers a worker
+        which is gone, if no other one was there when it was to run: such a pass has to begin again.
+        """
+        self._walk.members.check(())
+        present = self._walk.members.processes()
+        if workers and present and not set(workers.values()) & set(present.values()):
+            raise _WorkersReplaced
+
+    def _begin_again(self, stage: str, units: Sequence[Unit], again: int, why: str) -> None:
+        """Says why a pass is repeated; TrainingError where it was too often.
+
+        Rows from memory are lost with their worker, which is told as such already.
+        """
+        most = self._walk.job.training.max_restarts
+        if again == most:
+            raise TrainingError(
+                f"{stage}: given up after {again} restart{'s' * (again != 1)} (training.max_restarts = {most}): {why}"
+            ) from None
+        if all(self._sources[unit.fragment.index].frame is None for unit in units):
+            self._walk.note(f"{stage}: {why}; the pass was started again")
 
     def _why_workers_died(
         self, stage: str, futures: Sequence[Future], units: Sequence[Unit], error: KilledWorker | NoValidWorkerError
@@ -104,16 +133,21 @@ class Passing:
         last = "" if lost is None else f"; worker {lost[0]}: {lost[1]}"
         return f"{stage}: workers died {error.allowed_failures + 1} times{where}{last}"
 
-    def _submit(self, units: Sequence[Unit], task: Callable[..., Any], *arguments: Any) -> list[Future]:
-        """One future of `task(unit, payload, *arguments)` for each unit, in their order."""
+    def _submit(
+        self, units: Sequence[Unit], workers: Collection[str], task: Callable[..., Any], *arguments: Any
+    ) -> list[Future]:
+        """One future of `task(unit, payload, *arguments)` for each unit, in their order; shared values as their futures.
+
+        `workers`: the addresses that tasks may prefer.
+        """
         return [
             self._walk.client.submit(
                 task,
                 unit,
                 self._payloads.of(self._sources[unit.fragment.index], unit.fragment),
-                *arguments,
-                workers=None if unit.worker is None else [unit.worker],
-                allow_other_workers=unit.worker is not None,
+                *(one.future() if isinstance(one, SharedValue) else one for one in arguments),
+                workers=[unit.worker] if unit.worker in workers else None,
+                allow_other_workers=unit.worker in workers,
                 pure=False,
             )
             for unit in units

@@ -282,14 +282,24 @@ class CheckpointStore:
             raise ModelError(f"no checkpoint is whole: {'; '.join(wrong)}")
         raise ModelError(f"{self.model}: nothing to resume: no checkpoint in {self.folder}")
 
-    def remove(self) -> None:
-        """Removes the checkpoints, and their folder if nothing else is in it."""
-        for name in os.listdir(self.folder) if self.folder.is_dir() else ():
+    def remove(self) -> str | None:
+        """Removes the checkpoints, and their folder if nothing else is in it; why some are left, None if none is."""
+        reason: str | None = None
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return error.strerror or str(error)
+        for name in names:
             if _NAME.fullmatch(name) or name.endswith(_PARTIAL):
-                with contextlib.suppress(OSError):
-                    (self.folder / name).unlink()
+                try:
+                    (self.folder / name).unlink(missing_ok=True)
+                except OSError as error:
+                    reason = error.strerror or str(error)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
+        return reason
 
 
 def _sync(folder: Path) -> None:

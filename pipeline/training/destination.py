@@ -49,7 +49,8 @@ def held(model: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before it is let go of: who has opened it meanwhile sees that it is no more
+        with contextlib.suppress(OSError):  # the folder cannot be written any more; the lock ends all the same
+            path.unlink()  # before the lock ends: a process that has opened the file meanwhile sees that it is gone
         os.close(lock)
         remove_empty(made)
 

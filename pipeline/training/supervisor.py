@@ -4,9 +4,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
 from pipeline.cluster.placement import WorkerInfo, usable
+from pipeline.cluster.shared_value import cancelled_by_others
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events import (
     Checkpoint,
@@ -103,7 +105,9 @@ class Supervisor:
         while True:
             try:
                 outcome = self._attempt()
-            except (WorkerLostError, CollectiveError, StoppedError) as error:
+            except (WorkerLostError, CollectiveError, StoppedError, CancelledError) as error:
+                if isinstance(error, CancelledError) and not cancelled_by_others(error):
+                    raise
                 seen = self._seen(error)
                 let_go(error)  # its frames hold matrices that may have to make room
             else:
@@ -111,8 +115,12 @@ class Supervisor:
             with self._walk.clock.stage("recovery"):
                 now = self._recover(step(now, recovery.Checkpointed(self._round()), self._policy), seen)
 
-    def _seen(self, error: TrainingError) -> Seen:
+    def _seen(self, error: Exception) -> Seen:
         """What ended an attempt, as the state machine takes it."""
+        if isinstance(error, CancelledError):  # by a future that was to be another task's argument
+            return recovery.Interrupted(
+                time.monotonic(), "another client cancelled this run's tasks (client.restart()?)"
+            )
         if isinstance(error, WorkerLostError):
             self._walk.members.look()  # has it told, if nobody saw it yet
             return recovery.Interrupted(time.monotonic(), self._line(error))

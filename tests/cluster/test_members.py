@@ -10,7 +10,7 @@ from distributed import Client, LocalCluster
 
 from pipeline.cluster import members as room
 from pipeline.cluster.members import Members, process
-from pipeline.errors import SchedulerLostError, WorkerLostError
+from pipeline.errors import CollectiveError, SchedulerLostError, WorkerLostError
 
 A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
 
@@ -229,6 +229,10 @@ def test_results_of_a_real_cluster(client: Any) -> None:
         failing = client.submit(int, "x", pure=False)
         with pytest.raises(ValueError, match="invalid literal"):
             members.results([failing], addresses)
+        cancelled = client.submit(int, "1", pure=False)
+        client.cancel([cancelled], force=True)
+        with pytest.raises(CollectiveError, match="another client cancelled this run's tasks"):
+            members.results([cancelled], addresses)
 
 
 def test_a_worker_without_a_nanny_is_sent_away() -> None:

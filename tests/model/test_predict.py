@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost
 
-from pipeline.errors import DataError, ModelError, OutputError, SourceError
+from pipeline.errors import DataError, ModelError, OutputError, PipelineError, SourceError
 from pipeline.events import FragmentDone, Planned
 from pipeline.model import inference, predict
 from pipeline.model.evaluate import evaluate
@@ -291,3 +291,27 @@ def test_files_that_do_not_show_their_format_have_the_job_s(make_model, tmp_path
     data = {**model.manifest.job["data"], "format": "csv"}
     manifest = dataclasses.replace(model.manifest, job={**model.manifest.job, "data": data})
     assert predict.open_for(dataclasses.replace(model, manifest=manifest), str(path)).format == "csv"
+
+
+def test_what_another_client_cancels_is_predicted_again(client):
+    """As `client.restart()` does: with a copy of the model that is sent again."""
+    model = predict.broadcast(client, "trees")
+    first, done = model.future(), []
+
+    def submit(item):
+        future = client.submit(lambda sent, number: (sent, number), model.future(), item, pure=False)
+        if item == 2 and not done:
+            done.append(future)
+            client.cancel([future, first], force=True)
+        return future
+
+    assert sorted(predict.in_flight(client, range(6), submit)) == [("trees", number) for number in range(6)]
+    assert model.future() is not first
+
+    def submit_in_vain(item):
+        future = client.submit(abs, item, pure=False)
+        client.cancel([future], force=True)
+        return future
+
+    with pytest.raises(PipelineError, match="cancelled 4 times by another client"):
+        list(predict.in_flight(client, [1], submit_in_vain))

@@ -1,13 +1,16 @@
 """What is told where the workers of a pass die, and what the plan says beforehand."""
 
+import functools
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from distributed import Client, KilledWorker, LocalCluster
+from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError
 
+from pipeline.cluster.asking import CONNECTION_LOST
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.rows import RowPlan
 from pipeline.errors import TrainingError
@@ -25,6 +28,7 @@ def walk_of(short: str | None) -> Any:
     members = SimpleNamespace(
         look=dict,
         check=print,
+        processes=dict,
         out_of_memory=lambda planned: short,
         missing=lambda: ("0", "killed by signal 11"),
     )
@@ -58,6 +62,77 @@ def test_a_file_is_named_only_where_memory_was_not_short(
     with pytest.raises(TrainingError) as caught:
         Passing(walk_of(short), inputs, SimpleNamespace()).run("survey", units, lambda futures: list, print)  # type: ignore[arg-type]
     assert str(caught.value) == says
+
+
+def cancelled(reason: str) -> FutureCancelledError:
+    return FutureCancelledError(key="task-0", reason=reason, msg="")
+
+
+def pass_over(monkeypatch: pytest.MonkeyPatch, *ends: BaseException | None) -> tuple[Any, list[str]]:
+    """A pass whose attempts end so, and the notes it led to."""
+    walk, notes, left = walk_of(None), list[str](), list(ends)
+    walk.note = notes.append
+
+    def wait(*_: object) -> None:
+        if (error := left.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(passing, "wait_for", wait)
+    monkeypatch.setattr(Passing, "_submit", lambda *_: [])
+    inputs: Any = SimpleNamespace(sources=())
+    payloads: Any = SimpleNamespace()
+    run = functools.partial(Passing(walk, inputs, payloads).run, "statistics", [], lambda futures: lambda: "fitted")
+    return run, notes
+
+
+def test_a_cluster_that_another_client_restarts_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, notes = pass_over(monkeypatch, cancelled("scheduler-restart"), passing._WorkersReplaced(), None)
+    assert run(print) == "fitted"
+    assert notes == [
+        "statistics: another client cancelled this run's tasks (client.restart()?); the pass was started again",
+        "statistics: all workers were replaced by others; the pass was started again",
+    ]
+
+
+def test_a_pass_is_not_begun_again_for_ever_nor_without_a_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = pass_over(monkeypatch, *[cancelled("unknown")] * 4)
+    with pytest.raises(TrainingError, match=r"statistics: given up after 3 restarts \(training.max_restarts = 3\)"):
+        run(print)
+    run, notes = pass_over(monkeypatch, cancelled(CONNECTION_LOST))
+    with pytest.raises(FutureCancelledError):
+        run(print)
+    assert not notes
+
+
+def test_a_pass_begins_again_where_all_its_workers_were_replaced() -> None:
+    """Dask forgets tasks that prefer workers which are gone."""
+    walk, there = walk_of(None), {"a": "host:1", "b": "host:2"}
+    walk.members.processes = lambda: there
+    inputs: Any = SimpleNamespace(sources=())
+    payloads: Any = SimpleNamespace()
+    check = Passing(walk, inputs, payloads)._check
+    check({"a": "host:1", "b": "host:2"})
+    check({"b": "host:2", "c": "host:3"})
+    check({})  # nobody was there to be preferred
+    with pytest.raises(passing._WorkersReplaced):
+        check({"a": "host:0"})  # another process at the same address
+    there.clear()
+    check({"a": "host:0"})  # nobody is there yet
+
+
+def test_tasks_prefer_only_workers_that_are_there() -> None:
+    asked: list[tuple[Any, bool]] = []
+    walk = walk_of(None)
+    walk.client = SimpleNamespace(
+        submit=lambda *_, workers, allow_other_workers, pure: asked.append((workers, allow_other_workers))
+    )
+    fragment = Fragment(0, (Piece("a.csv", None, None, 1, 1),))
+    source = SimpleNamespace(fragments=(fragment,))
+    payloads: Any = SimpleNamespace(of=lambda *_: None)
+    inputs: Any = SimpleNamespace(sources=(source,))
+    units: Any = [SimpleNamespace(worker=worker, fragment=fragment) for worker in ("here", "gone", None)]
+    Passing(walk, inputs, payloads)._submit(units, {"here": "host:1"}, print)
+    assert asked == [(["here"], True), (None, False), (None, False)]
 
 
 def late(place: int) -> int:
