@@ -230,7 +230,8 @@ def _function_schema(derivation: Derivation, schema: pa.Schema) -> pa.Schema:
     if not isinstance(result, pa.Table):
         raise JobError(f"data.function {derivation.function} gave a {type(result).__name__}, expected a pyarrow.Table")
     for column in result.schema:
-        if pa.types.is_null(column.type) or pa.types.is_nested(column.type):
+        given = schema.field(column.name).type if column.name in schema.names else None
+        if (pa.types.is_null(column.type) and given != pa.null()) or pa.types.is_nested(column.type):
             raise JobError(
                 f"data.function {derivation.function}: column {column.name} is of type {column.type}; give it a plain one"
             )

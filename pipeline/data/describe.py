@@ -1,6 +1,5 @@
 """What a source holds: columns, missing and distinct values, ranges, the target's balance, files that differ."""
 
-import difflib
 import posixpath
 from collections import Counter
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ import pyarrow.types as pt
 
 from pipeline.data.findings import UserNote, plain, text_of
 from pipeline.data.inputs import open_data
+from pipeline.data.names import hint
 from pipeline.data.reading import read_fragment
 from pipeline.data.skipping import Bad, note
 from pipeline.data.source import Source, open_source
@@ -158,9 +158,9 @@ def describe(source: Any, target: str | None = None) -> Description:
     if not isinstance(source, Source):
         source = open_source(source)
     if target is not None and target not in source.schema.names:
-        near = difflib.get_close_matches(target, source.schema.names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(source.schema.names)}"
-        raise DataError(f"no column {target!r} in the source; {hint}")
+        if target in source.left_out:
+            raise DataError(f"the column {target!r} {source.left_out[target]}")
+        raise DataError(f"no column {target!r} in the source{hint(target, source.schema.names)}")
     columns = [_Column(item) for item in source.schema]
     rows = 0
     bad: list[Bad] = []

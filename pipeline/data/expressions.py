@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data.names import nearest
 from pipeline.errors import DataError, JobError
 
 # DuckDB's own SQL macros that are scalar, deterministic and of plain arguments; all other macros are refused.
@@ -89,7 +90,7 @@ def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
             continue
         alike = [column for column in known if column.lower() == name.lower()]
         if len(alike) != 1:
-            near = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = alike or nearest(name, known)
             raise JobError(
                 f"{expression.field}: no column {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
             )

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.data.derive import Derivation, check
+from pipeline.data.derive import Derivation, Derived, check
+from pipeline.data.differences import check_in_every_file
 from pipeline.data.findings import Finding, UserNote
 from pipeline.data.fragments import Fragment
 from pipeline.data.links import shared_files
 from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
+from pipeline.data.unify import files as file_count
 from pipeline.data.unify import is_text, zones_differ
 from pipeline.errors import DataError
 from pipeline.job import Data, Job
@@ -83,19 +85,52 @@ def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = Fa
     derivation = Derivation(
         derive=tuple(data.derive.items()), where=data.where, function=data.function, allow_code=allow_code
     )
-    derived = check(derivation, training.schema)
-    roles = assign_roles(data, derived)
+    # A column without a value this time has its name all the same: what uses it must not fail.
+    derived = check(derivation, training.with_empty(training.empty).schema)
+    roles = assign_roles(data, derived, training.left_out)
+    used = {*roles.read, *roles.predict}
+    training = training.with_empty(used)
+    check_in_every_file(training.drift, _parts(roles), len(training.files))
+    training = dataclasses.replace(training, notes=(*training.notes, *_absent_inputs(training, derived, roles)))
     validation = None
     if data.validation is not None and data.validation.source is not None:
-        validation = _renumber(open_data(data, data.validation.source, training.schema), first=len(training.fragments))
+        validation = open_data(data, data.validation.source, training.schema).with_empty(used)
+        validation = _renumber(validation, first=len(training.fragments))
+        check_in_every_file(validation.drift, _parts(roles), len(validation.files))
         _check_same(training, validation, roles)
         validation = dataclasses.replace(validation, notes=(*validation.notes, *_check_apart(training, validation)))
-    return Inputs(job, training, validation, derivation, derived.schema, roles)
+    known = {*training.schema.names, *derived.inputs}
+    schema = pa.schema([item for item in derived.schema if item.name in known])
+    return Inputs(job, training, validation, derivation, schema, roles)
+
+
+def _parts(roles: Roles) -> dict[str, str | None]:
+    """The columns that every file must have, by the settings that name them."""
+    parts = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
+    return parts | {"data.validation": roles.validation} | {f"data.id {name}": name for name in roles.id}
+
+
+def _absent_inputs(source: Source, derived: Derived, roles: Roles) -> list[Finding]:
+    """What to say of files that lack a column which a derived target, weight or filter is made from."""
+    made = {f"data.derive.{name}": derived.inputs[name] for name in _parts(roles).values() if name in derived.inputs}
+    made["data.where"] = derived.where
+    found = []
+    for item in source.drift:
+        settings = [setting for setting, names in made.items() if item.column in names]
+        if item.absent is None or not settings:
+            continue
+        count, first = item.absent
+        message = (
+            f"{settings[0]} is made from the column {item.column!r}, which {count} of {file_count(len(source.files))} "
+            f"{'lacks' if count == 1 else 'lack'}, e.g. {first}: it counts as missing there"
+        )
+        found.append(Finding("absent_input", message, item.column, count, first, settings[0]))
+    return found
 
 
 def reader(source: Source) -> Source:
     """The source as tasks need it: how to read, not what there is; small however many files there are."""
-    return dataclasses.replace(source, fragments=(), files=(), digests={}, frame=None)
+    return dataclasses.replace(source, fragments=(), files=(), notes=(), digests={}, left_out={}, frame=None)
 
 
 def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Source:

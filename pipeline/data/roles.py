@@ -1,15 +1,16 @@
 """What each column is for: features, target, weight, group, ids; and which raw columns that takes."""
 
-import difflib
-import fnmatch
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+import pyarrow.types as pt
 
 from pipeline.data.derive import Derived
 from pipeline.data.findings import UserNote
 from pipeline.data.libsvm import LABEL, QUERY
-from pipeline.data.source import Source
+from pipeline.data.names import hint, listed, matches
+from pipeline.data.source import NO_VALUE, Source
 from pipeline.errors import DataError
 from pipeline.job import Data, Job
 
@@ -48,24 +49,27 @@ def with_built_in(job: Job, source: Source) -> Job:
     return job.model_copy(update={"data": data.model_copy(update=update)})
 
 
-def assign_roles(data: Data, derived: Derived) -> Roles:
+def assign_roles(data: Data, derived: Derived, left_out: Mapping[str, str] | None = None) -> Roles:
     """The part of each column of a training source.
 
     The target, weight, group, ids, what `exclude` matches, and whatever a derived target or weight is made of are
-    never features.  DataError for names that are not there (with the nearest), a column with two parts, no features.
+    never features, nor are raw columns of type null, which only what names them can use.  `left_out`: the columns that
+    the files have besides, and why they cannot be used; `exclude` may name them.  DataError for names that are not
+    there (with the nearest), a column with two parts, no features.
     """
     names = derived.schema.names
-    target = _named("data.target", data.target, names)
+    find = _Names(data, derived, left_out or {})
+    target = find.usable("data.target", data.target)
     if target is None:
         raise DataError("data.target is missing: name the column to predict")
-    weight = _named("data.weight", data.weight, names)
-    group = _named("data.group", data.group, names)
-    ids = tuple(str(_named("data.id", name, names)) for name in data.id)
+    weight = find.usable("data.weight", data.weight)
+    group = find.usable("data.group", data.group)
+    ids = tuple(str(find.there("data.id", name)) for name in data.id)
     _distinct_parts(target, weight, group, ids)
     _free_names(ids)
-    validation = _validation_column(data, names)
-    out, notes = _left_out(data, derived, target, weight)
-    apart = {target, weight, group, *ids} | out
+    validation = _validation_column(data, find)
+    out, notes = _left_out(data, derived, find, target, weight)
+    apart = {target, weight, group, *ids, *_empty(derived)} | out
     features = tuple(name for name in names if name not in apart)
     if not features:
         raise DataError("no features are left: every column is the target, the weight, the group, an id or excluded")
@@ -83,21 +87,48 @@ def assign_roles(data: Data, derived: Derived) -> Roles:
     )
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint for an unknown column name, e.g. "; did you mean arr_delay?"."""
-    known = list(names)
-    near = [other for other in known if other.lower() == name.lower()]
-    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]}?"
-    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    return f"; there are {shown}"
+@dataclass(frozen=True)
+class _Names:
+    """The columns that the settings of [data] can name."""
+
+    data: Data
+    derived: Derived
+    left_out: Mapping[str, str]  # columns of the files that cannot be used: why
+
+    def there(self, setting: str, name: str | None) -> str | None:
+        """The name; DataError where there is no such column, or none that can be used."""
+        if name is None or name in self.derived.schema.names:
+            return name
+        if name in self.left_out:
+            raise DataError(f"{setting} = {name!r}: the column {self.left_out[name]}")
+        raise DataError(f"{setting} = {name!r}: no such column{hint(name, self.free(setting))}")
+
+    def usable(self, setting: str, name: str | None) -> str | None:
+        """Likewise, and DataError where the column holds no value."""
+        found = self.there(setting, name)
+        if found is not None and found in _empty(self.derived):
+            raise DataError(f"{setting} = {name!r}: the column {NO_VALUE}")
+        return found
+
+    def free(self, setting: str) -> list[str]:
+        """The columns that no other setting has a part for: those that this one can mean."""
+        data = self.data
+        parts: dict[str, Sequence[str | None]] = {
+            "data.target": [data.target],
+            "data.weight": [data.weight],
+            "data.group": [data.group],
+            "data.id": data.id,
+        }
+        if setting.startswith("data.validation"):  # the column of a split may have another part, but for the target
+            parts = {"data.target": [data.target]}
+        taken = {name for other, names in parts.items() if other != setting for name in names}
+        return [name for name in self.derived.schema.names if name not in taken]
 
 
-def _named(setting: str, name: str | None, names: Collection[str]) -> str | None:
-    if name is None or name in names:
-        return name
-    raise DataError(f"{setting} = {name!r}: no such column{nearest(name, names)}")
+def _empty(derived: Derived) -> frozenset[str]:
+    """The raw columns without any value."""
+    raw = set(derived.raw) - set(derived.inputs)
+    return frozenset(item.name for item in derived.schema if pt.is_null(item.type) and item.name in raw)
 
 
 def _distinct_parts(target: str, weight: str | None, group: str | None, ids: tuple[str, ...]) -> None:
@@ -116,34 +147,37 @@ def _free_names(ids: tuple[str, ...]) -> None:
             raise DataError(f"data.id: predictions have a column {name} of their own; rename it in the data")
 
 
-def _validation_column(data: Data, names: Collection[str]) -> str | None:
+def _validation_column(data: Data, find: _Names) -> str | None:
     if data.validation is None:
         return None
     for setting in ("column", "time"):
-        name = _named(f"data.validation.{setting}", getattr(data.validation, setting), names)
+        name = find.usable(f"data.validation.{setting}", getattr(data.validation, setting))
         if name is not None:
             return name
     return None
 
 
-def _left_out(data: Data, derived: Derived, target: str, weight: str | None) -> tuple[set[str], list[str]]:
+def _left_out(
+    data: Data, derived: Derived, find: _Names, target: str, weight: str | None
+) -> tuple[set[str], list[str]]:
     """(columns that are not features by `exclude` or because target or weight is made of them, what to say)."""
     names = derived.schema.names
     out: set[str] = set()
     notes: list[str] = []
     for pattern in data.exclude:
-        matches = {pattern} if pattern in names else set(fnmatch.filter(names, pattern))
-        if not matches and not any(sign in pattern for sign in "*?["):
-            raise DataError(f"data.exclude: no column {pattern}{nearest(pattern, names)}")
-        if not matches:
+        known = [*names, *find.left_out]
+        found = {pattern} if pattern in known else {name for name in known if matches(pattern, name)}
+        if not found and not any(sign in pattern for sign in "*?["):
+            raise DataError(f"data.exclude: no column {pattern}{hint(pattern, find.free('data.exclude'))}")
+        if not found:
             notes.append(f"data.exclude: {pattern} matches no column")
-        out |= matches
+        out |= found
     for part, name in (("target", target), ("weight", weight)):
         used = derived.uses.get(str(name), frozenset()) - out - {str(name)}
         if used:
             left, it = ("is left out", "it") if len(used) == 1 else ("are left out", "them")
             notes.append(
-                f"{_listed(column for column in names if column in used)} {left}: the {part} {name} is made from {it}"
+                f"{listed(column for column in names if column in used)} {left}: the {part} {name} is made from {it}"
             )
         out |= used
     return out, notes
@@ -156,14 +190,9 @@ def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> 
     for name in features:
         if shared := derived.inputs.get(name, frozenset()) & source:
             notes.append(
-                f"the feature {name} is made from {_listed(sorted(shared))}, as the target {target} is: mind leaks"
+                f"the feature {name} is made from {listed(sorted(shared))}, as the target {target} is: mind leaks"
             )
     return notes
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _in_order(derived: Derived, names: Collection[str]) -> tuple[str, ...]:

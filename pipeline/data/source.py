@@ -2,8 +2,8 @@
 
 import contextvars
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,17 +11,19 @@ import pyarrow.types as pt
 
 from pipeline.data import csv as text_csv
 from pipeline.data import formats, frames
+from pipeline.data.differences import drift_notes
 from pipeline.data.files import HIVE_NULL, find_files, relative_names
 from pipeline.data.findings import UserNote
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
 from pipeline.data.libsvm import is_feature
 from pipeline.data.stamps import stamped
 from pipeline.data.survey import Surveyed
-from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify
+from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify, unusable
 from pipeline.errors import DataError, SourceError
 from pipeline.job import CsvOptions
 from pipeline.texts import without_secrets
 
+NO_VALUE = "has no value in any file"  # why a column is left out that a job may name all the same
 DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it names files that differ, the fingerprint decides
 
 
@@ -36,6 +38,7 @@ class Source:
     fingerprint: str  # SHA-256 of what the files say about their data; names relative, no times
     notes: tuple[UserNote, ...] = ()  # what was dropped or unified, one line each
     drift: tuple[Drift, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict, repr=False)  # columns that are not in the schema: why
     hive: tuple[str, ...] = ()  # columns that come from the names of folders
     csv: CsvOptions = field(default_factory=CsvOptions)
     skip_bad: bool = False  # fragments that cannot be read are to be left out
@@ -47,6 +50,19 @@ class Source:
         """Rows of all fragments; None while one has not been counted."""
         counts = [fragment.rows for fragment in self.fragments]
         return None if None in counts else sum(count for count in counts if count is not None)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The columns that the files have without a value in any of them."""
+        return tuple(name for name, why in self.left_out.items() if why == NO_VALUE)
+
+    def with_empty(self, names: Collection[str]) -> "Source":
+        """The same with those of the named columns that hold no value, as columns of type null."""
+        empty = [pa.field(name, pa.null()) for name in self.empty if name in names]
+        if not empty:
+            return self
+        left_out = {name: why for name, why in self.left_out.items() if name not in names or why != NO_VALUE}
+        return replace(self, schema=pa.schema([*self.schema, *empty]), left_out=left_out)
 
     def payload(self, fragment: Fragment) -> Any:
         """What `read_fragment` needs besides the fragment: None for files, a slice or a delayed partition else."""
@@ -91,7 +107,7 @@ def open_source(
         [(without_secrets(item.file.path), item.schema) for item in surveys if item.readable], exclude, join
     )
     keys = _hive_schema(surveys, unified, types)
-    schema, notes = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
+    schema, notes, left_out = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
     if not len(schema):
         raise SourceError(f"{files[0].path}: no column with a value in it")
     kept = set(schema.names)
@@ -103,8 +119,9 @@ def open_source(
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
         digests=_digests(surveys),
-        notes=(*found, *notes, *_drift_notes(drift)),
+        notes=(*found, *notes, *drift_notes(drift, [item.schema for item in surveys if item.readable])),
         drift=drift,
+        left_out=_refused((item.schema for item in surveys), unified) | left_out,
         hive=tuple(keys.names),
         csv=options,
         skip_bad=skip_bad,
@@ -124,11 +141,13 @@ def _open_frame(frame: Any, kind: str, fragment_nbytes: int, exclude: Sequence[s
         schema, digest, where = held.schema, frames.table_digest(held), frames.TABLE
         fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes)
     unified, _ = unify([(where, schema)], exclude)
-    kept, notes = _drop(unified)
+    kept, notes, left_out = _drop(unified)
     if not len(kept):
         raise SourceError(f"{where}: no column with a value in it")
     fingerprint = hashlib.sha256(digest).hexdigest()
-    return Source("dask" if kind == "dask" else "arrow", kept, fragments, (), fingerprint, notes, frame=held)
+    left_out = _refused([schema], unified) | left_out
+    named = "dask" if kind == "dask" else "arrow"
+    return Source(named, kept, fragments, (), fingerprint, notes, left_out=left_out, frame=held)
 
 
 def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
@@ -156,8 +175,11 @@ def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, types: pa.Schem
     return pa.schema(fields)
 
 
-def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...]]:
-    """Leaves out what holds no data: columns of type null, and the row numbers pandas keeps."""
+def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...], dict[str, str]]:
+    """Leaves out what holds no data: columns of type null, and the row numbers pandas keeps.
+
+    Gives the schema, what to say, and why each column was left out.
+    """
     null = [item.name for item in schema if pt.is_null(item.type)]
     index = [item.name for item in schema if is_pandas_index(item.name)]
     notes = []
@@ -165,12 +187,14 @@ def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...]]:
         notes.append(f"left out, without any value: {', '.join(null)}")
     if index:
         notes.append(f"left out, the index of a pandas frame: {', '.join(index)}")
-    dropped = {*null, *index}
-    return pa.schema([item for item in schema if item.name not in dropped]), tuple(notes)
+    left_out = dict.fromkeys(null, NO_VALUE) | dict.fromkeys(index, "is the index of a pandas frame")
+    return pa.schema([item for item in schema if item.name not in left_out]), tuple(notes), left_out
 
 
-def _drift_notes(drift: Sequence[Drift]) -> tuple[str, ...]:
-    return ("the files differ in " + ", ".join(map(str, drift)),) if drift else ()
+def _refused(schemas: Iterable[pa.Schema], unified: pa.Schema) -> dict[str, str]:
+    """The columns of types that cannot be used, which the job excludes: why."""
+    known = set(unified.names)
+    return {item.name: unusable(item.type) for schema in schemas for item in schema if item.name not in known}
 
 
 def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:

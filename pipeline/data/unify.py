@@ -13,7 +13,6 @@
 Everything else is an error that names file, column and both types.
 """
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.data.names import matches
 from pipeline.errors import SourceError
 
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
+ABSENT = "absent"  # what the type of a column is in files that lack it
 _UNITS = ("s", "ms", "us", "ns")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
@@ -37,7 +38,18 @@ class Drift:
     read_as: str
 
     def __str__(self) -> str:
-        return f"{self.column} ({', '.join(kind for kind, _, _ in self.types)}; read as {self.read_as})"
+        kinds = (f"{kind} in {files(count)}" for kind, count, _ in self.types)
+        return f"{self.column} ({', '.join(kinds)}; read as {self.read_as})"
+
+    @property
+    def absent(self) -> tuple[int, str] | None:
+        """(how many files lack the column, the first of them); None where all have it."""
+        return next(((count, first) for kind, count, first in self.types if kind == ABSENT), None)
+
+
+def files(count: int) -> str:
+    """So many files, in words."""
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def normalise(kind: pa.DataType) -> pa.DataType | None:
@@ -172,10 +184,14 @@ def _check_names(file: str, schema: pa.Schema) -> None:
 
 
 def _refuse(file: str, field: pa.Field, exclude: Iterable[str]) -> None:
-    if any(fnmatch.fnmatchcase(field.name, pattern) for pattern in exclude):
+    if any(matches(pattern, field.name) for pattern in exclude):
         return
-    what = "is nested" if pt.is_nested(field.type) else "has a type that cannot be used"
-    raise SourceError(f"{file}: column {field.name!r} {what}: {field.type}; leave it out with data.exclude")
+    raise SourceError(f"{file}: column {field.name!r} {unusable(field.type)}; leave it out with data.exclude")
+
+
+def unusable(kind: pa.DataType) -> str:
+    """Why columns of this type are refused."""
+    return f"{'is nested' if pt.is_nested(kind) else 'has a type that cannot be used'}: {kind}"
 
 
 def _drifts(
@@ -186,7 +202,7 @@ def _drifts(
         kinds = {kind: (len(files), files[0]) for kind, files in seen[field.name].items()}
         if sum(count for count, _ in kinds.values()) < len(schemas):
             absent = [file for file, schema in schemas if field.name not in schema.names]
-            kinds["absent"] = len(absent), absent[0]
+            kinds[ABSENT] = len(absent), absent[0]
         if len(kinds) > 1:
             types = tuple((kind, count, first) for kind, (count, first) in kinds.items())
             drifts.append(Drift(field.name, types, str(field.type)))

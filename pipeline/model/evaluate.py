@@ -10,6 +10,7 @@ from distributed import Client, Future
 
 from pipeline.cluster.asking import telling_loss
 from pipeline.cluster.shared_value import broadcast
+from pipeline.data.differences import check_in_every_file
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
 from pipeline.data.rows import RowPlan, load_rows
@@ -18,7 +19,7 @@ from pipeline.errors import DataError
 from pipeline.events import Evaluated, Failed, FragmentDone, Listener, Started, ignore
 from pipeline.model import inference
 from pipeline.model.artifact import Model
-from pipeline.model.predict import in_flight, open_for, rows_of
+from pipeline.model.predict import in_flight, open_for, rows_of, tell_of
 from pipeline.model.schema import check_schema
 from pipeline.stages import span
 from pipeline.task_errors import task
@@ -51,7 +52,11 @@ def evaluate(client: Client | None, model: Model, data: Any, *, listen: Listener
 
 def _evaluate(client: Client | None, model: Model, data: Any, listen: Listener) -> Metrics:
     source = open_for(model, data)
-    check_schema(model.manifest.named(model.manifest.roles.read), source.schema)
+    roles = model.manifest.roles
+    check_schema(model.manifest.named(roles.read), source.schema)
+    labelled = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
+    check_in_every_file(source.drift, labelled, len(source.files))
+    tell_of(source, roles.read, listen)
     target = model.manifest.target
     plan = RowPlan(model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), target)
     parts = []

@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,17 @@ from distributed import Client, Future, as_completed
 
 from pipeline.cluster.asking import if_there, telling_loss
 from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_others
+from pipeline.data.differences import check_in_every_file
+from pipeline.data.findings import findings
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
 from pipeline.data.keys import POSITION_BITS
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source, open_source
+from pipeline.data.unify import files as file_count
 from pipeline.errors import OutputError, PipelineError, SourceError
-from pipeline.events import Failed, FragmentDone, Listener, Planned, Started, ignore
+from pipeline.events import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
 from pipeline.job import CsvOptions
 from pipeline.model import inference
 from pipeline.model.artifact import Model
@@ -95,8 +98,11 @@ def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
 
 def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], listen: Listener) -> list[int]:
     """Writes the fragments' files, `how` being the folder and whether with contributions; gives the rows of each."""
+    roles = model.manifest.roles
     source = count_rows(open_for(model, data))
-    check_schema(model.manifest.named(model.manifest.roles.predict), source.schema)
+    check_schema(model.manifest.named(roles.predict), source.schema)
+    check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
+    tell_of(source, roles.predict, listen)
     rows = [int(fragment.rows or 0) for fragment in source.fragments]
     firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
     derivation = inference.derivation_of(model.manifest, model.allow_code)
@@ -127,12 +133,26 @@ def open_for(model: Model, data: Any) -> Source:
         "types": schema_of(model.manifest.columns),
         "exclude": ["*"],  # further columns are nobody's concern, whatever their type
     }
+    used = {*model.manifest.roles.read, *model.manifest.roles.predict}
     try:
-        return open_source(data, format="auto", **how)
+        return open_source(data, format="auto", **how).with_empty(used)
     except SourceError:
         if named == "auto" or not isinstance(data, (str, list)):
             raise
-        return open_source(data, format=named, **how)
+        return open_source(data, format=named, **how).with_empty(used)
+
+
+def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:
+    """Emits a note for each finding about the source, and for each of the columns that some of its files lack."""
+    for finding in findings(source.notes):
+        if finding.column is None or finding.column in columns:
+            listen(Note(message=finding.message))
+    for item in source.drift:
+        if item.absent is not None and item.column in columns:
+            count, first = item.absent
+            lack = "lacks" if count == 1 else "lack"
+            many = f"{count} of {file_count(len(source.files))} {lack} the column {item.column!r}, e.g. {first}"
+            listen(Note(message=f"{many}: it counts as missing there"))
 
 
 def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Future]) -> Iterator[Any]:

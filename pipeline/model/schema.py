@@ -1,6 +1,5 @@
 """Whether data fit a model: every column there, each of the kind that training saw."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.data.names import listed, nearest
 from pipeline.data.unify import has_zone, zones_differ
 from pipeline.errors import DataError
 from pipeline.model.manifest import NamedType
@@ -27,13 +27,14 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
     """DataError naming the first column that is missing or of another kind than in training.
 
     Kinds are numbers, texts, times with a zone, and times without one: widths and units may differ, dictionaries are
-    as what they hold, a column without any value fits all.  Further columns are nobody's concern.
+    as what they hold, a column without any value, now or in training, fits all.  Further columns are nobody's concern.
     """
     known = set(schema.names)
     for column in columns:
         if column.name not in known:
-            near = difflib.get_close_matches(column.name, schema.names, n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]!r} to be it?" if near else ""
+            used = {other.name for other in columns}
+            near = nearest(column.name, (name for name in schema.names if name not in used))
+            hint = f"; did you mean {listed(map(repr, near), 'or')} to be it?" if near else ""
             raise DataError(
                 f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}"
             )
@@ -109,7 +110,7 @@ def _as_table(data: Any, names: list[str]) -> pa.Table:
 
 
 def _fits(trained: pa.DataType, found: pa.DataType) -> bool:
-    return pt.is_null(found) or _kind(trained) == _kind(found)
+    return pt.is_null(found) or pt.is_null(trained) or _kind(trained) == _kind(found)
 
 
 def _kind(dtype: pa.DataType) -> str:

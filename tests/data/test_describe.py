@@ -26,7 +26,7 @@ def test_flights(data: Path) -> None:
     assert sum(rows for _, rows in found.balance) == found.rows
     assert len(found.balance) == 12
     assert "month (target)" in str(found)
-    with pytest.raises(DataError, match="did you mean 'arr_delay'"):
+    with pytest.raises(DataError, match="did you mean arr_delay"):
         describe(open_source(str(data / "nycflights13")), "arr_dealy")
 
 

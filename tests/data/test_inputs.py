@@ -13,6 +13,7 @@ from pipeline.data import fragments
 from pipeline.data.findings import findings
 from pipeline.data.inputs import Inputs, open_inputs, reader
 from pipeline.data.reading import read_fragment
+from pipeline.data.rows import RowPlan, load_rows
 from pipeline.errors import DataError, JobError, SourceError
 from pipeline.job import Job
 
@@ -108,6 +109,78 @@ def test_a_validation_source_without_the_zone_of_the_times(files: Path) -> None:
         DataError, match=r"has timestamp\[ms\] in the column .t., the training source timestamp\[ms, tz="
     ):
         opened(files, f"data.validation.source={files / 'held_out'}")
+
+
+@pytest.mark.parametrize(
+    ("renamed", "settings", "named"),
+    [
+        ("y", [], "data.target"),
+        ("x", ["data.weight=x"], "data.weight"),
+        ("name", ["data.group=name"], "data.group"),
+        ("name", ["data.id=['name']"], "data.id name"),
+        ("name", ["data.validation={column='name', values=['a']}"], "data.validation"),
+    ],
+)
+def test_a_file_without_a_column_that_has_a_part_is_refused_by_name(
+    files: Path, renamed: str, settings: list[str], named: str
+) -> None:
+    """Its rows would count as missing: half the labels, say, where `late` is called `Late` in one of two files."""
+    pq.write_table(table_of().rename_columns({renamed: renamed.upper()}), files / "train/1.parquet")
+    message = rf"^{named}: 1 of 3 files lacks the column '{renamed}', e.g. .*/1.parquet; the column '{renamed.upper()}'"
+    with pytest.raises(DataError, match=message):
+        opened(files, *settings)
+    own = f"data.validation.source={files / 'held_out'}"
+    if named == "data.target":
+        pq.write_table(table_of(y=None), files / "held_out/1.parquet")
+        pq.write_table(table_of(), files / "train/1.parquet")
+        with pytest.raises(
+            DataError, match=r"data\.target: 1 of 2 files lacks the column 'y', e\.g\. .*held_out/1.parquet"
+        ):
+            opened(files, own)
+
+
+def test_columns_that_some_files_lack_are_told_with_counts(files: Path) -> None:
+    pq.write_table(table_of().rename_columns({"name": "Name_"}), files / "train/1.parquet")
+    inputs = opened(files, "data.derive.big=x > 10 and name = 'a'", "data.target=big", "data.where=x < 99 or name='b'")
+    (spelling, absent) = findings(inputs.notes)
+    assert (spelling.kind, spelling.column, spelling.count) == ("two_spellings", "Name_", 2)
+    assert "'name' (in 2 files) and 'Name_' (in 1 file)" in spelling.message
+    assert (absent.kind, absent.column, absent.count, absent.setting) == ("absent_input", "name", 1, "data.derive.big")
+    drift = next(note for note in inputs.notes if isinstance(note, str))
+    assert drift.startswith("the files differ in name (string in 2 files, absent in 1 file; read as string), Name_ (")
+
+
+def test_names_of_columns_without_a_value_are_names(files: Path) -> None:
+    """A job that ran last month runs this month, when a column that it names holds nothing."""
+    for path in (files / "train").iterdir():
+        pq.write_table(table_of(z=pa.nulls(ROWS), w=pa.nulls(ROWS), key=pa.nulls(ROWS)), path)
+    settings = ["data.derive.ratio=x / z", "data.id=['key']", "data.exclude=['w']", "data.where=z is null"]
+    inputs = opened(files, *settings)
+    assert inputs.roles.features == ("x", "name", "ratio")
+    assert inputs.roles.id == ("key",)
+    assert inputs.roles.read == ("x", "name", "y", "z")
+    rows = load_rows(inputs.training, inputs.training.fragments[0], RowPlan(inputs.roles, inputs.derivation))
+    assert rows.table["ratio"].null_count == ROWS
+    assert opened(
+        files, *settings, f"data.validation.source={files / 'held_out'}", "data.derive={}", "data.where=x > 0"
+    )
+    for setting in ("target", "weight", "group"):
+        with pytest.raises(DataError, match=f"data.{setting} = 'z': the column has no value in any file"):
+            opened(files, f"data.{setting}=z")
+
+
+def test_names_are_looked_up_before_columns_are_left_out(files: Path) -> None:
+    nested = pa.array([[1, 2]] * ROWS)
+    for path in (files / "train").iterdir():
+        table = table_of(pair=nested, __index_level_0__=np.arange(ROWS)).append_column("tags[0]", nested)
+        pq.write_table(table, path)
+    settings = ["data.exclude=['pair', '__index_level_0__', 'tags[0]']"]
+    assert opened(files, *settings).roles.features == ("x", "name")
+    assert opened(files, "data.exclude=['pa?r', 'tags[*]']").roles.features == ("x", "name")
+    with pytest.raises(DataError, match=r"data.target = 'pair': the column is nested: list<"):
+        opened(files, *settings, "data.target=pair")
+    with pytest.raises(SourceError, match="column 'pair' is nested"):
+        opened(files, "data.exclude=['tags[0]']")
 
 
 def test_a_validation_source_must_be_of_other_files(files: Path) -> None:

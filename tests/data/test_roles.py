@@ -95,6 +95,24 @@ def test_wrong_names(fields, message):
     assert message in str(caught.value)
 
 
+def test_only_names_that_help_are_suggested():
+    """The nearest first, wherever they stand, and never a column that has another part already."""
+    many = pa.schema(
+        [(f"column {number}", pa.float64()) for number in range(50)] + list(SCHEMA) + [("Key-2", pa.int64())]
+    )
+    derived = check(Derivation(), many)
+    for fields, message in (
+        ({"target": "arr_delai"}, "did you mean arr_delay?"),
+        ({"target": "arr_delay", "weight": "rr_delay"}, "did you mean dep_delay?"),
+        ({"target": "hour", "id": ["key", "key2"]}, "did you mean Key-2?"),
+        ({"target": "zzz"}, "there are column 0, column 1, "),
+        ({"target": "zzz"}, ", column 19 and 38 more"),
+    ):
+        with pytest.raises(DataError) as caught:
+            assign_roles(Data(source="x", **fields), derived)
+        assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["row", "prediction", "prediction_0.5", "probability_yes", "contribution_x"])
 def test_an_id_may_not_be_called_as_a_column_of_predictions(name):
     derived = check(Derivation(), SCHEMA.append(pa.field(name, pa.int64())))

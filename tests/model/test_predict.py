@@ -11,7 +11,7 @@ import pytest
 import xgboost
 
 from pipeline.errors import DataError, ModelError, OutputError, PipelineError, SourceError
-from pipeline.events import FragmentDone, Planned
+from pipeline.events import FragmentDone, Note, Planned
 from pipeline.model import inference, predict
 from pipeline.model.evaluate import evaluate
 from pipeline.model.manifest import NamedType
@@ -109,6 +109,35 @@ def test_frames_mappings_and_arrays_are_tables_too(make_model):
         model.predict(7)
     frame = pd.DataFrame({"distance": [900.0], "minutes": [100], "carrier": [None]})
     assert model.predict(frame).shape == (1,)  # a column without any value fits
+
+
+def test_files_that_lack_a_column(make_model, client, tmp_path):
+    """The ids are needed of every row; a feature counts as missing, which is said."""
+    model = make_model("binary")
+    (tmp_path / "data").mkdir()
+    table = flights(40, seed=3)
+    pq.write_table(table, tmp_path / "data/a.parquet")
+    pq.write_table(table.drop_columns("flight"), tmp_path / "data/b.parquet")
+    with pytest.raises(DataError, match=r"data\.id flight: 1 of 2 files lacks the column 'flight', e\.g\. .*b.parquet"):
+        predict.predict(client, model, str(tmp_path / "data"), out=tmp_path / "out")
+    pq.write_table(table.drop_columns("minutes"), tmp_path / "data/b.parquet")
+    said = []
+    predict.predict(client, model, str(tmp_path / "data"), out=tmp_path / "out", listen=said.append)
+    (note,) = (event.message for event in said if isinstance(event, Note))
+    assert note.startswith("1 of 2 files lacks the column 'minutes', e.g. ")
+    regression = make_model("regression")
+    pq.write_table(table.drop_columns("delay"), tmp_path / "data/b.parquet")
+    with pytest.raises(DataError, match=r"data\.target: 1 of 2 files lacks the column 'delay'"):
+        evaluate(None, regression, str(tmp_path / "data"))
+
+
+def test_ids_without_a_value_are_ids(make_model, client, tmp_path):
+    model = make_model("binary")
+    table = flights(20, seed=3)
+    empty = table.set_column(table.schema.get_field_index("flight"), "flight", pa.nulls(20))
+    pq.write_table(empty, tmp_path / "d.parquet")
+    predict.predict(client, model, str(tmp_path / "d.parquet"), out=tmp_path / "out")
+    assert pq.read_table(tmp_path / "out")["flight"].to_pylist() == [None] * 20
 
 
 def test_times_need_the_zone_that_training_had():
