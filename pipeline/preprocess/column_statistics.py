@@ -11,6 +11,7 @@ from pipeline.job import Column
 from pipeline.preprocess.columns import Float, numbers, seconds, texts
 from pipeline.preprocess.levels import Labels, LevelCounts, count_levels
 from pipeline.preprocess.moments import Moments, summarise
+from pipeline.preprocess.order import Order, collect_order, merge_orders
 from pipeline.preprocess.transforms import PARTS, clip, log1p, time_parts
 
 _PROBE = 1_024  # rows looked at first: most parts of a time vary among them
@@ -27,6 +28,12 @@ class NumberColumn:
     shaped: Moments  # after clip and log1p; what standardising needs
     infinite: int = 0  # values beyond what float32 holds
     first_infinite: int | None = None  # row id
+    order: Order | None = None  # None: the column is no row number
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether the column is a row number, or an id in the order of the rows."""
+        return self.order is not None and self.order.kind == "row_number"
 
     def merge(self, right: Self) -> "NumberColumn":
         first = self.first_infinite if self.first_infinite is not None else right.first_infinite
@@ -38,6 +45,7 @@ class NumberColumn:
             shaped=self.shaped.merge(right.shaped),
             infinite=self.infinite + right.infinite,
             first_infinite=first,
+            order=merge_orders(self.order, right.order),
         )
 
 
@@ -105,7 +113,8 @@ def collect_number(column: pa.ChunkedArray, setting: Column, row_ids: npt.NDArra
     if setting.standardise and (setting.clip is not None or setting.log1p):
         shaped = summarise(shape(values, setting, np)).moments
     infinite, first = (0, None) if found.infinite is None else (found.infinite[0], int(row_ids[found.infinite[1]]))
-    return NumberColumn(found.missing, found.low, found.high, found.moments, shaped, infinite, first)
+    order = collect_order(column, setting)
+    return NumberColumn(found.missing, found.low, found.high, found.moments, shaped, infinite, first, order)
 
 
 def shape(values: Any, setting: Any, xp: Any) -> Any:

@@ -5,7 +5,7 @@ second while they fit in memory that training will need anyway, so that keeping 
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,25 +14,28 @@ import pyarrow as pa
 from distributed import Client, Future
 
 from pipeline.cluster.scratch import close_scratch, memory_is_short, open_scratch
+from pipeline.data.findings import Finding
 from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.skipping import Bad, turned_bad
 from pipeline.data.source import Source
 from pipeline.data.target import Target
 from pipeline.data.target_survey import Survey, survey_fragment
-from pipeline.errors import BadFragment, DataError
+from pipeline.errors import BadFragment
 from pipeline.job import Preprocess, Training
 from pipeline.parts import entered
 from pipeline.preprocess.apply import feature_columns, matrix
+from pipeline.preprocess.explains import explaining
+from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
 from pipeline.preprocess.statistics import Statistics, collect, merge
+from pipeline.preprocess.training_rows import check_rows, class_weights, mean_label
 from pipeline.stages import span
 from pipeline.task_errors import task
 from pipeline.training.block import Block
 from pipeline.training.cuts import Cuts, encode, make_cuts
 
 FAN_IN = 8  # statistics merged by one task
-MIN_ROWS = 10  # to train on
 PREVIEW_VALUES = 4 << 20  # it travels to every worker and to the client
 PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importance
 
@@ -92,6 +95,7 @@ class Fitted:
     preview_label: np.ndarray  # (sampled rows,) float32
     class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
     mean_label: float  # weighted; what the intercept of most objectives follows from
+    findings: tuple[Finding, ...] = ()  # what can hardly have been meant
 
     @property
     def coding(self) -> Coding:
@@ -191,7 +195,7 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
     DataError where the training rows cannot be trained on (infinite features, no features left).
     """
     with span("fit"):
-        _check_rows(statistics, shared.target)
+        check_rows(statistics, shared.target)
         recipe = fit_recipe(statistics, shared.preprocess, shared.target)
         sample = statistics.sample
         by_class = class_weights(shared.target, statistics.class_counts, shared.training)
@@ -210,50 +214,12 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
             preview=matrix(recipe, preview.table),
             preview_label=preview.label,
             class_weight=by_class,
-            mean_label=_mean_label(statistics, by_class),
+            mean_label=mean_label(statistics, by_class),
+            findings=(
+                *statistics_findings(statistics, recipe, shared.target),
+                *explaining(recipe, sample, shared.target),
+            ),
         )
-
-
-def _check_rows(statistics: Statistics, target: Target) -> None:
-    """DataError where there is nothing to learn from."""
-    if statistics.rows < MIN_ROWS:
-        raise DataError(
-            f"{statistics.rows} rows are left to train on, {MIN_ROWS} are needed: see data.where, data.validation and "
-            "the missing values of the target"
-        )
-    empty = [name for name, rows in zip(target.classes, statistics.class_counts, strict=False) if rows == 0]
-    if target.classes and len(target.classes) - len(empty) < 2:
-        raise DataError(f"the training rows of the target {target.column} are all of one class: see data.validation")
-    if statistics.label.weight_sum == 0:
-        raise DataError("the weights of all training rows are 0: see data.weight")
-
-
-def _mean_label(statistics: Statistics, by_class: tuple[float, ...]) -> float:
-    """The weighted mean of the training labels, class weights counted in."""
-    of = statistics.label
-    if of.class_weights:
-        mass = np.asarray(of.class_weights) * (np.asarray(by_class) if by_class else 1.0)
-        return float((mass * np.arange(len(mass))).sum() / mass.sum())
-    return of.weighted_sum / of.weight_sum
-
-
-def class_weights(target: Target, counts: Iterable[int], training: Training) -> tuple[float, ...]:
-    """The weight of each class: as given by name, or rows / (classes * rows of the class) where balanced.
-
-    DataError for a name that is none of the classes, or a target without classes.
-    """
-    if training.class_weights is None:
-        return ()
-    if not target.classes:
-        raise DataError(f"training.class_weights is for classes; the target {target.column} makes a {target.kind} task")
-    counts = list(counts)
-    if training.class_weights == "balanced":  # a class without training rows weighs what it would with an even share
-        return tuple(sum(counts) / (len(counts) * count) if count else 1.0 for count in counts)
-    names = [str(name).lower() if isinstance(name, bool) else str(name) for name in target.classes]
-    for name in training.class_weights:
-        if name not in names:
-            raise DataError(f"training.class_weights.{name}: no such class of {target.column}, which has {len(names)}")
-    return tuple(training.class_weights.get(name, 1.0) for name in names)
 
 
 @task

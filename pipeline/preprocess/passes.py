@@ -110,7 +110,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         placed = assign_units(walk.placement.workers, units)
         fit_them = functools.partial(_fitted, walk, shared)
         fitted = Passing(walk, inputs, payloads).run("statistics", placed, fit_them, collect_unit, shared)
-        walk.note(*fitted.recipe.notes)
+        walk.note(*fitted.recipe.notes, *fitted.findings)
         walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
     statistics = fitted.statistics
     missing = any(column.missing for column in statistics.columns.values())

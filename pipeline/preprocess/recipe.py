@@ -18,8 +18,10 @@ from pipeline.data.target import Target
 from pipeline.errors import DataError, ModelError
 from pipeline.job import Preprocess
 from pipeline.preprocess.choose import choose, precision_note
+from pipeline.preprocess.column_statistics import NumberColumn
 from pipeline.preprocess.features import (
     KINDS,
+    Chosen,
     Feature,
     Levels,
     TargetEncoding,
@@ -32,6 +34,7 @@ from pipeline.preprocess.statistics import Statistics
 from pipeline.typed import build
 
 FORMAT = "pipeline-recipe"
+ROW_NUMBER = "row number"  # why a column is left out
 VERSION = 1  # of recipe.json
 
 
@@ -127,11 +130,15 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
     if not statistics.rows:
         raise DataError("there are no training rows: all were left out, or are held out for validation")
     features: list[Feature] = []
+    counting: dict[str, Chosen] = {}  # of row numbers
     dropped: dict[str, str] = {}
     notes: list[str] = []
     settings = column_settings(preprocess, list(statistics.types))
     for name, column in statistics.columns.items():
         chosen = choose(name, column, settings[name], statistics, (preprocess, target))
+        if chosen.features and isinstance(column, NumberColumn) and column.counts_rows:
+            counting[name] = chosen
+            continue
         features.extend(chosen.features)
         if chosen.dropped is not None:
             dropped[name] = chosen.dropped
@@ -143,6 +150,11 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
     if dropped:
         listed = ", ".join(f"{name} ({reason})" for name, reason in dropped.items())
         notes.insert(0, f"columns that say nothing in the training rows are left out: {listed}")
+    if features:
+        dropped |= dict.fromkeys(counting, ROW_NUMBER)
+    else:  # a row number alone must have been meant
+        features = [feature for chosen in counting.values() for feature in chosen.features]
+        notes += [chosen.note for chosen in counting.values() if chosen.note is not None]
     if not features:
         raise DataError(f"no feature is left: {notes[0] if notes else 'the source has no feature columns'}")
     names = feature_names([feature.name for feature in features])

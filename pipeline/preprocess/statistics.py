@@ -45,6 +45,8 @@ class LabelStatistics:
     weighted_sum: float = 0.0  # sum of weight * label
     class_counts: tuple[int, ...] = ()  # rows per class; empty unless classification
     class_weights: tuple[float, ...] = ()  # sum of weights per class
+    low: float = np.inf  # the smallest label
+    high: float = -np.inf
 
     def merge(self, right: "LabelStatistics") -> "LabelStatistics":
         """Both together, the fragments of `self` first."""
@@ -54,6 +56,8 @@ class LabelStatistics:
             weighted_sum=self.weighted_sum + right.weighted_sum,
             class_counts=tuple(a + b for a, b in zip(self.class_counts, right.class_counts, strict=True)),
             class_weights=tuple(a + b for a, b in zip(self.class_weights, right.class_weights, strict=True)),
+            low=min(self.low, right.low),
+            high=max(self.high, right.high),
         )
 
 
@@ -68,6 +72,7 @@ class Statistics:
     columns: dict[str, AnyColumn]  # by name, in the order of the features
     types: dict[str, str]  # Arrow types of all feature columns, as text
     label: LabelStatistics
+    validation_label: LabelStatistics
     samples: Samples | None  # None once it is not needed any more
 
     @property
@@ -126,6 +131,7 @@ def collect(
         columns=columns,
         types={entry.name: str(entry.type) for entry in table.schema},
         label=_label_statistics(label, None if rows.weight is None else _at(rows.weight, train), target),
+        validation_label=_validation_labels(rows, target),
         samples=draw(everything, train, plan, table.num_rows + sum(rows.dropped.values())),
     )
 
@@ -153,6 +159,7 @@ def merge(left: Statistics, right: Statistics) -> Statistics:
         columns=_merged_columns(left, right),
         types=left.types if left.rows else right.types,
         label=left.label.merge(right.label),
+        validation_label=left.validation_label.merge(right.validation_label),
         samples=left.samples.merge(right.samples),
     )
 
@@ -201,20 +208,28 @@ def _may_encode_target(setting: Column, spec: Preprocess) -> bool:
     return setting.encoding == "target" or (setting.encoding == "auto" and spec.high_cardinality == "target")
 
 
+def _validation_labels(rows: Rows, target: Target) -> LabelStatistics:
+    places = np.flatnonzero(np.zeros(0) if rows.use is None else rows.use == VALIDATION)
+    assert rows.label is not None
+    return _label_statistics(rows.label[places], None if rows.weight is None else rows.weight[places], target)
+
+
 def _label_statistics(
     label: npt.NDArray[np.float32], weight: npt.NDArray[np.float32] | None, target: Target
 ) -> LabelStatistics:
-    wide = label.astype(np.float64)
+    wide, summary = label.astype(np.float64), summarise(label)
     weights = np.ones(len(label)) if weight is None else weight.astype(np.float64)
     classes = len(target.classes)
     indices = label.astype(np.int64) if classes else np.zeros(0, dtype=np.int64)
     by_class = np.bincount(indices, weights=weights if classes else None, minlength=classes)
     return LabelStatistics(
-        moments=summarise(label).moments,
+        moments=summary.moments,
         weight_sum=float(weights.sum()),
         weighted_sum=float((weights * wide).sum()),
         class_counts=tuple(int(count) for count in np.bincount(indices, minlength=classes)),
         class_weights=tuple(float(total) for total in by_class),
+        low=summary.low,
+        high=summary.high,
     )
 
 

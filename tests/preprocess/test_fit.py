@@ -135,6 +135,35 @@ def test_rows_that_cannot_be_trained_on(reader: Reader, change: dict[str, Any], 
         fitted(shared(FLAGS))
 
 
+def test_a_target_that_is_constant_in_the_training_part_only_is_refused(reader: Reader) -> None:
+    for index, rows in reader.rows.items():
+        reader.rows[index] = dataclasses.replace(rows, label=np.where(rows.use == TRAIN, 0.1, 7).astype(np.float32))
+    with pytest.raises(DataError, match=r"the target y has the same value in all [\d,]+ training rows"):
+        fitted(shared(NUMBERS))
+
+
+def test_classes_whose_rows_all_weigh_nothing_are_refused(reader: Reader) -> None:
+    for index, rows in reader.rows.items():
+        reader.rows[index] = dataclasses.replace(rows, weight=(rows.label == 1).astype(np.float32))
+    with pytest.raises(DataError, match=r"that weigh more than 0 are all of one class: see data\.weight"):
+        fitted(shared(FLAGS))
+
+
+def test_classes_of_no_or_one_training_row_are_findings(reader: Reader) -> None:
+    target = Target("y", "multiclass", "multi:softprob", ("a", "b", "c", "d"))
+    first = int(np.flatnonzero(reader.rows[0].use == TRAIN)[0])
+    for index, rows in reader.rows.items():
+        label = (rows.label > 0).astype(np.float32)
+        label[rows.use == VALIDATION] = 3
+        if index == 0:
+            label[first] = 2
+        reader.rows[index] = dataclasses.replace(rows, label=label)
+    none, one = fitted(shared(target)).findings
+    assert (none.kind, none.count, none.setting) == ("class_without_rows", 1, "data.validation")
+    assert (one.kind, one.count, one.column) == ("class_of_one_row", 1, "y")
+    assert one.message.startswith("1 of the 4 classes of the target y has 1 training row: ")
+
+
 # the intercept's labels
 
 
