@@ -5,14 +5,16 @@ correlation with a number (R2, of values or of ranks), and by what its bins or l
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.findings import Finding
 from pipeline.data.target import Target
+from pipeline.job_problems import show_path
 from pipeline.preprocess.apply import feature_columns
+from pipeline.preprocess.features import Indicator, Number, TimePart
 from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.sample import Sample
 
@@ -27,8 +29,9 @@ MOST_BINS = 256
 type Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
-def explaining(recipe: Recipe, sample: Sample, target: Target) -> tuple[Finding, ...]:
-    """One finding for each column of which a feature alone explains the target."""
+def explaining(recipe: Recipe, sample: Sample, target: Target, confirmed: Collection[str] = ()) -> tuple[Finding, ...]:
+    """One finding for each column of which a feature alone explains the target; none for columns that are `confirmed`."""
+    recipe = dataclasses.replace(recipe, features=tuple(one for one in recipe.features if one.column not in confirmed))
     if sample.weight is not None and not sample.weight.all():
         sample = sample.take(np.flatnonzero(sample.weight > 0))
     suspects = _above(SUSPICIOUS, recipe, sample.head(SCREEN_ROWS), target)
@@ -38,13 +41,20 @@ def explaining(recipe: Recipe, sample: Sample, target: Target) -> tuple[Finding,
     return tuple(
         Finding(
             "explains_target",
-            f"column {name!r} alone explains the target {target.column} ({measure} above {EXPLAINED} by itself): if it is not "
-            "known before the outcome, name it in data.exclude",
+            f"column {name!r} alone explains the target {target.column} ({measure} above {EXPLAINED} by itself): if it is only "
+            f"known after the outcome, name it in data.exclude; else {show_path(('preprocess', 'columns', name, 'kind'))} = "
+            f'"{_kind(name, recipe)}" confirms it',
             column=name,
             setting="data.exclude",
         )
         for name in found.columns
     )
+
+
+def _kind(column: str, recipe: Recipe) -> str:
+    """What a column is, as the job would say it."""
+    made = next(feature for feature in recipe.features if feature.column == column)
+    return {Number: "number", Indicator: "number", TimePart: "time"}.get(type(made), "category")
 
 
 def _above(limit: float, recipe: Recipe, sample: Sample, target: Target) -> Recipe:

@@ -28,6 +28,7 @@ from pipeline.preprocess.apply import feature_columns, matrix
 from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
+from pipeline.preprocess.settings import column_settings
 from pipeline.preprocess.statistics import Statistics, collect, merge
 from pipeline.preprocess.training_rows import check_rows, class_weights, mean_label
 from pipeline.stages import span
@@ -197,6 +198,8 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
     with span("fit"):
         check_rows(statistics, shared.target)
         recipe = fit_recipe(statistics, shared.preprocess, shared.target)
+        settings = column_settings(shared.preprocess, list(statistics.types))
+        confirmed = [name for name, setting in settings.items() if setting.kind != "auto"]
         sample = statistics.sample
         by_class = class_weights(shared.target, statistics.class_counts, shared.training)
         weight = weigh(sample.label, sample.weight, by_class)
@@ -217,7 +220,7 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
             mean_label=mean_label(statistics, by_class),
             findings=(
                 *statistics_findings(statistics, recipe, shared.target),
-                *explaining(recipe, sample, shared.target),
+                *explaining(recipe, sample, shared.target, confirmed),
             ),
         )
 

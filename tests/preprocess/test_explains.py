@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.target import Target
-from pipeline.job import Preprocess, Training
+from pipeline.job import Column, Preprocess, Training
 from pipeline.preprocess.fit import Pass, fit
 from pipeline.preprocess.statistics import collect
 
@@ -87,6 +87,15 @@ def test_rows_of_weight_zero_say_nothing(make_rows: Any) -> None:
     leak = np.where(np.arange(ROWS) < ROWS // 2, AMOUNT, RNG.normal(size=ROWS))
     assert found(VALUE, AMOUNT, {"x": leak}, make_rows) == []
     assert found(VALUE, AMOUNT, {"x": leak}, make_rows, weight=np.arange(ROWS) < ROWS // 2) == ["x"]
+
+
+def test_a_kind_in_the_job_confirms_a_feature(make_rows: Any) -> None:
+    preprocess = Preprocess(columns={"x": Column(kind="number"), "*": Column(log1p=True)})
+    rows = make_rows(pa.table({"x": YES, "z": YES}), YES)
+    fitted = fit(collect(rows, preprocess, FLAG), Pass("run", preprocess, Training(), FLAG, ROWS, 0))
+    (finding,) = fitted.findings
+    assert finding.column == "z"
+    assert finding.message.endswith('else preprocess.columns.z.kind = "number" confirms it')
 
 
 def test_the_finding_names_the_setting(make_rows: Any) -> None:
