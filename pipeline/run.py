@@ -82,11 +82,12 @@ def train(
         contextlib.ExitStack() as stack,
     ):
         with clock.stage("connect"), members.telling_loss():
+            members.note = functools.partial(_noted, listen)
             walk = Walk(client, members, job, _placement(client, job, members, listen), listen, clock)
         alarms = Alarms(job.alarm, walk.note)
         # What is published must not hang on what the caller makes of it.
         walk.listen = listen = _all(stack.enter_context(publishing(client, walk.run)), listen, alarms)
-        members.lost, members.ended = walk.worker_lost, alarms.check
+        members.lost, members.ended, members.note = walk.worker_lost, alarms.check, walk.note
         stack.enter_context(alarms)
         listen(Started(verb="train", run=walk.run))
         watching: Watching | None = None
@@ -94,7 +95,7 @@ def train(
             with members.telling_loss():
                 if job.cluster.dashboard:
                     stack.enter_context(attached(client, walk.note))
-                _forget_dead(client, walk.run)
+                members.call(functools.partial(_forget_dead, client, walk.run))
                 watching = Watching(client, walk.run, walk.placement.workers, clock)
                 members.lost = functools.partial(_lost, walk, watching)
                 model = resume or job.output.model or default_folder(walk.run)
@@ -124,6 +125,10 @@ def _success_stands(saved: Sequence[TrainResult], listen: Listener) -> Iterator[
         )
         saved[0].summary["notes"].append(message)
         listen(Note(message=message))
+
+
+def _noted(listen: Listener, message: str) -> None:
+    listen(Note(message=message))
 
 
 def _lost(walk: Walk, watching: Watching, address: str, reason: str) -> None:
@@ -234,6 +239,7 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, r
     beside = Beside(stands=memory.sample, joined=watching.start_again)
     outcome = Supervisor(walk, prepared, checkpoints, beside).run()
     trained = outcome.trained
+    walk.members.look()  # waits for a scheduler that is silent: what the workers have seen goes through it
     ended = watching.account(rounds_of(trained.meters, outcome.workers))
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
     done = Finished(prepared, trained.result, outcome.evaluation, asked.folder, memory, ended, efficiency)

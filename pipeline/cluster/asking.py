@@ -9,7 +9,8 @@ from distributed import Client
 
 from pipeline.errors import PipelineError, SchedulerLostError
 
-ANSWER_SECONDS = 5.0  # for the scheduler to answer, and for a lost connection to come back
+ANSWER_SECONDS = 5.0  # for the scheduler to answer one question; one that does not is not lost (cluster.silence)
+RECONNECT_SECONDS = 8.0  # for a lost connection to come back
 CONNECTION_LOST = "scheduler-connection-lost"  # Dask's reason for cancelling all futures of a client
 
 

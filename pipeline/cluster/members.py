@@ -5,32 +5,38 @@ interval that it is alive: about twice a second with up to ten workers, less oft
 does not change for `hang_seconds`, by the clock of this process, is taken for frozen and ended through its nanny.  A
 slow task leaves the event loop alone, but for one that keeps Python's lock (GIL), as code in `data.function` may: it
 holds up the event loop, and looks frozen where it does so for that long.  A slow round is told by `training.pace`.
+While the scheduler itself is silent no worker can be heard: that time counts against none of them.
 
 A worker is a process, not an address: with `dask worker --worker-port` the next process is found where the lost one was.
 """
 
 import contextlib
+import contextvars
 import functools
 import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
+from concurrent.futures import Future as Outcome
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
-from pipeline.cluster.asking import ANSWER_SECONDS, if_there, scheduler_lost, telling_loss
-from pipeline.cluster.identity import events, scheduler_info
+from pipeline.cluster import nannies
+from pipeline.cluster.asking import ANSWER_SECONDS, RECONNECT_SECONDS, if_there, scheduler_lost, telling_loss
+from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.pending import Pending
 from pipeline.cluster.shared_value import cancelled_by_others
+from pipeline.cluster.silence import WORKER_NOTE_SECONDS, SchedulerSilence
 from pipeline.errors import CollectiveError, SchedulerLostError, WorkerLostError
 
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
-END_SECONDS = 10.0  # for a nanny to end a worker
+SCHEDULER_SECONDS = 60.0  # of the scheduler's silence, for runs that have no `cluster.hang_seconds`
+ASK_AGAIN_SECONDS = 0.2  # after a question that got no answer
 LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no more tasks and is about to end
-ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
 MIB = 2**20
 
 Facts = Mapping[str, Any]  # what the scheduler says of a worker
@@ -45,6 +51,10 @@ def nobody(address: str, reason: str) -> None:
     """Hears of lost workers where nobody else does."""
 
 
+def ignore_note(message: str) -> None:
+    """Drops notes where nobody shows them."""
+
+
 class Members:
     """Watches the cluster of a client, in a thread of its own; a context manager."""
 
@@ -54,27 +64,33 @@ class Members:
         hang_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`hang_seconds`: the silence after which a worker is ended; default: never."""
+        """`hang_seconds`: the silence after which a worker is ended and the scheduler lost; default: never, and 60 s."""
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
         self.lost: Heard = nobody  # told of every worker that leaves, once
         self.ended: Callable[[], None] = going_on  # raises what ends the run for a reason of its own
+        self.note: Callable[[str], object] = ignore_note  # shows a line to the user
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
         self.most = 0  # workers that were there at once
+        self.services: Mapping[str, Any] = {}  # of the scheduler: ports by name
         self._present: dict[str, Facts] = {}  # by address
         self._counted_on: dict[str, str] = {}  # address -> the process that is meant by it
         self._words: dict[str, tuple[float, float]] = {}  # process -> (its last word, when we first heard it)
         self._reasons: dict[str, str] = {}  # of processes that are gone, or as good as
         self._ending: set[str] = set()  # processes that are being ended
+        self._noted: set[str] = set()  # processes whose silence was noted
         self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
         self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
         self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
         self._stop = threading.Event()
+        self._silence = SchedulerSilence(
+            SCHEDULER_SECONDS if math.isinf(hang_seconds) else hang_seconds, lambda message: self.note(message)
+        )
         self._scheduler_error: str | None = None
         self._error: BaseException | None = None  # of the thread that watches, or of who listens there
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Members":
-        self._earlier = _ended_for_memory(self.client)
+        self._earlier = nannies.ended_for_memory(self.client)
         self._explained = set(self._earlier)
         self.look()
         self._thread = threading.Thread(target=self._watch, name="members", daemon=True)
@@ -87,19 +103,27 @@ class Members:
             self._thread.join(ANSWER_SECONDS)
 
     def look(self) -> dict[str, Facts]:
-        """The workers that are there now and not about to leave or to be ended, by address.  SchedulerLostError."""
-        with self._lock:
-            if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
-                raise scheduler_lost(self._scheduler_error)
-            try:
-                info = _ask(self.client)
-            except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
-                self._scheduler_error = str(error)
-                raise scheduler_lost(str(error)) from None
-            gone = self._note(info["workers"])
-            present = {
-                address: facts for address, facts in self._present.items() if process(facts) not in self._reasons
-            }
+        """The workers that are there now and not about to leave or to be ended, by address.
+
+        Waits for a scheduler that is silent.  SchedulerLostError where its connection is closed and does not come back, or
+        where it is silent for too long.
+        """
+        while True:
+            with self._lock:
+                if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
+                    raise scheduler_lost(self._scheduler_error)
+                info = self._ask()
+                if info is not None:
+                    self.services = info.get("services", {})
+                    gone = self._note(info["workers"])
+                    present = {
+                        address: facts
+                        for address, facts in self._present.items()
+                        if process(facts) not in self._reasons
+                    }
+                    break
+            if self._stop.wait(ASK_AGAIN_SECONDS):  # outside the lock: others ask, too
+                raise scheduler_lost("it does not answer")
         for address, reason in gone:
             self.lost(address, reason)
         return present
@@ -107,6 +131,42 @@ class Members:
     def processes(self) -> dict[str, str]:
         """The worker processes that were there at the latest look, by address."""
         return {address: process(facts) for address, facts in self._present.items()}
+
+    def _ask(self) -> dict[str, Any] | None:
+        """What the scheduler says; None where it is silent.  SchedulerLostError."""
+        self._silence.asked(self._clock())
+        try:
+            _await_connection(self.client)
+            info = scheduler_info(self.client, self._silence.patience(self._clock(), ANSWER_SECONDS))
+        except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
+            connected = isinstance(error, OSError) and self.client.status == "running"
+            lost = self._silence.unanswered(self._clock()) if connected else str(error)
+            if lost is None:
+                return None
+            self._scheduler_error = lost
+            raise scheduler_lost(lost) from None
+        if silent := self._silence.answered(self._clock()):  # no worker could be heard meanwhile
+            self._words = {worker: (word, at + silent) for worker, (word, at) in self._words.items()}
+        return info
+
+    def call[Answer](self, ask: Callable[[], Answer], addresses: Iterable[str] = ()) -> Answer:
+        """What `ask` gives or raises, for what Dask would wait for without a limit: it is asked in a thread of its own.
+
+        Raises as `check` where the run ends, or one of these workers leaves, before there is an answer.
+        """
+        outcome: Outcome[Answer] = Outcome()
+        context, addresses = contextvars.copy_context(), list(addresses)
+
+        def work() -> None:
+            try:
+                outcome.set_result(context.run(ask))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        threading.Thread(target=work, name="ask scheduler", daemon=True).start()
+        while not wait([outcome], POLL_SECONDS).done:
+            self.check(addresses)
+        return outcome.result()
 
     def count_on(self, processes: Mapping[str, str]) -> None:
         """From now on these are what is meant by their addresses, whatever became of others that were there before."""
@@ -149,7 +209,7 @@ class Members:
         """
         self.wait(futures, addresses)
         try:
-            return list(self.client.gather(list(futures)))
+            return list(self.call(lambda: self.client.gather(list(futures)), addresses))
         except (CancelledError, KilledWorker, NoValidWorkerError, OSError) as error:
             self.look()  # a worker that left between the two
             self.check(addresses)
@@ -184,14 +244,14 @@ class Members:
 
     def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
         """Why a worker left, as far as can be known: from its nanny where that is ours, or has told the scheduler."""
-        ended = {event for event in _ended_for_memory(self.client) - self._explained if event[0] == address}
+        ended = {event for event in nannies.ended_for_memory(self.client) - self._explained if event[0] == address}
         self._explained |= ended
         if ended:
             limit = f" of {facts['memory_limit'] / MIB:,.0f} MiB" if facts.get("memory_limit") else ""
             return f"its memory came near the limit{limit} (cluster.memory); ended by its nanny"
         if leaving:
             return "it was retired"
-        for nanny in _nannies(self.client).values():
+        for nanny in nannies.nannies(self.client).values():
             code = nanny.exits.get(address)
             if code is not None:
                 return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
@@ -203,33 +263,51 @@ class Members:
         with self._lock:
             return self._silent(now)
 
-    def _silent(self, now: float) -> list[str]:
+    def _silent(self, now: float, seconds: float | None = None) -> list[str]:
+        seconds = self._hang_seconds if seconds is None else seconds
         return [
             address
             for address, facts in self._present.items()
-            if now - self._words[process(facts)][1] > self._hang_seconds and process(facts) not in self._ending
+            if now - self._words[process(facts)][1] > seconds and process(facts) not in self._ending
         ]
+
+    def _note_silent(self) -> None:
+        """Notes the workers that are silent and not yet ended for it, each process once."""
+        if not WORKER_NOTE_SECONDS < self._hang_seconds < math.inf:
+            return
+        with self._lock:
+            silent = [
+                address
+                for address in self._silent(self._clock(), WORKER_NOTE_SECONDS)
+                if process(self._present[address]) not in self._noted
+            ]
+            self._noted.update(process(self._present[address]) for address in silent)
+        for address in silent:
+            self.note(
+                f"worker {self.names[address]} has not been heard for {WORKER_NOTE_SECONDS:g} s: busy without releasing "
+                f"Python's lock, or its network is down; it is ended after {self._hang_seconds:g} s (cluster.hang_seconds)"
+            )
 
     def out_of_memory(self, planned_nbytes: int) -> str | None:
         """What to tell where workers were ended for their memory; None where none was since the watch began.
 
         `planned_nbytes`: what each was expected to take.
         """
-        times = len(_ended_for_memory(self.client) - self._earlier)
+        times = len(nannies.ended_for_memory(self.client) - self._earlier)
         limits = [facts.get("memory_limit") for facts in self._present.values()]
-        limits += [nanny.memory_manager.memory_limit for nanny in _nannies(self.client).values()]
+        limits += [nanny.memory_manager.memory_limit for nanny in nannies.nannies(self.client).values()]
         limit = min((limit for limit in limits if limit), default=None)
         if not times or limit is None:
             return None
         return (
             f"workers were ended {times} time{'s' * (times != 1)} because their memory came near the limit of "
-            f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {more_memory(self.client)}"
+            f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {nannies.more_memory(self.client)}"
         )
 
     def missing(self) -> tuple[str, str] | None:
         """The name of a worker that is not there (any more), and why; None where none is known of."""
         present = {str(facts["name"]) for facts in self.look().values()}
-        for name, nanny in _nannies(self.client).items():
+        for name, nanny in nannies.nannies(self.client).items():
             if str(name) not in present and nanny.exits:
                 return str(name), self._reason(list(nanny.exits)[-1], {})
         for address, counted_on in reversed(self._counted_on.items()):
@@ -239,7 +317,7 @@ class Members:
 
     def known(self) -> int:
         """How many workers there would be if none were lost, as far as we know."""
-        return max(self.most, len(_nannies(self.client)))
+        return max(self.most, len(nannies.nannies(self.client)))
 
     def _watch(self) -> None:
         pause = POLL_SECONDS
@@ -247,6 +325,7 @@ class Members:
             while not self._stop.wait(pause):
                 start = self._clock()
                 self.look()
+                self._note_silent()
                 for address in self.frozen():
                     self._end_frozen(address)
                 pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
@@ -280,88 +359,20 @@ class Members:
         self._reasons[given_up] = reason
 
     def _have_ended(self, address: str, reason: str) -> None:
-        ask = functools.partial(if_there, self.client, functools.partial(_end, self.client, address))
+        ask = functools.partial(if_there, self.client, functools.partial(nannies.end, self.client, address))
         threading.Thread(target=ask, name="end worker", daemon=True).start()
         self.lost(address, reason)
 
 
-class Pending:
-    """Futures that are waited for, a while at a time.
-
-    Dask's own `wait` raises where the time is over, through frames that then keep the futures, and with them matrices
-    on the workers, until Python happens to look for cycles.
-    """
-
-    def __init__(self, futures: Iterable[Future]) -> None:
-        self._left = list(futures)
-        self._woken = threading.Event()
-        for future in self._left:
-            future.add_done_callback(self._wake)
-
-    def _wake(self, future: Future) -> None:
-        self._woken.set()
-
-    def __len__(self) -> int:
-        return len(self._left)
-
-    def ended(self, seconds: float) -> list[Future]:
-        """Those that have ended since the last call, well or not; waits so long for the first."""
-        if all(future.status == "pending" for future in self._left):
-            self._woken.wait(seconds)
-        self._woken.clear()
-        ended = [future for future in self._left if future.status != "pending"]
-        self._left = [future for future in self._left if future not in ended]
-        return ended
-
-
-def _ask(client: Client) -> dict[str, Any]:
-    """OSError where the scheduler does not answer in time."""
-    deadline = time.monotonic() + ANSWER_SECONDS
+def _await_connection(client: Client) -> None:
+    """OSError where the connection to the scheduler is closed and does not come back in time."""
+    deadline = time.monotonic() + RECONNECT_SECONDS
     while client.status == "connecting" and time.monotonic() < deadline:  # Dask connects again by itself
         time.sleep(0.05)
     if client.status != "running":
         raise OSError("the connection is closed")
-    return scheduler_info(client, ANSWER_SECONDS)
 
 
 def process(facts: Facts) -> str:
     """Tells one worker process from any other, at its own or at the same address: by its folder, made when it starts."""
     return f"{facts['host']}:{facts['local_directory']}"
-
-
-def _end(client: Client, address: str) -> None:
-    """Returns when the worker has gone, or its nanny is too slow."""
-    try:
-        client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
-    except KeyError:
-        pass  # it has gone meanwhile
-    except ValueError:  # it has no nanny
-        client.run_on_scheduler(_remove, address)
-
-
-async def _remove(address: str, dask_scheduler: Any = None) -> None:
-    await dask_scheduler.remove_worker(address, stimulus_id="pipeline", close=True)
-
-
-_remove.__module__ = "__main__"  # a scheduler elsewhere need not have this package
-
-
-def more_memory(client: Client) -> str:
-    """What to do where workers need more memory than they may have."""
-    if client.cluster is None:
-        return "give the workers more (dask worker --memory-limit)"
-    return "raise cluster.memory, or use fewer workers with more memory each"
-
-
-def _nannies(client: Client) -> dict[Any, Any]:
-    """Those of a cluster of ours, by the names of their workers."""
-    nannies = getattr(client.cluster, "workers", None) or {}
-    return {name: nanny for name, nanny in nannies.items() if hasattr(nanny, "exits")}
-
-
-def _ended_for_memory(client: Client) -> set[tuple[str, int]]:
-    """The workers that nannies have ended for their memory, ever: address and process id."""
-    with contextlib.suppress(OSError, RuntimeError):
-        found = events(client, ENDED_FOR_MEMORY, ANSWER_SECONDS)
-        return {(str(event["worker"]), event["pid"]) for _, event in found}
-    return set()

@@ -10,8 +10,6 @@ from typing import Any, Literal
 from distributed import Client
 
 from pipeline.cluster import affinity, capability, remote
-from pipeline.cluster.asking import ANSWER_SECONDS
-from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.members import Facts, Members, process
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.job import Cluster
@@ -59,7 +57,6 @@ def placement(
 
 
 def _placement(client: Client, section: Cluster, members: Members, busy: Callable[[], object]) -> Placement:
-    info = scheduler_info(client, ANSWER_SECONDS)
     local = client.cluster is not None
     present = _all_there(section, members)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)
@@ -78,7 +75,7 @@ def _placement(client: Client, section: Cluster, members: Members, busy: Callabl
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
     notes.extend(exposure(workers))
-    link = _dashboard(client, info) if section.dashboard else None
+    link = _dashboard(client, members.services) if section.dashboard else None
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
 
 
@@ -155,12 +152,12 @@ def _order(worker: WorkerInfo) -> tuple[bool, int, str]:
     return (not number, int(worker.name) if number else 0, worker.address)
 
 
-def _dashboard(client: Client, info: dict[str, Any]) -> str | None:
+def _dashboard(client: Client, services: Mapping[str, Any]) -> str | None:
     """The link to Dask's dashboard."""
-    if "dashboard" not in info["services"]:
+    if "dashboard" not in services:
         return None
     if client.cluster is not None:
-        return f"http://127.0.0.1:{info['services']['dashboard']}/status"
+        return f"http://127.0.0.1:{services['dashboard']}/status"
     link: str = client.dashboard_link
     return link
 

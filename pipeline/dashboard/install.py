@@ -20,6 +20,7 @@ from typing import Any
 from distributed import Client
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from pipeline.cluster.asking import in_time
 from pipeline.dashboard import internals, prometheus
 from pipeline.dashboard.board import Board
 from pipeline.events import Event, Failed, Saved, Started, WorkerRounds, decode, encode
@@ -28,6 +29,7 @@ from pipeline.topics import EVENTS, ROUNDS, hearing
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
 HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
 RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
+REGISTER_SECONDS = 60.0  # for the scheduler to take the pages; importing them takes seconds on a busy machine
 LAST_SECONDS = 1.5  # for open pages to hear the end of the run
 CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
@@ -89,7 +91,14 @@ def no_pages(missing: str) -> str:
 
 def register(client: Client) -> str | None:
     """Gives the client's scheduler the pages, once; why it has none, or None: it has, or will when its dashboard is loaded."""
+    found: list[str | None] = []
+    in_time(REGISTER_SECONDS, "register pages", lambda: found.append(_register(client)))
+    return found[0] if found else f"the scheduler has not answered for {REGISTER_SECONDS:g} s"
+
+
+def _register(client: Client) -> str | None:
     try:
+        client.run_on_scheduler(_import_pages, NAME)
         client.register_plugin(Dashboard(), name=NAME)
         said = [message["missing"] for _, message in client.get_events(NAME) if "missing" in message]
     except ImportError as error:
@@ -102,6 +111,26 @@ def register(client: Client) -> str | None:
             return None  # the scheduler is lost, which is told elsewhere
         return f"the scheduler refuses them ({_line(error)})"
     return said[-1] if said else None
+
+
+async def _import_pages(plugin: str, dask_scheduler: Any = None) -> None:
+    """On the scheduler, in a thread: importing plugin and pages would hold up its event loop for seconds."""
+    import asyncio
+    import importlib
+
+    def load() -> None:
+        try:
+            importlib.import_module("pipeline.dashboard.install")
+            if any(hasattr(application, "app_paths") for application in dask_scheduler.http_application.applications):
+                importlib.import_module("pipeline.dashboard.pages")
+        except Exception:  # the plugin will say what is lacking
+            pass
+
+    if plugin not in dask_scheduler.plugins:
+        await asyncio.get_running_loop().run_in_executor(None, load)
+
+
+_import_pages.__module__ = "__main__"  # a scheduler elsewhere need not have this package: travels by value
 
 
 def _line(error: BaseException) -> str:

@@ -127,6 +127,7 @@ class _Doorbell(web.RequestHandler):
 def _load() -> Any:
     from distributed.dashboard.scheduler import connect
 
+    importlib.import_module("pipeline.dashboard.pages")  # in this thread: it would hold up the scheduler's event loop
     return connect
 
 

@@ -186,11 +186,11 @@ class Watching:
     def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
         """Has it done by those that are there; who does not answer soon must not hold up a run that is to go on."""
         self._addresses.update(worker.address for worker in workers)
-        present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
-        addresses = [worker.address for worker in workers if worker.address in present]
         found: dict[str, Reading] = {}
 
         def ask() -> None:
+            present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+            addresses = [worker.address for worker in workers if worker.address in present]
             found.update(_readings(self._client, what, self._run, addresses))
 
         in_time(ANSWER_SECONDS, "watch", functools.partial(if_there, self._client, ask))
@@ -201,7 +201,10 @@ class Watching:
         if not self._running:
             return {}
         self._running = False
-        present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+        try:
+            present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+        except OSError:  # the scheduler is silent: nothing that it could pass on is worth waiting for
+            return {}
         for worker in self._workers:
             if worker.address not in present:
                 self.lost(worker.address)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from distributed import Future
 
-from pipeline.cluster.members import more_memory
+from pipeline.cluster.nannies import more_memory
 from pipeline.cluster.partitions import assign
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.cluster.shared_value import SharedValue

@@ -10,7 +10,7 @@ from dask.typing import Key
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
-from pipeline.cluster.members import Pending
+from pipeline.cluster.pending import Pending
 from pipeline.cluster.shared_value import SharedValue, cancelled_by_others
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
@@ -80,7 +80,7 @@ class Passing:
             fetch = follow(futures)
             try:
                 wait_for(futures, stage, self._walk.listen, units, functools.partial(self._check, workers))
-                return fetch()
+                return self._walk.members.call(fetch)
             except _WorkersReplaced:
                 self._begin_again(stage, units, again, "all workers were replaced by others")
             except (KilledWorker, NoValidWorkerError) as error:

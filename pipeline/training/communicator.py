@@ -78,7 +78,7 @@ def worker_locks(
         return
     client, told = members.client, False
     owner = f"{client.id}/{uuid.uuid4().hex}"
-    while client.run_on_scheduler(_take, list(workers), owner):
+    while members.call(functools.partial(client.run_on_scheduler, _take, list(workers), owner), workers):
         if not told:
             waiting()
         told = True

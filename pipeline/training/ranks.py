@@ -22,8 +22,9 @@ from distributed.core import Status
 
 from pipeline.cluster.asking import if_there
 from pipeline.cluster.devices import gpu_now
-from pipeline.cluster.members import Members, Pending
+from pipeline.cluster.members import Members
 from pipeline.cluster.memory import rss_nbytes
+from pipeline.cluster.pending import Pending
 from pipeline.efficiency.meter import MeterRecord, Spent
 from pipeline.errors import CollectiveError, JobError, PipelineError, TrainingError
 from pipeline.events import Event, Note, RoundDone, WorkerRounds, decode, encode, ignore

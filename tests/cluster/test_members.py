@@ -9,6 +9,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pipeline.cluster import members as room
+from pipeline.cluster import nannies
 from pipeline.cluster.members import Members, process
 from pipeline.errors import CollectiveError, SchedulerLostError, WorkerLostError
 
@@ -106,15 +107,75 @@ def test_words_need_not_rise(scene: Scene) -> None:
     assert scene.members.frozen() == []
 
 
-def test_a_scheduler_that_is_gone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(client: Any, timeout: float) -> Any:
-        raise OSError("connection refused")
+def silent_for(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
+    """The scheduler answers nothing for so long, each question taking 5 s, then what it says; the notes of that."""
+    notes: list[str] = []
+    scene.members.note = notes.append
+    until = scene.now + seconds
 
-    monkeypatch.setattr(room, "scheduler_info", refuse)
-    with pytest.raises(SchedulerLostError, match="the scheduler was lost: connection refused"):
+    def answer(client: Any, timeout: float) -> dict[str, Any]:
+        if scene.now < until:
+            scene.now = min(scene.now + timeout, until)
+            raise TimeoutError(f"timed out after {timeout} s")
+        return scene.info()
+
+    monkeypatch.setattr(room, "scheduler_info", answer)
+    monkeypatch.setattr(room, "ASK_AGAIN_SECONDS", 0.0)
+    return notes
+
+
+def test_a_scheduler_that_is_silent_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = silent_for(scene, monkeypatch, 12.0)
+    assert set(scene.members.look()) == {A, B}
+    assert notes == [
+        "the scheduler has not answered for 5 s: waiting for it, 60 s at most (cluster.hang_seconds)",
+        "the scheduler answers again, after 12 s",
+    ]
+    scene.members.check([A, B])
+    again = silent_for(scene, monkeypatch, 12.0)
+    assert set(scene.members.look()) == {A, B}
+    assert again == notes[:1]  # a silence as long as the last one ends without a note
+
+
+def test_a_silent_scheduler_makes_no_worker_look_frozen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.now = 20.0  # no word since 0
+    silent_for(scene, monkeypatch, 50.0)
+    scene.members.look()
+    assert scene.now == 70.0
+    assert scene.members.frozen() == []  # 20 s of silence are the workers' own
+    scene.now = 111.0
+    assert scene.members.frozen() == [A, B]
+
+
+def test_a_scheduler_that_is_silent_for_too_long_is_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent_for(scene, monkeypatch, 1e9)
+    lost = r"the scheduler was lost: it has not answered for 60 s \(cluster.hang_seconds = 60\)"
+    with pytest.raises(SchedulerLostError, match=lost):
         scene.members.look()
-    with pytest.raises(SchedulerLostError):
+    assert scene.now == 60.0
+    with pytest.raises(SchedulerLostError, match=lost):
         scene.members.check([])
+    with pytest.raises(SchedulerLostError, match=lost):  # what never answers is not waited for
+        scene.members.call(threading.Event().wait)
+
+
+def test_a_worker_that_is_silent_is_noted_before_it_is_ended(scene: Scene) -> None:
+    notes: list[str] = []
+    scene.members.note = notes.append
+    scene.now = 16.0
+    scene.said[A] = 2.0
+    scene.members.look()
+    for _ in range(2):
+        scene.members._note_silent()
+    (note,) = notes
+    assert note.startswith("worker 2 has not been heard for 15 s")
+    scene.members.check([A, B])
+
+
+def test_what_is_asked_in_another_thread_gives_its_answer_or_error(scene: Scene) -> None:
+    assert scene.members.call(lambda: 3) == 3
+    with pytest.raises(TimeoutError, match="its own"):
+        scene.members.call(lambda: (_ for _ in ()).throw(TimeoutError("its own")))
 
 
 def test_a_closed_client(scene: Scene) -> None:
@@ -249,4 +310,4 @@ def test_a_worker_without_a_nanny_is_sent_away() -> None:
             time.sleep(0.05)
         assert list(members.look()) == [other]
         members.end(gone, "stuck")  # it is not there any more
-        room._end(client, gone)
+        nannies.end(client, gone)

@@ -83,7 +83,6 @@ def test_several_hosts_talk_in_the_clear(hosts: list[str], says: str, monkeypatc
         }
         for one in workers
     }  # fmt: skip
-    monkeypatch.setattr(placement, "scheduler_info", lambda client, seconds: {"services": {}})
     monkeypatch.setattr(capability, "measure", lambda members, pairs, busy: ((1.0,) * len(pairs),) * 2)
     monkeypatch.setattr(remote, "gpu_reasons", lambda client, addresses: dict.fromkeys(addresses, "none"))
 

@@ -1,0 +1,35 @@
+"""Waiting for tasks, a while at a time."""
+
+import threading
+from collections.abc import Iterable
+
+from distributed import Future
+
+
+class Pending:
+    """Futures that are waited for, a while at a time.
+
+    Dask's own `wait` raises where the time is over, through frames that then keep the futures, and with them matrices
+    on the workers, until Python happens to look for cycles.
+    """
+
+    def __init__(self, futures: Iterable[Future]) -> None:
+        self._left = list(futures)
+        self._woken = threading.Event()
+        for future in self._left:
+            future.add_done_callback(self._wake)
+
+    def _wake(self, future: Future) -> None:
+        self._woken.set()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def ended(self, seconds: float) -> list[Future]:
+        """Those that have ended since the last call, well or not; waits so long for the first."""
+        if all(future.status == "pending" for future in self._left):
+            self._woken.wait(seconds)
+        self._woken.clear()
+        ended = [future for future in self._left if future.status != "pending"]
+        self._left = [future for future in self._left if future not in ended]
+        return ended
