@@ -233,7 +233,10 @@ class Cluster(Section):
     wait_seconds: Seconds = Field(
         30.0, description="how long a lost worker is waited for before training goes on without it"
     )
-    hang_seconds: Seconds = Field(60.0, description="a worker that is silent for so long is taken for frozen and ended")
+    hang_seconds: Seconds = Field(
+        60.0,
+        description="a worker that is silent for so long is taken for frozen and ended; a scheduler counts as lost",
+    )
     elastic: bool = Field(False, description="use workers that join a running scheduler, from the next checkpoint on")
     dashboard: bool = Field(True, description="Dask's dashboard, on loopback")
     dashboard_hosts: list[str] = Field(

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def do(act: Act, traps: Path, scheduler: str = "") -> None:
         retire(act.target, scheduler)
     elif act.do == "restart":
         restart(scheduler)
+    elif act.do == "block":
+        block(act.seconds, scheduler)
     elif act.do == "fill":
         fill(Path(act.target))
     else:
@@ -70,6 +73,16 @@ def restart(scheduler: str) -> None:
             client.restart(wait_for_workers=False)
 
     threading.Thread(target=ask, name="restart", daemon=True).start()
+
+
+def block(seconds: float, scheduler: str) -> None:
+    """Keeps the scheduler's event loop busy, as another client's function may."""
+
+    def ask() -> None:
+        with Client(scheduler, set_as_default=False, name="operator") as client:
+            client.run_on_scheduler(time.sleep, seconds)
+
+    threading.Thread(target=ask, name="block", daemon=True).start()
 
 
 def damage(act: Act) -> None:

@@ -32,7 +32,7 @@ class Trap:
         assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"
 
 
-Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "retire", "restart"]
+Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "retire", "restart", "block"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Act:
     """What the client's process does when it hears an event, before the run goes on; each act is done once.
 
     `target` of "signal": "client", "terminal" (the client's whole process group), "scheduler", "nanny 0", "worker 0";
-    of "retire" a worker's name; of "restart" nothing; of the others a path, whose name may be a pattern: the last file that it names.
+    of "retire" a worker's name; of "restart" and "block" nothing; of the others a path, whose name may be a pattern: the
+    last file that it names.
     """
 
     do: Action
@@ -50,7 +51,7 @@ class Act:
     round: int = 0  # at the earliest
     signal: int = 9
     source: str = ""  # of "copy" (another file, as if written now) and "restore" (the same, as it was)
-    seconds: float = 0.0  # of "clock": how far it is set forward
+    seconds: float = 0.0  # of "clock": how far it is set forward; of "block": how long
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ HANG_SECONDS = 3.0  # so that a frozen worker is noticed soon
 UNNOTICED_SECONDS = 600.0
 WAIT_SECONDS = 3.0  # for a worker that does not come back
 TOLD_SECONDS = 10.0  # after which the client says at the latest that the scheduler was lost
+FROZEN_SECONDS = 7.0  # of silence, after which the scheduler is lost
+BLOCKED_SECONDS = 8.0  # of silence, after which it answers again
 STOPPED_SECONDS = 8.0  # after Ctrl-C
 LOST = "lost"  # what the line about a lost worker says
 
@@ -143,9 +145,25 @@ def scheduler_killed(choice: Choice) -> Script:
 
 
 def scheduler_frozen(choice: Choice) -> Script:
-    """Its connections stand, and nobody answers; it is killed before the run is resumed."""
+    """Its connections stand, and nobody answers; it is killed before the run is resumed.
+
+    Noted after 5 s; lost after `cluster.hang_seconds`, which is lowered here.
+    """
     act = Act("signal", "scheduler", "Checkpoint", round=2 * choice.checkpoint_rounds, signal=signal.SIGSTOP)
-    return Script(acts=(act,), says="scheduler", told_seconds=TOLD_SECONDS, ends_seconds=2 * TOLD_SECONDS)
+    return Script(
+        acts=(act,),
+        settings=(f"cluster.hang_seconds={FROZEN_SECONDS}",),
+        says=r"has not answered for 5 s(.|\n)*scheduler was lost: it has not answered",
+        told_seconds=TOLD_SECONDS,
+        ends_seconds=2 * TOLD_SECONDS,
+    )
+
+
+def scheduler_blocked(choice: Choice) -> Script:
+    """Another client's function keeps the scheduler's event loop busy: in a pass, and again in the rounds."""
+    first = Act("block", "", "FragmentDone", stage="statistics", seconds=BLOCKED_SECONDS)
+    second = Act("block", "", "Checkpoint", round=choice.checkpoint_rounds, seconds=BLOCKED_SECONDS)
+    return Script(acts=(first, second), says="has not answered for 5 s", faults=2)
 
 
 def client_killed(choice: Choice) -> Script:

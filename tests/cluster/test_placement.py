@@ -19,6 +19,7 @@ class Present:
     """Members of a cluster of which one look after the other shows so many workers."""
 
     def __init__(self, *looks: dict[str, Any], known: int = 0, short: str | None = None) -> None:
+        self.services: dict[str, Any] = {}
         self._looks, self._known, self._short = list(looks), known or len(looks[0]), short
 
     def look(self) -> dict[str, Any]:
