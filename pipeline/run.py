@@ -13,7 +13,7 @@ from distributed import Client
 
 from pipeline.alarms.listener import Alarms
 from pipeline.cluster import runs
-from pipeline.cluster.asking import if_there, in_time
+from pipeline.cluster.asking import if_there, in_time, require_client
 from pipeline.cluster.members import Members
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
@@ -61,6 +61,7 @@ def train(
     job: Job,
     *,
     source: object | None = None,
+    names: Sequence[str] | None = None,
     listen: Listener = ignore,
     allow_code: bool = False,
     clock: StageClock | None = None,
@@ -68,11 +69,15 @@ def train(
 ) -> TrainResult:
     """Trains a model as the job says and writes its folder.
 
-    `source`: an Arrow table or a Dask DataFrame instead of the job's files.  `listen` hears the run's events.
+    `source` instead of the job's files: other names of files, rows in memory (an Arrow table, record batch or stream, a
+    pandas or Polars frame, a NumPy array, a mapping of names to values, a list of rows), a Dask DataFrame or Array.
+    `names`: those of an array's columns.  A frame's named index is a column, one without a name is left out.  The model
+    of a Dask collection does not depend on its partitions.  `listen` hears the run's events.
     `clock` holds the seconds spent before (import, connect).  `resume`: the model folder that was to be of a run that was
     interrupted; goes on from its last checkpoint.  UserError for what the user can mend, TrainingError for what fails on
     a worker; no model folder is written then, and the checkpoints stand.
     """
+    require_client(client)
     clock = clock or StageClock(begin=steady())
     saved: list[TrainResult] = []
     with (
@@ -101,7 +106,8 @@ def train(
                 model = resume or job.output.model or default_folder(walk.run)
                 folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
                 with walk.hearing_spans(), held(folder):
-                    _train(walk, Besides(source, allow_code, folder, resume is not None), memory, watching, saved)
+                    options = Besides(source, names, allow_code, folder, resume is not None)
+                    _train(walk, options, memory, watching, saved)
         except BaseException as error:
             let_go(error)
             if not saved:
@@ -152,6 +158,7 @@ class Besides:
     """What is asked for besides the job."""
 
     source: object | None
+    names: Sequence[str] | None  # of its columns, where it is an array
     allow_code: bool
     folder: Path  # of the model
     resume: bool  # go on from the checkpoints beside that folder
@@ -222,7 +229,7 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, r
     job, clock = walk.job, walk.clock
     with clock.stage("metadata"):
         objective.check_params(job.training.params, job.training.metrics, job.training.objective)
-        inputs = open_inputs(job, asked.source, allow_code=asked.allow_code)
+        inputs = open_inputs(job, asked.source, names=asked.names, allow_code=asked.allow_code)
         walk.job = inputs.job
         walk.listen(Asked(settings=_settings(inputs.job)))
         walk.note(*walk.placement.notes, *inputs.notes)

@@ -1,5 +1,6 @@
 """The whole walk on real clusters: one model for any layout, of any source, written whole or not at all."""
 
+import asyncio
 import dataclasses
 import errno
 import json
@@ -27,7 +28,7 @@ from pipeline.cluster import runs
 from pipeline.cluster.identity import scheduler_info
 from pipeline.data import fragments
 from pipeline.efficiency.watch import Watch
-from pipeline.errors import DataError, JobError, PipelineError, UserError
+from pipeline.errors import ClusterError, DataError, JobError, PipelineError, UserError
 from pipeline.job import Cluster, Job
 from pipeline.preprocess import passes
 from pipeline.stages import StageClock
@@ -301,6 +302,89 @@ def test_tables_and_frames_as_source(go: Go, folder: Path) -> None:
     frame = go(*PLAIN, source=from_pandas(table.to_pandas(), npartitions=FILES, sort=False))
     assert arrow.booster == files.booster == frame.booster
     assert files.summary["metrics"] == arrow.summary["metrics"] == frame.summary["metrics"]
+
+
+def test_the_partitions_of_a_dask_frame_do_not_change_the_model(go: Go) -> None:
+    """Rows are sampled, held out and put into folds by their number in the whole frame."""
+    from dask.dataframe import from_pandas
+
+    frame = table_of().to_pandas()
+    settings = ("data.target=flag", "data.exclude=['value', 'kind']", "data.validation={share=0.3}",
+                "training.row_sample=0.6", "preprocess.columns={many={encoding='target'}}")  # fmt: skip
+    whole = go(*settings, source=frame)
+    for partitions in (3, 5):
+        parts = go(*settings, source=from_pandas(frame, npartitions=partitions, sort=False))
+        assert parts.booster == whole.booster
+        assert parts.result.model.recipe == whole.result.model.recipe
+        assert parts.summary["metrics"] == whole.summary["metrics"]
+
+
+def test_queries_may_go_over_the_borders_of_partitions(go: Go) -> None:
+    from dask.dataframe import from_pandas
+
+    table = table_of(rows=1_200).select(["x", "whole", "few"])
+    grades = pa.array(np.random.default_rng(1).integers(0, 4, 1_200))
+    table = table.append_column("grade", grades).append_column("query", pa.array(np.arange(1_200) // 17))
+    settings = ("data.target=grade", "data.group=query")
+    whole = go(*settings, source=table)
+    assert go(*settings, source=from_pandas(table.to_pandas(), npartitions=7)).booster == whole.booster
+
+
+def test_arrays_as_source(go: Go) -> None:
+    """Of NumPy and of Dask, in blocks of whatever shape: the same model, which takes their rows."""
+    from dask.array import from_array
+
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(2_000, 4))
+    array[:, 3] = array[:, 0] + array[:, 1] * array[:, 2]
+    array[rng.random(2_000) < 0.1, 1] = np.nan
+    names, settings = ["a", "b", "c", "y"], ("data.target=y", "data.validation={share=0.2}")
+    numpy = go(*settings, source=array, names=names)
+    blocks = go(*settings, source=from_array(array, chunks=(700, 3)), names=names)
+    frame = go(*settings, source=pa.table(dict(zip(names, array.T, strict=True))))
+    assert numpy.booster == blocks.booster == frame.booster
+    assert numpy.result.model.predict(array[:, :3]).shape == (2_000,)
+
+
+def test_categories_of_numbers_are_categories(go: Go) -> None:
+    """As feature and as target of a frame: what is a categorical there is none of the numbers it is made of."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    code, x = rng.integers(0, 6, 1_000), rng.normal(size=1_000)
+    kind = (code % 3 + (x > 1)).astype(np.int64) % 3
+    frame = pd.DataFrame({"code": pd.Categorical(code * 10), "x": x, "kind": pd.Categorical(kind)})
+    model = go("data.target=kind", source=frame).result.model
+    assert model.manifest.target.objective == "multi:softprob"
+    assert {feature.name: feature.type for feature in model.manifest.features} == {"code": "c", "x": "q"}
+    assert np.array_equal(model.predict(frame), model.predict({"code": code * 10, "x": x}))
+
+
+def test_clients_that_cannot_be_waited_for_are_refused(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
+    """Asynchronous ones, closed ones, and what is no client, by every verb that takes one."""
+    running = make_cluster(2, 1)
+    job, model = job_of(folder, tmp_path / "model", *PLAIN), SimpleNamespace()
+    verbs: tuple[Callable[[Any], object], ...] = (
+        lambda client: pipeline.train(client, job),
+        lambda client: pipeline.predict(client, model, table_of(), out=tmp_path / "out"),
+        lambda client: pipeline.evaluate(client, model, table_of()),
+    )
+
+    async def refuse() -> None:
+        async with Client(running.scheduler.address, asynchronous=True, set_as_default=False) as client:
+            for verb in verbs:
+                with pytest.raises(ClusterError, match="the client is asynchronous"):
+                    verb(client)
+
+    asyncio.run(refuse())
+    closed = Client(running.scheduler.address, set_as_default=False)
+    closed.close()
+    for verb in verbs:
+        with pytest.raises(ClusterError, match="the client is closed"):
+            verb(closed)
+        with pytest.raises(ClusterError, match="client is a str"):
+            verb(running.scheduler.address)
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_the_users_own_function_makes(

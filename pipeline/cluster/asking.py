@@ -7,11 +7,26 @@ from collections.abc import Callable, Iterator
 
 from distributed import Client
 
-from pipeline.errors import PipelineError, SchedulerLostError
+from pipeline.errors import ClusterError, PipelineError, SchedulerLostError
 
 ANSWER_SECONDS = 5.0  # for the scheduler to answer one question; one that does not is not lost (cluster.silence)
 RECONNECT_SECONDS = 8.0  # for a lost connection to come back
 CONNECTION_LOST = "scheduler-connection-lost"  # Dask's reason for cancelling all futures of a client
+
+
+def require_client(client: object) -> None:
+    """ClusterError unless it is a client that can be waited for: neither asynchronous, nor closed, nor something else."""
+    if not isinstance(client, Client):
+        kind = "None" if client is None else f"a {type(client).__name__}"
+        raise ClusterError(
+            f"client is {kind}: give a distributed.Client, e.g. that of `with pipeline.connect() as client`"
+        )
+    if client.asynchronous:
+        raise ClusterError(
+            "the client is asynchronous, and a training waits for its workers: give a client made with asynchronous=False"
+        )
+    if client.status in ("closed", "closing"):
+        raise ClusterError("the client is closed: make a new one, e.g. with pipeline.connect()")
 
 
 def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:

@@ -3,7 +3,7 @@
 Objective `auto`, in this order:
 1. data.group is given                  rank:ndcg
 2. two distinct values (or booleans)    binary:logistic
-3. text                                 multi:softprob
+3. text, or a categorical of numbers    multi:softprob
 4. numbers                              reg:squarederror
 """
 
@@ -48,7 +48,7 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
         _refuse(name, f"is missing in all {survey.rows} rows")
     if labels.counts is not None and len(labels.counts) == 1:
         _refuse(name, "has the same value in every row: one class only, nothing to learn")
-    objective = _auto(data, labels) if training.objective == "auto" else training.objective
+    objective = _auto(data, labels, schema.field(name).type) if training.objective == "auto" else training.objective
     kind = _kind(objective)
     if kind == "ranking" and data.group is None:
         raise DataError(
@@ -90,12 +90,12 @@ def decide_split(data: Data, survey: Survey, schema: pa.Schema, seed: int) -> Sp
     )
 
 
-def _auto(data: Data, labels: LabelSurvey) -> str:
+def _auto(data: Data, labels: LabelSurvey, kind: pa.DataType) -> str:
     if data.group is not None:
         return "rank:ndcg"
     if labels.counts is not None and len(labels.counts) == 2:
         return "binary:logistic"
-    return "multi:softprob" if labels.kind == "text" else "reg:squarederror"
+    return "multi:softprob" if labels.kind == "text" or pa.types.is_dictionary(kind) else "reg:squarederror"
 
 
 def _kind(objective: str) -> Kind:

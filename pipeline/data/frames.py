@@ -1,42 +1,56 @@
-"""Data that is in memory already: Arrow tables, pandas frames, Dask DataFrames.
+"""Data that is in memory already: tables of rows, and Dask collections, whose partitions the cluster computes.
 
 The client keeps them; each task gets its fragment's part as a payload.
 """
 
 import hashlib
-from typing import Any
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipeline.data import tabular
 from pipeline.data.fragments import Fragment, Piece, target_nbytes
 from pipeline.data.parquet import value_nbytes
+from pipeline.data.partitions import Partitions, rows_between
 from pipeline.errors import SourceError
 
-TABLE, FRAME = "<table>", "<Dask DataFrame>"
+TABLE = "<table>"
+ACCEPTED = f"names of files, {tabular.ACCEPTED}, a Dask DataFrame, or a 2-D Dask Array"
 _SAMPLE_ROWS = 1_000  # of each end of a table go into its fingerprint
 
 
-def kind_of(source: Any) -> str | None:
-    """arrow, pandas or dask for data in memory; None for names of files.  Imports nothing."""
-    if isinstance(source, pa.Table):
-        return "arrow"
-    module = type(source).__module__.partition(".")[0]
-    if module == "pandas" and hasattr(source, "iloc"):
-        return "pandas"
-    if module in ("dask", "dask_expr") and hasattr(source, "to_delayed"):
+def kind_of(source: Any) -> Literal["rows", "dask"] | None:
+    """What data in memory are; None for names of files; SourceError for anything else.  Imports nothing."""
+    if isinstance(source, (str, os.PathLike)):
+        return None
+    if isinstance(source, (list, tuple)) and not (source and all(isinstance(row, Mapping) for row in source)):
+        odd = next((place for place, one in enumerate(source) if not isinstance(one, (str, os.PathLike))), None)
+        if odd is None:
+            return None
+        what = f"item {odd + 1} of the list is {tabular.described(source[odd])}"
+        raise SourceError(f"the source is a list, and {what}: a list holds names of files, or rows as mappings")
+    if tabular.dask_kind(source) in ("DataFrame", "Array"):
         return "dask"
-    return None
+    if tabular.is_rows(source):
+        return "rows"
+    raise tabular.refusal(source, ACCEPTED)
 
 
 def table_pieces(table: pa.Table, fragment_nbytes: int) -> list[Piece]:
     """Rows of equal count; they depend on the table's rows and types, not on its chunks."""
-    width = max(1, sum(map(value_nbytes, table.schema.types)))
-    step = max(1, target_nbytes(table.num_rows * width, fragment_nbytes) // width)
+    return pieces_of(table.schema, table.num_rows, fragment_nbytes, TABLE)
+
+
+def pieces_of(schema: pa.Schema, rows: int, fragment_nbytes: int, name: str) -> list[Piece]:
+    """So many rows of these types, cut into pieces of equal count."""
+    width = max(1, sum(map(value_nbytes, schema.types)))
+    step = max(1, target_nbytes(rows * width, fragment_nbytes) // width)
+    starts = range(0, rows, step)
+    counts = [min(step, rows - start) for start in starts]
     return [
-        Piece(
-            TABLE, None, None, min(step, table.num_rows - start), min(step, table.num_rows - start) * width, (), start
-        )
-        for start in range(0, table.num_rows, step)
+        Piece(name, None, None, count, count * width, (), first) for first, count in zip(starts, counts, strict=True)
     ]
 
 
@@ -48,62 +62,39 @@ def table_digest(table: pa.Table) -> bytes:
     return digest.digest()
 
 
-def dask_schema(frame: Any) -> pa.Schema:
-    """The columns of a Dask DataFrame; columns of Python objects are taken for text."""
-    meta = frame._meta
-    schema = pa.Schema.from_pandas(meta, preserve_index=False).remove_metadata()
-    for place, name in enumerate(schema.names):
-        if str(meta.dtypes.iloc[place]) == "object":
-            schema = schema.set(place, pa.field(name, pa.string()))
-    return schema
-
-
-def dask_pieces(frame: Any) -> list[Piece]:
-    """One per partition, its number in `first_row`; the rows are not known."""
-    return [Piece(FRAME, None, None, None, 1, first_row=index) for index in range(frame.npartitions)]
-
-
-def dask_digest(frame: Any) -> bytes:
-    from dask.tokenize import tokenize
-
-    return hashlib.sha256(tokenize(frame).encode()).digest()
-
-
-def dask_rows(partitions: tuple[Any, ...] | None) -> list[int]:
-    """The rows of each delayed partition; computes them."""
-    import dask
-
-    if partitions is None:
-        raise SourceError(f"{FRAME}: its rows can be counted only where it was opened")
-    return list(dask.compute(*(dask.delayed(len)(partition) for partition in partitions)))
-
-
 def payload(frame: Any, fragment: Fragment) -> Any:
-    """What a task reads its fragment from: bytes of an Arrow stream, or one delayed partition."""
+    """What a task reads its fragment from: bytes of an Arrow stream, or delayed parts of partitions."""
     if isinstance(frame, pa.Table):
         start = fragment.pieces[0].first_row
         return _stream(frame.slice(start, fragment.rows))  # a pickled slice would carry the whole table
-    return frame[fragment.pieces[0].first_row]
+    assert isinstance(frame, Partitions)
+    import dask
+
+    cut = dask.delayed(rows_between, pure=True)
+    parts = [(part, frame.delayed[part.partition]) for part in frame.parts(fragment)]
+    return [whole if part.whole else cut(whole, part.start, part.stop) for part, whole in parts]
 
 
-def read(payload: Any, where: str) -> pa.Table:
-    """The rows of a payload, as its task gets it."""
-    if isinstance(payload, pa.Buffer):
-        return pa.ipc.open_stream(payload).read_all()
-    if isinstance(payload, pa.Table):
+def computed(payload: Any) -> Any:
+    """A payload whose delayed parts have been computed in this process."""
+    if not isinstance(payload, list):
         return payload
+    import dask
+
+    return list(dask.compute(*payload, scheduler="threads"))
+
+
+def read(payload: Any, where: str, names: Collection[str]) -> list[pa.Table]:
+    """The named columns of a payload, as its task gets it: one table or, from several partitions, more."""
+    if isinstance(payload, pa.Buffer):
+        return [pa.ipc.open_stream(payload).read_all()]
+    if isinstance(payload, pa.Table):
+        return [payload]
+    if isinstance(payload, list):
+        return [table for part in payload for table in read(part, where, names)]
     if payload is None:
         raise SourceError(f"{where}: its rows were not passed on; give read_fragment the source's payload")
-    return from_pandas(payload, where, nthreads=1).replace_schema_metadata(None)
-
-
-def from_pandas(frame: Any, where: str, nthreads: int | None = None) -> pa.Table:
-    """The rows of a pandas frame; SourceError naming the column (Arrow's last argument) that holds no one type."""
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False, nthreads=nthreads)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        column = str(error.args[-1]).splitlines()[0] if error.args else ""
-        raise SourceError(f"{where}: {column}") from None
+    return [tabular.from_pandas(payload, where, only=names, nthreads=1)]
 
 
 def _stream(table: pa.Table) -> pa.Buffer:

@@ -79,10 +79,6 @@ def join_groups(source: Source, column: str, runs: Sequence[GroupRuns]) -> Sourc
     _check_contiguous(column, pieces)
     if len(joined) == len(source.fragments):
         return source
-    if source.format == "dask":
-        raise DataError(
-            f"data.group = {column!r}: queries go over the borders of partitions: repartition the DataFrame by it"
-        )
     first = source.fragments[0].index
     fragments = tuple(_merge(first + place, parts) for place, parts in enumerate(joined))
     return dataclasses.replace(source, fragments=fragments)

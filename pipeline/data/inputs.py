@@ -74,12 +74,14 @@ class Inputs:
         return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def open_inputs(job: Job, source: object | None = None, *, allow_code: bool = False) -> Inputs:
-    """Opens the job's sources; `source` (an Arrow table, a Dask DataFrame) stands in for `data.source`.
+def open_inputs(
+    job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
+) -> Inputs:
+    """Opens the job's sources; `source` (rows in memory, a Dask collection) stands in for `data.source`.
 
     Fragments of the validation source are numbered after those of the training source, so that row ids stay unique.
     """
-    training = open_data(job.data, job.data.source if source is None else source)
+    training = open_data(job.data, job.data.source if source is None else source, names=names)
     job = with_built_in(job, training)
     data = job.data
     derivation = Derivation(
@@ -133,8 +135,11 @@ def reader(source: Source) -> Source:
     return dataclasses.replace(source, fragments=(), files=(), notes=(), digests={}, left_out={}, frame=None)
 
 
-def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Source:
-    """Opens files as the job says; `types` are those of the training source, for files to validate on."""
+def open_data(data: Data, source: object, types: pa.Schema | None = None, names: Sequence[str] | None = None) -> Source:
+    """Opens files as the job says; `types` are those of the training source, for files to validate on.
+
+    `names`: of the columns of a source that is an array.
+    """
     return open_source(
         source,
         format=data.format,
@@ -143,6 +148,7 @@ def open_data(data: Data, source: object, types: pa.Schema | None = None) -> Sou
         types=types,
         exclude=data.exclude,
         skip_bad=data.skip_bad_fragments,
+        names=names,
     )
 
 

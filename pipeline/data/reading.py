@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.data import formats, frames
+from pipeline.data import formats, frames, partitions
 from pipeline.data.files import HIVE_NULL, cpu_count
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.retries import Patience, patiently
@@ -54,7 +54,11 @@ def count_rows(source: Source) -> Source:
     if source.rows is not None:
         return source
     if source.format == "dask":
-        counts = frames.dask_rows(source.frame)
+        if source.frame is None:
+            raise SourceError(f"{partitions.NAME}: its rows can be counted only where it was opened")
+        counts = partitions.count(source.frame)
+        if not any(counts):
+            raise SourceError(f"{partitions.NAME}: no rows")
         fragments = tuple(_with_rows(fragment, counts) for fragment in source.fragments)
         return replace(source, fragments=fragments)
     with ThreadPoolExecutor(cpu_count()) as threads:
@@ -80,7 +84,8 @@ def _read_piece(
     source: Source, piece: Piece, schema: pa.Schema, payload: Any = None, patience: Patience | None = None
 ) -> pa.Table:
     if source.format in ("arrow", "dask"):
-        return conform(frames.read(payload, piece.path), schema, piece.path)
+        parts = [conform(part, schema, piece.path) for part in frames.read(payload, piece.path, schema.names)]
+        return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
     where = piece.place("record batch" if source.format == "feather" else "row group")
     if piece.bad:
         raise BadFragment(where, piece.bad)

@@ -139,6 +139,8 @@ def _labelled(chosen: Selected, target: Target) -> tuple[Selected, np.ndarray, i
 def _weights(chosen: Selected, name: str) -> np.ndarray:
     """(rows,) float32, all finite and >= 0; DataError otherwise."""
     column = chosen.table.column(name)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
         raise DataError(f"the weight {name} is {column.type}; weights are numbers >= 0")
     if column.type != pa.float32():

@@ -1,6 +1,6 @@
 """The source: which files there are, the one schema they share, the fragments they are read in."""
 
-import contextvars
+import fnmatch
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.data import csv as text_csv
-from pipeline.data import formats, frames
+from pipeline.data import formats, frames, partitions, tabular
 from pipeline.data.differences import drift_notes
 from pipeline.data.files import HIVE_NULL, find_files, relative_names
 from pipeline.data.findings import UserNote
@@ -24,6 +24,7 @@ from pipeline.job import CsvOptions
 from pipeline.texts import without_secrets
 
 NO_VALUE = "has no value in any file"  # why a column is left out that a job may name all the same
+Expected = tuple[Sequence[str], pa.Schema | None]  # patterns of excluded columns, and types that are known beforehand
 DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it names files that differ, the fingerprint decides
 
 
@@ -43,7 +44,7 @@ class Source:
     csv: CsvOptions = field(default_factory=CsvOptions)
     skip_bad: bool = False  # fragments that cannot be read are to be left out
     digests: Mapping[str, str] = field(default_factory=dict, repr=False)  # each file's part in the fingerprint, by name
-    frame: Any = field(default=None, repr=False, compare=False)  # table, or delayed partitions; never pickled
+    frame: Any = field(default=None, repr=False, compare=False)  # a table, or Partitions; never pickled
 
     @property
     def rows(self) -> int | None:
@@ -65,7 +66,7 @@ class Source:
         return replace(self, schema=pa.schema([*self.schema, *empty]), left_out=left_out)
 
     def payload(self, fragment: Fragment) -> Any:
-        """What `read_fragment` needs besides the fragment: None for files, a slice or a delayed partition else."""
+        """What `read_fragment` needs besides the fragment: None for files, else a slice, or delayed parts."""
         if self.frame is None:
             return None
         return frames.payload(self.frame, fragment)
@@ -83,12 +84,15 @@ def open_source(
     types: pa.Schema | None = None,
     exclude: Sequence[str] = (),
     skip_bad: bool = False,
+    names: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Source:
-    """Opens a file, folder, glob, URL, a list of them, an Arrow table, a pandas frame or a Dask DataFrame.
+    """Opens a file, folder, glob, URL, a list of them, rows in memory (`frames.ACCEPTED`), or a Dask collection.
 
     `types`: types that named columns are known to have, say from a model's manifest: text is read as them, wholly
     missing columns get them, LIBSVM files have the features named there.  `exclude`: patterns of columns that may
-    have types that cannot be used.  SourceError, in one line, for everything that is wrong with the files.
+    have types that cannot be used.  `names`: those of an array's columns.  `only`: the columns of a pandas frame that are
+    wanted, None for all; others are not converted.  SourceError, in one line, for everything that is wrong with the files.
 
     `skip_bad`: what cannot be read becomes fragments that are known to be bad (see `skipping`), as long as anything can
     be; DataError where nothing can.
@@ -96,7 +100,11 @@ def open_source(
     options = csv or CsvOptions()
     in_memory = frames.kind_of(source)
     if in_memory is not None:
-        return _open_frame(source, in_memory, fragment_nbytes, exclude)
+        if in_memory == "dask":
+            return _open_dask(partitions.look_at(source, names), (exclude, types))
+        return _open_rows(source, fragment_nbytes, (exclude, types), names, only)
+    if names is not None:
+        raise SourceError("names= is for arrays; files have names of their own")
     kind, files, found = find_files(source, format)
     surveys = formats.survey(kind, files, options, fragment_nbytes, types, skip_bad)
     pieces = [piece for item in surveys for piece in item.pieces]
@@ -128,26 +136,65 @@ def open_source(
     )
 
 
-def _open_frame(frame: Any, kind: str, fragment_nbytes: int, exclude: Sequence[str]) -> Source:
-    """A table in memory, cut by rows; a Dask DataFrame, one fragment for each partition."""
-    if kind == "dask":
-        schema, pieces, digest = frames.dask_schema(frame), frames.dask_pieces(frame), frames.dask_digest(frame)
-        where = frames.FRAME
-        # In a context of its own: its frames would warn that they cannot carry annotations, such as a run's id.
-        held: Any = tuple(contextvars.Context().run(frame.to_delayed))
-        fragments = tuple(Fragment(index, (piece,)) for index, piece in enumerate(pieces))
-    else:
-        held = (frame if kind == "arrow" else frames.from_pandas(frame, frames.TABLE)).replace_schema_metadata(None)
-        schema, digest, where = held.schema, frames.table_digest(held), frames.TABLE
-        fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes)
+def _open_rows(
+    data: Any,
+    fragment_nbytes: int,
+    expected: Expected,
+    names: Sequence[str] | None,
+    only: Collection[str] | None,
+) -> Source:
+    """Rows in memory, cut by their count."""
+    unused = _matching(data.columns, expected[0]) if tabular.is_frame(data) else []
+    held = tabular.to_table(data, frames.TABLE, names=names, only=only, unused=unused).replace_schema_metadata(None)
+    kept, notes, left_out = _usable(held.schema, frames.TABLE, expected)
+    if tabular.is_frame(data):
+        notes += tabular.index_notes(data)
+    fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes)
+    fingerprint = hashlib.sha256(frames.table_digest(held)).hexdigest()
+    return Source("arrow", kept, fragments, (), fingerprint, notes, left_out=left_out, frame=held)
+
+
+def _open_dask(found: partitions.Collection, expected: Expected) -> Source:
+    """A Dask collection, a fragment for each partition."""
+    kept, notes, left_out = _usable(found.partitions.schema, found.where, expected)
+    return Source(
+        "dask",
+        kept,
+        tuple(Fragment(index, (piece,)) for index, piece in enumerate(found.pieces())),
+        (),
+        fingerprint=hashlib.sha256(found.digest).hexdigest(),
+        notes=notes + found.notes,
+        left_out=left_out,
+        frame=found.partitions,
+    )
+
+
+def cut_by_rows(source: Source, rows: Sequence[int], fragment_nbytes: int) -> Source:
+    """A source of Dask partitions, which have so many rows, in fragments that do not depend on the partitioning.
+
+    They are those of an Arrow table with the same rows and types.
+    """
+    pieces = frames.pieces_of(source.frame.schema, sum(rows), fragment_nbytes, partitions.NAME)
+    return replace(source, fragments=_cut(pieces, fragment_nbytes), frame=source.frame.counted(rows))
+
+
+def _usable(
+    schema: pa.Schema, where: str, expected: Expected
+) -> tuple[pa.Schema, tuple[UserNote, ...], dict[str, str]]:
+    """What can be read of a table's columns, what to say about the others, and why each of them is left out.
+
+    SourceError where no column can be read.
+    """
+    exclude, types = expected
     unified, _ = unify([(where, schema)], exclude)
-    kept, notes, left_out = _drop(unified)
+    kept, notes, left_out = _drop(_expect(unified, types, "arrow"))
     if not len(kept):
         raise SourceError(f"{where}: no column with a value in it")
-    fingerprint = hashlib.sha256(digest).hexdigest()
-    left_out = _refused([schema], unified) | left_out
-    named = "dask" if kind == "dask" else "arrow"
-    return Source(named, kept, fragments, (), fingerprint, notes, left_out=left_out, frame=held)
+    return kept, notes, _refused([schema], unified) | left_out
+
+
+def _matching(names: Sequence[Any], exclude: Sequence[str]) -> list[str]:
+    return [str(name) for name in names if any(fnmatch.fnmatchcase(str(name), pattern) for pattern in exclude)]
 
 
 def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:

@@ -85,6 +85,7 @@ class Times:
 
 def is_time(kind: pa.DataType) -> bool:
     """Whether `time_values` can order rows by a column of this type."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     return any(test(kind) for test in tests)
 

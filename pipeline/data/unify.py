@@ -6,7 +6,7 @@
 | integers                    | the smallest integer type that holds both                               |
 | integer and float           | float64; integers beyond 2^53 are refused when they are read            |
 | decimals, decimal and int   | a decimal that holds both, up to 76 digits; with a float: float64       |
-| text, dictionaries of text  | text (dictionaries stay dictionaries where all files have them)         |
+| dictionaries, others        | what they hold; dictionaries (categories) where all files have the same |
 | dates, times without zone   | a time in the finer unit                                                |
 | times with zones            | a time in UTC: the same instants; never with dates or times without one |
 
@@ -58,7 +58,9 @@ def normalise(kind: pa.DataType) -> pa.DataType | None:
         return pa.string()
     if pt.is_dictionary(kind):
         inner = normalise(kind.value_type)
-        return TEXT_CODES if inner == pa.string() else inner
+        if inner is None or pt.is_temporal(inner) or pt.is_null(inner):
+            return inner
+        return pa.dictionary(pa.int32(), inner)  # of numbers too: whoever made it a categorical meant categories
     if pt.is_float16(kind):
         return pa.float32()
     if pt.is_date(kind):
@@ -75,14 +77,14 @@ def common(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         return left
     if pt.is_null(left):
         return right
+    if pt.is_dictionary(left) or pt.is_dictionary(right):
+        return common(*(kind.value_type if pt.is_dictionary(kind) else kind for kind in (left, right)))
     if pt.is_integer(left) and pt.is_integer(right):
         return _common_integer(left, right)
     if (pt.is_integer(left) or pt.is_floating(left)) and (pt.is_integer(right) or pt.is_floating(right)):
         return pa.float64()
     if pt.is_decimal(left) or pt.is_decimal(right):
         return _common_decimal(left, right)
-    if {left, right} == {pa.string(), TEXT_CODES}:
-        return pa.string()
     return _common_time(left, right)
 
 
@@ -247,7 +249,7 @@ def _cast(column: pa.ChunkedArray, field: pa.Field, where: str) -> pa.ChunkedArr
         if pt.is_dictionary(column.type) and not pt.is_dictionary(field.type):
             column = column.cast(column.type.value_type)
         if pt.is_dictionary(field.type) and not pt.is_dictionary(column.type):
-            column = column.cast(pa.string()).dictionary_encode()
+            column = column.cast(field.type.value_type).dictionary_encode()
         return column.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise SourceError(

@@ -33,7 +33,7 @@ STAGE_OF_PART = {
     "survey": "reading", "fit": "statistics", "meter": "rounds", "scores": "evaluation", "evaluate": "evaluation",
 }  # fmt: skip
 CLIENT_OF_TASK = {  # the prefix of a task's key -> the stage of the client that waits for it
-    "survey_unit": "survey", "collect_unit": "statistics", "merge_all": "statistics", "fit": "statistics",
+    "count_unit": "survey", "survey_unit": "survey", "collect_unit": "statistics", "merge_all": "statistics", "fit": "statistics",
     "make_block": "blocks", "block_facts": "blocks", "as_it_is": "blocks", "build": "matrix", "nbytes": "matrix",
     "labels_of": "rounds", "intercept_of": "rounds", "tracker_task": "rounds", "rounds": "rounds",
     "without_scores": "rounds", "only_scores": "rounds", "only_meter": "rounds", "evaluate": "evaluate",

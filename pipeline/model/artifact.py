@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
     return Model(path, manifest, parts.recipe, json.loads(files[METRICS]), files[BOOSTER])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A trained model.  Predicts in this process, without a cluster; pickles, so that workers can have it."""
 
@@ -114,39 +114,61 @@ class Model:
         """The same model, predicting with so many threads."""
         return dataclasses.replace(self, threads=threads)
 
-    def predict(self, data: Any) -> np.ndarray:
+    def predict(self, data: Any, names: Sequence[str] | None = None) -> np.ndarray:
         """(rows,) float32: the positive class's probability, a value or a score; (rows, classes) for multi-class.
 
-        `data`: an Arrow table, a pandas or Polars frame, a mapping of names to values, or a 2-D array with the
-        columns of `manifest.needed` in their order.  The result equals that of `pipeline predict` to the bit.
-        DataError where the data do not fit the model.
-        """
-        return inference.predict(self, inference.features(self, data))
+        `data`: an Arrow table, record batch or stream, a pandas or Polars frame, a mapping of names to columns, a mapping
+        of names to values (one row, e.g. of JSON), a list of such rows, or a 2-D array with the columns `names`, or else
+        those of `manifest.needed` in their order.  A value that is None, NaN or absent from some of the rows is missing;
+        a column that is absent from all of them is an error, further ones are ignored.  A frame's named index is a column.
+        The result equals that of `pipeline predict` to the bit.  DataError where the data do not fit the model.
 
-    def predict_class(self, data: Any) -> np.ndarray:
-        """(rows,) the most probable class; ModelError for models that do not classify."""
+        Fewer than 1,000 rows are predicted by one thread.  More of them in a process that was forked from one that has
+        predicted with several threads wait for ever (OpenMP's threads are not in the child): use multiprocessing's
+        "spawn" or "forkserver" there, or a model loaded with `threads=1`.
+        """
+        return inference.predict(self, inference.features(self, data, names))
+
+    def predict_class(self, data: Any, names: Sequence[str] | None = None) -> np.ndarray:
+        """(rows,) the most probable class; ModelError for models that do not classify.  `data`, `names`: as in `predict`."""
         if not self.classes:
             raise ModelError(f"{self.path}: a {self.manifest.target.kind} model has no classes")
-        return inference.decide(self.manifest.target, self.predict(data))
+        return inference.decide(self.manifest.target, self.predict(data, names))
 
-    def contributions(self, data: Any) -> np.ndarray:
+    def contributions(self, data: Any, names: Sequence[str] | None = None) -> np.ndarray:
         """(rows, features + 1) float32, multi-class (rows, classes, features + 1): SHAP values of the margin.
 
-        The last column is the bias; a row's values add up to its margin.
+        The last column is the bias; a row's values add up to its margin.  `data`, `names`: as in `predict`.
         """
-        return inference.contributions(self, inference.features(self, data))
+        return inference.contributions(self, inference.features(self, data, names))
 
     @property
     def booster(self) -> Any:
         """The xgboost.Booster, made when first asked for."""
-        known = self.__dict__.get("_booster")
+        return self._made("_booster", self.threads)
+
+    def threads_for(self, rows: int) -> int:
+        """The threads that so many rows are predicted with; 0: all cores."""
+        return 1 if rows < inference.FEW_ROWS else self.threads
+
+    def booster_for(self, rows: int) -> Any:
+        """The booster for so many rows: a thread count cannot be changed afterwards (see `inference.make_booster`)."""
+        return self.booster if self.threads_for(rows) == self.threads else self._made("_single_booster", 1)
+
+    def _made(self, name: str, threads: int) -> Any:
+        known = self.__dict__.get(name)
         if known is None:
-            known = inference.make_booster(self.booster_bytes, self.threads)
-            object.__setattr__(self, "_booster", known)
+            known = inference.make_booster(self.booster_bytes, threads)
+            object.__setattr__(self, name, known)
         return known
 
+    def __repr__(self) -> str:
+        target = self.manifest.target
+        best = f"{self.manifest.best_round} rounds, {len(self.manifest.features)} features"
+        return f"<Model {self.path}: {target.objective} for {target.column}, {best}>"
+
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_booster"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_booster", "_single_booster")}
 
 
 def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Recipe, dict[str, Any]]:

@@ -3,15 +3,17 @@
 import contextlib
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from distributed import Client, Future
 
-from pipeline.cluster.asking import telling_loss
+from pipeline.cluster.asking import require_client, telling_loss
 from pipeline.cluster.shared_value import broadcast
 from pipeline.data.differences import check_in_every_file
 from pipeline.data.fragments import Fragment
+from pipeline.data.frames import computed
 from pipeline.data.inputs import reader
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source
@@ -31,17 +33,28 @@ Scored = tuple[int, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None
 # (fragment, prediction, label, weight, group)
 
 
-def evaluate(client: Client | None, model: Model, data: Any, *, listen: Listener = ignore) -> Metrics:
+def evaluate(
+    client: Client | None,
+    model: Model,
+    data: Any,
+    *,
+    names: Sequence[str] | None = None,
+    listen: Listener = ignore,
+) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
+    `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of an array's columns.
     Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the data lack the
     target or another column, or no row has a label.
     """
+    if client is not None:
+        require_client(client)
     begin = time.time()
     listen(Started(verb="evaluate", run=uuid.uuid4().hex[:12]))
     try:
         with contextlib.nullcontext() if client is None else telling_loss(client):
-            metrics = _evaluate(client, model, data, listen)
+            source = open_for(model, data, model.manifest.roles.read, names)
+            metrics = _evaluate(client, model, source, listen)
     except BaseException as error:
         let_go(error)
         listen(Failed(message=str(error) or type(error).__name__))
@@ -50,8 +63,7 @@ def evaluate(client: Client | None, model: Model, data: Any, *, listen: Listener
     return metrics
 
 
-def _evaluate(client: Client | None, model: Model, data: Any, listen: Listener) -> Metrics:
-    source = open_for(model, data)
+def _evaluate(client: Client | None, model: Model, source: Source, listen: Listener) -> Metrics:
     roles = model.manifest.roles
     check_schema(model.manifest.named(roles.read), source.schema)
     labelled = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
@@ -75,7 +87,8 @@ def _evaluate(client: Client | None, model: Model, data: Any, listen: Listener) 
 
 def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) -> Any:
     if client is None:
-        return (_score(source, plan, model, fragment, source.payload(fragment)) for fragment in source.fragments)
+        here = ((fragment, computed(source.payload(fragment))) for fragment in source.fragments)
+        return (_score(source, plan, model, fragment, payload) for fragment, payload in here)
     small = reader(source)
     sent = broadcast(client, model.with_threads(1))
 

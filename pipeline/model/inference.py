@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.model.artifact import Model
 
 CHUNK_ROWS = 1 << 17  # rows that are a matrix at one time
+# Fewer rows are predicted by one thread: it is as fast, and a process that was forked after a prediction of many threads
+# would wait for threads that it does not have.
+FEW_ROWS = 1_000
 _MAKING = threading.Lock()
 
 
@@ -49,10 +53,10 @@ def check_function(manifest: Manifest, allow_code: bool) -> None:
         raise ModelError(f"data.function {manifest.derivation.function}: its source has changed since the training")
 
 
-def features(model: "Model", data: Any) -> pa.Table:
+def features(model: "Model", data: Any, names: Sequence[str] | None = None) -> pa.Table:
     """(rows) the recipe's input columns, raw and derived, made from what a person has in memory."""
     manifest = model.manifest
-    table = to_table(data, manifest.needed)
+    table = to_table(data, manifest.needed, names)
     derivation = derivation_of(manifest, model.allow_code)
     if derivation:
         table, _ = apply(derivation, table, only=set(manifest.roles.features), where=False)
@@ -66,10 +70,10 @@ def predict(model: "Model", table: pa.Table) -> np.ndarray:
 
 def predict_raw(model: "Model", table: pa.Table) -> np.ndarray:
     """(rows,) or (rows, outputs) float32 as XGBoost predicts them.  DataError for infinite values."""
-    booster = model.booster
     if not table.num_rows:
         outputs = len(model.classes) if model.manifest.target.kind == "multiclass" else len(model.manifest.quantiles)
         return np.empty((0, outputs) if outputs > 1 else 0, dtype=np.float32)
+    booster = model.booster_for(table.num_rows)
     parts = [booster.inplace_predict(_matrix(model, part), validate_features=False) for part in _chunks(table)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -78,16 +82,17 @@ def contributions(model: "Model", table: pa.Table) -> np.ndarray:
     """(rows, features + 1) or (rows, outputs, features + 1) float32 from the recipe's input columns."""
     import xgboost
 
+    booster, threads = model.booster_for(table.num_rows), model.threads_for(table.num_rows)
     parts = []
     for part in _chunks(table):
         data = xgboost.DMatrix(
             _matrix(model, part),
-            feature_names=model.booster.feature_names,
-            feature_types=model.booster.feature_types,
-            nthread=model.threads,
+            feature_names=booster.feature_names,
+            feature_types=booster.feature_types,
+            nthread=threads,
             enable_categorical=True,
         )
-        parts.append(model.booster.predict(data, pred_contribs=True))
+        parts.append(booster.predict(data, pred_contribs=True))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

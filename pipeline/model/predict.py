@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dask.delayed import Delayed
 from distributed import Client, Future, as_completed
 
-from pipeline.cluster.asking import if_there, telling_loss
+from pipeline.cluster.asking import if_there, require_client, telling_loss
 from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_others
 from pipeline.data.differences import check_in_every_file
 from pipeline.data.findings import findings
@@ -26,6 +25,7 @@ from pipeline.data.keys import POSITION_BITS
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source, open_source
+from pipeline.data.tabular import dask_kind
 from pipeline.data.unify import files as file_count
 from pipeline.errors import OutputError, PipelineError, SourceError
 from pipeline.events import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
@@ -70,20 +70,30 @@ def predict(
     out: str | os.PathLike[str],
     contributions: bool = False,
     overwrite: bool = False,
+    names: Sequence[str] | None = None,
     listen: Listener = ignore,
 ) -> Predicted:
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
+
+    `data`: names of files, rows in memory of any kind that `Model.predict` takes, a Dask DataFrame or Array.  `names`:
+    those of an array's columns; without them they are the columns that the model needs, in the order of the training.
 
     Columns: the model's id columns; `row`, the global number of the row in the data (uint64); `prediction`, a number,
     class or score; for classification `probability` or `probability_<class>`; with contributions
     `contribution_<feature>` and `contribution_bias`.  OutputError where it cannot be written.
     """
+    require_client(client)
     begin = time.time()
     listen(Started(verb="predict", run=uuid.uuid4().hex[:12]))
     try:
         folder = claim_predictions(out, overwrite)
-        with telling_loss(client), whole_folder(folder, overwrite=overwrite, ours=_is_predictions) as partial:
-            rows = _predict(client, model, data, (str(partial), contributions), listen)
+        with (
+            telling_loss(client),
+            client.as_current(),
+            whole_folder(folder, overwrite=overwrite, ours=_is_predictions) as partial,
+        ):
+            source = count_rows(open_for(model, data, model.manifest.roles.predict, names))
+            rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         let_go(error)
         listen(Failed(message=str(error) or type(error).__name__))
@@ -96,10 +106,9 @@ def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
     return claim(out, overwrite=overwrite, ours=_is_predictions)
 
 
-def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], listen: Listener) -> list[int]:
+def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool], listen: Listener) -> list[int]:
     """Writes the fragments' files, `how` being the folder and whether with contributions; gives the rows of each."""
     roles = model.manifest.roles
-    source = count_rows(open_for(model, data))
     check_schema(model.manifest.named(roles.predict), source.schema)
     check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
     tell_of(source, roles.predict, listen)
@@ -120,10 +129,13 @@ def _predict(client: Client, model: Model, data: Any, how: tuple[str, bool], lis
     return rows
 
 
-def open_for(model: Model, data: Any) -> Source:
+def open_for(
+    model: Model, data: Any, wanted: Collection[str] | None = None, names: Sequence[str] | None = None
+) -> Source:
     """The data as a source read the way the training data were: CSV options, size of fragments, types.
 
-    Files that do not show what they are (no known ending or magic) have the format that the job names.
+    `wanted`: the columns that will be read, None for all; others of a pandas frame are not converted.  `names`: those of
+    an array's columns; None: the wanted ones, where the array has as many.  Files that do not show what they are (no known ending or magic) have the format that the job names.
     """
     told = model.manifest.job["data"]
     named = told["format"]
@@ -132,6 +144,8 @@ def open_for(model: Model, data: Any) -> Source:
         "fragment_nbytes": told["fragment_mib"] * 2**20,
         "types": schema_of(model.manifest.columns),
         "exclude": ["*"],  # further columns are nobody's concern, whatever their type
+        "names": _names_for(data, model, wanted) if names is None else names,
+        "only": wanted,
     }
     used = {*model.manifest.roles.read, *model.manifest.roles.predict}
     try:
@@ -153,6 +167,14 @@ def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:
             lack = "lacks" if count == 1 else "lack"
             many = f"{count} of {file_count(len(source.files))} {lack} the column {item.column!r}, e.g. {first}"
             listen(Note(message=f"{many}: it counts as missing there"))
+
+
+def _names_for(data: Any, model: Model, wanted: Collection[str] | None) -> list[str] | None:
+    """The names of an array's columns, where it has exactly the wanted ones."""
+    known = [column.name for column in model.manifest.named(wanted or ())]
+    shape: tuple[int, ...] = getattr(data, "shape", ())
+    is_array = isinstance(data, np.ndarray) or dask_kind(data) == "Array"
+    return known if is_array and len(shape) == 2 and shape[1] == len(known) else None
 
 
 def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Future]) -> Iterator[Any]:
@@ -194,7 +216,7 @@ def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Futu
 def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:
     """What a task reads its fragment from besides files; partitions of a Dask DataFrame are computed on the cluster."""
     payload = source.payload(fragment)
-    return client.compute(payload) if isinstance(payload, Delayed) else payload
+    return client.compute(payload) if isinstance(payload, list) else payload
 
 
 def prediction_table(model: Model, table: pa.Table, contributions: bool = False) -> pa.Table:

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.data import tabular
 from pipeline.data.names import listed, nearest
 from pipeline.data.unify import has_zone, zones_differ
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SourceError
 from pipeline.model.manifest import NamedType
 
 _PARAMETRIC = re.compile(r"(\w+)[\[(](.*)[\])]")
@@ -74,13 +75,13 @@ def schema_of(columns: Sequence[NamedType]) -> pa.Schema:
     return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
 
 
-def to_table(data: Any, columns: Sequence[NamedType]) -> pa.Table:
+def to_table(data: Any, columns: Sequence[NamedType], names: Sequence[str] | None = None) -> pa.Table:
     """A table with the model's columns, from what people have in memory, checked.
 
-    An Arrow table, a pandas or Polars frame, a mapping of names to values, or a 2-D array whose columns are the
-    model's in their order.  DataError where it does not fit.
+    An Arrow table, a pandas or Polars frame, a mapping of names to columns or to the values of one row, a list of such
+    rows, or a 2-D array whose columns are `names`, or else the model's in their order.  DataError where it does not fit.
     """
-    table = _as_table(data, [column.name for column in columns])
+    table = _as_table(data, [column.name for column in columns], names)
     check_schema(columns, table.schema)
     table = table.select([column.name for column in columns])
     for index, column in enumerate(columns):
@@ -89,24 +90,18 @@ def to_table(data: Any, columns: Sequence[NamedType]) -> pa.Table:
     return table
 
 
-def _as_table(data: Any, names: list[str]) -> pa.Table:
-    if isinstance(data, pa.Table):
-        return data
-    if isinstance(data, pa.RecordBatch):
-        return pa.Table.from_batches([data])
-    if isinstance(data, np.ndarray):
-        if data.ndim != 2 or data.shape[1] != len(names):
-            raise DataError(f"an array of shape {data.shape}: the model needs (rows, {len(names)}): {', '.join(names)}")
-        return pa.table([pa.array(np.ascontiguousarray(data[:, i])) for i in range(len(names))], names=names)
-    known = set(names)
+def _as_table(data: Any, needed: list[str], names: Sequence[str] | None) -> pa.Table:
+    if isinstance(data, np.ndarray) and data.dtype.names is None and names is None:
+        if data.ndim != 2 or data.shape[1] != len(needed):
+            row = "; one row is array.reshape(1, -1)" if data.shape == (len(needed),) else ""
+            raise DataError(
+                f"an array of shape {data.shape}: the model needs (rows, {len(needed)}): {', '.join(needed)}{row}"
+            )
+        names = needed
     try:
-        if isinstance(data, dict):
-            return pa.table({name: data[name] for name in data if name in known})
-        if type(data).__module__.startswith("pandas."):
-            return pa.Table.from_pandas(data[[name for name in data.columns if name in known]], preserve_index=False)
-        return pa.table(data)  # whatever speaks Arrow's C interface
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DataError(f"the data cannot be made an Arrow table ({type(error).__name__})") from None
+        return tabular.to_table(data, "the data", names=names, only=set(needed))
+    except SourceError as error:
+        raise DataError(str(error)) from None
 
 
 def _fits(trained: pa.DataType, found: pa.DataType) -> bool:

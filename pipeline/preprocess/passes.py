@@ -22,6 +22,7 @@ from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
 from pipeline.data.skipping import Bad, note
+from pipeline.data.source import cut_by_rows
 from pipeline.data.target import Target
 from pipeline.data.target_survey import Survey, merge_surveys, training_share
 from pipeline.events import BlocksDone, Planned, Skipped, StatisticsDone
@@ -43,6 +44,7 @@ from pipeline.preprocess.fit import (
     Unit,
     block_facts,
     collect_unit,
+    count_unit,
     fit,
     make_block,
     merge_in_order,
@@ -110,6 +112,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         placed = assign_units(walk.placement.workers, units)
         fit_them = functools.partial(_fitted, walk, shared)
         fitted = Passing(walk, inputs, payloads).run("statistics", placed, fit_them, collect_unit, shared)
+        payloads.keep_fragments()
         walk.note(*fitted.recipe.notes, *fitted.findings)
         walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
     statistics = fitted.statistics
@@ -164,6 +167,7 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
     """
     data, training = walk.job.data, walk.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
+    inputs = _cut_by_rows(walk, inputs, payloads, plan)
     units = _units(inputs, [plan] * len(inputs.sources))
     found = Passing(walk, inputs, payloads).run("survey", units, functools.partial(_gathered, walk), survey_unit)
     inputs, found = _without_bad(walk, inputs, found)
@@ -180,8 +184,25 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
             for source, found in zip(inputs.sources, surveys, strict=True)
         ]
         inputs = inputs.with_sources(joined)
-        payloads.release()  # of fragments that are others now
+        payloads.recut()
     return inputs, target, split, shares
+
+
+def _cut_by_rows(walk: Walk, inputs: Inputs, payloads: Payloads, plan: RowPlan) -> Inputs:
+    """A Dask collection in fragments that do not depend on its partitioning: its partitions are computed and counted.
+
+    They stay on the cluster for the passes, which need them anyway.
+    """
+    source = inputs.training
+    if source.format != "dask":
+        return inputs
+    counts = [fragment.rows for fragment in source.fragments]
+    if None in counts:
+        units = tuple(Unit(reader(source), fragment, plan) for fragment in source.fragments)
+        counts = Passing(walk, inputs, payloads).run("count", units, functools.partial(_gathered, walk), count_unit)
+        payloads.recut()
+    cut = cut_by_rows(source, [rows or 0 for rows in counts], walk.job.data.fragment_mib * MIB)
+    return inputs.with_sources([cut, *inputs.sources[1:]])
 
 
 def _without_bad(walk: Walk, inputs: Inputs, found: Sequence[Survey | Bad]) -> tuple[Inputs, list[Survey]]:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-from dask.delayed import Delayed
 from dask.typing import Key
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
@@ -14,6 +13,7 @@ from pipeline.cluster.pending import Pending
 from pipeline.cluster.shared_value import SharedValue, cancelled_by_others
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
+from pipeline.data.partitions import Part, Partitions, rows_between
 from pipeline.data.source import Source
 from pipeline.errors import TrainingError
 from pipeline.events import FragmentDone, Listener
@@ -28,26 +28,50 @@ class Payloads:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._sent: dict[tuple[Piece, ...], Future] = {}  # by what the fragment is made of
+        self._sent: dict[tuple[Piece, ...], list[Future]] = {}  # by what the fragment is made of
+        self._partitions: dict[int, Future] = {}  # of a Dask collection, whole
 
-    def of(self, source: Source, fragment: Fragment) -> Future | None:
-        """A fragment's rows; None for files.
+    def of(self, source: Source, fragment: Fragment) -> list[Future] | None:
+        """A fragment's rows, in parts; None for files.
 
-        Partitions of a Dask DataFrame are computed on the cluster, Arrow slices are sent.
+        Partitions of a Dask collection are computed on the cluster, once, and cut there; Arrow slices are sent.
         """
         if source.frame is None:
             return None
-        sent = self._sent.get(fragment.pieces)
-        if sent is None or sent.status not in ("pending", "finished"):
-            rows = source.payload(fragment)
-            client = self._client
-            sent = client.compute(rows) if isinstance(rows, Delayed) else client.scatter(rows, hash=False)
+        sent = self._sent.get(fragment.pieces, [])
+        if not sent or not all(map(_usable, sent)):
+            if isinstance(source.frame, Partitions):
+                sent = [self._part(source.frame, part) for part in source.frame.parts(fragment)]
+            else:
+                sent = [self._client.scatter(source.payload(fragment), hash=False)]
             self._sent[fragment.pieces] = sent
         return sent
 
-    def release(self) -> None:
-        """Lets the cluster forget them."""
+    def _part(self, partitions: Partitions, part: Part) -> Future:
+        whole = self._partitions.get(part.partition)
+        if whole is None or not _usable(whole):
+            whole = self._client.compute(partitions.delayed[part.partition])
+            self._partitions[part.partition] = whole
+        if part.whole:
+            return whole
+        return self._client.submit(rows_between, whole, part.start, part.stop, pure=False)
+
+    def recut(self) -> None:
+        """Forgets fragments that are others now; whole partitions stay."""
         self._sent.clear()
+
+    def keep_fragments(self) -> None:
+        """Forgets whole partitions whose rows are in fragments by now: they would count twice in a worker's memory."""
+        self._partitions.clear()
+
+    def release(self) -> None:
+        """Lets the cluster forget all of them."""
+        self._sent.clear()
+        self._partitions.clear()
+
+
+def _usable(future: Future) -> bool:
+    return future.status in ("pending", "finished")
 
 
 class _WorkersReplaced(Exception):

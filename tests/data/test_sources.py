@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.describe import describe
 from pipeline.data.findings import findings
+from pipeline.data.frames import computed
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import Source, open_source
 from pipeline.data.unify import common, conform
@@ -333,7 +334,7 @@ def test_dask_frames() -> None:
     assert source.schema.field("s").type == pa.string()
     with dask.config.set(scheduler="synchronous"):
         counted = count_rows(source)
-        tables = [read_fragment(source, item, payload=source.payload(item).compute()) for item in source.fragments]
+        tables = [read_fragment(source, item, payload=computed(source.payload(item))) for item in source.fragments]
     assert counted.rows == 10
     assert pa.concat_tables(tables)["a"].to_pylist() == list(range(10))
 
