@@ -33,6 +33,10 @@ class WorkerLostError(TrainingError):
         return type(self), (self.worker, self.reason)
 
 
+class DepartureError(WorkerLostError):
+    """A worker has announced that it leaves (retired, its lifetime is over, SIGTERM): planned, and no failure."""
+
+
 class CollectiveError(TrainingError):
     """The workers' connections to each other broke though all of them are there; trying again may help."""
 

@@ -32,7 +32,7 @@ from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock, steady
-from pipeline.training import objective
+from pipeline.training import handover, objective
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.destination import claim_destination, held
 from pipeline.training.resume import Start, take_up
@@ -182,6 +182,7 @@ def _forget_dead(client: Client, run: str) -> None:
     dead = runs.enter(client, run)
     for one in dead:
         client.run(forget, one, on_error="ignore")
+        client.run(handover.drop, one, on_error="ignore")
         watch.end(client, one)
     if dead:
         runs.leave(client, *dead)
@@ -195,6 +196,7 @@ def _forget(client: Client, run: str, watching: Watching | None) -> None:
 
     def ask() -> None:
         client.run(forget, run, on_error="ignore")
+        client.run(handover.drop, run, on_error="ignore")
         if watching is not None:
             watching.stop()
         runs.leave(client, run)

@@ -213,13 +213,15 @@ def _doings(client: Client) -> list[str]:
 
 
 def _kept(dask_worker: Any) -> list[str]:
-    """Rows that wait for a second pass, watches, and their books."""
+    """Rows that wait for a second pass, states that wait to be fetched, watches, and their books."""
     from pipeline.parts import LEDGERS
     from pipeline.preprocess.fit import _KEPT
+    from pipeline.training.handover import waiting_runs
 
     rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in list(_KEPT._rows)]
     watches = [f"the plugin {name}" for name in dask_worker.plugins if name.startswith("pipeline")]
-    return rows + watches + [f"the ledger of run {run}" for run in list(LEDGERS)]
+    states = [f"a state of run {run}" for run in waiting_runs()]
+    return rows + watches + states + [f"the ledger of run {run}" for run in list(LEDGERS)]
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ class Script:
     exit_codes: tuple[int, ...] = (1,)  # where the run stops or is refused
     told_seconds: float | None = None  # at most, from the last act to the event Failed
     ends_seconds: float | None = None  # at most, from the last act or trap to the end of a run that stops
+    resumes_within: int | None = None  # rounds lost at most, from the last RoundDone before a restart to its round
     faults: int = field(default=1)
 
 

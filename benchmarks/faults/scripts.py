@@ -16,6 +16,13 @@ TOLD_SECONDS = 10.0  # after which the client says at the latest that the schedu
 FROZEN_SECONDS = 7.0  # of silence, after which the scheduler is lost
 BLOCKED_SECONDS = 8.0  # of silence, after which it answers again
 STOPPED_SECONDS = 8.0  # after Ctrl-C
+# A departure that is announced takes a checkpoint of its own: regular ones would hide that.
+DEPARTURE = (
+    f"cluster.wait_seconds={WAIT_SECONDS}",
+    "training.checkpoint_rounds=1000",
+    "training.checkpoint_seconds=1000",
+)
+DEPARTURE_ROUNDS = 1  # lost at most
 LOST = "lost"  # what the line about a lost worker says
 
 
@@ -119,9 +126,25 @@ def nanny_killed(choice: Choice) -> Script:
 
 
 def retired(choice: Choice) -> Script:
-    """Somebody else sends a worker away; it does not come back."""
+    """Another client sends a worker away; it does not come back.  Checkpoints are rare: the departure takes one."""
     act = Act("retire", choice.worker, "RoundDone", round=choice.round)
-    return Script(acts=(act,), settings=(f"cluster.wait_seconds={WAIT_SECONDS}",), says=LOST)
+    return Script(acts=(act,), settings=DEPARTURE, says=LOST, resumes_within=DEPARTURE_ROUNDS)
+
+
+def retired_in(stage: str) -> Write:
+    """Another client sends a worker away in a pass: its tasks move."""
+
+    def write(choice: Choice) -> Script:
+        act = Act("retire", choice.worker, "FragmentDone", stage=stage)
+        return Script(acts=(act,), settings=(f"cluster.wait_seconds={WAIT_SECONDS}",))
+
+    return write
+
+
+def terminated(choice: Choice) -> Script:
+    """SIGTERM to `dask worker`, as a batch system sends it: its nanny gives the worker 8 s."""
+    act = Act("signal", f"nanny {choice.worker}", "RoundDone", round=choice.round, signal=signal.SIGTERM)
+    return Script(acts=(act,), settings=DEPARTURE, says=LOST, resumes_within=DEPARTURE_ROUNDS)
 
 
 def restarted_in(stage: str) -> Write:

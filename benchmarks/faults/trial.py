@@ -63,6 +63,7 @@ class Trial:
             walls, equal, lost = [ended.seconds], "no model", None
             if outcome == RECOVERS:
                 _require(ended.exit_code == 0, "the run did not recover", ended)
+                self._check_rounds_lost(script, ended)
             else:
                 self._check_stopped(script, ended, folder)
             if outcome in (RESUMES, RERUNS):
@@ -111,6 +112,16 @@ class Trial:
     def _check_said(self, script: Script, ended: Ended) -> None:
         _require(re.search(script.says, ended.stderr) is not None, f"stderr does not say {script.says!r}", ended)
         _require("Traceback" not in ended.stderr, "a traceback", ended)
+
+    def _check_rounds_lost(self, script: Script, ended: Ended) -> None:
+        """How far restarts went back."""
+        reached = 0
+        for said in ended.events:
+            if said.get("event") == "RoundDone":
+                reached = said["round"]
+            elif said.get("event") == "Restarted" and script.resumes_within is not None:
+                lost = reached - said["round"]
+                _require(lost <= script.resumes_within, f"{lost} rounds lost, not {script.resumes_within}", ended)
 
     def _check_stopped(self, script: Script, ended: Ended, folder: Path) -> None:
         """An end without a model: the right exit code, one line, in time."""

@@ -30,7 +30,7 @@ from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.pending import Pending
 from pipeline.cluster.shared_value import cancelled_by_others
 from pipeline.cluster.silence import WORKER_NOTE_SECONDS, SchedulerSilence
-from pipeline.errors import CollectiveError, SchedulerLostError, WorkerLostError
+from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, WorkerLostError
 
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
@@ -78,6 +78,8 @@ class Members:
         self._reasons: dict[str, str] = {}  # of processes that are gone, or as good as
         self._ending: set[str] = set()  # processes that are being ended
         self._noted: set[str] = set()  # processes whose silence was noted
+        self._announced: set[str] = set()  # processes that are gone, or about to go, and have said so before
+        self._leaving: set[str] = set()  # those of them that are still connected
         self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
         self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
         self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
@@ -173,9 +175,9 @@ class Members:
         self._counted_on.update(processes)
 
     def check(self, addresses: Iterable[str]) -> None:
-        """WorkerLostError for the first of these workers that has left; SchedulerLostError; errors of who listens.
+        """WorkerLostError for the first of these workers that has left (DepartureError where it had announced that).
 
-        And what `ended` raises: so every wait for workers ends with the run.
+        SchedulerLostError; errors of who listens; and what `ended` raises: so every wait for workers ends with the run.
         """
         self.ended()
         if self._scheduler_error is not None:
@@ -183,9 +185,16 @@ class Members:
         if self._error is not None:
             raise self._error
         for address in addresses:
-            reason = self._reasons.get(self._counted_on.get(address, ""))
+            counted_on = self._counted_on.get(address, "")
+            reason = self._reasons.get(counted_on)
             if reason is not None:
-                raise WorkerLostError(address, reason)
+                kind = DepartureError if counted_on in self._announced else WorkerLostError
+                raise kind(address, reason)
+
+    def announced(self, addresses: Iterable[str]) -> dict[str, bool]:
+        """Those of these workers that have announced that they leave, and whether each is still connected."""
+        counted_on = {address: self._counted_on.get(address, "") for address in addresses}
+        return {address: meant in self._leaving for address, meant in counted_on.items() if meant in self._announced}
 
     def telling_loss(self) -> contextlib.AbstractContextManager[None]:
         """Whatever fails in there because the scheduler was lost is told as that: SchedulerLostError."""
@@ -228,11 +237,15 @@ class Members:
             self._words.pop(lost, None)
             if lost not in self._reasons:
                 leaving = address in workers and process(workers[address]) == lost
+                if leaving:
+                    self._announced.add(lost)
                 self._reasons[lost] = self._reason(address, facts, leaving=leaving)
                 gone.append((address, self._reasons[lost]))
         for address in here.keys() - self._present.keys():
             if (back := process(here[address])) not in self._ending:
                 self._reasons.pop(back, None)  # it was to be retired, and could not
+                self._announced.discard(back)
+        self._leaving = {process(facts) for facts in workers.values() if facts["status"] in LEAVING}
         self._present, self.most = here, max(self.most, len(here))
         for address, facts in here.items():
             self.names[address] = str(facts["name"])

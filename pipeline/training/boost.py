@@ -14,9 +14,10 @@ from pipeline.stages import span
 from pipeline.task_errors import task
 from pipeline.training import curves, metrics, objective
 from pipeline.training.matrix import Partition
-from pipeline.training.ranks import Going, Trained, run_training
+from pipeline.training.ranks import Trained, run_training
 from pipeline.training.rounds import RoundsSpec, Scores
 from pipeline.training.team import Partitions
+from pipeline.training.training_events import Going
 from pipeline.walk import Walk
 
 

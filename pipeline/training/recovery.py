@@ -1,6 +1,6 @@
 """What to do when workers are lost or join: decided here, done by the supervisor.
 
-             interrupted, joined           all there, or waited long enough
+        interrupted, departed, joined      all there, or waited long enough
     running ────────────────────► waiting ──────────────────────────────────► restarting ──► running
        │ ▲                           │ nobody is left
        │ └ checkpoint                ▼
@@ -12,6 +12,8 @@ Arithmetic and dataclasses only: no cluster, no clock of its own.
 
 from dataclasses import dataclass, replace
 from typing import Literal
+
+REPLACED_SECONDS = 10.0  # for the replacement of a worker that has left as announced: most have none
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,24 @@ class Recovery:
     since: float = 0.0  # when the waiting began, by the observer's monotonic clock
     events: tuple[str, ...] = ()  # what happened, a line each
     reason: str = ""  # why it failed
+    planned: bool = False  # the waiting began with a departure that had been announced
+
+    def wait_seconds(self, policy: Policy) -> float:
+        """How long workers are waited for where some are left."""
+        return min(policy.wait_seconds, REPLACED_SECONDS) if self.planned else policy.wait_seconds
 
 
 @dataclass(frozen=True)
 class Interrupted:
     """A worker is gone while it was needed, or the workers' connections broke."""
+
+    at: float  # seconds, monotonic
+    line: str  # what happened, for people
+
+
+@dataclass(frozen=True)
+class Departed:
+    """A worker has left as it had announced: no failure, so it does not count among the restarts."""
 
     at: float  # seconds, monotonic
     line: str  # what happened, for people
@@ -73,7 +88,7 @@ class Started:
     workers: int
 
 
-Seen = Interrupted | Present | Joined | Checkpointed | Started
+Seen = Interrupted | Departed | Present | Joined | Checkpointed | Started
 
 
 def begin(workers: int) -> Recovery:
@@ -96,10 +111,12 @@ def step(now: Recovery, seen: Seen, policy: Policy) -> Recovery:
     match seen:
         case Interrupted(at=at, line=line) if now.state == "running":
             return _again(now, line, policy, at)
+        case Departed(at=at, line=line) if now.state == "running":
+            return replace(now, state="waiting", events=(*now.events, line), since=at, planned=True)
         case Present(at=at, workers=workers) if now.state == "waiting":
             return _waited(now, at, workers, policy)
         case Joined(at=at, workers=workers) if now.state == "running":
-            return replace(now, state="waiting", expected=max(now.expected, workers), since=at)
+            return replace(now, state="waiting", expected=max(now.expected, workers), since=at, planned=False)
         case Checkpointed(round=number) if number > now.progress:
             return replace(now, progress=number, restarts=0)
         case Started(workers=workers) if now.state == "restarting":
@@ -116,13 +133,13 @@ def _again(now: Recovery, line: str, policy: Policy, at: float) -> Recovery:
             f"given up after {now.restarts} {times} without progress (training.max_restarts = {policy.max_restarts})"
         )
         return replace(now, state="failed", events=events, reason=reason)
-    return replace(now, state="waiting", events=events, restarts=now.restarts + 1, since=at)
+    return replace(now, state="waiting", events=events, restarts=now.restarts + 1, since=at, planned=False)
 
 
 def _waited(now: Recovery, at: float, workers: int, policy: Policy) -> Recovery:
     if workers >= now.expected:
         return replace(now, state="restarting")
-    if at - now.since < policy.wait_seconds:
+    if at - now.since < (now.wait_seconds(policy) if workers else policy.wait_seconds):
         return now
     if workers == 0:
         reason = f"no worker is left, and none came back within {policy.wait_seconds:g} s (cluster.wait_seconds)"

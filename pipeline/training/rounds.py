@@ -87,6 +87,7 @@ Report = Callable[[RoundDone], None]
 Account = Callable[[int, int, Spent], None]  # first and last round, and what they took on this worker
 Unwanted = Callable[[], bool]
 Keep = Callable[[State], None]
+HandOver = Callable[[State, tuple[int, ...]], None]  # the ranks that leave are the second
 
 
 def train_rounds(
@@ -96,14 +97,18 @@ def train_rounds(
     *,
     start: State | None = None,
     unwanted: Unwanted = lambda: False,
+    leaving: Unwanted = lambda: False,
     report: Report = lambda event: None,
     account: Account = lambda first, last, spent: None,
     keep: Keep = lambda state: None,
+    hand_over: HandOver = lambda state, leaving: None,
 ) -> RoundsResult:
     """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
 
-    `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether this
-    worker should stop; CollectiveError then, on all of them.  `report` and `account` hear of rounds now and then, on rank
+    `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether nobody wants
+    the result any more, `leaving` whether this worker is about to leave; CollectiveError then, on all of them, after the
+    first rank that stays got the state by `hand_over`; after the last round every rank does, since a loss while rows are
+    scored must not cost rounds.  `report` and `account` hear of rounds now and then, on rank
     0 and on every worker; `keep` gets the states for checkpoints, on rank 0.
     """
     begin = time.perf_counter()
@@ -111,13 +116,14 @@ def train_rounds(
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
         with entered("bootstrap"):
             stack.enter_context(communicator(rank_args))
-            outside = Outside(unwanted, report, account, keep)
+            outside = Outside(unwanted, leaving, report, account, keep, hand_over)
             rounds = _Rounds(partition, spec, start, alone=rank_args is None, outside=outside)
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
         with entered("rounds"):
             rounds.boost()
+            hand_over(rounds.state(), ())
         with entered("meter"):
             rounds.meter.replay()
         with entered("scores"):
@@ -129,9 +135,11 @@ class Outside:
     """Whom the rounds talk to."""
 
     unwanted: Unwanted
+    leaving: Unwanted
     report: Report
     account: Account
     keep: Keep
+    hand_over: HandOver
 
 
 class _Rounds:
@@ -142,6 +150,7 @@ class _Rounds:
     ) -> None:
         self.spec, self.alone, self.outside = spec, alone, outside
         self.rank = 0 if alone else collective.get_rank()
+        self.world = 1 if alone else collective.get_world_size()
         # No method of this object: a cycle would keep matrices that have been released.
         total = own if alone else over_all
         self.train = partition.train
@@ -168,8 +177,7 @@ class _Rounds:
             self._restore(start)
         self.first = len(self.seconds) + 1
         self._check_at = self.first
-        workers = 1 if alone else collective.get_world_size()
-        self._account_seconds = max(ACCOUNT_SECONDS, workers / ACCOUNTS_A_SECOND)
+        self._account_seconds = max(ACCOUNT_SECONDS, self.world / ACCOUNTS_A_SECOND)
         self._told = self._accounted = self.first - 1
         self._told_at = self._accounted_at = time.monotonic()
         self._kept_at, self._kept_seconds = time.monotonic(), 0.0
@@ -230,18 +238,23 @@ class _Rounds:
         return self.stopping.observe(number, decisive)
 
     def _check(self, number: int) -> None:
-        """Stops all workers when one of them is no longer wanted.
+        """Ends the attempt on all workers where one of them leaves, or its result is no longer wanted.
 
         The workers agree in one collective about every half second: rank 0 says how many rounds that is.
         """
         recent = self.seconds[-8:]
         rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
         self.meter.settle()
-        vote = np.array([float(self.outside.unwanted()), float(rounds)])
-        stop, rounds_ahead = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
-        if stop:
+        vote = np.zeros(2 + self.world)
+        vote[:2] = float(self.outside.unwanted()), float(rounds)
+        vote[2 + self.rank] = float(self.outside.leaving())
+        agreed = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
+        leaving = tuple(int(rank) for rank in np.flatnonzero(agreed[2:]))
+        if agreed[0] or leaving:
+            if self.rank == next((rank for rank in range(self.world) if rank not in leaving), 0):
+                self.outside.hand_over(self.state(), leaving)
             raise CollectiveError("a worker is leaving, or its task was cancelled")
-        self._check_at = number + int(rounds_ahead)
+        self._check_at = number + int(agreed[1])
 
     def _checkpoint_is_due(self, number: int) -> bool:
         """By rounds or by time, but never so often that checkpoints take more than their share of it.
@@ -257,11 +270,11 @@ class _Rounds:
 
     def _keep(self) -> None:
         start = time.monotonic()
-        self.outside.keep(self._state())
+        self.outside.keep(self.state())
         self._kept_at = time.monotonic()
         self._kept_seconds = self._kept_at - start
 
-    def _state(self) -> State:
+    def state(self) -> State:
         return State(
             round=len(self.seconds),
             booster=bytes(self.booster.save_raw("ubj")),
@@ -298,7 +311,7 @@ class _Rounds:
         self.weights.restore()
         boosted, best = len(self.seconds), self.stopping.best_round
         booster = self.booster if best == boosted else self.booster[:best]
-        state = self._state() if self.rank == 0 else None
+        state = self.state() if self.rank == 0 else None
         self.measured.fill(boosted)
         return RoundsResult(
             model=model_bytes(booster) if self.rank == 0 else b"",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.cluster.placement import WorkerInfo, usable
 from pipeline.cluster.shared_value import cancelled_by_others
-from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
+from pipeline.errors import CollectiveError, DepartureError, TrainingError, WorkerLostError
 from pipeline.events import (
     Checkpoint,
     Event,
@@ -26,9 +26,10 @@ from pipeline.preprocess.passes import Prepared
 from pipeline.training import recovery
 from pipeline.training.boost import Evaluation, boost, evaluate
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
-from pipeline.training.ranks import Going, StoppedError, Trained
+from pipeline.training.ranks import StoppedError, Trained
 from pipeline.training.recovery import Policy, Recovery, Seen, step
 from pipeline.training.team import Team
+from pipeline.training.training_events import Going
 from pipeline.walk import Walk, let_go
 
 TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
@@ -123,7 +124,8 @@ class Supervisor:
             )
         if isinstance(error, WorkerLostError):
             self._walk.members.look()  # has it told, if nobody saw it yet
-            return recovery.Interrupted(time.monotonic(), self._line(error))
+            kind = recovery.Departed if isinstance(error, DepartureError) else recovery.Interrupted
+            return kind(time.monotonic(), self._line(error))
         if isinstance(error, StoppedError):
             return recovery.Joined(time.monotonic(), len(self._candidates()))
         return recovery.Interrupted(time.monotonic(), str(error))
@@ -159,7 +161,7 @@ class Supervisor:
             if now.state == "waiting":
                 if not told and workers:
                     self._walk.happened(
-                        Waiting(workers=len(workers), expected=now.expected, seconds=self._policy.wait_seconds)
+                        Waiting(workers=len(workers), expected=now.expected, seconds=now.wait_seconds(self._policy))
                     )
                 told = True
                 time.sleep(TICK_SECONDS)

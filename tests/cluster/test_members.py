@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from pipeline.cluster import members as room
 from pipeline.cluster import nannies
 from pipeline.cluster.members import Members, process
-from pipeline.errors import CollectiveError, SchedulerLostError, WorkerLostError
+from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, WorkerLostError
 
 A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
 
@@ -235,14 +235,30 @@ def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: py
 def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
     scene.status[B] = status
     assert set(scene.members.look()) == {A}
-    with pytest.raises(WorkerLostError, match="it was retired"):
+    with pytest.raises(DepartureError, match="it was retired"):
         scene.members.check([B])
+    assert scene.members.announced([A, B]) == {B: True}
     scene.status[B] = "running"  # nobody could take what it has
     assert set(scene.members.look()) == {A, B}
     scene.members.check([B])
     scene.status[B] = "paused"
     assert set(scene.members.look()) == {A, B}
     assert scene.told == [(B, "it was retired")]
+    assert scene.members.announced([A, B]) == {}
+
+
+def test_one_that_has_left_as_it_announced_has_departed(scene: Scene) -> None:
+    scene.status[B] = "closing_gracefully"
+    scene.members.look()
+    del scene.said[B]
+    del scene.said[A]
+    scene.members.look()
+    assert scene.members.announced([A, B]) == {B: False}
+    with pytest.raises(DepartureError):
+        scene.members.check([B])
+    with pytest.raises(WorkerLostError) as lost:
+        scene.members.check([A])
+    assert not isinstance(lost.value, DepartureError)
 
 
 def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

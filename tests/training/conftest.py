@@ -17,8 +17,9 @@ from pipeline.training.checkpoint import State
 from pipeline.training.cuts import Cuts, encode, make_cuts
 from pipeline.training.matrix import build_partition
 from pipeline.training.objective import Labels, Shape, base_score, default_metrics, xgboost_params
-from pipeline.training.ranks import Going, run_training
+from pipeline.training.ranks import run_training
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores
+from pipeline.training.training_events import Going
 
 ROWS, FRAGMENTS = 6_000, 12
 

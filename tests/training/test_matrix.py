@@ -19,8 +19,9 @@ from pipeline.planning.memory import file_nbytes
 from pipeline.training import matrix
 from pipeline.training.block import Block
 from pipeline.training.matrix import BlockIter, Partition, batches_of, build_partition, present
-from pipeline.training.ranks import Going, run_training
+from pipeline.training.ranks import run_training
 from pipeline.training.rounds import RoundsResult, train_rounds
+from pipeline.training.training_events import Going
 
 CASES: dict[str, dict[str, Any]] = {
     "binary, missing values, categories, validation": {},

@@ -27,8 +27,9 @@ from pipeline.training import pace, rounds
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import worker_locks
 from pipeline.training.matrix import build_partition
-from pipeline.training.ranks import Going, _placed, run_training
+from pipeline.training.ranks import _placed, run_training
 from pipeline.training.rounds import EVENT_SECONDS, train_rounds
+from pipeline.training.training_events import Going
 
 LONG = 1_000_000  # rounds that never end
 
@@ -164,7 +165,8 @@ dask.config.set({{"distributed.scheduler.locks.lease-timeout": "3s"}})  # 30 s o
 from distributed import Client
 from conftest import make_case
 from test_ranks import LONG, build
-from pipeline.training.ranks import Going, run_training
+from pipeline.training.ranks import run_training
+from pipeline.training.training_events import Going
 client = Client({scheduler!r})
 workers = {workers!r}
 case = make_case(rounds=LONG)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.training.recovery import (
     Checkpointed,
+    Departed,
     Interrupted,
     Joined,
     Policy,
@@ -22,6 +23,7 @@ from pipeline.training.recovery import (
 
 POLICY = Policy(wait_seconds=30.0, max_restarts=2)
 LOST = Interrupted(at=100.0, line="worker 1 lost")
+LEFT = Departed(at=100.0, line="worker 1 lost: it was retired")
 
 
 def after(*seen: Seen, workers: int = 2, policy: Policy = POLICY) -> Recovery:
@@ -38,6 +40,11 @@ def after(*seen: Seen, workers: int = 2, policy: Policy = POLICY) -> Recovery:
         ([LOST, Present(at=130.0, workers=1)], "restarting"),
         ([LOST, Present(at=130.0, workers=0)], "failed"),
         ([LOST, Present(at=101.0, workers=2), Started(2)], "running"),
+        ([LEFT, Present(at=101.0, workers=1)], "waiting"),
+        ([LEFT, Present(at=101.0, workers=2)], "restarting"),
+        ([LEFT, Present(at=110.0, workers=1)], "restarting"),  # few that leave as announced are replaced
+        ([LEFT, Present(at=110.0, workers=0)], "waiting"),
+        ([LEFT, Present(at=130.0, workers=0)], "failed"),
         ([Joined(at=100.0, workers=3)], "waiting"),
         ([Joined(at=100.0, workers=3), Present(at=100.0, workers=3)], "restarting"),
         ([Joined(at=100.0, workers=3), Present(at=100.0, workers=0)], "waiting"),
@@ -61,6 +68,15 @@ def test_too_many_restarts() -> None:
     assert after(LOST, policy=Policy(30.0, max_restarts=0)).state == "failed"
 
 
+def test_announced_departures_are_no_restarts() -> None:
+    again = [LEFT, Present(at=101.0, workers=2), Started(2)]
+    now = after(*again * 5)
+    assert (now.state, now.restarts) == ("running", 0)
+    assert after(*back(1), *back(2), *again, Interrupted(at=3, line="lost at 3")).state == "failed"
+    waiting = after(*again, LOST)
+    assert waiting.wait_seconds(POLICY) == POLICY.wait_seconds
+
+
 def test_progress_counts_restarts_anew() -> None:
     assert after(*back(1), *back(2), Checkpointed(10), *back(3), *back(4)).state == "running"
     no_progress = after(
@@ -76,6 +92,7 @@ def test_fewer_workers_are_what_is_expected_from_then_on() -> None:
 
 ANYTHING = st.one_of(
     st.builds(Interrupted, at=st.floats(0, 1e6), line=st.just("lost")),
+    st.builds(Departed, at=st.floats(0, 1e6), line=st.just("left")),
     st.builds(Present, at=st.floats(0, 1e6), workers=st.integers(0, 4)),
     st.builds(Joined, at=st.floats(0, 1e6), workers=st.integers(0, 6)),
     st.builds(Checkpointed, round=st.integers(0, 100)),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xgboost
 
-from pipeline.errors import TrainingError
+from pipeline.errors import CollectiveError, TrainingError
+from pipeline.training.checkpoint import State
 from pipeline.training.matrix import build_partition
 from pipeline.training.rounds import check_device, train_rounds
 
@@ -105,6 +106,23 @@ def test_cancelling_stops_the_rounds(make_case: Any) -> None:
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
     with pytest.raises(TrainingError, match="cancelled"):
         train_rounds(partition, case.spec(), unwanted=lambda: True)
+
+
+def test_a_worker_that_leaves_hands_its_state_over(make_case: Any) -> None:
+    """No round is lost: the attempt goes on elsewhere from the round it ended with."""
+    case = make_case(rounds=12, options={"early_stopping": 0})
+    cuts = case.cuts()
+    partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
+    whole: list[tuple[State, tuple[int, ...]]] = []
+    expected = train_rounds(partition, case.spec(), hand_over=lambda *given: whole.append(given))
+    ((last, leaving),) = whole  # for a loss while rows are scored
+    assert (last.round, leaving) == (12, ())
+    handed: list[tuple[State, tuple[int, ...]]] = []
+    with pytest.raises(CollectiveError, match="leaving"):
+        train_rounds(partition, case.spec(), leaving=lambda: True, hand_over=lambda *given: handed.append(given))
+    ((state, leaving),) = handed
+    assert (state.round, leaving) == (1, (0,))
+    assert train_rounds(partition, case.spec(), start=state).model == expected.model
 
 
 def test_another_device_than_asked_is_an_error() -> None:

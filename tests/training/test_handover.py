@@ -1,0 +1,114 @@
+"""States that wait on workers for the client, and announced departures during an attempt."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CollectiveError, DepartureError, TrainingError, WorkerLostError
+from pipeline.training import handover, ranks
+from pipeline.training.checkpoint import State
+from pipeline.training.handover import Handover
+from pipeline.training.training_events import Going
+
+A, B, C = (f"tcp://127.0.0.1:{port}" for port in (1001, 1002, 1003))
+
+
+def state(number: int, *, stopped: bool = False) -> State:
+    return State(number, b"trees", {}, [0.1] * number, number, 0.5, stopped)
+
+
+@pytest.fixture(autouse=True)
+def empty() -> Iterator[None]:
+    handover._waiting.clear()
+    yield
+    handover._waiting.clear()
+
+
+def test_what_waits_is_bounded_and_dropped() -> None:
+    for number in range(9):
+        handover.put(f"run {number}", Handover(state(number)))
+    assert handover.waiting_runs() == [f"run {number}" for number in range(5, 9)]
+    handover.put("run 5", Handover(state(50)))
+    handover.put("run 9", Handover(state(9)))
+    assert handover.take("run 5") == Handover(state(50))
+    assert handover.take("run 5") is None
+    handover.drop("run 7")
+    assert handover.waiting_runs() == ["run 8", "run 9"]
+
+
+class FakeClient:
+    """Workers that have these states; None: one that never answers."""
+
+    status = "running"
+
+    def __init__(self, waiting: dict[str, Handover | Exception | None]) -> None:
+        self.waiting = waiting
+
+    def run(self, function: Any, run: str, workers: list[str], on_error: str) -> dict[str, Any]:
+        assert on_error == "ignore"
+        return {worker: self.waiting[worker] for worker in workers}
+
+
+def test_the_latest_state_is_collected() -> None:
+    client: Any = FakeClient(
+        {A: Handover(state(12)), B: Handover(state(12, stopped=True)), C: OSError("its worker has gone")}
+    )
+    assert handover.collect(client, [A, B, C], "run") == Handover(state(12, stopped=True))
+    assert handover.collect(client, [C], "run") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (CollectiveError("a worker is leaving"), DepartureError),
+        (
+            WorkerLostError(B, "its process ended"),
+            DepartureError,
+        ),  # SIGTERM: it was gone before the client saw it leave
+        (DepartureError(B, "it was retired"), DepartureError),
+        (TrainingError("label NaN"), TrainingError),
+    ],
+)
+def test_a_departure_keeps_its_round_and_is_told(error: Exception, raised: type[Exception]) -> None:
+    client: Any = FakeClient({A: Handover(state(131), (1,)), B: None})
+    kept: list[State] = []
+    spec: Any = type("Spec", (), {"run": "run"})
+    told = ranks._with_last_state(client, [A, B], spec, Going(keep=kept.append), error)
+    assert type(told) is raised
+    assert [one.round for one in kept] == [131]
+    if isinstance(told, DepartureError):
+        assert told.worker == B
+
+
+class FakeMembers:
+    """Says which workers have announced that they leave, and raises for them."""
+
+    def __init__(self) -> None:
+        self.leaving: dict[str, bool] = {}
+
+    def announced(self, workers: Any) -> dict[str, bool]:
+        return self.leaving
+
+    def check(self, workers: Any) -> None:
+        for worker in workers:
+            if worker in self.leaving:
+                raise DepartureError(worker, "it was retired")
+
+
+def test_ranks_that_stay_end_the_attempt_themselves() -> None:
+    now = 0.0
+    members: Any = FakeMembers()
+    departures = ranks._Departures(members, [A, B, C], clock=lambda: now)
+    departures.check({A, B, C})
+    members.leaving = {B: True}
+    departures.check({A, B, C})
+    now = 1_000.0  # a long round
+    departures.check({A, B})
+    with pytest.raises(DepartureError):
+        departures.check({B})
+    members.leaving = {B: False}  # gone: its peers see that, or wait for ever
+    departures.check({A, B})
+    now += ranks.GONE_SECONDS + 1
+    with pytest.raises(DepartureError):
+        departures.check({A})
