@@ -280,7 +280,7 @@ def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
         talk.result(json.loads(manifest), lambda: card.rstrip())
         return
     with talk.running():
-        description = pipeline.describe(job_from(source, "0").data)
+        description = pipeline.describe(job_from(source, "0"))
     talk.result(description.to_dict(), lambda: str(description))
 
 

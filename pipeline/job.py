@@ -3,6 +3,7 @@
 Every field's description is what `--help`, the README and error messages show; every default stands here.
 """
 
+import codecs
 import math
 import os
 import tomllib
@@ -21,6 +22,7 @@ from pipeline.urls import LOCAL_ONLY, is_url
 
 LONGEST_URL = 2_000  # characters
 ALARM = "alarm"  # the one list of tables among the sections
+_STATEFUL = frozenset({"hz", "raw-unicode-escape"})  # the same bytes as ASCII, and yet not ASCII
 DEEPEST = 30  # dots in a key: a column's name may hold some
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
@@ -48,19 +50,47 @@ class CsvOptions(Section):
     """How CSV files are written."""
 
     header: bool = Field(True, description="the first line holds the column names")
-    columns: list[str] = Field([], description="the column names, for files without a header")
+    columns: list[str] = Field(
+        [], description="the column names, in place of the header's; without a header the default is c1, c2, ..."
+    )
     separator: str = Field(",", min_length=1, max_length=1, description="one character")
+    decimal: Literal[".", ","] = Field(".", description="the decimal point")
+    encoding: str = Field("utf-8", max_length=50, description="of the text, e.g. latin-1 or cp1252")
     comment: str = Field("", max_length=1, description="lines that start with it are left out")
     missing: list[str] = Field(
         ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"], description="texts that mean: no value"
     )
     newlines_in_quotes: bool = Field(False, description="quoted values may hold line breaks: files are then read whole")
 
-    @pydantic.model_validator(mode="after")
-    def _names(self) -> Self:
-        if not self.header and not self.columns:
-            raise ValueError("files without a header need data.csv.columns")
-        return self
+    @pydantic.field_validator("separator")
+    @classmethod
+    def _separates(cls, separator: str) -> str:
+        if not separator.isascii() or separator in '\r\n"\0':
+            raise ValueError("expected one ASCII character, neither a quote nor a line break")
+        return separator
+
+    @pydantic.field_validator("columns")
+    @classmethod
+    def _distinct(cls, columns: list[str]) -> list[str]:
+        for name in columns:
+            if not name.strip() or columns.count(name) > 1:
+                raise ValueError("each name once, and none of them empty")
+        return columns
+
+    @pydantic.field_validator("encoding")
+    @classmethod
+    def _ends_lines_as_ascii(cls, encoding: str) -> str:
+        """Fragments begin after the byte of a line end, so that byte must mean nothing else."""
+        try:
+            codec = codecs.lookup(encoding)
+            same = all(codec.encode(chr(code))[0] == bytes([code]) for code in range(128))
+        except (LookupError, ValueError, TypeError, AttributeError):
+            raise ValueError("no encoding of this name is known") from None
+        if codec.name == "utf-8-sig":  # a byte order mark is skipped in any case
+            return "utf-8"
+        if not same or codec.name in _STATEFUL or codec.name.startswith("iso2022"):
+            raise ValueError("files in this encoding cannot be read in parts: convert them to UTF-8")
+        return encoding
 
 
 class Validation(Section):

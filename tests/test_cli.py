@@ -149,7 +149,7 @@ def test_only_the_cluster_can_be_set_where_the_model_says_the_rest(asked, capfd,
 
 def test_describe_takes_a_job_or_settings(asked, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(pipeline, "describe", lambda data: seen.append(data) or SimpleNamespace(to_dict=dict))
+    monkeypatch.setattr(pipeline, "describe", lambda job: seen.append(job.data) or SimpleNamespace(to_dict=dict))
     (tmp_path / "job.toml").write_text('[data]\nsource = "d"\ntarget = "y"\n')
     assert run(cli, ["describe", str(tmp_path / "job.toml"), "--json"]) == 0
     assert run(cli, ["describe", "a", "b", "--target", "7", "--set", "data.csv.separator=;", "--json"]) == 0

@@ -68,7 +68,9 @@ WRONG = {
     "data.validation={time='t'}": "job: data.validation: time needs share, e.g. share = 0.2",
     "data.validation={column='m'}": 'job: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
     "data.validation={values=[1]}": 'job: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
-    "data.csv.header=false": "job: data.csv: files without a header need data.csv.columns",
+    "data.csv.columns=['a','a']": "job: data.csv.columns = ['a', 'a']: each name once, and none of them empty",
+    "data.csv.separator='ß'": "job: data.csv.separator = 'ß': expected one ASCII character, neither a quote nor a line break",
+    "data.csv.encoding=utf-16": "job: data.csv.encoding = 'utf-16': files in this encoding cannot be read in parts: convert them to UTF-8",
     "cluster.security.ca_file=a": "job: cluster.security.cert_file is missing; cluster.security.key_file is missing",
 }  # fmt: skip
 

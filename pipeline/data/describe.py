@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline.data.findings import UserNote, plain, text_of
+from pipeline.data.hints import hints_of
 from pipeline.data.inputs import open_data
 from pipeline.data.names import hint
 from pipeline.data.reading import read_fragment
@@ -18,7 +19,7 @@ from pipeline.data.skipping import Bad, note
 from pipeline.data.source import Source, open_source
 from pipeline.data.unify import Drift
 from pipeline.errors import BadFragment, DataError
-from pipeline.job import Data
+from pipeline.job import Data, Job
 
 MAX_DISTINCT = 10_000  # values are told apart up to so many
 MAX_BALANCE = 50  # a target with more values is shown by its range alone
@@ -149,10 +150,13 @@ class _Column:
 
 
 def describe(source: Any, target: str | None = None) -> Description:
-    """Reads the whole source (opened already, what `open_source` opens, or a job's [data]), one fragment at a time.
+    """Reads the whole source (opened already, what `open_source` opens, a job or its [data]), one fragment at a time.
 
     DataError for an unknown target.
     """
+    if isinstance(source, Job):
+        target = _raw_target(source.data, target)
+        source = open_data(source.data, source.data.source, hints_of(source.data, source.preprocess))
     if isinstance(source, Data):
         target, source = _raw_target(source, target), open_data(source, source.source)
     if not isinstance(source, Source):

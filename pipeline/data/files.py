@@ -75,6 +75,7 @@ def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, li
         entries += kept
     seen: set[str] = set()
     for path, _ in entries:
+        _check_name(path)
         if path in seen:
             raise SourceError(f"{path}: given twice in data.source; its rows would count double")
         seen.add(path)
@@ -82,6 +83,15 @@ def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, li
     files = [_file(path, known) for path, known in entries if known is not None or path in once]
     note = links.note([*(alias for _, listing in found for alias in listing.aliases), *aliases])
     return kind, files, () if note is None else (note,)
+
+
+def _check_name(path: str) -> None:
+    """SourceError for a name that is not UTF-8: neither JSON nor a message between processes can hold it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise SourceError(f"{name}: the name is not UTF-8 text; rename the file or folder") from None
 
 
 def _file(path: str, known: Facts | None) -> File:

@@ -7,6 +7,7 @@ import pyarrow as pa
 from pipeline.data import csv, feather, libsvm, parquet
 from pipeline.data.files import File
 from pipeline.data.fragments import Piece
+from pipeline.data.hints import ColumnHints
 from pipeline.data.survey import Surveyed
 from pipeline.job import CsvOptions
 
@@ -16,7 +17,7 @@ def survey(
     files: Sequence[File],
     options: CsvOptions,
     fragment_nbytes: int,
-    types: pa.Schema | None,
+    hints: ColumnHints,
     skip_bad: bool = False,
 ) -> list[Surveyed]:
     """Columns and pieces of all files; SourceError where one cannot be read, or a bad piece with `skip_bad`."""
@@ -25,8 +26,8 @@ def survey(
     if kind == "feather":
         return feather.survey(files, skip_bad)
     if kind == "libsvm":
-        return libsvm.survey(files, skip_bad)
-    return csv.survey(files, options, fragment_nbytes, types, skip_bad)
+        return libsvm.survey(files, skip_bad, hints)
+    return csv.survey(files, options, fragment_nbytes, hints, skip_bad)
 
 
 def read(kind: str, piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:

@@ -10,6 +10,7 @@ from pipeline.data.derive import Derivation, Derived, check
 from pipeline.data.differences import check_in_every_file
 from pipeline.data.findings import Finding, UserNote
 from pipeline.data.fragments import Fragment
+from pipeline.data.hints import ColumnHints, hints_of
 from pipeline.data.links import shared_files
 from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.skipping import Bad
@@ -81,7 +82,8 @@ def open_inputs(
 
     Fragments of the validation source are numbered after those of the training source, so that row ids stay unique.
     """
-    training = open_data(job.data, job.data.source if source is None else source, names=names)
+    hints = hints_of(job.data, job.preprocess)
+    training = open_data(job.data, job.data.source if source is None else source, hints, names)
     job = with_built_in(job, training)
     data = job.data
     derivation = Derivation(
@@ -96,7 +98,8 @@ def open_inputs(
     training = dataclasses.replace(training, notes=(*training.notes, *_absent_inputs(training, derived, roles)))
     validation = None
     if data.validation is not None and data.validation.source is not None:
-        validation = open_data(data, data.validation.source, training.schema).with_empty(used)
+        hints = dataclasses.replace(hints, types=training.schema)
+        validation = open_data(data, data.validation.source, hints).with_empty(used)
         validation = _renumber(validation, first=len(training.fragments))
         check_in_every_file(validation.drift, _parts(roles), len(validation.files))
         _check_same(training, validation, roles)
@@ -135,8 +138,10 @@ def reader(source: Source) -> Source:
     return dataclasses.replace(source, fragments=(), files=(), notes=(), digests={}, left_out={}, frame=None)
 
 
-def open_data(data: Data, source: object, types: pa.Schema | None = None, names: Sequence[str] | None = None) -> Source:
-    """Opens files as the job says; `types` are those of the training source, for files to validate on.
+def open_data(
+    data: Data, source: object, hints: ColumnHints | None = None, names: Sequence[str] | None = None
+) -> Source:
+    """Opens files as the job says; the types in the hints are those of the training source, for files to validate on.
 
     `names`: of the columns of a source that is an array.
     """
@@ -145,9 +150,9 @@ def open_data(data: Data, source: object, types: pa.Schema | None = None, names:
         format=data.format,
         csv=data.csv,
         fragment_nbytes=data.fragment_mib * 2**20,
-        types=types,
         exclude=data.exclude,
         skip_bad=data.skip_bad_fragments,
+        hints=hints_of(data) if hints is None else hints,
         names=names,
     )
 

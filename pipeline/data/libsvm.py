@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline.data import text
 from pipeline.data.files import QUERY_ENDING, File
 from pipeline.data.fragments import Piece
+from pipeline.data.hints import NO_HINTS, ColumnHints
 from pipeline.data.retries import patiently
 from pipeline.data.storage import exists, read_all
 from pipeline.data.survey import Surveyed, attempt, bad_file, ends_digest
@@ -51,7 +52,7 @@ def is_feature(name: str) -> bool:
     return _FEATURE.fullmatch(name) is not None
 
 
-def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
+def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = NO_HINTS) -> list[Surveyed]:
     """Rows, columns and byte ranges of all files, from one pass over their text; pieces end with queries.
 
     With `skip_bad`, a file with a malformed line is one bad piece: what stands behind that line is not known.

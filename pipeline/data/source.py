@@ -2,6 +2,7 @@
 
 import fnmatch
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,20 +12,25 @@ import pyarrow.types as pt
 
 from pipeline.data import csv as text_csv
 from pipeline.data import formats, frames, partitions, tabular
+from pipeline.data.csv_findings import MIXED
 from pipeline.data.differences import drift_notes
 from pipeline.data.files import HIVE_NULL, find_files, relative_names
-from pipeline.data.findings import UserNote
+from pipeline.data.findings import Finding, UserNote
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
+from pipeline.data.hints import ColumnHints, settled
 from pipeline.data.libsvm import is_feature
 from pipeline.data.stamps import stamped
 from pipeline.data.survey import Surveyed
-from pipeline.data.unify import Drift, common, is_pandas_index, normalise, unify, unusable
+from pipeline.data.unify import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
 from pipeline.errors import DataError, SourceError
 from pipeline.job import CsvOptions
 from pipeline.texts import without_secrets
 
 NO_VALUE = "has no value in any file"  # why a column is left out that a job may name all the same
 Expected = tuple[Sequence[str], pa.Schema | None]  # patterns of excluded columns, and types that are known beforehand
+_HIVE_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_HIVE_NUMBER = re.compile(r"-?[0-9]+")
+_LONGEST_INT64 = 40  # characters, leading zeros among them
 DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it names files that differ, the fingerprint decides
 
 
@@ -86,6 +92,7 @@ def open_source(
     skip_bad: bool = False,
     names: Sequence[str] | None = None,
     only: Collection[str] | None = None,
+    hints: ColumnHints | None = None,
 ) -> Source:
     """Opens a file, folder, glob, URL, a list of them, rows in memory (`frames.ACCEPTED`), or a Dask collection.
 
@@ -96,17 +103,21 @@ def open_source(
 
     `skip_bad`: what cannot be read becomes fragments that are known to be bad (see `skipping`), as long as anything can
     be; DataError where nothing can.
+
+    `hints`: what else is known of the columns; its `types` are used where the argument is not given.
     """
     options = csv or CsvOptions()
+    hints = hints or ColumnHints()
+    hints = hints if types is None else replace(hints, types=types)
     in_memory = frames.kind_of(source)
     if in_memory is not None:
         if in_memory == "dask":
-            return _open_dask(partitions.look_at(source, names), (exclude, types))
-        return _open_rows(source, fragment_nbytes, (exclude, types), names, only)
+            return _open_dask(partitions.look_at(source, names), (exclude, hints.types))
+        return _open_rows(source, fragment_nbytes, (exclude, hints.types), names, only)
     if names is not None:
         raise SourceError("names= is for arrays; files have names of their own")
     kind, files, found = find_files(source, format)
-    surveys = formats.survey(kind, files, options, fragment_nbytes, types, skip_bad)
+    surveys = formats.survey(kind, files, options, fragment_nbytes, hints, skip_bad)
     pieces = [piece for item in surveys for piece in item.pieces]
     if pieces and all(piece.bad for piece in pieces):
         raise DataError(f"nothing of the source can be read; the first reason: {pieces[0].place()}: {pieces[0].bad}")
@@ -114,8 +125,8 @@ def open_source(
     unified, drift = unify(
         [(without_secrets(item.file.path), item.schema) for item in surveys if item.readable], exclude, join
     )
-    keys = _hive_schema(surveys, unified, types)
-    schema, notes, left_out = _drop(_expect(pa.schema([*unified, *keys]), types, kind))
+    keys = _hive_schema(surveys, unified, hints)
+    schema, notes, left_out = _drop(_expect(pa.schema([*unified, *keys]), hints.types, kind))
     if not len(schema):
         raise SourceError(f"{files[0].path}: no column with a value in it")
     kept = set(schema.names)
@@ -127,7 +138,12 @@ def open_source(
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
         digests=_digests(surveys),
-        notes=(*found, *notes, *drift_notes(drift, [item.schema for item in surveys if item.readable])),
+        notes=(
+            *found,
+            *notes,
+            *drift_notes(drift, [item.schema for item in surveys if item.readable]),
+            *_unsettled(surveys, hints, exclude),
+        ),
         drift=drift,
         left_out=_refused((item.schema for item in surveys), unified) | left_out,
         hive=tuple(keys.names),
@@ -204,12 +220,12 @@ def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
     return fragments
 
 
-def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, types: pa.Schema | None) -> pa.Schema:
+def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, hints: ColumnHints) -> pa.Schema:
     """The columns that folder names such as month=11 add; not those the files hold anyway.
 
-    Integers where all are, unless they are known to be texts, as where other folders' names were.
+    Integers where all are, and where none would lose a digit (01, 20 digits); the same type as in other folders, where
+    that is known.
     """
-    known_texts = {item.name for item in types or () if normalise(item.type) == pa.string()}
     values: dict[str, list[str]] = {}
     for item in surveys:
         for key, value in item.file.hive:
@@ -217,9 +233,16 @@ def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, types: pa.Schem
     fields = []
     for key, texts in values.items():
         if key not in schema.names:
-            whole = all(text == HIVE_NULL or text.removeprefix("-").isdecimal() for text in texts)
-            fields.append(pa.field(key, pa.int64() if whole and key not in known_texts else pa.string()))
+            known = hints.known(key)
+            whole = _HIVE_NUMBER if hints.is_number(key) else _HIVE_INTEGER
+            fits = all(text == HIVE_NULL or (whole.fullmatch(text) and _in_int64(text)) for text in texts)
+            as_text = known is not None and is_text(known)
+            fields.append(pa.field(key, pa.int64() if fits and not as_text else pa.string()))
     return pa.schema(fields)
+
+
+def _in_int64(text: str) -> bool:
+    return len(text) <= _LONGEST_INT64 and -(2**63) <= int(text) < 2**63
 
 
 def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...], dict[str, str]]:
@@ -255,6 +278,16 @@ def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:
         elif kind == "libsvm" and is_feature(item.name):
             fields[item.name] = pa.field(item.name, pa.float32())
     return pa.schema(list(fields.values()))
+
+
+def _unsettled(surveys: Sequence[Surveyed], hints: ColumnHints, exclude: Sequence[str]) -> tuple[UserNote, ...]:
+    """What the files say, each once, without columns about which the job has decided."""
+    notes = dict.fromkeys(note for item in surveys for note in item.notes)
+    return tuple(
+        note
+        for note in notes
+        if not (isinstance(note, Finding) and note.kind == MIXED and settled(hints, exclude, str(note.column)))
+    )
 
 
 def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:

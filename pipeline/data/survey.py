@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.data.files import File
+from pipeline.data.findings import UserNote
 from pipeline.data.fragments import Piece
 from pipeline.data.retries import patiently
 from pipeline.data.storage import read_range
@@ -25,6 +26,7 @@ class Surveyed:
     pieces: tuple[Piece, ...]
     digest: bytes  # of what the file says about its data, for the source's fingerprint
     readable: bool = True  # False: its columns are not known, and it is one bad piece
+    notes: tuple[UserNote, ...] = ()  # what a user should know of it
 
 
 def survey_file(file: File, look: Callable[[File], Surveyed], skip_bad: bool) -> Surveyed:

@@ -15,6 +15,7 @@ BOM = b"\xef\xbb\xbf"
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 _COMPRESSED_RATIO = 4  # assumed for what does not tell its decompressed size
 _NEWLINE_SEARCH_NBYTES = 64 << 10
+LONGEST_LINE_NBYTES = 64 << 20  # of the first line: what is longer is no text
 
 
 def compression(path: str) -> str | None:
@@ -134,6 +135,10 @@ def _head_blocks(path: str) -> Iterator[bytes]:
         if end:
             part = part[:end]
             break
+        if b"\r" in part:  # its lines end with that alone, which the caller refuses
+            break
+        if nbytes >= LONGEST_LINE_NBYTES:
+            raise SourceError(f"{path}: no line end in the first {nbytes >> 20} MiB: not a text file of lines")
         nbytes *= 4
     yield part
 
@@ -149,3 +154,8 @@ def line_number(path: str, byte_range: tuple[int, int] | None, block_index: int,
     for _, block in zip(range(block_index), blocks(path, byte_range), strict=False):
         lines += block.count(b"\n")
     return lines
+
+
+def line_count(path: str, byte_range: tuple[int, int] | None) -> int:
+    """The line ends in a byte range.  Reads it: only where something is wrong with it."""
+    return sum(block.count(b"\n") for block in blocks(path, byte_range))

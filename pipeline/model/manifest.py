@@ -59,6 +59,11 @@ class Manifest:
         """The raw columns that the features are made of: what a prediction needs besides ids."""
         return self.named(self.inputs)
 
+    @property
+    def copied(self) -> frozenset[str]:
+        """The id columns that nothing is made of: a prediction copies them as it finds them."""
+        return frozenset(self.roles.id) - {*self.inputs, *self.roles.read}
+
     def named(self, names: Collection[str]) -> tuple[NamedType, ...]:
         """The raw columns of these names, with their types."""
         wanted = frozenset(names)

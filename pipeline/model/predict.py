@@ -20,6 +20,7 @@ from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_other
 from pipeline.data.differences import check_in_every_file
 from pipeline.data.findings import findings
 from pipeline.data.fragments import Fragment
+from pipeline.data.hints import ColumnHints
 from pipeline.data.inputs import reader
 from pipeline.data.keys import POSITION_BITS
 from pipeline.data.reading import count_rows
@@ -109,7 +110,7 @@ def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
 def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool], listen: Listener) -> list[int]:
     """Writes the fragments' files, `how` being the folder and whether with contributions; gives the rows of each."""
     roles = model.manifest.roles
-    check_schema(model.manifest.named(roles.predict), source.schema)
+    check_schema(model.manifest.named(roles.predict), source.schema, model.manifest.copied)
     check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
     tell_of(source, roles.predict, listen)
     rows = [int(fragment.rows or 0) for fragment in source.fragments]
@@ -142,7 +143,7 @@ def open_for(
     how: dict[str, Any] = {
         "csv": CsvOptions(**told["csv"]),
         "fragment_nbytes": told["fragment_mib"] * 2**20,
-        "types": schema_of(model.manifest.columns),
+        "hints": ColumnHints(types=schema_of(model.manifest.columns), copied=model.manifest.copied),
         "exclude": ["*"],  # further columns are nobody's concern, whatever their type
         "names": _names_for(data, model, wanted) if names is None else names,
         "only": wanted,

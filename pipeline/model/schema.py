@@ -1,7 +1,7 @@
 """Whether data fit a model: every column there, each of the kind that training saw."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ _ALIASES = {
 }
 
 
-def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
+def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collection[str] = ()) -> None:
     """DataError naming the first column that is missing or of another kind than in training.
 
     Kinds are numbers, texts, times with a zone, and times without one: widths and units may differ, dictionaries are
-    as what they hold, a column without any value, now or in training, fits all.  Further columns are nobody's concern.
+    as what they hold, a column without any value, now or in training, fits all, and so does every column that is only
+    `copied`.  Further columns are nobody's concern.
     """
     known = set(schema.names)
     for column in columns:
@@ -40,7 +41,7 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema) -> None:
                 f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}"
             )
         found = schema.field(column.name).type
-        if not _fits(arrow_type(column.type), found):
+        if column.name not in copied and not _fits(arrow_type(column.type), found):
             differ = zones_differ(arrow_type(column.type), found)
             hint = "; times with and without a zone cannot be compared" if differ else ""
             raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}{hint}")

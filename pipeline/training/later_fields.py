@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 # Dotted path of a field -> its value in checkpoints that lack it; * stands for a name, as of a column.
-FIELDS_SINCE: dict[str, Any] = {}
+FIELDS_SINCE: dict[str, Any] = {
+    "data.csv.decimal": ".",
+    "data.csv.encoding": "utf-8",
+}
 
 
 def field_value(job: Mapping[str, Any], path: str, fields: Mapping[str, Any] | None = None) -> Any:

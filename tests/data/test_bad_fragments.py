@@ -326,7 +326,9 @@ def test_bad_pieces_stand_alone(made: list[tuple[int, bool]], target: int) -> No
 def test_a_known_type_that_a_value_does_not_have(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"a,b\n1,2\n1,{SECRET}\n")
     source = open_source(str(tmp_path), types=pa.schema([("a", pa.int64()), ("b", pa.float64())]), skip_bad=True)
-    with pytest.raises(BadFragment, match=r"t\.csv, bytes \d+ to 17: column 'b' holds values that are not double$"):
+    with pytest.raises(
+        BadFragment, match=r"t\.csv, bytes \d+ to 17: line 3: column 'b' holds values that are not double$"
+    ):
         whole(source)
 
 

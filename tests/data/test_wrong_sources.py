@@ -70,7 +70,7 @@ WRONG = {
     "t.csv: an empty file": text(b""),
     "t.csv: no column with a value": text(b"a,b\n"),
     "t.csv: two columns are named 'a'": text(b"a,a\n1,2\n"),
-    "t.csv: column 2 has no name": text(b"a,,b\n1,2,3\n"),
+    "t.csv: two columns are named 'column 2'": text(b"a,,column 2\n1,2,3\n"),
     "t.csv.gz: damaged file": file("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-30]),
     "t.feather: not a whole Feather file": short_feather,
     "t.svm: line 2: expected `label index:value": file("t.svm", b"1 1:2\n0 1:2 3\n"),
@@ -144,7 +144,9 @@ def test_ragged_line_is_named_in_any_byte_range(tmp_path: Path) -> None:
 def test_texts_that_are_not_of_the_known_type(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"a,b\n1,2\n1,{SECRET}\n")
     source = open_source(str(tmp_path), types=pa.schema([("a", pa.int64()), ("b", pa.float64())]))
-    with pytest.raises(SourceError, match=r"t\.csv, bytes 4 to 17: column 'b' holds values that are not double$"):
+    with pytest.raises(
+        SourceError, match=r"t\.csv, bytes 4 to 17: line 3: column 'b' holds values that are not double$"
+    ):
         read_fragment(source, source.fragments[0])
 
 
