@@ -1,18 +1,21 @@
 """SQL expressions of one row's columns, evaluated by DuckDB that can reach nothing else.
 
-Two walls.  The session: no files, network, extensions or settings (`enable_external_access`, `lock_configuration`),
+Three walls.  The session: no files, network, extensions or settings (`enable_external_access`, `lock_configuration`),
 one thread, bounded memory, UTC.  The tree: DuckDB's own parser (`json_serialize_sql`) says what an expression is made
 of, and only constants, plain column names, casts, comparisons, CASE and scalar functions whose result depends on their
-arguments alone are let through; so no windows, subqueries, aggregates, `unnest`, `random()` or `now()`.
+arguments alone are let through; so no windows, subqueries, aggregates, `unnest`, `random()` or `now()`.  The cost:
+functions whose results stay small (`sql_bounds`), texts of bounded size, and a time limit for each fragment.
 
 Errors never hold cell values: DuckDB's text is passed on for parse and bind errors only.
 DuckDB is imported when the first expression is parsed, not before.
 """
 
+import contextlib
 import difflib
 import functools
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +23,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data import sql_bounds
 from pipeline.data.names import nearest
+from pipeline.data.sql_bounds import Bound
 from pipeline.errors import DataError, JobError
 
+VECTOR_ROWS = 2_048  # that DuckDB evaluates at once
+SLICE_NBYTES = 1 << 28  # of text that an expression may make at once
+RESULT_NBYTES = 1 << 30  # of a fragment's result
+FRAGMENT_SECONDS = 120.0  # for one expression on one fragment; 64 MiB take about a second
 # DuckDB's own SQL macros that are scalar, deterministic and of plain arguments; all other macros are refused.
 _MACROS = frozenset({"nullif", "if", "fdiv", "fmod", "split_part", "days_in_month", "date_add"})
 _CLASSES = frozenset(
@@ -60,20 +69,28 @@ class Expression:
     field: str  # where the user wrote it, e.g. data.derive.late
     sql: str  # as DuckDB writes it back: one expression, no comments
     names: tuple[str, ...]  # the columns it uses, as written
+    largest: Bound  # of the texts that it may make: the longest of them
+    together: Bound  # all of them, which are in memory at once for DuckDB's vectors of rows
 
 
 @functools.lru_cache(maxsize=1024)
 def parse(field: str, text: str) -> Expression:
     """The expression in `text`; JobError with DuckDB's message, or with what is refused."""
-    tree = json.loads(_scalar("SELECT json_serialize_sql(?::VARCHAR)", f"SELECT {text}\n"))
+    sql_bounds.check_text(field, text)
+    try:
+        tree = json.loads(_scalar("SELECT json_serialize_sql(?::VARCHAR)", f"SELECT {text}\n"))
+    except RecursionError:
+        raise JobError(f"{field}: {sql_bounds.TOO_DEEP}") from None
     if tree["error"] and tree["error_type"] != "parser":
         raise JobError(f"{field}: {_EXPECTED}")
     if tree["error"]:
         raise JobError(f"{field}: {_one_line(tree['error_message'])}")
     root = _only_expression(field, tree)
-    names = dict.fromkeys(_check(field, root))
+    nodes = sql_bounds.nodes(field, root)
+    names = dict.fromkeys(name for node, _ in nodes for name in _check(field, node))
+    largest, together = sql_bounds.bounds_of(field, nodes)
     sql = _scalar("SELECT json_deserialize_sql(?::JSON)", json.dumps(tree))
-    return Expression(field, sql.removeprefix("SELECT "), tuple(names))
+    return Expression(field, sql.removeprefix("SELECT "), tuple(names), largest, together)
 
 
 def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
@@ -105,17 +122,68 @@ def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: 
     """The expression's value for each of `rows` rows; `columns` holds (at least) the columns it uses.
 
     Floats, decimals and huge integers come as float64 with missing for NaN.  JobError where the expression does not
-    fit the columns' types, DataError where it fails on a value.
+    fit the columns' types, DataError where it fails on a value, takes too long or makes too much text.
     """
-    import duckdb
-
-    session = _session()
     used = resolve(expression, columns)
     inputs = {column: _for_sql(columns[column]) for column in used.values()}
     table = pa.table(inputs) if inputs else pa.table({"row": pa.nulls(rows, pa.int8())})
+    deadline = time.monotonic() + FRAGMENT_SECONDS
+    parts: list[pa.ChunkedArray] = []
+    pending = [table]
+    while pending:
+        part = pending.pop()
+        most = _most_nbytes(expression, part)
+        if most > SLICE_NBYTES and part.num_rows > 1:
+            half = part.num_rows // 2
+            pending += [part.slice(half), part.slice(0, half)]
+            continue
+        if most <= RESULT_NBYTES:
+            parts.append(_run(expression, part, deadline))
+        if most > RESULT_NBYTES or sum(done.nbytes for done in parts) > RESULT_NBYTES:
+            raise DataError(
+                f"{expression.field}: makes more than {RESULT_NBYTES:,} bytes of text of a fragment: shorten its texts, or "
+                "take a smaller data.fragment_mib"
+            )
+    return parts[0] if len(parts) == 1 else pa.chunked_array([chunk for part in parts for chunk in part.chunks])
+
+
+def _most_nbytes(expression: Expression, table: pa.Table) -> float:
+    """Of text that evaluating the expression for these rows may take: the result, or what is made on the way to it."""
+    texts = [
+        column for column in table.columns if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    ]
+    nbytes = sum(column.nbytes for column in texts)
+    longest = sum(pc.max(pc.binary_length(column)).as_py() or 0 for column in texts)
+    at_once = min(table.num_rows, VECTOR_ROWS)
+    result = expression.largest.times * nbytes + expression.largest.plus * table.num_rows
+    return max(result, expression.together.times * min(nbytes, longest * at_once) + expression.together.plus * at_once)
+
+
+@contextlib.contextmanager
+def _time_limit(session: Any, seconds: float) -> Iterator[None]:
+    """Interrupts the session's query after so many seconds."""
+    timer = threading.Timer(max(0.0, seconds), session.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _run(expression: Expression, table: pa.Table, deadline: float) -> pa.ChunkedArray:
+    import duckdb
+
+    session, rows = _session(), table.num_rows
     session.register("fragment", table)
     try:
-        result = session.sql(f'SELECT ({expression.sql}) AS "value" FROM "fragment"').to_arrow_table()
+        with _time_limit(session, deadline - time.monotonic()):
+            result = session.sql(f'SELECT ({expression.sql}) AS "value" FROM "fragment"').to_arrow_table()
+    except duckdb.InterruptException:
+        raise DataError(
+            f"{expression.field}: takes more than {FRAGMENT_SECONDS:g} s for a fragment: simplify it, or take a smaller "
+            "data.fragment_mib"
+        ) from None
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
         raise JobError(f"{expression.field}: {_one_line(str(error))}") from None
     except duckdb.Error as error:
@@ -156,7 +224,15 @@ def _functions() -> tuple[frozenset[str], frozenset[str]]:
     scalar = {name for name, kind, stability in rows if kind == "scalar" and stability == "CONSISTENT"}
     others = {name for name, kind, stability in rows if kind == "scalar" and stability != "CONSISTENT"}
     others |= {name for name, kind, _ in rows if kind in ("aggregate", "window")}
-    return frozenset(scalar - others) | _MACROS, frozenset(name for name, _, _ in rows)
+    return (frozenset(scalar - others) | _MACROS) & sql_bounds.ALLOWED, frozenset(name for name, _, _ in rows)
+
+
+@functools.lru_cache(maxsize=1)
+def _types() -> frozenset[str]:
+    """Names of all types, in lower case."""
+    return frozenset(
+        str(name).lower() for (name,) in _session().execute("SELECT type_name FROM duckdb_types()").fetchall()
+    )
 
 
 def _only_expression(field: str, tree: Any) -> Any:
@@ -179,15 +255,9 @@ def _only_expression(field: str, tree: Any) -> Any:
 
 
 def _check(field: str, node: Any) -> Iterator[str]:
-    """The column names in a tree, in order; JobError at the first thing that is refused."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _check(field, item)
-        return
-    if not isinstance(node, dict):
-        return
-    kind = node.get("class")
-    if kind is not None and kind not in _CLASSES:
+    """The column name in a node, if it is one; JobError for a node that is refused."""
+    kind = node["class"]
+    if kind not in _CLASSES:
         raise JobError(f"{field}: {_REFUSED.get(kind, f'{kind.lower()} is refused')}")
     if kind == "COLUMN_REF":
         if len(node["column_names"]) != 1:
@@ -199,8 +269,8 @@ def _check(field: str, node: Any) -> Iterator[str]:
         _check_function(field, node)
     if kind == "OPERATOR" and node["type"] in ("GROUPING_FUNCTION", "OPERATOR_UNNEST"):
         raise JobError(f"{field}: {node['type'].lower()} is refused")
-    for child in node.values():
-        yield from _check(field, child)
+    if kind == "TYPE":
+        sql_bounds.check_type(field, node, _types())
 
 
 def _check_function(field: str, node: Any) -> None:
@@ -212,7 +282,7 @@ def _check_function(field: str, node: Any) -> None:
         near = difflib.get_close_matches(name, sorted(allowed), n=1, cutoff=0.5)
         raise JobError(f"{field}: no function {name}" + (f"; did you mean {near[0]}?" if near else ""))
     if node["distinct"] or node["filter"] or node["order_bys"]["orders"] or name not in allowed:
-        why = "only functions of one row's values that always give the same result"
+        why = "only functions of one row's numbers, texts and times that always give the same result, and a small one"
         raise JobError(f"{field}: the function {name} is refused: {why}")
 
 
