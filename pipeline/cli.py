@@ -29,7 +29,7 @@ from pipeline.options import (
     talking,
 )
 from pipeline.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
-from pipeline.terminal import EXIT_CODES, Talk, hush, run, success_stands
+from pipeline.terminal import EXIT_CODES, Talk, hush, run, show, success_stands
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -105,7 +105,7 @@ def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bo
     if wanted:
         from pipeline.tables import fields_text
 
-        click.echo(fields_text())
+        show(fields_text())
         context.exit()
 
 

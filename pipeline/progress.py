@@ -25,6 +25,7 @@ from pipeline.events import (
     incident,
 )
 from pipeline.tables import nbytes, number
+from pipeline.texts import escaped
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -107,7 +108,7 @@ class Lines:
     """One line every few seconds; the last state of a stage is never left out."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._write = write
+        self._write: Callable[[str], None] = lambda line: write(escaped(line))
         self._clock = clock
         self._lock = threading.Lock()  # events of workers arrive in the client's own thread
         self._stage = ""
@@ -174,11 +175,11 @@ class Bars:
             return Column(no_wrap=True)
 
         self._progress = Progress(
-            TextColumn("{task.description:<10}", table_column=whole()),
+            TextColumn("{task.description:<10}", markup=False, table_column=whole()),
             BarColumn(bar_width=16, table_column=whole()),
             MofNCompleteColumn(table_column=whole()),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole()),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[said]}", markup=False),
             console=Console(file=stream),
         )
         self._tasks: dict[str, TaskID] = {}
@@ -201,9 +202,10 @@ class Bars:
             case _:
                 line = told(event)
                 if line is not None:
-                    self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    self._progress.console.print(escaped(line), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, stage: str, done: int, total: int, said: str) -> None:
+        stage, said = escaped(stage), escaped(said)
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, said=said)
         self._progress.update(self._tasks[stage], completed=done, total=total, said=said)

@@ -12,6 +12,7 @@ import pydantic
 from pipeline.efficiency.account import sentence
 from pipeline.efficiency.advice import largest_loss
 from pipeline.job_problems import sections_in
+from pipeline.texts import escaped
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def aligned(rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[st
     >>> aligned([("rows", "9"), ("features", "28")], right=[1])
     ['rows       9', 'features  28']
     """
-    rows, right = [list(row) for row in rows], set(right)
+    rows, right = [[escaped(cell) for cell in row] for row in rows], set(right)
     columns = max(map(len, rows), default=0)
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
     return [

@@ -39,7 +39,10 @@ class Talk:
 
     def result(self, value: Any, text: Callable[[], str]) -> None:
         """Prints what the verb came to: one JSON object, or text for people."""
-        click.echo(json.dumps(plain(value), ensure_ascii=False) if self.json else text())
+        if self.json:
+            show_json(plain(value))
+        else:
+            show(text())
 
 
 @contextlib.contextmanager
@@ -55,6 +58,23 @@ def success_stands(saved: Sequence[object]) -> Iterator[None]:
         click.echo(
             f"pipeline: the model is saved; closing failed: {one_line(str(error)) or type(error).__name__}", err=True
         )
+
+
+def show(text: str, *, err: bool = False) -> None:
+    """Writes text for people to stdout or stderr: the one way for all that holds names, paths or messages from elsewhere.
+
+    Control characters in it are spelled out, so that no name can set a terminal's title, clipboard or colours.
+    """
+    from pipeline.texts import for_terminal
+
+    click.echo(for_terminal(text), err=err)
+
+
+def show_json(value: Any) -> None:
+    """Writes one line of JSON to stdout, which means the same and holds no control characters either."""
+    from pipeline.texts import json_for_terminal
+
+    click.echo(json_for_terminal(json.dumps(value, ensure_ascii=False)))
 
 
 def hush() -> None:
@@ -128,7 +148,7 @@ def _explain(error: Exception, arguments: list[str]) -> int:
     if "--debug" in arguments:
         import traceback
 
-        traceback.print_exception(error)
+        show("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
     if isinstance(error, PipelineError):
         return _fail(str(error), error.exit_code, arguments, notes_of(error))
     hint = "" if "--debug" in arguments else "; run with --debug for the traceback"
@@ -147,12 +167,15 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int, arguments: list[str], notes: Sequence[str] = ()) -> int:
-    message = " ".join(message.split())
+    from pipeline.texts import without_secrets
+
+    message = without_secrets(" ".join(message.split()))
+    notes = [without_secrets(note) for note in notes]
     prefix = "pipeline: " if code > SIGNALS else "pipeline: error: "
     for line in (message, *notes):
-        click.echo(prefix + line, err=True)
+        show(prefix + line, err=True)
         prefix = "pipeline: "
     if "--json" in arguments:
         error = {"message": message, "exit_code": code, **({"notes": list(notes)} if notes else {})}
-        click.echo(json.dumps({"error": error}, ensure_ascii=False))
+        show_json({"error": error})
     return code

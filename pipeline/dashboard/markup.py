@@ -6,13 +6,14 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from pipeline.dashboard.run import Run
+from pipeline.texts import for_terminal
 
 LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # incidents that are coloured, and how
 
 
 def text(value: object) -> str:
     """The value as text of HTML: escaped."""
-    return html.escape(str(value), quote=True)
+    return html.escape(for_terminal(str(value)), quote=True)
 
 
 def plain(value: str) -> str:

@@ -22,6 +22,7 @@ from pipeline.dashboard.pages import PAGES, Page
 from pipeline.dashboard.run import Run
 from pipeline.errors import ClusterError, UserError
 from pipeline.recording import EventsError, Reader
+from pipeline.texts import escaped
 
 HOST = "127.0.0.1"
 PORTS = 20  # tried, from the one asked for on
@@ -197,5 +198,5 @@ def _shown(page: Page, board: Board, source: str) -> Callable[[Document], None]:
 
 
 def _on_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{escaped(line)}\n")
     sys.stderr.flush()

@@ -20,6 +20,7 @@ from pipeline.data.source import Source, open_source
 from pipeline.data.unify import Drift
 from pipeline.errors import BadFragment, DataError
 from pipeline.job import Data, Job
+from pipeline.texts import escaped
 
 MAX_DISTINCT = 10_000  # values are told apart up to so many
 MAX_BALANCE = 50  # a target with more values is shown by its range alone
@@ -101,7 +102,7 @@ class Description:
             rows = [(item.column, item.read_as, _kinds(item)) for item in self.drift]
             lines += ["", *_table(("differs between files", "read as", "found as"), rows)]
         # The drift stands above in full already.
-        notes = [line for line in map(text_of, self.notes) if not line.startswith("the files differ in ")]
+        notes = [line for line in map(escaped, map(text_of, self.notes)) if not line.startswith("the files differ in ")]
         return "\n".join(lines + ([""] if notes else []) + notes)
 
 
@@ -236,7 +237,7 @@ def _kinds(drift: Drift) -> str:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Left-aligned names, right-aligned numbers, two blanks between columns."""
-    lines = [head, *rows]
+    lines = [[escaped(cell) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     return [
         "  ".join(

@@ -129,6 +129,7 @@ def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: 
     table = pa.table(inputs) if inputs else pa.table({"row": pa.nulls(rows, pa.int8())})
     deadline = time.monotonic() + FRAGMENT_SECONDS
     parts: list[pa.ChunkedArray] = []
+    nbytes = 0
     pending = [table]
     while pending:
         part = pending.pop()
@@ -139,7 +140,8 @@ def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: 
             continue
         if most <= RESULT_NBYTES:
             parts.append(_run(expression, part, deadline))
-        if most > RESULT_NBYTES or sum(done.nbytes for done in parts) > RESULT_NBYTES:
+            nbytes += parts[-1].nbytes
+        if max(most, nbytes) > RESULT_NBYTES:
             raise DataError(
                 f"{expression.field}: makes more than {RESULT_NBYTES:,} bytes of text of a fragment: shorten its texts, or "
                 "take a smaller data.fragment_mib"

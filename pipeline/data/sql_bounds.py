@@ -20,6 +20,7 @@ LONGEST_TEXT = 100_000  # characters of an expression
 MOST_DEPTH = 200  # of nested operations; DuckDB and Python recurse
 MOST_COUNT = 1_000  # characters that one call may pad to, or times that it may repeat
 MOST_PLUS = 1 << 14  # bytes of text that constants can become
+MOST_TIMES = 4_000  # as long as a row's texts: all that is made on the way to a result
 VALUE_NBYTES = 40  # of a number, time or truth value as text
 TOO_DEEP = (
     f"operations nested more than {MOST_DEPTH} deep (a sum of so many terms is): make parts of it columns of their own in "
@@ -135,6 +136,11 @@ def bounds_of(field: str, tree: Sequence[tuple[Any, list[int]]]) -> tuple[Bound,
             raise JobError(
                 f"{field}: constants in it can become {bound.plus:,.0f} bytes of text, at most {MOST_PLUS:,}: shorten them"
             )
+    if total.times > MOST_TIMES:
+        raise JobError(
+            f"{field}: its texts together can become {total.times:,.0f} times as long as a row's, at most {MOST_TIMES:,}: "
+            "make parts of it columns of their own in data.derive"
+        )
     return largest, total
 
 

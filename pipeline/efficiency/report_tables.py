@@ -10,6 +10,7 @@ from pipeline.efficiency.checks import Check
 from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.record import Result
 from pipeline.efficiency.view import Seen, base_case
+from pipeline.texts import for_terminal
 
 FACTORS = {  # figure -> in words
     "GE": "global efficiency: core-seconds of the best single process over those of the workers",
@@ -51,7 +52,7 @@ ul.notes { margin-top: 12px; } details > summary { margin: 0; } details > .scrol
 
 def text(value: object) -> str:
     """Any text, safe in HTML."""
-    return html.escape(str(value))
+    return html.escape(for_terminal(str(value)))
 
 
 def milliseconds(seconds: float) -> str:
