@@ -1,11 +1,13 @@
 """Nothing in a model folder, a checkpoint, a data file or a job runs code; and what SECURITY.md says is so."""
 
 import ast
+import contextlib
 import copy
 import dataclasses
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -257,6 +260,67 @@ def test_what_is_no_file_is_not_opened(folder: Path, kind: str) -> None:
             os.symlink(name, place / name)
         with pytest.raises(ModelError):
             Model.load(place)
+
+
+def enlarge(folder: Path, name: str, nbytes: int) -> None:
+    """Makes a file of so many zeros, which takes no room on the disk, and says so in the manifest."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with open(folder / name, "wb") as file:
+        file.truncate(nbytes)
+    if name != "manifest.json":
+        manifest = Manifest.parse((folder / "manifest.json").read_bytes(), "x")
+        entry = FileEntry("0" * 64, nbytes)
+        (folder / "manifest.json").write_bytes(
+            dataclasses.replace(manifest, files={**manifest.files, name: entry}).render()
+        )
+
+
+@pytest.mark.parametrize(
+    "name", ["model.ubj", "recipe.json", "metrics.json", "report.html", "pictures/x.png", "MODEL_CARD.md"]
+)
+def test_a_file_that_is_too_large_for_its_kind_is_not_read(folder: Path, name: str) -> None:
+    for nbytes in (1 << 40, (17 if name == "model.ubj" else 2) << 30):
+        enlarge(folder, name, nbytes)
+        with nothing_read(folder / name), pytest.raises(ModelError, match=f"{name}: {nbytes:,} bytes; .* at most"):
+            Model.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.ubj", "recipe.json", "metrics.json", "manifest.json"])
+def test_a_file_of_zeros_is_not_read_to_its_end(folder: Path, name: str) -> None:
+    enlarge(folder, name, 200 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=f"{name}: damaged: no JSON"):
+        Model.load(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10  # KiB
+
+
+def test_files_that_are_only_checked_are_not_held(folder: Path) -> None:
+    """Their hashes are right, and they are as large as such files may be."""
+    rss = psutil.Process().memory_info().rss
+    content = bytes(60 << 20)
+    for number in range(4):
+        replace_file(folder, f"pictures/{number}.png", content)
+    del content
+    assert Model.load(folder).booster_bytes
+    assert psutil.Process().memory_info().rss - rss < 150 << 20
+
+
+def test_a_large_file_for_a_checkpoint_is_not_read(client: Any, data_folder: Path, interrupted: Path) -> None:
+    store = CheckpointStore(interrupted)
+    for nbytes, message in ((1 << 40, "at most"), (1 << 30, "not a checkpoint")):
+        with open(store.path(9), "wb") as file:
+            file.truncate(nbytes)
+        with pytest.raises(ModelError, match=message):
+            store.read(9)
+    assert resume(client, data_folder, interrupted) == "resumed"  # from the one before
+
+
+@contextlib.contextmanager
+def nothing_read(path: Path) -> Iterator[None]:
+    """The file was not opened meanwhile: its time of access is as it was, where the disk keeps one."""
+    os.utime(path, ns=(1, 1))
+    yield
+    assert path.stat().st_atime_ns == 1
 
 
 # Checkpoints

@@ -18,6 +18,7 @@ from pipeline.efficiency.definitions import Figures
 from pipeline.errors import UserError
 
 RESULT = "result.json"
+LARGEST_NBYTES = 512 << 20  # of one; a long run has a few MB
 SCHEMA = 1  # counted up with every change that an older reader would misread
 
 Mode = Literal["strong", "weak"]  # the same rows for any number of workers; the same rows for each worker
@@ -176,6 +177,8 @@ def read(path: str | os.PathLike[str]) -> Result:
     path = Path(path)
     path = path / RESULT if path.is_dir() else path
     try:
+        if path.is_file() and (size := path.stat().st_size) > LARGEST_NBYTES:
+            raise UserError(f"{path}: {size:,} bytes; of a result at most {LARGEST_NBYTES:,} are read")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None

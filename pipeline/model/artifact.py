@@ -25,7 +25,15 @@ METRICS = "metrics.json"
 REPORT = "report.html"
 CARD = "MODEL_CARD.md"
 PICTURES = "pictures"
-LARGEST_MANIFEST = 64 * 2**20  # bytes; a manifest of ten thousand columns takes 2 MiB
+MIB = 2**20
+LARGEST_MANIFEST = 64 * MIB  # a manifest of ten thousand columns takes 2 MiB
+# The most that is read of a file, by its name or ending: far more than any model here has had.
+LARGEST = {BOOSTER: 16_384 * MIB, RECIPE: 1024 * MIB, METRICS: 256 * MIB, ".html": 512 * MIB, ".png": 64 * MIB}
+LARGEST_OTHER = 64 * MIB
+MOST_FILES = 1_000
+KEPT = (BOOSTER, RECIPE, METRICS)  # files whose bytes are needed, of UBJSON and JSON; of the others only the hash
+BEGIN = b"{"
+CHUNK = MIB
 
 
 @dataclass(frozen=True)
@@ -92,10 +100,15 @@ class Model:
         if not (folder / MANIFEST).is_file():
             raise ModelError(f"{path}: not a model folder: it has no {MANIFEST}")
         manifest = Manifest.parse(_read(folder / MANIFEST, LARGEST_MANIFEST), f"{path}/{MANIFEST}")
-        contents = {name: _checked(folder, name, entry) for name, entry in manifest.files.items()}
-        for name in (BOOSTER, RECIPE, METRICS):
-            if name not in contents:
+        for name in KEPT:
+            if name not in manifest.files:
                 raise ModelError(f"{path}: damaged: the manifest does not list {name}")
+        if len(manifest.files) > MOST_FILES:
+            raise ModelError(
+                f"{path}: the manifest lists {len(manifest.files):,} files, a model has at most {MOST_FILES:,}"
+            )
+        places = {name: _place(folder, name, entry) for name, entry in manifest.files.items()}  # before any is read
+        contents = {name: _checked(place, name, manifest.files[name]) for name, place in places.items()}
         inference.check_function(manifest, allow_code)
         recipe, metrics = _read_parts(path, manifest, contents)
         return cls(folder, manifest, recipe, metrics, contents[BOOSTER], threads, allow_code)
@@ -201,8 +214,15 @@ def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) ->
     return recipe, metrics
 
 
-def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:
-    """The bytes of one file of the folder, as the manifest says they are."""
+def _check_size(name: str, size: int, where: object) -> None:
+    """ModelError for a file that is larger than one of its kind can be: its size is known before it is read."""
+    limit = LARGEST.get(name, LARGEST.get(os.path.splitext(name)[1], LARGEST_OTHER))
+    if size > limit:
+        raise ModelError(f"{where}: {size:,} bytes; of such a file of a model at most {limit:,} are read")
+
+
+def _place(folder: Path, name: str, entry: FileEntry) -> Path:
+    """Where one file of the folder is; ModelError where it is elsewhere, missing, or not of its size."""
     parts = name.split("/")
     outside = "\\" in name or "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts)
     path = folder.joinpath(*parts) if not outside else folder
@@ -213,8 +233,18 @@ def _checked(folder: Path, name: str, entry: FileEntry) -> bytes:
     size = path.stat().st_size
     if size != entry.size:
         raise ModelError(f"{path}: damaged: {size} bytes, {entry.size} when it was written")
-    content = _read(path, size)
-    if _sha256(content) != entry.sha256:
+    _check_size(name, size, path)
+    return path
+
+
+def _checked(path: Path, name: str, entry: FileEntry) -> bytes:
+    """The bytes of a file that is needed, b"" of others; ModelError where they are not as the manifest says."""
+    if name in KEPT:
+        content = _read(path, entry.size)
+        digest = _sha256(content)
+    else:
+        content, digest = b"", _hash_of(path, entry.size)
+    if digest != entry.sha256:
         raise ModelError(f"{path}: damaged: its SHA-256 is not the one it was written with")
     return content
 
@@ -231,12 +261,30 @@ def _read(path: Path, limit: int) -> bytes:
     """The bytes of a file of at most `limit` bytes."""
     try:
         with open(path, "rb") as file:
-            content = file.read(limit + 1)
+            content = file.read(len(BEGIN))
+            if content != BEGIN:  # a file of zeros is quickly made, and a large one quickly sent
+                raise ModelError(f"{path}: damaged: no JSON in it")
+            content += file.read(limit)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise ModelError(f"{path}: {limit:,} bytes do not fit in this process's memory") from None
     if len(content) > limit:
         raise ModelError(f"{path}: damaged: longer than {limit} bytes")
     return content
+
+
+def _hash_of(path: Path, size: int) -> str:
+    """The SHA-256 of a file of this size, of which only a part is ever in memory."""
+    digest, left = hashlib.sha256(), size + 1
+    try:
+        with open(path, "rb") as file:
+            while left > 0 and (part := file.read(min(CHUNK, left))):
+                digest.update(part)
+                left -= len(part)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
 
 
 def _sha256(content: bytes) -> str:

@@ -260,11 +260,16 @@ class CheckpointStore:
         path = self.path(number)
         try:
             with open(path, "rb") as file:
-                content = file.read(LARGEST_NBYTES + 1)
+                size = os.fstat(file.fileno()).st_size
+                if size > LARGEST_NBYTES:
+                    raise ModelError(f"{path}: {size:,} bytes; of a checkpoint at most {LARGEST_NBYTES:,} are read")
+                content = file.read(len(MAGIC))
+                if content == MAGIC:  # else the rest does not matter
+                    content += file.read(size)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-        if len(content) > LARGEST_NBYTES:
-            raise ModelError(f"{path}: damaged: longer than {LARGEST_NBYTES} bytes")
+        except MemoryError:
+            raise ModelError(f"{path}: {size:,} bytes do not fit in this process's memory") from None
         try:
             return decode(content)
         except ModelError as error:
