@@ -33,9 +33,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.event_fields import checked
 from pipeline.texts import without_secrets
 
 VERSION = 1
+LONGEST_RUN = 100  # characters of a run's id, which has 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,19 +226,28 @@ def encode(event: Event) -> dict[str, Any]:
     return {"event": type(event).__name__, "version": VERSION, **dataclasses.asdict(event)}
 
 
-def decode(message: Mapping[str, Any]) -> Event:
-    """The event a dict of `encode` stands for; ValueError for another version, an unknown name or other fields."""
-    if message.get("version") != VERSION or message.get("event") not in KINDS:
-        raise ValueError(
-            f"not an event of version {VERSION}: {message.get('event')!r} of version {message.get('version')!r}"
-        )
+def decode(message: Any) -> Event:
+    """The event a dict of `encode` stands for; ValueError for another version, an unknown name, or fields that are not its own.
+
+    The message may come from anybody: types and lengths are checked, long messages are cut.
+    """
+    name = message.get("event") if isinstance(message, Mapping) else None
+    if not isinstance(name, str) or name not in KINDS or message.get("version") != VERSION:
+        version = message.get("version") if isinstance(message, Mapping) else None
+        raise ValueError(f"not an event of version {VERSION}: {name!r:.200} of version {version!r:.20}")
     fields = {key: value for key, value in message.items() if key not in ("event", "version")}
     try:
-        if message["event"] == "Placed":
-            fields["workers"] = tuple(Place(**place) for place in fields["workers"])
-        return KINDS[message["event"]](**fields)
-    except (KeyError, TypeError):
-        raise ValueError(f"not the fields of {message['event']}: {', '.join(map(str, fields))}") from None
+        return KINDS[name](**checked(KINDS[name], fields))
+    except TypeError:  # one is missing
+        raise ValueError(f"not the fields of {name}: {', '.join(map(str, fields))}") from None
+
+
+def run_of(message: Mapping[str, Any]) -> str:
+    """The id of the run that a message of somebody's is of; ValueError where that cannot be one."""
+    run = message.get("run")
+    if not isinstance(run, str) or not 0 < len(run) <= LONGEST_RUN:
+        raise ValueError(f"not the id of a run: expected a text of at most {LONGEST_RUN} characters")
+    return run
 
 
 def incident(event: Event) -> str | None:

@@ -7,21 +7,18 @@ line may then be torn, and whoever writes on takes that one away.
 """
 
 import contextlib
-import dataclasses
-import functools
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pydantic
-
 from pipeline.errors import OutputError, UserError, one_line
-from pipeline.events import KINDS, Event, Listener, Note, Started, decode, encode
+from pipeline.events import Event, Listener, Note, Started, decode, encode, run_of
 from pipeline.urls import local_path
 
 Write = Callable[[str, Event], None]
+LONGEST_LINE = 64 << 20  # bytes; the places of 100,000 workers take 20 MB
 BEGIN = b'{"run":'  # of every line
 LEFT = "so it is left as it is; give another file"
 
@@ -117,7 +114,11 @@ class Reader:
         """The events since the last call; a line that has not been written to its end comes with the next one."""
         while True:
             place = self._file.tell()
-            line = self._file.readline()
+            line = self._file.readline(LONGEST_LINE)
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                raise EventsError(
+                    f"{self._path}:{self._number + 1}: longer than {LONGEST_LINE:,} bytes: no line of events"
+                )
             if not line.endswith(b"\n"):
                 self._file.seek(place)
                 return
@@ -150,19 +151,7 @@ def _decoded(message: Any) -> tuple[str, Event]:
         raise ValueError('not an event: {"run": ..., "event": ...} is expected')
     if not isinstance(message["event"], dict):
         raise ValueError("not an event: its fields are missing")
-    event = decode(message["event"])
-    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    try:
-        checked: Event = _adapter(type(event).__name__).validate_python(fields)
-    except pydantic.ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise ValueError(f"{type(event).__name__}.{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-    return message["run"], checked
-
-
-@functools.cache
-def _adapter(name: str) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(KINDS[name])
+    return run_of(message), decode(message["event"])
 
 
 def _continue(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import queue
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from pipeline.cluster import interrupts, logs, remote
 from pipeline.cluster.asking import if_there
 from pipeline.cluster.identity import events
 from pipeline.errors import SchedulerLostError, TrainingError, UserError
-from pipeline.events import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode
+from pipeline.events import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode, run_of
 from pipeline.job import Cluster
 from pipeline.topics import EVENTS
 
@@ -125,7 +126,7 @@ class _Said:
 
     def _missed(self, message: Said) -> list[Said]:
         """What was said before the end of a run and perhaps not heard; nothing before any other message."""
-        ends = message.get("event", {}).get("event") in ENDS
+        ends = _well_formed(message) and message["event"]["event"] in ENDS
         with contextlib.suppress(SchedulerLostError):  # it went with the run
             return self._kept() if ends else []
         return []
@@ -143,10 +144,22 @@ class _Said:
 
     def _new(self, messages: Iterable[Said]) -> list[Said]:
         """Those that were not heard before."""
-        keyed = ((_key(message), message) for message in messages if "event" in message)
+        keyed = ((_key(message), message) for message in messages if _well_formed(message))
         new = {key: message for key, message in keyed if key not in self._known}
         self._known.extend(new)
         return list(new.values())
+
+
+def _well_formed(message: Any) -> bool:
+    """Whether it can be one of a run's events: anybody may log anything.  `decode` looks at the rest."""
+    event = message.get("event") if isinstance(message, Mapping) else None
+    if not isinstance(event, Mapping):
+        return False
+    with contextlib.suppress(ValueError):
+        names = (run_of(message), event.get("event"), event.get("stage", ""))
+        when = event.get("time")
+        return all(isinstance(name, str) for name in names) and isinstance(when, (int, float)) and math.isfinite(when)
+    return False
 
 
 def _key(message: Said) -> Hashable:

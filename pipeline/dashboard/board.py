@@ -26,6 +26,7 @@ class Board:
         """`recorded`: events come from a file, in their order."""
         self.recorded = recorded
         self.runs: dict[str, Run] = {}
+        self.dropped = 0  # messages that were no events
         self._set_back: defaultdict[str, float] = defaultdict(float)  # seconds, by run
         self._gone: deque[str] = deque(maxlen=1_000)  # forgotten, so that a late event does not bring one back
 

@@ -8,6 +8,7 @@ WINDOWS = 120  # messages of a worker
 INCIDENTS = 200
 NOTES = 200
 WORKERS = 2_000  # those that have left among them
+STAGES = 50
 METRICS = 64  # of a round
 SETTINGS = 50
 LONGEST_TEXT = 400  # characters

@@ -23,7 +23,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from pipeline.cluster.asking import in_time
 from pipeline.dashboard import internals, prometheus
 from pipeline.dashboard.board import Board
-from pipeline.events import Event, Failed, Saved, Started, WorkerRounds, decode, encode
+from pipeline.events import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
 from pipeline.topics import EVENTS, ROUNDS, hearing
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
@@ -34,6 +34,8 @@ LAST_SECONDS = 1.5  # for open pages to hear the end of the run
 CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
 NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard"
+
+_OF_CLIENTS = frozenset(KINDS) - {WorkerRounds.__name__}
 
 logger = logging.getLogger("distributed.pipeline")
 
@@ -183,21 +185,23 @@ class Dashboard(SchedulerPlugin):
 
     def _take(self, topic: str, message: Any, at: float) -> None:
         """Takes what arrived at that time; clients and workers may have other clocks."""
-        if topic not in (EVENTS, ROUNDS) or "event" not in message:
+        if topic not in (EVENTS, ROUNDS) or not isinstance(message, Mapping) or "event" not in message:
             return
-        if topic == ROUNDS and message["event"].get("event") != WorkerRounds.__name__:
+        said, client = message["event"], message.get("client")
+        if topic == ROUNDS and isinstance(said, Mapping) and str(said.get("event"))[:100] in _OF_CLIENTS:
             return  # the client tells of what is common to all workers
         try:
-            event = dataclasses.replace(decode(message["event"]), time=at)
-            self.board.take(message["run"], event)
-            self._owned(message["run"], event, message.get("client"))
+            run = run_of(message)
+            event = dataclasses.replace(decode(said), time=at)
+            self.board.take(run, event)
+            self._owned(run, event, client if isinstance(client, str) else None)
         except ValueError as error:
-            client = message.get("client")
-            if client is not None and client not in self._strangers:
+            self.board.dropped += 1
+            if isinstance(client, str) and client in self._scheduler.clients and client not in self._strangers:
                 self._strangers.add(client)
                 said = {
                     "stranger": client,
-                    "why": f"the scheduler has another version of the pipeline ({_line(error)})",
+                    "why": f"the scheduler cannot read its events, of another version perhaps ({_line(error)})",
                 }
                 asyncio.get_running_loop().call_later(HEARING_SECONDS, self._say, said)
 

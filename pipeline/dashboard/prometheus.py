@@ -13,6 +13,7 @@
 | pipeline_run_remaining_seconds       | run              | seconds that are left, the middle of the estimate        |
 | pipeline_run_restarts_total          | run              | how often the training went on after a loss              |
 | pipeline_run_parallel_efficiency     | run              | 0 to 1: PE of the last rounds, a live estimate           |
+| pipeline_events_dropped_total        |                  | messages of clients and workers that were no events       |
 | pipeline_worker_round                | run, worker      | the round it has reached                                 |
 | pipeline_worker_memory_bytes         | run, worker      | bytes, resident memory of its process                    |
 | pipeline_worker_memory_limit_bytes   | run, worker      | bytes, 0: none                                           |
@@ -87,6 +88,7 @@ _COLLECTOR: Any = Collector()
 
 def samples(board: Board) -> Iterator[Sample]:
     """Every metric of the runs that go on, and of those that ended last."""
+    yield "events_dropped_total", {}, board.dropped
     runs = [*reversed([*board.runs.values()])]  # a web server's thread may ask
     runs.sort(key=lambda run: (run.state != "running", -(run.ended or run.heard)))
     for run in runs[:RUNS]:

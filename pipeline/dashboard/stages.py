@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.dashboard.bounds import short
+from pipeline.dashboard.bounds import STAGES, short
 from pipeline.events import Event
 
 PASSES = ("survey", "statistics", "blocks", "matrix", "rounds", "evaluate", "predict", "generate")  # in their order
@@ -59,7 +59,9 @@ class Stages:
 
     def heard(self, name: str, event: Event) -> "_Course":
         """The event belongs to this stage."""
-        course = self._known.setdefault(short(name), _Course(event.time, event.time))
+        name, course = short(name), _Course(event.time, event.time)
+        if name in self._known or len(self._known) < STAGES:  # else nobody's: there are not so many
+            course = self._known.setdefault(name, course)
         course.began, course.last = min(course.began, event.time), max(course.last, event.time)
         return course
 
