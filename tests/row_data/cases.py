@@ -203,7 +203,7 @@ SQL = {
     "overflow": Case("fails on a value", table(), on("data.derive={y='whole * whole * whole'}")),
     "dates beyond": Case("fails on a value|data.derive", table(), on("data.derive={y='make_timestamp(whole, whole, whole, 0, 0, 0)'}")),
     "where leaves none": Case("every row", table(), on("data.where=\"carrier = 'x'\"")),
-    "a list": Case("expected a number", table(), on("data.derive={y='[carrier]'}")),
+    "a list": Case("list_value is refused", table(), on("data.derive={y='[carrier]'}")),
     "literal beside": Case("fails on a value", table(), on("data.derive={y=\"CAST(carrier || 'x' AS DATE)\"}")),
 }  # fmt: skip
 CODE = {
