@@ -69,12 +69,12 @@ def _whole(where: str, value: Any) -> Any:
 
 def _number(where: str, value: Any) -> Any:
     """Metrics may be NaN: not measured."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real)
-        or (isinstance(value, int) and abs(value) > LARGEST)
-    ):
-        raise ValueError(f"{where} is not a number")
+    try:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError
+        float(value)
+    except (ValueError, OverflowError):  # whole numbers of 400 digits
+        raise ValueError(f"{where} is not a number") from None
     return value
 
 

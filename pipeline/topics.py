@@ -48,7 +48,7 @@ def hearing(client: Client, topic: str, run: str, handler: Handler) -> Iterator[
 
 def _dispatcher(listeners: _Listening) -> Callable[[tuple[float, Mapping[str, Any]]], None]:
     def dispatch(event: tuple[float, Mapping[str, Any]]) -> None:
-        message = event[1]
+        message: Any = event[1]
         if not isinstance(message, Mapping):  # of somebody else
             return
         for run, handler in list(listeners.values()):

@@ -34,7 +34,7 @@ BAD = [
     None, 3, "event", [1], {}, {"event": []}, {"event": {"a": 1}, "version": 1}, {"event": LONG, "version": 1},
     changed(version="1"), changed(round="9"), changed(round=9.5), changed(round=None), changed(round=-1),
     changed(round=True), changed(round=2**70), changed(round=[1]), changed(time=math.nan), changed(time=math.inf),
-    changed(time="now"), changed(time=-1.0), changed(time=1e300), changed(rows_per_second=math.inf), changed(best=[]),
+    changed(time="now"), changed(time=-1.0), changed(time=1e300), changed(rows_per_second=math.inf), changed(rows_per_second=10**400), changed(metrics={"a": 10**400}), changed(best=[]),
     changed(metrics=[1]), changed(metrics={"auc": "0.5"}), changed(metrics={1: 0.5}), changed(metrics={LONG: 0.5}),
     changed(metrics={f"m{i}": 1.0 for i in range(5_000)}), changed(metrics={"auc": {}}), changed(more=1),
     changed(**{LONG: 1}), {key: value for key, value in ROUND.items() if key != "round"},
