@@ -259,7 +259,11 @@ class Cluster(Section):
         "auto", pattern=r"^(auto|\d+(\.\d+)?\s*([kMGT]i?B))$", description="limit per worker, e.g. 4GiB"
     )
     scheduler: str | None = Field(None, description="a running scheduler, e.g. tcp://10.0.0.1:8786")
-    security: Security | None = Field(None, description="TLS files for the connections to and between Dask's processes")
+    security: Security | Literal["auto"] | None = Field(
+        None,
+        description="TLS for the connections to and between Dask's processes: files, or auto: a cluster of our own makes a "
+        "certificate for itself",
+    )
     wait_seconds: Seconds = Field(
         30.0, description="how long a lost worker is waited for before training goes on without it"
     )

@@ -601,7 +601,12 @@ IMPORTERS = {  # who may import what is named at run time, and why
     "pipeline.data.derive",  # the user's function, after --allow-code
     "pipeline.scale_options",  # its own modules
 }
-STARTERS = {"pipeline.cluster.devices", "pipeline.efficiency.circumstances", "pipeline.efficiency.single"}
+STARTERS = {
+    "pipeline.cluster.devices",
+    "pipeline.cluster.throwaway_tls",
+    "pipeline.efficiency.circumstances",
+    "pipeline.efficiency.single",
+}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

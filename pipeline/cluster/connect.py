@@ -10,7 +10,7 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from pipeline.cluster import interrupts, local, logs, remote
+from pipeline.cluster import interrupts, local, logs, remote, throwaway_tls
 from pipeline.cluster.memory import process_tree
 from pipeline.dashboard.install import withdraw
 from pipeline.errors import ClusterError
@@ -54,6 +54,8 @@ def _start(section: Cluster, debug: bool) -> Client:
     except OSError as error:
         raise ClusterError(f"the local cluster cannot start: {error}") from None
     try:
+        if section.security == "auto":
+            throwaway_tls.publish(cluster.scheduler_address, cluster.security)
         return Client(cluster)
     except BaseException:
         _close_cluster(cluster)
@@ -69,6 +71,7 @@ def _close(client: Client) -> None:
 
 def _close_cluster(cluster: LocalCluster) -> None:
     """Closes it; a worker too busy to answer is killed after the grace."""
+    throwaway_tls.withdraw(cluster.scheduler_address)
     workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
     started = [pid for worker in workers for pid in process_tree(worker)]
     killer = threading.Timer(GRACE_SECONDS, _kill, [started])

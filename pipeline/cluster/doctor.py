@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, dashboard
+from pipeline.cluster import affinity, dashboard, throwaway_tls
 from pipeline.cluster.connect import connect
 from pipeline.cluster.devices import probe_gpu
 from pipeline.job import Cluster
@@ -53,6 +53,7 @@ def doctor() -> dict[str, Any]:
             "dashboard": dashboard.PORT,
             "dashboard_free": dashboard.free_address().endswith(str(dashboard.PORT)),
         },
+        "tls": {"auto": throwaway_tls.usable(), "clusters": throwaway_tls.running()},
         "worker": worker,
         "problems": problems,
     }
@@ -68,6 +69,7 @@ def lines(checks: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     quota = "" if cores["quota"] is None else f", a quota of {cores['quota']:.1f}"
     free = "free" if ports["dashboard_free"] else "in use: the dashboard takes another"
+    made = f'cluster.security = "auto" {"works" if checks["tls"]["auto"] else "needs the command openssl"}'
     started = (
         worker.get("error")
         or f"{worker['threads']} threads on cores {worker['cores']}, OMP_NUM_THREADS {worker['omp_num_threads']}, "
@@ -79,6 +81,7 @@ def lines(checks: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("memory", f"{memory['limit_nbytes'] / 2**30:.1f} GiB, {memory['available_nbytes'] / 2**30:.1f} available"),
         ("GPU", names if gpu["usable"] else f"not usable: {gpu['reason']}"),
         ("ports", f"{ports['dashboard']} {free}" if ports["loopback"] else "cannot listen on 127.0.0.1"),
+        ("TLS", ", ".join([made, *checks["tls"]["clusters"]])),
         ("worker", started),
         ("problems", "; ".join(checks["problems"]) or "none"),
     ]

@@ -13,7 +13,7 @@ import dask.utils
 from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, cuda, dashboard, logs, openmp, tls, web_guard
+from pipeline.cluster import affinity, cuda, dashboard, logs, openmp, throwaway_tls, tls, web_guard
 from pipeline.cluster.devices import resolve_device
 from pipeline.job import Cluster
 
@@ -97,7 +97,7 @@ def preloads(of: Literal["scheduler", "worker"], *modules: str) -> dict[str, Any
 def start(section: Cluster, debug: bool = False) -> LocalCluster:
     """A running cluster on loopback, for the device the job asks for, its workers pinned and answering.
 
-    With files in `cluster.security` all its connections are encrypted, and each side shows a certificate; the
+    With `cluster.security` all its connections are encrypted, and each side shows a certificate; the
     dashboard, whose browser has none, stays on loopback as it is.  ClusterError where a file cannot be used.
     """
     plan = layout(section)
@@ -111,7 +111,8 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
         "silence_logs": False if debug else logs.NEVER,
     }
     if section.security:
-        options |= {"security": tls.for_all(section.security), "protocol": "tls://"}
+        made = throwaway_tls.make() if section.security == "auto" else tls.for_all(section.security)
+        options |= {"security": made, "protocol": "tls://"}
     if section.local_directory:
         options["local_directory"] = section.local_directory
     pages = ("pipeline.cluster.dashboard",) if section.dashboard else ()

@@ -9,7 +9,7 @@ import distributed.comm as comms
 from distributed import Client
 from distributed.security import Security
 
-from pipeline.cluster import tls
+from pipeline.cluster import throwaway_tls, tls
 from pipeline.cluster.identity import scheduler_info
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster
@@ -32,7 +32,8 @@ def attach(section: Cluster) -> Client:
 def reach(section: Cluster) -> Client:
     """A client of `section.scheduler`, whatever its workers; ClusterError where it cannot be reached."""
     address = str(section.scheduler)
-    security = tls.for_client(section.security) if section.security else None
+    files = section.security
+    security = throwaway_tls.find(address) if files is None or files == "auto" else tls.for_client(files)
     try:
         _look_up(address)
         asyncio.run(_knock(address, security or Security()))

@@ -201,7 +201,7 @@ class Dashboard(SchedulerPlugin):
                 self._strangers.add(client)
                 said = {
                     "stranger": client,
-                    "why": f"the scheduler cannot read its events, of another version perhaps ({_line(error)})",
+                    "why": f"the scheduler cannot read its events: it has another version of the pipeline, perhaps ({_line(error)})",
                 }
                 asyncio.get_running_loop().call_later(HEARING_SECONDS, self._say, said)
 

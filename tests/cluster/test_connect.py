@@ -208,7 +208,16 @@ def test_doctor() -> None:
     assert checks["worker"]["omp_num_threads"] == str(checks["worker"]["threads"])
     assert checks["problems"] == []
     assert checks["ports"]["loopback"]
-    assert [what for what, _ in lines(checks)] == ["versions", "cores", "memory", "GPU", "ports", "worker", "problems"]
+    assert [what for what, _ in lines(checks)] == [
+        "versions",
+        "cores",
+        "memory",
+        "GPU",
+        "ports",
+        "TLS",
+        "worker",
+        "problems",
+    ]
 
 
 def test_entered_in_another_thread() -> None:
