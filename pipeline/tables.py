@@ -121,7 +121,7 @@ def _fields(section: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str,
         each = ".NAME" if origin is dict else "[]" if origin is list else ""
         for kind in below:
             yield from _fields(kind, f"{path}{name}{each}.")
-        if not below or typing.Literal in map(typing.get_origin, typing.get_args(field.annotation)):
+        if not below or any(typing.get_origin(part) is typing.Literal for part in typing.get_args(field.annotation)):
             yield path + name, JobField(_default(field), field.description or "")
 
 

@@ -83,7 +83,8 @@ def publish(address: str, security: Security) -> None:
         if not _only_ours(folder):
             return
         _remove_dead(folder)
-        text = {"pid": os.getpid(), "certificate": security.tls_client_cert, "key": security.tls_client_key}
+        files = security.get_tls_config_for_role("client")
+        text = {"pid": os.getpid(), "certificate": files["cert"], "key": files["key"]}
         handle, partial = tempfile.mkstemp(dir=folder)  # of mode 0600
         with os.fdopen(handle, "w", encoding="ascii") as file:
             json.dump(text, file)
