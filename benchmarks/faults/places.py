@@ -25,7 +25,7 @@ MEMORY = "800MiB"  # limit of each
 STARTED_SECONDS = 60.0
 # There is a web server even with --no-dashboard.
 LOOPBACK = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
-IDLE_SECONDS = 5.0  # that workers get to become idle after their client has gone
+IDLE_SECONDS = 10.0  # that workers get to become idle after their client has gone
 DEATH_SECONDS = 3.0  # that a worker looks for its lost scheduler
 
 

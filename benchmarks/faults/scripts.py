@@ -194,6 +194,14 @@ def client_killed(choice: Choice) -> Script:
     return Script(acts=(act,), exit_codes=(-signal.SIGKILL,))
 
 
+def client_killed_with_a_stuck_rank(choice: Choice) -> Script:
+    """One rank waits for ever in its round, and the other for it, as the client dies."""
+    number = 2 * choice.checkpoint_rounds
+    act = Act("signal", "client", "Checkpoint", round=number)
+    stick = Trap(at="rounds", do="stick", round=number + 1, worker=choice.other)
+    return Script(traps=(stick,), acts=(act,), exit_codes=(-signal.SIGKILL,))
+
+
 def client_killed_in_statistics(_: Choice) -> Script:
     """Rows that its first pass has read lie on the workers, for a second pass that will not come."""
     act = Act("signal", "client", "FragmentDone", stage="statistics")

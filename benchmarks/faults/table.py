@@ -62,6 +62,7 @@ TABLE: tuple[Row, ...] = (
     Row("scheduler frozen", "SIGSTOP, for longer than `cluster.hang_seconds`", scripts.scheduler_frozen, None, RESUMES),
     Row("scheduler blocked", "its event loop, for 8 s in a pass and in the rounds", scripts.scheduler_blocked, None, RECOVERS),
     Row("client killed", "SIGKILL; locally scheduler and nannies with it", scripts.client_killed, RESUMES, RESUMES, often=2),
+    Row("client killed with a stuck rank", "SIGKILL while the ranks wait for each other; idle within 10 s", scripts.client_killed_with_a_stuck_rank, None, RESUMES),
     Row("client killed in statistics", "SIGKILL; nothing of it is left on the workers after the next run", scripts.client_killed_in_statistics, None, RERUNS),
     Row("client interrupted", "Ctrl-C on its terminal", scripts.client_interrupted, RESUMES, RESUMES, often=2),
     Row("disk full during a checkpoint", "no byte is left, until later", scripts.full_at_checkpoint, RECOVERS, RECOVERS),

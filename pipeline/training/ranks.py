@@ -37,10 +37,11 @@ from pipeline.preprocess.passing import as_it_is
 from pipeline.task_errors import task
 from pipeline.topics import ROUNDS
 from pipeline.training import handover
+from pipeline.training.abandoned import Pulse, freed_when
 from pipeline.training.checkpoint import State
 from pipeline.training.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.handover import Handover
-from pipeline.training.leaving import all_left, inside
+from pipeline.training.leaving import all_left, inside, worked
 from pipeline.training.matrix import Partition
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
 from pipeline.training.training_events import Going, TrainingEvents, training_events
@@ -178,6 +179,7 @@ def _train_task(
         return task is None or task.state not in ("executing", "long-running")
 
     def leaving() -> bool:
+        pulse.beat()  # once in each vote
         return worker.status not in STAYING
 
     def report(event: RoundDone) -> None:
@@ -195,7 +197,12 @@ def _train_task(
     def hand_over(state: State, leaving: tuple[int, ...]) -> None:
         handover.put(spec.run, Handover(state, leaving))
 
-    with partition.lock, inside(spec.run):  # an attempt before this one may not have seen yet that it is over
+    pulse, used = Pulse(), functools.partial(worked, spec.run)
+    with (
+        partition.lock,
+        inside(spec.run),
+        freed_when(unwanted, pulse, used),
+    ):  # an attempt before this one may not be over yet
         handover.drop(spec.run)
         return train_rounds(
             partition, spec, rank_args,
