@@ -34,7 +34,8 @@ def make_booster(content: bytes, threads: int) -> Any:
     import xgboost  # late: who only reads a manifest does not wait for it
 
     try:
-        with _MAKING:
+        # Reading a model takes all cores unless this says otherwise: the booster's own setting comes after it.
+        with _MAKING, xgboost.config_context(nthread=threads):
             return xgboost.Booster({"nthread": threads, "verbosity": 1}, model_file=bytearray(content))
     except xgboost.core.XGBoostError:
         raise ModelError("model.ubj: damaged: XGBoost cannot read it") from None
