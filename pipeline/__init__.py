@@ -13,6 +13,7 @@ a fragment as a matrix; a *recipe* is the fitted preprocessing; *cuts* are the g
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,5 +58,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
     value = getattr(importlib.import_module(module), attribute)
+    if "IPython" in sys.modules:
+        value = importlib.import_module("pipeline.notebook").for_notebook(value)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """What is public: submodules that happen to be loaded are not."""
+    return sorted(__all__)

@@ -6,6 +6,7 @@ Every field's description is what `--help`, the README and error messages show; 
 import codecs
 import math
 import os
+import textwrap
 import tomllib
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -343,6 +344,9 @@ class Alarm(Section):
         return self
 
 
+REPR_CHARACTERS = 120  # of one field's value
+
+
 class Job(Section):
     """What the user asks for: data, preprocessing, training, cluster, output, alarms."""
 
@@ -352,6 +356,18 @@ class Job(Section):
     cluster: Cluster = Cluster()
     output: Output = Output()
     alarm: list[Alarm] = Field([], max_length=50, description="what to watch for; each begins with [[alarm]]")
+
+    def __repr__(self) -> str:
+        """Only the fields that are not as their defaults, and none of the secrets in URLs."""
+        fields, changed = storable(self), self.model_dump(mode="json", exclude_defaults=True)
+        said = [
+            f"{section}.{name} = {textwrap.shorten(repr(fields[section][name]), REPR_CHARACTERS)}"
+            for section, inner in changed.items()
+            if isinstance(inner, dict)
+            for name in inner
+        ]
+        said += [f"{len(self.alarm)} alarms"] if self.alarm else []
+        return f"<Job {', '.join(said)}>"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], settings: Iterable[str] = ()) -> "Job":

@@ -48,12 +48,19 @@ SHOWN = (
 SHOWN_CHARACTERS = 200  # of one of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """A trained model, and what there is to say about how it came about."""
 
     model: Model
     summary: dict[str, Any]  # what `pipeline train --json` prints
+
+    def __repr__(self) -> str:
+        metrics = self.summary.get("metrics", {})
+        use = "validation" if metrics.get("validation") else "train"
+        numbers = [(name, value) for name, value in (metrics.get(use) or {}).items() if isinstance(value, float)]
+        said = ", ".join(f"{name} {value:.4g}" for name, value in numbers[:3])
+        return f"<TrainResult {self.model!r}; {use}: {said}; more in .summary>"
 
 
 def train(

@@ -75,6 +75,7 @@ PEOPLE = {
     "pipeline.dashboard.workers",
     "pipeline.efficiency.table",
     "pipeline.efficiency.scale",  # writes the report
+    "pipeline.notebook",
     "pipeline.options",
     "pipeline.progress",
     "pipeline.scale_options",

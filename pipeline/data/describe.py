@@ -23,6 +23,7 @@ from pipeline.job import Data, Job
 from pipeline.texts import escaped
 
 MAX_DISTINCT = 10_000  # values are told apart up to so many
+MAX_LINES = 60  # that a notebook shows
 MAX_BALANCE = 50  # a target with more values is shown by its range alone
 
 
@@ -38,7 +39,7 @@ class ColumnSummary:
     maximum: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Description:
     """A source in numbers."""
 
@@ -74,6 +75,12 @@ class Description:
             "notes": [plain(note) for note in self.notes],
             "fingerprint": self.fingerprint,
         }
+
+    def __repr__(self) -> str:
+        """The text, up to some length: a notebook shows it as the value of a cell."""
+        lines = str(self).splitlines()
+        more = [f"... {len(lines) - MAX_LINES:,} lines more: print it"] if len(lines) > MAX_LINES else []
+        return "\n".join(lines[:MAX_LINES] + more)
 
     def __str__(self) -> str:
         where = f"{self.files} files, " if self.files else ""

@@ -41,7 +41,7 @@ class Chunk:
     features: int = 28  # of "numeric"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generated:
     """What was written."""
 
@@ -49,6 +49,9 @@ class Generated:
     files: tuple[Path, ...]
     rows: int
     nbytes: int
+
+    def __repr__(self) -> str:
+        return f"<Generated {self.folder}: {self.rows:,} rows, {self.nbytes:,} bytes, {len(self.files):,} files>"
 
 
 def plan_chunks(kind: Kind, rows: int, seed: int, files: int | None = None, features: int = 28) -> tuple[Chunk, ...]:

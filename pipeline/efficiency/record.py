@@ -7,6 +7,7 @@ that both go through the same arithmetic (`definitions.figures`).
 import dataclasses
 import json
 import os
+import textwrap
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from pipeline.errors import UserError
 
 RESULT = "result.json"
 LARGEST_NBYTES = 512 << 20  # of one; a long run has a few MB
+REPR_CHARACTERS = 300  # of the sentences
 SCHEMA = 1  # counted up with every change that an older reader would misread
 
 Mode = Literal["strong", "weak"]  # the same rows for any number of workers; the same rows for each worker
@@ -121,7 +123,7 @@ class Single:
     note: str = ""  # e.g. that it ran in a worker, not in a process of its own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A whole scaling run."""
 
@@ -134,6 +136,10 @@ class Result:
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     schema: int = field(default=SCHEMA)
+
+    def __repr__(self) -> str:
+        said = textwrap.shorten(" ".join(self.sentences), REPR_CHARACTERS) or "nothing to explain"
+        return f"<scaling of {self.name}: {len(self.points)} configurations; {said}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

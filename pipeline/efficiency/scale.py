@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster.asking import require_client
 from pipeline.cluster.placement import Placement, placement
 from pipeline.efficiency import record, samples
 from pipeline.efficiency.calibration import load_or_calibrate
@@ -44,6 +45,7 @@ def scale(
     Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can mend.
     Whatever ends the run early, the samples so far are in the folder's result.json.
     """
+    require_client(client)
     plan, wish = plan or Plan(), wish or Wish()
     section = job.cluster if isinstance(job, Job) else cluster or Cluster()
     section = section.model_copy(update={"workers": plan.most})
