@@ -120,6 +120,9 @@ class CsvBlock:
                 null_values=sorted(missing),
                 strings_can_be_null=True,
                 decimal_point=options.decimal,
+                # 1 is a number wherever a type is looked for: what it stands beside depends on where blocks are cut.
+                true_values=["true", "True", "TRUE", *(["1"] if types else [])],
+                false_values=["false", "False", "FALSE", *(["0"] if types else [])],
                 check_utf8=False,  # done already
             ),
         )

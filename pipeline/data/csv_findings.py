@@ -56,7 +56,7 @@ def notes_on(
     for name, seen in columns.items():
         if kinds.get(name) != pa.string() or hints.known(name) is not None:
             continue
-        if seen.tally.padded is not None:
+        if seen.tally.padded is not None and seen.tally.numbers == seen.tally.values:
             padded += [name] if name not in hints.copied else []
         elif (found := _mixed(name, seen, options)) is not None:
             notes.append(found)

@@ -17,6 +17,7 @@ from pipeline.data.unify import common
 
 BEYOND_INT64 = pa.decimal128(38, 0)  # stands for whole numbers that int64 does not hold, until all files are seen
 _SAMPLED = 256  # values of a block that show whether a column is text throughout
+_ALL = 1_024  # so many values are looked at one by one
 _MOSTLY = 0.9  # a column with so large a share of numbers, or of times, is meant as that
 _END = r"[ \t]*$"
 _WHOLE = r"^[ \t]*[+-]?\d+" + _END
@@ -192,8 +193,10 @@ def _tally_texts(block: CsvBlock, column: pa.ChunkedArray, before: Tally, values
 
 
 def _is_text(column: pa.ChunkedArray, decimal: str) -> bool:
-    """Whether a few values, taken evenly, are neither numbers nor times for the most part."""
-    step = max(1, len(column) // _SAMPLED)
+    """Whether a few values of many, taken evenly, are neither numbers nor times for the most part."""
+    if len(column) <= _ALL:
+        return False
+    step = len(column) // _SAMPLED
     sample = column.take(pa.array(range(0, len(column), step))).drop_null()
     like = sum(
         pc.sum(_matches(sample, pattern)).as_py() or 0 for pattern in (_number(decimal), _TIME, _OTHER_POINT[decimal])

@@ -17,34 +17,20 @@ import pyarrow as pa
 
 from pipeline.data import text
 from pipeline.data.files import QUERY_ENDING, File
+from pipeline.data.findings import Finding
 from pipeline.data.fragments import Piece
 from pipeline.data.hints import NO_HINTS, ColumnHints
+from pipeline.data.libsvm_blocks import Block, parse_block
 from pipeline.data.retries import patiently
 from pipeline.data.storage import exists, read_all
 from pipeline.data.survey import Surveyed, attempt, bad_file, ends_digest
 from pipeline.errors import SourceError
+from pipeline.texts import without_secrets
 
 LABEL, QUERY = "label", "query"
 PIECE_NBYTES = 256 << 10  # of text; pieces are merged into fragments
 MAX_FEATURES = 65_536  # rows become dense
 _FEATURE = re.compile(r"f(\d+)")
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some whole lines, taken apart; places are bytes from the start of the block."""
-
-    bytes: np.ndarray  # uint8
-    line_starts: np.ndarray  # (rows,) place of each row's label
-    labels: np.ndarray  # (rows,) float32
-    rows: np.ndarray  # (values,) the row of each index:value
-    indices: np.ndarray  # (values,) int64
-    value_places: tuple[np.ndarray, np.ndarray]  # (values,) start and stop of each value's text
-    queries: np.ndarray | None  # (rows,) int64, where qid is given
-
-    def line_of(self, place: int) -> int:
-        """The number, from 0, of the line in which a byte of the block stands."""
-        return int(np.count_nonzero(self.bytes[:place] == ord("\n")))
 
 
 def is_feature(name: str) -> bool:
@@ -61,6 +47,7 @@ def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = N
     found = [item for _, item in seen if isinstance(item, _File)]
     if not found:
         return [bad_file(file, item) for file, item in seen if isinstance(item, str)]
+    notes = _check_bases(found, hints)
     most = max(item.highest for item in found)
     if most >= MAX_FEATURES:
         worst = max(found, key=lambda item: item.highest)
@@ -89,15 +76,53 @@ def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = N
         )
         surveys.append(Surveyed(file, schema, pieces, patiently(functools.partial(ends_digest, file), file.path)))
         first_query += item.queries
+    surveys[0] = replace(surveys[0], notes=notes)
     return surveys
+
+
+def _check_bases(files: Sequence["_File"], hints: ColumnHints) -> tuple[Finding, ...]:
+    """SourceError where some files count their features from 0 and others from 1, which shifts every column by one.
+
+    A file that names no index 0 may do so for want of values: only one with an index more than those that do, and with
+    an index 1, is refused.  Others are findings, and so are files whose indices do not begin as those of a model do.
+    """
+    zero = [item for item in files if item.lowest == 0]
+    one = [item for item in files if item.lowest > 0 and item.highest]
+    if zero and one:
+        most = max(item.highest for item in zero)
+        shifted = [item for item in one if item.lowest == 1 and item.highest == most + 1]
+        names = (shifted or one)[0].path, zero[0].path
+        said = f"its indices begin at {(shifted or one)[0].lowest}, those of {names[1]} at 0"
+        advice = "if both count from 0, name index 0 in one row of it, as 0:nan; else renumber one of them"
+        if shifted:
+            raise SourceError(f"{names[0]}: {said}, and go one further: it counts from 1; {advice}")
+        return (
+            Finding(
+                "libsvm_base",
+                f"{names[0]}: {said}: where it counts from 1, columns are shifted; {advice}",
+                where=names[0],
+            ),
+        )
+    known = [int(match[1]) for name in (hints.types or pa.schema([])).names if (match := _FEATURE.fullmatch(name))]
+    if not known:
+        return ()
+    for item in files:
+        counts_from_one = min(known) == 0 and item.lowest == 1 and item.highest == max(known) + 1
+        counts_from_zero = min(known) == 1 and item.lowest == 0 and item.highest == max(known) - 1
+        if counts_from_one or counts_from_zero:
+            said = f"its features are f{item.lowest} to f{item.highest}, those known are f{min(known)} to f{max(known)}"
+            advice = "where it counts them from another number, columns are shifted by one: renumber it"
+            return (Finding("libsvm_base", f"{item.path}: {said}; {advice}", where=item.path),)
+    return ()
 
 
 @dataclass(frozen=True)
 class _File:
     """One file's survey."""
 
+    path: str  # without secrets
     pieces: list[Piece]
-    lowest: int  # index
+    lowest: int  # index; 1 and a highest of 0 where no row names any
     highest: int
     queries: int  # in its .query file
     has_queries: bool
@@ -109,12 +134,13 @@ def _survey(file: File) -> _File:
     sizes = _query_sizes(file.path)
     ends = None if sizes is None else np.cumsum(sizes)
     whole = text.compression(file.path) is not None
-    lowest, highest, rows, offset, last_query, has_qid = 1, 0, 0, 0, None, False
+    lowest, highest, rows, offset, last_query, has_qid = None, 0, 0, 0, None, False
     cuts: list[tuple[int, int]] = []  # (byte, row) where pieces begin
     for index, raw in enumerate(text.blocks(file.path, None if whole else (0, file.nbytes))):
-        block = _parse(raw, file.path, None if whole else (0, file.nbytes), index)
+        block = parse_block(raw, file.path, None if whole else (0, file.nbytes), index)
         if block.indices.size:
-            lowest, highest = min(lowest, int(block.indices.min())), max(highest, int(block.indices.max()))
+            least = int(block.indices.min())
+            lowest, highest = min(least, least if lowest is None else lowest), max(highest, int(block.indices.max()))
         starts = _query_starts(block, rows, ends, last_query)
         for row in np.flatnonzero(starts):
             place = offset + int(block.line_starts[row])
@@ -129,7 +155,14 @@ def _survey(file: File) -> _File:
             f"{file.path}{QUERY_ENDING}: its groups add up to {int(ends[-1]) if ends.size else 0} rows, the file has {rows}"
         )
     pieces = _pieces(file, cuts, rows, None if whole else offset)
-    return _File(pieces, lowest, highest, 0 if sizes is None else len(sizes), has_qid or sizes is not None)
+    return _File(
+        without_secrets(file.path),
+        pieces,
+        1 if lowest is None else lowest,
+        highest,
+        0 if sizes is None else len(sizes),
+        has_qid or sizes is not None,
+    )
 
 
 def _pieces(file: File, cuts: list[tuple[int, int]], rows: int, stop: int | None) -> list[Piece]:
@@ -145,7 +178,7 @@ def _pieces(file: File, cuts: list[tuple[int, int]], rows: int, stop: int | None
     ]
 
 
-def _query_starts(block: _Block, first_row: int, ends: np.ndarray | None, last_query: int | None) -> np.ndarray:
+def _query_starts(block: Block, first_row: int, ends: np.ndarray | None, last_query: int | None) -> np.ndarray:
     """(rows,) True where a piece may begin: at each row, or where queries are, at the first of a query."""
     count = block.line_starts.size
     if ends is not None:
@@ -182,13 +215,8 @@ def read(piece: Piece, schema: pa.Schema) -> pa.Table:
     row = piece.first_row
     sizes = _query_sizes(piece.path) if QUERY in schema.names else None
     for index, raw in enumerate(text.blocks(piece.path, piece.byte_range)):
-        block = _parse(raw, piece.path, piece.byte_range, index)
-        try:
-            dense = _dense(block, lookup, len(features))
-        except pa.ArrowInvalid:  # whose message holds the value
-            line = block.line_of(_first_wrong(block))
-            number = text.line_number(piece.path, piece.byte_range, index, line)
-            raise SourceError(f"{piece.path}: line {number}: a value that is no number") from None
+        block = parse_block(raw, piece.path, piece.byte_range, index)
+        dense = _dense(block, lookup, len(features))
         columns = dict(zip(features.values(), dense, strict=True))
         if LABEL in schema.names:
             columns[schema.get_field_index(LABEL)] = block.labels
@@ -201,7 +229,7 @@ def read(piece: Piece, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def _queries(block: _Block, first_row: int, sizes: np.ndarray | None, piece: Piece) -> np.ndarray:
+def _queries(block: Block, first_row: int, sizes: np.ndarray | None, piece: Piece) -> np.ndarray:
     if sizes is not None:
         rows = np.arange(first_row, first_row + block.line_starts.size)
         return np.searchsorted(np.cumsum(sizes), rows, side="right") + piece.first_query
@@ -210,78 +238,12 @@ def _queries(block: _Block, first_row: int, sizes: np.ndarray | None, piece: Pie
     return block.queries
 
 
-def _dense(block: _Block, lookup: np.ndarray, features: int) -> np.ndarray:
+def _dense(block: Block, lookup: np.ndarray, features: int) -> np.ndarray:
     """(features, rows) float32, NaN where a row does not name the feature."""
     places = lookup[np.minimum(block.indices, lookup.size - 1)]
     wanted = places >= 0
     dense = np.full((features, block.line_starts.size), np.nan, dtype=np.float32)
     starts, stops = block.value_places
-    values = _numbers(block.bytes, starts[wanted], stops[wanted], pa.float32())
+    values = block.numbers(starts[wanted], stops[wanted], pa.float32(), "a value")
     dense[places[wanted], block.rows[wanted]] = values
     return dense
-
-
-def _first_wrong(block: _Block) -> int:
-    """The place of the first value that is no number; there is one."""
-    starts, stops = block.value_places
-    low, high = 0, starts.size  # none before `low` is wrong, one before `high` is
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            _numbers(block.bytes, starts[low:middle], stops[low:middle], pa.float32())
-            low = middle
-        except pa.ArrowInvalid:
-            high = middle
-    return int(starts[low])
-
-
-def _parse(raw: bytes, path: str, byte_range: tuple[int, int] | None, index: int) -> _Block:
-    """Takes a block of lines apart without a loop over them."""
-    if b"#" in raw:
-        raw = re.sub(rb"#[^\n]*", lambda match: b" " * len(match[0]), raw)
-    data = np.frombuffer(raw, dtype=np.uint8)
-    filled = np.concatenate([[False], data > ord(" "), [False]])
-    edges = np.flatnonzero(filled[1:] != filled[:-1])
-    starts, stops = edges[::2], edges[1::2]
-    lines = np.searchsorted(np.flatnonzero(data == ord("\n")), starts)
-    first = np.concatenate([[True], lines[1:] != lines[:-1]]) if lines.size else np.zeros(0, dtype=bool)
-    colons = np.flatnonzero(data == ord(":"))
-    owners = np.searchsorted(starts, colons, side="right") - 1
-    if not np.array_equal(owners, np.flatnonzero(~first)):
-        counts = np.bincount(owners, minlength=starts.size)
-        raise _malformed(path, byte_range, index, int(lines[np.flatnonzero(counts != ~first)[0]]))
-    rows = np.cumsum(first)[owners] - 1
-    is_query = data[starts[owners]] == ord("q") if owners.size else np.zeros(0, dtype=bool)
-    try:
-        labels = _numbers(data, starts[first], stops[first], pa.float32())
-        plain = ~is_query
-        indices = _numbers(data, starts[owners[plain]], colons[plain], pa.int64())
-        queries = None
-        if is_query.any():
-            if not np.array_equal(rows[is_query], np.arange(labels.size)):
-                raise SourceError(f"{path}: qid stands on some rows only")
-            queries = _numbers(data, colons[is_query] + 1, stops[owners[is_query]], pa.int64())
-        values = colons[plain] + 1, stops[owners[plain]]
-        if indices.size and indices.min() < 0:
-            raise SourceError(f"{path}: a negative index")
-        return _Block(data, starts[first], labels, rows[plain], indices, values, queries)
-    except pa.ArrowInvalid:
-        raise SourceError(f"{path}: a label or an index that is no number") from None
-
-
-def _malformed(path: str, byte_range: tuple[int, int] | None, index: int, line: int) -> SourceError:
-    number = text.line_number(path, byte_range, index, line)
-    return SourceError(f"{path}: line {number}: expected `label index:value index:value ...`")
-
-
-def _numbers(data: np.ndarray, starts: np.ndarray, stops: np.ndarray, kind: pa.DataType) -> np.ndarray:
-    """The numbers whose texts stand at the given places of the bytes."""
-    lengths = stops - starts
-    offsets = np.zeros(lengths.size + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    marks = np.zeros(data.size + 1, dtype=np.int8)
-    marks[starts] += 1  # each place stands here once: texts do not touch
-    marks[stops] -= 1
-    kept = data[np.cumsum(marks[:-1], dtype=np.int8).astype(bool)]
-    texts = pa.Array.from_buffers(pa.string(), lengths.size, [None, pa.py_buffer(offsets), pa.py_buffer(kept)])
-    return texts.cast(kind).to_numpy(zero_copy_only=False)

@@ -278,3 +278,21 @@ def test_a_file_name_that_is_no_utf_8(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"caf\\xe9\.csv: the name is not UTF-8") as caught:
         open_source(str(tmp_path))
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["odd", "word"])
+def test_large_blocks_of_texts_are_not_counted_through(tmp_path: Path, name: str) -> None:
+    rows = 5_000
+    values = {"odd": ["x", *map(str, range(rows - 1))], "word": [f"w{row}" for row in range(rows)]}
+    found = findings(open_source(str(write(tmp_path, "t.csv", name, *values[name]))).notes)
+    assert [(item.count, item.where) for item in found] == (
+        [(1, f"line 2 of {tmp_path}/t.csv")] if name == "odd" else []
+    )
+
+
+def test_true_and_1_are_text_wherever_blocks_are_cut(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", "a,b", "true,1", "1,true")
+    for nbytes in (1, 1 << 20):
+        assert open_source(str(path), fragment_nbytes=nbytes).schema.types == [pa.string()] * 2
+    types = pa.schema([("a", pa.bool_()), ("b", pa.bool_())])
+    assert read(open_source(str(path), types=types)).to_pydict() == {"a": [True, True], "b": [True, True]}

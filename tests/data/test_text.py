@@ -13,6 +13,7 @@ from sklearn.datasets import load_svmlight_file
 
 from pipeline.data import text
 from pipeline.data.csv import join
+from pipeline.data.findings import findings
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import Source, open_source
 from pipeline.errors import SourceError
@@ -65,7 +66,9 @@ def test_compressed_texts_are_the_same(tmp_path: Path) -> None:
     assert open_source(str(tmp_path / "t.csv"), fragment_nbytes=1000).rows == 5000
 
 
-VALUES = st.sampled_from(["1", "-2", "3.5", "", "NA", "x y", "true", "2020-01-01", "2020-01-01 10:00:00", "10:20:30"])
+VALUES = st.sampled_from(
+    ["1", "-2", "3.5", "", "NA", "x y", "true", "2020-01-01", "2020-01-01 10:00:00", "10:20:30", "007", str(2**63)]
+)
 
 
 @given(
@@ -83,6 +86,7 @@ def test_rows_and_types_do_not_depend_on_the_cut(
     whole, cut = open_source(str(path)), open_source(str(path), fragment_nbytes=target)
     assert len(whole.fragments) == 1
     assert whole.schema.equals(cut.schema)
+    assert whole.notes == cut.notes
     assert read(whole).equals(read(cut))
     assert read(cut)["b"].to_pylist() == [int(b) for _, b, _ in rows]
 
@@ -193,3 +197,25 @@ def test_libsvm_sizes_that_do_not_add_up(tmp_path: Path) -> None:
     (tmp_path / "t.svm.query").write_text("3\n")
     with pytest.raises(SourceError, match=r"t\.svm\.query: its groups add up to 3 rows, the file has 2"):
         open_source(str(tmp_path / "t.svm"))
+
+
+def test_libsvm_files_of_which_one_counts_from_0_and_another_from_1_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.svm").write_text("1 0:1 1:1 2:1\n")
+    (tmp_path / "b.svm").write_text("1 1:1 2:1 3:1\n")
+    message = r"b\.svm: its indices begin at 1, those of .*a\.svm at 0, and go one further: it counts from 1; .* 0:nan"
+    with pytest.raises(SourceError, match=message):
+        open_source(str(tmp_path))
+    (tmp_path / "b.svm").write_text("1 1:1 2:1\n")
+    (found,) = findings(open_source(str(tmp_path)).notes)
+    assert found.message.startswith(f"{tmp_path}/b.svm: its indices begin at 1, those of {tmp_path}/a.svm at 0")
+    (tmp_path / "b.svm").write_text("1 1:1 2:1 3:1\n0 0:nan\n")
+    assert open_source(str(tmp_path)).notes == ()
+
+
+@pytest.mark.parametrize(("known", "text", "shifted"), [(0, "1:1 3:1", True), (1, "0:1 1:1", True), (0, "1:1", False)])
+def test_libsvm_files_that_count_otherwise_than_a_model_are_a_finding(
+    tmp_path: Path, known: int, text: str, shifted: bool
+) -> None:
+    (tmp_path / "a.svm").write_text(f"1 {text}\n")
+    types = pa.schema([(f"f{index}", pa.float32()) for index in range(known, 3)])
+    assert len(findings(open_source(str(tmp_path), types=types).notes)) == shifted

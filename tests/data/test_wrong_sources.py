@@ -74,7 +74,11 @@ WRONG = {
     "t.csv.gz: damaged file": file("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-30]),
     "t.feather: not a whole Feather file": short_feather,
     "t.svm: line 2: expected `label index:value": file("t.svm", b"1 1:2\n0 1:2 3\n"),
-    "a label or an index that is no number": file("t.svm", b"x 1:2\n"),
+    "t.svm: line 1: a label that is no number": file("t.svm", b"x 1:2\n"),
+    "t.svm: line 2: an index that is no number": file("t.svm", b"1 1:2\n0 x:2\n"),
+    "t.svm: line 3: an index twice in one row": file("t.svm", b"# x\n1 1:2\n0 3:1 1:2 3:4\n"),
+    "t.svm: line 2: a negative index": file("t.svm", b"1 1:2\n0 -1:2\n"),
+    "t.svm: line 2: no qid, or two, where other rows": file("t.svm", b"1 qid:1 1:2\n0 1:2\n"),
     "CSV and Parquet files together; choose one with data.format": mixed,
     "no Parquet, CSV, Feather or LIBSVM files by their endings": file("notes.txt", b"hello"),
 }
