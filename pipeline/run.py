@@ -32,11 +32,13 @@ from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock, steady
-from pipeline.training import handover, objective
+from pipeline.training import handover
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.destination import claim_destination, held
+from pipeline.training.parameters import check_params
 from pipeline.training.resume import Start, take_up
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
+from pipeline.training.trial import try_params
 from pipeline.walk import Walk, let_go
 
 BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
@@ -237,7 +239,8 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, r
     """Adds the result to `results` as soon as the model is saved, whatever fails after that."""
     job, clock = walk.job, walk.clock
     with clock.stage("metadata"):
-        objective.check_params(job.training.params, job.training.metrics, job.training.objective)
+        check_params(job.training.params, job.training.metrics, job.training.objective)
+        try_params(job.training, job.training.objective)
         inputs = open_inputs(job, asked.source, names=asked.names, allow_code=asked.allow_code)
         walk.job = inputs.job
         walk.listen(Asked(settings=_settings(inputs.job)))

@@ -52,8 +52,10 @@ NUMBERS = {
     "pipeline.preprocess.recipe",
     "pipeline.preprocess.statistics",
     "pipeline.preprocess.transforms",
+    "pipeline.training.metric_names",
     "pipeline.training.metrics",
     "pipeline.training.objective",
+    "pipeline.training.parameters",
     "pipeline.training.sampling",
     "pipeline.typed",
 }

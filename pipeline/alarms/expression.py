@@ -24,7 +24,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.training.objective import KNOWN_METRICS, rising
+from pipeline.training.metric_names import KNOWN_METRICS, rising
 
 Test = Literal["<", "<=", ">", ">=", "drops", "rises"]
 

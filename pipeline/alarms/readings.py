@@ -24,7 +24,7 @@ from pipeline.events import (
     WorkerLost,
     WorkerRounds,
 )
-from pipeline.training.objective import rising
+from pipeline.training.metric_names import rising
 
 PROGRESS = (
     FragmentDone, StatisticsDone, BlocksDone, MatrixDone, RoundDone, WorkerRounds, Checkpoint, Evaluated,

@@ -8,31 +8,17 @@ Objective `auto`, in this order:
 """
 
 import bisect
-from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.data.keys import place_of, seed_for
+from pipeline.data.label_limits import check_numbers, refuse
 from pipeline.data.split import Split, decoded, is_time, values_as
 from pipeline.data.target import EXACT_FLOAT64, ClassValue, Kind, Target
 from pipeline.data.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
 from pipeline.errors import DataError
 from pipeline.job import Data, Training
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-_MAX_RELEVANCE = 31  # XGBoost's limit for NDCG with exponential gain
-# XGBoost's own conditions on labels (objective/*.cu), said before anything runs: lowest value, whether it is allowed.
-_LOWEST: dict[str, tuple[float, bool]] = {
-    "count:poisson": (0, True),
-    "reg:gamma": (0, False),
-    "reg:tweedie": (0, True),
-    "reg:squaredlogerror": (-1, False),
-    "reg:logistic": (0, True),
-    "rank:ndcg": (0, True),
-    "rank:map": (0, True),
-}
-_HIGHEST = {"reg:logistic": 1.0, "rank:map": 1.0}
 
 
 def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Schema) -> Target:
@@ -41,13 +27,13 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
     if survey.rows == 0 or labels is None:
         raise DataError("data.where leaves out every row" if survey.read else "the source has no rows")
     if labels.kind == "other":
-        _refuse(name, f"is {schema.field(name).type}; derive a number or a text from it under data.derive")
+        refuse(name, f"is {schema.field(name).type}; derive a number or a text from it under data.derive")
     if labels.infinite:
-        _refuse(name, f"is infinite in {labels.infinite} rows, first at {place_of(int(labels.first_infinite or 0))}")
+        refuse(name, f"is infinite in {labels.infinite} rows, first at {place_of(int(labels.first_infinite or 0))}")
     if labels.missing == survey.rows:
-        _refuse(name, f"is missing in all {survey.rows} rows")
+        refuse(name, f"is missing in all {survey.rows} rows")
     if labels.counts is not None and len(labels.counts) == 1:
-        _refuse(name, "has the same value in every row: one class only, nothing to learn")
+        refuse(name, "has the same value in every row: one class only, nothing to learn")
     objective = _auto(data, labels, schema.field(name).type) if training.objective == "auto" else training.objective
     kind = _kind(objective)
     if kind == "ranking" and data.group is None:
@@ -63,7 +49,7 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
         classes = _classes(name, kind, objective, data, labels)
         counts = labels.counts or {}
         return Target(name, kind, objective, classes, tuple(counts[value] for value in classes))
-    _check_numbers(name, objective, training, labels)
+    check_numbers(name, objective, training, labels)
     return Target(name, kind, objective)
 
 
@@ -111,7 +97,7 @@ def _check_apart(name: str, kind: pa.DataType, labels: LabelSurvey) -> None:
         return
     largest = max(abs(labels.minimum or 0.0), abs(labels.maximum or 0.0))
     if largest * 10.0**kind.scale >= EXACT_FLOAT64:
-        _refuse(
+        refuse(
             name,
             f"is {kind} with values of so many digits that classes cannot be told apart: derive texts under data.derive, "
             f"e.g. CAST(... AS VARCHAR)",
@@ -122,12 +108,12 @@ def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSur
     """The classes in order; binary: the positive one last."""
     if labels.counts is None:
         what = "a text" if labels.kind == "text" else "a number"
-        _refuse(name, f"is {what} of more than {MAX_CLASSES} distinct values, too many classes for {objective}")
+        refuse(name, f"is {what} of more than {MAX_CLASSES} distinct values, too many classes for {objective}")
     classes = tuple(sorted(labels.counts))
     if kind != "binary":
         return classes
     if len(classes) != 2:
-        _refuse(
+        refuse(
             name,
             f"has {len(classes)} distinct values, and {objective} needs two: choose multi:softprob, or derive one of two",
         )
@@ -141,41 +127,6 @@ def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSur
     return (classes[0], classes[1]) if matches[0] == classes[1] else (classes[1], classes[0])
 
 
-def _check_numbers(name: str, objective: str, training: Training, labels: LabelSurvey) -> None:
-    """Values that regression or ranking can use, by XGBoost's own conditions."""
-    if labels.kind == "text":
-        _refuse(
-            name,
-            f"is text, and {objective} needs numbers: leave training.objective at auto, or derive a number from it",
-        )
-    low, high = (0.0, 1.0) if labels.kind == "bool" else (labels.minimum, labels.maximum)
-    if low is None or high is None:
-        return
-    if max(-low, high) > FLOAT32_MAX:
-        _refuse(name, "holds numbers beyond float32 (3.4e38): derive a smaller number from it")
-    if np.float32(low) == np.float32(high):
-        _refuse(
-            name,
-            "has values that float32, in which models are trained, cannot tell apart: subtract a number close to them "
-            "under data.derive",
-        )
-    lowest, allowed = _LOWEST.get(objective, (-np.inf, True))
-    if low < lowest or (low == lowest and not allowed):
-        _refuse(
-            name,
-            f"holds values {'<' if allowed else '<='} {lowest:g}, and {objective} needs values {'>=' if allowed else '>'} {lowest:g}",
-        )
-    if high > _HIGHEST.get(objective, np.inf):
-        _refuse(
-            name, f"holds values > {_HIGHEST[objective]:g}, and {objective} needs values <= {_HIGHEST[objective]:g}"
-        )
-    exponential = training.params.get("ndcg_exp_gain", True) not in (False, 0, "0", "false")
-    if objective == "rank:ndcg" and exponential and high > _MAX_RELEVANCE:
-        _refuse(
-            name, "holds values > 31, and rank:ndcg takes grades up to 31: set training.params.ndcg_exp_gain = false"
-        )
-
-
 def _threshold(name: str, times: TimeSample, share: float) -> int | float:
     """The time from which rows validate: the one whose share of the sample is nearest to what was asked."""
     values = np.sort(times.values).tolist()
@@ -187,7 +138,3 @@ def _threshold(name: str, times: TimeSample, share: float) -> int | float:
     best = min(cuts, key=lambda place: abs((len(values) - place) / len(values) - share))
     threshold: int | float = values[best]
     return threshold
-
-
-def _refuse(name: str, what: str) -> NoReturn:
-    raise DataError(f"the target {name} {what}")

@@ -33,8 +33,10 @@ from pipeline.training import objective
 from pipeline.training.boost import spec_for
 from pipeline.training.matrix import Partition, build_partition
 from pipeline.training.metering import total_bins
+from pipeline.training.parameters import check_params
 from pipeline.training.rounds import RoundsSpec
 from pipeline.training.team import Partitions, Team
+from pipeline.training.trial import try_params
 from pipeline.walk import Walk
 
 MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
@@ -137,7 +139,8 @@ class JobSubject:
         self._members = Members(client, job.cluster.hang_seconds)
         self._members.__enter__()
         self._walk = Walk(client, self._members, job, where, listen, StageClock(begin=steady()))
-        objective.check_params(job.training.params, job.training.metrics, job.training.objective)
+        check_params(job.training.params, job.training.metrics, job.training.objective)
+        try_params(job.training, job.training.objective)
         inputs = open_inputs(job, allow_code=allow_code)
         self._walk.job = inputs.job
         self._prepared = passes.prepare(self._walk, inputs)

@@ -20,6 +20,7 @@ from pipeline.cluster.shared_value import SharedValue
 from pipeline.data.decide import decide_split, decide_target
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
+from pipeline.data.label_limits import check_validation_labels, with_gain
 from pipeline.data.rows import RowPlan, Split
 from pipeline.data.skipping import Bad, note
 from pipeline.data.source import cut_by_rows
@@ -51,7 +52,9 @@ from pipeline.preprocess.fit import (
     survey_unit,
 )
 from pipeline.preprocess.passing import Passing, Payloads, as_it_is
-from pipeline.training.objective import check_metrics
+from pipeline.training.constraints import check_constraints
+from pipeline.training.metric_names import check_metrics
+from pipeline.training.parameters import check_fitting
 from pipeline.walk import Walk
 
 VALIDATION_COST = 0.2  # of a validation row over a training row: it is read and evaluated
@@ -113,6 +116,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         fit_them = functools.partial(_fitted, walk, shared)
         fitted = Passing(walk, inputs, payloads).run("statistics", placed, fit_them, collect_unit, shared)
         payloads.keep_fragments()
+        check_constraints(walk.job.training, fitted.recipe, target.kind)
         walk.note(*fitted.recipe.notes, *fitted.findings)
         walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
     statistics = fitted.statistics
@@ -175,6 +179,11 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(data, training, surveys[0], inputs.schema)
     check_metrics(training.metrics, target.objective)  # where it was "auto", it is known only now
+    check_fitting(training.params, target.objective)
+    for merged in surveys:
+        if merged.label is not None:
+            walk.job = with_gain(walk.job, target, merged.label)
+            check_validation_labels(target.column, target.objective, walk.job.training, merged.label)
     split = decide_split(data, surveys[0], inputs.schema, training.seed)
     shares = [training_share(part, split) for part in found[:first]]
     if inputs.roles.group is not None:

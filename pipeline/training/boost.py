@@ -1,5 +1,6 @@
 """From matrices to an evaluated booster, seen from the client: rounds, exact evaluation."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from pipeline.preprocess.passes import Prepared
 from pipeline.stages import span
 from pipeline.task_errors import task
 from pipeline.training import curves, metrics, objective
+from pipeline.training.checkpoint import State
+from pipeline.training.findings import training_findings, undefined_metric
 from pipeline.training.matrix import Partition
+from pipeline.training.metric_names import round_metrics
 from pipeline.training.ranks import Trained, run_training
 from pipeline.training.rounds import RoundsSpec, Scores
 from pipeline.training.team import Partitions
@@ -32,11 +36,26 @@ class Evaluation:
 
 def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) -> Trained:
     """The rounds, on all workers under one communicator."""
-    spec = spec_for(walk, prepared, partitions)
+    spec = _continued(spec_for(walk, prepared, partitions), walk.job.training, going.start)
+    undefined = undefined_metric(spec.metrics, prepared.target, prepared.fitted.statistics.validation_label)
+    if spec.early_stopping and undefined is not None:
+        walk.note(undefined)
+        spec = dataclasses.replace(spec, early_stopping=0)
     start = time.time()
     trained = run_training(walk.client, partitions.futures, partitions.workers, spec, going, walk.members)
     walk.span_everywhere("rounds", partitions.workers, start, time.time())
+    walk.note(*training_findings(trained.result, spec, prepared.fitted.statistics, prepared.target))
     return trained
+
+
+def _continued(spec: RoundsSpec, training: Training, start: State | None) -> RoundsSpec:
+    """With the metrics of the interrupted run where the job names none: another version may have other defaults."""
+    if training.metrics or start is None or not start.history:
+        return spec
+    measured = [name.partition(".") for name in start.history]
+    sides = {side for side, _, _ in measured}
+    side = "validation" if "validation" in sides else "train"
+    return dataclasses.replace(spec, metrics=tuple(metric for of, _, metric in measured if of == side))
 
 
 def spec_for(walk: Walk, prepared: Prepared, partitions: Partitions) -> RoundsSpec:
@@ -92,7 +111,7 @@ def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, 
         run=walk.run,
         params=objective.xgboost_params(target.objective, shape, intercept, training.params, training.seed),
         rounds=training.rounds,
-        metrics=tuple(training.metrics) or objective.default_metrics(target.objective),
+        metrics=round_metrics(target.objective, training.metrics, training.params),
         early_stopping=training.early_stopping,
         row_sample=training.row_sample,
         seed=training.seed,

@@ -1,7 +1,7 @@
 """Checkpoints: what a training is after some round, in files that are either whole or not there.
 
 A file is a line with the format's name and version, a line with the SHA-256 of all that follows, the length of the
-header (8 bytes, big-endian), the header (JSON), and the booster (UBJSON).  Nothing in it is ever executed, and XGBoost
+header (8 bytes, big-endian), the header (JSON), the booster (UBJSON), and perhaps that of the best round.  Nothing in it is ever executed, and XGBoost
 sees no byte before the hash has been checked.
 
     models/late                                      the model folder that is to be
@@ -54,6 +54,7 @@ class State:
     best_round: int  # of early stopping
     best: float  # the deciding metric in that round
     stopped: bool = False  # early stopping has ended the training
+    best_booster: bytes = field(repr=False, default=b"")  # of the best round, where it is no part of `booster` (dart)
 
 
 @dataclass(frozen=True)
@@ -140,14 +141,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_BYTES = ("booster", "best_booster")  # fields of the state that follow the header
+
+
 def encode(state: State, identity: Identity) -> bytes:
     """The content of a checkpoint's file."""
     header = {
-        "state": {item.name: getattr(state, item.name) for item in dataclasses.fields(State) if item.name != "booster"},
+        "state": {
+            item.name: getattr(state, item.name) for item in dataclasses.fields(State) if item.name not in _BYTES
+        },
+        "booster_nbytes": len(state.booster),
         "identity": dataclasses.asdict(identity),
     }
     text = json.dumps(header).encode()
-    body = len(text).to_bytes(8, "big") + text + state.booster
+    body = len(text).to_bytes(8, "big") + text + state.booster + state.best_booster
     return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
@@ -162,7 +169,11 @@ def decode(content: bytes) -> tuple[State, Identity]:
     try:
         size = int.from_bytes(body[:8], "big")
         header = json.loads(body[8 : 8 + size])
-        state = State(booster=body[8 + size :], **header["state"])
+        boosters = body[8 + size :]
+        nbytes = int(header.get("booster_nbytes", len(boosters)))  # earlier versions wrote one booster only
+        if not 0 < nbytes <= len(boosters):
+            raise ValueError("booster_nbytes")
+        state = State(booster=boosters[:nbytes], best_booster=boosters[nbytes:], **header["state"])
         said = header["identity"]
         identity = Identity(**{**said, "data": tuple(said["data"]), "files": tuple(said.get("files", ()))})
     except (KeyError, TypeError, ValueError, RecursionError) as error:

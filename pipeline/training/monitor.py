@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.training.objective import rising
+from pipeline.training.metric_names import rising
 
 DIGITS = 10  # significant digits kept: sums over workers differ in the sixteenth
 KEYS = 65_536  # buckets of a score in the binned AUC
@@ -18,7 +18,7 @@ def rounded(value: float) -> float:
 
 @dataclass
 class EarlyStopping:
-    """Whether training goes on, from one metric of the validation rows."""
+    """Whether training continues, from one metric of the validation rows.  A value that is NaN is never the best."""
 
     patience: int  # rounds without a better value; 0: never stop, and the last round is the best
     metric: str
@@ -30,8 +30,10 @@ class EarlyStopping:
         if self.patience == 0:
             self.best_round, self.best = round_number, value
             return False
+        if math.isnan(value):
+            return self.best_round > 0 and round_number - self.best_round >= self.patience
         better = value > self.best if rising(self.metric) else value < self.best
-        if self.best_round == 0 or better or (math.isnan(self.best) and not math.isnan(value)):
+        if self.best_round == 0 or better:
             self.best_round, self.best = round_number, value
         return round_number - self.best_round >= self.patience
 

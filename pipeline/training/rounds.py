@@ -157,20 +157,17 @@ class _Rounds:
         rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
         self.total_rows = int(rows[0])
         self.validation = partition.validation if rows[1] else None
-        params = {
-            **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
-            "verbosity": spec.verbosity,
-        }  # fmt: skip
-        native = [metric for metric in spec.metrics if metric not in BINNED]
         matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
-        params["eval_metric"] = native
-        self.booster = xgboost.Booster(params, matrices)
+        self.booster = xgboost.Booster(_booster_params(spec), matrices)
         self.measured = Measured(self.booster, spec.metrics, total)
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(
             spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
         )
         self.stopped = False
+        # Later rounds of dart rescale the trees of earlier ones: the best round is then no part of the last one's model.
+        self.keeps_best = spec.params.get("booster") == "dart" and self.stopping.patience > 0
+        self.best_booster = b""
         self.weights = Weights(self.train, total, share=spec.row_sample, seed=spec.seed)
         self.meter: Meter
         if start is not None:
@@ -188,6 +185,9 @@ class _Rounds:
         self.measured.history = {name: list(series) for name, series in start.history.items()}
         self.seconds, self.stopped = list(start.round_seconds), start.stopped
         self.stopping.best_round, self.stopping.best = start.best_round, start.best
+        self.best_booster = start.best_booster
+        if self.keeps_best and not self.best_booster:  # written by a version that kept the rounds only
+            self.stopping.best_round, self.stopping.best = 0, math.nan
         if self.weights.ranking and self.weights.needed and not self.stopped:
             self.weights.draw(1)
             prime_ranking(self.booster, self.train.matrix, self.spec.params.get("interaction_constraints", ()))
@@ -235,7 +235,10 @@ class _Rounds:
         if decisive is None:
             self.stopping.best_round = number
             return False
-        return self.stopping.observe(number, decisive)
+        stop = self.stopping.observe(number, decisive)
+        if self.keeps_best and self.stopping.best_round == number:
+            self.best_booster = bytes(self.booster.save_raw("ubj"))
+        return stop
 
     def _check(self, number: int) -> None:
         """Ends the attempt on all workers where one of them leaves, or its result is no longer wanted.
@@ -283,6 +286,7 @@ class _Rounds:
             best_round=self.stopping.best_round,
             best=float(self.stopping.best),
             stopped=self.stopped,
+            best_booster=self.best_booster,
         )
 
     def _tell(self, number: int, last: bool) -> None:
@@ -294,7 +298,7 @@ class _Rounds:
         latest = {name: series[-1] for name, series in self.measured.history.items() if len(series) == number}
         self.outside.report(
             RoundDone(
-                round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round,
+                round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round or number,
                 best=None if math.isnan(self.stopping.best) else float(self.stopping.best), rows_per_second=rows / max(1e-9, now - self._told_at),
             )
         )  # fmt: skip
@@ -309,8 +313,9 @@ class _Rounds:
 
     def result(self, begin: float) -> RoundsResult:
         self.weights.restore()
-        boosted, best = len(self.seconds), self.stopping.best_round
-        booster = self.booster if best == boosted else self.booster[:best]
+        boosted = len(self.seconds)
+        best = self.stopping.best_round or boosted  # none is the best where the metric was never a number
+        booster = self._best(best, boosted)
         state = self.state() if self.rank == 0 else None
         self.measured.fill(boosted)
         return RoundsResult(
@@ -326,9 +331,26 @@ class _Rounds:
             seconds=time.perf_counter() - begin,
         )
 
+    def _best(self, best: int, boosted: int) -> xgboost.Booster:
+        if best == boosted:
+            return self.booster
+        if not self.best_booster:
+            return self.booster[:best]
+        booster = xgboost.Booster(_booster_params(self.spec))
+        booster.load_model(bytearray(self.best_booster))
+        return booster
+
     def _metered(self) -> MeterRecord:
         wanted = self.meter.wants_trees and self.rank == 0
         return self.meter.record(grown_trees(self.booster)[self.first - 1 :] if wanted else ())
+
+
+def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
+    """XGBoost's, with those that depend on the worker."""
+    return {
+        **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
+        "verbosity": spec.verbosity, "eval_metric": [metric for metric in spec.metrics if metric not in BINNED],
+    }  # fmt: skip
 
 
 def measures_training(number: int) -> bool:

@@ -18,7 +18,8 @@ from pipeline.job import Job
 from pipeline.preprocess.fit import Fitted, Pass, Unit, block_facts, collect_unit, fit, make_block, survey_unit
 from pipeline.preprocess.statistics import merge
 from pipeline.training.block import Block
-from pipeline.training.objective import check_metrics, check_params
+from pipeline.training.metric_names import check_metrics
+from pipeline.training.parameters import check_fitting, check_params
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def walk(job: Job, source: Any = None) -> Ready:
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(inputs.job.data, training, surveys[0], inputs.schema)
     check_metrics(training.metrics, target.objective)
+    check_fitting(training.params, target.objective)
     split = decide_split(inputs.job.data, surveys[0], inputs.schema, training.seed)
     if inputs.roles.group is not None:
         sources = zip(inputs.sources, surveys, strict=True)

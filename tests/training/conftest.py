@@ -16,7 +16,8 @@ from pipeline.training.block import Block
 from pipeline.training.checkpoint import State
 from pipeline.training.cuts import Cuts, encode, make_cuts
 from pipeline.training.matrix import build_partition
-from pipeline.training.objective import Labels, Shape, base_score, default_metrics, xgboost_params
+from pipeline.training.metric_names import round_metrics
+from pipeline.training.objective import Labels, Shape, base_score, xgboost_params
 from pipeline.training.ranks import run_training
 from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores
 from pipeline.training.training_events import Going
@@ -79,7 +80,7 @@ class Case:
         shape = Shape(self.names, **self.shape)
         intercept = base_score(self.objective, labels, shape.quantiles)
         params = xgboost_params(self.objective, shape, intercept, {"max_depth": 5, **self.params}, seed=3)
-        options = {"metrics": default_metrics(self.objective), "timeout_seconds": 60, **self.options}
+        options = {"metrics": round_metrics(self.objective), "timeout_seconds": 60, **self.options}
         return RoundsSpec(run=uuid.uuid4().hex, params=params, rounds=self.rounds, seed=3, **options)
 
 

@@ -41,6 +41,17 @@ def test_buckets_keep_the_order_of_scores() -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("metric", ["logloss", "auc"])
+def test_nan_is_never_the_best(metric: str) -> None:
+    stopping = EarlyStopping(2, metric)
+    assert [stopping.observe(number, math.nan) for number in (1, 2, 3)] == [False] * 3
+    assert stopping.best_round == 0
+    assert not stopping.observe(4, 0.5)
+    assert not stopping.observe(5, math.nan)
+    assert (stopping.best_round, stopping.best) == (4, 0.5)
+    assert stopping.observe(6, math.nan)
+
+
 def test_one_class_has_no_auc() -> None:
     counts = ScoreCounts(np.zeros(3), None).count(np.ones(3, np.float32))
     assert math.isnan(binned_auc(counts))

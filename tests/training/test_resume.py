@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xgboost
 
-from pipeline.training.checkpoint import State
+from pipeline.training.checkpoint import Identity, State, decode, encode
 from pipeline.training.matrix import build_partition
+from pipeline.training.metrics import evaluate
 from pipeline.training.objective import KINDS
 from pipeline.training.rounds import RoundsResult, train_rounds
 
@@ -90,6 +92,46 @@ def test_the_last_state_gives_the_scores_again(make_case: Any) -> None:
     assert again.meter is None
     assert again.train is not None
     np.testing.assert_array_equal(again.train.prediction, whole.train.prediction)  # type: ignore[union-attr]
+
+
+def dart(make_case: Any) -> Any:
+    """Early stopping some rounds before the last, with trees that later rounds rescale."""
+    params = {"booster": "dart", "rate_drop": 0.5, "learning_rate": 1.0}
+    return make_case(rounds=30, options={"early_stopping": 6, "metrics": ("logloss",)}, params=params)
+
+
+def test_the_model_of_dart_is_the_one_whose_metric_was_shown(make_case: Any) -> None:
+    case = dart(make_case)
+    result, _ = train(case, case.spec())
+    assert result.best_round < result.rounds
+    shown = result.history["validation.logloss"][result.best_round - 1]
+    assert result.validation is not None
+    scores = result.validation
+    exact = evaluate("binary", "binary:logistic", scores.prediction, scores.label)["logloss"]
+    assert exact == pytest.approx(shown, rel=1e-6)
+    loaded = xgboost.Booster(model_file=bytearray(result.model))
+    assert loaded.num_boosted_rounds() == result.best_round
+
+
+def test_resumed_dart_keeps_the_best_round(make_case: Any) -> None:
+    case = dart(make_case)
+    spec = dataclasses.replace(case.spec(), checkpoint_rounds=3)
+    whole, kept = train(case, spec)
+    later = [decode(encode(state, Identity({}, (), "cpu", "3")))[0] for state in kept if state.round > state.best_round]
+    assert later
+    for state in later:
+        resumed, _ = train(case, spec, start=state)
+        assert (resumed.model, resumed.best_round) == (whole.model, whole.best_round)
+    old = dataclasses.replace(later[0], best_booster=b"")  # of a version that kept the rounds only
+    resumed, _ = train(case, spec, start=old)
+    assert resumed.best_round > old.round
+
+
+def test_a_metric_that_is_never_a_number_keeps_the_last_round(make_case: Any) -> None:
+    case = make_case("reg:squarederror", rounds=8, options={"early_stopping": 2, "metrics": ("rmsle",)})
+    result, _ = train(case, case.spec())  # of labels below -1
+    assert np.isnan(result.history["validation.rmsle"]).all()
+    assert (result.rounds, result.best_round) == (8, 8)
 
 
 def test_more_rounds_than_there_were_to_be(make_case: Any) -> None:

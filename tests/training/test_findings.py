@@ -1,0 +1,121 @@
+"""Findings about a training, and metrics that the rows do not define."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import pipeline
+from pipeline.data.target import Target
+from pipeline.errors import DataError, JobError
+from pipeline.job import Job, Training
+from pipeline.preprocess.moments import Moments
+from pipeline.preprocess.statistics import LabelStatistics
+from pipeline.training.boost import _continued
+from pipeline.training.checkpoint import State
+from pipeline.training.findings import undefined_metric
+from pipeline.training.rounds import RoundsSpec
+
+ROWS = 800
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=ROWS)
+FLAG = Target("y", "binary", "binary:logistic", (0, 1))
+GRADE = Target("y", "ranking", "rank:ndcg")
+
+
+def job_of(out: Path, *settings: str) -> Job:
+    table = {
+        "data": {"source": [], "target": "y"},
+        "training": {"rounds": 6, "params": {"max_depth": 3}},
+        "output": {"model": str(out), "report": False},
+    }
+    return Job.parse(table, settings=settings)
+
+
+def kinds(result: pipeline.TrainResult) -> list[str]:
+    return [note["kind"] for note in result.summary["notes"] if isinstance(note, dict)]
+
+
+@pytest.mark.parametrize(
+    ("target", "metrics", "labels", "found"),
+    [
+        (FLAG, ("logloss", "auc"), LabelStatistics(Moments(9), class_weights=(9.0, 0.0)), True),
+        (FLAG, ("aucpr",), LabelStatistics(Moments(9), class_weights=(0.0, 9.0)), True),
+        (FLAG, ("auc", "logloss"), LabelStatistics(Moments(9), class_weights=(9.0, 0.0)), False),
+        (FLAG, ("auc",), LabelStatistics(Moments(9), class_weights=(8.0, 1.0)), False),
+        (FLAG, ("auc",), LabelStatistics(class_weights=(0.0, 0.0)), False),  # no validation rows
+        (FLAG, (), LabelStatistics(Moments(9), class_weights=(9.0, 0.0)), False),
+        (GRADE, ("ndcg@5",), LabelStatistics(Moments(9), low=2, high=2), True),
+        (GRADE, ("ndcg@5",), LabelStatistics(Moments(9), low=0, high=2), False),
+    ],
+)
+def test_metrics_that_the_validation_rows_do_not_define(target: Any, metrics: Any, labels: Any, found: bool) -> None:
+    assert (undefined_metric(metrics, target, labels) is not None) == found
+
+
+def test_auc_of_one_class_in_validation_stops_nothing(client: Any, tmp_path: Path) -> None:
+    y = (X > 0).astype(int)
+    where = np.where(y == 1, RNG.integers(0, 2, ROWS), 0)  # all that validate are of one class
+    table = pa.table({"x": X + RNG.normal(size=ROWS), "part": where, "y": y})
+    settings = (
+        "data.validation.column=part", "data.validation.values=[1]", "data.exclude=['part']", "training.metrics=['auc']",
+        "training.early_stopping=1",
+    )  # fmt: skip
+    result = pipeline.train(client, job_of(tmp_path / "model", *settings), source=table)
+    assert kinds(result) == ["undefined_metric"]
+    assert result.summary["best_round"] == result.summary["rounds"] == 6
+    with pytest.raises(DataError, match=r"early stopping is off: the validation rows are all of one class"):
+        pipeline.train(client, job_of(tmp_path / "strict", *settings, "data.strict=true"), source=table)
+
+
+def test_no_tree_with_a_split_is_a_finding_with_the_hint_to_scale(client: Any, tmp_path: Path) -> None:
+    table = pa.table({"x": X, "y": (X + RNG.normal(size=ROWS)) * 1e-6})
+    result = pipeline.train(client, job_of(tmp_path / "model"), source=table)
+    (finding,) = [note for note in result.summary["notes"] if isinstance(note, dict)]
+    assert finding["kind"] == "no_split"
+    assert "multiply it under data.derive" in finding["message"]
+    table = table.set_column(1, "y", pa.array((X + RNG.normal(size=ROWS)) * 6e-5))
+    assert kinds(pipeline.train(client, job_of(tmp_path / "other"), source=table)) == ["small_target"]
+
+
+@pytest.mark.parametrize("grades", [[0, 1, 50], [0.0, 0.5, 1.0]], ids=["above 31", "fractions"])
+def test_pairwise_trains_on_any_grades(grades: list[float], client: Any, tmp_path: Path) -> None:
+    y = np.array(grades)[np.digitize(X + RNG.normal(size=ROWS) * 0.5, [-0.5, 0.5])]
+    table = pa.table({"x": X, "q": np.arange(ROWS) // 20, "y": y})
+    of = ("data.group=q", "data.validation.share=0.3")
+    result = pipeline.train(client, job_of(tmp_path / "m", *of, "training.objective=rank:pairwise"), source=table)
+    assert result.summary["metrics"]["validation"]["ndcg"] > 0.8
+
+
+def test_labels_of_a_validation_source_are_checked_like_those_of_the_training_source(
+    client: Any, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"x": X, "y": np.exp(X)}), tmp_path / "train.parquet")
+    pq.write_table(pa.table({"x": X, "y": X}), tmp_path / "validation.parquet")
+    settings = (
+        f"data.source={tmp_path}/train.parquet", f"data.validation.source={tmp_path}/validation.parquet",
+        "training.objective=reg:gamma",
+    )  # fmt: skip
+    with pytest.raises(DataError, match="the target y of the validation source holds values <= 0"):
+        pipeline.train(client, job_of(tmp_path / "m", *settings))
+
+
+def test_bad_values_of_parameters_end_before_the_data_are_read(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="max_depth"):
+        pipeline.train(client, job_of(tmp_path / "m", "data.source=nowhere.parquet", "training.params.max_depth=-3"))
+
+
+def test_a_resumed_run_keeps_the_metrics_it_began_with() -> None:
+    """What is the default may differ between versions; the best value so far is of the metric of then."""
+    spec = RoundsSpec("run", {}, 9, metrics=("rmse", "tweedie-nloglik@1.5"), early_stopping=3)
+    state = State(1, b"x", {"train.rmse": [2.0], "validation.mae": [1.0], "validation.rmse": [2.0]}, [0.1], 1, 2.0)
+    assert _continued(spec, Training(), state).metrics == ("mae", "rmse")
+    assert _continued(spec, Training(metrics=["rmse"]), state) is spec
+    assert _continued(spec, Training(), None) is spec
+    only_train = dataclasses.replace(state, history={"train.rmse": [2.0]})
+    assert _continued(spec, Training(), only_train).metrics == ("rmse",)
