@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Deed = Literal["kill", "stop", "stick", "hog", "clock"]
+Deed = Literal["kill", "stop", "stick", "cut", "hog", "clock"]
 Stage = Literal["survey", "statistics", "blocks", "matrix", "bootstrap", "rounds", "evaluate"]
 Outcome = Literal[
     "recovers with the equal model",

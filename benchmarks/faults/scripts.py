@@ -141,6 +141,13 @@ def retired_in(stage: str) -> Write:
     return write
 
 
+def cut_off_from_each_other(choice: Choice) -> Script:
+    """All heartbeats come, and no round ends."""
+    trap = Trap(at="rounds", do="cut", round=choice.round, worker=choice.other)
+    settings = (f"cluster.hang_seconds={HANG_SECONDS}", f"cluster.wait_seconds={WAIT_SECONDS}")
+    return Script(traps=(trap,), settings=settings, says="cannot reach each other")
+
+
 def terminated(choice: Choice) -> Script:
     """SIGTERM to `dask worker`, as a batch system sends it: its nanny gives the worker 8 s."""
     act = Act("signal", f"nanny {choice.worker}", "RoundDone", round=choice.round, signal=signal.SIGTERM)

@@ -53,6 +53,7 @@ TABLE: tuple[Row, ...] = (
     Row("worker retired in statistics", "likewise; its tasks move", scripts.retired_in("statistics"), None, RECOVERS),
     Row("worker retired in blocks", "likewise; its tasks move", scripts.retired_in("blocks"), None, RECOVERS),
     Row("worker terminated", "SIGTERM to `dask worker`, as batch systems send it; it does not come back", scripts.terminated, None, RECOVERS),
+    Row("workers cut off from each other", "both reach the scheduler; goes on without one of them", scripts.cut_off_from_each_other, RECOVERS, RECOVERS),
     Row("cluster restarted in survey", "client.restart() by another client", scripts.restarted_in("survey"), RECOVERS, RECOVERS),
     Row("cluster restarted in statistics", "client.restart() by another client", scripts.restarted_in("statistics"), RECOVERS, RECOVERS),
     Row("cluster restarted in blocks", "client.restart() by another client", scripts.restarted_in("blocks"), RECOVERS, RECOVERS),

@@ -124,10 +124,23 @@ class Traps(WorkerPlugin):
             os.kill(os.getpid(), signal.SIGSTOP)
         elif trap.do == "stick":
             threading.Event().wait()
+        elif trap.do == "cut":
+            cut()
         elif trap.do == "clock":
             set_clock(trap.seconds)
         else:
             hog(self.limit_nbytes)
+
+
+def cut() -> None:
+    """From now on no other worker can be reached from here, and the round waits for one."""
+    from pipeline.cluster import reachability
+
+    async def nobody(host: str, port: int) -> bool:
+        return False
+
+    reachability.reaches = nobody
+    threading.Event().wait()
 
 
 def _before(method: Callable[..., Any], first: Callable[..., None]) -> Callable[..., Any]:

@@ -358,6 +358,20 @@ class Members:
             self._give_up(address, reason)
         self._have_ended(address, reason)
 
+    def leave_out(self, address: str, reason: str) -> None:
+        """Goes on without a worker that is well but of no use to this run; its process is left alone."""
+        with self._lock:
+            if address not in self._present or process(self._present[address]) in self._reasons:
+                return
+            self._give_up(address, reason)
+            self._announced.add(process(self._present[address]))
+        self.lost(address, reason)
+
+    @property
+    def hang_seconds(self) -> float:
+        """The silence after which something is taken for hung."""
+        return self._hang_seconds
+
     def _end_frozen(self, address: str) -> None:
         reason = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
         with self._lock:

@@ -61,3 +61,22 @@ class Pace:
         return (
             f"{which} takes unusually long: {passed:.0f} s so far, the median is {median:.2g} s; every worker answers"
         )
+
+
+class Stall:
+    """Tells when no round has ended for so long that something is to be looked into, and again as long after that."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._since = clock()
+
+    def heard(self) -> None:
+        """A round has ended, or the rounds begin.  May be called in any thread."""
+        self._since = self._clock()
+
+    def due(self) -> bool:
+        """Whether it is time to look."""
+        if self._clock() - self._since <= self._seconds:
+            return False
+        self._since = self._clock()
+        return True

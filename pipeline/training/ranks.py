@@ -22,6 +22,7 @@ from pipeline.cluster.devices import gpu_now
 from pipeline.cluster.members import Members
 from pipeline.cluster.memory import rss_nbytes
 from pipeline.cluster.pending import Pending
+from pipeline.cluster.reachability import left_out, unreachable_pairs
 from pipeline.efficiency.meter import MeterRecord, Spent
 from pipeline.errors import (
     CollectiveError,
@@ -85,7 +86,7 @@ def run_training(
     """
     with contextlib.ExitStack() as stack:
         members = members or stack.enter_context(Members(client))
-        events = stack.enter_context(training_events(client, spec, going, workers[0]))
+        events = stack.enter_context(training_events(client, spec, going, workers[0], members.hang_seconds))
         stack.enter_context(worker_locks(members, workers, functools.partial(going.listen, WAITING)))
         rank_args = start_tracker(members, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []
@@ -220,6 +221,7 @@ def _wait(
     pending, failed_at, echo = Pending(futures), None, None
     of, departures = dict(zip(futures, workers, strict=True)), _Departures(members, workers)
     running = set(workers)
+    events.stall.heard()
     while pending:
         for future in pending.ended(POLL_SECONDS):
             running.discard(of[future])
@@ -232,12 +234,27 @@ def _wait(
         if failed_at is not None:
             members.look()
         departures.check(running)
+        if events.stall.due():
+            _probe(members, workers)
         events.check()
         events.tell_slow(lambda: {at: said["last_seen"] for at, said in members.look().items() if at in of.values()})
         if pending and going.enough():
             raise StoppedError
         if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
             raise CollectiveError(str(echo)) from echo
+
+
+def _probe(members: Members, workers: Sequence[str]) -> None:
+    """Where no round ends though all heartbeats come: goes on without workers that others cannot reach (DepartureError)."""
+    unreached = left_out(unreachable_pairs(members.client, workers), workers)
+    for worker, other in unreached.items():
+        name, other_name = members.names[worker], members.names[other]
+        members.leave_out(
+            worker,
+            f"workers {other_name} and {name} cannot reach each other (no TCP connection between them, and no round for "
+            f"{members.hang_seconds:g} s, cluster.hang_seconds): the run goes on without worker {name}",
+        )
+    members.check(unreached)
 
 
 class _Departures:

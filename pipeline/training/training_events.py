@@ -17,7 +17,7 @@ from pipeline.topics import ROUNDS, hearing
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
-from pipeline.training.pace import Pace
+from pipeline.training.pace import Pace, Stall
 from pipeline.training.rounds import RoundsResult, RoundsSpec
 
 FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
@@ -43,8 +43,11 @@ class TrainingEvents:
     Both in threads of Dask's or their own, where an error of those who listen would be lost: `check` raises it.
     """
 
-    def __init__(self, client: Client, spec: RoundsSpec, going: Going, first: str) -> None:
-        """`first`: the worker of rank 0."""
+    def __init__(
+        self, client: Client, spec: RoundsSpec, going: Going, first: str, hang_seconds: float = math.inf
+    ) -> None:
+        """`first`: the worker of rank 0; `hang_seconds`: without a round, after which `stall` is due."""
+        self.stall = Stall(hang_seconds)
         self._client, self._spec, self._going, self._first = client, spec, going, first
         self._last, self._lock = going.start.round if going.start else 0, threading.Lock()
         self._pace = Pace(spec.early_stopping)
@@ -94,6 +97,7 @@ class TrainingEvents:
             if event.round > self._last:
                 self._last = event.round
                 self._pace.heard(event)
+                self.stall.heard()
                 self._going.listen(event)
 
     @contextlib.contextmanager
@@ -130,8 +134,10 @@ def _best(result: RoundsResult) -> float | None:
 
 
 @contextlib.contextmanager
-def training_events(client: Client, spec: RoundsSpec, going: Going, first: str) -> Iterator[TrainingEvents]:
+def training_events(
+    client: Client, spec: RoundsSpec, going: Going, first: str, hang_seconds: float = math.inf
+) -> Iterator[TrainingEvents]:
     """Listens to a run's events while the context lasts."""
-    events = TrainingEvents(client, spec, going, first)
+    events = TrainingEvents(client, spec, going, first, hang_seconds)
     with events.fetching(), hearing(client, ROUNDS, spec.run, events.receive):
         yield events

@@ -247,6 +247,18 @@ def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
     assert scene.members.announced([A, B]) == {}
 
 
+def test_one_that_is_left_out_is_not_ended(scene: Scene) -> None:
+    scene.members.look()
+    scene.members.leave_out(B, "nobody reaches it")
+    assert scene.told == [(B, "nobody reaches it")]
+    assert set(scene.members.look()) == {A}
+    with pytest.raises(DepartureError, match="nobody reaches it"):
+        scene.members.check([B])
+    assert scene.client.restarted == []
+    scene.folders[B] = "c"  # a new process
+    assert set(scene.members.look()) == {A, B}
+
+
 def test_one_that_has_left_as_it_announced_has_departed(scene: Scene) -> None:
     scene.status[B] = "closing_gracefully"
     scene.members.look()

@@ -1,6 +1,7 @@
 """States that wait on workers for the client, and announced departures during an attempt."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,3 +113,22 @@ def test_ranks_that_stay_end_the_attempt_themselves() -> None:
     now += ranks.GONE_SECONDS + 1
     with pytest.raises(DepartureError):
         departures.check({A})
+
+
+def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pair is named, and the run goes on without one of them."""
+    told: dict[str, str] = {}
+
+    def check(workers: Any) -> None:
+        for worker in workers:
+            raise DepartureError(worker, told[worker])
+
+    members: Any = SimpleNamespace(
+        client=None, names={A: "0", B: "1", C: "2"}, hang_seconds=60.0, leave_out=told.__setitem__, check=check
+    )
+    monkeypatch.setattr(ranks, "unreachable_pairs", lambda *_: [])
+    ranks._probe(members, [A, B, C])  # a long round
+    monkeypatch.setattr(ranks, "unreachable_pairs", lambda *_: [(A, C)])
+    with pytest.raises(DepartureError, match=r"workers 0 and 2 cannot reach each other .* without worker 2"):
+        ranks._probe(members, [A, B, C])
+    assert list(told) == [C]

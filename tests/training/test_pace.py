@@ -1,7 +1,9 @@
 """Rounds that take unusually long, on a clock of our own."""
 
+import math
+
 from pipeline.events import RoundDone
-from pipeline.training.pace import Pace
+from pipeline.training.pace import Pace, Stall
 
 
 class Scene:
@@ -74,3 +76,17 @@ def test_nothing_to_compare_with() -> None:
     scene.round(2, 1.0)
     assert scene.after(100) is None
     assert scene.after(100) is None
+
+
+def test_no_round_for_long_is_looked_into_again_and_again() -> None:
+    now = 0.0
+    stall = Stall(60.0, clock=lambda: now)
+    now = 60.0
+    assert not stall.due()
+    stall.heard()
+    now = 120.5
+    assert stall.due()
+    assert not stall.due()
+    now = 181.0
+    assert stall.due()
+    assert not Stall(math.inf).due()
