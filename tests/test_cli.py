@@ -39,6 +39,7 @@ SUMMARY = {
         "worker_seconds": 7.0,
         "notes": [],
         "shares": {"useful": 0.7, "transfer": 0.05, "wait": 0.1, "other": 0.1, "idle": 0.04, "remainder": 0.01},
+        "stages": {"rounds": {"useful": 4.9, "transfer": 0.35, "wait": 0.8, "other": 0.7, "idle": 0.28}},
     },
     "peak_memory_nbytes": 345_000_000,
     "peak_memory_of": "all processes together",
@@ -183,7 +184,7 @@ def test_text_for_people(asked, capfd):
         "models/late/report.html",
     ):
         assert said in out
-    account = "where the 7.0 worker-seconds went: 70 % useful, 5 % transfer, 10 % waiting, 10 % other, 4 % idle"
+    account = "where the 7.0 worker-seconds went: 70 % useful, 5 % transfer, 10 % waiting, 10 % other"
     assert "345 MB at the peak, all processes together\n" in out
     assert out.endswith(f"\n\n{account} (1 % unexplained)\n")
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 0
