@@ -186,7 +186,8 @@ def test_text_for_people(asked, capfd):
         assert said in out
     account = "where the 7.0 worker-seconds went: 70 % useful, 5 % transfer, 10 % waiting, 10 % other"
     assert "345 MB at the peak, all processes together\n" in out
-    assert out.endswith(f"\n\n{account} (1 % unexplained)\n")
+    assert f"\n\n{account} (rounds 10 %), 4 % idle (1 % unexplained)\nlargest loss: 11 % waiting in rounds: " in out
+    assert out.endswith("thereby all)\n")
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 0
     assert capfd.readouterr().out == "models/late\n"
 
