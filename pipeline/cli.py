@@ -29,7 +29,7 @@ from pipeline.options import (
     talking,
 )
 from pipeline.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
-from pipeline.terminal import EXIT_CODES, Talk, hush, run, show, success_stands
+from pipeline.terminal import EXIT_CODES, Talk, flushed, hush, leave, run, show, success_stands
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -391,7 +391,12 @@ def files_of(data: tuple[str, ...]) -> str | list[str]:
 def main() -> NoReturn:
     """The installed command."""
     from pipeline.cluster import interrupts, lean
+    from pipeline.lasting_streams import ensure_streams
 
+    ensure_streams()
     lean.install()  # this process is ours: XGBoost need not bring scikit-learn and pandas along
     interrupts.heed_termination()
-    sys.exit(run(cli, sys.argv[1:]))
+    code = flushed(run(cli, sys.argv[1:]))
+    if interrupts.abandoned.is_set():  # its threads may never end, and Python would wait for them
+        leave(code)
+    sys.exit(code)

@@ -49,6 +49,10 @@ class AlarmError(PipelineError):
     """An alarm of the job has ended the run; what has been checkpointed stands."""
 
 
+class ClusterStartError(PipelineError):
+    """A local cluster does not start: what the system or a worker said."""
+
+
 class ReadError(PipelineError):
     """The storage does not give the data, though it was tried several times; the data may well be good."""
 

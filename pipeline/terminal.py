@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -153,6 +153,26 @@ def _explain(error: Exception, arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code, arguments, notes_of(error))
     hint = "" if "--debug" in arguments else "; run with --debug for the traceback"
     return _fail(f"{type(error).__name__}: {error}{hint}", FAILURE, arguments, notes_of(error))
+
+
+def flushed(code: int) -> int:
+    """The exit code, once all that was said is written; FAILURE where it cannot be: the disk is full."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which tries again at its end
+        if code == DONE:
+            click.echo(f"pipeline: error: stdout cannot be written: {error.strerror}", err=True)
+        return code or FAILURE
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without waiting for threads, when all that was said is written."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def notes_of(error: BaseException) -> list[str]:

@@ -101,8 +101,9 @@ def dask_setup(worker: Any) -> None:
     """Prepares a worker process: core set, silent loggers, a lean XGBoost.  Dask calls it in the main thread."""
     import dask
 
-    from pipeline.cluster import lean, logs
+    from pipeline.cluster import lean, logs, worker_main
 
+    worker_main.restore()
     if not dask.config.get(DEBUG, False):
         logs.silence()
     lean.install()

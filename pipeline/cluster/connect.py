@@ -10,12 +10,14 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from pipeline.cluster import interrupts, local, logs, remote, throwaway_tls
+from pipeline.cluster import interrupts, local, logs, remote, starting, throwaway_tls
+from pipeline.cluster.child_processes import children, last_words, stderr_of_workers
 from pipeline.cluster.memory import process_tree
 from pipeline.dashboard.install import withdraw
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterStartError
 from pipeline.job import Cluster, Job
 
+CLOSE_SECONDS = 20.0  # for a cluster to close; Dask waits half a minute for its parts, or for ever
 GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster closes
 # Read while the cluster lives.  So long after a worker was lost, Dask closes its nanny if no worker of that name is
 # there: also one that came back meanwhile, and was lost again a moment ago.
@@ -40,19 +42,21 @@ def connect(
             yield client
         return
     with dask.config.set(LASTING):
-        client = interrupts.finish(lambda: _start(section, debug), _close, meanwhile)
+        client = starting.start_within_limit(lambda: _start(section, debug), _end, meanwhile)
         try:
             yield client
         finally:
-            interrupts.finish(lambda: _close(client))
+            _end(client)
 
 
 def _start(section: Cluster, debug: bool) -> Client:
     """A client of a new local cluster; nothing is left of it if that fails."""
-    try:
-        cluster = local.start(section, debug)
-    except OSError as error:
-        raise ClusterError(f"the local cluster cannot start: {error}") from None
+    starting.check_resources(section)
+    with stderr_of_workers() as said:
+        try:
+            cluster = local.start(section, debug)
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise ClusterStartError(starting.why(error, last_words(said), local.PlainNanny.exit_codes)) from None
     try:
         if section.security == "auto":
             throwaway_tls.publish(cluster.scheduler_address, cluster.security)
@@ -60,6 +64,14 @@ def _start(section: Cluster, debug: bool) -> Client:
     except BaseException:
         _close_cluster(cluster)
         raise
+
+
+def _end(client: Client) -> None:
+    """Closes client and cluster; what does not close in time is killed and left alone."""
+    workers = _processes(client.cluster)
+    late = interrupts.Limit(CLOSE_SECONDS, lambda: TimeoutError("closing"), lambda: _kill(workers))
+    with contextlib.suppress(TimeoutError):
+        interrupts.finish(lambda: _close(client), limit=late)
 
 
 def _close(client: Client) -> None:
@@ -72,8 +84,7 @@ def _close(client: Client) -> None:
 def _close_cluster(cluster: LocalCluster) -> None:
     """Closes it; a worker too busy to answer is killed after the grace."""
     throwaway_tls.withdraw(cluster.scheduler_address)
-    workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
-    started = [pid for worker in workers for pid in process_tree(worker)]
+    started = _processes(cluster)
     killer = threading.Timer(GRACE_SECONDS, _kill, [started])
     killer.daemon = True
     killer.start()
@@ -85,8 +96,14 @@ def _close_cluster(cluster: LocalCluster) -> None:
         _kill(started)
 
 
+def _processes(cluster: Any) -> list[int]:
+    """Its workers', and what they have started."""
+    workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+    return [pid for worker in workers for pid in process_tree(worker)]
+
+
 def _kill(pids: list[int]) -> None:
     """Ends those that are still ours: a number may belong to somebody else by now."""
-    for pid in set(pids).intersection(process_tree()):
+    for pid in set(pids).intersection(children()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -1,12 +1,25 @@
-"""Work that Ctrl-C must not cut in half: starting a cluster, and closing one.  Other signals that end a run as it does."""
+"""Work that Ctrl-C must not cut in half: starting a cluster, and closing one.  Other signals that end a run as it does.
+
+The first signal ends a run in order.  The second one ends the process at once, wherever it is.
+"""
 
 import contextlib
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from typing import Any
+
+from pipeline.cluster.child_processes import kill_children
+
+REPEAT_SECONDS = 1.0  # a signal within that of the first is the same one: `timeout` and Slurm send theirs twice
+POLL_SECONDS = 0.5
+INTERRUPTED_SECONDS = 10.0  # that work which has a limit gets once it was interrupted
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,33 +30,89 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
+class Signals:
+    """What each signal that asks the process to end comes to."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: float | None = None  # when the first one came
+
+    def ends_at_once(self) -> bool:
+        """Takes note of a signal that has come; whether it is the second one."""
+        now = self._clock()
+        if self._first is None:
+            self._first = now
+        return now - self._first > REPEAT_SECONDS
+
+
 def heed_termination() -> None:
     """Makes SIGTERM and SIGHUP end this process as Ctrl-C does; for programs of our own, not for those that use us.
 
-    What the caller wants ignored, as nohup does with SIGHUP, stays ignored.
+    A second signal ends it at once, whatever its main thread is waiting for.  What the caller wants ignored, as nohup
+    does with SIGHUP, stays ignored.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+    taken = []
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _end)
+            taken.append(number)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_count, args=(reader, taken, Signals()), name="signals", daemon=True).start()
+
+
+_ending = False  # state of the process, as its signals are: whether the first one has come
 
 
 def _end(number: int, _frame: object) -> None:
+    """Runs in the main thread; the second signal is for `_count`, which need not wait for that thread."""
+    global _ending
+    if _ending:
+        return
+    _ending = True
     for stream in (1, 2):  # what is still said to a terminal that is gone goes nowhere, instead of failing
         try:
             os.write(stream, b"")
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    raise Terminated(number)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
+
+def _count(reader: int, taken: list[signal.Signals], signals: Signals) -> None:
+    """Reads the numbers of signals, which Python writes there as they come, and ends the process at the second one."""
+    while received := os.read(reader, 1):
+        if received[0] in taken and signals.ends_at_once():
+            end_at_once(received[0])
+
+
+def end_at_once(number: int) -> None:
+    """Ends this process and all that it has started, without putting anything in order."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"pipeline: ended at once by a second signal ({signal.Signals(number).name})\n".encode())
+    kill_children()
+    os._exit(128 + number)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When work is given up that does not end."""
+
+    seconds: float
+    error: Callable[[], Exception]  # says what it was
+    abandon: Callable[[], object]  # ends what it has begun, as far as that is possible at once
 
 
 def finish[Result](
     work: Callable[[], Result],
     undo: Callable[[Result], object] | None = None,
     meanwhile: Callable[[], object] = lambda: None,
+    limit: Limit | None = None,
 ) -> Result:
     """Runs `work` in a thread that Ctrl-C does not reach, `meanwhile` in this one, and waits for both.
 
-    Interrupted, or failed here: the work is awaited all the same, then undone, then the error is raised.
+    Interrupted, or failed here: the work is awaited all the same, then undone, then the error is raised.  Interrupted
+    twice, or after the limit, the work is abandoned and the error raised at once.
     Processes that the work starts are born with these signals blocked: a Ctrl-C on the terminal, or its end, goes to
     the whole group, and workers are to be ended by their client, in order.  SIGTERM, by which that is done, gets through.
     """
@@ -51,10 +120,16 @@ def finish[Result](
 
     def run() -> None:
         try:
-            outcome.set_result(work())
+            result = work()
         except BaseException as error:
             outcome.set_exception(error)
+            return
+        outcome.set_result(result)
+        if given_up.is_set() and undo is not None:
+            undo(result)
 
+    given_up = threading.Event()
+    give_up = time.monotonic() + (math.inf if limit is None else limit.seconds)
     with _blocked():
         thread = threading.Thread(target=run, name="uninterrupted", daemon=True)
         thread.start()
@@ -63,16 +138,40 @@ def finish[Result](
         meanwhile()
     except BaseException as error:
         interrupt = error
+        give_up = min(give_up, time.monotonic() + INTERRUPTED_SECONDS)
     while not outcome.done():
         try:
-            outcome.exception()
+            _wait(outcome)
         except KeyboardInterrupt as error:
+            if isinstance(interrupt, KeyboardInterrupt):
+                _abandon(limit, given_up)
+                raise
             interrupt = error
+            give_up = min(give_up, time.monotonic() + INTERRUPTED_SECONDS)
+        if limit is not None and not outcome.done() and time.monotonic() > give_up:
+            late = limit.error()
+            _abandon(limit, given_up)
+            raise interrupt or late
     if interrupt is None:
         return outcome.result()
     if undo is not None and outcome.exception() is None:
-        finish(lambda: undo(outcome.result()))
+        undo(outcome.result())
     raise interrupt
+
+
+def _wait(outcome: Future[Any]) -> None:
+    with contextlib.suppress(TimeoutError):
+        outcome.exception(POLL_SECONDS)
+
+
+abandoned = threading.Event()  # of this process: work that was abandoned may keep threads that never end
+
+
+def _abandon(limit: Limit | None, given_up: threading.Event) -> None:
+    abandoned.set()
+    given_up.set()
+    if limit is not None:
+        limit.abandon()
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """A cluster on this machine: how many workers, with how many threads and how much memory, on which cores."""
 
 import contextlib
+import importlib.machinery
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import dask
 import dask.utils
@@ -18,6 +19,7 @@ from pipeline.cluster.devices import resolve_device
 from pipeline.job import Cluster
 
 HOST = "127.0.0.1"
+WORKER_MAIN = "pipeline.cluster.worker_main"
 GUARD = "pipeline.cluster.web_guard"
 
 
@@ -101,6 +103,7 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
     dashboard, whose browser has none, stays on loopback as it is.  ClusterError where a file cannot be used.
     """
     plan = layout(section)
+    PlainNanny.exit_codes.clear()
     options: dict[str, Any] = {
         "memory_limit": plan.memory_limit_nbytes,
         "host": HOST,
@@ -131,6 +134,8 @@ class PlainNanny(Nanny):
     It also sets the variables of `openmp.environment`.
     """
 
+    exit_codes: ClassVar[list[int]] = []  # of workers of this process that ended, since the latest cluster was started
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.exits: dict[str, int] = {}  # how its workers ended: address -> exit code
@@ -140,6 +145,7 @@ class PlainNanny(Nanny):
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         self.exits[str(self.worker_address)] = exitcode
+        self.exit_codes.append(exitcode)
         super()._on_worker_exit_sync(exitcode)
 
     async def instantiate(self) -> Any:
@@ -155,7 +161,7 @@ _main_kept: dict[str, Any] = {}
 
 @contextlib.contextmanager
 def _hidden_main() -> Iterator[None]:
-    """Makes the main module look like one that was typed in, which spawned processes leave alone."""
+    """Makes `worker_main` look like the main module, which spawned processes import first."""
     global _main_hidden
     main = sys.modules["__main__"]
     with _main_lock:
@@ -163,7 +169,7 @@ def _hidden_main() -> Iterator[None]:
         if _main_hidden == 1:
             _main_kept.update({name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)})
             vars(main).pop("__file__", None)
-            vars(main)["__spec__"] = None
+            vars(main)["__spec__"] = importlib.machinery.ModuleSpec(WORKER_MAIN, None)
     try:
         yield
     finally:

@@ -36,8 +36,8 @@ def _children(pid: int) -> list[int]:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing:
                 children.extend(map(int, listing.read().split()))
-    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
-        pass  # the process or one of its threads ended while we looked
+    except OSError:
+        pass  # the process or one of its threads ended while we looked, or we may open no more files
     return children
 
 

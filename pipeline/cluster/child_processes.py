@@ -1,0 +1,58 @@
+"""Processes that this one has started, and what its workers said as they failed to start."""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Collection, Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+from pipeline.cluster.memory import process_tree
+
+STDERR_FOLDER = "PIPELINE_WORKER_STDERR"  # environment of workers that start: where what they say goes
+
+
+def children() -> set[int]:
+    """All processes below this one, but Python's tracker of resources; no file has to be opened for its own."""
+    tracker = getattr(getattr(resource_tracker, "_resource_tracker", None), "_pid", None)
+    own = {process.pid for process in multiprocessing.active_children() if process.pid is not None}
+    return (own | set(process_tree())) - {os.getpid(), tracker}
+
+
+def kill_children(spared: Collection[int] = ()) -> None:
+    """Kills all processes below this one but these."""
+    for pid in children().difference(spared):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def stderr_of_workers() -> Iterator[Path | None]:
+    """A folder where workers that start meanwhile leave what they write to stderr until they have started.
+
+    Environment of this process, which they inherit.  None where no folder can be made.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="pipeline-start-"))
+    except OSError:
+        yield None
+        return
+    os.environ[STDERR_FOLDER] = str(folder)
+    try:
+        yield folder
+    finally:
+        os.environ.pop(STDERR_FOLDER, None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def last_words(folder: Path | None) -> str:
+    """The last line that a worker wrote; empty where none wrote any."""
+    found = ""
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir()) if folder else ():
+            lines = path.read_text(errors="replace").strip().splitlines()
+            found = lines[-1].strip() if lines else found
+    return found
