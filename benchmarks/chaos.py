@@ -1,11 +1,13 @@
 """Random faults against a training, one run after the other, for some minutes.
 
     python -m benchmarks.chaos --minutes 10 --seed 1
+    python -m benchmarks.chaos --seed 1 --trial 17
     python -m benchmarks.chaos --table
 
-Each run draws a kind of cluster, a fault of the table (benchmarks.faults.table), a worker and a round, and has to end as
-the fault's row says: with the model of the undisturbed run, or in one line.  The report that ends it counts faults by
-kind, runs, equal models, the seconds a fault cost (what its runs took beyond the undisturbed one, through all faults of
+Each run draws a kind of cluster, two to five workers, a fault of the table (benchmarks.faults.table), a worker and a round,
+and has to end as the fault's row says: with the model of the undisturbed run, to the byte, or in one line.  Workloads
+(benchmarks.faults.workloads) take turns.  All that is drawn follows from the seed and the trial's number.  The report that ends it counts faults by
+kind and workload, runs, equal models, the seconds a fault cost (what its runs took beyond the undisturbed one, through all faults of
 the run), and what was left behind.  A trial whose fault did not happen is missed: it proves nothing, and is counted
 apart.  Exit code 1 if a single run did not end as its row says or too few faults happened for so many minutes, and,
 for a record of ten minutes or more, if the median fault cost more than the interval of checkpoints and 3 s.
@@ -13,181 +15,97 @@ for a record of ten minutes or more, if the median fault cost more than the inte
 
 import argparse
 import contextlib
+import functools
+import itertools
 import random
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks import record
 from benchmarks.faults import table
 from benchmarks.faults.acts import may_be_filled
-from benchmarks.faults.bench import CHECKPOINT_ROUNDS, Bench
+from benchmarks.faults.bench import Bench
 from benchmarks.faults.flips import Flipped, flip_all
-from benchmarks.faults.places import KINDS, Kind, Local, Processes, place
+from benchmarks.faults.places import KINDS, WORKERS, Kind, Local, Processes, place
 from benchmarks.faults.runs import Missed, Wrong
+from benchmarks.faults.summary import ALLOWED_SECONDS, Played, line, report, text, unmet
 from benchmarks.faults.table import Row
-from benchmarks.faults.trial import Trial, Verdict
+from benchmarks.faults.trial import Trial
+from benchmarks.faults.workloads import CHECKPOINT_ROUNDS, WORKLOADS
 from pipeline.cluster import logs
 
 FLIPS = 200  # positions of every file of a model folder
+MORE_WORKERS, MORE_SHARE = (3, 4, 5), 1 / 3  # of all trials; the others have two
 AGAIN = 8  # trials between two undisturbed runs on a place: what else the machine does changes
-ALLOWED_SECONDS = 3.0  # that a fault may cost beyond the interval of checkpoints, in the median
-FULL_MINUTES, FULL_FAULTS = 10.0, 50  # a run of so many minutes is a record: so many faults, whose median is judged
-SHORT_MINUTES, SHORT_TRIALS = 2.0, 2  # one of so many minutes has to show so many trials: few, for slow machines
 
 
 @dataclass(frozen=True)
-class Played:
-    """One trial."""
+class Draw:
+    """What a trial plays."""
 
-    row: Row
+    number: int  # all else follows from it and the seed
     kind: Kind
-    verdict: Verdict | None  # None where it was wrong or missed
-    wrong: str = ""  # how it ended otherwise than its row says
-    missed: str = ""  # what did not happen
-
-    def as_record(self) -> dict[str, Any]:
-        said: dict[str, Any] = {"fault": self.row.fault, "cluster": self.kind, "expected": self.row.outcome(self.kind)}
-        if self.verdict is None:
-            return said | ({"missed": self.missed} if self.missed else {"wrong": self.wrong})
-        return said | {
-            "faults": self.verdict.faults, "runs": self.verdict.runs, "model": self.verdict.equal,
-            "seconds": self.verdict.seconds, "lost_seconds": self.verdict.lost_seconds,
-        }  # fmt: skip
+    row: Row
+    workload: str
+    workers: int
+    rng: random.Random  # for what the fault leaves open
 
 
-def draw(rng: random.Random, kinds: list[Kind], rows: list[Row]) -> tuple[Kind, Row]:
-    """A kind of cluster, and a fault there is on it."""
-    kind = rng.choice(kinds)
-    known = [row for row in rows if row.often and row.write and row.outcome(kind) is not None]
-    return kind, rng.choices(known, [row.often for row in known])[0]
+def draw(options: argparse.Namespace, number: int) -> Draw:
+    """A kind of cluster, a fault there is on it, a workload and a number of workers.
+
+    Workloads take turns.
+    """
+    rng = random.Random(f"{options.seed} {number}")
+    kind = rng.choice([kind for kind in options.cluster if any(drawn_on(kind, row) for row in options.rows)])
+    known = [row for row in options.rows if drawn_on(kind, row)]
+    row = rng.choices(known, [row.often for row in known])[0]
+    workers = rng.choice(MORE_WORKERS) if rng.random() < MORE_SHARE else WORKERS
+    workload = row.workloads[number % len(row.workloads)]
+    return Draw(number, kind, row, options.workload or workload, options.workers or workers, rng)
+
+
+def drawn_on(kind: Kind, row: Row) -> bool:
+    return bool(row.often and row.write) and row.outcome(kind) is not None
 
 
 def play(options: argparse.Namespace, bench: Bench, places: dict[Kind, Local | Processes]) -> Iterator[Played]:
-    """Trials until the time is over, which begins after the undisturbed runs."""
-    rng = random.Random(options.seed)
+    """Trials until the time is over, which begins after the undisturbed runs; or one, where it is named."""
     kinds = list(places)
+    if options.trial is not None:
+        yield trial(draw(options, options.trial), bench, places)
+        return
     for where in places.values():
         bench.undisturbed(where)
     deadline = time.monotonic() + 60 * options.minutes
-    number = 0
-    while time.monotonic() < deadline:
-        number += 1
+    for number in itertools.count(1):
+        if time.monotonic() > deadline:
+            return
         if number % AGAIN == 0:
             bench.once_more(places[kinds[number // AGAIN % len(kinds)]])
-        kind, row = draw(rng, kinds, options.rows)
-        assert row.write is not None
-        outcome = row.outcome(kind)
-        assert outcome is not None
-        try:
-            verdict = Trial(bench, places[kind], random.Random(rng.random())).play(row.write, outcome)
-            yield Played(row, kind, verdict)
-        except Wrong as error:
-            yield Played(row, kind, None, str(error))
-        except Missed as error:
-            yield Played(row, kind, None, missed=str(error).splitlines()[0])
+        yield trial(draw(options, number), bench, places)
 
 
-def line(played: Played) -> str:
-    """What is told of a trial as it ends."""
-    head = f"{played.kind:9}  {played.row.fault:40}"
-    if played.missed:
-        return f"{head}  {played.missed}"
-    if played.verdict is None:
-        return f"{head}  WRONG: {played.wrong}"
-    lost = played.verdict.lost_seconds
-    cost = "" if lost is None else f"{lost:6.1f} s lost"
-    return f"{head}  {played.verdict.seconds:6.1f} s  {cost:13}  {played.verdict.equal}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """The trials of one fault on all kinds of cluster, or of all faults."""
-
-    fault: str
-    trials: list[Played]
-
-    @property
-    def good(self) -> list[Verdict]:
-        return [played.verdict for played in self.trials if played.verdict is not None]
-
-    @property
-    def wrong(self) -> list[Played]:
-        return [played for played in self.trials if played.wrong]
-
-    @property
-    def faults(self) -> int:
-        return sum(verdict.faults for verdict in self.good) + len(self.wrong)
-
-    @property
-    def lost_seconds(self) -> list[float]:
-        """Of each fault."""
-        return [v.lost_seconds for v in self.good if v.lost_seconds is not None for _ in range(v.faults)]
-
-    def as_record(self) -> dict[str, Any]:
-        lost = self.lost_seconds
-        return {
-            "fault": self.fault,
-            "trials": len(self.trials),
-            "ended as they must": len(self.good),
-            "missed": sum(bool(played.missed) for played in self.trials),
-            "faults": self.faults,
-            "runs": sum(verdict.runs for verdict in self.good),
-            "models": sum(verdict.equal != "no model" for verdict in self.good),
-            "equal to the byte": sum(verdict.equal == "bytes" for verdict in self.good),
-            "lost_seconds, median": statistics.median(lost) if lost else None,
-            "lost_seconds, worst": max(lost, default=None),
-        }
-
-
-def report(trials: list[Played]) -> list[dict[str, Any]]:
-    """A line for every fault that was played, and one for all."""
-    faults = [row.fault for row in table.TABLE if any(played.row is row for played in trials)]
-    lines = [Line(fault, [played for played in trials if played.row.fault == fault]) for fault in faults]
-    return [line.as_record() for line in [*lines, Line("all", trials)]]
-
-
-def unmet(trials: list[Played], minutes: float, interval_seconds: float) -> list[str]:
-    """What a run of so many minutes has to show and did not, each in a line."""
-    found, everything = [], Line("all", trials)
-    if everything.wrong:
-        found.append(f"{len(everything.wrong)} of {len(trials)} trials did not end as they must")
-    needed = SHORT_TRIALS if minutes >= SHORT_MINUTES else 1
-    if (good := len(everything.good)) < needed:
-        found.append(f"{good} of {len(trials)} trials prove something; {minutes:g} minutes need {needed}")
-    if minutes < FULL_MINUTES:
-        return found  # the median of a few faults, on a machine that may be busy, is no judgement
-    if everything.faults < FULL_FAULTS:
-        found.append(f"{everything.faults} faults; a record of {minutes:g} minutes needs {FULL_FAULTS}")
-    lost, allowed = everything.lost_seconds, interval_seconds + ALLOWED_SECONDS
-    if lost and (median := statistics.median(lost)) > allowed:
-        found.append(
-            f"a fault cost {median:.1f} s in the median, more than {allowed:.1f} s: the checkpoint interval of "
-            f"{interval_seconds:.1f} s and {ALLOWED_SECONDS:g} s"
-        )
-    return found
-
-
-def text(lines: list[dict[str, Any]]) -> str:
-    """The report for the terminal."""
-    names = list(lines[0])
-    cells = [names] + [[_cell(line[name]) for name in names] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    )  # fmt: skip
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+def trial(drawn: Draw, bench: Bench, places: dict[Kind, Local | Processes]) -> Played:
+    outcome = drawn.row.outcome(drawn.kind)
+    assert drawn.row.write is not None
+    assert outcome is not None
+    played = functools.partial(
+        Played, drawn.row, drawn.kind, number=drawn.number, workload=drawn.workload, workers=drawn.workers
+    )
+    one = Trial(bench, places[drawn.kind], drawn.rng, workload=drawn.workload, workers=drawn.workers)
+    try:
+        return played(one.play(drawn.row.write, outcome))
+    except Wrong as error:
+        return played(None, wrong=str(error))
+    except Missed as error:
+        return played(None, missed=str(error).splitlines()[0])
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -198,15 +116,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--trial", type=int, help="play this one alone, as a run with the same options does")
     parser.add_argument("--table", action="store_true", help="print what must come of each fault, and exit")
-    parser.add_argument("--only", default="", help="faults whose name holds this text")
+    parser.add_argument("--only", default="", help="the fault of this name, or those whose name holds it")
     parser.add_argument("--cluster", choices=KINDS, action="append", help="default: both kinds")
+    parser.add_argument("--workload", choices=WORKLOADS, help="default: all in turn")
+    parser.add_argument("--workers", type=int, help="default: two, and three to five in a third of all trials")
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder of the record")
     parser.add_argument("--name", default="chaos", help="of the record; an empty one: none is written")
     options = parser.parse_args(arguments)
-    options.rows = [row for row in table.TABLE if options.only in row.fault]
-    if not any(row.often and row.write for row in options.rows):
-        parser.error(f"--only {options.only}: no fault is called so; --table prints them")
+    exact = [row for row in table.TABLE if options.only == row.fault]
+    options.rows = exact or [row for row in table.TABLE if options.only in row.fault]
+    options.cluster = tuple(options.cluster or KINDS)
+    if not any(drawn_on(kind, row) for kind in options.cluster for row in options.rows):
+        parser.error(f"--only {options.only}: no fault is called so on this cluster; --table prints them")
     return options
 
 
@@ -223,8 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         with contextlib.ExitStack() as stack:
-            kinds: tuple[Kind, ...] = tuple(options.cluster or KINDS)
-            places = {kind: stack.enter_context(place(kind, folder / kind)) for kind in kinds}
+            places = {kind: stack.enter_context(place(kind, folder / kind)) for kind in options.cluster}
             bench = Bench(folder)
             with bench.folder_for_a_run() as small:
                 disk = (
@@ -237,7 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
             for played in play(options, bench, places):
                 trials.append(played)
                 print(line(played), flush=True)
-            flipped = flip_all(bench.a_model(places[kinds[0]]), FLIPS, random.Random(options.seed))
+            if options.trial is not None:
+                return 1 if trials[0].wrong else 0
+            flipped = flip_all(bench.a_model(places[options.cluster[0]]), FLIPS, random.Random(options.seed))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     lines = report(trials)

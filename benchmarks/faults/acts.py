@@ -1,17 +1,17 @@
-"""Doing what acts say: signals, damage to files, a full disk, a clock that jumps."""
+"""Doing what acts say: signals, damage to files, a disk that is full or read-only, a clock that jumps, a stalled network."""
 
 import errno
 import os
 import shutil
-import threading
-import time
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
-
-from benchmarks.faults.script import Act
-from benchmarks.faults.traps import pid_of, set_clock
+from benchmarks.faults import operators
+from benchmarks.faults.proxy import stall
+from benchmarks.faults.script import BESIDE, Act
+from benchmarks.faults.traps import STALLED, pid_of, set_clock
 from pipeline.events import Event
 
 SMALL_NBYTES = 64 * 2**20  # of a disk that may be filled
@@ -27,20 +27,20 @@ def meant(act: Act, event: Event) -> bool:
     )
 
 
-def do(act: Act, traps: Path, scheduler: str = "") -> None:
-    """`scheduler`: the address of the run's; not needed between two runs."""
-    if act.do == "signal":
+def do(act: Act, traps: Path, scheduler: str = "", step: operators.Step = lambda number: None) -> None:
+    """`scheduler`: the address of the run's; not needed between two runs.  `step`: hears of what is done beside the run."""
+    if act.do in BESIDE:
+        operators.start(act, traps, scheduler, step)
+    elif act.do == "signal":
         _signal(act, traps)
     elif act.do == "clock":
         set_clock(act.seconds)
-    elif act.do == "retire":
-        retire(act.target, scheduler)
-    elif act.do == "restart":
-        restart(scheduler)
-    elif act.do == "block":
-        block(act.seconds, scheduler)
     elif act.do == "fill":
         fill(Path(act.target))
+    elif act.do == "read-only":
+        make_read_only(Path(act.target))
+    elif act.do == "stall":
+        stall(traps / STALLED, act.seconds)
     else:
         damage(act)
 
@@ -53,36 +53,6 @@ def _signal(act: Act, traps: Path) -> None:
         kind, _, name = act.target.partition(" ")
         pid = {"client": os.getpid}.get(kind, lambda: pid_of(traps, name) if kind == "worker" else int(name))()
         os.kill(pid, act.signal)
-
-
-def retire(worker: str, scheduler: str) -> None:
-    """Has the scheduler send a worker away, as another client would: the run goes on meanwhile, and does not know."""
-
-    def ask() -> None:
-        with Client(scheduler, set_as_default=False, name="operator") as client:
-            client.retire_workers(names=[worker])
-
-    threading.Thread(target=ask, name="retire", daemon=True).start()
-
-
-def restart(scheduler: str) -> None:
-    """Has the scheduler restart all workers and forget all tasks, as another client's `client.restart()` does."""
-
-    def ask() -> None:
-        with Client(scheduler, set_as_default=False, name="operator") as client:
-            client.restart(wait_for_workers=False)
-
-    threading.Thread(target=ask, name="restart", daemon=True).start()
-
-
-def block(seconds: float, scheduler: str) -> None:
-    """Keeps the scheduler's event loop busy, as another client's function may."""
-
-    def ask() -> None:
-        with Client(scheduler, set_as_default=False, name="operator") as client:
-            client.run_on_scheduler(time.sleep, seconds)
-
-    threading.Thread(target=ask, name="block", daemon=True).start()
 
 
 def damage(act: Act) -> None:
@@ -136,15 +106,30 @@ def may_be_filled(folder: Path) -> bool:
     return disk.f_blocks * disk.f_frsize <= SMALL_NBYTES
 
 
+def make_read_only(folder: Path) -> None:
+    """Nothing can be written to the folder any more; it is unmounted with what lies around it."""
+    if os.geteuid():
+        folder.chmod(0o555)
+        return
+    mounts = (["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,bind,ro", str(folder)])
+    if not all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in mounts):
+        _fail_fsync(folder, errno.EROFS, lambda: True)
+
+
 def fill_by_patch(ballast: Path) -> None:
     """Where no small disk could be mounted: fsync below the ballast's folder fails with ENOSPC while the ballast exists."""
+    _fail_fsync(ballast.parent, errno.ENOSPC, ballast.exists)
+
+
+def _fail_fsync(folder: Path, code: int, now: Callable[[], bool]) -> None:
+    """In this process, for files below the folder, while `now` says so."""
     real = os.fsync
 
     def fsync(descriptor: Any) -> None:
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
         path = os.readlink(f"/proc/self/fd/{number}")
-        if ballast.exists() and path.startswith(str(ballast.parent)):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        if now() and path.startswith(str(folder)):
+            raise OSError(code, os.strerror(code), path)
         real(descriptor)
 
     os.fsync = fsync  # type: ignore[assignment]  # its argument has another name

@@ -1,4 +1,4 @@
-"""What all trials share: the data, the job, and what the undisturbed run came to."""
+"""What all trials share: the data, the jobs, and what the undisturbed run of each came to."""
 
 import contextlib
 import shutil
@@ -15,39 +15,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.faults.places import Local, Processes
 from benchmarks.faults.runs import Ended, Wrong, run
-from benchmarks.faults.scripts import FILES
-from pipeline.data.synthetic import Chunk, generate, write_file
+from benchmarks.faults.workloads import CHECKPOINT_ROUNDS, USUAL, write_job, write_sources
 from pipeline.model.artifact import Model
 
-ROWS = 40_000  # enough for more fragments than the slower of two workers could be left without
 DISK_NBYTES = 12 * 2**20  # of the disk that the model is written to, where one may be mounted
-TOLERANCE = 1e-6  # of predictions, where another number of workers moved the last bit of a leaf
-CHECKPOINT_ROUNDS = 10
-JOB = f"""
-[data]
-source = "data"
-target = "late"
-fragment_mib = 1
-exclude = ["dep_delay", "taxi_out", "arr_delay"]
-derive.late = "arr_delay > 15"
-validation.share = 0.2
-
-[training]
-rounds = 200
-early_stopping = 20
-row_sample = 0.7
-seed = 3
-params = {{eta = 0.05, max_depth = 6, colsample_bytree = 0.8}}
-checkpoint_rounds = {CHECKPOINT_ROUNDS}
-
-[cluster]
-device = "cpu"
-dashboard = false
-
-[output]
-model = "out/model"
-report = false
-"""
 
 
 @dataclass(frozen=True)
@@ -62,21 +33,20 @@ class Undisturbed:
 
 
 class Bench:
-    """Data and job in a folder; the undisturbed run of each job is made when it is first asked for."""
+    """Data in a folder; the undisturbed run of each job is made when it is first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data, self.spare = folder / "data", folder / "spare.parquet"
-        generate(self.data, rows=ROWS, files=FILES, seed=11)
-        write_file(self.spare, Chunk("flights", seed=12, index=0, first_row=0, rows=-(-ROWS // FILES)))
-        self._known: dict[tuple[str, tuple[str, ...]], Undisturbed] = {}
+        write_sources(self.data, self.spare)
+        self._known: dict[tuple[str, str, tuple[str, ...]], Undisturbed] = {}
 
     @contextlib.contextmanager
-    def folder_for_a_run(self) -> Iterator[Path]:
+    def folder_for_a_run(self, workload: str = USUAL) -> Iterator[Path]:
         """A folder with the job, data of its own, and an `out` on a small disk if one can be mounted."""
         folder = self.folder / f"run-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
-        (folder / "job.toml").write_text(JOB, encoding="utf-8")
+        write_job(folder / "job.toml", workload)
         shutil.copytree(self.data, folder / "data")
         out = folder / "out"
         out.mkdir()
@@ -84,8 +54,8 @@ class Bench:
         try:
             yield folder
         finally:
-            if mounted:
-                subprocess.run(["umount", "--lazy", str(out)], check=True)
+            for mount_point in [path for path in out.glob("*") if path.is_mount()] + [out] * mounted:
+                subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
             shutil.rmtree(folder)
 
     def train(
@@ -105,31 +75,41 @@ class Bench:
         ]
         return run(arguments, traps=place.traps, folder=folder, **options)  # type: ignore[arg-type]  # passed on
 
-    def undisturbed(self, place: Local | Processes, model_settings: tuple[str, ...] = ()) -> Undisturbed:
-        """What a run without faults comes to on this place; it is made when it is first asked for."""
-        if (place.kind, model_settings) not in self._known:
-            self._known[place.kind, model_settings] = self._run_undisturbed(place, model_settings)
-        return self._known[place.kind, model_settings]
+    def undisturbed(
+        self, place: Local | Processes, workload: str = USUAL, model_settings: tuple[str, ...] = ()
+    ) -> Undisturbed:
+        """What a run without faults comes to on this place with two workers; it is made when it is first asked for."""
+        key = (place.kind, workload, model_settings)
+        if key not in self._known:
+            made = self._run_undisturbed(place, workload, model_settings)
+            for (kind, *job), known in self._known.items():
+                if job == [workload, model_settings] and known.model != made.model:
+                    raise Wrong(f"undisturbed runs of {workload} on {kind} and {place.kind} made different models")
+            self._known[key] = made
+        return self._known[key]
 
     def once_more(self, place: Local | Processes) -> None:
         """Another run without faults, for its time; Wrong where its model is another."""
-        before, now = self.undisturbed(place), self._run_undisturbed(place, ())
+        before, now = self.undisturbed(place), self._run_undisturbed(place, USUAL, ())
         if before.model != now.model:
             raise Wrong(f"two undisturbed runs on {place.kind} made different models")
         before.seconds.extend(now.seconds)
         before.interval_seconds.extend(now.interval_seconds)
 
     def walls(self) -> dict[str, list[float]]:
-        """Seconds of the undisturbed runs, by kind of cluster and what the job was told besides."""
-        return {" ".join([kind, *settings]): known.seconds for (kind, settings), known in self._known.items()}
+        """Seconds of the undisturbed runs, by kind of cluster, workload and what the job was told besides."""
+        return {
+            " ".join([kind, workload, *settings]): known.seconds
+            for (kind, workload, settings), known in self._known.items()
+        }
 
     def interval_seconds(self) -> float:
         """Between two checkpoints, in the median of the undisturbed runs."""
         return statistics.median(seconds for known in self._known.values() for seconds in known.interval_seconds)
 
-    def _run_undisturbed(self, place: Local | Processes, model_settings: tuple[str, ...]) -> Undisturbed:
+    def _run_undisturbed(self, place: Local | Processes, workload: str, model_settings: tuple[str, ...]) -> Undisturbed:
         place.heal()
-        with self.folder_for_a_run() as folder:
+        with self.folder_for_a_run(workload) as folder:
             ended = self.train(place, folder, *model_settings, acts=(), mark=uuid.uuid4().hex)
             if ended.exit_code:
                 raise Wrong(f"the undisturbed run failed: {ended}")

@@ -9,22 +9,27 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from distributed import Client
 
 from benchmarks.faults import leftovers
+from benchmarks.faults.proxy import Proxy, free_port
 from benchmarks.faults.runs import ROOT, Wrong
+from benchmarks.faults.script import ClusterSetup
+from benchmarks.faults.traps import STALLED
 
 Kind = Literal["local", "processes"]
 KINDS: tuple[Kind, ...] = ("local", "processes")
-WORKERS = ("0", "1")  # their names on either kind
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+WORKERS = 2  # as many have the undisturbed runs
 MEMORY = "800MiB"  # limit of each
 STARTED_SECONDS = 60.0
 # There is a web server even with --no-dashboard.
-LOOPBACK = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
+NO_DASHBOARD = ("--dashboard-address", "127.0.0.1:0", "--no-dashboard")
+LOOPBACK = ("--host", "127.0.0.1")
 IDLE_SECONDS = 10.0  # that workers get to become idle after their client has gone
 DEATH_SECONDS = 3.0  # that a worker looks for its lost scheduler
 
@@ -34,6 +39,7 @@ class Place(Protocol):
 
     kind: Kind
     traps: Path  # the folder of the traps
+    names: tuple[str, ...]  # of the workers, "0" and so on
 
     def settings(self) -> list[str]:
         """Of the job."""
@@ -41,8 +47,11 @@ class Place(Protocol):
     def pid(self, target: str) -> int:
         """The process of "scheduler" or "nanny 0"."""
 
-    def heal(self) -> None:
-        """Makes it whole again, so that a run may begin."""
+    def heal(self, workers: int = WORKERS) -> None:
+        """Makes it whole again with so many workers, so that a run may begin."""
+
+    def arranged(self, setup: ClusterSetup) -> contextlib.AbstractContextManager[None]:
+        """Changes it for the run inside."""
 
     def at_rest(self) -> list[str]:
         """What the workers still do or hold, though no run goes on, their files among it."""
@@ -59,15 +68,21 @@ class Local:
     def __init__(self, folder: Path) -> None:
         self.traps = folder / "traps"
         self.traps.mkdir()
+        self.names: tuple[str, ...] = ()
 
     def settings(self) -> list[str]:
-        return [f"cluster.workers={len(WORKERS)}", "cluster.threads=1", f"cluster.memory={MEMORY}"]
+        return [f"cluster.workers={len(self.names)}", "cluster.threads=1", f"cluster.memory={MEMORY}"]
 
     def pid(self, target: str) -> int:
         raise KeyError(f"{target}: in a LocalCluster that is the client")
 
-    def heal(self) -> None:
-        pass
+    def heal(self, workers: int = WORKERS) -> None:
+        self.names = worker_names(workers)
+
+    @contextlib.contextmanager
+    def arranged(self, setup: ClusterSetup) -> Iterator[None]:
+        with hogs(setup.hogs):
+            yield
 
     def at_rest(self) -> list[str]:
         return []
@@ -88,32 +103,74 @@ class Processes:
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}  # "scheduler", "nanny 0"
         self.address = ""
+        self.names: tuple[str, ...] = ()
 
     def settings(self) -> list[str]:
-        return [f"cluster.workers={len(WORKERS)}", f"cluster.scheduler={self.address}"]
+        return [f"cluster.workers={len(self.names)}", f"cluster.scheduler={self.address}"]
 
     def pid(self, target: str) -> int:
         return self._running[target].pid
 
-    def heal(self) -> None:
+    def heal(self, workers: int = WORKERS) -> None:
         if not self._alive("scheduler"):
             self.close()  # workers of another scheduler are of no use
             self._start_scheduler()
+        self.names = worker_names(workers)
+        for process in [name for name in self._running if name.startswith("nanny") and name[6:] not in self.names]:
+            self._end(process)
         with self._client() as client:
             self._complete(client)
             client.run(warm)
 
     def _complete(self, client: Client) -> None:
         """Starts the workers that are missing, and waits for all: a nanny whose worker was retired takes a while to leave."""
-        deadline = time.monotonic() + STARTED_SECONDS
-        while time.monotonic() < deadline:
-            for name in WORKERS:
+
+        def start() -> None:
+            for name in self.names:
                 if not self._alive(f"nanny {name}"):
                     self._start_worker(name)
-            with contextlib.suppress(TimeoutError):
-                client.wait_for_workers(len(WORKERS), timeout=1.0)
+
+        self._await_workers(client, start)
+
+    def _await_workers(self, client: Client, meanwhile: Callable[[], object] = lambda: None) -> None:
+        deadline = time.monotonic() + STARTED_SECONDS
+        while time.monotonic() < deadline:
+            meanwhile()
+            if present(client) == sorted(self.names):
                 return
-        raise Wrong(f"not all of {len(WORKERS)} workers arrived within {STARTED_SECONDS:.0f} s")
+            time.sleep(0.1)
+        raise Wrong(f"{present(client)} and not {len(self.names)} workers are there after {STARTED_SECONDS:.0f} s")
+
+    @contextlib.contextmanager
+    def arranged(self, setup: ClusterSetup) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(hogs(setup.hogs))
+            if setup.special:
+                self._dismiss(setup.special)
+                to, *options = self._proxied(stack) if setup.proxied else (self.address,)
+                self._start_worker(setup.special, to, *options, *setup.options)
+                stack.callback(self._dismiss, setup.special)  # `heal` starts a usual one
+                with self._client() as client:
+                    self._await_workers(client)
+                    if not self._alive(f"nanny {setup.special}"):
+                        raise Wrong(f"worker {setup.special} did not start: {setup}")
+                    client.run(warm)
+            if setup.absent_seconds:
+                for name in self.names:
+                    self._dismiss(name)
+                for name in self.names:
+                    self._start_worker(name, delay=setup.absent_seconds)
+            yield
+
+    def _proxied(self, stack: contextlib.ExitStack) -> tuple[str, ...]:
+        """The scheduler's address and the options for a worker all of whose connections go through proxies."""
+        port, stalled = free_port(), self.traps / STALLED
+        stalled.unlink(missing_ok=True)
+        there, back = Proxy(int(self.address.rpartition(":")[2]), stalled), Proxy(port, stalled)
+        for proxy in (there, back):
+            stack.enter_context(contextlib.closing(proxy))
+        contact = ("--listen-address", f"tcp://127.0.0.1:{port}", "--contact-address", f"tcp://127.0.0.1:{back.port}")
+        return (f"tcp://127.0.0.1:{there.port}", *contact)
 
     def at_rest(self) -> list[str]:
         """Waits until the workers are idle and the scheduler knows of no task, some seconds at most."""
@@ -123,7 +180,7 @@ class Processes:
         with self._client() as client:
             while (found := _doings(client)) and time.monotonic() < deadline:
                 time.sleep(0.1)
-        files = [name for worker in WORKERS for name in leftovers.files(self._local(worker))]
+        files = [name for folder in self._folder.glob("worker *") for name in leftovers.files(folder)]
         return found + [f"file {name}" for name in files]
 
     def kept(self) -> list[str]:
@@ -143,14 +200,26 @@ class Processes:
         return leftovers.processes(self.mark, seconds)
 
     def close(self) -> None:
-        for process in self._running.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._running.clear()
+        for name in list(self._running):
+            self._end(name)
         leftovers.end(self.mark)
         if left := leftovers.processes(self.mark):
             raise Wrong(f"processes of the cluster cannot be ended: {left}")
+
+    def _dismiss(self, worker: str) -> None:
+        """Kills a worker with its nanny, and waits until the scheduler has seen it."""
+        self._end(f"nanny {worker}")
+        deadline = time.monotonic() + STARTED_SECONDS
+        with self._client() as client:
+            while worker in present(client) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def _end(self, name: str) -> None:
+        """Kills a process of the cluster with its children."""
+        if (process := self._running.pop(name, None)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _alive(self, name: str) -> bool:
         return name in self._running and self._running[name].poll() is None
@@ -170,22 +239,46 @@ class Processes:
             time.sleep(0.05)
         raise Wrong(f"the Dask scheduler did not start within {STARTED_SECONDS:.0f} s")
 
-    def _start_worker(self, name: str) -> None:
+    def _start_worker(self, name: str, scheduler: str = "", *options: str, delay: float = 0.0) -> None:
+        """`scheduler`: its address, where it is not the direct one."""
         self._start(
-            f"nanny {name}", "worker", self.address, "--nthreads", "1", "--name", name,
+            f"nanny {name}", "worker", scheduler or self.address, "--nthreads", "1", "--name", name,
             "--memory-limit", MEMORY, "--local-directory", str(self._local(name)),
-            "--death-timeout", f"{DEATH_SECONDS:g}s",
+            "--death-timeout", f"{DEATH_SECONDS:g}s", *options, delay=delay,
         )  # fmt: skip
 
-    def _start(self, name: str, verb: str, *options: str) -> None:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{verb}", *options, *LOOPBACK]
+    def _start(self, name: str, verb: str, *options: str, delay: float = 0.0) -> None:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{verb}", *options, *NO_DASHBOARD]
+        command += LOOPBACK if "--listen-address" not in options else ()
         environment = {**os.environ, leftovers.MARK: self.mark, "PYTHONPATH": str(ROOT)}
         with open(self._folder / f"{name}.log", "ab") as log:
-            # It ends with whoever started it, even where that is killed.
+            # It ends with the thread that started it, even where that is killed: a delay is no other thread's business.
             self._running[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
+                [*ENDS_WITH_US, "sh", "-c", 'sleep "$0"; exec "$@"', f"{delay:g}", *command],
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+
+def worker_names(workers: int) -> tuple[str, ...]:
+    return tuple(map(str, range(workers)))
+
+
+def present(client: Client) -> list[str]:
+    """The names of the workers that the scheduler knows."""
+    return sorted(str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+@contextlib.contextmanager
+def hogs(wanted: bool) -> Iterator[None]:
+    """As many processes as there are cores, which do nothing but keep one busy each."""
+    count = (os.cpu_count() or 1) if wanted else 0
+    busy = [subprocess.Popen([*ENDS_WITH_US, sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def warm() -> None:
@@ -209,7 +302,12 @@ def _doings(client: Client) -> list[str]:
         return list(map(str, dask_scheduler.tasks))
 
     known = [f"the scheduler knows {key}" for key in client.run_on_scheduler(of_scheduler)]
-    return known + [f"{worker} has {key}" for worker, keys in client.run(of_worker).items() for key in keys]
+    on_workers = client.run(of_worker, on_error="return")  # an error of a worker that ends meanwhile
+    return known + [
+        f"{worker} has {key}"
+        for worker, keys in on_workers.items()
+        for key in (keys if isinstance(keys, list) else [f"an error: {keys}"])
+    ]
 
 
 def _kept(dask_worker: Any) -> list[str]:

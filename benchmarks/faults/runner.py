@@ -38,7 +38,11 @@ class Teller:
             for act in [act for act in self._waiting if acts.meant(act, event)]:
                 self._waiting.remove(act)
                 self._say({"act": dataclasses.asdict(act)})
-                acts.do(act, self._traps, scheduler)
+                acts.do(act, self._traps, scheduler, self._step)
+
+    def _step(self, number: int) -> None:
+        with self._lock:
+            self._say({"step": number})
 
     def _say(self, message: dict[str, Any]) -> None:
         self._pipe.write(json.dumps({**message, "at": time.monotonic()}, default=float) + "\n")

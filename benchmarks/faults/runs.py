@@ -17,10 +17,9 @@ from typing import Any
 
 from benchmarks.faults import leftovers
 from benchmarks.faults.leftovers import MARK, end
-from benchmarks.faults.script import Act
+from benchmarks.faults.script import LONGEST_SECONDS, Act
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_SECONDS = 90.0  # a run that takes longer hangs
 ERROR = "pipeline: error: "
 
 
@@ -52,6 +51,11 @@ class Ended:
         return [said for said in self.events if said.get("event") == event]
 
     @property
+    def steps(self) -> int:
+        """Steps of acts that are done while the run goes on."""
+        return sum("step" in said for said in self.events)
+
+    @property
     def acts(self) -> list[dict[str, Any]]:
         return [said for said in self.events if "act" in said]
 
@@ -63,7 +67,14 @@ class Ended:
 
 
 def run(
-    arguments: Sequence[str], *, acts: Sequence[Act], traps: Path, folder: Path, mark: str, full: str = ""
+    arguments: Sequence[str],
+    *,
+    acts: Sequence[Act],
+    traps: Path,
+    folder: Path,
+    mark: str,
+    full: str = "",
+    limit_seconds: float = LONGEST_SECONDS,
 ) -> Ended:
     """Runs the command in a session of its own, with `folder` for its temporary files; Wrong where it hangs."""
     reader, writer = os.pipe()
@@ -84,7 +95,7 @@ def run(
         lines: list[str] = []
         listening = threading.Thread(target=lambda: lines.extend(pipe), daemon=True)
         listening.start()
-        out, err, hung = _end_of(process, mark)
+        out, err, hung = _end_of(process, mark, limit_seconds)
         ended_at = time.monotonic()
         listening.join(5)
     events = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -94,7 +105,7 @@ def run(
     return ended
 
 
-def _end_of(process: subprocess.Popen[str], mark: str) -> tuple[str, str, bool]:
+def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> tuple[str, str, bool]:
     """What it printed, and whether it had to be ended.
 
     Waits for the process, and not for whoever else holds its pipes; Wrong where one of its children does so for long.
@@ -114,7 +125,7 @@ def _end_of(process: subprocess.Popen[str], mark: str) -> tuple[str, str, bool]:
         reader.start()
     hung = False
     try:
-        process.wait(LONGEST_SECONDS)
+        process.wait(limit_seconds)
     except subprocess.TimeoutExpired:
         hung = True
         process.send_signal(signal.SIGUSR1)  # it says where it hangs

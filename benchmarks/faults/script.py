@@ -6,11 +6,13 @@ from typing import Literal
 Deed = Literal["kill", "stop", "stick", "cut", "hog", "clock"]
 Stage = Literal["survey", "statistics", "blocks", "matrix", "bootstrap", "rounds", "evaluate"]
 Outcome = Literal[
+    "ends well with the equal model; nothing is lost",
     "recovers with the equal model",
     "stops; equal model after --resume",
     "stops; equal model when run again",
     "one line of refusal",
 ]
+UNHARMED: Outcome = "ends well with the equal model; nothing is lost"  # slow is not dead
 RECOVERS: Outcome = "recovers with the equal model"
 RESUMES: Outcome = "stops; equal model after --resume"
 RERUNS: Outcome = "stops; equal model when run again"  # no checkpoint stands yet
@@ -32,7 +34,18 @@ class Trap:
         assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"
 
 
-Action = Literal["signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "retire", "restart", "block"]
+LONGEST_SECONDS = 90.0  # a run that takes longer hangs
+
+Action = Literal[
+    "signal", "delete", "halve", "flip", "copy", "restore", "fill", "clock", "read-only", "stall",
+    "retire", "restart", "block", "flap",
+]  # fmt: skip
+BESIDE: tuple[Action, ...] = (
+    "retire",
+    "restart",
+    "block",
+    "flap",
+)  # done in a thread while the run goes on; each step is said
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,8 @@ class Act:
     """What the client's process does when it hears an event, before the run goes on; each act is done once.
 
     `target` of "signal": "client", "terminal" (the client's whole process group), "scheduler", "nanny 0", "worker 0";
-    of "retire" a worker's name; of "restart" and "block" nothing; of the others a path, whose name may be a pattern: the
-    last file that it names.
+    of "retire" and "flap" a worker's name; of "restart" and "block" nothing; of "stall" what the place makes of it; of
+    the others a path, whose name may be a pattern: the last file that it names.
     """
 
     do: Action
@@ -51,7 +64,19 @@ class Act:
     round: int = 0  # at the earliest
     signal: int = 9
     source: str = ""  # of "copy" (another file, as if written now) and "restore" (the same, as it was)
-    seconds: float = 0.0  # of "clock": how far it is set forward; of "block": how long
+    seconds: float = 0.0  # of "clock": how far it is set forward; of "block" and "stall": how long it lasts
+    times: int = 1  # of "flap"
+
+
+@dataclass(frozen=True)
+class ClusterSetup:
+    """How the cluster of a run differs from the usual one; for a running scheduler only."""
+
+    special: str = ""  # name of a worker that is another than usual:
+    proxied: bool = False  # its connections go through a proxy, which "stall" stops
+    options: tuple[str, ...] = ()  # of `dask worker`
+    absent_seconds: float = 0.0  # no worker is there until so long after the run's start
+    hogs: bool = False  # as many busy processes as there are cores, while the run lasts; on either kind
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,10 @@ class Script:
     told_seconds: float | None = None  # at most, from the last act to the event Failed
     ends_seconds: float | None = None  # at most, from the last act or trap to the end of a run that stops
     resumes_within: int | None = None  # rounds lost at most, from the last RoundDone before a restart to its round
+    limit_seconds: float = LONGEST_SECONDS  # of a run
+    departs: bool = False  # a worker has to be lost
+    leaves: tuple[str, ...] = ()  # what may be left in the folder of a run that ended well
+    cluster: ClusterSetup = ClusterSetup()
     faults: int = field(default=1)
 
 
@@ -79,6 +108,7 @@ class Choice:
     other: str  # of another
     round: int  # in the middle
     last: int  # the undisturbed run's last round
+    seconds: float  # what the undisturbed run takes
     checkpoint_rounds: int
     data: str  # folder of the source files, which this run alone uses
     original: str  # what it was copied from

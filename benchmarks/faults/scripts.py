@@ -5,16 +5,15 @@ from collections.abc import Callable
 from typing import Literal
 
 from benchmarks.faults.script import Act, Action, Choice, Script, Stage, Trap
+from benchmarks.faults.workloads import FILES
 
 Write = Callable[[Choice], Script]
 
-FILES = 6  # of the source
 HANG_SECONDS = 3.0  # so that a frozen worker is noticed soon
 UNNOTICED_SECONDS = 600.0
 WAIT_SECONDS = 3.0  # for a worker that does not come back
 TOLD_SECONDS = 10.0  # after which the client says at the latest that the scheduler was lost
 FROZEN_SECONDS = 7.0  # of silence, after which the scheduler is lost
-BLOCKED_SECONDS = 8.0  # of silence, after which it answers again
 STOPPED_SECONDS = 8.0  # after Ctrl-C
 # A departure that is announced takes a checkpoint of its own: regular ones would hide that.
 DEPARTURE = (
@@ -187,13 +186,6 @@ def scheduler_frozen(choice: Choice) -> Script:
         told_seconds=TOLD_SECONDS,
         ends_seconds=2 * TOLD_SECONDS,
     )
-
-
-def scheduler_blocked(choice: Choice) -> Script:
-    """Another client's function keeps the scheduler's event loop busy: in a pass, and again in the rounds."""
-    first = Act("block", "", "FragmentDone", stage="statistics", seconds=BLOCKED_SECONDS)
-    second = Act("block", "", "Checkpoint", round=choice.checkpoint_rounds, seconds=BLOCKED_SECONDS)
-    return Script(acts=(first, second), says="has not answered for 5 s", faults=2)
 
 
 def client_killed(choice: Choice) -> Script:

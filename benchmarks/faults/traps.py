@@ -24,6 +24,7 @@ from distributed import Worker, WorkerPlugin
 from benchmarks.faults.script import ANY, Trap
 
 ARMED, SPRUNG = ".trap", ".sprung"
+STALLED = "network.stalled"  # until when proxies pass nothing on
 HOG_NBYTES = 32 * 2**20  # taken at a time
 HOG_SECONDS = 30.0  # that the nanny has to notice
 TASKS = {  # the names that the tasks of a stage begin with

@@ -12,10 +12,11 @@ import numpy as np
 
 from benchmarks.faults import acts as deeds
 from benchmarks.faults import leftovers, traps
-from benchmarks.faults.bench import CHECKPOINT_ROUNDS, TOLERANCE, Bench, Undisturbed
-from benchmarks.faults.places import DEATH_SECONDS, WORKERS, Local, Processes
+from benchmarks.faults.bench import Bench, Undisturbed
+from benchmarks.faults.places import DEATH_SECONDS, WORKERS, Local, Processes, worker_names
 from benchmarks.faults.runs import Ended, Missed, Wrong
-from benchmarks.faults.script import RECOVERS, RERUNS, RESUMES, Act, Choice, Outcome, Script
+from benchmarks.faults.script import BESIDE, RECOVERS, REFUSES, RERUNS, RESUMES, UNHARMED, Act, Choice, Outcome, Script
+from benchmarks.faults.workloads import CHECKPOINT_ROUNDS, USUAL
 from pipeline.model.artifact import Model
 from pipeline.training.checkpoint import folder_for
 
@@ -28,17 +29,26 @@ class Verdict:
 
     faults: int
     runs: int  # of the command; two where it was resumed
-    equal: str  # "bytes", "predictions" (within the tolerance), or "no model" where none was to be
+    equal: str  # "bytes", or "no model" where none was to be
     seconds: float  # of all runs
-    lost_seconds: float | None  # per fault: what the runs took beyond the undisturbed one; None without a model
+    lost_seconds: float | None  # per fault: what the runs took beyond the undisturbed one; None where nothing compares
     ended: Ended  # the last run
 
 
 class Trial:
     """A bench, a place, and what is chosen where a fault leaves something open."""
 
-    def __init__(self, bench: Bench, place: Local | Processes, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        place: Local | Processes,
+        rng: random.Random | None = None,
+        *,
+        workload: str = USUAL,
+        workers: int = WORKERS,
+    ) -> None:
         self.bench, self.place, self._rng = bench, place, rng
+        self.workload, self.workers = workload, workers
         self.mark = uuid.uuid4().hex
 
     def play(self, write: Callable[[Choice], Script], outcome: Outcome) -> Verdict:
@@ -46,45 +56,53 @@ class Trial:
 
         Missed, where the fault did not happen and the run ended like an undisturbed one.
         """
-        self.place.heal()
-        with self.bench.folder_for_a_run() as folder:
-            plain = self.bench.undisturbed(self.place)
+        plain = self.bench.undisturbed(self.place, self.workload)
+        with self.bench.folder_for_a_run(self.workload) as folder:
             script = write(self._choose(folder, plain))
-            expected = self.bench.undisturbed(self.place, script.model_settings)
-            traps.arm(self.place.traps, *script.traps)
-            try:
-                ended = self._train(folder, script)
-            finally:
-                _, left = traps.disarm(self.place.traps)
+            expected = self.bench.undisturbed(self.place, self.workload, script.model_settings)
+            self.place.heal(self.workers)
+            ended, left = self._disturbed(folder, script)
             if undone := _undone(script, ended, left):
                 self._check_undisturbed(folder, expected, ended, undone)
                 raise Missed(f"not all faults happened: {undone}\n{ended}")
             self._check_said(script, ended)
             walls, equal, lost = [ended.seconds], "no model", None
-            if outcome == RECOVERS:
-                _require(ended.exit_code == 0, "the run did not recover", ended)
-                self._check_rounds_lost(script, ended)
+            if outcome in (RECOVERS, UNHARMED):
+                self._check_recovered(script, outcome, ended)
             else:
                 self._check_stopped(script, ended, folder)
             if outcome in (RESUMES, RERUNS):
                 ended = self._again(folder, script, ended, resume=outcome == RESUMES)
                 walls.append(ended.seconds)
-            if outcome in (RECOVERS, RESUMES, RERUNS):
-                equal = self._compare(folder, expected, ended)
-                lost = (sum(walls) - float(np.median(expected.seconds))) / script.faults
-            self._check_clean(folder, ended)
+            if outcome != REFUSES:
+                self._compare(folder, expected, ended)
+                equal = "bytes"
+                if self.workers == WORKERS:  # as many as the undisturbed run had
+                    lost = (sum(walls) - float(np.median(expected.seconds))) / script.faults
+            self._check_clean(folder, script, ended)
             return Verdict(script.faults, len(walls), equal, sum(walls), lost, ended)
 
+    def _disturbed(self, folder: Path, script: Script) -> tuple[Ended, int]:
+        """The run with its faults, and how many traps did not go off."""
+        with self.place.arranged(script.cluster):
+            traps.arm(self.place.traps, *script.traps)
+            try:
+                ended = self._train(folder, script)
+            finally:
+                _, left = traps.disarm(self.place.traps)
+        return ended, left
+
     def _choose(self, folder: Path, plain: Undisturbed) -> Choice:
+        names = worker_names(self.workers)
         middle = plain.last_round // 2
-        worker, other = WORKERS
+        worker, other, *_ = names
         if self._rng is not None:
             middle = self._rng.randrange(2 * CHECKPOINT_ROUNDS + 2, plain.last_round - 2)
-            worker, other = self._rng.sample(WORKERS, 2)
+            worker, other = self._rng.sample(names, 2)
         return Choice(
-            worker=worker, other=other, round=middle, last=plain.last_round, checkpoint_rounds=CHECKPOINT_ROUNDS,
-            data=str(folder / "data"), original=str(self.bench.data), spare=str(self.bench.spare), model=str(folder / "out" / "model"),
-            ballast=str(folder / "out" / "ballast"),
+            worker=worker, other=other, round=middle, last=plain.last_round, seconds=float(np.median(plain.seconds)),
+            checkpoint_rounds=CHECKPOINT_ROUNDS, data=str(folder / "data"), original=str(self.bench.data),
+            spare=str(self.bench.spare), model=str(folder / "out" / "model"), ballast=str(folder / "out" / "ballast"),
         )  # fmt: skip
 
     def _train(self, folder: Path, script: Script, *, again: bool = False, resume: bool = False) -> Ended:
@@ -93,7 +111,8 @@ class Trial:
         full = str(folder / "out" / "ballast") if patched else ""
         settings = (*script.settings, *script.model_settings)
         return self.bench.train(
-            self.place, folder, *settings, resume=resume, acts=acts, mark=self.mark, full=full
+            self.place, folder, *settings, resume=resume, acts=acts, mark=self.mark, full=full,
+            limit_seconds=script.limit_seconds,
         )  # fmt: skip
 
     def _resolved(self, act: Act) -> Act:
@@ -107,7 +126,14 @@ class Trial:
         _require(ended.exit_code == 0, f"the run failed before all faults happened ({undone})", ended)
         _require("Traceback" not in ended.stderr, "a traceback", ended)
         self._compare(folder, expected, ended)
-        self._check_clean(folder, ended)
+        self._check_clean(folder, Script(), ended)
+
+    def _check_recovered(self, script: Script, outcome: Outcome, ended: Ended) -> None:
+        _require(ended.exit_code == 0, "the run did not recover", ended)
+        if outcome == UNHARMED:
+            lost = [*ended.named("Restarted"), *ended.named("WorkerLost")]
+            _require(not lost, "a worker was taken for lost", ended)
+        self._check_rounds_lost(script, ended)
 
     def _check_said(self, script: Script, ended: Ended) -> None:
         _require(re.search(script.says, ended.stderr) is not None, f"stderr does not say {script.says!r}", ended)
@@ -155,7 +181,7 @@ class Trial:
             _require(not left, f"workers that did not leave their dead scheduler: {left}", stopped)
         elif left := self.place.at_rest():
             raise Wrong(f"workers did not become idle: {left}\n{stopped}")
-        self.place.heal()
+        self.place.heal(self.workers)
         for act in script.between:
             deeds.do(act, self.place.traps)
         ended = self._train(folder, script, again=True, resume=resume)
@@ -165,21 +191,19 @@ class Trial:
             _require(first > 1 or not ended.named("RoundDone"), "the resumed run began at the beginning", ended)
         return ended
 
-    def _compare(self, folder: Path, expected: Undisturbed, ended: Ended) -> str:
-        """How equal the model is to the undisturbed one; Wrong where it is not."""
+    def _compare(self, folder: Path, expected: Undisturbed, ended: Ended) -> None:
+        """Wrong where the model is not the undisturbed one, to the byte."""
         model = Model.load(folder / "out" / "model", threads=1)
         _require(model.sha256 == ended.result.get("sha256"), "the printed hash is another", ended)
-        if model.booster_bytes == expected.model:
-            return "bytes"
-        distance = float(np.abs(self.bench.predict(model) - expected.predictions).max())
-        _require(distance <= TOLERANCE, f"predictions differ by {distance:.2g} from the undisturbed model's", ended)
-        return "predictions"
+        if model.booster_bytes != expected.model:
+            distance = float(np.abs(self.bench.predict(model) - expected.predictions).max())
+            _require(False, f"another model than the undisturbed one: predictions differ by {distance:.2g}", ended)
 
-    def _check_clean(self, folder: Path, ended: Ended) -> None:
+    def _check_clean(self, folder: Path, script: Script, ended: Ended) -> None:
         """No process, file or task is left."""
         left = leftovers.processes(self.mark)
         _require(not left, f"processes left behind: {left}", ended)
-        expected = [folder / name for name in ("job.toml", "data", "out/model", "tmp")]
+        expected = [folder / name for name in ("job.toml", "data", "out/model", "tmp", *script.leaves)]
         found = leftovers.files(folder, *expected) + leftovers.files(folder / "tmp")
         _require(not found, f"files left behind: {found}", ended)
         if doing := self.place.at_rest():
@@ -190,9 +214,13 @@ class Trial:
 
 def _undone(script: Script, ended: Ended, left: int) -> str:
     """What was to happen and did not; empty where all of it has happened."""
-    if not left and len(ended.acts) == len(script.acts):
+    if script.departs and not ended.named("WorkerLost"):
+        return "no worker left"
+    steps = sum(act.times for act in script.acts if act.do in BESIDE)
+    if not left and len(ended.acts) == len(script.acts) and ended.steps == steps:
         return ""
-    return f"{len(script.traps) - left} of {len(script.traps)} traps, {len(ended.acts)} of {len(script.acts)} acts"
+    said = f"{len(script.traps) - left} of {len(script.traps)} traps, {len(ended.acts)} of {len(script.acts)} acts"
+    return said + (f", {ended.steps} of {steps} steps of them" if steps else "")
 
 
 def _require(condition: bool, message: str, ended: Ended) -> None:

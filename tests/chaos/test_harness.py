@@ -1,8 +1,10 @@
 """The harness itself: what it must notice, it notices."""
 
+import contextlib
 import dataclasses
 import os
 import random
+import socket
 import subprocess
 import sys
 import types
@@ -14,15 +16,17 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import chaos
-from benchmarks.faults import leftovers, traps
+from benchmarks.faults import leftovers, traps, trial
 from benchmarks.faults.acts import damage, meant
 from benchmarks.faults.bench import Bench, seconds_per_round
 from benchmarks.faults.flips import flip_all
 from benchmarks.faults.places import _kept
+from benchmarks.faults.proxy import Proxy, stall
 from benchmarks.faults.runs import Ended, Missed, Wrong
-from benchmarks.faults.script import RECOVERS, Act, Choice, Script, Trap
+from benchmarks.faults.script import RECOVERS, UNHARMED, Act, Choice, Script, Trap
 from benchmarks.faults.table import TABLE
 from benchmarks.faults.trial import Trial, Verdict
+from benchmarks.faults.workloads import WORKLOADS
 from pipeline import parts
 from pipeline.data.fragment_rows import Rows
 from pipeline.events import FragmentDone, RoundDone
@@ -36,7 +40,7 @@ def test_another_model_is_wrong(bench: Bench, places: Places, monkeypatch: pytes
     known = bench.undisturbed(place)
     other = dataclasses.replace(known, model=b"", predictions=known.predictions + 1e-3)
     monkeypatch.setattr(bench, "undisturbed", lambda *_: other)
-    with pytest.raises(Wrong, match=r"predictions differ by 0\.001"):
+    with pytest.raises(Wrong, match=r"another model .*: predictions differ by 0\.001"):
         Trial(bench, place).play(lambda _: Script(), RECOVERS)
 
 
@@ -69,7 +73,7 @@ def test_what_a_run_leaves_on_the_workers_is_wrong(
     place = places("local")
     monkeypatch.setattr(place, "kept", lambda: ["worker 0 keeps rows of fragment 1 of run x"])
     with pytest.raises(Wrong, match="worker 0 keeps rows of fragment 1"):
-        Trial(bench, place)._check_clean(tmp_path, Ended(0, "", [], {}, 1.0, 1.0))
+        Trial(bench, place)._check_clean(tmp_path, Script(), Ended(0, "", [], {}, 1.0, 1.0))
 
 
 def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,15 +147,21 @@ def test_the_report_counts_faults_and_takes_the_median_over_them() -> None:
     first, second = TABLE[:2]
     played = [
         chaos.Played(first, "local", Verdict(1, 1, "bytes", 6.0, 5.0, ended)),
-        chaos.Played(first, "processes", Verdict(3, 2, "predictions", 6.0, 1.0, ended)),
-        chaos.Played(second, "local", None, "hangs"),
+        chaos.Played(first, "processes", Verdict(3, 2, "bytes", 6.0, 1.0, ended), workload="ranking", workers=3),
+        chaos.Played(second, "local", None, "hangs", number=9),
     ]
-    of_first, _, everything = chaos.report(played)
+    lines = chaos.report(played)
+    assert [line["of"] for line in lines] == [
+        first.fault, second.fault, "binary", "ranking", "2 workers", "3 workers", "all",
+    ]  # fmt: skip
+    of_first, everything = lines[0], lines[-1]
     assert of_first["lost_seconds, median"] == 1.0
     assert of_first["lost_seconds, worst"] == 5.0
     assert (everything["trials"], everything["ended as they must"], everything["faults"]) == (3, 2, 5)
-    assert (everything["models"], everything["equal to the byte"]) == (2, 1)
+    assert (everything["models"], everything["equal to the byte"]) == (2, 2)
     assert "WRONG: hangs" in chaos.line(played[2])
+    kept = played[1].as_record()
+    assert (kept["workload"], kept["workers"], played[2].as_record()["number"]) == ("ranking", 3, 9)
 
 
 def played(faults: int = 1, lost_seconds: float | None = 1.0, **otherwise: str) -> chaos.Played:
@@ -215,3 +225,59 @@ def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         chaos.main(["--only", "no such fault"])
     assert "no fault is called so" in capsys.readouterr().err
+
+
+def test_a_trial_follows_from_seed_and_number() -> None:
+    options = chaos.parse(["--seed", "4"])
+    drawn = [chaos.draw(options, number) for number in range(1, 2000)]
+    again = [chaos.draw(options, number) for number in range(1, 2000)]
+    assert [one.rng.random() for one in drawn] == [one.rng.random() for one in again]
+    assert [(one.kind, one.row, one.workload, one.workers) for one in drawn] == [
+        (one.kind, one.row, one.workload, one.workers) for one in again
+    ]
+    assert {one.workload for one in drawn[:14] if one.row.workloads == WORKLOADS} == set(WORKLOADS)
+    assert {one.workers for one in drawn} == {2, 3, 4, 5}
+    assert sum(one.workers > 2 for one in drawn) == pytest.approx(len(drawn) / 3, rel=0.2)
+    assert {one.row for one in drawn} == {row for row in TABLE if row.often and row.write}
+    (only,) = [chaos.draw(chaos.parse(["--seed", "4", "--only", "retired"]), number).kind for number in (3,)]
+    assert only == "processes"
+
+
+def test_a_proxy_passes_on_and_stalls(tmp_path: Path) -> None:
+    stalled = tmp_path / "stalled"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        contextlib.closing(Proxy(server.getsockname()[1], stalled)) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port)) as near,
+    ):
+        far, _ = server.accept()
+        with far:
+            near.sendall(b"out")
+            assert far.recv(9) == b"out"
+            far.sendall(b"back")
+            assert near.recv(9) == b"back"
+            stall(stalled, 60)
+            near.sendall(b"late")
+            far.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                far.recv(9)
+            stall(stalled, 0)
+            far.settimeout(10)
+            assert far.recv(9) == b"late"
+
+
+def test_acts_beside_a_run_are_counted_by_their_steps() -> None:
+    script = Script(acts=(Act("flap", "0", "Planned", times=3),))
+    said = [{"act": {}}, {"step": 1}, {"step": 2}]
+    assert (
+        trial._undone(script, Ended(0, "", said, {}, 1.0, 1.0), 0) == "0 of 0 traps, 1 of 1 acts, 2 of 3 steps of them"
+    )
+    assert trial._undone(script, Ended(0, "", [*said, {"step": 3}], {}, 1.0, 1.0), 0) == ""
+
+
+def test_a_worker_taken_for_lost_is_wrong_where_nothing_is(bench: Bench, places: Places) -> None:
+    ended = Ended(0, "", [{"event": "WorkerLost"}, {"event": "Restarted", "round": 7}], {}, 1.0, 1.0)
+    one = Trial(bench, places("local"))
+    with pytest.raises(Wrong, match="taken for lost"):
+        one._check_recovered(Script(), UNHARMED, ended)
+    one._check_recovered(Script(), RECOVERS, ended)
