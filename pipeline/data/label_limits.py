@@ -99,6 +99,8 @@ def _whole(labels: LabelSurvey) -> bool:
     """Whether all values are whole numbers; of more distinct ones than are counted, floats are taken for fractions."""
     if labels.kind in ("bool", "int"):
         return True
+    if labels.kind != "float":
+        return False
     return labels.counts is not None and all(float(value).is_integer() for value in labels.counts)
 
 
@@ -108,8 +110,9 @@ def with_gain(job: Job, target: Target, labels: LabelSurvey) -> Job:
     The trees are the same: for rank:pairwise only the metric of the rounds depends on it.
     """
     params = job.training.params
-    fits = _whole(labels) and (labels.maximum or 0) <= _MAX_RELEVANCE
-    if target.objective != "rank:pairwise" or "ndcg_exp_gain" in params or fits:
+    if target.objective != "rank:pairwise" or "ndcg_exp_gain" in params:
+        return job
+    if _whole(labels) and (labels.maximum or 0) <= _MAX_RELEVANCE:
         return job
     training = job.training.model_copy(update={"params": {**params, "ndcg_exp_gain": False}})
     return job.model_copy(update={"training": training})

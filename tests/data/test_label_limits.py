@@ -80,3 +80,9 @@ def test_pairwise_measures_large_grades_and_fractions_by_linear_gains(labels: An
     got = with_gain(job, target, labels)
     assert got.training.params == ({"max_depth": 3, "ndcg_exp_gain": False} if changed else {"max_depth": 3})
     assert with_gain(job, Target("y", "ranking", "rank:ndcg"), labels) is job
+
+
+def test_targets_of_other_kinds_keep_their_job() -> None:
+    job = Job.parse({"data": {"source": "x"}})
+    for kind, values in (("text", {"no": 1, "yes": 2}), ("other", None), ("float", {0.5: 1})):
+        assert with_gain(job, Target("y", "binary", "binary:logistic"), LabelSurvey(kind, values)) is job  # type: ignore[arg-type]
