@@ -27,6 +27,7 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 WORKERS = 2  # as many have the undisturbed runs
 MEMORY = "800MiB"  # limit of each
 STARTED_SECONDS = 60.0
+LOG_LINES = 20  # of a worker that did not start
 # There is a web server even with --no-dashboard.
 NO_DASHBOARD = ("--dashboard-address", "127.0.0.1:0", "--no-dashboard")
 LOOPBACK = ("--host", "127.0.0.1")
@@ -139,7 +140,14 @@ class Processes:
             if present(client) == sorted(self.names):
                 return
             time.sleep(0.1)
-        raise Wrong(f"{present(client)} and not {len(self.names)} workers are there after {STARTED_SECONDS:.0f} s")
+        found = present(client)
+        logs = "\n".join(self._last_lines(f"nanny {name}") for name in self.names if name not in found)
+        raise Wrong(f"workers {found} and not {self.names} are there after {STARTED_SECONDS:.0f} s\n{logs}")
+
+    def _last_lines(self, process: str) -> str:
+        """Of its log."""
+        lines = (self._folder / f"{process}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join((f"{process}, {'alive' if self._alive(process) else 'ended'}:", *lines[-LOG_LINES:]))
 
     @contextlib.contextmanager
     def arranged(self, setup: ClusterSetup) -> Iterator[None]:
