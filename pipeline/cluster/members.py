@@ -80,6 +80,7 @@ class Members:
         self._noted: set[str] = set()  # processes whose silence was noted
         self._announced: set[str] = set()  # processes that are gone, or about to go, and have said so before
         self._leaving: set[str] = set()  # those of them that are still connected
+        self._cut_off: set[str] = set()  # processes that were to be ended on hosts that do not answer
         self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
         self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
         self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
@@ -253,6 +254,9 @@ class Members:
             word = float(facts["last_seen"])
             if self._words.get(process(facts), (None, 0.0))[0] != word:
                 self._words[process(facts)] = (word, now)
+                if process(facts) in self._cut_off:  # its host is back
+                    self._cut_off.discard(process(facts))
+                    self._reasons.pop(process(facts), None)
         return gone
 
     def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
@@ -281,8 +285,14 @@ class Members:
         return [
             address
             for address, facts in self._present.items()
-            if now - self._words[process(facts)][1] > seconds and process(facts) not in self._ending
+            if now - self._words[process(facts)][1] > seconds and process(facts) not in self._reasons
         ]
+
+    def all_heard(self, addresses: Iterable[str]) -> bool:
+        """Whether none of these workers has been silent for half of the time after which it counts as frozen."""
+        now = self._clock()
+        with self._lock:
+            return not {*self._silent(now, self._hang_seconds / 2)} & {*addresses}
 
     def _note_silent(self) -> None:
         """Notes the workers that are silent and not yet ended for it, each process once."""
@@ -386,9 +396,19 @@ class Members:
         self._reasons[given_up] = reason
 
     def _have_ended(self, address: str, reason: str) -> None:
-        ask = functools.partial(if_there, self.client, functools.partial(nannies.end, self.client, address))
-        threading.Thread(target=ask, name="end worker", daemon=True).start()
+        ended = process(self._present[address])
+        threading.Thread(target=self._end_if_reached, args=(address, ended), name="end worker", daemon=True).start()
         self.lost(address, reason)
+
+    def _end_if_reached(self, address: str, ended: str) -> None:
+        """Has a worker's nanny end it; one whose host does not answer is left alone, and used again once it is back."""
+        if if_there(self.client, functools.partial(nannies.end, self.client, address)) is False:
+            with self._lock:
+                self._ending.discard(ended)
+                self._cut_off.add(ended)
+            self.note(
+                f"worker {self.names[address]} was not ended: its host does not answer; it can be used again once it does"
+            )
 
 
 def _await_connection(client: Client) -> None:

@@ -9,24 +9,49 @@ from pipeline.cluster.asking import ANSWER_SECONDS
 from pipeline.cluster.identity import events
 
 END_SECONDS = 10.0  # for a nanny to end a worker
+NANNY_SECONDS = 5.0  # for a nanny to say that it is there
 ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
 
 
-def end(client: Client, address: str) -> None:
-    """Returns when the worker has gone, or its nanny is too slow."""
+def end(client: Client, address: str) -> bool:
+    """Returns when the worker has gone, or its nanny is too slow.
+
+    False where its nanny does not answer either: its host is cut off, or stopped.  Then nothing is done: what Dask does
+    without a nanny closes both for good once the host is back.
+    """
+    if not client.run_on_scheduler(_nanny_answers, address, NANNY_SECONDS):
+        return False
     try:
         client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
     except KeyError:
         pass  # it has gone meanwhile
     except ValueError:  # it has no nanny
         client.run_on_scheduler(_remove, address)
+    return True
+
+
+async def _nanny_answers(address: str, seconds: float, dask_scheduler: Any = None) -> bool:
+    """On the scheduler: whether the worker's nanny answers; True where there is none to be asked."""
+    import asyncio
+
+    from distributed.core import rpc
+
+    worker = dask_scheduler.workers.get(address)
+    if worker is None or not worker.nanny:
+        return True
+    try:
+        async with rpc(worker.nanny, connection_args=dask_scheduler.connection_args, timeout=seconds) as nanny:
+            await asyncio.wait_for(nanny.identity(), seconds)
+    except (OSError, TimeoutError):
+        return False
+    return True
 
 
 async def _remove(address: str, dask_scheduler: Any = None) -> None:
     await dask_scheduler.remove_worker(address, stimulus_id="pipeline", close=True)
 
 
-_remove.__module__ = "__main__"  # a scheduler elsewhere need not have this package
+_remove.__module__ = _nanny_answers.__module__ = "__main__"  # a scheduler elsewhere need not have this package
 
 
 def more_memory(client: Client) -> str:

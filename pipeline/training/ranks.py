@@ -234,7 +234,7 @@ def _wait(
         if failed_at is not None:
             members.look()
         departures.check(running)
-        if events.stall.due():
+        if events.stall.due() and members.all_heard(workers):
             _probe(members, workers)
         events.check()
         events.tell_slow(lambda: {at: said["last_seen"] for at, said in members.look().items() if at in of.values()})
@@ -246,7 +246,7 @@ def _wait(
 
 def _probe(members: Members, workers: Sequence[str]) -> None:
     """Where no round ends though all heartbeats come: goes on without workers that others cannot reach (DepartureError)."""
-    unreached = left_out(unreachable_pairs(members.client, workers), workers)
+    unreached = left_out(members.call(lambda: unreachable_pairs(members.client, workers), workers), workers)
     for worker, other in unreached.items():
         name, other_name = members.names[worker], members.names[other]
         members.leave_out(

@@ -24,11 +24,15 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.restarted: list[str] = []
+        self.nanny_answers = True
         self.ended_for_memory: list[tuple[float, dict[str, Any]]] = []
         self.scheduler = SimpleNamespace(events=lambda topic: tuple(self.ended_for_memory))
 
     def sync(self, function: Any, callback_timeout: float, **arguments: Any) -> Any:
         return function(**arguments)
+
+    def run_on_scheduler(self, *_: Any) -> bool:
+        return self.nanny_answers
 
     def restart_workers(self, addresses: list[str], **_: Any) -> None:
         self.restarted += addresses
@@ -245,6 +249,30 @@ def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
     assert set(scene.members.look()) == {A, B}
     assert scene.told == [(B, "it was retired")]
     assert scene.members.announced([A, B]) == {}
+
+
+def test_a_host_that_was_cut_off_is_used_again(scene: Scene) -> None:
+    """Its nanny could not end the worker; Dask would close both for good once the host is back."""
+    notes: list[str] = []
+    scene.members.note = notes.append
+    scene.client.nanny_answers = False
+    scene.members.look()
+    assert scene.members.all_heard([A, B])
+    scene.now, scene.said[A] = 61.0, 2.0
+    scene.members.look()
+    assert not scene.members.all_heard([A, B])
+    assert scene.members.all_heard([A])
+    scene.members._end_frozen(B)
+    for thread in [one for one in threading.enumerate() if one.name == "end worker"]:
+        thread.join(5)
+    assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
+    assert notes == [f"worker {B[-1]} was not ended: its host does not answer; it can be used again once it does"]
+    assert set(scene.members.look()) == {A}
+    assert scene.members.frozen() == []  # once is enough
+    scene.said[B] = 3.0
+    assert set(scene.members.look()) == {A, B}
+    scene.members.check([B])
+    assert scene.client.restarted == []
 
 
 def test_one_that_is_left_out_is_not_ended(scene: Scene) -> None:

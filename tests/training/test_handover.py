@@ -124,7 +124,12 @@ def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -
             raise DepartureError(worker, told[worker])
 
     members: Any = SimpleNamespace(
-        client=None, names={A: "0", B: "1", C: "2"}, hang_seconds=60.0, leave_out=told.__setitem__, check=check
+        client=None,
+        names={A: "0", B: "1", C: "2"},
+        hang_seconds=60.0,
+        leave_out=told.__setitem__,
+        check=check,
+        call=lambda ask, workers: ask(),
     )
     monkeypatch.setattr(ranks, "unreachable_pairs", lambda *_: [])
     ranks._probe(members, [A, B, C])  # a long round
