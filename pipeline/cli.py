@@ -85,10 +85,14 @@ def connecting(cluster: "Cluster", talk: Talk, verb: str) -> contextlib.Abstract
 def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> Iterator["Client"]:
     """A client of the cluster, whose dashboard the listener hears of."""
     from pipeline.cluster import dashboard
+    from pipeline.events import Note
 
     with connecting(cluster, talk, verb) as client:
         if cluster.dashboard:
             dashboard.tell(client, listen)
+        importlib.import_module("pipeline.cluster.placement").await_workers(
+            client, cluster, lambda message: listen(Note(message=message))
+        )
         yield client
 
 

@@ -268,6 +268,11 @@ class Cluster(Section):
     wait_seconds: Seconds = Field(
         30.0, description="how long a lost worker is waited for before training goes on without it"
     )
+    patience: str = Field(
+        "5m",
+        pattern=r"^\d+(\.\d+)?\s*(s|m|min|h|d)$",
+        description="how long a cluster without any worker is waited for, at the start too, e.g. 6h for a queue",
+    )
     hang_seconds: Seconds = Field(
         60.0,
         description="a worker that is silent for so long is taken for frozen and ended; a scheduler counts as lost",
@@ -286,6 +291,16 @@ class Cluster(Section):
         description="folder on each worker's local disk for what does not fit in memory; default: the worker's own",
     )
     local_directory: LocalFolder | None = Field(None, description="folder of Dask's own files on the workers")
+
+
+def seconds_of(duration: str) -> float:
+    """
+    >>> seconds_of("30 s"), seconds_of("5m"), seconds_of("1.5h")
+    (30.0, 300.0, 5400.0)
+    """
+    number = duration.rstrip("smindh ")
+    unit = duration.removeprefix(number).strip()
+    return float(number) * {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}[unit]
 
 
 class Output(Section):

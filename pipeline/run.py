@@ -26,7 +26,7 @@ from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError, one_line
 from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
-from pipeline.job import Job, storable
+from pipeline.job import Job, seconds_of, storable
 from pipeline.model.artifact import Model
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
@@ -92,7 +92,7 @@ def train(
     with (
         _success_stands(saved, listen),
         PeakMemory() as memory,
-        Members(client, job.cluster.hang_seconds) as members,
+        Members(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)) as members,
         contextlib.ExitStack() as stack,
     ):
         with clock.stage("connect"), members.telling_loss():

@@ -27,10 +27,11 @@ from distributed.scheduler import NoValidWorkerError
 from pipeline.cluster import nannies
 from pipeline.cluster.asking import ANSWER_SECONDS, RECONNECT_SECONDS, if_there, scheduler_lost, telling_loss
 from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.patience import Patience
 from pipeline.cluster.pending import Pending
 from pipeline.cluster.shared_value import cancelled_by_others
 from pipeline.cluster.silence import WORKER_NOTE_SECONDS, SchedulerSilence
-from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, WorkerLostError
+from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
 
 POLL_SECONDS = 0.5
 POLL_SHARE = 0.05  # of the time that may go into asking
@@ -63,8 +64,13 @@ class Members:
         client: Client,
         hang_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        patience_seconds: float = math.inf,
     ) -> None:
-        """`hang_seconds`: the silence after which a worker is ended and the scheduler lost; default: never, and 60 s."""
+        """`hang_seconds`: the silence after which a worker is ended and the scheduler lost; default: never, and 60 s.
+
+        `patience_seconds`: how long there may be no worker at all.
+        """
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
         self.lost: Heard = nobody  # told of every worker that leaves, once
         self.ended: Callable[[], None] = going_on  # raises what ends the run for a reason of its own
@@ -88,6 +94,7 @@ class Members:
         self._silence = SchedulerSilence(
             SCHEDULER_SECONDS if math.isinf(hang_seconds) else hang_seconds, lambda message: self.note(message)
         )
+        self._patience = Patience(patience_seconds, lambda message: self.note(message))
         self._scheduler_error: str | None = None
         self._error: BaseException | None = None  # of the thread that watches, or of who listens there
         self._thread: threading.Thread | None = None
@@ -349,6 +356,8 @@ class Members:
                 start = self._clock()
                 self.look()
                 self._note_silent()
+                if (why := self._patience.seen(self._clock(), len(self._present))) is not None:
+                    raise TrainingError(why)
                 for address in self.frozen():
                     self._end_frozen(address)
                 pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from distributed import Client
 
-from pipeline.cluster import affinity, capability, remote
+from pipeline.cluster import affinity, capability, remote, same_code
+from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.members import Facts, Members, process
+from pipeline.cluster.patience import Patience
 from pipeline.errors import ClusterError, TrainingError
-from pipeline.job import Cluster
+from pipeline.job import Cluster, seconds_of
 from pipeline.planning.memory import WORKER_NBYTES
 
 TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
@@ -82,6 +84,11 @@ def _placement(client: Client, section: Cluster, members: Members, busy: Callabl
 def _all_there(section: Cluster, members: Members) -> dict[str, Facts]:
     """The workers, once there are as many as can be expected; those that stay away are done without where "auto" allows."""
     give_up = time.monotonic() + section.wait_seconds
+    if not members.look() and members.known() == 0:
+        _await_first(section, members)
+        give_up = time.monotonic() + section.wait_seconds
+        while section.workers != "auto" and len(members.look()) < section.workers and time.monotonic() < give_up:
+            time.sleep(TICK_SECONDS)
     while True:
         present, known = members.look(), members.known()
         expected = known if section.workers == "auto" else section.workers
@@ -95,6 +102,36 @@ def _all_there(section: Cluster, members: Members) -> dict[str, Facts]:
     if section.workers == "auto" and present:
         return present
     raise TrainingError(_why_fewer(section, members))
+
+
+def await_workers(client: Client, section: Cluster, note: Callable[[str], object]) -> None:
+    """Returns when the client's cluster has a worker.  ClusterError where it has none for `cluster.patience`."""
+    if scheduler_info(client)["workers"]:
+        return
+    with Members(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as members:
+        members.note = note
+        _await_first(section, members)
+
+
+def _await_first(section: Cluster, members: Members) -> None:
+    """Returns when there is a worker, which has this package.
+
+    A task waits meanwhile, so that a cluster that adapts to its load starts one.
+    """
+    patience, task = (
+        Patience(seconds_of(section.patience), lambda message: None),
+        None,
+    )  # `members` has notes of its own
+    if seconds_of(section.patience):
+        members.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
+    while not members.look():
+        members.check(())
+        if (why := patience.seen(time.monotonic(), 0)) is not None:
+            raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has 0: {why}")
+        task = task or members.client.submit(len, "", pure=False)
+        time.sleep(TICK_SECONDS)
+    if section.scheduler is not None:
+        same_code.check_same(members.client, section.scheduler)
 
 
 def _why_fewer(section: Cluster, members: Members) -> str:

@@ -1,4 +1,4 @@
-"""A running scheduler: reached within ten seconds, over TLS where files are given, with workers that have our code."""
+"""A running scheduler: reached or refused soon, over TLS where files are given, with workers that have our code."""
 
 import asyncio
 import socket
@@ -11,10 +11,12 @@ from distributed.security import Security
 
 from pipeline.cluster import throwaway_tls, tls
 from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.same_code import check_same
 from pipeline.errors import ClusterError
-from pipeline.job import Cluster
+from pipeline.job import Cluster, seconds_of
 
 TIMEOUT_SECONDS = 8  # to reach the scheduler; the user is told within 10
+SILENT_SECONDS = 30  # for one that accepts connections and says nothing yet: its event loop may be busy
 NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses have the name or number of a host
 
 
@@ -36,8 +38,9 @@ def reach(section: Cluster) -> Client:
     security = throwaway_tls.find(address) if files is None or files == "auto" else tls.for_client(files)
     try:
         _look_up(address)
-        asyncio.run(_knock(address, security or Security()))
-        return Client(address, timeout=TIMEOUT_SECONDS, security=security, name="pipeline")
+        seconds = SILENT_SECONDS if _accepts(address) else TIMEOUT_SECONDS
+        asyncio.run(_knock(address, security or Security(), seconds))
+        return Client(address, timeout=seconds, security=security, name="pipeline")
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # OSError covers TimeoutError, TLS and names
         hint = "" if security else "; if it uses TLS, give cluster.security"
         raise ClusterError(f"cluster.scheduler = {address}: not reachable: {_first_line(error)}{hint}") from None
@@ -57,13 +60,25 @@ def _look_up(address: str) -> None:
         ) from None
 
 
-async def _knock(address: str, security: Security) -> None:
+def _accepts(address: str) -> bool:
+    """Whether something accepts connections there; False for what has no host and port."""
+    try:
+        parts = urlsplit(address)
+        if parts.scheme not in NAMED or parts.port is None:
+            return False
+        with socket.create_connection((parts.hostname, parts.port), TIMEOUT_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+async def _knock(address: str, security: Security, seconds: float) -> None:
     """Connects and shakes hands once: Dask waits for ever for the answer of a port where something else listens."""
     arguments = security.get_connection_args("client")
     try:
-        comm = await asyncio.wait_for(comms.connect(address, timeout=TIMEOUT_SECONDS, **arguments), TIMEOUT_SECONDS)
+        comm = await asyncio.wait_for(comms.connect(address, timeout=seconds, **arguments), seconds)
     except TimeoutError:
-        raise OSError(f"no Dask scheduler answers within {TIMEOUT_SECONDS} s") from None
+        raise OSError(f"no Dask scheduler answers within {seconds:g} s") from None
     await comm.close()
 
 
@@ -71,43 +86,14 @@ def check(client: Client, section: Cluster) -> None:
     """ClusterError unless there are enough workers and each has this pipeline, with the client's versions."""
     found = len(scheduler_info(client)["workers"])
     asked = 1 if section.workers == "auto" else section.workers
-    if found < asked:
+    if found == 0 and seconds_of(section.patience) > 0:
+        pass  # the first one is waited for, where that can be shown (`placement`)
+    elif found < asked:
         raise ClusterError(
             f"cluster.workers = {section.workers}, but {section.scheduler} has {found}: "
             "start more workers, or ask for fewer"
         )
-    ours = _versions()
-    lacking: dict[str, list[str]] = {}
-    for address, theirs in client.run(_versions).items():
-        for name in ours:
-            if theirs[name] != ours[name]:
-                text = f"{name} {theirs[name] or 'not installed'} (here {ours[name]})"
-                lacking.setdefault(text, []).append(address)
-    if lacking:
-        parts = [f"{text} on {len(places)} of {found} workers, e.g. {places[0]}" for text, places in lacking.items()]
-        raise ClusterError(f"workers of {section.scheduler} do not match: {'; '.join(parts)}")
-
-
-def _versions() -> dict[str, str | None]:
-    """Versions that have to be the same on every side, None for what is not installed."""
-    import importlib.metadata
-    import importlib.util
-    import platform
-
-    found: dict[str, str | None] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for package in ("distributed", "numpy", "pyarrow", "xgboost", "pipeline"):
-        found[package] = None
-        if importlib.util.find_spec(package) is not None:
-            names = {"pipeline": "dask-train-pipeline"}
-            try:
-                found[package] = importlib.metadata.version(names.get(package, package))
-            except importlib.metadata.PackageNotFoundError:
-                found[package] = "without a version"  # a folder on the path, not an installed package
-    return found
-
-
-# Workers without this package could not unpickle a reference to it: functions of `__main__` travel by value.
-_versions.__module__ = "__main__"
+    check_same(client, str(section.scheduler))
 
 
 def gpu_reasons(client: Client, workers: list[str]) -> dict[str, str | None]:

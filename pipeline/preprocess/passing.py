@@ -7,7 +7,7 @@ from typing import Any
 
 from dask.typing import Key
 from distributed import Client, Future, KilledWorker
-from distributed.scheduler import NoValidWorkerError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.cluster.pending import Pending
 from pipeline.cluster.shared_value import SharedValue, cancelled_by_others
@@ -107,7 +107,7 @@ class Passing:
                 return self._walk.members.call(fetch)
             except _WorkersReplaced:
                 self._begin_again(stage, units, again, "all workers were replaced by others")
-            except (KilledWorker, NoValidWorkerError) as error:
+            except (KilledWorker, NoValidWorkerError, NoWorkerError) as error:
                 raise TrainingError(self._why_workers_died(stage, futures, units, error)) from None
             except CancelledError as error:
                 if not cancelled_by_others(error):
@@ -141,7 +141,11 @@ class Passing:
             self._walk.note(f"{stage}: {why}; the pass was started again")
 
     def _why_workers_died(
-        self, stage: str, futures: Sequence[Future], units: Sequence[Unit], error: KilledWorker | NoValidWorkerError
+        self,
+        stage: str,
+        futures: Sequence[Future],
+        units: Sequence[Unit],
+        error: KilledWorker | NoValidWorkerError | NoWorkerError,
     ) -> str:
         """A fragment is named only where nothing else is known to be at fault."""
         members = self._walk.members
@@ -151,7 +155,7 @@ class Passing:
         of = {future.key: unit.fragment for future, unit in zip(futures, units, strict=True)}
         fragment = of.get(error.task)
         where = "" if fragment is None else f", at fragment {fragment.index} ({fragment.pieces[0].path})"
-        if isinstance(error, NoValidWorkerError):
+        if isinstance(error, (NoValidWorkerError, NoWorkerError)):
             return f"{stage}: no worker was there for {error.timeout:g} s"
         lost = members.missing()
         last = "" if lost is None else f"; worker {lost[0]}: {lost[1]}"
@@ -212,7 +216,7 @@ def result_of(future: Future) -> Any:
     """What the task returned or raised; workers that died under it become a TrainingError."""
     try:
         return future.result()
-    except (KilledWorker, NoValidWorkerError):
+    except (KilledWorker, NoValidWorkerError, NoWorkerError):
         raise TrainingError("workers died again and again while they worked on the data") from None
 
 

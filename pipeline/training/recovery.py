@@ -22,6 +22,7 @@ class Policy:
 
     wait_seconds: float  # for a lost worker to come back
     max_restarts: int  # without a checkpoint of progress in between
+    patience_seconds: float = 0.0  # for the first worker to come back where none is left; `wait_seconds` at least
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Recovery:
     since: float = 0.0  # when the waiting began, by the observer's monotonic clock
     events: tuple[str, ...] = ()  # what happened, a line each
     reason: str = ""  # why it failed
+    empty: bool = False  # no worker was left at the latest look
     planned: bool = False  # the waiting began with a departure that had been announced
 
     def wait_seconds(self, policy: Policy) -> float:
@@ -139,9 +141,12 @@ def _again(now: Recovery, line: str, policy: Policy, at: float) -> Recovery:
 def _waited(now: Recovery, at: float, workers: int, policy: Policy) -> Recovery:
     if workers >= now.expected:
         return replace(now, state="restarting")
-    if at - now.since < (now.wait_seconds(policy) if workers else policy.wait_seconds):
-        return now
     if workers == 0:
-        reason = f"no worker is left, and none came back within {policy.wait_seconds:g} s (cluster.wait_seconds)"
+        patience = max(policy.wait_seconds, policy.patience_seconds)
+        if at - now.since < patience:
+            return replace(now, empty=True)
+        reason = f"no worker is left, and none came back within {patience:g} s (cluster.patience)"
         return replace(now, state="failed", reason=reason)
-    return replace(now, state="restarting")
+    if now.empty:  # the first one has come back: the others get as long as after a loss
+        now = replace(now, empty=False, since=at)
+    return now if at - now.since < now.wait_seconds(policy) else replace(now, state="restarting")

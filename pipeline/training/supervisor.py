@@ -22,6 +22,7 @@ from pipeline.events import (
     WorkerLost,
     incident,
 )
+from pipeline.job import seconds_of
 from pipeline.preprocess.passes import Prepared
 from pipeline.training import recovery
 from pipeline.training.boost import Evaluation, boost, evaluate
@@ -95,7 +96,7 @@ class Supervisor:
     def __init__(self, walk: Walk, prepared: Prepared, checkpoints: Checkpoints, beside: "Beside") -> None:
         self._walk, self._prepared, self._checkpoints, self._beside = walk, prepared, checkpoints, beside
         cluster, training = walk.job.cluster, walk.job.training
-        self._policy = Policy(cluster.wait_seconds, training.max_restarts)
+        self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
         self._team = Team(walk, prepared)
         self._anew = False  # whether all fragments are dealt out again
         self._kept_here = 0  # checkpoints of this attempt

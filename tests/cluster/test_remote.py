@@ -11,8 +11,9 @@ import pytest
 from distributed import LocalCluster
 from distributed.security import Security
 
-from pipeline.cluster import remote
+from pipeline.cluster import remote, same_code
 from pipeline.cluster.connect import connect
+from pipeline.cluster.members import Members
 from pipeline.cluster.placement import placement
 from pipeline.errors import ClusterError
 from pipeline.job import Cluster
@@ -44,7 +45,7 @@ def test_running_scheduler_outlives_us(running: str) -> None:
         assert not where.local
         assert not where.oversubscribed
         assert len(where.workers) == 2
-        assert "2 workers run without a nanny" in where.notes[0]
+        assert any("2 workers run without a nanny" in note for note in where.notes)
 
 
 def test_fewer_workers_asked_than_there_are(running: str) -> None:
@@ -73,7 +74,7 @@ def test_workers_without_a_gpu(running: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert remote.TIMEOUT_SECONDS < 10
-    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(remote, "SILENT_SECONDS", 1)
     with socket.socket() as silent:  # accepts, and says nothing
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -95,20 +96,76 @@ def test_not_reachable(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_worker_without_our_code() -> None:
-    """A worker where `import pipeline` fails: it could not even unpickle a reference to a function of ours."""
-    code = "import sys; sys.modules['pipeline'] = None; from distributed.cli.dask_worker import main; main()"
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("pipeline", r"do not match: pipeline not installed .* on 1 of 1 workers"),
+        (
+            "pipeline.training",
+            r"do not match: pipeline cannot be imported \(.*\) on 1 of 1 workers, .*install dask-train",
+        ),
+    ],
+)
+def test_worker_without_our_code(broken: str, says: str) -> None:
+    """A worker where importing it fails: it could not even unpickle a reference to a function of ours."""
+    code = f"import sys; sys.modules['{broken}'] = None; from distributed.cli.dask_worker import main; main()"
     with LocalCluster(n_workers=0, protocol="tcp://", **QUIET) as cluster:
         address = cluster.scheduler_address
         command = [sys.executable, "-c", code, address, "--no-nanny", "--no-dashboard", "--nthreads", "1"]
         worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             cluster.wait_for_workers(1, timeout=30)
-            with pytest.raises(ClusterError, match=r"do not match: pipeline not installed .* on 1 of 1 workers"):
+            with pytest.raises(ClusterError, match=says):
                 connect(Cluster(scheduler=address)).__enter__()
+            assert worker.poll() is None
+            assert len(cluster.scheduler.workers) == 1  # other users' worker, too
         finally:
             worker.terminate()
             worker.wait()
+
+
+class Answering:
+    """A client whose scheduler and one worker answer so."""
+
+    def __init__(self, scheduler: same_code.Answer, worker: same_code.Answer) -> None:
+        self._scheduler, self._worker = scheduler, worker
+
+    def run_on_scheduler(self, *_: object) -> same_code.Answer:
+        return self._scheduler
+
+    def run(self, *_: object, on_error: str) -> dict[str, same_code.Answer]:
+        return {"tcp://1": self._worker}
+
+
+def test_a_scheduler_without_our_code_and_a_worker_with_another() -> None:
+    here = same_code._local()
+    assert here["code"] is not None
+    same_code.check_same(Answering(here, here), "tcp://0")  # type: ignore[arg-type]
+    lacking, other = {**here, "pipeline": None, "code": None}, {**here, "code": "0123456789"}
+    with pytest.raises(
+        ClusterError, match=r"the scheduler of tcp://0 does not match: pipeline not installed .* on the sch"
+    ):
+        same_code.check_same(Answering(lacking, here), "tcp://0")  # type: ignore[arg-type]
+    with pytest.raises(ClusterError, match=r"workers of tcp://0 do not match: pipeline has other code .*hash 01234567"):
+        same_code.check_same(Answering(here, other), "tcp://0")  # type: ignore[arg-type]
+
+
+def test_a_cluster_without_workers_is_waited_for(running: str) -> None:
+    with LocalCluster(n_workers=0, protocol="tcp://", **QUIET) as cluster:
+        section = Cluster(device="cpu", scheduler=cluster.scheduler_address)
+        refused = section.model_copy(update={"patience": "0s"})
+        with pytest.raises(ClusterError, match=r"cluster.workers = auto, but tcp://.* has 0"):
+            connect(refused).__enter__()
+        with connect(section) as client, Members(client) as members:
+            notes: list[str] = []
+
+            def note(message: str) -> None:
+                notes.append(message)
+                cluster.scale(1)
+
+            members.note = note
+            assert len(placement(client, section, members).workers) == 1
+        assert notes == ["no worker is there yet: waiting for one, up to 5m (cluster.patience)"]
 
 
 def test_tls(certificates: Files, monkeypatch: pytest.MonkeyPatch) -> None:

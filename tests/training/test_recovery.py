@@ -116,3 +116,18 @@ def test_whatever_happens(seen: list[Any], workers: int) -> None:
         if now.state == "restarting" and before.state != "restarting":
             assert isinstance(one, Present)  # only on workers that have just been seen
             assert one.workers > 0
+
+
+def test_an_empty_cluster_has_patience_of_its_own() -> None:
+    """`wait_seconds` is for one lost worker; replacements of all may be in a queue."""
+    patient = Policy(wait_seconds=30.0, max_restarts=2, patience_seconds=600.0)
+    waiting = after(LOST, Present(at=500.0, workers=0), policy=patient)
+    assert waiting.state == "waiting"
+    failed = step(waiting, Present(at=700.0, workers=0), patient)
+    assert failed.state == "failed"
+    assert failed.reason == "no worker is left, and none came back within 600 s (cluster.patience)"
+    first = step(waiting, Present(at=510.0, workers=1), patient)  # the others get as long as after a loss
+    assert first.state == "waiting"
+    assert step(first, Present(at=539.0, workers=1), patient).state == "waiting"
+    assert step(first, Present(at=540.0, workers=1), patient).state == "restarting"
+    assert step(first, Present(at=520.0, workers=2), patient).state == "restarting"

@@ -1,0 +1,43 @@
+"""How long a run waits for a cluster that has no worker: replacements, or its first workers, may be in a queue."""
+
+from collections.abc import Callable
+
+FIRST_NOTE_SECONDS = 10.0  # a restart of the only worker takes less
+NOTES_FACTOR = 2.0  # between two notes
+
+
+class Patience:
+    """Counts the time without any worker.  The caller's clock; not thread-safe."""
+
+    def __init__(self, seconds: float, note: Callable[[str], object]) -> None:
+        self._seconds, self._note = seconds, note
+        self._since: float | None = None
+        self._next_note = FIRST_NOTE_SECONDS
+
+    def seen(self, now: float, workers: int) -> str | None:
+        """So many workers are there; why the run gives up, or None."""
+        if workers:
+            self._since, self._next_note = None, FIRST_NOTE_SECONDS
+            return None
+        if self._since is None:
+            self._since = now
+        waited = now - self._since
+        if waited >= self._seconds:
+            return f"no worker was there for {duration(waited)} (cluster.patience = {duration(self._seconds)})"
+        if waited >= self._next_note:
+            self._next_note = NOTES_FACTOR * waited
+            self._note(
+                f"no worker is there, for {duration(waited)} by now: waiting for one, {duration(self._seconds)} at most "
+                "(cluster.patience)"
+            )
+        return None
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(12.3), duration(300), duration(5400), duration(90_000)
+    ('12 s', '5 min', '90 min', '25 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,156 @@
+"""Whether a running scheduler and its workers can do the work: same versions, same code, and the code can be imported.
+
+What asks them travels by value and raises nothing: a process without this package could not unpickle a reference to
+it, and one that fails to import it in a task or a plugin of Dask's may be closed for that, to the harm of all users.
+"""
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster.asking import in_time
+from pipeline.errors import ClusterError
+
+ANSWER_SECONDS = 120.0  # for all workers to import the package, from a slow disk on a busy machine
+MODULES = ("pipeline.training.boost", "pipeline.preprocess.passes", "pipeline.efficiency.watch")  # what tasks need
+VERSIONS = ("python", "distributed", "numpy", "pyarrow", "xgboost", "pipeline")
+CODE, IMPORT = "code", "import"  # further keys of an answer: a hash of the package's files; why it cannot be imported
+SHOWN_DIGITS = 8
+
+Answer = Mapping[str, str | None]
+
+
+def check_same(client: Client, address: str) -> None:
+    """ClusterError unless the scheduler at `address` and all its workers have this package, as it is here."""
+    ours = _local()
+    scheduler, workers = _answers(client, address)
+    lacking: dict[str, list[str]] = {}
+    for worker, theirs in workers.items():
+        for text in differences(ours, theirs):
+            lacking.setdefault(text, []).append(worker)
+    problems = [f"{text} on {len(at)} of {len(workers)} workers, e.g. {at[0]}" for text, at in lacking.items()]
+    problems += [f"{text} on the scheduler" for text in differences(ours, scheduler)]
+    if problems:
+        who = "workers" if lacking else "the scheduler"
+        who += " and the scheduler" if lacking and len(problems) > len(lacking) else ""
+        raise ClusterError(
+            f"{who} of {address} do{'' if lacking else 'es'} not match: {'; '.join(problems)}: {install()}"
+        )
+
+
+def install() -> str:
+    """What to do about it."""
+    version = importlib.metadata.version("dask-train-pipeline")
+    return f"install dask-train-pipeline {version} there, as it is here, and start them again (pip install)"
+
+
+def differences(ours: Answer, theirs: Answer) -> list[str]:
+    """What of another process does not fit, a few words each; the first reason only where one explains the others.
+
+    >>> here = {"python": "3.13", "pipeline": "1.0", "code": "abc", "import": None}
+    >>> differences(here, here), differences(here, {**here, "pipeline": None, "code": None, "import": "x"})
+    ([], ['pipeline not installed (here 1.0)'])
+    """
+    found = []
+    for name in VERSIONS:
+        if theirs.get(name) != ours.get(name):
+            found.append(f"{name} {theirs.get(name) or 'not installed'} (here {ours.get(name)})")
+    if found:
+        return found
+    if theirs.get(IMPORT):
+        return [f"pipeline cannot be imported ({theirs[IMPORT]})"]
+    if theirs.get(CODE) != ours.get(CODE):
+        here, there = ((str(one.get(CODE)) or "none")[:SHOWN_DIGITS] for one in (ours, theirs))
+        return [f"pipeline has other code than here, under the same version (hash {there}, here {here})"]
+    return []
+
+
+def _answers(client: Client, address: str) -> tuple[Answer, Mapping[str, Answer]]:
+    """Of the scheduler and of each worker; ClusterError where one does not answer in time."""
+    found: dict[str, Any] = {}
+
+    def ask(key: str, question: Callable[[], Any]) -> Callable[[], None]:
+        def work() -> None:
+            try:
+                found[key] = question()
+            except Exception as error:
+                found[key] = error
+
+        return work
+
+    begin = time.monotonic()
+    in_time(
+        ANSWER_SECONDS,
+        "check code",
+        ask("scheduler", lambda: client.run_on_scheduler(_look, MODULES)),
+        ask("workers", lambda: client.run(_look, MODULES, on_error="return")),
+    )
+    for key in ("scheduler", "workers"):
+        if key not in found:
+            raise ClusterError(f"{address}: the {key} did not answer within {time.monotonic() - begin:.0f} s")
+        if isinstance(found[key], Exception):
+            raise ClusterError(f"{address}: the {key} cannot be asked: {type(found[key]).__name__}: {found[key]}")
+    there = {worker: one for worker, one in found["workers"].items() if isinstance(one, dict)}  # else it has just left
+    return found["scheduler"], there
+
+
+def _local() -> Answer:
+    return _versions_and_code()
+
+
+async def _look(modules: tuple[str, ...]) -> dict[str, str | None]:
+    """On a worker or the scheduler; imports in a thread, because their event loops are other users', too."""
+    import asyncio
+    import importlib
+
+    def load() -> str | None:
+        try:
+            for module in modules:
+                importlib.import_module(module)
+        except BaseException as error:  # SystemExit would end the process
+            lines = str(error).strip().splitlines()
+            return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        return None
+
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(None, _versions_and_code)
+    if found["pipeline"] is not None:
+        found["import"] = await loop.run_in_executor(None, load)
+    return found
+
+
+def _versions_and_code() -> dict[str, str | None]:
+    """Versions that have to be the same on every side, None for what is not installed, and a hash of our code."""
+    import hashlib
+    import importlib.metadata
+    import importlib.util
+    import pathlib
+    import platform
+
+    found: dict[str, str | None] = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for package in ("distributed", "numpy", "pyarrow", "xgboost", "pipeline"):
+        found[package] = None
+        if importlib.util.find_spec(package) is not None:
+            names = {"pipeline": "dask-train-pipeline"}
+            try:
+                found[package] = importlib.metadata.version(names.get(package, package))
+            except importlib.metadata.PackageNotFoundError:
+                found[package] = "without a version"  # a folder on the path, not an installed package
+    spec = importlib.util.find_spec("pipeline")
+    digest = hashlib.sha256()
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(pathlib.Path(folder).rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            try:
+                digest.update(path.read_bytes() + b"\0")
+            except OSError:
+                digest.update(b"unreadable\0")
+    found["code"], found["import"] = digest.hexdigest(), None
+    return found
+
+
+# Functions of `__main__` travel by value.
+_look.__module__ = _versions_and_code.__module__ = "__main__"
