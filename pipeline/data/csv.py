@@ -89,7 +89,7 @@ def _settled(
     columns = {name: csv_findings.together(_tallies(name, items, parts)) for name in kinds}
     csv_findings.check_numbers(columns, kinds, hints)
     notes = csv_findings.notes_on(columns, kinds, options, hints)
-    settled = [replace(item, schema=_types(item.schema, kinds, hints)) for item in items]
+    settled = [replace(item, schema=_types(item.schema, kinds, hints)) if item.readable else item for item in items]
     settled[0] = replace(settled[0], notes=(*settled[0].notes, *notes))
     return settled
 

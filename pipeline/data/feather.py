@@ -66,6 +66,8 @@ def _reader(path: str, handle: object, fields: list[int] | None) -> pa.ipc.Recor
 
 def _batch(path: str, reader: pa.ipc.RecordBatchFileReader, index: int) -> pa.RecordBatch:
     try:
-        return reader.get_batch(index)
+        batch = reader.get_batch(index)
+        batch.validate(full=True)  # else offsets that lead elsewhere crash the process
+        return batch
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{path}: damaged Feather file: {reason_of(error)}") from None

@@ -198,7 +198,7 @@ def _query_sizes(path: str) -> np.ndarray | None:
     words = read_all(name).split()
     try:
         sizes = np.array([int(word) for word in words], dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise SourceError(f"{name}: expected one whole number, the rows of a query, on each line") from None
     if (sizes <= 0).any():
         raise SourceError(f"{name}: a query of {int(sizes.min())} rows")

@@ -17,6 +17,7 @@ from pipeline.data.fragments import Piece
 from pipeline.data.retries import failure, reason_of
 from pipeline.data.storage import is_url, open_file, read_range
 from pipeline.data.survey import Surveyed, survey_file
+from pipeline.data.unify import is_text, normalise
 from pipeline.errors import SourceError
 
 MAGIC = b"PAR1"
@@ -118,4 +119,16 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
         if getattr(error, "errno", None) not in (None, errno.EINVAL):  # EINVAL: a damaged file's offsets
             raise failure(piece.path, error) from None  # of storage: what Arrow finds in the bytes has no number
         raise SourceError(f"{piece.path}: damaged Parquet file: {reason_of(error)}") from None
+    _check_texts(piece.path, table)
     return table.replace_schema_metadata(None)
+
+
+def _check_texts(path: str, table: pa.Table) -> None:
+    """SourceError where a text is not UTF-8, which neither its writer nor Arrow has checked."""
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        kind = column.type.value_type if pt.is_dictionary(column.type) else column.type
+        if is_text(normalise(kind) or kind):
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid:
+                raise SourceError(f"{path}: column {name!r} holds text that is not UTF-8") from None

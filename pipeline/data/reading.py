@@ -15,7 +15,7 @@ from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.retries import Patience, patiently
 from pipeline.data.source import Source
 from pipeline.data.stamps import check_unchanged
-from pipeline.data.survey import reason_in
+from pipeline.data.survey import library_errors, reason_in
 from pipeline.data.unify import conform
 from pipeline.errors import AccessError, BadFragment, SourceError
 
@@ -96,13 +96,15 @@ def _read_piece(
         raise
     except SourceError as error:
         raise BadFragment(where, reason_in(piece.path, error)) from None
-    return conform(_add_hive(table, piece, source), schema, where)
+    with library_errors(where):
+        return conform(_add_hive(table, piece, source), schema, where)
 
 
 def _read_file(source: Source, piece: Piece, stored: pa.Schema) -> pa.Table:
     """One try."""
     try:
-        table = formats.read(source.format, piece, stored, source.csv)
+        with library_errors(piece.path):
+            table = formats.read(source.format, piece, stored, source.csv)
     except Exception:  # whatever is found in a file that was changed: that is the reason
         check_unchanged(piece.stamps)
         raise

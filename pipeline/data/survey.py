@@ -1,7 +1,8 @@
 """What one file says about itself before its rows are read: what every format's survey gives."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -31,8 +32,26 @@ class Surveyed:
 
 def survey_file(file: File, look: Callable[[File], Surveyed], skip_bad: bool) -> Surveyed:
     """What `look(file)` gives; with `skip_bad`, a file that says nothing sensible about itself is one bad piece."""
-    seen = attempt(lambda: look(file), file.path, file.path, skip_bad)
+    seen = attempt(lambda: _named(look(file)), file.path, file.path, skip_bad)
     return bad_file(file, seen) if isinstance(seen, str) else seen
+
+
+def _named(item: Surveyed) -> Surveyed:
+    """UnicodeDecodeError where the name of a column is not UTF-8 text."""
+    _ = item.schema.names  # decodes them
+    return item
+
+
+@contextlib.contextmanager
+def library_errors(path: str) -> Iterator[None]:
+    """What a library raises for the content of a file, however damaged, is an error of that file.
+
+    Its own words are left out: they may hold values.
+    """
+    try:
+        yield
+    except (pa.ArrowException, UnicodeError, OverflowError) as error:
+        raise SourceError(f"{path}: damaged: its content cannot be decoded ({type(error).__name__})") from None
 
 
 def attempt[Seen](look: Callable[[], Seen], path: str, where: str, skip_bad: bool) -> Seen | str:
@@ -40,8 +59,13 @@ def attempt[Seen](look: Callable[[], Seen], path: str, where: str, skip_bad: boo
 
     With `skip_bad`, the reason in words where the content is at fault; else SourceError.
     """
+
+    def looked() -> Seen:
+        with library_errors(path):
+            return look()
+
     try:
-        return patiently(look, where)
+        return patiently(looked, where)
     except AccessError:
         raise
     except SourceError as error:

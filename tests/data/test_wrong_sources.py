@@ -174,3 +174,39 @@ def test_pandas_frames_that_are_no_table_are_refused():
     with pytest.raises(SourceError, match="<table>: Conversion failed for column a") as caught:
         open_source(pd.DataFrame({"a": ["secret", 3, b"x"]}))
     assert "secret" not in str(caught.value)
+
+
+def test_texts_and_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    wrong = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xe9")]
+    )
+    for folder, write in (("parquet", pq.write_table), ("feather", pa.feather.write_feather)):
+        (tmp_path / folder).mkdir()
+        write(pa.table({"n": [1, 2], "c": wrong}), tmp_path / folder / f"0.{folder}")
+        with pytest.raises(SourceError, match=rf"0\.{folder}.*: (column 'c' holds text that is not UTF-8|damaged)"):
+            read_everything(str(tmp_path / folder))
+        (tmp_path / f"name {folder}").mkdir()
+        path = tmp_path / f"name {folder}" / f"0.{folder}"
+        write(pa.table({"name": [1, 2]}), path)
+        path.write_bytes(path.read_bytes().replace(b"name", b"n\xe9me"))
+        with pytest.raises(SourceError, match=rf"0\.{folder}.*: .*damaged"):
+            read_everything(str(tmp_path / f"name {folder}"))
+
+
+def test_feather_whose_offsets_lead_elsewhere(tmp_path: Path) -> None:
+    table = pa.table({"c": ["abc", "de", "fghi"] * 9})
+    pa.feather.write_feather(table, tmp_path / "0.feather", compression="uncompressed")
+    content = bytearray((tmp_path / "0.feather").read_bytes())
+    offsets = table.column(0).chunk(0).buffers()[1].to_pybytes()[:40]
+    place = content.index(offsets)
+    content[place + 8 : place + 12] = (2**31 - 1).to_bytes(4, "little")
+    (tmp_path / "0.feather").write_bytes(bytes(content))
+    with pytest.raises(SourceError, match=r"0\.feather.*: damaged Feather file"):
+        read_everything(str(tmp_path))
+
+
+def test_query_files_of_numbers_beyond_all_bounds(tmp_path: Path) -> None:
+    (tmp_path / "t.svm").write_text("1 1:1\n")
+    (tmp_path / "t.svm.query").write_text(f"{10**30}\n")
+    with pytest.raises(SourceError, match=r"t\.svm\.query: expected one whole number"):
+        open_source(str(tmp_path / "t.svm"))
