@@ -14,6 +14,7 @@ from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.features import Category, Number
 from pipeline.preprocess.recipe import Recipe
 from pipeline.training.cuts import MISSING
+from tests.any_input.effort import SECRET
 from tests.any_input.walk import Ready
 
 
@@ -23,6 +24,7 @@ def check_ready(ready: Ready, table: pa.Table) -> None:
     _check_labels(ready, table)
     _check_codes(ready)
     _check_features(ready)
+    _check_findings(ready)
 
 
 def _check_rows(ready: Ready, table: pa.Table) -> None:
@@ -58,6 +60,19 @@ def _check_labels(ready: Ready, table: pa.Table) -> None:
     if not target.classes:
         with np.errstate(over="ignore"):
             assert np.array_equal(np.sort(labels), np.sort(np.array([float(value) for value in values], np.float32)))
+
+
+def _check_findings(ready: Ready) -> None:
+    """Each names a column of the data and holds none of its values; row numbers are no features beside others."""
+    recipe = ready.fitted.recipe
+    for finding in ready.fitted.findings:
+        assert SECRET not in finding.message
+        assert finding.column in {*ready.fitted.statistics.types, ready.target.column}
+        if finding.kind == "row_number":
+            counting = {one.column for one in ready.fitted.findings if one.kind == "row_number"}
+            assert (finding.column in recipe.columns) == (set(recipe.columns) <= counting)
+        if finding.kind == "explains_target":
+            assert finding.column in recipe.columns
 
 
 def exact(value: Any) -> Any:

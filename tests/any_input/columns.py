@@ -100,6 +100,11 @@ NUMBERS: dict[str, Make] = {
     "decimal": _decimals(12, 2),
     "wide decimal": _decimals(38, 10),
     "wider decimal": _decimals(76, 0),
+    "row number": _numpy(lambda rng, rows: np.arange(rows) + rng.integers(0, 9), np.int64),
+    "row number, one missing": lambda rng, rows: pa.array(
+        np.where(np.arange(rows) == rows // 2, np.nan, np.arange(rows))
+    ),
+    "clock": _numpy(lambda rng, rows: 1_700_000_000 + np.cumsum(rng.integers(1, 900, rows)), np.int64),
     "runs": _numpy(lambda rng, rows: np.sort(rng.integers(0, 3, rows)), np.int64),  # encoded when the table is made
 }
 HOSTILE_NUMBERS: dict[str, Make] = {  # what is refused unless it is clipped or left out
@@ -164,6 +169,16 @@ TARGETS: dict[str, Make] = {  # what people predict, and what cannot be predicte
     "signed zeros": KINDS["signed zeros"],
     "halves": lambda rng, rows: pa.array(rng.choice([0.1, 0.2, 0.30000000000000004, 0.3], rows)),
     "dictionary": _cast(_pick(("p", "q")), pa.dictionary(pa.int16(), pa.string())),
+    "a class of one row": lambda rng, rows: np.where(np.arange(rows) == rng.integers(0, max(1, rows)), "rare", "usual"),
+    "several classes of one row": lambda rng, rows: np.where(
+        rng.random(rows) < 0.1, np.arange(rows).astype(str), "usual"
+    ),
+    "nearly constant": lambda rng, rows: pa.array(
+        np.where(np.arange(rows) == 0, 1.5, 0.25)
+    ),  # so are most training parts
+    "tiny": _numpy(lambda rng, rows: rng.normal(size=rows) * 1e-6, np.float64),
+    "large grades": _numpy(lambda rng, rows: rng.choice([0, 1, 40], rows), np.int64),
+    "fractional grades": _numpy(lambda rng, rows: rng.choice([0, 0.5, 1], rows), np.float64),
 }
 
 

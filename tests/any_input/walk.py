@@ -18,6 +18,7 @@ from pipeline.job import Job
 from pipeline.preprocess.fit import Fitted, Pass, Unit, block_facts, collect_unit, fit, make_block, survey_unit
 from pipeline.preprocess.statistics import merge
 from pipeline.training.block import Block
+from pipeline.training.constraints import check_constraints
 from pipeline.training.metric_names import check_metrics
 from pipeline.training.parameters import check_fitting, check_params
 
@@ -61,6 +62,7 @@ def walk(job: Job, source: Any = None) -> Ready:
         keep_nbytes=0,
     )
     fitted = fit(reduce(merge, [collect_unit(*unit, shared) for unit in units]), shared)
+    check_constraints(training, fitted.recipe, target.kind)
     blocks = tuple(make_block(*unit, shared, fitted.coding) for unit in units)
     if not any(block_facts(block).train_rows for block in blocks):
         raise DataError("no row is left to train on")
