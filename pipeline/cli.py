@@ -29,7 +29,7 @@ from pipeline.options import (
     talking,
 )
 from pipeline.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
-from pipeline.terminal import EXIT_CODES, Talk, flushed, hush, leave, run, show, success_stands
+from pipeline.terminal import EXIT_CODES, Talk, closing_errors_as_notes, flushed, hush, leave, run, show
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -191,7 +191,7 @@ def train(
 
     clock = StageClock(begin=process_start())
     saved: list[pipeline.TrainResult] = []
-    with success_stands(saved), talk.running() as tell, contextlib.ExitStack() as stack:
+    with closing_errors_as_notes(saved), talk.running() as tell, contextlib.ExitStack() as stack:
         listen = stack.enter_context(resumable(tell))
         job = job_from(source, validation)
         importlib.import_module("pipeline.cluster.connect")

@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.event_fields import checked
+from pipeline.event_fields import MESSAGES, checked
 from pipeline.texts import without_secrets
 
 VERSION = 1
@@ -48,7 +48,7 @@ class Event:
 
     def __post_init__(self) -> None:
         """No event holds the password or the query of a URL: events are shown, recorded and kept by the scheduler."""
-        for name in ("message", "reason", "note"):
+        for name in MESSAGES:
             value = getattr(self, name, None)
             if isinstance(value, str) and "://" in value:
                 object.__setattr__(self, name, without_secrets(value))

@@ -19,11 +19,12 @@ from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
 from pipeline.dashboard.install import attached
 from pipeline.dashboard.publish import publishing
+from pipeline.data.findings import plain
 from pipeline.data.inputs import open_inputs
 from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
-from pipeline.errors import CollectiveError, TrainingError, WorkerLostError, one_line
+from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job, seconds_of, storable
@@ -32,6 +33,7 @@ from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock, steady
+from pipeline.texts import one_line, without_secrets
 from pipeline.training import handover
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.destination import claim_destination, held
@@ -90,7 +92,7 @@ def train(
     clock = clock or StageClock(begin=steady())
     saved: list[TrainResult] = []
     with (
-        _success_stands(saved, listen),
+        _cleanup_errors_as_notes(saved, listen),
         PeakMemory() as memory,
         Members(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)) as members,
         contextlib.ExitStack() as stack,
@@ -128,16 +130,15 @@ def train(
 
 
 @contextlib.contextmanager
-def _success_stands(saved: Sequence[TrainResult], listen: Listener) -> Iterator[None]:
+def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> Iterator[None]:
     """Once the model is saved, a failure to clean up (a lost scheduler, a read-only folder) is a note, not an error."""
     try:
         yield
     except Exception as error:
         if not saved:
             raise
-        message = (
-            f"the model is saved; cleaning up after the run failed: {one_line(str(error)) or type(error).__name__}"
-        )
+        reason = one_line(without_secrets(str(error))) or type(error).__name__
+        message = f"the model is saved; cleaning up after the run failed: {reason}"
         saved[0].summary["notes"].append(message)
         listen(Note(message=message))
 
@@ -266,5 +267,5 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, r
     results.append(TrainResult(saved, summary))
     if (reason := store.remove()) is not None:
         walk.note(f"the model is saved; its checkpoints in {store.folder} cannot be removed: {reason}")
-        summary["notes"] = list(walk.notes)
+        summary["notes"] = [plain(note) for note in walk.notes]
     walk.listen(Saved(path=str(saved.path), sha256=saved.sha256))

@@ -46,18 +46,17 @@ class Talk:
 
 
 @contextlib.contextmanager
-def success_stands(saved: Sequence[object]) -> Iterator[None]:
+def closing_errors_as_notes(saved: Sequence[object]) -> Iterator[None]:
     """Once something is `saved`, a failure to close what was opened for it is a line on stderr, not an error."""
     try:
         yield
     except Exception as error:
         if not saved:
             raise
-        from pipeline.errors import one_line
+        from pipeline.texts import one_line, without_secrets
 
-        click.echo(
-            f"pipeline: the model is saved; closing failed: {one_line(str(error)) or type(error).__name__}", err=True
-        )
+        reason = one_line(without_secrets(str(error))) or type(error).__name__
+        click.echo(f"pipeline: the model is saved; closing failed: {reason}", err=True)
 
 
 def show(text: str, *, err: bool = False) -> None:

@@ -627,9 +627,14 @@ def test_a_saved_model_is_a_success_whatever_cannot_be_removed(
         if isinstance(event, events.Saved):
             raise OSError(errno.EIO, "the recorder's disk is gone")
 
-    job = job_of(folder, tmp_path / "model", *PLAIN, "training.checkpoint_rounds=2")
+    data = tmp_path / "data"  # the same files by two names: a finding
+    data.mkdir()
+    for name in ("one", "two"):
+        (data / name).symlink_to(folder)
+    job = job_of(data, tmp_path / "model", *PLAIN, "training.checkpoint_rounds=2")
     result = pipeline.train(make_cluster(2, 1), job, listen=listen)
     assert pipeline.Model.load(tmp_path / "model").sha256 == result.model.sha256
+    assert "file_twice" in [note["kind"] for note in result.summary["notes"] if isinstance(note, dict)]
     removing, closing = result.summary["notes"][-2:]
     assert removing.endswith("model.checkpoints cannot be removed: Read-only file system")
     assert closing.startswith("the model is saved; cleaning up after the run failed: ")

@@ -1,9 +1,10 @@
 """Asking the scheduler and workers where it may be that nobody is there to answer."""
 
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from distributed import Client
 
@@ -59,6 +60,18 @@ def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None
         if client.status == "running":
             raise
         return None
+
+
+def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, object]:
+    """What each worker (address) returns for its function, all asked at once; without those that fail or take too long."""
+    answers: dict[str, object] = {}
+
+    def ask(worker: str) -> None:
+        run = functools.partial(client.run, asks[worker], workers=[worker], on_error="ignore")
+        answers.update(if_there(client, run) or {})
+
+    in_time(seconds, "ask workers", *(functools.partial(ask, worker) for worker in asks))
+    return dict(answers)
 
 
 @contextlib.contextmanager

@@ -378,7 +378,7 @@ class Members:
         self._have_ended(address, reason)
 
     def leave_out(self, address: str, reason: str) -> None:
-        """Goes on without a worker that is well but of no use to this run; its process is left alone."""
+        """Counts a worker as lost for this run without ending its process: it works, but other workers cannot reach it."""
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return

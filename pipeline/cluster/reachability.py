@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from distributed import Client
 from distributed.comm.addressing import get_address_host
 
-from pipeline.cluster.asking import if_there, in_time
+from pipeline.cluster.asking import ask_workers
 
 CONNECT_SECONDS = 5.0  # for a connection between two workers
 ANSWER_SECONDS = 10.0  # for a worker to say what it reached
@@ -26,13 +26,14 @@ def unreachable_pairs(client: Client, workers: Sequence[str]) -> list[Pair]:
 
     Workers that do not answer in time are in no pair: their silence is noticed elsewhere.
     """
-    ports = _ask_all(client, {worker: functools.partial(open_port, get_address_host(worker)) for worker in workers})
+    opening = {worker: functools.partial(open_port, get_address_host(worker)) for worker in workers}
+    ports = ask_workers(client, opening, ANSWER_SECONDS)
     targets = {worker: (get_address_host(worker), int(port)) for worker, port in ports.items() if isinstance(port, int)}
     asks = {
         worker: functools.partial(failing, {other: at for other, at in targets.items() if other != worker})
         for worker in targets
     }
-    answers = _ask_all(client, asks)
+    answers = ask_workers(client, asks, ANSWER_SECONDS)
     found = {
         tuple(sorted((worker, other), key=list(workers).index))
         for worker, failed in answers.items()
@@ -43,7 +44,7 @@ def unreachable_pairs(client: Client, workers: Sequence[str]) -> list[Pair]:
 
 
 def left_out(pairs: Sequence[Pair], workers: Sequence[str]) -> dict[str, str]:
-    """The workers to go on without so that all others reach each other, each with one that it does not reach.
+    """The workers to leave out so that all others reach each other, each with one that it does not reach.
 
     The one in most pairs first; of equals the last in `workers`.
 
@@ -59,18 +60,6 @@ def left_out(pairs: Sequence[Pair], workers: Sequence[str]) -> dict[str, str]:
         found[worst] = next(a if b == worst else b for a, b in left if worst in (a, b))
         left = [pair for pair in left if worst not in pair]
     return found
-
-
-def _ask_all(client: Client, asks: Mapping[str, object]) -> dict[str, object]:
-    """What these functions return on their workers, as far as they answer in time."""
-    answers: dict[str, object] = {}
-
-    def ask(worker: str) -> None:
-        run = functools.partial(client.run, asks[worker], workers=[worker], on_error="ignore")
-        answers.update(if_there(client, run) or {})
-
-    in_time(ANSWER_SECONDS, "reachability", *(functools.partial(ask, worker) for worker in asks))
-    return dict(answers)
 
 
 async def open_port(host: str) -> int:

@@ -11,7 +11,6 @@ from pipeline.cluster.asking import CONNECTION_LOST
 RETRIES = 3  # of what another client has cancelled
 SEND_SECONDS = 30.0  # for workers that are restarting to take a value again
 TICK_SECONDS = 0.5
-ALIVE = ("pending", "finished")  # status of a future that can be used
 
 
 class SharedValue:
@@ -23,9 +22,14 @@ class SharedValue:
 
     def future(self) -> Future:
         """The future of the value, usable now."""
-        if self._sent is None or self._sent.status not in ALIVE:
+        if self._sent is None or not is_usable(self._sent):
             self._sent = self._send()
         return self._sent
+
+
+def is_usable(future: Future) -> bool:
+    """Whether the future has a value, or will have one: neither failed, cancelled nor lost."""
+    return future.status in ("pending", "finished")
 
 
 def cancelled_by_others(error: CancelledError) -> bool:

@@ -20,7 +20,7 @@ import pyarrow.types as pt
 from pipeline.data import csv_findings, text
 from pipeline.data.csv_blocks import blocks
 from pipeline.data.csv_layout import Layout, read_layout
-from pipeline.data.csv_types import Found, Tally, join, look, settle
+from pipeline.data.csv_types import PieceSummary, Tally, join, look, settle
 from pipeline.data.files import File, cpu_count
 from pipeline.data.fragments import Piece, target_nbytes
 from pipeline.data.hints import NO_HINTS, ColumnHints
@@ -63,7 +63,7 @@ def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> 
     return Surveyed(file, schema, tuple(_pieces(file, layout, options, target)), ends_digest(file), notes=notes)
 
 
-def _joined(item: Surveyed, parts: Sequence[Found | str]) -> Surveyed:
+def _joined(item: Surveyed, parts: Sequence[PieceSummary | str]) -> Surveyed:
     """The file with what its pieces hold: the types joined, the rows counted, the reason of those that are bad."""
     kinds = {field.name: field.type for field in item.schema}
     counted = []
@@ -78,7 +78,7 @@ def _joined(item: Surveyed, parts: Sequence[Found | str]) -> Surveyed:
 
 
 def _settled(
-    items: Sequence[Surveyed], parts: Sequence[Sequence[Found | str]], options: CsvOptions, hints: ColumnHints
+    items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]], options: CsvOptions, hints: ColumnHints
 ) -> list[Surveyed]:
     """The files with the types that columns are read as, and with what a user should know of them."""
     merged: dict[str, pa.DataType] = {}
@@ -106,7 +106,9 @@ def _types(schema: pa.Schema, kinds: Mapping[str, pa.DataType], hints: ColumnHin
     return pa.schema(fields)
 
 
-def _tallies(name: str, items: Sequence[Surveyed], parts: Sequence[Sequence[Found | str]]) -> list[tuple[str, Tally]]:
+def _tallies(
+    name: str, items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]]
+) -> list[tuple[str, Tally]]:
     """(path, tally) of a column for each file, its lines counted from 1."""
     found = []
     for item, of_file in zip(items, parts, strict=True):
@@ -147,10 +149,10 @@ def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> lis
     return [Piece(file.path, None, item, None, item[1] - item[0], file.hive) for item in ranges]
 
 
-def _infer(piece: Piece, options: CsvOptions, hints: ColumnHints, skip_bad: bool) -> Found | str:
+def _infer(piece: Piece, options: CsvOptions, hints: ColumnHints, skip_bad: bool) -> PieceSummary | str:
     """The types and the number of the piece's rows; why it cannot be read, where bad pieces are skipped."""
 
-    def find() -> Found:
+    def find() -> PieceSummary:
         layout = read_layout(piece.path, options)
         wanted = [name for name in layout.names if hints.fixed(name) is None]
         wanted = [name for name in wanted if name not in layout.unnamed or hints.keeps(name)]

@@ -16,14 +16,14 @@ MIXED = "mixed_column"  # the kind of a finding
 
 
 @dataclass(frozen=True)
-class Seen:
+class ColumnTally:
     """One column over all files; of each first line the file in which it stands."""
 
     tally: Tally
     files: dict[str, str]  # no_number, no_time and padded: the file of the line that the tally has
 
 
-def together(parts: Sequence[tuple[str, Tally]]) -> Seen:
+def together(parts: Sequence[tuple[str, Tally]]) -> ColumnTally:
     """One column of several files, (path, tally) each, with lines from 1: those of the first file that has any."""
     tally = Tally()
     files: dict[str, str] = {}
@@ -32,10 +32,10 @@ def together(parts: Sequence[tuple[str, Tally]]) -> Seen:
             if getattr(part, name) is not None:
                 files.setdefault(name, without_secrets(path))
         tally += part
-    return Seen(tally, files)
+    return ColumnTally(tally, files)
 
 
-def check_numbers(columns: dict[str, Seen], kinds: dict[str, pa.DataType], hints: ColumnHints) -> None:
+def check_numbers(columns: dict[str, ColumnTally], kinds: dict[str, pa.DataType], hints: ColumnHints) -> None:
     """SourceError where a column that the job calls a number holds a value that is none."""
     for name, seen in columns.items():
         if hints.known(name) is None and hints.kind(name) == "number" and kinds.get(name) == pa.string():
@@ -48,7 +48,7 @@ def check_numbers(columns: dict[str, Seen], kinds: dict[str, pa.DataType], hints
 
 
 def notes_on(
-    columns: dict[str, Seen], kinds: dict[str, pa.DataType], options: CsvOptions, hints: ColumnHints
+    columns: dict[str, ColumnTally], kinds: dict[str, pa.DataType], options: CsvOptions, hints: ColumnHints
 ) -> tuple[UserNote, ...]:
     """Columns that are text though nearly all of their values are numbers, or times; and those that leading zeros make text."""
     notes: list[UserNote] = []
@@ -81,7 +81,7 @@ def unnamed(path: str, name: str) -> Finding:
     )
 
 
-def _mixed(name: str, seen: Seen, options: CsvOptions) -> Finding | None:
+def _mixed(name: str, seen: ColumnTally, options: CsvOptions) -> Finding | None:
     """The finding for a column that is text because of a few values, or of another decimal point."""
     tally = seen.tally
     odd = tally.values - tally.numbers

@@ -60,7 +60,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Found:
+class PieceSummary:
     """What one piece holds."""
 
     kinds: dict[str, pa.DataType] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Found:
     rows: int = 0
     lines: int = 0
 
-    def behind(self, lines: int) -> "Found":
+    def behind(self, lines: int) -> "PieceSummary":
         """The same where so many lines stand before the piece that no piece holds."""
         tallies = {name: tally.after(lines) for name, tally in self.tallies.items()}
         return replace(self, tallies=tallies, lines=self.lines + lines)
@@ -85,7 +85,7 @@ def join(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     return common(left, right) or pa.string()
 
 
-def look(blocks: Iterable[CsvBlock], wanted: list[str], counted: str, hints: ColumnHints) -> Found:
+def look(blocks: Iterable[CsvBlock], wanted: list[str], counted: str, hints: ColumnHints) -> PieceSummary:
     """The types of the wanted columns of a piece, and its rows; without any, `counted` is the column to count by."""
     kinds: dict[str, pa.DataType] = dict.fromkeys(wanted, pa.null())
     tallies = dict.fromkeys(wanted, Tally())
@@ -99,7 +99,7 @@ def look(blocks: Iterable[CsvBlock], wanted: list[str], counted: str, hints: Col
                 kinds[name] = join(kinds[name], kind)
                 tallies[name] += tally.after(lines)
         lines += block.content.count(b"\n")
-    return Found(kinds, tallies, rows, lines)
+    return PieceSummary(kinds, tallies, rows, lines)
 
 
 def settle(kind: pa.DataType, is_number: bool) -> pa.DataType:

@@ -42,6 +42,15 @@ def _two_spellings(drift: Sequence[Drift], schemas: Sequence[pa.Schema]) -> list
     return found
 
 
+def files_lack(count: int, total: int) -> str:
+    """How many of a source's files lack something, as the beginning of a sentence.
+
+    >>> files_lack(1, 12), files_lack(2, 12)
+    ('1 of 12 files lacks', '2 of 12 files lack')
+    """
+    return f"{count} of {files(total)} {'lacks' if count == 1 else 'lack'}"
+
+
 def check_in_every_file(drift: Sequence[Drift], columns: Mapping[str, str | None], files_in_all: int) -> None:
     """DataError where a file lacks one of the `columns` (setting -> name): their rows would count as missing."""
     absent = {item.column: item.absent for item in drift}
@@ -52,6 +61,6 @@ def check_in_every_file(drift: Sequence[Drift], columns: Mapping[str, str | None
         spelled = [item.column for item in drift if item.column != name and same_name(item.column) == same_name(name)]
         other = f"; the column {spelled[0]!r}, which not all files have either, is another one" if spelled else ""
         raise DataError(
-            f"{setting}: {count} of {files(files_in_all)} {'lacks' if count == 1 else 'lack'} the column {name!r}, e.g. {first}{other}: "
+            f"{setting}: {files_lack(count, files_in_all)} the column {name!r}, e.g. {first}{other}: "
             "rename it in the files, or leave the files out"
         )

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data import sql_bounds
-from pipeline.data.names import nearest
+from pipeline.data.names import listed, nearest
 from pipeline.data.sql_bounds import Bound
 from pipeline.errors import DataError, JobError
 
@@ -108,9 +108,8 @@ def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
         alike = [column for column in known if column.lower() == name.lower()]
         if len(alike) != 1:
             near = alike or nearest(name, known)
-            raise JobError(
-                f"{expression.field}: no column {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
-            )
+            hint = f"; did you mean {listed(near, 'or')}?" if near else ""
+            raise JobError(f"{expression.field}: no column {name}{hint}")
         meant[name] = alike[0]
     used = set(meant.values())
     if len({column.lower() for column in used}) < len(used):

@@ -33,7 +33,7 @@ _NAMES = {"parquet": "Parquet", "csv": "CSV", "feather": "Feather", "libsvm": "L
 Entry = tuple[str, Facts | None]  # a path, and its facts where the listing tells them
 
 
-class Listed(NamedTuple):
+class Listing(NamedTuple):
     """What one path, folder, glob or URL stands for."""
 
     entries: list[Entry]  # in order
@@ -120,7 +120,7 @@ def relative_names(files: Sequence[File]) -> list[str]:
     return names
 
 
-def _expand(item: str) -> Listed:
+def _expand(item: str) -> Listing:
     """What one path, folder, glob or URL stands for."""
     if item.startswith("file://"):
         item = urllib.parse.unquote(item.removeprefix("file://"))
@@ -141,10 +141,10 @@ def _expand(item: str) -> Listed:
         if not paths:
             what = "no file matches" if glob.has_magic(path) else "no such file or folder"
             raise SourceError(f"{item}: {what}")
-    return Listed([(name, None) for name in paths], listed, aliases)
+    return Listing([(name, None) for name in paths], listed, aliases)
 
 
-def _expand_url(url: str) -> Listed:
+def _expand_url(url: str) -> Listing:
     filesystem, path = filesystem_of(url)
     scheme = url.partition("://")[0]
     with errors_of(url):
@@ -164,7 +164,7 @@ def _expand_url(url: str) -> Listed:
         entries: list[Entry] = [
             (path, facts_in(path, filesystem.info(name))) for path, name in zip(paths, names, strict=True)
         ]
-    return Listed(entries, listed)
+    return Listing(entries, listed)
 
 
 def _bare(path: str) -> str:
@@ -193,7 +193,7 @@ def _ordered(paths: Any) -> list[str]:
     return sorted(paths, key=lambda path: path.split("/"))
 
 
-def _format(found: list[tuple[str, Listed]], wanted: str) -> str:
+def _format(found: list[tuple[str, Listing]], wanted: str) -> str:
     """The format asked for, or the one that the files' endings (else their first bytes) show."""
     if wanted != "auto":
         return wanted

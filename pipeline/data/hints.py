@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.data.names import matches, wildcard
 from pipeline.data.unify import is_text, normalise
 from pipeline.job import Data, Preprocess
 
@@ -26,7 +27,7 @@ class ColumnHints:
         """The kind that the job gives a column: an exact name before patterns, the first pattern before later ones."""
         if name in (given := dict(self.kinds)):
             return given[name]
-        return next((kind for pattern, kind in self.kinds if _matches(pattern, name)), None)
+        return next((kind for pattern, kind in self.kinds if wildcard(pattern).fullmatch(name)), None)
 
     def known(self, name: str) -> pa.DataType | None:
         """The type that is known of a column; None where nothing is."""
@@ -76,11 +77,5 @@ def hints_of(data: Data, preprocess: Preprocess | None = None, types: pa.Schema 
 
 def settled(hints: ColumnHints, exclude: Iterable[str], name: str) -> bool:
     """Whether the job has decided what a column is, so that its being text can be meant."""
-    out = any(pattern == name or _matches(pattern, name) for pattern in exclude)
+    out = any(matches(pattern, name) for pattern in exclude)
     return out or name in hints.copied or hints.kind(name) not in (None, "auto")
-
-
-def _matches(pattern: str, name: str) -> bool:
-    """Whether a pattern in which * and ? are special fits the name."""
-    expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
-    return re.fullmatch(expression, name, re.DOTALL) is not None

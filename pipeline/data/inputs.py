@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.data.derive import Derivation, Derived, check
-from pipeline.data.differences import check_in_every_file
+from pipeline.data.differences import check_in_every_file, files_lack
 from pipeline.data.findings import Finding, UserNote
 from pipeline.data.fragments import Fragment
 from pipeline.data.hints import ColumnHints, hints_of
@@ -15,7 +15,6 @@ from pipeline.data.links import shared_files
 from pipeline.data.roles import Roles, assign_roles, with_built_in
 from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
-from pipeline.data.unify import files as file_count
 from pipeline.data.unify import is_text, zones_differ
 from pipeline.errors import DataError
 from pipeline.job import Data, Job
@@ -126,8 +125,8 @@ def _absent_inputs(source: Source, derived: Derived, roles: Roles) -> list[Findi
             continue
         count, first = item.absent
         message = (
-            f"{settings[0]} is made from the column {item.column!r}, which {count} of {file_count(len(source.files))} "
-            f"{'lacks' if count == 1 else 'lack'}, e.g. {first}: it counts as missing there"
+            f"{settings[0]} is made from the column {item.column!r}, which "
+            f"{files_lack(count, len(source.files))}, e.g. {first}: it counts as missing there"
         )
         found.append(Finding("absent_input", message, item.column, count, first, settings[0]))
     return found

@@ -1,6 +1,5 @@
 """The source: which files there are, the one schema they share, the fragments they are read in."""
 
-import fnmatch
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pipeline.data.findings import Finding, UserNote
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
 from pipeline.data.hints import ColumnHints, settled
 from pipeline.data.libsvm import is_feature
+from pipeline.data.names import matches
 from pipeline.data.stamps import stamped
 from pipeline.data.survey import Surveyed
 from pipeline.data.unify import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
@@ -210,7 +210,7 @@ def _usable(
 
 
 def _matching(names: Sequence[Any], exclude: Sequence[str]) -> list[str]:
-    return [str(name) for name in names if any(fnmatch.fnmatchcase(str(name), pattern) for pattern in exclude)]
+    return [str(name) for name in names if any(matches(pattern, str(name)) for pattern in exclude)]
 
 
 def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:

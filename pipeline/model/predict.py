@@ -17,7 +17,7 @@ from distributed import Client, Future, as_completed
 
 from pipeline.cluster.asking import if_there, require_client, telling_loss
 from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_others
-from pipeline.data.differences import check_in_every_file
+from pipeline.data.differences import check_in_every_file, files_lack
 from pipeline.data.findings import findings
 from pipeline.data.fragments import Fragment
 from pipeline.data.hints import ColumnHints
@@ -27,7 +27,6 @@ from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source, open_source
 from pipeline.data.tabular import dask_kind
-from pipeline.data.unify import files as file_count
 from pipeline.errors import OutputError, PipelineError, SourceError
 from pipeline.events import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
 from pipeline.job import CsvOptions
@@ -165,8 +164,7 @@ def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:
     for item in source.drift:
         if item.absent is not None and item.column in columns:
             count, first = item.absent
-            lack = "lacks" if count == 1 else "lack"
-            many = f"{count} of {file_count(len(source.files))} {lack} the column {item.column!r}, e.g. {first}"
+            many = f"{files_lack(count, len(source.files))} the column {item.column!r}, e.g. {first}"
             listen(Note(message=f"{many}: it counts as missing there"))
 
 

@@ -10,7 +10,7 @@ from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.cluster.pending import Pending
-from pipeline.cluster.shared_value import SharedValue, cancelled_by_others
+from pipeline.cluster.shared_value import SharedValue, cancelled_by_others, is_usable
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.inputs import Inputs
 from pipeline.data.partitions import Part, Partitions, rows_between
@@ -39,7 +39,7 @@ class Payloads:
         if source.frame is None:
             return None
         sent = self._sent.get(fragment.pieces, [])
-        if not sent or not all(map(_usable, sent)):
+        if not sent or not all(map(is_usable, sent)):
             if isinstance(source.frame, Partitions):
                 sent = [self._part(source.frame, part) for part in source.frame.parts(fragment)]
             else:
@@ -49,7 +49,7 @@ class Payloads:
 
     def _part(self, partitions: Partitions, part: Part) -> Future:
         whole = self._partitions.get(part.partition)
-        if whole is None or not _usable(whole):
+        if whole is None or not is_usable(whole):
             whole = self._client.compute(partitions.delayed[part.partition])
             self._partitions[part.partition] = whole
         if part.whole:
@@ -68,10 +68,6 @@ class Payloads:
         """Lets the cluster forget all of them."""
         self._sent.clear()
         self._partitions.clear()
-
-
-def _usable(future: Future) -> bool:
-    return future.status in ("pending", "finished")
 
 
 class _WorkersReplaced(Exception):

@@ -1,12 +1,11 @@
 """What the job says about each column: kind and options, from exact names, patterns and the column's type."""
 
-import difflib
-import re
 from collections.abc import Sequence
 from typing import Literal
 
 import pyarrow as pa
 
+from pipeline.data.names import listed, nearest, wildcard
 from pipeline.errors import DataError, JobError
 from pipeline.job import Column, Preprocess
 
@@ -35,7 +34,7 @@ def column_settings(preprocess: Preprocess, names: Sequence[str]) -> dict[str, C
             low, high = column.clip
             raise JobError(f"preprocess.columns.{pattern}.clip = [{low}, {high}]: the lowest value comes first")
         _check_finite(pattern, column)
-        matching = [name for name in names if _pattern(pattern).fullmatch(name)]
+        matching = [name for name in names if wildcard(pattern).fullmatch(name)]
         if pattern not in names and not matching:
             raise JobError(f"preprocess.columns: {pattern!r} fits no feature{_nearest(pattern, names)}")
         for name in matching:
@@ -105,11 +104,6 @@ def _values(dtype: pa.DataType) -> pa.DataType:
     return dtype.value_type if pa.types.is_dictionary(dtype) else dtype
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    """A regular expression for a pattern in which only * and ? are special."""
-    return re.compile("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in text), re.DOTALL)
-
-
 def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name.replace("*", "").replace("?", ""), names, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name.replace("*", "").replace("?", ""), names)
+    return f"; did you mean {listed(map(repr, near), 'or')}?" if near else ""

@@ -1,17 +1,15 @@
 """The constraints of a job, training.monotone and training.interactions, against the features there are."""
 
-from collections.abc import Iterable, Sequence
-
 from pipeline.errors import JobError
 from pipeline.job import Training
 from pipeline.preprocess.recipe import Recipe
-from pipeline.training.objective import nearest
+from pipeline.training.objective import check_features
 
 
 def check_constraints(training: Training, recipe: Recipe, kind: str) -> None:
     """JobError for a constraint that names no feature, or that means nothing; `kind`: of the target."""
     features = recipe.names
-    _known(training.monotone, features, "training.monotone")
+    check_features(training.monotone, features, "training.monotone")
     wanted = [name for name, direction in training.monotone.items() if direction]
     if wanted and kind == "multiclass":
         raise JobError(
@@ -25,14 +23,8 @@ def check_constraints(training: Training, recipe: Recipe, kind: str) -> None:
             'encoding = "target" for the column'
         )
     for place, group in enumerate(training.interactions):
-        _known(group, features, f"training.interactions[{place}]")
+        check_features(group, features, f"training.interactions[{place}]")
         if not group:
             raise JobError(f"training.interactions[{place}] is an empty group: name the features that may meet")
         if len(set(group)) < len(group):
             raise JobError(f"training.interactions[{place}] names a feature twice")
-
-
-def _known(names: Iterable[str], features: Sequence[str], where: str) -> None:
-    for name in names:
-        if name not in features:
-            raise JobError(f"{where}: no feature {name!r}{nearest(name, features)}")

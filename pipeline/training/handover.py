@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from distributed import Client
 
-from pipeline.cluster.asking import if_there, in_time
+from pipeline.cluster.asking import ask_workers
 from pipeline.training.checkpoint import State
 
 ANSWER_SECONDS = 5.0  # for a worker to hand its state over
@@ -58,11 +58,6 @@ def waiting_runs() -> list[str]:
 
 def collect(client: Client, workers: Collection[str], run: str) -> Handover | None:
     """The latest state that these workers have of the run; those that do not answer in time are left out."""
-    found: list[Handover] = []
-
-    def ask(worker: str) -> None:
-        answers = if_there(client, lambda: client.run(take, run, workers=[worker], on_error="ignore")) or {}
-        found.extend(answer for answer in answers.values() if isinstance(answer, Handover))
-
-    in_time(ANSWER_SECONDS, "handover", *(functools.partial(ask, worker) for worker in workers))
-    return max(list(found), key=lambda handover: handover.age, default=None)
+    answers = ask_workers(client, dict.fromkeys(workers, functools.partial(take, run)), ANSWER_SECONDS)
+    found = [answer for answer in answers.values() if isinstance(answer, Handover)]
+    return max(found, key=lambda handover: handover.age, default=None)

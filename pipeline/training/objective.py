@@ -116,11 +116,11 @@ def xgboost_params(
     if objective == "reg:quantileerror":
         params["quantile_alpha"] = list(shape.quantiles)
     if shape.monotone:
-        _known(shape.monotone, shape.features, "training.monotone")
+        check_features(shape.monotone, shape.features, "training.monotone")
         params["monotone_constraints"] = "(" + ",".join(str(shape.monotone.get(n, 0)) for n in shape.features) + ")"
     if shape.interactions:
         for group in shape.interactions:
-            _known(group, shape.features, "training.interactions")
+            check_features(group, shape.features, "training.interactions")
         params["interaction_constraints"] = [list(group) for group in shape.interactions]
     return params
 
@@ -129,7 +129,8 @@ def _vector(intercept: Sequence[float]) -> float | list[float]:
     return float(intercept[0]) if len(intercept) == 1 else [float(value) for value in intercept]
 
 
-def _known(names: Any, features: Sequence[str], where: str) -> None:
+def check_features(names: Iterable[str], features: Sequence[str], where: str) -> None:
+    """JobError for a name that is no feature; `where`: the setting that names it."""
     for name in names:
         if name not in features:
             raise JobError(f"{where}: no feature {name!r}{nearest(name, features)}")

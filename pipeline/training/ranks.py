@@ -245,14 +245,14 @@ def _wait(
 
 
 def _probe(members: Members, workers: Sequence[str]) -> None:
-    """Where no round ends though all heartbeats come: goes on without workers that others cannot reach (DepartureError)."""
+    """Where no round ends though all heartbeats come: leaves out workers that others cannot reach (DepartureError)."""
     unreached = left_out(members.call(lambda: unreachable_pairs(members.client, workers), workers), workers)
     for worker, other in unreached.items():
         name, other_name = members.names[worker], members.names[other]
         members.leave_out(
             worker,
             f"workers {other_name} and {name} cannot reach each other (no TCP connection between them, and no round for "
-            f"{members.hang_seconds:g} s, cluster.hang_seconds): the run goes on without worker {name}",
+            f"{members.hang_seconds:g} s, cluster.hang_seconds): the run continues without worker {name}",
         )
     members.check(unreached)
 

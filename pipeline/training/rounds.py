@@ -123,11 +123,12 @@ def train_rounds(
             )
         with entered("rounds"):
             rounds.boost()
-            hand_over(rounds.state(), ())
+            last = rounds.state()
+            hand_over(last, ())
         with entered("meter"):
             rounds.meter.replay()
         with entered("scores"):
-            return rounds.result(begin)
+            return rounds.result(begin, last)
 
 
 @dataclass(frozen=True)
@@ -311,12 +312,12 @@ class _Rounds:
             self.outside.account(self._accounted + 1, number, spent)
             self._accounted, self._accounted_at = number, now
 
-    def result(self, begin: float) -> RoundsResult:
+    def result(self, begin: float, last: State) -> RoundsResult:
+        """`last`: the state after the last round."""
         self.weights.restore()
         boosted = len(self.seconds)
         best = self.stopping.best_round or boosted  # none is the best where the metric was never a number
         booster = self._best(best, boosted)
-        state = self.state() if self.rank == 0 else None
         self.measured.fill(boosted)
         return RoundsResult(
             model=model_bytes(booster) if self.rank == 0 else b"",
@@ -327,7 +328,7 @@ class _Rounds:
             train=_scores(booster, self.train),
             validation=None if self.validation is None else _scores(booster, self.validation),
             meter=self._metered() if boosted >= self.first else None,
-            state=state,
+            state=last if self.rank == 0 else None,
             seconds=time.perf_counter() - begin,
         )
 

@@ -10,6 +10,7 @@ from distributed import Future
 from pipeline.cluster.devices import array_namespace
 from pipeline.cluster.partitions import Candidate, changed, repair, with_training_rows
 from pipeline.cluster.scratch import open_scratch
+from pipeline.cluster.shared_value import is_usable
 from pipeline.errors import DataError
 from pipeline.events import MatrixDone, Place
 from pipeline.preprocess.fit import BlockFacts
@@ -102,7 +103,7 @@ class Team:
         present = {worker.address for worker in self._walk.placement.workers}
         for address in [address for address in self._matrices if address not in present]:
             self._drop_matrix(address)
-        self._blocks = {at: block for at, block in self._blocks.items() if block.status in ("pending", "finished")}
+        self._blocks = {at: block for at, block in self._blocks.items() if is_usable(block)}
 
     def _drop_matrix(self, address: str) -> None:
         self._matrices.pop(address).cancel(force=True)

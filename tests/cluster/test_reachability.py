@@ -40,5 +40,5 @@ def test_workers_of_a_real_cluster(client: Any, monkeypatch: pytest.MonkeyPatch)
     assert unreachable_pairs(client, workers) == []
     a, b = workers
     answers = [{a: 1, b: 2}, {b: [a]}]  # a does not say what it reached
-    monkeypatch.setattr(reachability, "_ask_all", lambda *_: answers.pop(0))
+    monkeypatch.setattr(reachability, "ask_workers", lambda *_: answers.pop(0))
     assert unreachable_pairs(client, workers) == [(a, b)]

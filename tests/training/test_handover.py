@@ -46,8 +46,8 @@ class FakeClient:
     def __init__(self, waiting: dict[str, Handover | Exception | None]) -> None:
         self.waiting = waiting
 
-    def run(self, function: Any, run: str, workers: list[str], on_error: str) -> dict[str, Any]:
-        assert on_error == "ignore"
+    def run(self, function: Any, workers: list[str], on_error: str) -> dict[str, Any]:
+        assert (function.func, function.args, on_error) == (handover.take, ("run",), "ignore")
         return {worker: self.waiting[worker] for worker in workers}
 
 
@@ -116,7 +116,7 @@ def test_ranks_that_stay_end_the_attempt_themselves() -> None:
 
 
 def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pair is named, and the run goes on without one of them."""
+    """The pair is named, and the run continues without one of them."""
     told: dict[str, str] = {}
 
     def check(workers: Any) -> None:
