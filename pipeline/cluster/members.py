@@ -56,6 +56,14 @@ def ignore_note(message: str) -> None:
     """Drops notes where nobody shows them."""
 
 
+def _answer_into[Answer](outcome: Outcome[Answer], context: contextvars.Context, ask: Callable[[], Answer]) -> None:
+    """Not a closure: an error's frames keep their functions, and thereby what those close over, such as futures."""
+    try:
+        outcome.set_result(context.run(ask))
+    except BaseException as error:
+        outcome.set_exception(error)
+
+
 class Members:
     """Watches the cluster of a client, in a thread of its own; a context manager."""
 
@@ -165,15 +173,9 @@ class Members:
         Raises as `check` where the run ends, or one of these workers leaves, before there is an answer.
         """
         outcome: Outcome[Answer] = Outcome()
-        context, addresses = contextvars.copy_context(), list(addresses)
-
-        def work() -> None:
-            try:
-                outcome.set_result(context.run(ask))
-            except BaseException as error:
-                outcome.set_exception(error)
-
-        threading.Thread(target=work, name="ask scheduler", daemon=True).start()
+        addresses = list(addresses)
+        arguments = outcome, contextvars.copy_context(), ask
+        threading.Thread(target=_answer_into, args=arguments, name="ask scheduler", daemon=True).start()
         while not wait([outcome], POLL_SECONDS).done:
             self.check(addresses)
         return outcome.result()
@@ -226,7 +228,7 @@ class Members:
         """
         self.wait(futures, addresses)
         try:
-            return list(self.call(lambda: self.client.gather(list(futures)), addresses))
+            return list(self.call(functools.partial(self.client.gather, list(futures)), addresses))
         except (CancelledError, KilledWorker, NoValidWorkerError, OSError) as error:
             self.look()  # a worker that left between the two
             self.check(addresses)
