@@ -72,7 +72,7 @@ def _evaluate(client: Client | None, model: Model, source: Source, listen: Liste
     target = model.manifest.target
     plan = RowPlan(model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), target)
     parts = []
-    for done, scored in enumerate(_scores(client, model, source, plan), start=1):
+    for done, scored in enumerate(_scores(client, model, source, plan, listen), start=1):
         listen(FragmentDone(stage="evaluate", done=done, total=len(source.fragments), rows=len(scored[2])))
         parts.append(scored)
     parts.sort(key=lambda part: part[0])
@@ -85,7 +85,7 @@ def _evaluate(client: Client | None, model: Model, source: Source, listen: Liste
     return exact.evaluate(target.kind, target.objective, prediction, label, weight, group, quantiles=quantiles)
 
 
-def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) -> Any:
+def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan, listen: Listener) -> Any:
     if client is None:
         here = ((fragment, computed(source.payload(fragment))) for fragment in source.fragments)
         return (_score(source, plan, model, fragment, payload) for fragment, payload in here)
@@ -96,7 +96,7 @@ def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan) 
         payload = rows_of(client, source, fragment)
         return client.submit(_score, small, plan, sent.future(), fragment, payload, pure=False)
 
-    return in_flight(client, source.fragments, submit)
+    return in_flight(client, source.fragments, submit, listen)
 
 
 @task

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from distributed import Client, Future, as_completed
 
 from pipeline.cluster.asking import if_there, require_client, telling_loss
+from pipeline.cluster.members import Members
 from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_others
 from pipeline.data.differences import check_in_every_file, files_lack
 from pipeline.data.findings import findings
@@ -124,7 +125,7 @@ def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool]
         payload = rows_of(client, source, fragment)
         return client.submit(_write, task, sent.future(), fragment, first, payload, pure=False)
 
-    for done, written in enumerate(in_flight(client, source.fragments, submit), start=1):
+    for done, written in enumerate(in_flight(client, source.fragments, submit, listen), start=1):
         listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
     return rows
 
@@ -176,40 +177,44 @@ def _names_for(data: Any, model: Model, wanted: Collection[str] | None) -> list[
     return known if is_array and len(shape) == 2 and shape[1] == len(known) else None
 
 
-def in_flight(client: Client, items: Sequence[Any], submit: Callable[[Any], Future]) -> Iterator[Any]:
+def in_flight(
+    client: Client, items: Sequence[Any], submit: Callable[[Any], Future], listen: Listener = ignore
+) -> Iterator[Any]:
     """The results of `submit(item)`, as they come; only a few per worker thread are under way at a time.
 
     The first error is raised as it was; whatever is under way then is cancelled.  What another client has cancelled, as
-    `client.restart()` does, is submitted again, a few times.
+    `client.restart()` does, is submitted again, a few times.  SchedulerLostError where the scheduler is lost or silent for too long.
     """
-    threads = sum(client.nthreads().values())
-    waiting = deque(items)
-    first = [waiting.popleft() for _ in range(min(len(waiting), IN_FLIGHT * max(1, threads)))]
-    under_way = {submit(item): (item, 0) for item in first}
-    running = as_completed(list(under_way))
-    try:
-        for future in running:
-            item, again = under_way.pop(future)
-            try:
-                result = future.result()
-            except CancelledError as error:
-                if not cancelled_by_others(error):
-                    raise
-                if again == RETRIES:
-                    raise PipelineError(f"tasks were cancelled {again + 1} times by another client") from None
-                following = submit(item)
-                under_way[following] = (item, again + 1)
-                running.add(following)
-                continue
-            if waiting:
-                item = waiting.popleft()
-                following = submit(item)
-                under_way[following] = (item, 0)
-                running.add(following)
-            yield result
-    finally:
-        if under_way:
-            if_there(client, lambda: client.cancel(list(under_way), force=True))
+    with Members(client) as members:
+        members.note = lambda message: listen(Note(message=message))
+        threads = sum(members.call(client.nthreads).values())
+        waiting = deque(items)
+        first = [waiting.popleft() for _ in range(min(len(waiting), IN_FLIGHT * max(1, threads)))]
+        under_way = {submit(item): (item, 0) for item in first}
+        running = as_completed(list(under_way))
+        try:
+            while (future := members.call(lambda: next(running, None))) is not None:
+                item, again = under_way.pop(future)
+                try:
+                    result = future.result()
+                except CancelledError as error:
+                    if not cancelled_by_others(error):
+                        raise
+                    if again == RETRIES:
+                        raise PipelineError(f"tasks were cancelled {again + 1} times by another client") from None
+                    following = submit(item)
+                    under_way[following] = (item, again + 1)
+                    running.add(following)
+                    continue
+                if waiting:
+                    item = waiting.popleft()
+                    following = submit(item)
+                    under_way[following] = (item, 0)
+                    running.add(following)
+                yield result
+        finally:
+            if under_way:
+                if_there(client, lambda: client.cancel(list(under_way), force=True))
 
 
 def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:

@@ -1,6 +1,7 @@
 """Predictions: in this process, on a cluster, to the bit the same; and what is refused."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost
 
-from pipeline.errors import DataError, ModelError, OutputError, PipelineError, SourceError
+from pipeline.cluster import members
+from pipeline.errors import DataError, ModelError, OutputError, PipelineError, SchedulerLostError, SourceError
 from pipeline.events import FragmentDone, Note, Planned
 from pipeline.model import inference, predict
 from pipeline.model.evaluate import evaluate
@@ -344,3 +346,19 @@ def test_what_another_client_cancels_is_predicted_again(client):
 
     with pytest.raises(PipelineError, match="cancelled 4 times by another client"):
         list(predict.in_flight(client, [1], submit_in_vain))
+
+
+def test_a_scheduler_that_answers_no_more_ends_a_prediction(client, monkeypatch):
+    """Its connection stands, so that Dask would wait for ever for what the tasks come to."""
+    asked = []
+
+    def scheduler_info(client, seconds):
+        asked.append(seconds)
+        if len(asked) == 1:
+            return {"workers": {}}
+        raise TimeoutError
+
+    monkeypatch.setattr(members, "scheduler_info", scheduler_info)
+    monkeypatch.setattr(members, "SCHEDULER_SECONDS", 0.2)
+    with pytest.raises(SchedulerLostError, match="it has not answered for"):
+        list(predict.in_flight(client, [3.0], lambda seconds: client.submit(time.sleep, seconds, pure=False)))
