@@ -196,7 +196,7 @@ def test_a_wrong_expression_is_refused_when_the_job_is_read() -> None:
             for url in ("", "a", "file:///etc/passwd", "ftp://a/", "http://", "http:///x", "http://[::1", "http://a:0/",
                         "http://a:b/", "http://a:99999/", "data:,x")
         ),
-        ({"when": "pe < 1", "do": "post", "url": "https://me:it@a/"}, "alarm[0].url = 'https://me:it@a/': no user or password"),
+        ({"when": "pe < 1", "do": "post", "url": "https://me:it@a/"}, "alarm[0].url = 'https://***@a/': no user or password"),
         ({"when": "pe < 1", "do": "post", "url": "http://a/\n"}, r"alarm[0].url = 'http://a/\n': expected at most 2000 characters"),
         ({"when": "pe < 1", "do": "post", "url": "http://a/" + "x" * 2_000}, "alarm[0].url = 'http://a/xxx"),
     ],
