@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline.data import tabular
 from pipeline.data.findings import UserNote
 from pipeline.data.fragments import Fragment, Piece
+from pipeline.data.unify import is_text, normalise
 from pipeline.errors import SourceError
 from pipeline.task_errors import task
 
@@ -130,6 +131,21 @@ def _schema(meta: Any) -> pa.Schema:
         if str(kind) == "object":
             schema = schema.set(place, pa.field(schema.names[place], pa.string()))
     return schema
+
+
+def check_texts(found: pa.Schema, expected: pa.Schema, where: str) -> None:
+    """SourceError where a partition holds something else in a column that the collection's types say is text.
+
+    That is what they say of columns of Python objects, and of categories that are not known.
+    """
+    for field in expected:
+        place = found.get_field_index(field.name)
+        kind = None if place < 0 else normalise(found.field(place).type)
+        if is_text(field.type) and kind is not None and not is_text(kind) and not pa.types.is_null(kind):
+            raise SourceError(
+                f"{where}: column {field.name!r} holds {kind}, which its dtype does not say (Python objects, or categories "
+                "that are not known): give it a dtype with astype(), or categorize()"
+            )
 
 
 def count(partitions: Partitions) -> list[int]:

@@ -84,7 +84,11 @@ def _read_piece(
     source: Source, piece: Piece, schema: pa.Schema, payload: Any = None, patience: Patience | None = None
 ) -> pa.Table:
     if source.format in ("arrow", "dask"):
-        parts = [conform(part, schema, piece.path) for part in frames.read(payload, piece.path, schema.names)]
+        found = frames.read(payload, piece.path, schema.names)
+        if source.format == "dask":
+            for part in found:
+                partitions.check_texts(part.schema, schema, piece.path)
+        parts = [conform(part, schema, piece.path) for part in found]
         return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
     where = piece.place("record batch" if source.format == "feather" else "row group")
     if piece.bad:

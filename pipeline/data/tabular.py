@@ -25,6 +25,8 @@ def is_rows(data: Any) -> bool:
     """Whether `to_table` takes it."""
     if isinstance(data, (list, tuple)):
         return all(isinstance(row, Mapping) for row in data)
+    if dask_kind(data) is not None:
+        return False
     known = (pa.Table, pa.RecordBatch, pa.RecordBatchReader, np.ndarray, Mapping)
     return isinstance(data, known) or is_frame(data) or _speaks_arrow(data) or hasattr(data, "__dataframe__")
 
@@ -89,7 +91,7 @@ def to_table(
         data = data.select([name for name in data.columns if name in only])
     try:
         return data if isinstance(data, pa.Table) else _from_arrow(data)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except Exception as error:  # of whatever library the data are
         raise SourceError(f"{where}: {described(data)} cannot be read ({type(error).__name__})") from None
 
 

@@ -77,7 +77,8 @@ def predict(
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
 
     `data`: names of files, rows in memory of any kind that `Model.predict` takes, a Dask DataFrame or Array.  `names`:
-    those of an array's columns; without them they are the columns that the model needs, in the order of the training.
+    those of an array's columns; without them they are the columns that the model needs, ids among them, in the order of
+    the training.  A Dask DataFrame is computed twice: its rows are counted first.
 
     Columns: the model's id columns; `row`, the global number of the row in the data (uint64); `prediction`, a number,
     class or score; for classification `probability` or `probability_<class>`; with contributions
@@ -93,7 +94,8 @@ def predict(
             client.as_current(),
             whole_folder(folder, overwrite=overwrite, ours=_is_predictions) as partial,
         ):
-            source = count_rows(open_for(model, data, model.manifest.roles.predict, names))
+            named = _names_for(data, model) if names is None else names
+            source = count_rows(open_for(model, data, model.manifest.roles.predict, named))
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         let_go(error)
@@ -136,7 +138,7 @@ def open_for(
     """The data as a source read the way the training data were: CSV options, size of fragments, types.
 
     `wanted`: the columns that will be read, None for all; others of a pandas frame are not converted.  `names`: those of
-    an array's columns; None: the wanted ones, where the array has as many.  Files that do not show what they are (no known ending or magic) have the format that the job names.
+    an array's columns.  Files that do not show what they are (no known ending or magic) have the format that the job names.
     """
     told = model.manifest.job["data"]
     named = told["format"]
@@ -145,7 +147,7 @@ def open_for(
         "fragment_nbytes": told["fragment_mib"] * 2**20,
         "hints": ColumnHints(types=schema_of(model.manifest.columns), copied=model.manifest.copied),
         "exclude": ["*"],  # further columns are nobody's concern, whatever their type
-        "names": _names_for(data, model, wanted) if names is None else names,
+        "names": names,
         "only": wanted,
     }
     used = {*model.manifest.roles.read, *model.manifest.roles.predict}
@@ -169,9 +171,9 @@ def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:
             listen(Note(message=f"{many}: it counts as missing there"))
 
 
-def _names_for(data: Any, model: Model, wanted: Collection[str] | None) -> list[str] | None:
-    """The names of an array's columns, where it has exactly the wanted ones."""
-    known = [column.name for column in model.manifest.named(wanted or ())]
+def _names_for(data: Any, model: Model) -> list[str] | None:
+    """The names of an array's columns, where it has as many as the model needs."""
+    known = [column.name for column in model.manifest.named(model.manifest.roles.predict)]
     shape: tuple[int, ...] = getattr(data, "shape", ())
     is_array = isinstance(data, np.ndarray) or dask_kind(data) == "Array"
     return known if is_array and len(shape) == 2 and shape[1] == len(known) else None

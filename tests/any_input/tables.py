@@ -1,6 +1,5 @@
 """Random tables, and the ways they reach the program: in memory, as files of each format, in any pieces."""
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -20,7 +19,10 @@ from hypothesis import strategies as st
 from tests.any_input.columns import HOSTILE, HOSTILE_NUMBERS, KINDS, NUMBERS, OTHERS, TARGETS, TEXTS, TIMES, make_column
 
 ROWS = (0, 1, 2, 9, 10, 11, *(40,) * 4, 41, *(80,) * 4, 200, 1_200)  # the last: enough for a row number to be one
-FORMS = ("table", "table", "parquet", "parquet", "parquet", "csv", "feather", "pandas", "hive", "libsvm")
+FORMS = (
+    "table", "table", "parquet", "parquet", "parquet", "csv", "feather", "pandas", "indexed", "dask", "rows", "hive",
+    "libsvm",
+)  # fmt: skip
 MISSING = (0.0, 0.0, 0.1, 0.6, 1.0)
 
 
@@ -110,13 +112,10 @@ class Case:
         table = self.table()
         if self.form == "table":
             return table
-        if self.form == "pandas":
-            try:
-                return table.to_pandas()
-            except (pa.ArrowException, ValueError, OverflowError):  # times beyond those of NumPy
-                with contextlib.suppress(pa.ArrowException):  # two columns of one name
-                    return table.to_pandas(types_mapper=pd.ArrowDtype)
-                return table
+        if self.form == "rows":
+            return self._rows(table)
+        if self.form in ("pandas", "indexed", "dask"):
+            return self._frame(table)
         bounds = self.bounds()
         for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
             part = table.slice(start, stop - start)
@@ -124,6 +123,33 @@ class Case:
                 part = _drifted(part)
             self._write(part, folder, number)
         return str(folder)
+
+    def _rows(self, table: pa.Table) -> Any:
+        """A list of mappings, one a row, where Python knows all values; else the table."""
+        plain = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_null
+        known = all(any(check(kind) for check in plain) for kind in table.schema.types)
+        return table.to_pylist() if known and table.num_rows and len(set(self.names)) == len(self.names) else table
+
+    def _frame(self, table: pa.Table) -> Any:
+        """A pandas frame, one of its columns as the index perhaps, or a Dask DataFrame; the table where there is none."""
+        if len(set(self.names)) < len(self.names):
+            return table
+        objects = pa.types.is_decimal, pa.types.is_date, pa.types.is_boolean  # Python's in a frame, texts in Dask's
+        try:
+            odd = self.form == "dask" and any(check(kind) for check in objects for kind in table.schema.types)
+            frame = table.to_pandas(types_mapper=pd.ArrowDtype if odd else None)
+        except (pa.ArrowException, ValueError, OverflowError):  # times beyond those of NumPy
+            frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+        if self.form == "indexed":
+            return frame.set_index(self.names[-1])
+        if self.form == "dask" and self.rows:
+            try:
+                from dask.dataframe import from_pandas
+
+                return from_pandas(frame, npartitions=self.files, sort=False)
+            except (TypeError, ValueError, NotImplementedError):  # nested columns
+                return frame
+        return frame
 
     def _write(self, part: pa.Table, folder: Path, number: int) -> None:
         if self.form == "csv":

@@ -8,9 +8,12 @@ from functools import reduce
 from typing import Any
 
 from pipeline.data.decide import decide_split, decide_target
+from pipeline.data.frames import computed
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, open_inputs, reader
+from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, Split
+from pipeline.data.source import cut_by_rows
 from pipeline.data.target import Target
 from pipeline.data.target_survey import merge_surveys
 from pipeline.errors import DataError
@@ -37,7 +40,7 @@ class Ready:
 def walk(job: Job, source: Any = None) -> Ready:
     """Survey, statistics, recipe and blocks; UserError where the job or the data cannot be trained on."""
     check_params(job.training.params, job.training.metrics, job.training.objective)
-    inputs = open_inputs(job, source)
+    inputs = _cut_by_rows(open_inputs(job, source))
     training = inputs.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     units = _units(inputs, [plan] * 2)
@@ -69,10 +72,23 @@ def walk(job: Job, source: Any = None) -> Ready:
     return Ready(inputs, target, fitted, units, blocks)
 
 
+def _cut_by_rows(inputs: Inputs) -> Inputs:
+    """Partitions of a Dask DataFrame are computed and counted first."""
+    source = inputs.training
+    if source.format != "dask":
+        return inputs
+    rows = [int(fragment.rows or 0) for fragment in count_rows(source).fragments]
+    cut = cut_by_rows(source, rows, inputs.job.data.fragment_mib * 2**20)
+    return inputs.with_sources([cut, *inputs.sources[1:]])
+
+
 def _units(inputs: Inputs, plans: list[RowPlan]) -> tuple[tuple[Unit, Any], ...]:
     return tuple(
         itertools.chain.from_iterable(
-            ((Unit(reader(source), fragment, plan), source.payload(fragment)) for fragment in source.fragments)
+            (
+                (Unit(reader(source), fragment, plan), computed(source.payload(fragment)))
+                for fragment in source.fragments
+            )
             for source, plan in zip(inputs.sources, plans, strict=False)
         )
     )

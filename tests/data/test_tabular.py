@@ -327,6 +327,30 @@ def test_partitions_are_cut_as_a_table_is(monkeypatch: pytest.MonkeyPatch) -> No
             assert found.to_pydict() == read_fragment(table, its, payload=table.payload(its)).to_pydict()
 
 
+def test_objects_and_unknown_categories_of_dask_frames_that_are_no_texts() -> None:
+    """Texts are read; anything else is refused by name, for its type could only be guessed."""
+    import dask
+    from dask.dataframe import from_pandas
+
+    def read(frame: Any, name: str) -> list[Any]:
+        source = open_source(frame)
+        (fragment,) = source.fragments
+        return read_fragment(source, fragment, [name], computed(source.payload(fragment)))[name].to_pylist()
+
+    days = [datetime.date(2020, 1, 1), None, datetime.date(2020, 1, 2)]
+    given = pd.DataFrame({"day": days, "text": pd.Series(["a", None, "b"], dtype=object), "code": [3, 1, 3]})
+    with dask.config.set({"dataframe.convert-string": False}):
+        objects = from_pandas(given, npartitions=1)
+    assert read(objects, "text") == ["a", None, "b"]
+    with pytest.raises(SourceError, match=r"column 'day' holds date32.*astype\(\)"):
+        read(objects, "day")
+    unknown = objects.assign(code=objects.code.astype("category"), text=objects.text.astype("category"))
+    assert read(unknown, "text") == ["a", None, "b"]
+    with pytest.raises(SourceError, match=r"column 'code' holds dictionary<values=int64.*categorize\(\)"):
+        read(unknown, "code")
+    assert read(unknown.categorize(["code"]), "code") == [3, 1, 3]
+
+
 def test_blocks_of_a_dask_array_are_whole_rows() -> None:
     array = dask_array.from_array(np.arange(24.0).reshape(8, 3), chunks=(3, 2))
     found = look_at(array, ["a", "b", "c"])
