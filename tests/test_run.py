@@ -520,6 +520,11 @@ WRONG: dict[str, tuple[list[str], type[PipelineError], str]] = {
     "in the survey": (["data.target=flag", "training.objective=reg:squarederror"], DataError, "text"),
     "in the first pass": (["data.target=flag", "data.weight=x"], DataError, "the weight x is (negative|missing)"),
     "at the recipe": (["data.target=flag", "training.class_weights={maybe=2}"], DataError, "no such class"),
+    "in the split": (
+        [*PLAIN, "data.validation={column='few', values=['nowhere']}"],
+        DataError,
+        "no row has one of them",
+    ),
     "before the rounds": ([*PLAIN, "training.monotone={y=1}"], JobError, "no feature 'y'"),
     "in the rounds": ([*PLAIN, "training.params.max_depth=-3"], JobError, "max_depth"),
     "in the rounds too": ([*PLAIN, "training.params.max_depth=deep"], JobError, "max_depth"),

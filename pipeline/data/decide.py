@@ -20,6 +20,7 @@ from pipeline.data.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSa
 from pipeline.errors import DataError
 from pipeline.job import Data, Training
 
+MOST_VALUES = 5  # of data.validation.values in a message
 
 def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Schema) -> Target:
     """The task that the target's values make; DataError where they make none, saying what to change."""
@@ -73,6 +74,33 @@ def decide_split(data: Data, survey: Survey, schema: pa.Schema, seed: int) -> Sp
         raise DataError(f"data.validation.time: {validation.time} is missing in every row")
     return Split(
         "time", share=share, column=validation.time, threshold=_threshold(validation.time, survey.times, share)
+    )
+
+
+def check_held_out(data: Data, rows: int, validation_rows: int) -> None:
+    """DataError where validation was asked for and no row validates: a run would train on all `rows`, and never stop early."""
+    validation = data.validation
+    if validation is None or validation_rows:
+        return
+    if validation.source is not None:
+        raise DataError("data.validation.source: none of its rows passes data.where and has a label")
+    if validation.column is not None:
+        values = ", ".join(map(repr, validation.values[:MOST_VALUES])) + ", ..." * (
+            len(validation.values) > MOST_VALUES
+        )
+        raise DataError(
+            f"data.validation.values = [{values}]: no row has one of them in the column {validation.column!r}; "
+            f"all {rows:,} would train"
+        )
+    if validation.time is not None:
+        raise DataError(
+            f"data.validation.time: no row in the last share of {validation.share} by the column {validation.time!r} has a "
+            f"label; all {rows:,} others would train"
+        )
+    raise DataError(
+        f"data.validation.share = {validation.share}: selects none of the {rows:,} rows"
+        + (" or their queries" if data.group else "")
+        + "; choose a larger share"
     )
 
 

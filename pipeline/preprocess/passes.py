@@ -17,7 +17,7 @@ from pipeline.cluster.nannies import more_memory
 from pipeline.cluster.partitions import assign
 from pipeline.cluster.placement import WorkerInfo
 from pipeline.cluster.shared_value import SharedValue
-from pipeline.data.decide import decide_split, decide_target
+from pipeline.data.decide import check_held_out, decide_split, decide_target
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
 from pipeline.data.label_limits import check_validation_labels, with_gain
@@ -120,6 +120,7 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
         walk.note(*fitted.recipe.notes, *fitted.findings)
         walk.listen(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
     statistics = fitted.statistics
+    check_held_out(walk.job.data, statistics.rows, statistics.validation_rows)
     missing = any(column.missing for column in statistics.columns.values())
     now_known = dataclasses.replace(shape, rows=statistics.rows + statistics.validation_rows, missing=missing)
     return Prepared(inputs, target, units, fitted, payloads, now_known)

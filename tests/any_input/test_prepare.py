@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +36,32 @@ def prepared(case: Case, job: dict[str, Any], folder: Path) -> Ready | UserError
     source = None if isinstance(stored, str) else stored
     data = {**job["data"], "source": str(folder)}
     return outcome(lambda: walk(Job.parse({**job, "data": data}), source))
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (
+            {"column": "c", "values": ["nowhere"]},
+            r"values = \['nowhere'\]: no row has one of them in the column 'c'; all 40 ",
+        ),
+        ({"share": 1e-9}, r"share = 1e-09: selects none of the 40 rows"),
+        ({"time": "t", "share": 0.1}, "no row in the last share of 0.1 by the column 't' has a label"),
+        ({"source": "other"}, r"data\.validation\.source: none of its rows"),
+        ({"source": "empty"}, "no rows"),
+    ],
+)
+def test_a_validation_that_holds_no_row_is_refused(tmp_path: Path, validation: dict[str, Any], message: str) -> None:
+    """It would train on everything, without early stopping, and say nothing."""
+    label = [float(row % 7) for row in range(40)] if "time" not in validation else [*map(float, range(35)), *[None] * 5]
+    table = pa.table({"x": np.linspace(0, 1, 40), "c": ["a", "b"] * 20, "t": range(40), "y": label})
+    for name, rows in (("data", table), ("empty", table.slice(0, 0)), ("other", table)):
+        (tmp_path / name).mkdir()
+        kept = rows.set_column(3, "y", pa.nulls(40, pa.float64())) if name == "other" else rows
+        pq.write_table(kept, tmp_path / name / "0.parquet")
+    job = {"data": {"source": "data", "target": "y", "validation": validation}}
+    with pytest.raises(UserError, match=message):
+        walk(Job.parse(job, folder=tmp_path))
 
 
 def test_any_table_and_any_job_become_blocks_or_one_line() -> None:

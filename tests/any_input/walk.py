@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pipeline.data.decide import decide_split, decide_target
+from pipeline.data.decide import check_held_out, decide_split, decide_target
 from pipeline.data.frames import computed
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, open_inputs, reader
@@ -66,6 +66,7 @@ def walk(job: Job, source: Any = None) -> Ready:
     )
     fitted = fit(reduce(merge, [collect_unit(*unit, shared) for unit in units]), shared)
     check_constraints(training, fitted.recipe, target.kind)
+    check_held_out(inputs.job.data, fitted.statistics.rows, fitted.statistics.validation_rows)
     blocks = tuple(make_block(*unit, shared, fitted.coding) for unit in units)
     if not any(block_facts(block).train_rows for block in blocks):
         raise DataError("no row is left to train on")
