@@ -8,13 +8,14 @@ import contextlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from pipeline.options import (
+    Opened,
     Verb,
     allow_code,
     check_out,
@@ -34,6 +35,7 @@ from pipeline.terminal import EXIT_CODES, Talk, closing_errors_as_notes, flushed
 if TYPE_CHECKING:
     from distributed import Client
 
+    from pipeline.data.inputs import Inputs
     from pipeline.events import Listener
     from pipeline.job import Cluster, Job
 
@@ -74,20 +76,24 @@ def cluster_asked() -> "Cluster":
     return Job.parse({"data": {"source": []}}, settings=settings, origin="command line").cluster
 
 
-def connecting(cluster: "Cluster", talk: Talk, verb: str) -> contextlib.AbstractContextManager["Client"]:
-    """A client of the cluster; the verb's module is imported meanwhile."""
+def connecting(
+    cluster: "Cluster", talk: Talk, verb: str, first: Callable[[], object]
+) -> contextlib.AbstractContextManager["Client"]:
+    """A client of the cluster; what `first` refuses is said before one starts, and the verb's module imported meanwhile."""
     import pipeline
 
-    return pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb))
+    return pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb), first=first)
 
 
 @contextlib.contextmanager
-def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> Iterator["Client"]:
+def connected(
+    cluster: "Cluster", talk: Talk, listen: "Listener", verb: str, first: Callable[[], object]
+) -> Iterator["Client"]:
     """A client of the cluster, whose dashboard the listener hears of."""
     from pipeline.cluster import dashboard
     from pipeline.events import Note
 
-    with connecting(cluster, talk, verb) as client:
+    with connecting(cluster, talk, verb, first) as client:
         if cluster.dashboard:
             dashboard.tell(client, listen)
         importlib.import_module("pipeline.cluster.placement").await_workers(
@@ -97,11 +103,13 @@ def connected(cluster: "Cluster", talk: Talk, listen: "Listener", verb: str) -> 
 
 
 @contextlib.contextmanager
-def connected_to_train(cluster: "Cluster", talk: Talk, listen: "Listener") -> Iterator[tuple["Client", "Listener"]]:
+def connected_to_train(
+    cluster: "Cluster", talk: Talk, listen: "Listener", first: Callable[[], object]
+) -> Iterator[tuple["Client", "Listener"]]:
     """A client of the cluster, and a listener that tells where the pages of the run are as it begins."""
     from pipeline.cluster import dashboard
 
-    with connecting(cluster, talk, "pipeline.run") as client:
+    with connecting(cluster, talk, "pipeline.run", first) as client:
         yield client, dashboard.telling(client, listen) if cluster.dashboard else listen
 
 
@@ -201,9 +209,18 @@ def train(
 
             listen = stack.enter_context(recorded(events_file(events), listen))
         clock.seconds["import"] = steady() - clock.begin
+
+        def resolve() -> "Inputs | None":
+            with clock.stage("metadata"):
+                from pipeline import metadata
+
+                return metadata.resolve(job, allow_code=allow_code)
+
+        opened = Opened(resolve, listen, None)
         with clock.stage("connect"):
-            client, listen = stack.enter_context(connected_to_train(job.cluster, talk, listen))
-        saved.append(pipeline.train(client, job, listen=listen, allow_code=allow_code, clock=clock, resume=resume))
+            client, listen = stack.enter_context(connected_to_train(job.cluster, talk, listen, opened))
+        how: dict[str, Any] = {"allow_code": allow_code, "clock": clock, "resume": resume, "inputs": opened.value}
+        saved.append(pipeline.train(client, job, listen=listen, **how))
     (result,) = saved
     talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
 
@@ -231,8 +248,16 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
         local_path(out, "--out")  # before a cluster is started for it
         cluster = cluster_asked()
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
-        with connected(cluster, talk, listen, "pipeline.model.predict") as client:
-            done = pipeline.predict(client, loaded, files_of(data), out=out, listen=listen, **wanted)
+
+        def open_data() -> Any:
+            from pipeline.model.predict import claim_predictions, open_to_predict
+
+            claim_predictions(out, wanted["overwrite"])
+            return open_to_predict(loaded, files_of(data))
+
+        opened = Opened(open_data, listen, files_of(data))
+        with connected(cluster, talk, listen, "pipeline.model.predict", opened) as client:
+            done = pipeline.predict(client, loaded, opened.value, out=out, listen=listen, **wanted)
     talk.result(done, lambda: str(out))
 
 
@@ -254,8 +279,15 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     with talk.running() as listen:
         cluster = cluster_asked()
         loaded = pipeline.Model.load(model, allow_code=allow_code)
-        with connected(cluster, talk, listen, "pipeline.model.evaluate") as client:
-            metrics = pipeline.evaluate(client, loaded, files_of(data), listen=listen)
+
+        def open_data() -> Any:
+            from pipeline.model.evaluate import open_to_evaluate
+
+            return open_to_evaluate(loaded, files_of(data))
+
+        opened = Opened(open_data, listen, files_of(data))
+        with connected(cluster, talk, listen, "pipeline.model.evaluate", opened) as client:
+            metrics = pipeline.evaluate(client, loaded, opened.value, listen=listen)
     talk.result(metrics, lambda: metrics_text({"": metrics}))
 
 
@@ -283,8 +315,10 @@ def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
         )
         talk.result(json.loads(manifest), lambda: card.rstrip())
         return
-    with talk.running():
-        description = pipeline.describe(job_from(source, "0"))
+    with talk.running() as listen:
+        waiting = importlib.import_module("pipeline.data.waiting")
+        with waiting.notes_to(listen):
+            description = pipeline.describe(job_from(source, "0"))
     talk.result(description.to_dict(), lambda: str(description))
 
 

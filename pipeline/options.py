@@ -106,6 +106,22 @@ def settings_given() -> list[str]:
     ]
 
 
+class Opened[Value]:
+    """What is opened before a cluster starts for it (`first` of `pipeline.connect`); the listener hears of slow storage.
+
+    `value` is what `open_it` gave, `default` until then.
+    """
+
+    def __init__(self, open_it: Callable[[], Value], listen: "Listener", default: Value) -> None:
+        self._open, self._listen, self.value = open_it, listen, default
+
+    def __call__(self) -> None:
+        from pipeline.data import waiting
+
+        with waiting.notes_to(self._listen):
+            self.value = self._open()
+
+
 def check_out(job: "Job", resume: str | None) -> None:
     """A UserError where the job's model folder, or the one to go on with, cannot be used."""
     from pipeline.errors import JobError

@@ -19,8 +19,9 @@ from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.placement import Placement, placement
 from pipeline.dashboard.install import attached
 from pipeline.dashboard.publish import publishing
+from pipeline.data import waiting
 from pipeline.data.findings import plain
-from pipeline.data.inputs import open_inputs
+from pipeline.data.inputs import Inputs
 from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
@@ -28,6 +29,7 @@ from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
 from pipeline.job import Job, seconds_of, storable
+from pipeline.metadata import resolve
 from pipeline.model.artifact import Model
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
@@ -37,11 +39,9 @@ from pipeline.texts import one_line, without_secrets
 from pipeline.training import handover
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.destination import claim_destination, held
-from pipeline.training.parameters import check_params
 from pipeline.training.resume import Start, take_up
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
-from pipeline.training.trial import try_params
-from pipeline.walk import Walk, let_go
+from pipeline.walk import Walk, let_go, new_run
 
 BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
 FORGET_SECONDS = 5.0  # that workers get to drop what a run left
@@ -77,6 +77,7 @@ def train(
     allow_code: bool = False,
     clock: StageClock | None = None,
     resume: str | os.PathLike[str] | None = None,
+    inputs: Inputs | None = None,
 ) -> TrainResult:
     """Trains a model as the job says and writes its folder.
 
@@ -84,12 +85,23 @@ def train(
     pandas or Polars frame, a NumPy array, a mapping of names to values, a list of rows), a Dask DataFrame or Array.
     `names`: those of an array's columns.  A frame's named index is a column, one without a name is left out.  The model
     of a Dask collection does not depend on its partitions.  `listen` hears the run's events.
-    `clock` holds the seconds spent before (import, connect).  `resume`: the model folder that was to be of a run that was
+    `clock` holds the seconds spent before (import, connect).  `inputs`: what `metadata.resolve` gave for this job and
+    source, where it was asked before; else it is asked here, before the first task.  `resume`: the model folder that was to be of a run that was
     interrupted; goes on from its last checkpoint.  UserError for what the user can mend, TrainingError for what fails on
     a worker; no model folder is written then, and the checkpoints stand.
     """
     require_client(client)
     clock = clock or StageClock(begin=steady())
+    run = new_run()
+    try:
+        with clock.stage("metadata"), waiting.notes_to(listen):
+            model = resume or job.output.model or default_folder(run)
+            folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
+            inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
+    except BaseException as error:
+        listen(Started(verb="train", run=run))
+        listen(Failed(message=str(error) or type(error).__name__))
+        raise
     saved: list[TrainResult] = []
     with (
         _cleanup_errors_as_notes(saved, listen),
@@ -99,7 +111,7 @@ def train(
     ):
         with clock.stage("connect"), members.telling_loss():
             members.note = functools.partial(_noted, listen)
-            walk = Walk(client, members, job, _placement(client, job, members, listen), listen, clock)
+            walk = Walk(client, members, inputs.job, _placement(client, job, members, listen), listen, clock, run)
         alarms = Alarms(job.alarm, walk.note)
         # What is published must not hang on what the caller makes of it.
         walk.listen = listen = _all(stack.enter_context(publishing(client, walk.run)), listen, alarms)
@@ -114,11 +126,8 @@ def train(
                 members.call(functools.partial(_forget_dead, client, walk.run))
                 watching = Watching(client, walk.run, walk.placement.workers, clock)
                 members.lost = functools.partial(_lost, walk, watching)
-                model = resume or job.output.model or default_folder(walk.run)
-                folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
                 with walk.hearing_spans(), held(folder):
-                    options = Besides(source, names, allow_code, folder, resume is not None)
-                    _train(walk, options, memory, watching, saved)
+                    _train(walk, Besides(inputs, folder, resume is not None), memory, watching, saved)
         except BaseException as error:
             let_go(error)
             if not saved:
@@ -167,9 +176,7 @@ def _all(*listeners: Listener) -> Listener:
 class Besides:
     """What is asked for besides the job."""
 
-    source: object | None
-    names: Sequence[str] | None  # of its columns, where it is an array
-    allow_code: bool
+    inputs: Inputs
     folder: Path  # of the model
     resume: bool  # go on from the checkpoints beside that folder
 
@@ -238,12 +245,8 @@ def _said(value: Any) -> str:
 
 def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, results: list[TrainResult]) -> None:
     """Adds the result to `results` as soon as the model is saved, whatever fails after that."""
-    job, clock = walk.job, walk.clock
+    inputs, clock = asked.inputs, walk.clock
     with clock.stage("metadata"):
-        check_params(job.training.params, job.training.metrics, job.training.objective)
-        try_params(job.training, job.training.objective)
-        inputs = open_inputs(job, asked.source, names=asked.names, allow_code=asked.allow_code)
-        walk.job = inputs.job
         walk.listen(Asked(settings=_settings(inputs.job)))
         walk.note(*walk.placement.notes, *inputs.notes)
         data = tuple(source.fingerprint for source in inputs.sources)

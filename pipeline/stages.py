@@ -39,15 +39,20 @@ class StageClock:
     clock: Clock = steady
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""  # the stage now
+    _inside: float = 0.0  # seconds of the stages within the current one
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Counts the seconds of the block; those of a stage within it count there alone."""
         start, before, self.current = self.clock(), self.current, name
+        inside, self._inside = self._inside, 0.0
         try:
             yield
         finally:
             self.current = before
-            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
+            spent = self.clock() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inside
+            self._inside = inside + spent
 
     def close(self) -> dict[str, float]:
         """The seconds of every stage, of what lay between them ("other"), and in all ("total")."""

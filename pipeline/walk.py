@@ -21,6 +21,11 @@ from pipeline.stages import TOPIC, Span, StageClock
 from pipeline.topics import hearing
 
 
+def new_run() -> str:
+    """A new run's id."""
+    return uuid.uuid4().hex[:12]
+
+
 @dataclass
 class Walk:
     """One run, from the job to its result."""
@@ -31,7 +36,7 @@ class Walk:
     placement: Placement  # the workers that take part now
     listen: Listener
     clock: StageClock
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    run: str = field(default_factory=new_run)
     notes: list[UserNote] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
     incidents: list[Event] = field(default_factory=list)  # losses, restarts, whatever interrupted the run

@@ -53,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
     calls: dict = {}
 
     @contextlib.contextmanager
-    def connect(where, *, debug=False, meanwhile=lambda: None):
+    def connect(where, *, debug=False, meanwhile=lambda: None, first=lambda: None):
         calls["connect"] = where
         yield CLIENT
 

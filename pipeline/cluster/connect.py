@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster
 
 from pipeline.cluster import interrupts, local, logs, remote, starting, throwaway_tls
 from pipeline.cluster.child_processes import children, last_words, stderr_of_workers
+from pipeline.cluster.head_start import HeadStart
 from pipeline.cluster.memory import process_tree
 from pipeline.dashboard.install import withdraw
 from pipeline.errors import ClusterStartError
@@ -26,23 +27,33 @@ LASTING = {"distributed.deploy.lost-worker-timeout": "365 days"}
 
 @contextlib.contextmanager
 def connect(
-    where: Job | Cluster | None = None, *, debug: bool = False, meanwhile: Callable[[], object] = lambda: None
+    where: Job | Cluster | None = None,
+    *,
+    debug: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
+    first: Callable[[], object] = lambda: None,
 ) -> Iterator[Client]:
     """A client of the cluster the job asks for: a local one, or a running scheduler.
 
     Leaving the context closes the client and, if it was started here, the cluster: no process is left, whatever
     happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
-    is read.  `meanwhile` is called while the cluster starts.  Entering may be done in another thread than leaving.
+    is read.  `first` is called before the cluster starts, and beside it where that takes longer than a second: if it
+    fails, nothing is left running.  `meanwhile` is called while the cluster starts.  Entering may be done in another
+    thread than leaving.
     """
     section = where.cluster if isinstance(where, Job) else where or Cluster()
     if not debug:
         logs.silence()
+    ahead = HeadStart(first)
+    meanwhile = ahead.before(meanwhile)
     if section.scheduler is not None:
-        with contextlib.closing(interrupts.finish(lambda: remote.attach(section), Client.close, meanwhile)) as client:
+        with contextlib.closing(
+            interrupts.finish(ahead.held(lambda: remote.attach(section)), Client.close, meanwhile)
+        ) as client:
             yield client
         return
     with dask.config.set(LASTING):
-        client = starting.start_within_limit(lambda: _start(section, debug), _end, meanwhile)
+        client = starting.start_within_limit(ahead.held(lambda: _start(section, debug)), _end, meanwhile)
         try:
             yield client
         finally:

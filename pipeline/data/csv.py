@@ -10,9 +10,7 @@ Blanks around values mean nothing.  Empty lines are skipped.
 
 import functools
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -27,6 +25,7 @@ from pipeline.data.hints import NO_HINTS, ColumnHints
 from pipeline.data.retries import patiently
 from pipeline.data.survey import Surveyed, attempt, ends_digest, survey_file
 from pipeline.data.unify import TEXT_CODES, common
+from pipeline.data.waiting import in_threads
 from pipeline.job import CsvOptions
 
 __all__ = ["count", "join", "read", "survey"]
@@ -48,7 +47,7 @@ def survey(
     if all(hints.fixed(name) is not None for item in begun for name in item.schema.names):
         return begun
     infer = functools.partial(_infer, options=options, hints=hints, skip_bad=skip_bad)
-    found = iter(_in_threads(infer, pieces))
+    found = iter(in_threads(infer, pieces, cpu_count()))
     seen = [(item, [next(found) for _ in item.pieces] if item.readable else []) for item in begun]
     surveyed = [_joined(item, parts) if item.readable else item for item, parts in seen]
     return _settled(surveyed, [parts for _, parts in seen], options, hints)
@@ -130,13 +129,6 @@ def _numbered(pieces: list[Piece]) -> tuple[Piece, ...]:
         numbered.append(replace(piece, first_row=first_row))
         first_row += piece.rows or 0
     return tuple(numbered)
-
-
-def _in_threads(function: Any, items: Sequence[Any]) -> list[Any]:
-    if len(items) == 1:
-        return [function(items[0])]
-    with ThreadPoolExecutor(min(len(items), cpu_count()) or 1) as threads:
-        return list(threads.map(function, items))
 
 
 def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> list[Piece]:

@@ -15,12 +15,65 @@ import pyarrow as pa
 from pipeline.data.keys import place_of, seed_for
 from pipeline.data.label_limits import check_numbers, refuse
 from pipeline.data.split import Split, decoded, is_time, values_as
-from pipeline.data.target import EXACT_FLOAT64, ClassValue, Kind, Target
+from pipeline.data.target import EXACT_FLOAT64, ClassValue, Kind, Target, value_kind
 from pipeline.data.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
 from pipeline.errors import DataError
-from pipeline.job import Data, Training
+from pipeline.job import Data, Training, Validation
 
 MOST_VALUES = 5  # of data.validation.values in a message
+
+
+def check_types(data: Data, training: Training, schema: pa.Schema) -> None:
+    """DataError where the columns' types alone show that the job cannot be done; `schema` holds derived columns too."""
+    name = str(data.target)
+    kind = schema.field(name).type
+    values = value_kind(kind.value_type if pa.types.is_dictionary(kind) else kind)
+    if values == "other":
+        refuse(name, f"is {kind}; derive a number or a text from it under data.derive")
+    if training.objective != "auto":
+        _check_task(data, training.objective)
+        if values == "text" and _kind(training.objective) in ("regression", "ranking"):
+            refuse(name, _needs_numbers(training.objective))
+    if data.weight is not None:
+        kind = schema.field(data.weight).type
+        if not any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
+            raise DataError(f"the weight {data.weight} is {kind}; weights are numbers >= 0")
+    validation = data.validation
+    if validation is not None and validation.column is not None:
+        _as_values(validation, schema)
+    if validation is not None and validation.time is not None and not is_time(schema.field(validation.time).type):
+        raise DataError(
+            f"data.validation.time: {validation.time} is {schema.field(validation.time).type}; "
+            "expected a timestamp, date or number"
+        )
+
+
+def _check_task(data: Data, objective: str) -> None:
+    """DataError where group or positive class do not go with the objective."""
+    kind = _kind(objective)
+    if kind == "ranking" and data.group is None:
+        raise DataError(
+            f"training.objective = {objective!r} ranks within queries: name the column of query ids as data.group"
+        )
+    if kind != "ranking" and data.group is not None:
+        raise DataError(f"data.group is for ranking, and training.objective is {objective!r}: leave one of them out")
+    if kind != "binary" and data.positive is not None:
+        raise DataError(
+            f"data.positive = {data.positive!r} is for a target of two classes; {data.target} makes a {kind} task"
+        )
+
+
+def _as_values(validation: Validation, schema: pa.Schema) -> Split:
+    """The split by values of a column; DataError where they do not fit its type."""
+    column = str(validation.column)
+    split = Split("values", column=column, values=tuple(validation.values))
+    values_as(split, decoded(pa.chunked_array([], type=schema.field(column).type)).type)
+    return split
+
+
+def _needs_numbers(objective: str) -> str:
+    return f"is text, and {objective} needs numbers: leave training.objective at auto, or derive a number from it"
+
 
 def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Schema) -> Target:
     """The task that the target's values make; DataError where they make none, saying what to change."""
@@ -37,14 +90,7 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
         refuse(name, "has the same value in every row: one class only, nothing to learn")
     objective = _auto(data, labels, schema.field(name).type) if training.objective == "auto" else training.objective
     kind = _kind(objective)
-    if kind == "ranking" and data.group is None:
-        raise DataError(
-            f"training.objective = {objective!r} ranks within queries: name the column of query ids as data.group"
-        )
-    if kind != "ranking" and data.group is not None:
-        raise DataError(f"data.group is for ranking, and training.objective is {objective!r}: leave one of them out")
-    if kind != "binary" and data.positive is not None:
-        raise DataError(f"data.positive = {data.positive!r} is for a target of two classes; {name} makes a {kind} task")
+    _check_task(data, objective)
     if kind in ("binary", "multiclass"):
         _check_apart(name, schema.field(name).type, labels)
         classes = _classes(name, kind, objective, data, labels)
@@ -60,10 +106,7 @@ def decide_split(data: Data, survey: Survey, schema: pa.Schema, seed: int) -> Sp
     if validation is None or validation.source is not None:
         return Split("none")
     if validation.column is not None:
-        split = Split("values", column=validation.column, values=tuple(validation.values))
-        empty = pa.chunked_array([], type=schema.field(validation.column).type)
-        values_as(split, decoded(empty).type)
-        return split
+        return _as_values(validation, schema)
     share = float(validation.share or 0.0)
     if validation.time is None:
         return Split("share", share=share, seed=seed_for(seed, "validation"))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.data import links
+from pipeline.data import links, waiting
 from pipeline.data.findings import Finding
 from pipeline.data.retries import NoSuchFile, failure, patiently
 from pipeline.data.storage import Facts, errors_of, facts, facts_in, filesystem_of, is_url, read_range
@@ -150,11 +150,12 @@ def _expand_url(url: str) -> Listing:
     with errors_of(url):
         listed = True
         if glob.has_magic(path):
-            names = [name for name in filesystem.glob(path) if _kind(filesystem, name) == "file"]
+            found = waiting.answer(lambda: filesystem.glob(path), url, limit=waiting.LISTING_SECONDS)
+            names = [name for name in found if _kind(filesystem, name) == "file"]
         elif _kind(filesystem, path) == "file":
             names, listed = [path], False
         else:
-            names = filesystem.find(path)
+            names = waiting.answer(lambda: filesystem.find(path), url, limit=waiting.LISTING_SECONDS)
         names = [name for name in _ordered(names) if not listed or not _hidden(name[len(path) :])]
         if not names:
             what = "an empty folder" if _kind(filesystem, path) else "no such file or folder"
@@ -162,7 +163,7 @@ def _expand_url(url: str) -> Listing:
         rooted = scheme.endswith(("file", "local"))  # behind a cache: their paths begin with a slash
         paths = [name if "://" in name else f"{scheme}://{name if rooted else name.lstrip('/')}" for name in names]
         entries: list[Entry] = [
-            (path, facts_in(path, filesystem.info(name))) for path, name in zip(paths, names, strict=True)
+            (path, facts_in(path, _info(filesystem, name))) for path, name in zip(paths, names, strict=True)
         ]
     return Listing(entries, listed)
 
@@ -174,10 +175,15 @@ def _bare(path: str) -> str:
     return urllib.parse.urlsplit(path).path
 
 
+def _info(filesystem: Any, path: str) -> dict[str, Any]:
+    told: dict[str, Any] = waiting.answer(lambda: filesystem.info(path), path)
+    return told
+
+
 def _kind(filesystem: Any, path: str) -> str | None:
     """file or directory; None where there is neither.  fsspec's own questions answer no to every error."""
     try:
-        return str(filesystem.info(path)["type"])
+        return str(_info(filesystem, path)["type"])
     except FileNotFoundError as error:
         if not isinstance(failure(path, error), NoSuchFile):
             raise

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,10 +17,12 @@ from pipeline.data.retries import failure, reason_of
 from pipeline.data.storage import is_url, open_file, read_range
 from pipeline.data.survey import Surveyed, survey_file
 from pipeline.data.unify import is_text, normalise
+from pipeline.data.waiting import in_threads
 from pipeline.errors import SourceError
 
 MAGIC = b"PAR1"
 TAIL_NBYTES = 64 << 10  # holds most footers: one read instead of two
+SURVEY_THREADS = 16
 LOCAL_SERIAL = 32  # so many local footers are read faster without threads (0.1 ms each)
 COLUMNS_AT_ONCE = (
     8  # of a local file: Arrow keeps buffers for each until all are read (163 MB for 33 MB of 128 columns)
@@ -35,8 +36,7 @@ def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
     look = functools.partial(survey_file, look=_survey, skip_bad=skip_bad)
     if len(files) <= LOCAL_SERIAL and not is_url(files[0].path):
         return list(map(look, files))
-    with ThreadPoolExecutor(16) as threads:
-        return list(threads.map(look, files))
+    return in_threads(look, files, SURVEY_THREADS)
 
 
 def _survey(file: File) -> Surveyed:

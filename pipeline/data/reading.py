@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.data.source import Source
 from pipeline.data.stamps import check_unchanged
 from pipeline.data.survey import library_errors, reason_in
 from pipeline.data.unify import conform
+from pipeline.data.waiting import in_threads
 from pipeline.errors import AccessError, BadFragment, SourceError
 
 _NOTHING = pa.schema([])
@@ -61,8 +61,7 @@ def count_rows(source: Source) -> Source:
             raise SourceError(f"{partitions.NAME}: no rows")
         fragments = tuple(_with_rows(fragment, counts) for fragment in source.fragments)
         return replace(source, fragments=fragments)
-    with ThreadPoolExecutor(cpu_count()) as threads:
-        fragments = tuple(threads.map(functools.partial(_count, source), source.fragments))
+    fragments = tuple(in_threads(functools.partial(_count, source), source.fragments, cpu_count()))
     if not any(fragment.rows for fragment in fragments):
         raise SourceError(f"{fragments[0].pieces[0].path}: no rows")
     return replace(source, fragments=fragments)

@@ -37,6 +37,10 @@ class Patience:
 
     waits_seconds: tuple[float, ...] = (0.5, 1.0, 2.0)
     sleep: Callable[[float], None] = time.sleep
+    longest_seconds: float = (
+        60.0  # after so long no further try begins: a server that does not answer is not asked again
+    )
+    clock: Callable[[], float] = time.monotonic
 
 
 PATIENCE = Patience()
@@ -48,13 +52,13 @@ def patiently[Result](read: Callable[[], Result], where: str, patience: Patience
     The waits are the same in every run: their jitter follows from `where` and the try.
     """
     patience = PATIENCE if patience is None else patience
-    tries = 0
+    tries, begin = 0, patience.clock()
     while True:
         try:
             return read()
         except Hiccup as error:
             tries += 1
-            if tries > len(patience.waits_seconds):
+            if tries > len(patience.waits_seconds) or patience.clock() - begin >= patience.longest_seconds:
                 many = f"{tries} tries" if tries > 1 else "1 try"
                 raise ReadError(f"{where}: cannot be read after {many}: {error}") from None
         patience.sleep(wait_seconds(patience, where, tries))

@@ -63,6 +63,11 @@ class Source:
         """The columns that the files have without a value in any of them."""
         return tuple(name for name, why in self.left_out.items() if why == NO_VALUE)
 
+    @property
+    def null_columns(self) -> tuple[str, ...]:
+        """The columns of the schema that hold no value: those that something names (see `with_empty`)."""
+        return tuple(item.name for item in self.schema if pt.is_null(item.type))
+
     def with_empty(self, names: Collection[str]) -> "Source":
         """The same with those of the named columns that hold no value, as columns of type null."""
         empty = [pa.field(name, pa.null()) for name in self.empty if name in names]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.data import waiting
 from pipeline.data.retries import NoSuchFile, failure
 from pipeline.errors import AccessError, SourceError
 
@@ -38,7 +39,10 @@ class Handle:
         self._error: BaseException | None = None
 
     def read(self, nbytes: int = -1) -> bytes:
-        return self._try(self._file.read, nbytes)
+        if not is_url(self._path):
+            return self._try(self._file.read, nbytes)
+        size = nbytes if nbytes >= 0 else getattr(self._file, "size", None) or 0
+        return self._try(lambda: waiting.answer(lambda: self._file.read(nbytes), self._path, size))
 
     def seek(self, place: int, whence: int = 0) -> int:
         return self._try(self._file.seek, place, whence)
@@ -119,7 +123,7 @@ def facts(path: str) -> Facts:
     filesystem, inner = filesystem_of(path)
     with errors_of(path):
         filesystem.invalidate_cache(inner)  # what a listing has said may be old
-        return facts_in(path, filesystem.info(inner))
+        return facts_in(path, waiting.answer(lambda: filesystem.info(inner), path))
 
 
 def _dangling(path: str) -> AccessError | None:
@@ -142,7 +146,7 @@ def open_file(path: str) -> Handle:
     if is_url(path):
         filesystem, inner = filesystem_of(path)
         with errors_of(path):
-            return Handle(path, filesystem.open(inner, "rb"))
+            return Handle(path, waiting.answer(lambda: filesystem.open(inner, "rb"), path))
     with errors_of(path):
         return Handle(path, open(path, "rb", buffering=0))
 

@@ -17,13 +17,13 @@ from pipeline.cluster.devices import array_namespace
 from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
 from pipeline.data.findings import text_of
-from pipeline.data.inputs import open_inputs
 from pipeline.efficiency.handover import write_block, write_cuts
 from pipeline.efficiency.record import Mode
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.errors import DataError
 from pipeline.events import Listener
 from pipeline.job import Job
+from pipeline.metadata import resolve
 from pipeline.preprocess import passes
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passing import result_of
@@ -33,10 +33,8 @@ from pipeline.training import objective
 from pipeline.training.boost import spec_for
 from pipeline.training.matrix import Partition, build_partition
 from pipeline.training.metering import total_bins
-from pipeline.training.parameters import check_params
 from pipeline.training.rounds import RoundsSpec
 from pipeline.training.team import Partitions, Team
-from pipeline.training.trial import try_params
 from pipeline.walk import Walk
 
 MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
@@ -139,9 +137,7 @@ class JobSubject:
         self._members = Members(client, job.cluster.hang_seconds)
         self._members.__enter__()
         self._walk = Walk(client, self._members, job, where, listen, StageClock(begin=steady()))
-        check_params(job.training.params, job.training.metrics, job.training.objective)
-        try_params(job.training, job.training.objective)
-        inputs = open_inputs(job, allow_code=allow_code)
+        inputs = resolve(job, allow_code=allow_code)
         self._walk.job = inputs.job
         self._prepared = passes.prepare(self._walk, inputs)
         rows, features = self._prepared.fitted.statistics.rows, len(self._prepared.fitted.recipe.features)

@@ -11,6 +11,7 @@ from distributed import Client, Future
 
 from pipeline.cluster.asking import require_client, telling_loss
 from pipeline.cluster.shared_value import broadcast
+from pipeline.data import waiting
 from pipeline.data.differences import check_in_every_file
 from pipeline.data.fragments import Fragment
 from pipeline.data.frames import computed
@@ -53,7 +54,8 @@ def evaluate(
     listen(Started(verb="evaluate", run=uuid.uuid4().hex[:12]))
     try:
         with contextlib.nullcontext() if client is None else telling_loss(client):
-            source = open_for(model, data, model.manifest.roles.read, names)
+            with waiting.notes_to(listen):
+                source = open_to_evaluate(model, data, names)
             metrics = _evaluate(client, model, source, listen)
     except BaseException as error:
         let_go(error)
@@ -64,11 +66,7 @@ def evaluate(
 
 
 def _evaluate(client: Client | None, model: Model, source: Source, listen: Listener) -> Metrics:
-    roles = model.manifest.roles
-    check_schema(model.manifest.named(roles.read), source.schema)
-    labelled = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
-    check_in_every_file(source.drift, labelled, len(source.files))
-    tell_of(source, roles.read, listen)
+    tell_of(source, model.manifest.roles.read, listen)
     target = model.manifest.target
     plan = RowPlan(model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), target)
     parts = []
@@ -83,6 +81,18 @@ def _evaluate(client: Client | None, model: Model, source: Source, listen: Liste
         raise DataError(f"no row to evaluate on: none has a value of {target.column!r} and passes data.where")
     quantiles = model.manifest.quantiles
     return exact.evaluate(target.kind, target.objective, prediction, label, weight, group, quantiles=quantiles)
+
+
+def open_to_evaluate(model: Model, data: Any, names: Sequence[str] | None = None) -> Source:
+    """The data as a source that the model can be measured on; opened already, it is given back."""
+    if isinstance(data, Source):
+        return data
+    roles = model.manifest.roles
+    source = open_for(model, data, roles.read, names)
+    check_schema(model.manifest.named(roles.read), source.schema)
+    labelled = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
+    check_in_every_file(source.drift, labelled, len(source.files))
+    return source
 
 
 def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan, listen: Listener) -> Any:

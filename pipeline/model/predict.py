@@ -18,6 +18,7 @@ from distributed import Client, Future, as_completed
 from pipeline.cluster.asking import if_there, require_client, telling_loss
 from pipeline.cluster.members import Members
 from pipeline.cluster.shared_value import RETRIES, broadcast, cancelled_by_others
+from pipeline.data import waiting
 from pipeline.data.differences import check_in_every_file, files_lack
 from pipeline.data.findings import findings
 from pipeline.data.fragments import Fragment
@@ -28,7 +29,7 @@ from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.source import Source, open_source
 from pipeline.data.tabular import dask_kind
-from pipeline.errors import OutputError, PipelineError, SourceError
+from pipeline.errors import AccessError, OutputError, PipelineError, SourceError
 from pipeline.events import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
 from pipeline.job import CsvOptions
 from pipeline.model import inference
@@ -95,7 +96,8 @@ def predict(
             whole_folder(folder, overwrite=overwrite, ours=_is_predictions) as partial,
         ):
             named = _names_for(data, model) if names is None else names
-            source = count_rows(open_for(model, data, model.manifest.roles.predict, named))
+            with waiting.notes_to(listen):
+                source = count_rows(open_to_predict(model, data, named))
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         let_go(error)
@@ -111,10 +113,7 @@ def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
 
 def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool], listen: Listener) -> list[int]:
     """Writes the fragments' files, `how` being the folder and whether with contributions; gives the rows of each."""
-    roles = model.manifest.roles
-    check_schema(model.manifest.named(roles.predict), source.schema, model.manifest.copied)
-    check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
-    tell_of(source, roles.predict, listen)
+    tell_of(source, model.manifest.roles.predict, listen)
     rows = [int(fragment.rows or 0) for fragment in source.fragments]
     firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
     derivation = inference.derivation_of(model.manifest, model.allow_code)
@@ -130,6 +129,17 @@ def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool]
     for done, written in enumerate(in_flight(client, source.fragments, submit, listen), start=1):
         listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
     return rows
+
+
+def open_to_predict(model: Model, data: Any, names: Sequence[str] | None = None) -> Source:
+    """The data as a source that the model can predict; opened already, it is given back.  UserError where it cannot."""
+    if isinstance(data, Source):
+        return data
+    roles = model.manifest.roles
+    source = open_for(model, data, roles.predict, names)
+    check_schema(model.manifest.named(roles.predict), source.schema, model.manifest.copied)
+    check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
+    return source
 
 
 def open_for(
@@ -153,8 +163,8 @@ def open_for(
     used = {*model.manifest.roles.read, *model.manifest.roles.predict}
     try:
         return open_source(data, format="auto", **how).with_empty(used)
-    except SourceError:
-        if named == "auto" or not isinstance(data, (str, list)):
+    except SourceError as error:
+        if named == "auto" or isinstance(error, AccessError) or not isinstance(data, (str, list)):
             raise
         return open_source(data, format=named, **how).with_empty(used)
 

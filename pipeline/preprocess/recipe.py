@@ -54,6 +54,13 @@ class Recipe:
         """The features' names, distinct."""
         return tuple(feature.name for feature in self.features)
 
+    def lacks(self, feature: str) -> bool:
+        """Whether a feature of this name is missing because its column says nothing in these training rows."""
+        if feature in self.names:
+            return False
+        plain = {feature_names([column])[0] for column in self.dropped}
+        return any(feature == column or feature.startswith((f"{column}.", f"{column}=")) for column in plain)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The raw columns that are needed, each once."""

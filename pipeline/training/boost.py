@@ -15,6 +15,7 @@ from pipeline.stages import span
 from pipeline.task_errors import task
 from pipeline.training import curves, metrics, objective
 from pipeline.training.checkpoint import State
+from pipeline.training.constraints import without_absent
 from pipeline.training.findings import training_findings, undefined_metric
 from pipeline.training.matrix import Partition
 from pipeline.training.metric_names import round_metrics
@@ -99,12 +100,12 @@ def _intercept_of(
 def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, ...]) -> RoundsSpec:
     """Likewise, with the intercept given."""
     training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
-    quantiles = quantiles_of(training, target)
+    quantiles, constraints = quantiles_of(training, target), without_absent(training, recipe)
     shape = objective.Shape(
         features=recipe.names,
         classes=len(target.classes),
-        monotone=training.monotone,
-        interactions=training.interactions,
+        monotone=constraints.monotone,
+        interactions=constraints.interactions,
         quantiles=quantiles,
     )
     return RoundsSpec(

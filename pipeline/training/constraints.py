@@ -6,9 +6,20 @@ from pipeline.preprocess.recipe import Recipe
 from pipeline.training.objective import check_features
 
 
+def without_absent(training: Training, recipe: Recipe) -> Training:
+    """The training without constraints on features whose columns say nothing in these rows: other rows may have them."""
+    monotone = {name: sign for name, sign in training.monotone.items() if not recipe.lacks(name)}
+    groups = [
+        [name for name in group if not recipe.lacks(name)]
+        for group in training.interactions
+        if not group or not all(map(recipe.lacks, group))
+    ]
+    return training.model_copy(update={"monotone": monotone, "interactions": groups})
+
+
 def check_constraints(training: Training, recipe: Recipe, kind: str) -> None:
     """JobError for a constraint that names no feature, or that means nothing; `kind`: of the target."""
-    features = recipe.names
+    training, features = without_absent(training, recipe), recipe.names
     check_features(training.monotone, features, "training.monotone")
     wanted = [name for name, direction in training.monotone.items() if direction]
     if wanted and kind == "multiclass":

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.data.decide import check_held_out, decide_split, decide_target
 from pipeline.data.frames import computed
 from pipeline.data.groups import join_groups
-from pipeline.data.inputs import Inputs, open_inputs, reader
+from pipeline.data.inputs import Inputs, reader
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, Split
 from pipeline.data.source import cut_by_rows
@@ -18,12 +18,13 @@ from pipeline.data.target import Target
 from pipeline.data.target_survey import merge_surveys
 from pipeline.errors import DataError
 from pipeline.job import Job
+from pipeline.metadata import resolve
 from pipeline.preprocess.fit import Fitted, Pass, Unit, block_facts, collect_unit, fit, make_block, survey_unit
 from pipeline.preprocess.statistics import merge
 from pipeline.training.block import Block
 from pipeline.training.constraints import check_constraints
 from pipeline.training.metric_names import check_metrics
-from pipeline.training.parameters import check_fitting, check_params
+from pipeline.training.parameters import check_fitting
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class Ready:
 
 def walk(job: Job, source: Any = None) -> Ready:
     """Survey, statistics, recipe and blocks; UserError where the job or the data cannot be trained on."""
-    check_params(job.training.params, job.training.metrics, job.training.objective)
-    inputs = _cut_by_rows(open_inputs(job, source))
+    inputs = _cut_by_rows(resolve(job, source))
     training = inputs.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     units = _units(inputs, [plan] * 2)
