@@ -58,6 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
         yield CLIENT
 
     monkeypatch.setattr("pipeline.dashboard.install.register", lambda client: None)
+    monkeypatch.setattr("pipeline.cluster.placement.await_workers", lambda client, section, note: None)
 
     def verb(name, result, began=False):
         def call(*args, **kwargs):

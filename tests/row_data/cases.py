@@ -138,7 +138,7 @@ TARGETS = {
     "below zero": Case("count:poisson", table(value=at(7, -FRACTION)), to("count:poisson")),
     "above one": Case("reg:logistic", table(), to("reg:logistic")),
     "not above zero": Case("reg:gamma", table(value=at(7, -FRACTION)), to("reg:gamma")),
-    "high grades": Case("float32", table(grade=lambda old: [WHOLE + one for one in old]), GRADES),
+    "high grades": Case("grades up to 31", table(grade=lambda old: [WHOLE + one for one in old]), GRADES),
     "too many classes": Case("more than 1000 distinct values", lambda folder: pq.write_table(good(1_100), folder / "0.parquet"), on("data.target=name", "data.exclude=[]")),
     "many classes for two": Case("needs two", table(), on("data.target=name", "data.exclude=[]", "training.objective=binary:logistic")),
     "three classes for two": Case("needs two", table(), on("data.target=kind", "data.exclude=['label']", "training.objective=binary:logistic")),
