@@ -176,7 +176,7 @@ def decode(content: bytes) -> tuple[State, Identity]:
         state = State(booster=boosters[:nbytes], best_booster=boosters[nbytes:], **header["state"])
         said = header["identity"]
         identity = Identity(**{**said, "data": tuple(said["data"]), "files": tuple(said.get("files", ()))})
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"damaged: {type(error).__name__}") from None
     if not _sensible(state, identity):
         raise ModelError("damaged: its fields do not fit together")
