@@ -598,6 +598,7 @@ METHODS = {"read_pickle", "to_pickle", "os.system", "os.popen", "unsafe_load", "
 IMPORTERS = {  # who may import what is named at run time, and why
     "pipeline",  # its own verbs
     "pipeline.cli",  # its own modules
+    "pipeline.cluster.same_code",  # its own modules, on workers and scheduler: whether they can be imported there
     "pipeline.dashboard.install",  # its own pages, where there is Bokeh
     "pipeline.data.derive",  # the user's function, after --allow-code
     "pipeline.scale_options",  # its own modules

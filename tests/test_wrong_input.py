@@ -276,7 +276,7 @@ def test_gpu_asked_and_absent(ask):
 
     if probe_gpu().reason_unusable is None:
         pytest.skip("this machine has a usable GPU")
-    done = ask(Wrong("", "train {data}/nowhere --target late --device cuda", ""))  # refused before data is looked for
+    done = ask(Wrong("", f"{GOOD} --device cuda", ""))
     assert done.returncode == 2
     assert re.fullmatch(r"pipeline: error: .*(GPU|CUDA|cuda).*\n", done.stderr)
 
