@@ -84,6 +84,11 @@ def close_scratch(run: str) -> None:
     _FOLDERS.close(run)
 
 
+def close_all_scratch() -> None:
+    """Removes the folders of all runs of this process, which is about to end."""
+    _FOLDERS.close_all()
+
+
 @contextlib.contextmanager
 def reserved_space(prefix: Path, nbytes: int, what: str) -> Iterator[None]:
     """While it holds, the workers that share the disk leave this room to the files whose paths begin so.

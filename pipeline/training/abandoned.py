@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from pipeline.cluster.scratch import close_all_scratch
 from pipeline.efficiency import sockets
 from pipeline.training.leaving import BUSY_SECONDS
 
@@ -22,6 +23,7 @@ LOOK_SECONDS = 0.5
 IDLE_SECONDS = 1.5  # of an unwanted rank, after which its sockets are shut down: where it had rounds, one of them more
 LONGEST_SECONDS = 30.0  # that a round counts there
 STUCK_SECONDS = 4.0  # after that, until its process is ended
+REMOVE_SECONDS = 2.0  # for its files to be removed before that
 
 
 class Pulse:
@@ -78,7 +80,7 @@ class Watchdog:
 def freed_when(unwanted: Callable[[], bool], pulse: Pulse, used: Callable[[], float | None]) -> Iterator[None]:
     """On the worker: the rank in this block does not outlive its task for long, whatever it waits in."""
     before = sockets.connections()
-    watchdog = Watchdog(unwanted, pulse, lambda: used() or 0.0, lambda: shut_native(before), lambda: os._exit(1))
+    watchdog = Watchdog(unwanted, pulse, lambda: used() or 0.0, lambda: shut_native(before), end_process)
     over = threading.Event()
 
     def watch() -> None:
@@ -92,6 +94,14 @@ def freed_when(unwanted: Callable[[], bool], pulse: Pulse, used: Callable[[], fl
     finally:
         over.set()
         thread.join()
+
+
+def end_process() -> None:
+    """Ends this process at once; removes what it has on disk first, which nobody else would until the next run."""
+    removing = threading.Thread(target=close_all_scratch, name="remove scratch", daemon=True)
+    removing.start()
+    removing.join(REMOVE_SECONDS)  # a thread that is stuck may hold what is needed for it
+    os._exit(1)
 
 
 def shut_native(before: frozenset[str]) -> None:

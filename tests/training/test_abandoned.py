@@ -2,6 +2,9 @@
 
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +94,15 @@ def test_only_connections_from_outside_python_are_shut_down() -> None:
         os.close(descriptor)
         for one in everything:
             one.close()
+
+
+def test_a_process_that_is_ended_leaves_no_files(tmp_path: Path) -> None:
+    code = (
+        "from pipeline.cluster.scratch import open_scratch\n"
+        "from pipeline.training.abandoned import end_process\n"
+        f"(open_scratch('run', {str(tmp_path)!r}) / 'matrix').write_bytes(b'x')\n"
+        "end_process()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
