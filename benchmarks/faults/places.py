@@ -54,8 +54,8 @@ class Place(Protocol):
     def arranged(self, setup: ClusterSetup) -> contextlib.AbstractContextManager[None]:
         """Changes it for the run inside."""
 
-    def at_rest(self) -> list[str]:
-        """What the workers still do or hold, though no run goes on, their files among it."""
+    def at_rest(self, *, files: bool = True) -> list[str]:
+        """What the workers still do or hold, though no run goes on, their files among it where they are asked for."""
 
     def kept(self) -> list[str]:
         """What ended runs have left on the workers outside of Dask's tasks; the next run drops what a dead client could not."""
@@ -85,7 +85,7 @@ class Local:
         with hogs(setup.hogs):
             yield
 
-    def at_rest(self) -> list[str]:
+    def at_rest(self, *, files: bool = True) -> list[str]:
         return []
 
     def kept(self) -> list[str]:
@@ -180,7 +180,7 @@ class Processes:
         contact = ("--listen-address", f"tcp://127.0.0.1:{port}", "--contact-address", f"tcp://127.0.0.1:{back.port}")
         return (f"tcp://127.0.0.1:{there.port}", *contact)
 
-    def at_rest(self) -> list[str]:
+    def at_rest(self, *, files: bool = True) -> list[str]:
         """Waits until the workers are idle and the scheduler knows of no task, some seconds at most."""
         if not self._alive("scheduler"):
             return []
@@ -188,8 +188,8 @@ class Processes:
         with self._client() as client:
             while (found := _doings(client)) and time.monotonic() < deadline:
                 time.sleep(0.1)
-        files = [name for folder in self._folder.glob("worker *") for name in leftovers.files(folder)]
-        return found + [f"file {name}" for name in files]
+        left = [name for folder in self._folder.glob("worker *") for name in leftovers.files(folder)] if files else []
+        return found + [f"file {name}" for name in left]
 
     def kept(self) -> list[str]:
         with self._client() as client:
