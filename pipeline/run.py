@@ -199,7 +199,7 @@ def _forget_dead(client: Client, run: str) -> None:
     dead = runs.enter(client, run)
     for one in dead:
         client.run(forget, one, on_error="ignore")
-        client.run(handover.drop, one, on_error="ignore")
+        client.run(handover.end, one, on_error="ignore")
         watch.end(client, one)
     if dead:
         runs.leave(client, *dead)
@@ -213,7 +213,7 @@ def _forget(client: Client, run: str, watching: Watching | None) -> None:
 
     def ask() -> None:
         client.run(forget, run, on_error="ignore")
-        client.run(handover.drop, run, on_error="ignore")
+        client.run(handover.end, run, on_error="ignore")
         if watching is not None:
             watching.stop()
         runs.leave(client, run)

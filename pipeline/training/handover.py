@@ -5,6 +5,7 @@ it leaves or nobody wants the result any more, the first rank that stays keeps t
 """
 
 import functools
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -31,11 +32,14 @@ class Handover:
 
 
 _waiting: dict[str, Handover] = {}  # on a worker, by run: the latest
+_ended: deque[str] = deque(maxlen=64)  # runs that are over, though their ranks may still be about to end
 
 
 def put(run: str, handover: Handover) -> None:
     """On the worker: keeps the state until it is fetched, the run ends, or later ones come."""
     _waiting.pop(run, None)
+    if run in _ended:
+        return
     _waiting[run] = handover
     for oldest in list(_waiting)[:-MOST_RUNS]:
         _waiting.pop(oldest, None)
@@ -48,6 +52,12 @@ def take(run: str) -> Handover | None:
 
 def drop(run: str) -> None:
     """On the worker: nobody wants it any more."""
+    _waiting.pop(run, None)
+
+
+def end(run: str) -> None:
+    """On the worker: the run is over; what its ranks still put here is dropped."""
+    _ended.append(run)
     _waiting.pop(run, None)
 
 

@@ -137,3 +137,15 @@ def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(DepartureError, match=r"workers 0 and 2 cannot reach each other .* without worker 2"):
         ranks._probe(members, [A, B, C])
     assert list(told) == [C]
+
+
+def test_what_is_put_after_the_end_of_a_run_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks of an interrupted run end a moment after its client has put everything in order."""
+    monkeypatch.setattr(handover, "_waiting", {})
+    late: Any = handover.Handover(state=None)  # type: ignore[arg-type]
+    handover.put("late", late)
+    handover.end("late")
+    handover.put("late", late)
+    assert handover.waiting_runs() == []
+    handover.put("another", late)
+    assert handover.waiting_runs() == ["another"]
