@@ -168,7 +168,7 @@ ROLES = {
     "fractions as queries": Case("", table(query=[FRACTION + i // 10 for i in range(ROWS)]), GRADES),
     "text id": Case("", table(), on("data.id=['name']", "data.exclude=['kind','value','grade']")),
     "validation by a wrong type": Case("does not fit", table(), on("data.validation={column='whole', values=['eleven']}")),
-    "validation by an absent value": Case("", table(), on("data.validation={column='carrier', values=['none']}")),
+    "validation by an absent value": Case("no row has one of them", table(), on("data.validation={column='carrier', values=['none']}")),
     "validation by a constant time": Case("same in every row", table(day=pa.array([f"{DAY}T00:00:00"] * ROWS).cast(pa.timestamp("s"))), on("data.validation={time='day', share=0.2}")),
     "validation by a time that is text": Case("expected a timestamp", table(), on("data.validation={time='carrier', share=0.2}")),
     "validation by a missing time": Case("missing in every row", table(day=pa.nulls(ROWS, pa.timestamp("s"))), on("data.validation={time='day', share=0.2}")),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import pipeline
@@ -93,8 +94,6 @@ def test_pairwise_trains_on_any_grades(grades: list[float], client: Any, tmp_pat
 def test_labels_of_a_validation_source_are_checked_like_those_of_the_training_source(
     client: Any, tmp_path: Path
 ) -> None:
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"x": X, "y": np.exp(X)}), tmp_path / "train.parquet")
     pq.write_table(pa.table({"x": X, "y": X}), tmp_path / "validation.parquet")
     settings = (
@@ -106,8 +105,12 @@ def test_labels_of_a_validation_source_are_checked_like_those_of_the_training_so
 
 
 def test_bad_values_of_parameters_end_before_the_data_are_read(client: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": X, "y": X}), tmp_path / "train.parquet")
+    events: list[object] = []
+    job = job_of(tmp_path / "m", f"data.source={tmp_path}/train.parquet", "training.params.max_depth=-3")
     with pytest.raises(JobError, match="max_depth"):
-        pipeline.train(client, job_of(tmp_path / "m", "data.source=nowhere.parquet", "training.params.max_depth=-3"))
+        pipeline.train(client, job, listen=events.append)
+    assert [type(event).__name__ for event in events] == ["Started", "Failed"]
 
 
 def test_a_resumed_run_keeps_the_metrics_it_began_with() -> None:
