@@ -9,8 +9,10 @@ BLOCKED_SECONDS = 12.0
 SILENT = "has not answered for 5 s"  # what is noted of a scheduler
 SHORT_BLOCK_SECONDS = 8.0
 STALLED_SECONDS = 20.0
+CUT_OFF_SECONDS = 25.0
+CUT_OFF_HANG_SECONDS = 8.0
 SLOW_LIMIT_SECONDS = 240.0  # of a run that has to wait for long
-ABSENT_SECONDS = 10.0
+ABSENT_SECONDS = 12.0  # longer than until the first note
 STARTED_SECONDS = 4.0  # that a worker takes to start
 PATIENCE_SECONDS = 60.0
 FLAPS = 4
@@ -51,6 +53,16 @@ def network_stalled_in_blocks(choice: Choice) -> Script:
     )
 
 
+def host_cut_off(choice: Choice) -> Script:
+    """The stall outlasts `cluster.hang_seconds`: the worker counts as lost, although its processes still live."""
+    act = Act("stall", "", "RoundDone", round=choice.checkpoint_rounds, seconds=CUT_OFF_SECONDS)
+    return Script(
+        acts=(act,), cluster=ClusterSetup(special=choice.worker, proxied=True), says=LOST, departs=True,
+        settings=(f"cluster.hang_seconds={CUT_OFF_HANG_SECONDS:g}", f"cluster.wait_seconds={WAIT_SECONDS}"),
+        limit_seconds=SLOW_LIMIT_SECONDS,
+    )  # fmt: skip
+
+
 def lifetime_over(choice: Choice) -> Script:
     """As a queue's time limit comes near: the worker leaves on its own, at whatever it does."""
     seconds = STARTED_SECONDS + 0.6 * choice.seconds
@@ -60,7 +72,7 @@ def lifetime_over(choice: Choice) -> Script:
 
 def empty_at_start(_: Choice) -> Script:
     cluster = ClusterSetup(absent_seconds=ABSENT_SECONDS)
-    return Script(cluster=cluster, settings=(f"cluster.patience={PATIENCE_SECONDS}",))
+    return Script(cluster=cluster, settings=(f"cluster.patience={PATIENCE_SECONDS:g}s",), says="no worker")
 
 
 def flapping(choice: Choice) -> Script:

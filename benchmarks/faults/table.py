@@ -69,6 +69,8 @@ TABLE: tuple[Row, ...] = (
     Row("processors hogged", "a busy process on every core", slow.processors_hogged, UNHARMED, UNHARMED, tested=()),
     Row("network stalled in rounds", "between a worker and the rest for 20 s", slow.network_stalled, None, UNHARMED, tested=()),
     Row("network stalled in statistics", "between a worker and the rest for 20 s", slow.network_stalled_in_blocks, None, UNHARMED, tested=()),
+    Row("host cut off", "for 25 s, longer than `cluster.hang_seconds`; its processes live on", slow.host_cut_off, None, RECOVERS, tested=()),
+    Row("no worker at the start", "the first come 12 s after the client", slow.empty_at_start, None, UNHARMED, tested=()),
     Row("scheduler killed", "SIGKILL", scripts.scheduler_killed, None, RESUMES),
     Row("scheduler frozen", "SIGSTOP, for longer than `cluster.hang_seconds`", scripts.scheduler_frozen, None, RESUMES),
     Row("client killed", "SIGKILL; locally scheduler and nannies with it", scripts.client_killed, RESUMES, RESUMES, often=2),
