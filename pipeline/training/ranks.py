@@ -106,7 +106,7 @@ def run_training(
             if_there(client, lambda: client.cancel(futures, force=True))
             stop_tracker(members, workers, spec.run, leave=False)
             all_left(members, workers, spec.run)
-            if (reason := _with_last_state(client, workers, spec, going, error)) is error:
+            if (reason := _with_last_state(members, workers, spec, going, error)) is error:
                 raise
             raise reason from error
         except BaseException:  # interrupted: all ranks leave the communicator by themselves
@@ -118,12 +118,19 @@ def run_training(
 
 
 def _with_last_state(
-    client: Client, workers: Sequence[str], spec: RoundsSpec, going: Going, error: Exception
+    members: Members, workers: Sequence[str], spec: RoundsSpec, going: Going, error: Exception
 ) -> Exception:
-    """Keeps the state that the ranks have ended an attempt with; the error, or the departure that has led to it."""
+    """Keeps the state that the ranks have ended an attempt with; the error, or the departure that has led to it.
+
+    Lost workers are not asked: Dask would try to connect to them until the time to answer is over.
+    """
     if isinstance(error, SchedulerLostError):
         return error
-    found = handover.collect(client, workers, spec.run)
+    try:
+        present = members.look()
+    except SchedulerLostError:
+        return error
+    found = handover.collect(members.client, [worker for worker in workers if worker in present], spec.run)
     if found is None:
         return error
     going.keep(found.state)

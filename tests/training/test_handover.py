@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import CollectiveError, DepartureError, TrainingError, WorkerLostError
+from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
 from pipeline.training import handover, ranks
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
 from pipeline.training.training_events import Going
 
+SPEC: Any = SimpleNamespace(run="run")
 A, B, C = (f"tcp://127.0.0.1:{port}" for port in (1001, 1002, 1003))
 
 
@@ -45,10 +46,17 @@ class FakeClient:
 
     def __init__(self, waiting: dict[str, Handover | Exception | None]) -> None:
         self.waiting = waiting
+        self.asked: list[str] = []
 
     def run(self, function: Any, workers: list[str], on_error: str) -> dict[str, Any]:
+        self.asked += workers
         assert (function.func, function.args, on_error) == (handover.take, ("run",), "ignore")
         return {worker: self.waiting[worker] for worker in workers}
+
+
+def members_of(client: FakeClient) -> Any:
+    """Of a cluster whose workers are those that the client knows."""
+    return SimpleNamespace(client=client, look=lambda: client.waiting)
 
 
 def test_the_latest_state_is_collected() -> None:
@@ -72,14 +80,32 @@ def test_the_latest_state_is_collected() -> None:
     ],
 )
 def test_a_departure_keeps_its_round_and_is_told(error: Exception, raised: type[Exception]) -> None:
-    client: Any = FakeClient({A: Handover(state(131), (1,)), B: None})
+    members = members_of(FakeClient({A: Handover(state(131), (1,)), B: None}))
     kept: list[State] = []
-    spec: Any = type("Spec", (), {"run": "run"})
-    told = ranks._with_last_state(client, [A, B], spec, Going(keep=kept.append), error)
+    told = ranks._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error)
     assert type(told) is raised
     assert [one.round for one in kept] == [131]
     if isinstance(told, DepartureError):
         assert told.worker == B
+
+
+def test_a_lost_worker_is_not_asked() -> None:
+    """Dask tries to connect to it until the time to answer is over: a loss would cost as many seconds more."""
+    members = members_of(FakeClient({A: Handover(state(131))}))  # which fails where it is asked for another worker
+    kept: list[State] = []
+    error = WorkerLostError(B, "killed by signal 9")
+    assert ranks._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error) is error
+    assert members.client.asked == [A]
+    assert [one.round for one in kept] == [131]
+
+
+def test_a_scheduler_that_is_lost_meanwhile_is_not_asked_for_states() -> None:
+    def look() -> dict[str, object]:
+        raise SchedulerLostError("the connection is closed")
+
+    members: Any = SimpleNamespace(client=None, look=look)
+    error = WorkerLostError(B, "killed by signal 9")
+    assert ranks._with_last_state(members, [A, B], SPEC, Going(), error) is error
 
 
 class FakeMembers:
