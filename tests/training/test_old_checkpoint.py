@@ -1,6 +1,6 @@
 """A checkpoint written by the version of November 2026, before any field was added to the job since: it is resumed.
 
-`old_checkpoint/` holds its four rounds and the rows it was trained on.  Never make it anew: it stands for what users have.
+`tests/written_formats/old_checkpoint/` holds its four rounds and the rows it was trained on.  Never make it anew: it stands for what users have.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from pipeline.job import Job
 from pipeline.training import later_fields
 from pipeline.training.checkpoint import CheckpointStore, Identity, State, decode
 
-HERE = Path(__file__).parent / "old_checkpoint"
+HERE = Path(__file__).parent.parent / "written_formats" / "old_checkpoint"
 ROUND = 4
 
 
