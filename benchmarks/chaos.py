@@ -10,7 +10,8 @@ and has to end as the fault's row says: with the model of the undisturbed run, t
 kind and workload, runs, equal models, the seconds a fault cost (what its runs took beyond the undisturbed one, through all faults of
 the run), and what was left behind.  A trial whose fault did not happen is missed: it proves nothing, and is counted
 apart.  Exit code 1 if a single run did not end as its row says or too few faults happened for so many minutes, and,
-for a record of ten minutes or more, if the median fault cost more than the interval of checkpoints and 3 s.
+for a record of ten minutes or more, if the median fault that a run recovers from by itself cost more than the interval of
+checkpoints and 3 s.
 """
 
 import argparse

@@ -27,6 +27,7 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 WORKERS = 2  # as many have the undisturbed runs
 MEMORY = "800MiB"  # limit of each
 STARTED_SECONDS = 60.0
+WORKERLESS_SECONDS = 20.0  # after which a nanny that is alive is restarted
 LOG_LINES = 20  # of a worker that did not start
 # There is a web server even with --no-dashboard.
 NO_DASHBOARD = ("--dashboard-address", "127.0.0.1:0", "--no-dashboard")
@@ -124,11 +125,23 @@ class Processes:
             client.run(warm)
 
     def _complete(self, client: Client) -> None:
-        """Starts the workers that are missing, and waits for all: a nanny whose worker was retired takes a while to leave."""
+        """Starts the workers that are missing, and waits for all: a nanny whose worker was retired takes a while to leave.
+
+        A nanny whose worker was killed as it started never starts another (Dask 2026.7.1); whoever runs it restarts it.
+        """
+        since: dict[str, float] = {}  # a nanny that has been alive without a worker
 
         def start() -> None:
+            there = present(client)
             for name in self.names:
-                if not self._alive(f"nanny {name}"):
+                process = f"nanny {name}"
+                if name in there:
+                    since.pop(process, None)
+                    continue
+                if time.monotonic() - since.setdefault(process, time.monotonic()) > WORKERLESS_SECONDS:
+                    self._end(process)
+                if not self._alive(process):
+                    since.pop(process, None)
                     self._start_worker(name)
 
         self._await_workers(client, start)

@@ -24,7 +24,7 @@ from benchmarks.faults.places import _kept
 from benchmarks.faults.proxy import Proxy, stall
 from benchmarks.faults.runs import Ended, Missed, Wrong
 from benchmarks.faults.script import RECOVERS, UNHARMED, Act, Choice, Script, Trap
-from benchmarks.faults.table import TABLE
+from benchmarks.faults.table import TABLE, Row
 from benchmarks.faults.trial import Trial, Verdict
 from benchmarks.faults.workloads import WORKLOADS
 from pipeline import parts
@@ -152,7 +152,7 @@ def test_the_report_counts_faults_and_takes_the_median_over_them() -> None:
     ]
     lines = chaos.report(played)
     assert [line["of"] for line in lines] == [
-        first.fault, second.fault, "binary", "ranking", "2 workers", "3 workers", "all",
+        first.fault, second.fault, "binary", "ranking", "2 workers", "3 workers", RECOVERS, "all",
     ]  # fmt: skip
     of_first, everything = lines[0], lines[-1]
     assert of_first["lost_seconds, median"] == 1.0
@@ -164,10 +164,13 @@ def test_the_report_counts_faults_and_takes_the_median_over_them() -> None:
     assert (kept["workload"], kept["workers"], played[2].as_record()["number"]) == ("ranking", 3, 9)
 
 
-def played(faults: int = 1, lost_seconds: float | None = 1.0, **otherwise: str) -> chaos.Played:
+SLOW = next(row for row in TABLE if row.local == UNHARMED)
+
+
+def played(faults: int = 1, lost_seconds: float | None = 1.0, row: Row = TABLE[0], **otherwise: str) -> chaos.Played:
     ended = Ended(0, "", [], {}, 1.0, 1.0)
     verdict = None if otherwise else Verdict(faults, 1, "bytes", 6.0, lost_seconds, ended)
-    return chaos.Played(TABLE[0], "local", verdict, **otherwise)
+    return chaos.Played(row, "local", verdict, **otherwise)
 
 
 def test_missed_trials_are_counted_and_are_neither_wrong_nor_faults() -> None:
@@ -194,10 +197,13 @@ def test_missed_trials_are_counted_and_are_neither_wrong_nor_faults() -> None:
         ),
         ([played()] * 49, 10.0, ["49 faults; a record of 10 minutes needs 50"]),
         ([played(lost_seconds=9.0)] * 5, 2.0, []),
+        ([played()] * 30 + [played(lost_seconds=80.0, row=SLOW)] * 31, 10.0, []),  # a block lasts as long as it lasts
         (
             [played(lost_seconds=3.6)] * 30 + [played(lost_seconds=None)] * 31,  # a refusal has no cost
             10.0,
-            ["a fault cost 3.6 s in the median, more than 3.5 s: the checkpoint interval of 0.5 s and 3 s"],
+            [
+                "a fault that the run recovers from cost 3.6 s in the median, more than 3.5 s: the checkpoint interval of 0.5 s and 3 s"
+            ],
         ),
     ],
 )
