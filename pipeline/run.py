@@ -35,7 +35,7 @@ from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock, steady
-from pipeline.texts import one_line, without_secrets
+from pipeline.texts import error_line
 from pipeline.training import handover
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.destination import claim_destination, held
@@ -43,6 +43,7 @@ from pipeline.training.resume import Start, take_up
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
 from pipeline.walk import Walk, let_go, new_run
 
+NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until they have been looked at
 BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
 FORGET_SECONDS = 5.0  # that workers get to drop what a run left
 SHOWN = (
@@ -85,10 +86,10 @@ def train(
     pandas or Polars frame, a NumPy array, a mapping of names to values, a list of rows), a Dask DataFrame or Array.
     `names`: those of an array's columns.  A frame's named index is a column, one without a name is left out.  The model
     of a Dask collection does not depend on its partitions.  `listen` hears the run's events.
-    `clock` holds the seconds spent before (import, connect).  `inputs`: what `metadata.resolve` gave for this job and
-    source, where it was asked before; else it is asked here, before the first task.  `resume`: the model folder that was to be of a run that was
-    interrupted; goes on from its last checkpoint.  UserError for what the user can mend, TrainingError for what fails on
-    a worker; no model folder is written then, and the checkpoints stand.
+    `clock` holds the seconds spent before (import, connect).  `inputs`: what `metadata.resolve` returned for this job and
+    source, if it was called before; otherwise it is called here, before the first task.  `resume`: the output folder of
+    an interrupted run, which continues from its last checkpoint.  UserError for what the user can mend, TrainingError for
+    what fails on a worker; no model folder is written then, and the checkpoints are kept.
     """
     require_client(client)
     clock = clock or StageClock(begin=steady())
@@ -107,35 +108,42 @@ def train(
         _cleanup_errors_as_notes(saved, listen),
         PeakMemory() as memory,
         Members(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)) as members,
-        contextlib.ExitStack() as stack,
     ):
+        walk = Walk(client, members, inputs.job, NO_WORKERS, listen, clock, run)
+        members.note = walk.note
         with clock.stage("connect"), members.telling_loss():
-            members.note = functools.partial(_noted, listen)
-            walk = Walk(client, members, inputs.job, _placement(client, job, members, listen), listen, clock, run)
-        alarms = Alarms(job.alarm, walk.note)
-        # What is published must not hang on what the caller makes of it.
-        walk.listen = listen = _all(stack.enter_context(publishing(client, walk.run)), listen, alarms)
-        members.lost, members.ended, members.note = walk.worker_lost, alarms.check, walk.note
+            walk.placement = _placement(client, job, members, listen)
+        _run(walk, Besides(inputs, folder, resume is not None), memory, saved)
+    return saved[0]
+
+
+def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResult]) -> None:
+    """Publishes the run and trains; adds the result to `saved` as soon as the model is saved."""
+    client, members = walk.client, walk.members
+    with contextlib.ExitStack() as stack:
+        alarms = Alarms(walk.job.alarm, walk.note)
+        # Publish first, so that an exception in the caller's listener cannot suppress an event.
+        walk.listen = _all(stack.enter_context(publishing(client, walk.run)), walk.listen, alarms)
+        members.lost, members.ended = walk.worker_lost, alarms.check
         stack.enter_context(alarms)
-        listen(Started(verb="train", run=walk.run))
+        walk.listen(Started(verb="train", run=walk.run))
         watching: Watching | None = None
         try:
             with members.telling_loss():
-                if job.cluster.dashboard:
+                if walk.job.cluster.dashboard:
                     stack.enter_context(attached(client, walk.note))
                 members.call(functools.partial(_forget_dead, client, walk.run))
-                watching = Watching(client, walk.run, walk.placement.workers, clock)
+                watching = Watching(client, walk.run, walk.placement.workers, walk.clock)
                 members.lost = functools.partial(_lost, walk, watching)
-                with walk.hearing_spans(), held(folder):
-                    _train(walk, Besides(inputs, folder, resume is not None), memory, watching, saved)
+                with walk.hearing_spans(), held(asked.folder):
+                    _train(walk, asked, memory, watching, saved)
         except BaseException as error:
             let_go(error)
             if not saved:
-                listen(Failed(message=str(error) or type(error).__name__))
+                walk.listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
             _forget(client, walk.run, watching)
-    return saved[0]
 
 
 @contextlib.contextmanager
@@ -146,14 +154,9 @@ def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> 
     except Exception as error:
         if not saved:
             raise
-        reason = one_line(without_secrets(str(error))) or type(error).__name__
-        message = f"the model is saved; cleaning up after the run failed: {reason}"
+        message = f"the model is saved; cleaning up after the run failed: {error_line(error)}"
         saved[0].summary["notes"].append(message)
         listen(Note(message=message))
-
-
-def _noted(listen: Listener, message: str) -> None:
-    listen(Note(message=message))
 
 
 def _lost(walk: Walk, watching: Watching, address: str, reason: str) -> None:

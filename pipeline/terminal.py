@@ -53,10 +53,9 @@ def closing_errors_as_notes(saved: Sequence[object]) -> Iterator[None]:
     except Exception as error:
         if not saved:
             raise
-        from pipeline.texts import one_line, without_secrets
+        from pipeline.texts import error_line
 
-        reason = one_line(without_secrets(str(error))) or type(error).__name__
-        click.echo(f"pipeline: the model is saved; closing failed: {reason}", err=True)
+        show(f"pipeline: the model is saved; closing failed: {error_line(error)}", err=True)
 
 
 def show(text: str, *, err: bool = False) -> None:

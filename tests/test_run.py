@@ -23,7 +23,7 @@ import xgboost
 from distributed import Client
 
 import pipeline
-from pipeline import events
+from pipeline import events, run
 from pipeline.cluster import runs
 from pipeline.cluster.identity import scheduler_info
 from pipeline.data import fragments
@@ -553,6 +553,17 @@ def test_a_folder_that_is_taken_is_found_before_anything_is_read(go: Go, folder:
     job = job_of(folder, first.result.model.path, *PLAIN, "training.rounds=2", "output.overwrite=true")
     assert pipeline.train(make_cluster(2, 1), job).model.booster_bytes != first.booster
     assert pipeline.Model.load(first.result.model.path).manifest.rounds == 2
+
+
+def test_what_is_noted_before_the_workers_are_known_is_in_the_summary(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = run.placement
+
+    def slow(client: Client, section: Cluster, members: Any, busy: Any) -> Any:
+        members.note("the scheduler has not answered for 5 s")
+        return look(client, section, members, busy)
+
+    monkeypatch.setattr(run, "placement", slow)
+    assert "the scheduler has not answered for 5 s" in go(*PLAIN, "training.rounds=2").summary["notes"]
 
 
 def _kept() -> int:

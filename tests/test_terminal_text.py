@@ -17,7 +17,7 @@ from pipeline.errors import DataError
 from pipeline.events import FragmentDone, Note, RoundDone, WorkerLost
 from pipeline.progress import Bars, Lines
 from pipeline.tables import aligned, metrics_text
-from pipeline.terminal import run
+from pipeline.terminal import closing_errors_as_notes, run
 from pipeline.texts import for_terminal, json_for_terminal
 from tests.test_layers import MODULES
 
@@ -60,6 +60,15 @@ def test_a_strangers_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
         out = capfd.readouterr().out
         assert "title" in out
         assert harmless(out)
+
+
+def test_an_error_while_closing_after_success(capfd: pytest.CaptureFixture[str]) -> None:
+    with closing_errors_as_notes(["saved"]):
+        raise OSError(f"{EVIL} http://me:secret@host/x")
+    shown = capfd.readouterr().err
+    assert "the model is saved; closing failed: x" in shown
+    assert "secret" not in shown
+    assert harmless(shown)
 
 
 def test_errors_of_all_kinds(capfd: pytest.CaptureFixture[str]) -> None:
