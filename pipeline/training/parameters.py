@@ -5,6 +5,7 @@ Pure: no XGBoost here.  The tables are XGBoost 3.4's; a test compares them with 
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import JobError
@@ -47,80 +48,65 @@ ALIASES: tuple[tuple[str, str], ...] = (
     ("alpha", "reg_alpha"),
 )  # two names of one parameter: of both XGBoost takes the one it happens to read last
 
-PARAMETERS = frozenset(
-    [
-        "booster",
-        "learning_rate",
-        "eta",
-        "gamma",
-        "min_split_loss",
-        "max_depth",
-        "min_child_weight",
-        "max_delta_step",
-        "colsample_bytree",
-        "colsample_bylevel",
-        "colsample_bynode",
-        "lambda",
-        "reg_lambda",
-        "alpha",
-        "reg_alpha",
-        "tree_method",
-        "scale_pos_weight",
-        "grow_policy",
-        "max_leaves",
-        "num_parallel_tree",
-        "multi_strategy",
-        "max_cached_hist_node",
-        "max_cat_to_onehot",
-        "max_cat_threshold",
-        "sampling_method",
-        "huber_slope",
-        "tweedie_variance_power",
-        "lambdarank_pair_method",
-        "lambdarank_num_pair_per_sample",
-        "lambdarank_normalization",
-        "lambdarank_score_normalization",
-        "lambdarank_unbiased",
-        "lambdarank_bias_norm",
-        "ndcg_exp_gain",
-        "sample_type",
-        "normalize_type",
-        "rate_drop",
-        "one_drop",
-        "skip_drop",
-        "sparse_threshold",
-        "debug_synchronize",
-        "fail_on_invalid_gpu_id",
-    ]
-)
-"""XGBoost parameters that pass through."""
 
-FIXED: dict[str, tuple[Any, ...]] = {
-    "tree_method": ("hist",),
-    "booster": ("gbtree", "dart"),
-    "sampling_method": ("uniform",),
-    "lambdarank_pair_method": ("topk",),
-    "lambdarank_unbiased": (False,),  # nor could such a training be resumed: XGBoost refuses to
-}  # values with which the layout leaves no trace: the others sketch, sample, draw pairs or learn biases worker by worker
+@dataclass(frozen=True)
+class Parameter:
+    """An XGBoost parameter that passes through, and where it may."""
 
-OF_OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "scale_pos_weight": ("binary:logistic", "binary:logitraw", "binary:hinge", "reg:logistic"),
-    "huber_slope": ("reg:pseudohubererror",),
-    "tweedie_variance_power": ("reg:tweedie",),
-    **dict.fromkeys(
-        (
-            "lambdarank_pair_method",
-            "lambdarank_num_pair_per_sample",
-            "lambdarank_normalization",
-            "lambdarank_score_normalization",
-            "lambdarank_unbiased",
-            "lambdarank_bias_norm",
-            "ndcg_exp_gain",
-        ),
-        tuple(name for name, kind in KINDS.items() if kind == "ranking"),
-    ),
-}  # parameters that XGBoost ignores without a word for other objectives
-OF_DART = ("sample_type", "normalize_type", "rate_drop", "one_drop", "skip_drop")  # likewise with booster = "gbtree"
+    # With other values XGBoost sketches, samples, draws pairs or learns biases worker by worker.
+    values: tuple[Any, ...] = ()  # that leave the model independent of the layout; empty: all do
+    objectives: tuple[str, ...] = ()  # for others XGBoost ignores it silently; empty: for all
+    booster: str = ""  # likewise; empty: for all
+
+
+_ANY = Parameter()
+_RANKING = Parameter(objectives=tuple(name for name, kind in KINDS.items() if kind == "ranking"))
+_DART = Parameter(booster="dart")
+
+PARAMETERS: dict[str, Parameter] = {
+    "booster": Parameter(values=("gbtree", "dart")),
+    "learning_rate": _ANY,
+    "eta": _ANY,
+    "gamma": _ANY,
+    "min_split_loss": _ANY,
+    "max_depth": _ANY,
+    "min_child_weight": _ANY,
+    "max_delta_step": _ANY,
+    "colsample_bytree": _ANY,
+    "colsample_bylevel": _ANY,
+    "colsample_bynode": _ANY,
+    "lambda": _ANY,
+    "reg_lambda": _ANY,
+    "alpha": _ANY,
+    "reg_alpha": _ANY,
+    "tree_method": Parameter(values=("hist",)),
+    "scale_pos_weight": Parameter(objectives=("binary:logistic", "binary:logitraw", "binary:hinge", "reg:logistic")),
+    "grow_policy": _ANY,
+    "max_leaves": _ANY,
+    "num_parallel_tree": _ANY,
+    "multi_strategy": _ANY,
+    "max_cached_hist_node": _ANY,
+    "max_cat_to_onehot": _ANY,
+    "max_cat_threshold": _ANY,
+    "sampling_method": Parameter(values=("uniform",)),
+    "huber_slope": Parameter(objectives=("reg:pseudohubererror",)),
+    "tweedie_variance_power": Parameter(objectives=("reg:tweedie",)),
+    "lambdarank_pair_method": replace(_RANKING, values=("topk",)),
+    "lambdarank_num_pair_per_sample": _RANKING,
+    "lambdarank_normalization": _RANKING,
+    "lambdarank_score_normalization": _RANKING,
+    "lambdarank_unbiased": replace(_RANKING, values=(False,)),  # nor could it be resumed: XGBoost refuses to
+    "lambdarank_bias_norm": _RANKING,
+    "ndcg_exp_gain": _RANKING,
+    "sample_type": _DART,
+    "normalize_type": _DART,
+    "rate_drop": _DART,
+    "one_drop": _DART,
+    "skip_drop": _DART,
+    "sparse_threshold": _ANY,
+    "debug_synchronize": _ANY,
+    "fail_on_invalid_gpu_id": _ANY,
+}
 
 
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:
@@ -132,9 +118,9 @@ def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objecti
     for one, other in ALIASES:
         if one in params and other in params:
             raise JobError(f"training.params: {one} and {other} are two names of one parameter: give one of them")
-    for name in OF_DART:
-        if name in params and params.get("booster") != "dart":
-            raise JobError(f'training.params.{name} is for booster = "dart" and would be ignored')
+    for name in params:
+        if (booster := PARAMETERS[name].booster) and params.get("booster") != booster:
+            raise JobError(f'training.params.{name} is for booster = "{booster}" and would be ignored')
     if objective != "auto":
         check_fitting(params, objective)
     check_metrics(metrics, objective)
@@ -142,8 +128,9 @@ def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objecti
 
 def check_fitting(params: Mapping[str, Any], objective: str) -> None:
     """JobError for a parameter that XGBoost would ignore for the objective."""
-    for name, objectives in OF_OBJECTIVES.items():
-        if name in params and objective not in objectives:
+    for name in params:
+        objectives = PARAMETERS[name].objectives
+        if objectives and objective not in objectives:
             raise JobError(
                 f"training.params.{name} is for {', '.join(objectives)}: for {objective} it would be ignored"
             )
@@ -154,8 +141,9 @@ def _check_param(name: str, value: Any) -> None:
         raise JobError(f"training.params.{name} is not set here: {OWN[name]}")
     if name not in PARAMETERS:
         raise JobError(f"training.params.{name}: unknown XGBoost parameter{nearest(name, [*PARAMETERS, *OWN])}")
-    if name in FIXED and value not in FIXED[name]:
-        allowed = ", ".join(str(known).lower() for known in FIXED[name])
+    values = PARAMETERS[name].values
+    if values and value not in values:
+        allowed = ", ".join(str(known).lower() for known in values)
         raise JobError(
             f"training.params.{name} = {json.dumps(value, default=str)}: allowed: {allowed}; "
             "with other values the model would depend on the number of workers"
