@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pipeline.efficiency.definitions import Figures
 from pipeline.errors import UserError
+from pipeline.limited_file import read_limited
 
 RESULT = "result.json"
 LARGEST_NBYTES = 512 << 20  # of one; a long run has a few MB
@@ -182,13 +183,10 @@ def read(path: str | os.PathLike[str]) -> Result:
     """The result in a file, or in a folder that holds a result.json; UserError names the file and what is wrong."""
     path = Path(path)
     path = path / RESULT if path.is_dir() else path
+    content = read_limited(path, LARGEST_NBYTES, "a result", UserError)
     try:
-        if path.is_file() and (size := path.stat().st_size) > LARGEST_NBYTES:
-            raise UserError(f"{path}: {size:,} bytes; of a result at most {LARGEST_NBYTES:,} are read")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: not JSON") from None
     try:
         return Result.from_dict(value if isinstance(value, Mapping) else {})

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import ModelError
 from pipeline.job import CsvOptions
+from pipeline.limited_file import read_limited
 from pipeline.model import inference
 from pipeline.model.folder import BOOSTER, MANIFEST, is_model_folder, whole_folder, write_file
 from pipeline.model.manifest import FileEntry, Manifest, dump
@@ -258,19 +259,10 @@ def _inside(path: Path, folder: Path) -> bool:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a file of at most `limit` bytes."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(len(BEGIN))
-            if content != BEGIN:  # a file of zeros is quickly made, and a large one quickly sent
-                raise ModelError(f"{path}: damaged: no JSON in it")
-            content += file.read(limit)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except MemoryError:
-        raise ModelError(f"{path}: {limit:,} bytes do not fit in this process's memory") from None
-    if len(content) > limit:
-        raise ModelError(f"{path}: damaged: longer than {limit} bytes")
+    """The bytes of a file of at most `limit` bytes, of UBJSON or JSON."""
+    content = read_limited(path, limit, "such a file of a model", ModelError, BEGIN)
+    if not content.startswith(BEGIN):  # a file of zeros is quickly made, and a large one quickly sent
+        raise ModelError(f"{path}: damaged: no JSON in it")
     return content
 
 

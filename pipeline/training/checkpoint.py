@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ModelError
+from pipeline.limited_file import read_limited
 from pipeline.model.folder import refusal
 from pipeline.training.later_fields import field_value
 
@@ -269,18 +270,7 @@ class CheckpointStore:
     def read(self, number: int) -> tuple[State, Identity]:
         """ModelError names the file that is damaged or cannot be read."""
         path = self.path(number)
-        try:
-            with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > LARGEST_NBYTES:
-                    raise ModelError(f"{path}: {size:,} bytes; of a checkpoint at most {LARGEST_NBYTES:,} are read")
-                content = file.read(len(MAGIC))
-                if content == MAGIC:  # else the rest does not matter
-                    content += file.read(size)
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-        except MemoryError:
-            raise ModelError(f"{path}: {size:,} bytes do not fit in this process's memory") from None
+        content = read_limited(path, LARGEST_NBYTES, "a checkpoint", ModelError, MAGIC)
         try:
             return decode(content)
         except ModelError as error:

@@ -1,0 +1,31 @@
+"""Reads a file that may come from anywhere: no more of it than such a file can have, and nothing of one that begins wrong."""
+
+import os
+import stat
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+
+def read_limited(path: Path, limit: int, what: str, error: type[UserError], begin: bytes = b"") -> bytes:
+    """The bytes of a file of at most `limit`; of one that does not begin with `begin`, only its first bytes.
+
+    `error` names the file, and `what` it should be, where it is larger, cannot be read or does not fit in memory.
+    """
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            size = status.st_size
+            if size > limit:
+                raise error(f"{path}: {size:,} bytes; of {what} at most {limit:,} are read")
+            most = size if stat.S_ISREG(status.st_mode) else limit  # a pipe does not tell its size
+            content = file.peek(len(begin))[: len(begin)]
+            if content == begin:
+                content = file.read(most + 1)
+    except OSError as failed:
+        raise error(f"{path}: cannot be read: {failed.strerror or failed}") from None
+    except MemoryError:
+        raise error(f"{path}: {size:,} bytes do not fit in this process's memory") from None
+    if len(content) > limit:
+        raise error(f"{path}: longer than the {limit:,} bytes that are read of {what}")
+    return content
