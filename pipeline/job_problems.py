@@ -1,6 +1,5 @@
 """What is wrong with a job, in words: the field's path, its value, what is allowed."""
 
-import difflib
 import re
 import types
 import typing
@@ -9,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydantic
+
+from pipeline.suggestions import suggestion
 
 _LONGEST_VALUE = 80  # characters of a value that a message shows
 
@@ -130,8 +131,7 @@ def _hint(path: Sequence[str | int], job: type[pydantic.BaseModel]) -> str:
     homes = [name for name in job.model_fields if key in _section([name], job)[0].model_fields]
     if homes:
         return f"; did you mean {homes[0]}.{key}?"
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+    return suggestion(key, known)
 
 
 def _description(path: Sequence[str | int], job: type[pydantic.BaseModel]) -> str | None:

@@ -18,12 +18,12 @@ TIME is a number with s, m or h.  With `for`, every value that is told for so lo
 | train.METRIC, validation.METRIC | a metric of the rounds, one of training.metrics                       | likewise; of training rows in rounds 1, 2, 5, 10, 20, 50... |
 """
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.suggestions import closest
 from pipeline.training.metric_names import KNOWN_METRICS, rising
 
 Test = Literal["<", "<=", ">", ">=", "drops", "rises"]
@@ -167,13 +167,12 @@ def _meant(name: str) -> str:
     if name in KNOWN_METRICS:
         return f"; did you mean validation.{name}?"
     if of in SETS:
-        near = difflib.get_close_matches(metric, sorted(KNOWN_METRICS), n=1, cutoff=_NEAR)
-        return f"; did you mean {of}.{near[0]}?" if near else f"; known metrics: {', '.join(sorted(KNOWN_METRICS))}"
+        near = closest(metric, KNOWN_METRICS, _NEAR)
+        return f"; did you mean {of}.{near}?" if near else f"; known metrics: {', '.join(sorted(KNOWN_METRICS))}"
     names = [*PLAIN, *(f"{of}.{metric}" for of in SETS for metric in sorted(KNOWN_METRICS))]
-    near = [known for known in PLAIN if len(name) > 2 and known.startswith(name)]
-    near = near or difflib.get_close_matches(name, names, n=1, cutoff=_NEAR)
-    if near:
-        return f"; did you mean {near[0]}?"
+    begun = [known for known in PLAIN if len(name) > 2 and known.startswith(name)]
+    if near := begun[0] if begun else closest(name, names, _NEAR):
+        return f"; did you mean {near}?"
     return f"; known: {', '.join(PLAIN)}, and metrics of the rounds, as train.logloss or validation.auc"
 
 
@@ -184,7 +183,7 @@ def _test(reader: _Reader, quantity: str) -> Test:
     if reader.ahead in _COMPARISONS:
         return _COMPARISONS[reader.take()]
     if reader.ahead not in _CHANGES:
-        near = dot and difflib.get_close_matches(reader.ahead, _CHANGES, n=1, cutoff=_NEAR)
+        near = dot and closest(reader.ahead, _CHANGES, _NEAR)
         raise reader.expected(change if near else expected)
     if not dot:
         raise reader.expected(expected, "; that is for metrics, as validation.auc")

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -24,8 +24,13 @@ def children() -> set[int]:
 
 def kill_children(spared: Collection[int] = ()) -> None:
     """Kills all processes below this one but these."""
-    for pid in children().difference(spared):
-        with contextlib.suppress(OSError):
+    kill_own(children().difference(spared))
+
+
+def kill_own(pids: Iterable[int]) -> None:
+    """Kills those of these processes that are below this one: a number may belong to somebody else by now."""
+    for pid in children().intersection(pids):
+        with contextlib.suppress(OSError):  # it has ended, or runs as another user
             os.kill(pid, signal.SIGKILL)
 
 

@@ -1,8 +1,6 @@
 """The one way to a cluster: `with connect(job) as client`."""
 
 import contextlib
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +9,7 @@ import dask
 from distributed import Client, LocalCluster
 
 from pipeline.cluster import interrupts, local, logs, remote, starting, throwaway_tls
-from pipeline.cluster.child_processes import children, last_words, stderr_of_workers
+from pipeline.cluster.child_processes import kill_own, last_words, stderr_of_workers
 from pipeline.cluster.head_start import HeadStart
 from pipeline.cluster.memory import process_tree
 from pipeline.dashboard.install import withdraw
@@ -80,7 +78,7 @@ def _start(section: Cluster, debug: bool) -> Client:
 def _end(client: Client) -> None:
     """Closes client and cluster; what does not close in time is killed and left alone."""
     workers = _processes(client.cluster)
-    late = interrupts.Limit(CLOSE_SECONDS, lambda: TimeoutError("closing"), lambda: _kill(workers))
+    late = interrupts.Limit(CLOSE_SECONDS, lambda: TimeoutError("closing"), lambda: kill_own(workers))
     with contextlib.suppress(TimeoutError):
         interrupts.finish(lambda: _close(client), limit=late)
 
@@ -96,7 +94,7 @@ def _close_cluster(cluster: LocalCluster) -> None:
     """Closes it; a worker too busy to answer is killed after the grace."""
     throwaway_tls.withdraw(cluster.scheduler_address)
     started = _processes(cluster)
-    killer = threading.Timer(GRACE_SECONDS, _kill, [started])
+    killer = threading.Timer(GRACE_SECONDS, kill_own, [started])
     killer.daemon = True
     killer.start()
     try:
@@ -104,17 +102,10 @@ def _close_cluster(cluster: LocalCluster) -> None:
         cluster.close()
     finally:
         killer.cancel()
-        _kill(started)
+        kill_own(started)
 
 
 def _processes(cluster: Any) -> list[int]:
     """Its workers', and what they have started."""
     workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
     return [pid for worker in workers for pid in process_tree(worker)]
-
-
-def _kill(pids: list[int]) -> None:
-    """Ends those that are still ours: a number may belong to somebody else by now."""
-    for pid in set(pids).intersection(children()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from pipeline.data import text
+from pipeline.data.bisection import first_misfit
 from pipeline.data.csv_layout import Layout, is_utf8, not_decoded
 from pipeline.data.fragments import Piece
 from pipeline.errors import SourceError
@@ -175,16 +176,12 @@ class CsvBlock:
             return None
         rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         values = column.drop_null().to_pylist()
-        low, high = 0, len(values)  # none before `low` is wrong, one before `high` is
-        while high - low > 1:
-            middle = (low + high) // 2
-            quoted = "".join('"' + value.replace('"', '""') + '"\n' for value in values[low:middle])
-            try:
-                self._read(quoted.encode(), [name], {name: kind}, [name])
-                low = middle
-            except pa.ArrowInvalid:
-                high = middle
-        return int(rows[low]) if values else None
+
+        def convert(start: int, stop: int) -> None:
+            quoted = "".join('"' + value.replace('"', '""') + '"\n' for value in values[start:stop])
+            self._read(quoted.encode(), [name], {name: kind}, [name])
+
+        return int(rows[first_misfit(len(values), convert)]) if values else None
 
 
 def blocks(piece: Piece, layout: Layout, options: CsvOptions) -> Iterator[CsvBlock]:

@@ -11,7 +11,6 @@ DuckDB is imported when the first expression is parsed, not before.
 """
 
 import contextlib
-import difflib
 import functools
 import json
 import threading
@@ -27,6 +26,7 @@ from pipeline.data import sql_bounds
 from pipeline.data.names import listed, nearest
 from pipeline.data.sql_bounds import Bound
 from pipeline.errors import DataError, JobError
+from pipeline.suggestions import closest
 
 VECTOR_ROWS = 2_048  # that DuckDB evaluates at once
 SLICE_NBYTES = 1 << 28  # of text that an expression may make at once
@@ -280,8 +280,8 @@ def _check_function(field: str, node: Any) -> None:
         raise JobError(f"{field}: {name}: write functions without a schema, as {name}(...)")
     allowed, known = _functions()
     if name not in known and name not in allowed:
-        near = difflib.get_close_matches(name, sorted(allowed), n=1, cutoff=0.5)
-        raise JobError(f"{field}: no function {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        near = closest(name, allowed)
+        raise JobError(f"{field}: no function {name}" + (f"; did you mean {near}?" if near else ""))
     if node["distinct"] or node["filter"] or node["order_bys"]["orders"] or name not in allowed:
         why = "only functions of one row's numbers, texts and times that always give the same result, and a small one"
         raise JobError(f"{field}: the function {name} is refused: {why}")

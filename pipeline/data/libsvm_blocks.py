@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.data import text
+from pipeline.data.bisection import first_misfit
 from pipeline.errors import SourceError
 
 Places = npt.NDArray[np.int64]
@@ -107,15 +108,8 @@ def _numbers(
     try:
         return _read(data, starts, stops, kind)
     except pa.ArrowInvalid:  # whose message holds the value
-        low, high = 0, starts.size  # none before `low` is wrong, one before `high` is
-        while high - low > 1:
-            middle = (low + high) // 2
-            try:
-                _read(data, starts[low:middle], stops[low:middle], kind)
-                low = middle
-            except pa.ArrowInvalid:
-                high = middle
-        raise place.error(_line_of(data, int(starts[low])), f"{what} that is no number") from None
+        wrong = first_misfit(starts.size, lambda low, high: _read(data, starts[low:high], stops[low:high], kind))
+        raise place.error(_line_of(data, int(starts[wrong])), f"{what} that is no number") from None
 
 
 def _read(data: npt.NDArray[np.uint8], starts: Places, stops: Places, kind: pa.DataType) -> npt.NDArray[Any]:

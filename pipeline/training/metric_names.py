@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import JobError
-from pipeline.training.objective import KINDS, nearest
+from pipeline.suggestions import suggestion
+from pipeline.training.objective import KINDS
 
 _PROBABILITY = ("binary:logistic",)
 _BINARY = tuple(name for name, kind in KINDS.items() if kind == "binary")
@@ -83,7 +84,7 @@ def check_metrics(metrics: Sequence[str], objective: str) -> None:
     for metric in metrics:
         name, at, parameter = metric.partition("@")
         if name not in KNOWN_METRICS:
-            raise JobError(f"training.metrics: unknown metric {metric!r}{nearest(metric, KNOWN_METRICS)}")
+            raise JobError(f"training.metrics: unknown metric {metric!r}{suggestion(metric, sorted(KNOWN_METRICS))}")
         if at and not re.fullmatch(_PARAMETERS.get(name, r"(?!)"), parameter):
             raise JobError(f"training.metrics: {metric!r}: expected {_EXAMPLES.get(name, name)}")
         if objective != "auto" and objective not in METRIC_OBJECTIVES[name]:

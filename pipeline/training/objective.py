@@ -3,7 +3,6 @@
 The table is XGBoost 3.4's; a test compares it with the installed library.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.names import hint
 from pipeline.errors import JobError
 
 KINDS: dict[str, str] = {
@@ -32,13 +32,6 @@ KINDS: dict[str, str] = {
     "rank:map": "ranking",
     "rank:pairwise": "ranking",
 }
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not among those that are known."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 
 BY_QUANTILE = ("reg:absoluteerror", "reg:quantileerror")  # objectives whose intercept is no mean
@@ -133,4 +126,4 @@ def check_features(names: Iterable[str], features: Sequence[str], where: str) ->
     """JobError for a name that is no feature; `where`: the setting that names it."""
     for name in names:
         if name not in features:
-            raise JobError(f"{where}: no feature {name!r}{nearest(name, features)}")
+            raise JobError(f"{where}: no feature {name!r}{hint(name, features)}")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import JobError
+from pipeline.suggestions import suggestion
 from pipeline.training.metric_names import check_metrics
-from pipeline.training.objective import KINDS, nearest
+from pipeline.training.objective import KINDS
 
 OWN: dict[str, str] = {
     "objective": "training.objective",
@@ -112,7 +113,7 @@ PARAMETERS: dict[str, Parameter] = {
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:
     """JobError for a parameter, metric or objective that XGBoost does not know, or that is set elsewhere or twice."""
     if objective != "auto" and objective not in KINDS:
-        raise JobError(f"training.objective = {objective!r}: unknown objective{nearest(objective, KINDS)}")
+        raise JobError(f"training.objective = {objective!r}: unknown objective{suggestion(objective, sorted(KINDS))}")
     for name, value in params.items():
         _check_param(name, value)
     for one, other in ALIASES:
@@ -140,7 +141,9 @@ def _check_param(name: str, value: Any) -> None:
     if name in OWN:
         raise JobError(f"training.params.{name} is not set here: {OWN[name]}")
     if name not in PARAMETERS:
-        raise JobError(f"training.params.{name}: unknown XGBoost parameter{nearest(name, [*PARAMETERS, *OWN])}")
+        raise JobError(
+            f"training.params.{name}: unknown XGBoost parameter{suggestion(name, sorted([*PARAMETERS, *OWN]))}"
+        )
     values = PARAMETERS[name].values
     if values and value not in values:
         allowed = ", ".join(str(known).lower() for known in values)
