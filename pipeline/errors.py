@@ -91,6 +91,10 @@ class DataError(UserError):
     """The files can be read but not trained on: unknown target, one class, infinite features."""
 
 
+class StrictError(DataError):
+    """A finding that `data.strict` makes an error; what has been checkpointed stands."""
+
+
 class ClusterError(UserError):
     """The cluster asked for cannot be had: no GPU, no scheduler, too few workers."""
 

@@ -188,7 +188,7 @@ def resumable(listen: "Listener") -> Iterator["Listener"]:
 
 def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) -> tuple[str, ...]:
     """Nothing where no checkpoint stands (any more), but for a run that the job's own alarm has ended."""
-    from pipeline.errors import AlarmError
+    from pipeline.errors import AlarmError, StrictError
     from pipeline.training.checkpoint import CheckpointStore
 
     rounds = CheckpointStore(Path(model)).rounds() if model else ()
@@ -199,7 +199,8 @@ def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) ->
     last = f"the last checkpoint is of round {rounds[0]}"
     if by_alarm:
         last += "; going on with the same alarm may end there again"
-    return last, f"go on with: pipeline {resuming(arguments, model)}"
+    more = " --set data.strict=false" if isinstance(error, StrictError) else ""
+    return last, f"go on with: pipeline {resuming(arguments, model)}{more}"
 
 
 def resuming(arguments: Sequence[str], model: str) -> str:

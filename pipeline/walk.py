@@ -12,7 +12,7 @@ from distributed import Client
 from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
 from pipeline.data.findings import UserNote, findings, text_of
-from pipeline.errors import DataError
+from pipeline.errors import StrictError
 from pipeline.events import Event, Listener, Note, WorkerLost
 from pipeline.job import Job
 from pipeline.parts import tagged
@@ -44,9 +44,9 @@ class Walk:
     planned_nbytes: int = WORKER_NBYTES  # that a worker is expected to take at its peak; until the plan: without a row
 
     def note(self, *notes: UserNote) -> None:
-        """Emits each note once.  DataError where there are findings among them and the job is strict about them."""
+        """Emits each note once.  StrictError where there are findings among them and the job is strict about them."""
         if self.job.data.strict and (found := findings(notes)):
-            raise DataError(f"{'; '.join(finding.message for finding in found)} (an error by data.strict)")
+            raise StrictError(f"{'; '.join(finding.message for finding in found)} (an error by data.strict)")
         for note in notes:
             if note not in self.notes:
                 self.notes.append(note)

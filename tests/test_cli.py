@@ -15,7 +15,7 @@ import pytest
 import pipeline
 from pipeline.cli import cli
 from pipeline.cluster.interrupts import Terminated
-from pipeline.errors import AlarmError, DataError, TrainingError
+from pipeline.errors import AlarmError, DataError, StrictError, TrainingError
 from pipeline.events import Checkpoint, Started
 from pipeline.job import Cluster, Job
 from pipeline.terminal import plain, run
@@ -243,6 +243,13 @@ def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypa
     else:
         (line,) = how
         assert "there is no checkpoint yet" in line
+
+
+def test_how_to_go_on_where_a_finding_has_ended_a_strict_run(asked, tmp_path, monkeypatch, capfd):
+    training_stops(monkeypatch, tmp_path, StrictError("no tree has a split"), told=True, stands=True)
+    assert run(cli, ["train", "a", "--target", "y", "--set", "data.strict=true", "--quiet"]) == 2
+    how = f"--set data.strict=true --quiet --resume {tmp_path}/late --set data.strict=false"
+    assert capfd.readouterr().err.splitlines()[-1] == f"pipeline: go on with: pipeline train a --target y {how}"
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])

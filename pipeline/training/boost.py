@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.data.findings import Finding
 from pipeline.data.target import Target
 from pipeline.events import Evaluated
 from pipeline.job import Training
@@ -35,8 +36,8 @@ class Evaluation:
     seconds: float
 
 
-def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) -> Trained:
-    """The rounds, on all workers under one communicator."""
+def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) -> tuple[Trained, tuple[Finding, ...]]:
+    """The rounds, on all workers under one communicator; and what they show, which the caller notes."""
     spec = _continued(spec_for(walk, prepared, partitions), walk.job.training, going.start)
     undefined = undefined_metric(spec.metrics, prepared.target, prepared.fitted.statistics.validation_label)
     if spec.early_stopping and undefined is not None:
@@ -45,8 +46,7 @@ def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) 
     start = time.time()
     trained = run_training(walk.client, partitions.futures, partitions.workers, spec, going, walk.members)
     walk.span_everywhere("rounds", partitions.workers, start, time.time())
-    walk.note(*training_findings(trained.result, spec, prepared.fitted.statistics, prepared.target))
-    return trained
+    return trained, training_findings(trained.result, spec, prepared.fitted.statistics, prepared.target)
 
 
 def _continued(spec: RoundsSpec, training: Training, start: State | None) -> RoundsSpec:

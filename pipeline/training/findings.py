@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import xgboost
-
 from pipeline.data.findings import Finding
 from pipeline.data.target import Target
 from pipeline.preprocess.statistics import LabelStatistics, Statistics
@@ -40,7 +38,7 @@ def training_findings(
 ) -> tuple[Finding, ...]:
     """What the rounds show: nothing was learned, or the deciding metric was never a number."""
     found = []
-    if not splits(result.model):
+    if not result.has_split:
         found.append(
             Finding(
                 "no_split",
@@ -83,10 +81,3 @@ def _why(statistics: Statistics, target: Target) -> str:
             "under data.derive, or lower min_child_weight, gamma and lambda under training.params"
         )
     return "Lower min_child_weight, gamma and lambda under training.params, or the features tell nothing"
-
-
-def splits(model: bytes) -> bool:
-    """Whether a model (UBJSON, made by this run) has any split."""
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(model))
-    return bool(booster.get_score(importance_type="weight"))

@@ -69,11 +69,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class RoundsResult:
-    """What the rounds have led to; the same on all workers, but for `model` and the scores."""
+    """What the rounds have led to; the same on all workers, but for `model`, `has_split` and the scores."""
 
     model: bytes  # UBJSON, cut to the best round; empty but for rank 0
     rounds: int  # boosted
     best_round: int  # rounds of the model
+    has_split: bool  # whether any of its trees has one; False but for rank 0
     history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
     round_seconds: list[float]
     seconds: float  # of the whole task
@@ -323,6 +324,7 @@ class _Rounds:
             model=model_bytes(booster) if self.rank == 0 else b"",
             rounds=boosted,
             best_round=best,
+            has_split=self.rank == 0 and bool(booster.get_score(importance_type="weight")),
             history=self.measured.history,
             round_seconds=self.seconds,
             train=_scores(booster, self.train),

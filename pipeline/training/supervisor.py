@@ -3,13 +3,14 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
 from pipeline.cluster.placement import WorkerInfo, usable
 from pipeline.cluster.shared_value import cancelled_by_others
-from pipeline.errors import CollectiveError, DepartureError, TrainingError, WorkerLostError
+from pipeline.data.findings import Finding
+from pipeline.errors import CollectiveError, DepartureError, StrictError, TrainingError, WorkerLostError
 from pipeline.events import (
     Checkpoint,
     Event,
@@ -64,20 +65,26 @@ class Checkpoints:
                 return
             self.latest, start = state, time.monotonic()
             self._walk.round = max(self._walk.round, state.round)
+            refused, self._refused = self._refused, False
+            refusal: str | None = None
             try:
                 self._store.write(state, self._identity)
             except OSError as error:
-                if not self._refused:  # told once, not at every checkpoint
-                    self._walk.note(self._refusal(error))
-                self._refused = True
-                return
-            self._refused = False
-            path, seconds = str(self._store.model), time.monotonic() - start
-        self._walk.listen(Checkpoint(round=state.round, path=path, seconds=seconds))
+                refusal, self._refused = self._refusal(error), True
+            seconds = time.monotonic() - start
+        # Outside the lock, which the caller's listener must not hold.
+        if refusal is None:
+            self._walk.listen(Checkpoint(round=state.round, path=str(self._store.model), seconds=seconds))
+        elif not refused:  # noted once, not at every checkpoint
+            self._walk.note(refusal)
+
+    def saved(self) -> int | None:
+        """The round of the last checkpoint on the disk; None where there is none."""
+        return next(iter(self._store.rounds()), None)
 
     def _refusal(self, error: OSError) -> str:
-        rounds = self._store.rounds()
-        later = f"--resume would go on from round {rounds[0]}" if rounds else "there would be nothing to resume"
+        kept = self.saved()
+        later = "there would be nothing to resume" if kept is None else f"--resume would go on from round {kept}"
         reason = error.strerror or str(error)
         return f"checkpoints cannot be written to {self._store.folder}: {reason}; training goes on, but {later}"
 
@@ -140,15 +147,27 @@ class Supervisor:
         walk.listen(Placed(workers=self._team.places(), device=walk.placement.device))
         going = Going(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._more_workers)
         with walk.clock.stage("rounds"):
-            trained = boost(walk, self._prepared, partitions, going)
+            trained, found = boost(walk, self._prepared, partitions, going)
         if trained.result.state is not None:
             self._checkpoints.keep(trained.result.state)
+        self._note_findings(found)  # after that: where the job is strict, the rounds are not lost
         workers = partitions.workers
         del partitions
         self._team.release()
         with walk.clock.stage("evaluate"):
             evaluation = evaluate(walk, self._prepared, trained, workers)
         return Outcome(trained, evaluation, walk.names(workers))
+
+    def _note_findings(self, found: Sequence[Finding]) -> None:
+        """StrictError, where the job is strict about them, says how to save the model all the same."""
+        try:
+            self._walk.note(*found)
+        except StrictError as error:
+            if (kept := self._checkpoints.saved()) is None:
+                raise
+            raise StrictError(
+                f"{error}; the checkpoint of round {kept} is kept: resume with data.strict = false to save its model"
+            ) from None
 
     def _recover(self, now: Recovery, seen: Seen) -> Recovery:
         """Waits for workers where that is decided, and lays the run out on those that are there."""

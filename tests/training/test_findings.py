@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from pipeline.data.target import Target
-from pipeline.errors import DataError, JobError
+from pipeline.errors import DataError, JobError, StrictError
 from pipeline.job import Job, Training
 from pipeline.preprocess.moments import Moments
 from pipeline.preprocess.statistics import LabelStatistics
@@ -80,6 +80,24 @@ def test_no_tree_with_a_split_is_a_finding_with_the_hint_to_scale(client: Any, t
     assert "multiply it under data.derive" in finding["message"]
     table = table.set_column(1, "y", pa.array((X + RNG.normal(size=ROWS)) * 6e-5))
     assert kinds(pipeline.train(client, job_of(tmp_path / "other"), source=table)) == ["small_target"]
+
+
+def test_a_strict_run_that_ends_in_a_finding_keeps_its_rounds(client: Any, tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"x": X, "y": (X + RNG.normal(size=ROWS)) * 1e-6}), path)
+    source, out = f"data.source={path}", tmp_path / "model"
+    kept = r"no tree has a split.*\(an error by data\.strict\); the checkpoint of round 6 is kept: resume with data\.strict"
+    for resume in (None, out):
+        with pytest.raises(StrictError, match=kept):
+            pipeline.train(client, job_of(out, source, "data.strict=true"), resume=resume)
+        assert not out.exists()
+    events: list[object] = []
+    result = pipeline.train(client, job_of(out, source), resume=out, listen=events.append)
+    assert kinds(result) == ["no_split"]
+    assert result.summary["rounds"] == 6
+    assert "RoundDone" not in [type(event).__name__ for event in events]
+    whole = pipeline.train(client, job_of(tmp_path / "whole", source))
+    assert result.model.booster_bytes == whole.model.booster_bytes
 
 
 @pytest.mark.parametrize("grades", [[0, 1, 50], [0.0, 0.5, 1.0]], ids=["above 31", "fractions"])
