@@ -16,6 +16,7 @@ import functools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from concurrent.futures import Future as Outcome
@@ -99,8 +100,9 @@ class Members:
         self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
         self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
         self._stop = threading.Event()
+        self._unsaid: deque[str] = deque()  # notes that came up under the lock, for after it
         self._silence = SchedulerSilence(
-            SCHEDULER_SECONDS if math.isinf(hang_seconds) else hang_seconds, lambda message: self.note(message)
+            SCHEDULER_SECONDS if math.isinf(hang_seconds) else hang_seconds, self._unsaid.append
         )
         self._patience = Patience(patience_seconds, lambda message: self.note(message))
         self._scheduler_error: str | None = None
@@ -127,24 +129,39 @@ class Members:
         where it is silent for too long.
         """
         while True:
-            with self._lock:
-                if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
-                    raise scheduler_lost(self._scheduler_error)
-                info = self._ask()
-                if info is not None:
-                    self.services = info.get("services", {})
-                    gone = self._note(info["workers"])
-                    present = {
-                        address: facts
-                        for address, facts in self._present.items()
-                        if process(facts) not in self._reasons
-                    }
-                    break
-            if self._stop.wait(ASK_AGAIN_SECONDS):  # outside the lock: others ask, too
+            try:
+                found = self._look()
+            finally:  # outside the lock: whoever hears a note may look, too
+                self._say_notes()
+            if found is not None:
+                break
+            if self._stop.wait(ASK_AGAIN_SECONDS):  # likewise
                 raise scheduler_lost("it does not answer")
+        present, gone = found
         for address, reason in gone:
             self.lost(address, reason)
         return present
+
+    def _look(self) -> tuple[dict[str, Facts], list[tuple[str, str]]] | None:
+        """The workers, and those that have gone since (address, reason); None where the scheduler is silent."""
+        with self._lock:
+            if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
+                raise scheduler_lost(self._scheduler_error)
+            info = self._ask()
+            if info is None:
+                return None
+            self.services = info.get("services", {})
+            gone = self._note(info["workers"])
+            here = self._present.items()
+            return {address: facts for address, facts in here if process(facts) not in self._reasons}, gone
+
+    def _say_notes(self) -> None:
+        while self._unsaid:
+            try:
+                message = self._unsaid.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self.note(message)
 
     def processes(self) -> dict[str, str]:
         """The worker processes that were there at the latest look, by address."""
@@ -376,16 +393,15 @@ class Members:
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
-            self._give_up(address, reason)
-        self._have_ended(address, reason)
+            ended = self._give_up(address, reason)
+        self._have_ended(address, ended, reason)
 
     def leave_out(self, address: str, reason: str) -> None:
         """Counts a worker as lost for this run without ending its process: it works, but other workers cannot reach it."""
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
-            self._give_up(address, reason)
-            self._announced.add(process(self._present[address]))
+            self._announced.add(self._give_up(address, reason))
         self.lost(address, reason)
 
     @property
@@ -398,16 +414,17 @@ class Members:
         with self._lock:
             if address not in self._silent(self._clock()):
                 return  # it has spoken, or gone
-            self._give_up(address, reason)
-        self._have_ended(address, reason)
+            ended = self._give_up(address, reason)
+        self._have_ended(address, ended, reason)
 
-    def _give_up(self, address: str, reason: str) -> None:
+    def _give_up(self, address: str, reason: str) -> str:
+        """The process at the address, which counts as lost from now on."""
         given_up = process(self._present[address])
         self._ending.add(given_up)
         self._reasons[given_up] = reason
+        return given_up
 
-    def _have_ended(self, address: str, reason: str) -> None:
-        ended = process(self._present[address])
+    def _have_ended(self, address: str, ended: str, reason: str) -> None:
         threading.Thread(target=self._end_if_reached, args=(address, ended), name="end worker", daemon=True).start()
         self.lost(address, reason)
 

@@ -141,6 +141,39 @@ def test_a_scheduler_that_is_silent_is_waited_for(scene: Scene, monkeypatch: pyt
     assert again == notes[:1]  # a silence as long as the last one ends without a note
 
 
+def test_who_hears_a_note_may_ask_for_the_members(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes come outside the lock: a listener that waits for another thread's question waits for ever otherwise."""
+    notes = silent_for(scene, monkeypatch, 12.0)
+    seen: list[set[str]] = []
+
+    def hear(note: str) -> None:
+        notes.append(note)
+        scene.members.frozen()
+        if "again" in note:
+            seen.append(set(scene.members.look()))
+
+    scene.members.note = hear
+    looking = threading.Thread(target=scene.members.look, daemon=True)
+    looking.start()
+    looking.join(5)
+    assert not looking.is_alive()
+    assert len(notes) == 2
+    assert seen == [{A, B}]
+
+
+def test_one_that_leaves_while_it_is_being_ended_is_lost_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_up = scene.members._give_up
+
+    def leave(address: str, reason: str) -> str:
+        ended = give_up(address, reason)
+        scene.members._present = {A: scene.members._present[A]}  # as another thread's look does as soon as it can
+        return ended
+
+    monkeypatch.setattr(scene.members, "_give_up", leave)
+    scene.members.end(B, "stuck")
+    assert scene.told == [(B, "stuck")]
+
+
 def test_a_silent_scheduler_makes_no_worker_look_frozen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.now = 20.0  # no word since 0
     silent_for(scene, monkeypatch, 50.0)
