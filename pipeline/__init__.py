@@ -58,10 +58,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
     value = getattr(importlib.import_module(module), attribute)
-    if "IPython" in sys.modules:
+    if _in_notebook():
         value = importlib.import_module("pipeline.notebook").for_notebook(value)
     globals()[name] = value
     return value
+
+
+def _in_notebook() -> bool:
+    """Whether this process is an IPython kernel, as those of Jupyter and of editors are."""
+    ipython = sys.modules.get("IPython")  # loaded by every kernel before any code of a user
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Progress in the cell of a notebook that calls a verb.  Nothing of IPython is needed where no notebook is."""
+"""Progress in the cell of a notebook that calls a verb.  Imported only there."""
 
 import contextlib
 import functools
@@ -17,17 +17,10 @@ WIDTH = 16  # of a bar, in characters
 MOST_LINES = 200  # notes and incidents that are shown; of more of them the latest
 
 
-def in_notebook() -> bool:
-    """Whether this process is an IPython kernel, as those of Jupyter and of editors are."""
-    ipython = sys.modules.get("IPython")  # loaded by every kernel before any code of a user
-    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    return getattr(shell, "kernel", None) is not None
-
-
 def for_notebook(value: Any) -> Any:
-    """A public name of the package: verbs that can say how far they are show it, in a notebook."""
+    """A public name of the package as a notebook has it: verbs that can say how far they are show it."""
     shown = callable(value) and "listen" in getattr(value, "__annotations__", {})
-    return with_progress(value) if shown and in_notebook() else value
+    return with_progress(value) if shown else value
 
 
 def with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

@@ -91,12 +91,23 @@ def test_verbs_show_their_progress_unless_somebody_else_listens(shown: list[str]
 
 
 def test_verbs_are_as_they_are_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a script, and at IPython's own prompt, which has no kernel."""
-    assert notebook.for_notebook(generate) is generate
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace()))
-    assert notebook.for_notebook(generate) is generate
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
-    assert notebook.for_notebook(generate) is generate
+    """In a script, also one that a library has loaded IPython into, and at IPython's own prompt, which has no kernel."""
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not pipeline._in_notebook()
+    for shell in (None, SimpleNamespace()):
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
+        assert not pipeline._in_notebook()
+        monkeypatch.delitem(vars(pipeline), "generate", raising=False)
+        assert pipeline.generate is generate
+    code = """
+import sys
+from types import SimpleNamespace
+sys.modules["IPython"] = SimpleNamespace(get_ipython=lambda: None)
+import pipeline
+pipeline.generate
+assert "pipeline.notebook" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_package_shows_a_notebook_s_verbs(tmp_path: Path) -> None:

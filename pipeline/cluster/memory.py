@@ -5,6 +5,7 @@ of a process (measured), walking the tree of processes 0.05 ms.  Workers of a ru
 then it is this client's memory alone, and has to be called that (`counted`).
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -30,14 +31,18 @@ def process_tree(root: int | None = None) -> list[int]:
 
 
 def _children(pid: int) -> list[int]:
-    """Children started by any thread of the process; empty when it has ended."""
+    """Children started by any thread of the process; empty when it has ended.
+
+    As far as they can be seen: where we may open no more files, the sum of memory is too small for that moment.
+    """
     children: list[int] = []
-    try:
+    with contextlib.suppress(OSError):  # the process has ended
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing:
+            with (
+                contextlib.suppress(OSError),  # this thread has ended; the others' children count all the same
+                open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing,
+            ):
                 children.extend(map(int, listing.read().split()))
-    except OSError:
-        pass  # the process or one of its threads ended while we looked, or we may open no more files
     return children
 
 

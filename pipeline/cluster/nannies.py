@@ -68,7 +68,10 @@ def nannies(client: Client) -> dict[Any, Any]:
 
 
 def ended_for_memory(client: Client) -> set[tuple[str, int]]:
-    """The workers that nannies have ended for their memory, ever: address and process id."""
+    """The workers that nannies have ended for their memory, ever: address and process id.
+
+    Empty where the scheduler does not answer or the client is closed: a loss is then told with its general reason alone.
+    """
     with contextlib.suppress(OSError, RuntimeError):
         found = events(client, ENDED_FOR_MEMORY, ANSWER_SECONDS)
         return {(str(event["worker"]), event["pid"]) for _, event in found}

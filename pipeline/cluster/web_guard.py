@@ -32,8 +32,9 @@ def allowed_hosts(given: Collection[str]) -> tuple[str, ...]:
     origins = dask.config.get("distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin", [])
     links = [str(dask.config.get("distributed.dashboard.link", "")), *(os.environ.get(name, "") for name in _ADDRESSES)]
     found = [origin.rpartition(":")[0] or origin for origin in origins if "*" not in origin]  # Dask's default is "*"
-    with contextlib.suppress(ValueError):
-        found += [urllib.parse.urlsplit(link).netloc.rpartition("@")[2] for link in links]
+    for link in links:
+        with contextlib.suppress(ValueError):  # no URL: it names no host, and the refusal of one says how to allow it
+            found.append(urllib.parse.urlsplit(link).netloc.rpartition("@")[2])
     names = (_bare(name) for name in (*given, *found) if "{" not in name)
     return tuple(dict.fromkeys(name for name in names if name))
 

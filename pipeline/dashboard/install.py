@@ -119,14 +119,15 @@ async def _import_pages(plugin: str, dask_scheduler: Any = None) -> None:
     """On the scheduler, in a thread: importing plugin and pages would hold up its event loop for seconds."""
     import asyncio
     import importlib
+    import logging
 
     def load() -> None:
         try:
             importlib.import_module("pipeline.dashboard.install")
             if any(hasattr(application, "app_paths") for application in dask_scheduler.http_application.applications):
                 importlib.import_module("pipeline.dashboard.pages")
-        except Exception:  # the plugin will say what is lacking
-            pass
+        except Exception:  # the plugin, which needs the same modules, fails likewise and says so to the client
+            logging.getLogger("distributed.pipeline").info("the pages were not imported ahead", exc_info=True)
 
     if plugin not in dask_scheduler.plugins:
         await asyncio.get_running_loop().run_in_executor(None, load)

@@ -37,6 +37,16 @@ def test_tree_holds_children_started_by_other_threads() -> None:
     assert memory.rss_nbytes(child.pid) == 0
 
 
+def test_a_thread_that_has_just_ended_hides_no_child_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: ["999999999", *listdir(path)])
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert child.pid in memory.process_tree()
+    finally:
+        child.communicate()
+
+
 def test_whose_memory_it_is_is_said_as_it_is() -> None:
     assert memory.counted(own_workers=True) == "all processes together"
     assert memory.counted(own_workers=False) == "this client alone"

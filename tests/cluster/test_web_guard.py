@@ -61,6 +61,7 @@ def test_who_is_refused(host: str, origin: str | None) -> None:
 def test_names_of_the_users_configuration_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert allowed_hosts(()) == ()
     monkeypatch.setenv("JUPYTERHUB_PUBLIC_URL", "https://one.example/hub/")
+    monkeypatch.setenv("JUPYTERHUB_PUBLIC_HUB_URL", "https://[broken")  # one that is no URL hides none of the others
     link, origins = "https://Two.example:443/user/{USER}/proxy/{port}/status", ["three.example:80", "four.example"]
     key = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
     with dask.config.set({"distributed.dashboard.link": link, key: origins}):
