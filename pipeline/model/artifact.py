@@ -185,6 +185,16 @@ class Model:
         return {key: value for key, value in self.__dict__.items() if key not in ("_booster", "_single_booster")}
 
 
+def as_model(model: object) -> Model:
+    """The model, or that of the folder that is named; ModelError for anything else."""
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, (str, os.PathLike)):
+        return Model.load(model)
+    hint = ": pass its .model" if isinstance(getattr(model, "model", None), Model) else ""
+    raise ModelError(f"expected a Model or the path of a model folder, got {type(model).__name__}{hint}")
+
+
 def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe and the metrics; ModelError where they do not fit the manifest: right hashes are no proof of origin."""
     try:

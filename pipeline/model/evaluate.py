@@ -1,6 +1,7 @@
 """Exact metrics of a model on labelled data."""
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pipeline.data.source import Source
 from pipeline.errors import DataError
 from pipeline.events import Evaluated, Failed, FragmentDone, Listener, Started, ignore
 from pipeline.model import inference
-from pipeline.model.artifact import Model
+from pipeline.model.artifact import Model, as_model
 from pipeline.model.predict import in_flight, open_for, rows_of, tell_of
 from pipeline.model.schema import check_schema
 from pipeline.stages import span
@@ -36,7 +37,7 @@ Scored = tuple[int, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None
 
 def evaluate(
     client: Client | None,
-    model: Model,
+    model: Model | str | os.PathLike[str],
     data: Any,
     *,
     names: Sequence[str] | None = None,
@@ -44,7 +45,7 @@ def evaluate(
 ) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
-    `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of an array's columns.
+    `model`: a model, or its folder.  `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of an array's columns.
     Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the data lack the
     target or another column, or no row has a label.
     """
@@ -53,6 +54,7 @@ def evaluate(
     begin = time.time()
     listen(Started(verb="evaluate", run=uuid.uuid4().hex[:12]))
     try:
+        model = as_model(model)
         with contextlib.nullcontext() if client is None else telling_loss(client):
             with waiting.notes_to(listen):
                 source = open_to_evaluate(model, data, names)

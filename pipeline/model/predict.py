@@ -33,7 +33,7 @@ from pipeline.errors import AccessError, OutputError, PipelineError, SourceError
 from pipeline.events import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
 from pipeline.job import CsvOptions
 from pipeline.model import inference
-from pipeline.model.artifact import Model
+from pipeline.model.artifact import Model, as_model
 from pipeline.model.folder import claim, whole_folder
 from pipeline.model.schema import check_schema, schema_of
 from pipeline.planning import memory
@@ -66,7 +66,7 @@ class _Task:
 
 def predict(
     client: Client,
-    model: Model,
+    model: Model | str | os.PathLike[str],
     data: Any,
     *,
     out: str | os.PathLike[str],
@@ -77,9 +77,9 @@ def predict(
 ) -> Predicted:
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
 
-    `data`: names of files, rows in memory of any kind that `Model.predict` takes, a Dask DataFrame or Array.  `names`:
-    those of an array's columns; without them they are the columns that the model needs, ids among them, in the order of
-    the training.  A Dask DataFrame is computed twice: its rows are counted first.
+    `model`: a model, or its folder.  `data`: names of files, rows in memory of any kind that `Model.predict` takes, a Dask
+    DataFrame or Array.  `names`: those of an array's columns; without them they are the columns that the model needs, ids
+    among them, in the order of the training.  A Dask DataFrame is computed twice: its rows are counted first.
 
     Columns: the model's id columns; `row`, the global number of the row in the data (uint64); `prediction`, a number,
     class or score; for classification `probability` or `probability_<class>`; with contributions
@@ -89,6 +89,7 @@ def predict(
     begin = time.time()
     listen(Started(verb="predict", run=uuid.uuid4().hex[:12]))
     try:
+        model = as_model(model)
         folder = claim_predictions(out, overwrite)
         with (
             telling_loss(client),
@@ -208,7 +209,7 @@ def in_flight(
             while (future := members.call(lambda: next(running, None))) is not None:
                 item, again = under_way.pop(future)
                 try:
-                    result = future.result()
+                    result = members.call(future.result)
                 except CancelledError as error:
                     if not cancelled_by_others(error):
                         raise

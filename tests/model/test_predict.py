@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,20 @@ def test_frames_mappings_and_arrays_are_tables_too(make_model):
         model.predict(7)
     frame = pd.DataFrame({"distance": [900.0], "minutes": [100], "carrier": [None]})
     assert model.predict(frame).shape == (1,)  # a column without any value fits
+
+
+def test_a_model_may_be_named_by_its_folder(make_model, client, new_data, tmp_path):
+    model = make_model("binary")
+    assert predict.predict(client, str(model.path), str(new_data), out=tmp_path / "out").rows == 1_000
+    assert evaluate(None, model.path, flights(100)) == evaluate(None, model, flights(100))
+    with pytest.raises(ModelError, match="x: no such model folder"):
+        predict.predict(client, "x", str(new_data), out=tmp_path / "other")
+    line = "expected a Model or the path of a model folder, got SimpleNamespace: pass its .model"
+    with pytest.raises(ModelError, match=line):  # what training gives
+        predict.predict(client, SimpleNamespace(model=model), str(new_data), out=tmp_path / "other")
+    with pytest.raises(ModelError, match=r"a model folder, got NoneType$"):
+        evaluate(None, None, flights(100))
+    assert not (tmp_path / "other").exists()
 
 
 def test_files_that_lack_a_column(make_model, client, tmp_path):
