@@ -22,21 +22,19 @@ from pipeline.dashboard.publish import publishing
 from pipeline.data import waiting
 from pipeline.data.findings import plain
 from pipeline.data.inputs import Inputs
-from pipeline.efficiency import watch
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.efficiency.watch import Watching, rounds_of
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
 from pipeline.finish import Finished, default_folder, finish
+from pipeline.forgetting import forget_run
 from pipeline.job import Job, seconds_of, storable
 from pipeline.metadata import resolve
 from pipeline.model.artifact import Model
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passes import prepare
 from pipeline.stages import StageClock, steady
 from pipeline.texts import error_line
-from pipeline.training import handover
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.destination import claim_destination, held
 from pipeline.training.resume import Start, take_up
@@ -127,7 +125,6 @@ def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResu
         members.lost, members.ended = walk.worker_lost, alarms.check
         stack.enter_context(alarms)
         walk.listen(Started(verb="train", run=walk.run))
-        watching: Watching | None = None
         try:
             with members.telling_loss():
                 if walk.job.cluster.dashboard:
@@ -143,7 +140,7 @@ def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResu
                 walk.listen(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
-            _forget(client, walk.run, watching)
+            _forget(client, walk.run)
 
 
 @contextlib.contextmanager
@@ -201,24 +198,19 @@ def _forget_dead(client: Client, run: str) -> None:
     """Drops what runs have left on the workers whose clients are gone, killed perhaps before they could."""
     dead = runs.enter(client, run)
     for one in dead:
-        client.run(forget, one, on_error="ignore")
-        client.run(handover.end, one, on_error="ignore")
-        watch.end(client, one)
+        client.run(forget_run, one, on_error="ignore")
     if dead:
         runs.leave(client, *dead)
 
 
-def _forget(client: Client, run: str, watching: Watching | None) -> None:
+def _forget(client: Client, run: str) -> None:
     """Workers of a running cluster outlive the run: they drop what it left there.
 
     A worker that does not answer must not hold back the run's result or error.
     """
 
     def ask() -> None:
-        client.run(forget, run, on_error="ignore")
-        client.run(handover.end, run, on_error="ignore")
-        if watching is not None:
-            watching.stop()
+        client.run(forget_run, run, on_error="ignore")
         runs.leave(client, run)
 
     in_time(FORGET_SECONDS, "forget", functools.partial(if_there, client, ask))

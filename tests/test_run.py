@@ -24,11 +24,13 @@ from distributed import Client
 
 import pipeline
 from pipeline import events, run
-from pipeline.cluster import runs
+from pipeline.cluster import dead_clients, runs
 from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.scratch import open_scratch
 from pipeline.data import fragments
 from pipeline.efficiency.watch import Watch
 from pipeline.errors import ClusterError, DataError, JobError, PipelineError, UserError
+from pipeline.forgetting import forget_run
 from pipeline.job import Cluster, Job
 from pipeline.preprocess import passes
 from pipeline.stages import StageClock
@@ -622,6 +624,37 @@ def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any,
         assert client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.pipeline_runs)) == {"living"}
     pipeline.train(client, job_of(folder, tmp_path / "other", *PLAIN, "training.rounds=2"))
     assert list(client.run(_left).values()) == [(set(), set())] * 2
+
+
+def _write_scratch(run: str, root: str) -> str:
+    path = open_scratch(run, root)
+    (path / "block").write_bytes(b"codes")
+    return str(path)
+
+
+def test_what_a_killed_client_left_is_dropped_without_another_run(
+    make_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler notices that the client has gone; one that is still there keeps what it has."""
+    monkeypatch.setattr(dead_clients, "RETURN_SECONDS", 0.2)
+    client = make_cluster(2, 1)
+    address, folders = client.scheduler.address, {}
+    with Client(address, set_as_default=False) as living:
+        with Client(address, set_as_default=False) as killed:
+            for run_id, owner in (("kept", living), ("dropped", killed)):
+                assert runs.enter(owner, run_id) == []
+                owner.run(_leave_behind, run_id)
+                folders[run_id] = [Path(one) for one in owner.run(_write_scratch, run_id, str(tmp_path)).values()]
+                assert all(folder.is_dir() for folder in folders[run_id])
+        give_up = time.monotonic() + 20
+        while "dropped" in client.run_on_scheduler(lambda dask_scheduler: dict(dask_scheduler.pipeline_runs)):
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        assert list(client.run(_left).values()) == [({"kept"}, {"pipeline-account-kept"})] * 2
+        assert not any(folder.exists() for folder in folders["dropped"])
+        assert all(folder.is_dir() for folder in folders["kept"])
+        client.run(forget_run, "kept")
+        runs.leave(client, "kept")
 
 
 def test_a_saved_model_is_a_success_whatever_cannot_be_removed(

@@ -1,4 +1,4 @@
-"""Which runs a scheduler knows of: what a killed client could not drop on the workers, the next run does.
+"""Which runs a scheduler knows of: what a killed client could not drop on the workers, the scheduler does, or the next run.
 
 The scheduler keeps the runs with their clients, of which it notices itself that they have gone.
 """
@@ -22,6 +22,14 @@ def leave(client: Client, *runs: str) -> None:
 def _enter(run: str, owner: str, dask_scheduler: Any = None) -> list[str]:
     runs = dask_scheduler.__dict__.setdefault("pipeline_runs", {})  # run -> client
     runs[run] = owner
+    try:
+        from pipeline.cluster.dead_clients import install
+    except (
+        ImportError
+    ):  # a scheduler without this package, or with another version: what is left waits for the next run
+        pass
+    else:
+        install(dask_scheduler)
     return [other for other, client in runs.items() if client not in dask_scheduler.clients]
 
 

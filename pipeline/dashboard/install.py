@@ -21,6 +21,7 @@ from distributed import Client
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from pipeline.cluster.asking import in_time
+from pipeline.cluster.dead_clients import RETURN_SECONDS
 from pipeline.dashboard import internals, prometheus
 from pipeline.dashboard.board import Board
 from pipeline.events import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
@@ -28,7 +29,6 @@ from pipeline.topics import EVENTS, ROUNDS, hearing
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
 HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
-RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
 REGISTER_SECONDS = 60.0  # for the scheduler to take the pages; importing them takes seconds on a busy machine
 LAST_SECONDS = 1.5  # for open pages to hear the end of the run
 CLIENT_GONE = "its client has gone"

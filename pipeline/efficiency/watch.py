@@ -208,7 +208,7 @@ class Watching:
         for worker in self._workers:
             if worker.address not in present:
                 self.lost(worker.address)
-        return _readings(self._client, _end, self._run, [one for one in self._addresses if one in present])
+        return _readings(self._client, end_watch, self._run, [one for one in self._addresses if one in present])
 
 
 @dataclass(frozen=True)
@@ -240,13 +240,8 @@ def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, 
     return found
 
 
-def end(client: Client, run: str) -> None:
-    """Ends a run's watches on all workers."""
-    _readings(client, _end, run, None)
-
-
-def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str] | None) -> dict[str, Reading]:
-    """What those of these workers (default: all) had seen that had a watch (address)."""
+def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str]) -> dict[str, Reading]:
+    """What those of these workers had seen that had a watch (address)."""
     found = client.run(what, run, workers=addresses, on_error="ignore")
     return {address: reading for address, reading in found.items() if isinstance(reading, Reading)}
 
@@ -257,12 +252,12 @@ async def _begin(run: str, dask_worker: Any) -> None:
 
 async def _renew(run: str, dask_worker: Any) -> Reading | None:
     """What the watch has seen, if there was one; a new one begins."""
-    reading = await _end(run, dask_worker)
+    reading = await end_watch(run, dask_worker)
     await _begin(run, dask_worker)
     return reading
 
 
-async def _end(run: str, dask_worker: Any) -> Reading | None:
+async def end_watch(run: str, dask_worker: Any) -> Reading | None:
     """Ends the watch on this worker; None where there is none, as after a restart."""
     watch = dask_worker.plugins.get(_name(run))
     if watch is None:

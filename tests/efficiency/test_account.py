@@ -226,7 +226,7 @@ class _Workers:
 
     def _do(self, what: str, address: str) -> Reading | None:
         begun = self.watches[address]
-        self.watches[address] = None if what == "_end" else self.now
+        self.watches[address] = None if what == "end_watch" else self.now
         if what == "_begin" or begun is None:
             return None
         seconds = self.now - begun
