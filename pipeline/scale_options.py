@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.options import all_of, job_option, set_option
+from pipeline.options import Opened, all_of, job_option, set_option
 from pipeline.terminal import Talk
 
 if TYPE_CHECKING:
+    from pipeline.data.inputs import Inputs
+    from pipeline.efficiency.plan import Wish
     from pipeline.efficiency.record import Result
     from pipeline.efficiency.synthetic import Synthetic
     from pipeline.job import Cluster, Job
@@ -117,9 +119,13 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
     )
     cluster = cluster.model_copy(update={"workers": plan.most})
     with talk.running() as listen, contextlib.ExitStack() as stack:
+        opened = Opened(lambda: _look_ahead(asked, wish), listen, None)
         client = stack.enter_context(
             pipeline.connect(
-                cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module("pipeline.efficiency.scale")
+                cluster,
+                debug=talk.debug,
+                meanwhile=lambda: importlib.import_module("pipeline.efficiency.scale"),
+                first=opened,
             )
         )
         if cluster.dashboard:
@@ -128,8 +134,22 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
             dashboard.tell(client, listen)
         if getattr(asked, "alarm", ()):  # a synthetic one has none
             listen(Note(message="alarms are for pipeline train: those of the job are not heeded here"))
-        result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen)
+        result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen, inputs=opened.value)
     talk.result(result.to_dict(), lambda: options["out"] if talk.quiet else said(result, options["out"]))
+
+
+def _look_ahead(asked: "Job | Synthetic", wish: "Wish") -> "Inputs | None":
+    """What a job's metadata come to; UserError for what they, or the folder to write, do not allow."""
+    from pipeline.efficiency.plan import default_folder
+    from pipeline.job import Job
+    from pipeline.model.folder import claim
+
+    claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=lambda folder: True)  # `scale` looks closer
+    if not isinstance(asked, Job):
+        return None
+    from pipeline import metadata
+
+    return metadata.resolve(asked, allow_code=wish.allow_code)
 
 
 def said(result: "Result", folder: str) -> str:

@@ -10,6 +10,7 @@ import pipeline
 from benchmarks import scaling as benchmark
 from pipeline import scale_options
 from pipeline.cli import cli
+from pipeline.cluster import local
 from pipeline.efficiency.synthetic import Synthetic
 from pipeline.job import Job
 from pipeline.terminal import run
@@ -21,11 +22,11 @@ def asked(monkeypatch):
     calls = {}
 
     @contextlib.contextmanager
-    def connect(where, *, debug=False, meanwhile=lambda: None):
+    def connect(where, *, debug=False, meanwhile=lambda: None, first=lambda: None):
         calls["connect"] = where
         yield SimpleNamespace(dashboard_link="http://127.0.0.1:8787/status", cluster=object())
 
-    def scale(client, job, plan, wish, *, cluster, listen):
+    def scale(client, job, plan, wish, *, cluster, listen, inputs):
         calls.update(job=job, plan=plan, wish=wish, cluster=cluster)
         return SimpleNamespace(sentences=("One.",), to_dict=lambda: {"name": "a"})
 
@@ -92,6 +93,23 @@ def test_wrong_input_is_one_line_and_exit_code_2(asked, job, capsys, arguments, 
         assert said in err
         assert err.count("\n") == 1
     assert "connect" not in asked
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [([], "d: no such file or folder"), (["--set", "training.params.max_dept=3"], "max_depth")]
+)
+def test_what_metadata_can_refuse_is_refused_before_a_cluster_starts(job, monkeypatch, capsys, settings, said):
+    monkeypatch.setattr(local, "start", lambda *_: pytest.fail("a cluster starts"))
+    assert run(cli, ["scale", job, *settings]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_that_is_taken_is_found_before_a_cluster_starts(job, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(local, "start", lambda *_: pytest.fail("a cluster starts"))
+    assert run(cli, ["scale", job, "--out", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [(cli, ["scale", "--help"]), (benchmark.command, ["--help"])])

@@ -1,7 +1,8 @@
 """The verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from distributed import Client
 
 from pipeline.cluster.asking import require_client
 from pipeline.cluster.placement import Placement, placement
+from pipeline.data import waiting
+from pipeline.data.inputs import Inputs
 from pipeline.efficiency import record, samples
 from pipeline.efficiency.calibration import load_or_calibrate
 from pipeline.efficiency.circumstances import circumstances
@@ -24,6 +27,7 @@ from pipeline.efficiency.subjects import JobSubject, Subject, SyntheticSubject
 from pipeline.efficiency.synthetic import Synthetic
 from pipeline.events import Failed, Listener, Note, Saved, Started, ignore
 from pipeline.job import Cluster, Job
+from pipeline.metadata import resolve
 from pipeline.model.folder import claim
 from pipeline.walk import let_go
 
@@ -38,11 +42,13 @@ def scale(
     *,
     cluster: Cluster | None = None,
     listen: Listener = ignore,
+    inputs: Inputs | None = None,
 ) -> Result:
     """Predicts and measures how boosting scales over the first workers of the client's cluster; writes the report.
 
     `job`: files as a job names them, or `Synthetic` rows.  `cluster`: of synthetic rows; a job has its own.
-    Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can mend.
+    `inputs`: what `metadata.resolve` returned for this job, if it was called before; otherwise it is called here, before
+    the first task.  Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can mend.
     Whatever ends the run early, the samples so far are in the folder's result.json.
     """
     require_client(client)
@@ -56,7 +62,10 @@ def scale(
         if earlier is not None and not wish.force:
             record.check_comparable(about, earlier.circumstances)
         folder = claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=is_scaling_folder)
-        result = _scaled(client, job, plan, _Surroundings(section, folder, wish, about, listen), earlier)
+        with waiting.notes_to(listen):
+            rows = job if isinstance(job, Synthetic) else inputs or resolve(job, allow_code=wish.allow_code)
+        subject = functools.partial(_subject, client, rows, listen)
+        result = _scaled(client, subject, plan, _Surroundings(section, folder, wish, about, listen), earlier)
     except BaseException as error:
         let_go(error)
         if folder is not None and (folder / record.RESULT).exists():
@@ -76,12 +85,18 @@ class _Surroundings:
     listen: Listener
 
 
-def _scaled(client: Client, job: Job | Synthetic, plan: Plan, around: _Surroundings, earlier: Result | None) -> Result:
+def _scaled(
+    client: Client,
+    make_subject: Callable[[Placement], Subject],
+    plan: Plan,
+    around: _Surroundings,
+    earlier: Result | None,
+) -> Result:
     def place() -> Placement:
         return placement(client, around.section)
 
     where = place()
-    subject = _subject(client, job, where, around)
+    subject = make_subject(where)
     try:
         machine, calibrated = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
         bench = Bench(client, subject, place, machine, around.listen, around.folder)
@@ -101,10 +116,8 @@ def _scaled(client: Client, job: Job | Synthetic, plan: Plan, around: _Surroundi
     return result
 
 
-def _subject(client: Client, job: Job | Synthetic, where: Placement, around: _Surroundings) -> Subject:
-    if isinstance(job, Synthetic):
-        return SyntheticSubject(client, job)
-    return JobSubject(client, job, where, around.listen, around.wish.allow_code)
+def _subject(client: Client, rows: Synthetic | Inputs, listen: Listener, where: Placement) -> Subject:
+    return SyntheticSubject(client, rows) if isinstance(rows, Synthetic) else JobSubject(client, rows, where, listen)
 
 
 def busy(about: Mapping[str, Any]) -> list[str]:

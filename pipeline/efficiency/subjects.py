@@ -4,6 +4,7 @@ A subject hands out layouts; the protocol in `scaling` measures them and knows n
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +14,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from distributed import Client, wait
 
+from pipeline.cluster.asking import ANSWER_SECONDS, if_there, in_time
 from pipeline.cluster.devices import array_namespace
 from pipeline.cluster.members import Members
 from pipeline.cluster.placement import Placement
 from pipeline.data.findings import text_of
+from pipeline.data.inputs import Inputs
 from pipeline.efficiency.handover import write_block, write_cuts
 from pipeline.efficiency.record import Mode
 from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.errors import DataError
 from pipeline.events import Listener
-from pipeline.job import Job
-from pipeline.metadata import resolve
 from pipeline.preprocess import passes
 from pipeline.preprocess.fit import forget
 from pipeline.preprocess.passing import result_of
@@ -133,13 +134,15 @@ def synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
 class JobSubject:
     """A job's files, which are read and understood once; each layout makes its blocks and matrices anew."""
 
-    def __init__(self, client: Client, job: Job, where: Placement, listen: Listener, allow_code: bool = False) -> None:
-        self._members = Members(client, job.cluster.hang_seconds)
+    def __init__(self, client: Client, inputs: Inputs, where: Placement, listen: Listener) -> None:
+        self._members = Members(client, inputs.job.cluster.hang_seconds)
         self._members.__enter__()
-        self._walk = Walk(client, self._members, job, where, listen, StageClock(begin=steady()))
-        inputs = resolve(job, allow_code=allow_code)
-        self._walk.job = inputs.job
-        self._prepared = passes.prepare(self._walk, inputs)
+        self._walk = Walk(client, self._members, inputs.job, where, listen, StageClock(begin=steady()))
+        try:
+            self._prepared = passes.prepare(self._walk, inputs)
+        except BaseException:
+            self.close()
+            raise
         rows, features = self._prepared.fitted.statistics.rows, len(self._prepared.fitted.recipe.features)
         self.name = f"{self._prepared.target.column}, {rows:,} rows x {features} features"
 
@@ -182,7 +185,8 @@ class JobSubject:
 
     def close(self) -> None:
         self._members.__exit__()
-        self._walk.client.run(forget, self._walk.run, on_error="ignore")
+        ask = functools.partial(self._walk.client.run, forget, self._walk.run, on_error="ignore")
+        in_time(ANSWER_SECONDS, "forget", functools.partial(if_there, self._walk.client, ask))
 
 
 def too_few(rows: int, worker: str) -> None:

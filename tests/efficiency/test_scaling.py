@@ -27,6 +27,7 @@ from pipeline.efficiency.synthetic import Synthetic, make_blocks
 from pipeline.errors import ClusterError, DataError, PipelineError
 from pipeline.events import Event, Note, ignore
 from pipeline.job import Cluster, Job
+from pipeline.metadata import resolve
 from pipeline.training import ranks
 
 SECTION = Cluster(device="cpu", workers=2, threads=1)
@@ -234,7 +235,7 @@ def test_a_job_is_laid_out_as_a_training_of_it(make_cluster: Callable[[int, int]
             "cluster": {"workers": 2, "threads": 1},
         }
     )
-    subject = JobSubject(client, job, placement(client, SECTION), ignore)
+    subject = JobSubject(client, resolve(job), placement(client, SECTION), ignore)
     try:
         made = measure(bench(client, subject), dataclasses.replace(SMALL, modes=("strong", "weak"), repeat=1))
     finally:
