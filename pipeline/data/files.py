@@ -146,7 +146,6 @@ def _expand(item: str) -> Listing:
 
 def _expand_url(url: str) -> Listing:
     filesystem, path = filesystem_of(url)
-    scheme = url.partition("://")[0]
     with errors_of(url):
         listed = True
         if glob.has_magic(path):
@@ -160,12 +159,36 @@ def _expand_url(url: str) -> Listing:
         if not names:
             what = "an empty folder" if _kind(filesystem, path) else "no such file or folder"
             raise SourceError(f"{url}: {what}")
-        rooted = scheme.endswith(("file", "local"))  # behind a cache: their paths begin with a slash
-        paths = [name if "://" in name else f"{scheme}://{name if rooted else name.lstrip('/')}" for name in names]
+        paths = [url_of(name, url, path) for name in names]
         entries: list[Entry] = [
             (path, facts_in(path, _info(filesystem, name))) for path, name in zip(paths, names, strict=True)
         ]
     return Listing(entries, listed)
+
+
+def url_of(name: str, url: str, path: str) -> str:
+    """The URL of a file that a filesystem has found for a URL, whose path there is `path`.
+
+    What `url` says beyond the path (host, user, cache, archive) is kept.
+
+    >>> url_of("/data/x.csv", "sftp://me@host/data", "/data"), url_of("bucket/x.csv", "s3://bucket/*.csv", "bucket/*.csv")
+    ('sftp://me@host/data/x.csv', 's3://bucket/x.csv')
+    >>> url_of("x.csv", "zip://*.csv::s3://bucket/x.zip", "*.csv"), url_of("/x.csv", "ftp://host/", "/")
+    ('zip://x.csv::s3://bucket/x.zip', 'ftp://host/x.csv')
+    """
+    if "://" in name:
+        return name
+    links = url.split("::")  # of a chain: the path is that of the first that has one
+    place = next(number for number, link in enumerate(links) if "://" in link)
+    scheme, _, tail = links[place].partition("://")
+    tail = tail.rstrip("/")
+    shared = len(posixpath.commonprefix([tail[::-1], path[::-1]]))  # all that the two end with
+    before, inner = tail[: len(tail) - shared], path[: len(path) - shared]
+    rest = name.removeprefix(inner)
+    if before and not shared and rest and not rest.startswith("/"):
+        rest = f"/{rest}"
+    links[place] = f"{scheme}://{before}{rest}"
+    return "::".join(links)
 
 
 def _bare(path: str) -> str:

@@ -5,13 +5,18 @@ import decimal
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.utils import infer_storage_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -175,8 +180,6 @@ def test_digests_tell_which_file_is_another(tmp_path: Path) -> None:
 
 
 def test_memory_filesystem() -> None:
-    import fsspec
-
     filesystem = fsspec.filesystem("memory")
     for month in (1, 2):
         with filesystem.open(f"/reading/month={month}/p.parquet", "wb") as file:
@@ -188,6 +191,51 @@ def test_memory_filesystem() -> None:
     assert read(open_source("memory://text/p.csv")).to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
     with pytest.raises(SourceError, match="memory://nowhere: no such file or folder"):
         open_source("memory://nowhere")
+
+
+class HostFileSystem(MemoryFileSystem):
+    """Memory behind host://, whose paths do not say on which server they are, like those of sftp, ftp and smb."""
+
+    protocol = "host"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    cachable = False
+
+    def __init__(self, host: str, **options: Any) -> None:
+        super().__init__(**options)
+        assert host == "server.example"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(infer_storage_options(path)["path"]).rstrip("/")
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        return {"host": infer_storage_options(path)["host"]}
+
+
+def test_listings_keep_the_server_of_their_url() -> None:
+    fsspec.register_implementation("host", HostFileSystem, clobber=True)
+    filesystem = fsspec.filesystem("host", host="server.example")
+    for month in (1, 2):
+        filesystem.pipe(f"/data/month={month}/p.csv", b"a,b\n1,x\n2,y\n")
+    found = "host://me:word@server.example/data/month=1/p.csv"
+    for url in ("/data", "/data/", "/", "/data/*/*.csv", "/data/month=1/p.csv"):
+        source = open_source(f"host://me:word@server.example{url}")
+        assert source.files[0].path == found
+        assert read(source)["a"].to_pylist() == [1, 2] * len(source.files)
+    assert len(source.files) == 1
+
+
+def test_files_in_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a", "b"):
+            archive.writestr(f"in/{name}.csv", "a,b\n1,x\n")
+    source = open_source(f"zip://in/*.csv::file://{tmp_path}/x.zip")
+    assert [file.path for file in source.files] == [
+        f"zip://in/{name}.csv::file://{tmp_path}/x.zip" for name in ("a", "b")
+    ]
+    assert read(source)["a"].to_pylist() == [1, 1]
 
 
 TYPES = {
