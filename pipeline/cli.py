@@ -94,11 +94,11 @@ def connected(
     from pipeline.events import Note
 
     with connecting(cluster, talk, verb, first) as client:
+        from pipeline.cluster.placement import await_workers  # imported with the verb, while the cluster started
+
         if cluster.dashboard:
             dashboard.tell(client, listen)
-        importlib.import_module("pipeline.cluster.placement").await_workers(
-            client, cluster, lambda message: listen(Note(message=message))
-        )
+        await_workers(client, cluster, lambda message: listen(Note(message=message)))
         yield client
 
 

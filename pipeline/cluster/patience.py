@@ -1,5 +1,6 @@
 """How long a run waits for a cluster that has no worker: replacements, or its first workers, may be in a queue."""
 
+import math
 from collections.abc import Callable
 
 FIRST_NOTE_SECONDS = 10.0  # a restart of the only worker takes less
@@ -26,10 +27,8 @@ class Patience:
             return f"no worker was there for {duration(waited)} (cluster.patience = {duration(self._seconds)})"
         if waited >= self._next_note:
             self._next_note = NOTES_FACTOR * waited
-            self._note(
-                f"no worker is there, for {duration(waited)} by now: waiting for one, {duration(self._seconds)} at most "
-                "(cluster.patience)"
-            )
+            limit = "" if math.isinf(self._seconds) else f", {duration(self._seconds)} at most (cluster.patience)"
+            self._note(f"no worker is there, for {duration(waited)} by now: waiting for one{limit}")
         return None
 
 

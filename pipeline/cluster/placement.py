@@ -118,10 +118,8 @@ def _await_first(section: Cluster, members: Members) -> None:
 
     A task waits meanwhile, so that a cluster that adapts to its load starts one.
     """
-    patience, task = (
-        Patience(seconds_of(section.patience), lambda message: None),
-        None,
-    )  # `members` has notes of its own
+    patience = Patience(seconds_of(section.patience), lambda message: None)  # `members` has notes of its own
+    task = None
     if seconds_of(section.patience):
         members.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
     while not members.look():

@@ -19,6 +19,7 @@ MODULES = ("pipeline.training.boost", "pipeline.preprocess.passes", "pipeline.ef
 VERSIONS = ("python", "distributed", "numpy", "pyarrow", "xgboost", "pipeline")
 CODE, IMPORT = "code", "import"  # further keys of an answer: a hash of the package's files; why it cannot be imported
 SHOWN_DIGITS = 8
+PACKAGE = "dask-train-pipeline"
 
 Answer = Mapping[str, str | None]
 
@@ -43,8 +44,15 @@ def check_same(client: Client, address: str) -> None:
 
 def install() -> str:
     """What to do about it."""
-    version = importlib.metadata.version("dask-train-pipeline")
-    return f"install dask-train-pipeline {version} there, as it is here, and start them again (pip install)"
+    return f"install {package()} there, as it is here, and start them again (pip install)"
+
+
+def package() -> str:
+    """This package as pip knows it, with its version; without one where it is a folder on the path, not installed."""
+    try:
+        return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
+    except importlib.metadata.PackageNotFoundError:
+        return PACKAGE
 
 
 def differences(ours: Answer, theirs: Answer) -> list[str]:
@@ -93,7 +101,12 @@ def _answers(client: Client, address: str) -> tuple[Answer, Mapping[str, Answer]
             raise ClusterError(f"{address}: the {key} did not answer within {time.monotonic() - begin:.0f} s")
         if isinstance(found[key], Exception):
             raise ClusterError(f"{address}: the {key} cannot be asked: {type(found[key]).__name__}: {found[key]}")
-    there = {worker: one for worker, one in found["workers"].items() if isinstance(one, dict)}  # else it has just left
+    there = {}
+    for worker, one in found["workers"].items():
+        if isinstance(one, dict):
+            there[worker] = one
+        elif not isinstance(one, OSError):  # else it has just left
+            raise ClusterError(f"{address}: the worker {worker} cannot be asked: {type(one).__name__}: {one}")
     return found["scheduler"], there
 
 

@@ -22,6 +22,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from pipeline.cluster.asking import in_time
 from pipeline.cluster.dead_clients import RETURN_SECONDS
+from pipeline.cluster.same_code import package
 from pipeline.dashboard import internals, prometheus
 from pipeline.dashboard.board import Board
 from pipeline.events import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
@@ -106,8 +107,7 @@ def _register(client: Client) -> str | None:
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "pipeline":
             return f"the scheduler cannot load them ({_line(error)})"
-        version = importlib.metadata.version("dask-train-pipeline")
-        return f"the scheduler has no module {error.name}: install dask-train-pipeline {version} there, too"
+        return f"the scheduler has no module {error.name}: install {package()} there, too"
     except Exception as error:  # whatever a scheduler of another version makes of this: the training does not need it
         if client.status != "running":
             return None  # the scheduler is lost, which is told elsewhere

@@ -1,5 +1,6 @@
 """A cluster without workers, on a clock of the test's."""
 
+import math
 from typing import Any
 
 import pytest
@@ -24,6 +25,13 @@ def test_the_time_without_workers_is_counted_and_noted_ever_more_rarely() -> Non
     assert patience.seen(301.0, 0) == "no worker was there for 5 min (cluster.patience = 5 min)"
     assert patience.seen(302.0, 1) is None
     assert patience.seen(310.0, 0) is None  # counted anew
+
+
+def test_without_a_limit_none_is_named() -> None:
+    notes: list[str] = []
+    patience = Patience(math.inf, notes.append)
+    assert [patience.seen(now, 0) for now in (0.0, 11.0)] == [None, None]
+    assert notes == ["no worker is there, for 11 s by now: waiting for one"]
 
 
 def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

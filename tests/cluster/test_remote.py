@@ -127,13 +127,13 @@ def test_worker_without_our_code(broken: str, says: str) -> None:
 class Answering:
     """A client whose scheduler and one worker answer so."""
 
-    def __init__(self, scheduler: same_code.Answer, worker: same_code.Answer) -> None:
+    def __init__(self, scheduler: same_code.Answer, worker: same_code.Answer | Exception) -> None:
         self._scheduler, self._worker = scheduler, worker
 
     def run_on_scheduler(self, *_: object) -> same_code.Answer:
         return self._scheduler
 
-    def run(self, *_: object, on_error: str) -> dict[str, same_code.Answer]:
+    def run(self, *_: object, on_error: str) -> dict[str, same_code.Answer | Exception]:
         return {"tcp://1": self._worker}
 
 
@@ -148,6 +148,12 @@ def test_a_scheduler_without_our_code_and_a_worker_with_another() -> None:
         same_code.check_same(Answering(lacking, here), "tcp://0")  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match=r"workers of tcp://0 do not match: pipeline has other code .*hash 01234567"):
         same_code.check_same(Answering(here, other), "tcp://0")  # type: ignore[arg-type]
+    gone, broken = OSError("closed"), ValueError("pipeline.__spec__ is None")
+    same_code.check_same(Answering(here, gone), "tcp://0")  # type: ignore[arg-type]
+    with pytest.raises(
+        ClusterError, match=r"the worker tcp://1 cannot be asked: ValueError: pipeline.__spec__ is None"
+    ):
+        same_code.check_same(Answering(here, broken), "tcp://0")  # type: ignore[arg-type]
 
 
 def test_a_cluster_without_workers_is_waited_for(running: str) -> None:
