@@ -24,10 +24,8 @@ def _enter(run: str, owner: str, dask_scheduler: Any = None) -> list[str]:
     runs[run] = owner
     try:
         from pipeline.cluster.dead_clients import install
-    except (
-        ImportError
-    ):  # a scheduler without this package, or with another version: what is left waits for the next run
-        pass
+    except ImportError:
+        pass  # a scheduler without this package, or with another version: the next run drops what is left
     else:
         install(dask_scheduler)
     return [other for other, client in runs.items() if client not in dask_scheduler.clients]

@@ -48,8 +48,8 @@ def scale(
 
     `job`: files as a job names them, or `Synthetic` rows.  `cluster`: of synthetic rows; a job has its own.
     `inputs`: what `metadata.resolve` returned for this job, if it was called before; otherwise it is called here, before
-    the first task.  Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can mend.
-    Whatever ends the run early, the samples so far are in the folder's result.json.
+    the first task.  Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can
+    mend.  Whatever ends the run early, the samples so far are in the folder's result.json.
     """
     require_client(client)
     plan, wish = plan or Plan(), wish or Wish()
