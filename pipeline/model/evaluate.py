@@ -45,9 +45,9 @@ def evaluate(
 ) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
-    `model`: a model, or its folder.  `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of an array's columns.
-    Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the data lack the
-    target or another column, or no row has a label.
+    `model`: a model, or its folder.  `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of
+    an array's columns.  Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the
+    data lack the target or another column, or no row has a label.
     """
     if client is not None:
         require_client(client)
