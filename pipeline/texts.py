@@ -36,8 +36,8 @@ def one_line(text: str) -> str:
 def error_line(error: BaseException) -> str:
     """The message of an error as one line without secrets; the name of its class where it has no message.
 
-    >>> error_line(OSError("http://me:secret@host/x\n is gone")), error_line(KeyError())
-    ('http://***@host/x is gone', 'KeyError')
+    >>> error_line(OSError("http://me:secret@host/x: gone")), error_line(KeyError())
+    ('http://***@host/x: gone', 'KeyError')
     """
     return one_line(without_secrets(str(error))) or type(error).__name__
 
