@@ -185,14 +185,20 @@ def url_of(name: str, url: str, path: str) -> str:
     shared = len(posixpath.commonprefix([tail[::-1], path[::-1]]))  # all that the two end with
     before, inner = tail[: len(tail) - shared], path[: len(path) - shared]
     rest = name.removeprefix(inner)
-    if before and not shared and rest and not rest.startswith("/"):
-        rest = f"/{rest}"
+    if not before:
+        rest = name if scheme in ("file", "local") else name.lstrip("/")  # those behind a cache are from the root
+    elif rest and not shared:
+        rest = f"/{rest.lstrip('/')}"
     links[place] = f"{scheme}://{before}{rest}"
     return "::".join(links)
 
 
 def _bare(path: str) -> str:
-    """A path; of a URL what comes after the server, without its query: neither names a folder or a format."""
+    """A path; of a URL what comes after the server, without its query: neither names a folder or a format.
+
+    Of a chain the link that has the path: a file in an archive is not of the archive's format.
+    """
+    path = next((link for link in path.split("::") if "://" in link), path)
     if not path.startswith(("http://", "https://")):
         return path
     return urllib.parse.urlsplit(path).path

@@ -34,8 +34,9 @@ class Handle:
     reports some as damage.
     """
 
-    def __init__(self, path: str, file: Any) -> None:
-        self._path, self._file = path, file
+    def __init__(self, path: str, file: Any, filesystem: Any = None) -> None:
+        """`filesystem`: kept as long as the file is open, because that of an archive closes its files when it goes."""
+        self._path, self._file, self._filesystem = path, file, filesystem
         self._error: BaseException | None = None
 
     def read(self, nbytes: int = -1) -> bytes:
@@ -146,7 +147,7 @@ def open_file(path: str) -> Handle:
     if is_url(path):
         filesystem, inner = filesystem_of(path)
         with errors_of(path):
-            return Handle(path, waiting.answer(lambda: filesystem.open(inner, "rb"), path))
+            return Handle(path, waiting.answer(lambda: filesystem.open(inner, "rb"), path), filesystem)
     with errors_of(path):
         return Handle(path, open(path, "rb", buffering=0))
 
