@@ -42,7 +42,7 @@ newest: $(STAMP)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c "$$folder")')" > "$$($(NEWEST)/bin/python -c "$$folder")/lock.pth"
 	@$(NEWEST)/bin/python -m pip install -qq --disable-pip-version-check --upgrade dask distributed bokeh
 	$(NEWEST)/bin/python -c 'import bokeh, dask, distributed as d; print("dask", dask.__version__, "distributed", d.__version__, "bokeh", bokeh.__version__)'
-	$(NEWEST)/bin/python -m pytest -q -m "$(MARKERS)" tests/dashboard $(ARGS)
+	$(NEWEST)/bin/python -m pytest -q -m "$(MARKERS)" tests/dashboard tests/monitoring tests/events $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
@@ -74,4 +74,4 @@ $(STAMP): $(LOCK) pyproject.toml tools/find_python.sh
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build data models predictions .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
-	find pipeline benchmarks tests workflows tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find pipeline benchmarks faults tests workflows tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,9 +4,9 @@
     python -m benchmarks.chaos --seed 1 --trial 17
     python -m benchmarks.chaos --table
 
-Each run draws a kind of cluster, two to five workers, a fault of the table (benchmarks.faults.table), a worker and a round,
+Each run draws a kind of cluster, two to five workers, a fault of the table (faults.table), a worker and a round,
 and has to end as the fault's row says: with the model of the undisturbed run, to the byte, or in one line.  Workloads
-(benchmarks.faults.workloads) take turns.  All that is drawn follows from the seed and the trial's number.  The report that ends it counts faults by
+(faults.workloads) take turns.  All that is drawn follows from the seed and the trial's number.  The report that ends it counts faults by
 kind and workload, runs, equal models, the seconds a fault cost (what its runs took beyond the undisturbed one, through all faults of
 the run), and what was left behind.  A trial whose fault did not happen is missed: it proves nothing, and is counted
 apart.  Exit code 1 if a single run did not end as its row says or too few faults happened for so many minutes, and,
@@ -29,16 +29,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.faults import table
-from benchmarks.faults.acts import may_be_filled
-from benchmarks.faults.bench import Bench
-from benchmarks.faults.flips import Flipped, flip_all
-from benchmarks.faults.places import KINDS, WORKERS, Kind, Local, Processes, place
-from benchmarks.faults.runs import Missed, Wrong
-from benchmarks.faults.summary import ALLOWED_SECONDS, Played, line, report, text, unmet
-from benchmarks.faults.table import Row
-from benchmarks.faults.trial import Trial
-from benchmarks.faults.workloads import CHECKPOINT_ROUNDS, WORKLOADS
+from faults import table
+from faults.acts import may_be_filled
+from faults.bench import Bench
+from faults.flips import Flipped, flip_all
+from faults.places import KINDS, WORKERS, Kind, Local, Processes, place
+from faults.runs import Missed, Wrong
+from faults.summary import ALLOWED_SECONDS, Played, line, report, text, unmet
+from faults.table import Row
+from faults.trial import Trial
+from faults.workloads import CHECKPOINT_ROUNDS, WORKLOADS
 from pipeline.cluster import logs
 
 FLIPS = 200  # positions of every file of a model folder

@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.contenders import ALL, Contender, Outcome, Setting, attempt
 from benchmarks.end_to_end_report import draw, equal_quality, summarise, tabulate
-from pipeline.data import synthetic
-from pipeline.events import ignore
+from pipeline.data.synthetic import synthetic
+from pipeline.events.types import ignore
 
 TRAIN_FILES = 16
 HELDOUT_ROWS_AT_MOST = 500_000

@@ -25,15 +25,15 @@ import click
 from distributed import Client
 
 from benchmarks import record, telling
-from pipeline import run as walk
+from pipeline.cli.terminal import run
 from pipeline.cluster.connect import connect
-from pipeline.dashboard import publish
-from pipeline.data.synthetic import generate
-from pipeline.events import Listener, ignore
-from pipeline.job import Cluster, Job
-from pipeline.recording import recorded
-from pipeline.terminal import run
-from pipeline.training.rounds import ACCOUNT_SECONDS, EVENT_SECONDS
+from pipeline.config.job import Cluster, Job
+from pipeline.data.synthetic.synthetic import generate
+from pipeline.events.recording import recorded
+from pipeline.events.types import Listener, ignore
+from pipeline.monitoring import publish
+from pipeline.run import train as walk
+from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, EVENT_SECONDS
 
 WORKERS = 2
 TARGET = 0.002

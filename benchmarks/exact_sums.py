@@ -23,8 +23,8 @@ import xgboost
 
 from benchmarks.grid_gradients import GridGradients, gradient_threads
 from benchmarks.record import circumstances, write
-from pipeline.training.cuts import XGBOOST_MAX_BIN, make_cuts, reference
-from pipeline.training.sampling import chosen_mask, row_keys
+from pipeline.preprocess.bins import XGBOOST_MAX_BIN, make_cuts, reference
+from pipeline.training.xgboost.sampling import chosen_mask, row_keys
 
 METRICS = {"binary:logistic": "logloss", "reg:squarederror": "rmse"}
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pipeline.training.cuts import CHUNK_ROWS
+from pipeline.preprocess.bins import CHUNK_ROWS
 
 SQUARED = "reg:squarederror"  # any other objective is taken for a logistic one
 

@@ -15,15 +15,15 @@ from typing import Any
 import click
 
 from benchmarks import record
+from pipeline.cli.terminal import run
 from pipeline.cluster.connect import connect
-from pipeline.cluster.placement import placement
-from pipeline.efficiency.record import WorkerSample
+from pipeline.config.job import Cluster
+from pipeline.efficiency.records import WorkerSample
 from pipeline.efficiency.split import worker_samples
-from pipeline.efficiency.subjects import Layout, SyntheticSubject
-from pipeline.efficiency.synthetic import Synthetic
-from pipeline.job import Cluster
-from pipeline.terminal import run
-from pipeline.training.ranks import run_training
+from pipeline.runtime.placement import placement
+from pipeline.scaling.subjects import Layout, SyntheticSubject
+from pipeline.scaling.synthetic import Synthetic
+from pipeline.training.xgboost.dispatch import run_training
 
 WORKERS, WARMUP = 2, 4
 SHAPES: tuple[tuple[Synthetic, tuple[float, ...]], ...] = (

@@ -16,19 +16,19 @@ from typing import Any
 import click
 
 from benchmarks import namespaces, record
+from pipeline.cli.scale_options import Numbers
+from pipeline.cli.terminal import run
 from pipeline.cluster.connect import connect
-from pipeline.cluster.placement import Placement, placement
-from pipeline.efficiency.calibration import calibrate
+from pipeline.config.job import Cluster
 from pipeline.efficiency.cost import from_configuration, predict
 from pipeline.efficiency.machine import Machine
-from pipeline.efficiency.plan import Plan
-from pipeline.efficiency.record import Point
-from pipeline.efficiency.scaling import Bench, measure
-from pipeline.efficiency.subjects import SyntheticSubject
-from pipeline.efficiency.synthetic import Synthetic
-from pipeline.job import Cluster
-from pipeline.scale_options import Numbers
-from pipeline.terminal import run
+from pipeline.efficiency.records import Point
+from pipeline.runtime.placement import Placement, placement
+from pipeline.scaling.calibration import calibrate
+from pipeline.scaling.plan import Plan
+from pipeline.scaling.scaling import Bench, measure
+from pipeline.scaling.subjects import SyntheticSubject
+from pipeline.scaling.synthetic import Synthetic
 
 SUBJECTS = (
     Synthetic(20_000, 12, depth=4),

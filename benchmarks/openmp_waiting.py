@@ -22,10 +22,10 @@ import click
 import xgboost
 
 from benchmarks import record
+from pipeline.cli.terminal import run
 from pipeline.cluster.affinity import cores
-from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
-from pipeline.terminal import run
-from pipeline.training.matrix import build_partition
+from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
+from pipeline.training.xgboost.matrix import build_partition
 
 POLICIES: Mapping[str, Mapping[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
 SHAPES = (Synthetic(400_000, 28, 8), Synthetic(40_000, 32, 6))

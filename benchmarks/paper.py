@@ -16,10 +16,11 @@ from rich.table import Table
 
 from benchmarks import record
 from benchmarks.published import PUBLISHED, Comparison, compare
-from pipeline.efficiency import cost, paper
+from pipeline.cli.terminal import run
+from pipeline.efficiency import cost
 from pipeline.efficiency.cost import Workload
-from pipeline.efficiency.paper import Computer, Interconnect
-from pipeline.terminal import run
+from pipeline.scaling import paper
+from pipeline.scaling.paper import Computer, Interconnect
 
 CLUSTERS: tuple[tuple[str, Workload, Computer, Interconnect, tuple[int, ...]], ...] = (
     ("Higgs, depth 8", paper.higgs(), paper.SERVER, paper.ETHERNET_10G, (1, 2, 4, 8, 16, 64)),

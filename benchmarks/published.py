@@ -8,10 +8,10 @@ publication: N_0 T_0 / (N T_N) with the fewest workers as base.
 import dataclasses
 from dataclasses import dataclass
 
-from pipeline.efficiency import paper
 from pipeline.efficiency.cost import Workload
 from pipeline.efficiency.definitions import global_efficiency
-from pipeline.efficiency.paper import Computer, Interconnect
+from pipeline.scaling import paper
+from pipeline.scaling.paper import Computer, Interconnect
 
 CLOSE = 0.05  # of efficiency: within, it counts as predicted
 

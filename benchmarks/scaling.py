@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from pipeline.efficiency.synthetic import Synthetic
-from pipeline.job import Job
-from pipeline.options import Verb, settings_given, talking
-from pipeline.scale_options import ROWS_EXAMPLE, explained, run_scale, scale_options
-from pipeline.terminal import Talk, run
+from pipeline.cli.options import Verb, settings_given, talking
+from pipeline.cli.scale_options import ROWS_EXAMPLE, explained, run_scale, scale_options
+from pipeline.cli.terminal import Talk, run
+from pipeline.config.job import Job
+from pipeline.scaling.synthetic import Synthetic
 
 WHAT = "Synthetic rows, made by the workers themselves, or the training of --job are measured."
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.training import rounds
-from pipeline.training.rounds import _Rounds
+from pipeline.training.xgboost import rounds
+from pipeline.training.xgboost.rounds import _Rounds
 
 _METHODS: dict[str, Callable[..., None]] = {name: getattr(_Rounds, name) for name in ("_tell", "_account")}
 _spent_seconds = 0.0

@@ -18,11 +18,11 @@ import psutil
 from bokeh.document import Document
 
 from benchmarks import record
-from pipeline.dashboard.board import Board
-from pipeline.dashboard.pages import PAGES
+from pipeline.dashboard.pages.registry import PAGES
 from pipeline.dashboard.window import SHARE
-from pipeline.events import Event, Note, Place, Placed, RoundDone, Started, WorkerRounds, decode, encode
-from pipeline.training.rounds import ACCOUNT_SECONDS, ACCOUNTS_A_SECOND, EVENT_SECONDS
+from pipeline.events.types import Event, Note, Place, Placed, RoundDone, Started, WorkerRounds, decode, encode
+from pipeline.monitoring.state.board import Board
+from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, ACCOUNTS_A_SECOND, EVENT_SECONDS
 
 BEGIN = 1_790_000_000.0  # seconds since the epoch
 ALL_WORKERS = ACCOUNTS_A_SECOND  # messages a second of all workers together, and

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.cluster.connect import connect
     from pipeline.cluster.doctor import doctor
+    from pipeline.config.job import Job
     from pipeline.data.describe import describe
-    from pipeline.data.synthetic import generate
-    from pipeline.efficiency.plan import Plan as ScalePlan
-    from pipeline.efficiency.plan import Wish as ScaleWish
-    from pipeline.efficiency.scale import scale
-    from pipeline.job import Job
+    from pipeline.data.synthetic.synthetic import generate
+    from pipeline.inference.evaluate import evaluate
+    from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
-    from pipeline.model.evaluate import evaluate
-    from pipeline.model.predict import predict
-    from pipeline.run import TrainResult, train
+    from pipeline.run.train import TrainResult, train
+    from pipeline.scaling.plan import Plan as ScalePlan
+    from pipeline.scaling.plan import Wish as ScaleWish
+    from pipeline.scaling.scale import scale
 
 __all__ = [
     "Job", "Model", "ScalePlan", "ScaleWish", "TrainResult",
@@ -36,19 +36,19 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Job": "pipeline.job:Job",
+    "Job": "pipeline.config.job:Job",
     "Model": "pipeline.model.artifact:Model",
-    "ScalePlan": "pipeline.efficiency.plan:Plan",
-    "ScaleWish": "pipeline.efficiency.plan:Wish",
-    "TrainResult": "pipeline.run:TrainResult",
+    "ScalePlan": "pipeline.scaling.plan:Plan",
+    "ScaleWish": "pipeline.scaling.plan:Wish",
+    "TrainResult": "pipeline.run.train:TrainResult",
     "connect": "pipeline.cluster.connect:connect",
     "describe": "pipeline.data.describe:describe",
     "doctor": "pipeline.cluster.doctor:doctor",
-    "evaluate": "pipeline.model.evaluate:evaluate",
-    "generate": "pipeline.data.synthetic:generate",
-    "predict": "pipeline.model.predict:predict",
-    "scale": "pipeline.efficiency.scale:scale",
-    "train": "pipeline.run:train",
+    "evaluate": "pipeline.inference.evaluate:evaluate",
+    "generate": "pipeline.data.synthetic.synthetic:generate",
+    "predict": "pipeline.inference.predict:predict",
+    "scale": "pipeline.scaling.scale:scale",
+    "train": "pipeline.run.train:train",
 }
 
 
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
     module, _, attribute = _HOMES[name].partition(":")
     value = getattr(importlib.import_module(module), attribute)
     if _in_notebook():
-        value = importlib.import_module("pipeline.notebook").for_notebook(value)
+        value = importlib.import_module("pipeline.cli.notebook").for_notebook(value)
     globals()[name] = value
     return value
 

@@ -3,7 +3,7 @@
 A message is one line: what, where, both numbers, what to change. It never holds row data, nor a password.
 """
 
-from pipeline.texts import LONGEST_MESSAGE, one_line, without_secrets
+from pipeline.formatting import LONGEST_MESSAGE, one_line, without_secrets
 
 __all__ = ["LONGEST_MESSAGE", "one_line"]  # re-exported: many modules import them together with the errors
 

@@ -10,6 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytest_plugins = ["tests.models"]  # small trained models, for the tests of several packages
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -72,7 +74,7 @@ def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
     from contextlib import ExitStack
 
     from pipeline.cluster.connect import connect
-    from pipeline.job import Cluster
+    from pipeline.config.job import Cluster
 
     with ExitStack() as stack:
 

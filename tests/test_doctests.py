@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for folder in ("pipeline", "benchmarks")
+    for folder in ("pipeline", "benchmarks", "faults")
     for path in (ROOT / folder).rglob("*.py")
     if "\n>>> " in (text := path.read_text(encoding="utf-8")) or "    >>> " in text
 )

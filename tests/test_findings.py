@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 import pipeline
-from pipeline import events
+from pipeline.config.job import Job
 from pipeline.errors import DataError
-from pipeline.job import Job
+from pipeline.events import types as events
 
 ROWS = 2_000
 RNG = np.random.default_rng(0)

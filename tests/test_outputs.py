@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import cli
-from pipeline.data.synthetic import generate
+from pipeline.cli.main import cli
+from pipeline.cli.terminal import run
+from pipeline.config.job import Job
+from pipeline.data.synthetic.synthetic import generate
 from pipeline.errors import JobError, ModelError, OutputError
-from pipeline.job import Job
+from pipeline.events.recording import recording
+from pipeline.inference.predict import claim_predictions
 from pipeline.model.artifact import Model
-from pipeline.model.folder import claim_folder
-from pipeline.model.predict import claim_predictions
-from pipeline.recording import recording
-from pipeline.terminal import run
-from pipeline.training.destination import check_destination
+from pipeline.run.destination import check_destination
+from pipeline.storage.atomic import claim_folder
 
 URL = "s3://me:secret@bucket/model"
 

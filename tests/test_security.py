@@ -24,13 +24,13 @@ import pytest
 import xgboost
 
 import pipeline
+from pipeline.config.job import Job
+from pipeline.config.parameters import PARAMETERS
 from pipeline.errors import ModelError, PipelineError, TrainingError, UserError
-from pipeline.job import Job
 from pipeline.model.artifact import Model
 from pipeline.model.manifest import FileEntry, Manifest, dump
 from pipeline.training import supervisor
 from pipeline.training.checkpoint import CheckpointStore, Identity, encode
-from pipeline.training.parameters import PARAMETERS
 from tests.planted import module, nothing_unpickled, pickled, texts
 from tests.test_layers import MODULES, imports
 
@@ -598,17 +598,17 @@ RUNNERS = {"eval", "exec", "compile", "__import__"}
 METHODS = {"read_pickle", "to_pickle", "os.system", "os.popen", "unsafe_load", "literal_eval", "run_string"}
 IMPORTERS = {  # who may import what is named at run time, and why
     "pipeline",  # its own verbs
-    "pipeline.cli",  # its own modules
+    "pipeline.cli.main",  # its own modules
     "pipeline.cluster.same_code",  # its own modules, on workers and scheduler: whether they can be imported there
     "pipeline.dashboard.install",  # its own pages, where there is Bokeh
-    "pipeline.data.derive",  # the user's function, after --allow-code
-    "pipeline.scale_options",  # its own modules
+    "pipeline.data.schema.derive",  # the user's function, after --allow-code
+    "pipeline.cli.scale_options",  # its own modules
 }
 STARTERS = {
     "pipeline.cluster.devices",
     "pipeline.cluster.throwaway_tls",
-    "pipeline.efficiency.circumstances",
-    "pipeline.efficiency.single",
+    "pipeline.scaling.circumstances",
+    "pipeline.scaling.single",
 }
 
 
@@ -634,5 +634,5 @@ def test_no_module_unpickles_or_evaluates(name: str) -> None:
 def test_the_rules_would_be_noticed() -> None:
     """That the names above are the ones the source uses."""
     assert {name for name in STARTERS if "subprocess" in imports(name)} == STARTERS
-    assert "importlib" in imports("pipeline.data.derive")
+    assert "importlib" in imports("pipeline.data.schema.derive")
     assert "data.function" in (ROOT / "SECURITY.md").read_text()

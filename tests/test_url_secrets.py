@@ -12,16 +12,16 @@ import pytest
 from distributed.core import error_message
 
 import pipeline
-from pipeline.data.files import File, find_files, relative_names
-from pipeline.data.findings import Finding, plain, text_of
+from pipeline.config.job import Job, storable
+from pipeline.data.files.files import File, find_files, relative_names
+from pipeline.data.files.retries import NoSuchFile, failure
 from pipeline.data.fragments import Piece
-from pipeline.data.retries import NoSuchFile, failure
 from pipeline.errors import AccessError, DataError
-from pipeline.events import Event, Failed, Note, Skipped, encode
-from pipeline.job import Job, storable
-from pipeline.recording import line_of
-from pipeline.task_errors import task
-from pipeline.texts import without_secrets
+from pipeline.events.findings import Finding, plain, text_of
+from pipeline.events.recording import line_of
+from pipeline.events.types import Event, Failed, Note, Skipped, encode
+from pipeline.formatting import without_secrets
+from pipeline.runtime.task_errors import task
 
 URL = "http://me:pa55@host:8000/month=11/x.parquet?sig=T0KEN/a=b&exp=1"
 SECRETS = ("me:", "pa55", "T0KEN", "exp=1")
@@ -163,13 +163,14 @@ def test_an_error_of_a_worker_keeps_its_class() -> None:
 
 def test_every_task_is_one() -> None:
     """Whatever reads, prepares or trains on a worker is decorated."""
-    from pipeline.efficiency import fits, handover
-    from pipeline.model import evaluate, predict
+    from pipeline.inference import evaluate, predict
     from pipeline.preprocess import fit
-    from pipeline.training import boost, communicator, ranks, team
+    from pipeline.scaling import fits, handover
+    from pipeline.training import workset
+    from pipeline.training.xgboost import boost, communicator, dispatch
 
     tasks = [
         fit.survey_unit, fit.collect_unit, fit.make_block, fit.fit, fit.block_facts, predict._write, evaluate._score,
-        ranks._train_task, team._build, boost._evaluate, communicator._tracker_task, handover.write_block, fits.fit_grid,
+        dispatch._train_task, workset._build, boost._evaluate, communicator._tracker_task, handover.write_block, fits.fit_grid,
     ]  # fmt: skip
     assert all(hasattr(function, "__wrapped__") for function in tasks)

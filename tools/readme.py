@@ -9,11 +9,11 @@ import re
 import sys
 from pathlib import Path
 
-from pipeline.tables import job_fields
+from pipeline.cli.output import job_fields
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-FOLDERS = ("pipeline", "workflows", "benchmarks", "tools")
+FOLDERS = ("pipeline", "workflows", "benchmarks", "faults", "tools")
 
 
 def fields_table() -> str:

@@ -116,7 +116,7 @@ def dask_setup(worker: Any) -> None:
 
 def _warm_up() -> None:
     """Imports what the first tasks need while the client still reads metadata."""
-    importlib.import_module("pipeline.training.boost")
+    importlib.import_module("pipeline.training.xgboost.boost")
 
 
 def _read(path: Path) -> str | None:

@@ -8,13 +8,14 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from pipeline.cluster import interrupts, local, logs, remote, starting, throwaway_tls
+from pipeline.cluster import interrupts, logs, starting, throwaway_tls
 from pipeline.cluster.child_processes import kill_own, last_words, stderr_of_workers
 from pipeline.cluster.head_start import HeadStart
+from pipeline.cluster.launchers import existing, local
 from pipeline.cluster.memory import process_tree
+from pipeline.config.job import Cluster, Job
 from pipeline.dashboard.install import withdraw
 from pipeline.errors import ClusterStartError
-from pipeline.job import Cluster, Job
 
 CLOSE_SECONDS = 20.0  # for a cluster to close; Dask waits half a minute for its parts, or for ever
 GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster closes
@@ -46,7 +47,7 @@ def connect(
     meanwhile = ahead.before(meanwhile)
     if section.scheduler is not None:
         with contextlib.closing(
-            interrupts.finish(ahead.held(lambda: remote.attach(section)), Client.close, meanwhile)
+            interrupts.finish(ahead.held(lambda: existing.attach(section)), Client.close, meanwhile)
         ) as client:
             yield client
         return

@@ -8,10 +8,11 @@ from typing import Any
 
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, dashboard, throwaway_tls
+from pipeline.cluster import affinity, throwaway_tls
 from pipeline.cluster.connect import connect
 from pipeline.cluster.devices import probe_gpu
-from pipeline.job import Cluster
+from pipeline.config.job import Cluster
+from pipeline.dashboard import lazy
 
 PACKAGES = (
     "dask-train-pipeline", "dask", "distributed", "xgboost", "numpy", "pyarrow", "duckdb", "bokeh", "cupy-cuda13x",
@@ -50,8 +51,8 @@ def doctor() -> dict[str, Any]:
         },
         "ports": {
             "loopback": _can_listen(),
-            "dashboard": dashboard.PORT,
-            "dashboard_free": dashboard.free_address().endswith(str(dashboard.PORT)),
+            "dashboard": lazy.PORT,
+            "dashboard_free": lazy.free_address().endswith(str(lazy.PORT)),
         },
         "tls": {"auto": throwaway_tls.usable(), "clusters": throwaway_tls.running()},
         "worker": worker,

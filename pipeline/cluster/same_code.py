@@ -11,11 +11,15 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.cluster.asking import in_time
 from pipeline.errors import ClusterError
+from pipeline.runtime.rpc import in_time
 
 ANSWER_SECONDS = 120.0  # for all workers to import the package, from a slow disk on a busy machine
-MODULES = ("pipeline.training.boost", "pipeline.preprocess.passes", "pipeline.efficiency.watch")  # what tasks need
+MODULES = (
+    "pipeline.training.xgboost.boost",
+    "pipeline.preprocess.passes",
+    "pipeline.runtime.recorder",
+)  # what tasks need
 VERSIONS = ("python", "distributed", "numpy", "pyarrow", "xgboost", "pipeline")
 CODE, IMPORT = "code", "import"  # further keys of an answer: a hash of the package's files; why it cannot be imported
 SHOWN_DIGITS = 8

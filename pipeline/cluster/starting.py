@@ -8,8 +8,8 @@ from distributed import Client
 
 from pipeline.cluster import interrupts
 from pipeline.cluster.child_processes import children, kill_children
+from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError, ClusterStartError
-from pipeline.job import Cluster
 
 START_SECONDS = 120.0  # for workers to import what they need, from a slow disk on a busy machine
 FILES, FILES_PER_WORKER = (

@@ -9,8 +9,8 @@ import ssl
 
 from distributed.security import Security
 
+from pipeline.config.job import Security as Files
 from pipeline.errors import ClusterError
-from pipeline.job import Security as Files
 
 
 def for_client(files: Files) -> Security:

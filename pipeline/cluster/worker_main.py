@@ -1,6 +1,6 @@
 """The main module of worker processes that start: what they write to stderr is kept apart until they have started.
 
-`pipeline.cluster.local` names it as the main module that spawned processes import first, in place of the user's script.
+`pipeline.cluster.launchers.local` names it as the main module that spawned processes import first, in place of the user's script.
 """
 
 import contextlib

@@ -8,7 +8,7 @@ from bokeh.document import Document
 from bokeh.events import ConnectionLost
 from bokeh.models import Column, CustomJS
 
-from pipeline.dashboard.run import Run
+from pipeline.monitoring.state.run import Run
 
 RETRY_MILLISECONDS = 2_000
 LOST = (

@@ -9,7 +9,7 @@ from bokeh.models.ui import UIElement
 from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 
-from pipeline.dashboard.look import TEXT
+from pipeline.dashboard.theme import TEXT
 
 
 def div(**properties: Any) -> Div:

@@ -1,7 +1,7 @@
 """The training's pages in the dashboard of a scheduler: a plugin that keeps what runs say, and shows it.
 
 Dask has no documented way to add a page.  So all of that (`internals`) is tried, and where it fails the training goes on
-without pages and says so once.  On clusters of ours a preload installs them (`pipeline.cluster.dashboard`), on a running
+without pages and says so once.  On clusters of ours a preload installs them (`pipeline.dashboard.lazy`), on a running
 scheduler the first client that trains there; `dask scheduler --preload pipeline.dashboard.install` has them from the
 start.  A dashboard that is switched off stays off.
 """
@@ -20,13 +20,14 @@ from typing import Any
 from distributed import Client
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from pipeline.cluster.asking import in_time
-from pipeline.cluster.dead_clients import RETURN_SECONDS
 from pipeline.cluster.same_code import package
-from pipeline.dashboard import internals, prometheus
-from pipeline.dashboard.board import Board
-from pipeline.events import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
-from pipeline.topics import EVENTS, ROUNDS, hearing
+from pipeline.dashboard import internals
+from pipeline.events.types import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
+from pipeline.monitoring import prometheus
+from pipeline.monitoring.state.board import Board
+from pipeline.runtime.channel import EVENTS, ROUNDS, hearing
+from pipeline.runtime.dead_clients import RETURN_SECONDS
+from pipeline.runtime.rpc import in_time
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
 HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
@@ -125,7 +126,7 @@ async def _import_pages(plugin: str, dask_scheduler: Any = None) -> None:
         try:
             importlib.import_module("pipeline.dashboard.install")
             if any(hasattr(application, "app_paths") for application in dask_scheduler.http_application.applications):
-                importlib.import_module("pipeline.dashboard.pages")
+                importlib.import_module("pipeline.dashboard.pages.registry")
         except Exception:  # the plugin, which needs the same modules, fails likewise and says so to the client
             logging.getLogger("distributed.pipeline").info("the pages were not imported ahead", exc_info=True)
 

@@ -13,7 +13,7 @@ from typing import Any
 from distributed import Client
 from tornado import web
 
-from pipeline.dashboard.board import Board
+from pipeline.monitoring.state.board import Board
 
 TEMPLATE = "simple.html"  # Dask's, with its navigation
 
@@ -45,7 +45,7 @@ def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
     from distributed.http.scheduler.info import IndividualPlots
     from tornado.ioloop import IOLoop
 
-    pages = importlib.import_module("pipeline.dashboard.pages")  # here, because it needs Bokeh
+    pages = importlib.import_module("pipeline.dashboard.pages.registry")  # here, because it needs Bokeh
     variables = template_variables(scheduler)  # one dict for all pages of this scheduler, ours and Dask's
     navigation, plots = variables["pages"], variables["plots"]
     theirs = bokeh(scheduler)
@@ -127,7 +127,8 @@ class _Doorbell(web.RequestHandler):
 def _load() -> Any:
     from distributed.dashboard.scheduler import connect
 
-    importlib.import_module("pipeline.dashboard.pages")  # in this thread: it would hold up the scheduler's event loop
+    # In this thread: it would hold up the scheduler's event loop.
+    importlib.import_module("pipeline.dashboard.pages.registry")
     return connect
 
 
@@ -136,7 +137,7 @@ async def draw_last(scheduler: Any) -> None:
     applications = [app for app in scheduler.http_application.applications if hasattr(app, "app_paths")]
     if not applications:
         return  # nobody has asked for the dashboard
-    pages = importlib.import_module("pipeline.dashboard.pages")
+    pages = importlib.import_module("pipeline.dashboard.pages.registry")
     routes = {page.route for page in (*pages.PAGES, *pages.INDIVIDUAL)}
     sessions = [
         session for app in applications for route in routes & app.app_paths for session in app.get_sessions(route)

@@ -5,8 +5,8 @@ import math
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from pipeline.dashboard.run import Run
-from pipeline.texts import for_terminal
+from pipeline.formatting import for_terminal
+from pipeline.monitoring.state.run import Run
 
 LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # incidents that are coloured, and how
 

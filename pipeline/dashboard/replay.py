@@ -17,12 +17,12 @@ from bokeh.server.server import Server
 from jinja2 import Environment
 from tornado.web import RedirectHandler
 
-from pipeline.dashboard.board import Board
-from pipeline.dashboard.pages import PAGES, Page
-from pipeline.dashboard.run import Run
+from pipeline.dashboard.pages.registry import PAGES, Page
 from pipeline.errors import ClusterError, UserError
-from pipeline.recording import EventsError, Reader
-from pipeline.texts import escaped
+from pipeline.events.recording import EventsError, Reader
+from pipeline.formatting import escaped
+from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run import Run
 
 HOST = "127.0.0.1"
 PORTS = 20  # tried, from the one asked for on

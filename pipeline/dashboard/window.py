@@ -11,12 +11,12 @@ from bokeh.models.ui import UIElement
 from bokeh.models.widgets import Select
 from bokeh.plotting import figure
 
-from pipeline.dashboard.board import Board
 from pipeline.dashboard.connection import tell_state
 from pipeline.dashboard.drawing import div, put
-from pipeline.dashboard.look import FRAME, SELECT
 from pipeline.dashboard.markup import clock_time, known_by, later, unknown, waiting
-from pipeline.dashboard.run import Run
+from pipeline.dashboard.theme import FRAME, SELECT
+from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run import Run
 
 NEWEST = ""  # the selector's value that follows whichever run began last
 SHARE = 0.02  # of a core, for drawing one window

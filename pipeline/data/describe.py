@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from pipeline.data.findings import UserNote, plain, text_of
-from pipeline.data.hints import hints_of
+from pipeline.config.job import Data, Job
+from pipeline.config.names import hint
 from pipeline.data.inputs import open_data
-from pipeline.data.names import hint
 from pipeline.data.reading import read_fragment
+from pipeline.data.schema.hints import hints_of
+from pipeline.data.schema.unify import Drift
 from pipeline.data.skipping import Bad, note
 from pipeline.data.source import Source, open_source
-from pipeline.data.unify import Drift
 from pipeline.errors import BadFragment, DataError
-from pipeline.job import Data, Job
-from pipeline.texts import escaped
+from pipeline.events.findings import UserNote, plain, text_of
+from pipeline.formatting import escaped
 
 MAX_DISTINCT = 10_000  # values are told apart up to so many
 MAX_LINES = 60  # that a notebook shows

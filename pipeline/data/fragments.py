@@ -11,7 +11,7 @@ stand on (fragment, position).
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pipeline.texts import without_secrets
+from pipeline.formatting import without_secrets
 
 MIB = 1 << 20
 MIN_FRAGMENT_NBYTES = 1 * MIB  # below that a task costs more than its work

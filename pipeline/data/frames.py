@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.data import tabular
+from pipeline.data.formats.parquet import value_nbytes
 from pipeline.data.fragments import Fragment, Piece, target_nbytes
-from pipeline.data.parquet import value_nbytes
 from pipeline.data.partitions import Partitions, rows_between
 from pipeline.errors import SourceError
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.data.derive import Derivation, Derived, check
-from pipeline.data.differences import check_in_every_file, files_lack
-from pipeline.data.findings import Finding, UserNote
+from pipeline.config.job import Data, Job
+from pipeline.data.files.links import shared_files
 from pipeline.data.fragments import Fragment
-from pipeline.data.hints import ColumnHints, hints_of
-from pipeline.data.links import shared_files
-from pipeline.data.roles import Roles, assign_roles, with_built_in
+from pipeline.data.schema.derive import Derivation, Derived, check
+from pipeline.data.schema.differences import check_in_every_file, files_lack
+from pipeline.data.schema.hints import ColumnHints, hints_of
+from pipeline.data.schema.roles import Roles, assign_roles, with_built_in
+from pipeline.data.schema.unify import is_text, zones_differ
 from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
-from pipeline.data.unify import is_text, zones_differ
 from pipeline.errors import DataError
-from pipeline.job import Data, Job
+from pipeline.events.findings import Finding, UserNote
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data import tabular
-from pipeline.data.findings import UserNote
 from pipeline.data.fragments import Fragment, Piece
-from pipeline.data.unify import is_text, normalise
+from pipeline.data.schema.unify import is_text, normalise
 from pipeline.errors import SourceError
-from pipeline.task_errors import task
+from pipeline.events.findings import UserNote
+from pipeline.runtime.task_errors import task
 
 NAME = "<Dask DataFrame>"
 ARRAY = "<Dask Array>"

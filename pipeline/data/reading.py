@@ -8,15 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.data import formats, frames, partitions
-from pipeline.data.files import HIVE_NULL, cpu_count
+from pipeline.data import frames, partitions
+from pipeline.data.files.files import HIVE_NULL, cpu_count
+from pipeline.data.files.retries import Patience, patiently
+from pipeline.data.files.stamps import check_unchanged
+from pipeline.data.files.waiting import in_threads
+from pipeline.data.formats import formats
+from pipeline.data.formats.survey import library_errors, reason_in
 from pipeline.data.fragments import Fragment, Piece
-from pipeline.data.retries import Patience, patiently
+from pipeline.data.schema.unify import conform
 from pipeline.data.source import Source
-from pipeline.data.stamps import check_unchanged
-from pipeline.data.survey import library_errors, reason_in
-from pipeline.data.unify import conform
-from pipeline.data.waiting import in_threads
 from pipeline.errors import AccessError, BadFragment, SourceError
 
 _NOTHING = pa.schema([])

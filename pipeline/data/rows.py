@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data import keys
-from pipeline.data.derive import NO_DERIVATION, Derivation, apply, check
 from pipeline.data.fragment_rows import Rows
 from pipeline.data.fragments import Fragment
 from pipeline.data.groups import group_keys, starts_of_runs
 from pipeline.data.reading import read_fragment
-from pipeline.data.roles import Roles
+from pipeline.data.schema.derive import NO_DERIVATION, Derivation, apply, check
+from pipeline.data.schema.roles import Roles
+from pipeline.data.schema.target import Target, encode_labels
 from pipeline.data.source import Source
 from pipeline.data.split import TRAIN, VALIDATION, Split, split_rows
-from pipeline.data.target import Target, encode_labels
 from pipeline.errors import DataError
 
 __all__ = ["TRAIN", "VALIDATION", "RowPlan", "Rows", "Selected", "Split", "load_rows", "read_columns", "split_rows"]

@@ -9,22 +9,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.data import csv as text_csv
-from pipeline.data import formats, frames, partitions, tabular
-from pipeline.data.csv_findings import MIXED
-from pipeline.data.differences import drift_notes
-from pipeline.data.files import HIVE_NULL, find_files, relative_names
-from pipeline.data.findings import Finding, UserNote
+from pipeline.config.job import CsvOptions
+from pipeline.config.names import matches
+from pipeline.data import frames, partitions, tabular
+from pipeline.data.files.files import HIVE_NULL, find_files, relative_names
+from pipeline.data.files.stamps import stamped
+from pipeline.data.formats import csv as text_csv
+from pipeline.data.formats import formats
+from pipeline.data.formats.csv_findings import MIXED
+from pipeline.data.formats.libsvm import is_feature
+from pipeline.data.formats.survey import Surveyed
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
-from pipeline.data.hints import ColumnHints, settled
-from pipeline.data.libsvm import is_feature
-from pipeline.data.names import matches
-from pipeline.data.stamps import stamped
-from pipeline.data.survey import Surveyed
-from pipeline.data.unify import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
+from pipeline.data.schema.differences import drift_notes
+from pipeline.data.schema.hints import ColumnHints, settled
+from pipeline.data.schema.unify import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
 from pipeline.errors import DataError, SourceError
-from pipeline.job import CsvOptions
-from pipeline.texts import without_secrets
+from pipeline.events.findings import Finding, UserNote
+from pipeline.formatting import without_secrets
 
 NO_VALUE = "has no value in any file"  # why a column is left out that a job may name all the same
 Expected = tuple[Sequence[str], pa.Schema | None]  # patterns of excluded columns, and types that are known beforehand

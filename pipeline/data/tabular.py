@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.findings import Finding, UserNote
 from pipeline.errors import SourceError
+from pipeline.events.findings import Finding, UserNote
 
 ACCEPTED = (
     "an Arrow table, record batch or stream, a pandas or Polars frame, a 2-D NumPy array, "

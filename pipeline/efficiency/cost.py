@@ -19,7 +19,7 @@ from typing import Literal
 
 from pipeline.efficiency.definitions import figures, parallel_efficiency
 from pipeline.efficiency.machine import CACHED_NBYTES, NEAR_NBYTES, REACHED_NBYTES, Fill, Machine
-from pipeline.efficiency.record import Configuration, Predicted, Split
+from pipeline.efficiency.records import Configuration, Predicted, Split
 from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, full_tree, sent_nbytes
 
 BIN_NBYTES = 16  # a histogram's bin: two doubles

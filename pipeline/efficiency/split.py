@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.efficiency.meter import MeterRecord, exchanges_of_tree
-from pipeline.efficiency.record import Split, WorkerSample
+from pipeline.efficiency.records import Split, WorkerSample
 from pipeline.efficiency.traffic import Call, calls_of_round, ring_nbytes, sent_nbytes
 
 VARIES_SECONDS = 5e-4  # of a round's run-queue delay, with nobody else on the cores; what is beyond is another program

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.efficiency.definitions import figures
 from pipeline.efficiency.meter import MeterRecord
-from pipeline.efficiency.record import WorkerSample
+from pipeline.efficiency.records import WorkerSample
 from pipeline.efficiency.split import worker_samples
 
 TINY = 1e-9  # seconds; keeps a worker without rows from an endless capability

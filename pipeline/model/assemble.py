@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.data.derive import check, function_sha256
-from pipeline.data.findings import text_of
+from pipeline.config.job import Job, storable
 from pipeline.data.inputs import Inputs
-from pipeline.data.roles import Roles
-from pipeline.data.target import Target
-from pipeline.job import Job, storable
+from pipeline.data.schema.derive import check, function_sha256
+from pipeline.data.schema.roles import Roles
+from pipeline.data.schema.target import Target
+from pipeline.events.findings import text_of
 from pipeline.model.manifest import Manifest, NamedType
 from pipeline.model.schema import type_name
 from pipeline.preprocess.recipe import Recipe

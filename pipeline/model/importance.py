@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.target import Target
-from pipeline.training.metrics import evaluate
+from pipeline.data.schema.target import Target
+from pipeline.metrics.exact import evaluate
 
 MOST_SHUFFLED = 40  # features, those of most gain: each costs a prediction of the sample
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.derive import Derivation, apply, function_sha256
-from pipeline.data.target import Target
+from pipeline.data.schema.derive import Derivation, apply, function_sha256
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, ModelError
+from pipeline.metrics.exact import as_probability
 from pipeline.model.manifest import Manifest
 from pipeline.model.schema import to_table
 from pipeline.preprocess.apply import matrix
-from pipeline.training.metrics import as_probability
 
 if TYPE_CHECKING:
     from pipeline.model.artifact import Model

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.data.derive import NO_DERIVATION, Derivation
-from pipeline.data.roles import Roles
-from pipeline.data.target import Target
+from pipeline.config.records import build
+from pipeline.data.schema.derive import NO_DERIVATION, Derivation
+from pipeline.data.schema.roles import Roles
+from pipeline.data.schema.target import Target
 from pipeline.errors import ModelError
-from pipeline.typed import build
 
 FORMAT_VERSION = 2  # 1 had no hash of the manifest itself
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.config.names import listed, nearest
 from pipeline.data import tabular
-from pipeline.data.names import listed, nearest
-from pipeline.data.unify import has_zone, zones_differ
+from pipeline.data.schema.unify import has_zone, zones_differ
 from pipeline.errors import DataError, SourceError
 from pipeline.model.manifest import NamedType
 

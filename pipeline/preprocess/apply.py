@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DataError
-from pipeline.preprocess import columns, transforms
-from pipeline.preprocess.column_statistics import shape
+from pipeline.preprocess import transforms
 from pipeline.preprocess.features import (
     Category,
     Feature,
@@ -26,7 +25,9 @@ from pipeline.preprocess.features import (
     TimePart,
 )
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.statistics import fold_of
+from pipeline.preprocess.statistics import columns
+from pipeline.preprocess.statistics.column_statistics import shape
+from pipeline.preprocess.statistics.statistics import fold_of
 
 
 def feature_columns(

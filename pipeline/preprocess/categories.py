@@ -4,12 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from pipeline.data.target import Target
-from pipeline.job import Column, Preprocess
-from pipeline.preprocess.column_statistics import CategoryColumn
+from pipeline.config.job import Column, Preprocess
+from pipeline.data.schema.target import Target
 from pipeline.preprocess.features import Category, Chosen, Frequency, Hash, Levels, TargetEncoding, rounded
-from pipeline.preprocess.levels import LevelCounts, most_frequent
-from pipeline.preprocess.statistics import Statistics, target_outputs
+from pipeline.preprocess.statistics.column_statistics import CategoryColumn
+from pipeline.preprocess.statistics.levels import LevelCounts, most_frequent
+from pipeline.preprocess.statistics.statistics import Statistics, target_outputs
 
 
 def choose_category(

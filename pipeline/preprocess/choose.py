@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from pipeline.config.job import Column, Preprocess
 from pipeline.data.keys import place_of
-from pipeline.data.target import Target
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
-from pipeline.job import Column, Preprocess
 from pipeline.preprocess.categories import choose_category
-from pipeline.preprocess.column_statistics import AnyColumn, MissingColumn, NumberColumn, TimeColumn
 from pipeline.preprocess.features import Chosen, Feature, Indicator, Number, TimePart
-from pipeline.preprocess.statistics import Statistics
+from pipeline.preprocess.statistics.column_statistics import AnyColumn, MissingColumn, NumberColumn, TimeColumn
+from pipeline.preprocess.statistics.statistics import Statistics
 from pipeline.preprocess.transforms import DAY_SECONDS
 
 EXACT_FLOAT32 = 2**24  # float32 holds every integer up to here

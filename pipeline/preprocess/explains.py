@@ -10,13 +10,13 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.findings import Finding
-from pipeline.data.target import Target
-from pipeline.job_problems import show_path
+from pipeline.config.problems import show_path
+from pipeline.data.schema.target import Target
+from pipeline.events.findings import Finding
 from pipeline.preprocess.apply import feature_columns
 from pipeline.preprocess.features import Indicator, Number, TimePart
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.sample import Sample
+from pipeline.preprocess.statistics.sample import Sample
 
 EXPLAINED = 0.999  # AUC, R2, or the share of the majority's errors that a feature avoids
 SUSPICIOUS = 0.97  # likewise in a few rows: only such features are looked at further

@@ -1,11 +1,11 @@
 """Findings of the statistics pass: columns, classes and a target that can hardly have been meant as they are."""
 
-from pipeline.data.findings import Finding
-from pipeline.data.target import Target
-from pipeline.job_problems import show_path
-from pipeline.preprocess.column_statistics import NumberColumn
+from pipeline.config.problems import show_path
+from pipeline.data.schema.target import Target
+from pipeline.events.findings import Finding
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.statistics import Statistics
+from pipeline.preprocess.statistics.column_statistics import NumberColumn
+from pipeline.preprocess.statistics.statistics import Statistics
 
 
 def statistics_findings(statistics: Statistics, recipe: Recipe, target: Target) -> tuple[Finding, ...]:

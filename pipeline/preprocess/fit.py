@@ -13,28 +13,28 @@ import numpy as np
 import pyarrow as pa
 from distributed import Client, Future
 
-from pipeline.cluster.scratch import close_scratch, memory_is_short, open_scratch
-from pipeline.data.findings import Finding
+from pipeline.config.job import Preprocess, Training
 from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
+from pipeline.data.schema.target import Target
+from pipeline.data.schema.target_survey import Survey, survey_fragment
 from pipeline.data.skipping import Bad, turned_bad
 from pipeline.data.source import Source
-from pipeline.data.target import Target
-from pipeline.data.target_survey import Survey, survey_fragment
 from pipeline.errors import BadFragment
-from pipeline.job import Preprocess, Training
-from pipeline.parts import entered
+from pipeline.events.findings import Finding
 from pipeline.preprocess.apply import feature_columns, matrix
+from pipeline.preprocess.bins import Cuts, encode, make_cuts
+from pipeline.preprocess.block import Block
 from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
 from pipeline.preprocess.settings import column_settings
-from pipeline.preprocess.statistics import Statistics, collect, merge
+from pipeline.preprocess.statistics.statistics import Statistics, collect, merge
 from pipeline.preprocess.training_rows import check_rows, class_weights, mean_label
-from pipeline.stages import span
-from pipeline.task_errors import task
-from pipeline.training.block import Block
-from pipeline.training.cuts import Cuts, encode, make_cuts
+from pipeline.runtime.ledger import entered
+from pipeline.runtime.task_errors import task
+from pipeline.runtime.timing import span
+from pipeline.storage.scratch import close_scratch, memory_is_short, open_scratch
 
 FAN_IN = 8  # statistics merged by one task
 PREVIEW_VALUES = 4 << 20  # it travels to every worker and to the client

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.config.job import Column
 from pipeline.data.keys import mix, seed_for
-from pipeline.job import Column
 
 LEAST_ROWS = 1_000
 LEAST_SHARE = 0.99  # of the values that are distinct, and of the neighbours that are in order

@@ -13,20 +13,19 @@ from typing import Any, Literal
 
 from distributed import Future
 
-from pipeline.cluster.nannies import more_memory
-from pipeline.cluster.partitions import assign
-from pipeline.cluster.placement import WorkerInfo
-from pipeline.cluster.shared_value import SharedValue
-from pipeline.data.decide import check_held_out, decide_split, decide_target
+from pipeline.config.metric_names import check_metrics
+from pipeline.config.parameters import check_fitting
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
-from pipeline.data.label_limits import check_validation_labels, with_gain
 from pipeline.data.rows import RowPlan, Split
+from pipeline.data.schema.decide import check_held_out, decide_split, decide_target
+from pipeline.data.schema.label_limits import check_validation_labels, with_gain
+from pipeline.data.schema.target import Target
+from pipeline.data.schema.target_survey import Survey, merge_surveys, training_share
 from pipeline.data.skipping import Bad, note
 from pipeline.data.source import cut_by_rows
-from pipeline.data.target import Target
-from pipeline.data.target_survey import Survey, merge_surveys, training_share
-from pipeline.events import BlocksDone, Planned, Skipped, StatisticsDone
+from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
+from pipeline.planning.assignment import assign
 from pipeline.planning.memory import (
     FITTING_SHARE,
     MIB,
@@ -38,6 +37,7 @@ from pipeline.planning.memory import (
     spare_nbytes,
     worker_need,
 )
+from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.fit import (
     BlockFacts,
     Fitted,
@@ -51,11 +51,11 @@ from pipeline.preprocess.fit import (
     merge_in_order,
     survey_unit,
 )
-from pipeline.preprocess.passing import Passing, Payloads, as_it_is
-from pipeline.training.constraints import check_constraints
-from pipeline.training.metric_names import check_metrics
-from pipeline.training.parameters import check_fitting
-from pipeline.walk import Walk
+from pipeline.preprocess.task_map import Passing, Payloads, as_it_is
+from pipeline.runtime.context import Walk
+from pipeline.runtime.nannies import more_memory
+from pipeline.runtime.placement import WorkerInfo
+from pipeline.runtime.shared_value import SharedValue
 
 VALIDATION_COST = 0.2  # of a validation row over a training row: it is read and evaluated
 

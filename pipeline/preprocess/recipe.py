@@ -14,11 +14,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.data.target import Target
+from pipeline.config.job import Preprocess
+from pipeline.config.records import build
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, ModelError
-from pipeline.job import Preprocess
 from pipeline.preprocess.choose import choose, precision_note
-from pipeline.preprocess.column_statistics import NumberColumn
 from pipeline.preprocess.features import (
     KINDS,
     Chosen,
@@ -30,8 +30,8 @@ from pipeline.preprocess.features import (
     level_count,
 )
 from pipeline.preprocess.settings import column_settings
-from pipeline.preprocess.statistics import Statistics
-from pipeline.typed import build
+from pipeline.preprocess.statistics.column_statistics import NumberColumn
+from pipeline.preprocess.statistics.statistics import Statistics
 
 FORMAT = "pipeline-recipe"
 ROW_NUMBER = "row number"  # why a column is left out

@@ -5,9 +5,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.data.names import listed, nearest, wildcard
+from pipeline.config.job import Column, Preprocess
+from pipeline.config.names import listed, nearest, wildcard
 from pipeline.errors import DataError, JobError
-from pipeline.job import Column, Preprocess
 
 Kind = Literal["number", "category", "time", "missing", "drop"]  # missing: a column without a type, all null
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pipeline.data.target import Target
+from pipeline.config.job import Training
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
-from pipeline.job import Training
-from pipeline.preprocess.statistics import Statistics
+from pipeline.preprocess.statistics.statistics import Statistics
 
 MIN_ROWS = 10  # to train on
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.limited_file import read_limited
 from pipeline.errors import ModelError
-from pipeline.limited_file import read_limited
-from pipeline.model.folder import refusal
+from pipeline.storage.atomic import refusal
 from pipeline.training.later_fields import field_value
 
 MAGIC = b"pipeline-checkpoint 1\n"

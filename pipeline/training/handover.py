@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from distributed import Client
 
-from pipeline.cluster.asking import ask_workers
+from pipeline.runtime.rpc import ask_workers
 from pipeline.training.checkpoint import State
 
 ANSWER_SECONDS = 5.0  # for a worker to hand its state over

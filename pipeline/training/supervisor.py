@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
-from pipeline.cluster.placement import WorkerInfo, usable
-from pipeline.cluster.shared_value import cancelled_by_others
-from pipeline.data.findings import Finding
+from pipeline.config.job import seconds_of
 from pipeline.errors import CollectiveError, DepartureError, StrictError, TrainingError, WorkerLostError
-from pipeline.events import (
+from pipeline.events.findings import Finding
+from pipeline.events.types import (
     Checkpoint,
     Event,
     Note,
@@ -23,16 +22,17 @@ from pipeline.events import (
     WorkerLost,
     incident,
 )
-from pipeline.job import seconds_of
 from pipeline.preprocess.passes import Prepared
+from pipeline.runtime.context import Walk, let_go
+from pipeline.runtime.placement import WorkerInfo, usable
+from pipeline.runtime.shared_value import cancelled_by_others
 from pipeline.training import recovery
-from pipeline.training.boost import Evaluation, boost, evaluate
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
-from pipeline.training.ranks import StoppedError, Trained
 from pipeline.training.recovery import Policy, Recovery, Seen, step
-from pipeline.training.team import Team
-from pipeline.training.training_events import Going
-from pipeline.walk import Walk, let_go
+from pipeline.training.workset import Team
+from pipeline.training.xgboost.boost import Evaluation, boost, evaluate
+from pipeline.training.xgboost.dispatch import StoppedError, Trained
+from pipeline.training.xgboost.training_events import Going
 
 TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
 

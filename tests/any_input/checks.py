@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from pipeline.data.rows import load_rows
 from pipeline.preprocess.apply import matrix
+from pipeline.preprocess.bins import MISSING
 from pipeline.preprocess.features import Category, Number
 from pipeline.preprocess.recipe import Recipe
-from pipeline.training.cuts import MISSING
 from tests.any_input.effort import SECRET
 from tests.any_input.walk import Ready
 

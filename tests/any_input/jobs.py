@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipeline.training.objective import KINDS
+from pipeline.config.xgboost import KINDS
 from tests.any_input.tables import Case
 
 OBJECTIVES = ["auto", "auto", "auto", "auto", *KINDS, "reg:nothing"]

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.job import CsvOptions
 from pipeline.data.describe import describe
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import Source, open_source
 from pipeline.errors import SourceError, UserError
-from pipeline.job import CsvOptions
 from tests.any_input.documents import damaged
 from tests.any_input.effort import Tally, outcome, trying
 

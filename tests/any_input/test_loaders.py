@@ -14,13 +14,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.config.job import Job
 from pipeline.errors import JobError, ModelError, UserError
-from pipeline.job import Job
+from pipeline.inference.predict import open_for
 from pipeline.model.artifact import Model
 from pipeline.model.assemble import Trained, make_manifest
 from pipeline.model.inference import features
 from pipeline.model.manifest import FORMAT_VERSION, Manifest, dump
-from pipeline.model.predict import open_for
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.recipe import Recipe
 from pipeline.training import checkpoint

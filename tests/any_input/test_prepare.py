@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.job import Job
 from pipeline.data import fragments
 from pipeline.errors import UserError
-from pipeline.job import Job
 from tests.any_input.checks import check_ready
 from tests.any_input.effort import Tally, outcome, trying
 from tests.any_input.jobs import jobs

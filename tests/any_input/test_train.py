@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline
+from pipeline.config.job import Job
 from pipeline.data import fragments
 from pipeline.errors import UserError
-from pipeline.job import Job
-from pipeline.run import TrainResult
+from pipeline.run.train import TrainResult
 from tests.any_input.effort import Tally, outcome, trying
 from tests.any_input.jobs import jobs
 from tests.any_input.tables import Case, cases, wide_case

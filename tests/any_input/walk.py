@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pipeline.data.decide import check_held_out, decide_split, decide_target
+from pipeline.config.job import Job
+from pipeline.config.metric_names import check_metrics
+from pipeline.config.parameters import check_fitting
 from pipeline.data.frames import computed
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, reader
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, Split
+from pipeline.data.schema.decide import check_held_out, decide_split, decide_target
+from pipeline.data.schema.target import Target
+from pipeline.data.schema.target_survey import merge_surveys
 from pipeline.data.source import cut_by_rows
-from pipeline.data.target import Target
-from pipeline.data.target_survey import merge_surveys
 from pipeline.errors import DataError
-from pipeline.job import Job
-from pipeline.metadata import resolve
+from pipeline.preprocess.block import Block
+from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.fit import Fitted, Pass, Unit, block_facts, collect_unit, fit, make_block, survey_unit
-from pipeline.preprocess.statistics import merge
-from pipeline.training.block import Block
-from pipeline.training.constraints import check_constraints
-from pipeline.training.metric_names import check_metrics
-from pipeline.training.parameters import check_fitting
+from pipeline.preprocess.statistics.statistics import merge
+from pipeline.run.metadata import resolve
 
 
 @dataclass(frozen=True)

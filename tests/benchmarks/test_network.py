@@ -80,7 +80,7 @@ def test_refusals_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 @pytest.mark.usefixtures("root")
 def test_the_model_is_checked_over_a_link(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     from benchmarks import network
-    from pipeline.efficiency.synthetic import Synthetic
+    from pipeline.scaling.synthetic import Synthetic
 
     monkeypatch.setattr(network, "SUBJECTS", (Synthetic(4_000, 6, depth=3),))
     monkeypatch.setattr(sys, "argv", ["network", "--megabits", "100", "--hosts", "2", "--repeat", "1", "--name", ""])

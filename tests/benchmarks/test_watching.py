@@ -3,8 +3,8 @@
 from click.testing import CliRunner
 
 from benchmarks.watching import ALL_WORKERS, command, stream
-from pipeline.dashboard.board import Board
-from pipeline.events import WorkerRounds, decode
+from pipeline.events.types import WorkerRounds, decode
+from pipeline.monitoring.state.board import Board
 
 
 def test_the_stream_comes_at_the_throttled_rate() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks.faults.bench import Bench
-from benchmarks.faults.places import Kind, Local, Processes, place
+from faults.bench import Bench
+from faults.places import Kind, Local, Processes, place
 
 Places = Callable[[Kind], Local | Processes]
 

@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from benchmarks.faults.bench import Bench
-from benchmarks.faults.flips import flip_all
-from benchmarks.faults.places import KINDS, Kind
-from benchmarks.faults.table import TABLE, Row, rows
-from benchmarks.faults.trial import Trial
-from benchmarks.faults.workloads import USUAL
+from faults.bench import Bench
+from faults.flips import flip_all
+from faults.places import KINDS, Kind
+from faults.table import TABLE, Row, rows
+from faults.trial import Trial
+from faults.workloads import USUAL
 
 from .conftest import Places
 

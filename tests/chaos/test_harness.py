@@ -16,21 +16,21 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import chaos
-from benchmarks.faults import leftovers, traps, trial
-from benchmarks.faults.acts import damage, meant
-from benchmarks.faults.bench import Bench, seconds_per_round
-from benchmarks.faults.flips import flip_all
-from benchmarks.faults.places import _kept
-from benchmarks.faults.proxy import Proxy, stall
-from benchmarks.faults.runs import Ended, Missed, Wrong
-from benchmarks.faults.script import RECOVERS, UNHARMED, Act, Choice, Script, Trap
-from benchmarks.faults.table import TABLE, Row
-from benchmarks.faults.trial import Trial, Verdict
-from benchmarks.faults.workloads import WORKLOADS
-from pipeline import parts
+from faults import leftovers, traps, trial
+from faults.acts import damage, meant
+from faults.bench import Bench, seconds_per_round
+from faults.flips import flip_all
+from faults.places import _kept
+from faults.proxy import Proxy, stall
+from faults.runs import Ended, Missed, Wrong
+from faults.script import RECOVERS, UNHARMED, Act, Choice, Script, Trap
+from faults.table import TABLE, Row
+from faults.trial import Trial, Verdict
+from faults.workloads import WORKLOADS
 from pipeline.data.fragment_rows import Rows
-from pipeline.events import FragmentDone, RoundDone
+from pipeline.events.types import FragmentDone, RoundDone
 from pipeline.preprocess import fit
+from pipeline.runtime import ledger
 
 from .conftest import Places
 
@@ -78,12 +78,12 @@ def test_what_a_run_leaves_on_the_workers_is_wrong(
 
 def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "_KEPT", fit._Kept())  # other tests leave rows in this process
-    monkeypatch.setattr(parts, "LEDGERS", {})
+    monkeypatch.setattr(ledger, "LEDGERS", {})
     worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-account-x": None})
     assert _kept(worker) == ["the plugin pipeline-account-x"]
     ids = np.zeros(1, dtype=np.uint64)
     fit._KEPT.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
-    parts.LEDGERS["x"] = parts.Ledger()
+    ledger.LEDGERS["x"] = ledger.Ledger()
     assert _kept(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.job import Security
+from pipeline.config.job import Security
 
 SECURITY = Path(__file__).resolve().parents[2] / "SECURITY.md"
 

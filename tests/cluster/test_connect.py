@@ -17,14 +17,17 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.cluster import affinity, capability, dashboard, local
+from pipeline.cluster import affinity
 from pipeline.cluster.connect import connect
 from pipeline.cluster.doctor import doctor, lines
-from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.launchers import local
 from pipeline.cluster.memory import process_tree
-from pipeline.cluster.placement import Placement, placement
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.job import Cluster
+from pipeline.dashboard import lazy
 from pipeline.errors import ClusterError
-from pipeline.job import Cluster
+from pipeline.runtime import capability
+from pipeline.runtime.placement import Placement, placement
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = Cluster(device="cpu", workers=2, threads=1, memory="1GiB")
@@ -133,8 +136,8 @@ def test_dashboard_is_loaded_at_the_first_visit() -> None:
     code = """
         import sys, urllib.request
         from pipeline.cluster.connect import connect
-        from pipeline.cluster.placement import placement
-        from pipeline.job import Cluster
+        from pipeline.runtime.placement import placement
+        from pipeline.config.job import Cluster
         section = Cluster(device="cpu", workers=1, threads=1)
         with connect(section) as client:
             link = placement(client, section).dashboard
@@ -165,20 +168,20 @@ def test_next_free_port() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        found = dashboard.free_address(port=port)
+        found = lazy.free_address(port=port)
         assert found != f"127.0.0.1:{port}"
         assert int(found.removeprefix("127.0.0.1:")) in (0, *range(port + 1, port + 10))
-    assert dashboard.free_address(port=port) == f"127.0.0.1:{port}"
-    assert dashboard.free_address(port=65_535) in ("127.0.0.1:65535", "127.0.0.1:0")
+    assert lazy.free_address(port=port) == f"127.0.0.1:{port}"
+    assert lazy.free_address(port=65_535) in ("127.0.0.1:65535", "127.0.0.1:0")
 
 
 def test_the_link_says_why_it_is_not_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with connect(Cluster(device="cpu", workers=1, threads=1)) as client:
         port = int(client.dashboard_link.rpartition(":")[2].partition("/")[0])
-        monkeypatch.setattr(dashboard, "PORT", port)
-        assert dashboard.link(client, "training") == f"http://127.0.0.1:{port}/training"
-        monkeypatch.setattr(dashboard, "PORT", port - 1)
-        assert dashboard.link(client) == f"http://127.0.0.1:{port}/status (port {port - 1} is in use)"
+        monkeypatch.setattr(lazy, "PORT", port)
+        assert lazy.link(client, "training") == f"http://127.0.0.1:{port}/training"
+        monkeypatch.setattr(lazy, "PORT", port - 1)
+        assert lazy.link(client) == f"http://127.0.0.1:{port}/status (port {port - 1} is in use)"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ BUSY = """
     import ctypes
     from pipeline.cluster.connect import connect
     from pipeline.cluster.memory import process_tree
-    from pipeline.job import Cluster
+    from pipeline.config.job import Cluster
 
     def hog():
         ctypes.PyDLL(None).sleep(60)  # never lets go of the interpreter

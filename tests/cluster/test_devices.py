@@ -5,12 +5,13 @@ import time
 import numpy as np
 import pytest
 
-from pipeline.cluster import cuda, devices
+from pipeline.cluster import devices
 from pipeline.cluster.connect import connect
 from pipeline.cluster.devices import Gpus, array_namespace, probe_gpu, resolve_device
-from pipeline.cluster.placement import placement
+from pipeline.cluster.launchers import cuda
+from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError
-from pipeline.job import Cluster
+from pipeline.runtime.placement import placement
 
 NONE = Gpus(0, (), (), "no NVIDIA driver here")
 TWO = Gpus(2, ("A", "B"), (8 * 2**30, 8 * 2**30), None)

@@ -17,11 +17,11 @@ from distributed import Client, LocalCluster
 
 import pipeline
 from pipeline.cluster.connect import connect
-from pipeline.cluster.identity import scheduler_info
 from pipeline.cluster.memory import process_tree
-from pipeline.cluster.placement import placement
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.job import Cluster, Job
 from pipeline.data import fragments
-from pipeline.job import Cluster, Job
+from pipeline.runtime.placement import placement
 
 WAIT_SECONDS = 60
 SECTION = Cluster(device="cpu", workers=2, threads=1, memory="1GiB")
@@ -56,7 +56,7 @@ def listening(pids: list[int] | None = None) -> set[Port]:
 
 def hold(folder: str) -> None:
     """Has the rounds in this process wait, once its communicator stands, until they are let go by a file."""
-    from pipeline.training import rounds
+    from pipeline.training.xgboost import rounds
 
     boost = rounds._Rounds.boost
 
@@ -198,7 +198,7 @@ def test_xgboost_opens_its_listeners_to_all_when_left_alone(data: Path, tmp_path
 def leave_alone() -> None:
     import contextlib
 
-    from pipeline.training import listeners
+    from pipeline.training.xgboost import ports as listeners
 
     listeners.closed = contextlib.nullcontext  # type: ignore[assignment]
 

@@ -11,12 +11,13 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
-from pipeline.cluster import remote, throwaway_tls
+from pipeline.cli.output import job_fields
+from pipeline.cluster import throwaway_tls
 from pipeline.cluster.connect import connect
-from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.launchers import existing
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.job import Cluster, Job
 from pipeline.errors import ClusterError
-from pipeline.job import Cluster, Job
-from pipeline.tables import job_fields
 
 SECTION = Cluster(device="cpu", workers=1, threads=1, memory="1GiB", security="auto")
 
@@ -70,11 +71,11 @@ def test_other_programs_of_this_user_find_it(client: Client, runtime: Path, monk
     assert path.stat().st_mode & 0o777 == 0o600
     assert runtime.stat().st_mode & 0o777 == 0o700
     for security in (None, "auto"):
-        there = remote.reach(Cluster(scheduler=address, security=security))  # as `pipeline watch` does
+        there = existing.reach(Cluster(scheduler=address, security=security))  # as `pipeline watch` does
         there.close()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "elsewhere"))
     with pytest.raises(ClusterError, match=r"give cluster\.security"):
-        remote.reach(Cluster(scheduler=address))
+        existing.reach(Cluster(scheduler=address))
 
 
 def test_a_file_that_others_could_have_written_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.cluster.connect import connect
 from pipeline.cluster.web_guard import allowed_hosts, refusal
-from pipeline.job import Cluster
+from pipeline.config.job import Cluster
 
 EVIL = "http://evil.example"
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipeline.events import (
+from pipeline.events.types import (
     Asked,
     BlocksDone,
     Checkpoint,

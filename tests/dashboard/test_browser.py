@@ -17,12 +17,12 @@ import pytest
 from distributed import Worker, WorkerPlugin
 
 import pipeline
-from pipeline.cluster import dashboard
 from pipeline.cluster.connect import connect
-from pipeline.dashboard.pages import PAGES
-from pipeline.events import Event
-from pipeline.job import Job
-from pipeline.recording import line_of
+from pipeline.config.job import Job
+from pipeline.dashboard import lazy
+from pipeline.dashboard.pages.registry import PAGES
+from pipeline.events.recording import line_of
+from pipeline.events.types import Event
 from tests.dashboard import browser, recorded
 from tests.dashboard.browser import Browser, until
 
@@ -96,7 +96,7 @@ def training(folder: Path) -> Iterator[Training]:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests
     with connect(job) as client, ThreadPoolExecutor(1) as threads:
         client.register_plugin(Slow(slow))
-        run = Training(client, threads.submit(pipeline.train, client, job), dashboard.link(client, "training"), slow)
+        run = Training(client, threads.submit(pipeline.train, client, job), lazy.link(client, "training"), slow)
         try:
             yield run
         finally:

@@ -20,17 +20,17 @@ import distributed
 import pytest
 from distributed import Client, LocalCluster
 
-from pipeline.cluster import dashboard, local
 from pipeline.cluster.connect import connect
-from pipeline.cluster.placement import placement
-from pipeline.dashboard import install, internals
+from pipeline.cluster.launchers import local
+from pipeline.config.job import Cluster
+from pipeline.dashboard import install, internals, lazy
 from pipeline.dashboard.install import attached
-from pipeline.dashboard.publish import publishing
-from pipeline.events import Event, Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
-from pipeline.job import Cluster
-from pipeline.topics import EVENTS, ROUNDS
+from pipeline.events.types import Event, Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
+from pipeline.monitoring.publish import publishing
+from pipeline.runtime.channel import EVENTS, ROUNDS
+from pipeline.runtime.placement import placement
 
-pages = pytest.importorskip("pipeline.dashboard.pages")
+pages = pytest.importorskip("pipeline.dashboard.pages.registry")
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = Cluster(device="cpu", workers=1, threads=1)
@@ -225,7 +225,7 @@ def told(client: Client) -> list[str]:
         if isinstance(event, Note):
             said.append(event.message)
 
-    hear = dashboard.telling(client, listen)
+    hear = lazy.telling(client, listen)
     hear(Started(verb="train", run="62aa"))
     with attached(client, lambda note: hear(Note(message=note))):
         pass
@@ -234,7 +234,7 @@ def told(client: Client) -> list[str]:
 
 def told_without_a_run(client: Client) -> list[Event]:
     said: list[Event] = []
-    dashboard.tell(client, said.append)
+    lazy.tell(client, said.append)
     return said
 
 
@@ -293,9 +293,9 @@ def test_the_link_to_a_scheduler_of_an_unknown_version(monkeypatch: pytest.Monke
 def test_the_link_to_a_cluster_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     with connect(SECTION) as client:
         port = int(client.dashboard_link.rpartition(":")[2].partition("/")[0])
-        monkeypatch.setattr(dashboard, "PORT", port)
+        monkeypatch.setattr(lazy, "PORT", port)
         assert told(client) == [f"dashboard at http://127.0.0.1:{port}/training (run 62aa)"]
-        monkeypatch.setattr(dashboard, "PORT", 1)
+        monkeypatch.setattr(lazy, "PORT", 1)
         assert told(client) == [f"dashboard at http://127.0.0.1:{port}/training (run 62aa; port 1 is in use)"]
 
 

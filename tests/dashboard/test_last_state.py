@@ -9,14 +9,15 @@ from bokeh.document import Document
 from distributed import LocalCluster
 
 from pipeline.cluster.connect import connect
-from pipeline.cluster.placement import placement
-from pipeline.dashboard import install, pages
-from pipeline.dashboard.board import Board
-from pipeline.dashboard.publish import publishing
-from pipeline.events import Failed, Saved, Started
-from tests.dashboard.test_board import round_done
+from pipeline.dashboard import install
+from pipeline.dashboard.pages import registry
+from pipeline.events.types import Failed, Saved, Started
+from pipeline.monitoring.publish import publishing
+from pipeline.monitoring.state.board import Board
+from pipeline.runtime.placement import placement
 from tests.dashboard.test_install import SECTION, read, runs_of, until
 from tests.dashboard.test_pages import drawn, tick, words
+from tests.monitoring.state.test_board import round_done
 
 pytestmark = pytest.mark.usefixtures("loop")
 
@@ -28,7 +29,7 @@ def withdraw(client: Any) -> None:
 
 
 def test_open_pages_show_the_end_of_a_run_before_their_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "INTERVAL_MILLISECONDS", 3_600_000)  # no page would look again by itself
+    monkeypatch.setattr(registry, "INTERVAL_MILLISECONDS", 3_600_000)  # no page would look again by itself
     with connect(SECTION) as client:
         base = str(placement(client, SECTION).dashboard).removesuffix("/status")
         with publishing(client, "a") as listen:
@@ -78,7 +79,7 @@ def test_a_reader_that_takes_nothing_is_not_waited_for_long(monkeypatch: pytest.
 def test_a_page_knows_whether_its_run_has_ended(event: Saved | Failed, state: str) -> None:
     """For the line that its browser draws when the server has gone."""
     board = Board()
-    doc = drawn(pages.PAGES[0], board)
+    doc = drawn(registry.PAGES[0], board)
     assert states(doc) == []
     board.take("a", round_done(1, 1.0))
     tick(doc)
@@ -86,7 +87,7 @@ def test_a_page_knows_whether_its_run_has_ended(event: Saved | Failed, state: st
     board.take("a", event)
     tick(doc)
     assert states(doc) == [state]
-    assert states(drawn(pages.PAGES[0], board, asked="another")) == []
+    assert states(drawn(registry.PAGES[0], board, asked="another")) == []
 
 
 def states(doc: Document) -> list[str]:

@@ -12,12 +12,12 @@ from bokeh.models import Column, ColumnDataSource, GlyphRenderer, Select
 from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 
-from pipeline.dashboard.board import Board
-from pipeline.dashboard.pages import INDIVIDUAL, PAGES, Page
+from pipeline.dashboard.pages.registry import INDIVIDUAL, PAGES, Page
 from pipeline.dashboard.window import Shown
-from pipeline.events import Asked, Event, Note, Place, Placed, Restarted, Saved, Started, Waiting, WorkerRounds
+from pipeline.events.types import Asked, Event, Note, Place, Placed, Restarted, Saved, Started, Waiting, WorkerRounds
+from pipeline.monitoring.state.board import Board
 from tests.dashboard import recorded
-from tests.dashboard.test_board import filled, round_done
+from tests.monitoring.state.test_board import filled, round_done
 
 ALL = (*PAGES, *INDIVIDUAL)
 TRAINING, EFFICIENCY, WORKERS = PAGES

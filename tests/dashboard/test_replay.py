@@ -17,14 +17,14 @@ import pytest
 from bokeh.client import pull_session
 from bokeh.document import Document
 
-from pipeline.dashboard.board import Board
-from pipeline.dashboard.pages import PAGES
+from pipeline.dashboard.pages.registry import PAGES
 from pipeline.dashboard.replay import serve, serving
 from pipeline.errors import ClusterError, UserError
-from pipeline.recording import EventsError, line_of
+from pipeline.events.recording import EventsError, line_of
+from pipeline.monitoring.state.board import Board
 from tests.dashboard import recorded
-from tests.dashboard.test_board import filled
 from tests.dashboard.test_pages import words
+from tests.monitoring.state.test_board import filled
 
 pytestmark = pytest.mark.usefixtures("loop")
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline.data.retries import Patience
+from pipeline.data.files.retries import Patience
 
 ROWS = 300
 

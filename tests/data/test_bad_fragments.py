@@ -16,23 +16,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import finish
+from pipeline.config.job import Job, Preprocess, Training
 from pipeline.data import fragments
-from pipeline.data import parquet as parquet_files
 from pipeline.data.describe import describe
+from pipeline.data.formats import parquet as parquet_files
 from pipeline.data.fragments import Piece, cut_fragments
 from pipeline.data.groups import join_groups
 from pipeline.data.inputs import Inputs, open_inputs, reader
 from pipeline.data.reading import read_fragment
 from pipeline.data.rows import RowPlan
+from pipeline.data.schema.target import Target
+from pipeline.data.schema.target_survey import merge_surveys
 from pipeline.data.skipping import Bad, note
 from pipeline.data.source import Source, open_source
-from pipeline.data.target import Target
-from pipeline.data.target_survey import merge_surveys
 from pipeline.errors import AccessError, BadFragment, DataError, SourceError
-from pipeline.job import Job, Preprocess, Training
 from pipeline.preprocess import fit as fitting
 from pipeline.preprocess.fit import Pass, Unit, collect_unit, survey_unit
+from pipeline.run import finish
 from tests.data.flaky import FORMATS, ROWS
 
 SECRET = "s3cret"

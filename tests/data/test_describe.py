@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from pipeline.config.job import Job
 from pipeline.data.describe import describe
 from pipeline.data.source import open_source
 from pipeline.errors import DataError
-from pipeline.job import Job
 
 
 def test_flights(data: Path) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.findings import Finding, findings, plain, text_of
+from pipeline.config.job import Job
 from pipeline.errors import DataError
-from pipeline.events import Event, Note
-from pipeline.job import Job
-from pipeline.stages import StageClock
-from pipeline.walk import Walk
+from pipeline.events.findings import Finding, findings, plain, text_of
+from pipeline.events.types import Event, Note
+from pipeline.runtime.context import Walk
+from pipeline.runtime.timing import StageClock
 
 TEXT = Finding("text", "x is text because of 1 of 400 values: data.csv.missing", "x", 1, "line 400", "data.csv.missing")
 SAME = Finding("constant", "y is constant", column="y")

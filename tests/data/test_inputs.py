@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.job import Job
 from pipeline.data import fragments
-from pipeline.data.findings import findings
 from pipeline.data.inputs import Inputs, open_inputs, reader
 from pipeline.data.reading import read_fragment
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.errors import DataError, JobError, SourceError
-from pipeline.job import Job
+from pipeline.events.findings import findings
 
 ROWS = 100
 

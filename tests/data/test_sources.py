@@ -21,12 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.describe import describe
-from pipeline.data.findings import findings
 from pipeline.data.frames import computed
 from pipeline.data.reading import count_rows, read_fragment
+from pipeline.data.schema.unify import common, conform
 from pipeline.data.source import Source, open_source
-from pipeline.data.unify import common, conform
 from pipeline.errors import SourceError
+from pipeline.events.findings import findings
 
 
 def read(source: Source, columns: list[str] | None = None) -> pa.Table:

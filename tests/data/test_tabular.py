@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import tabular
-from pipeline.data.findings import Finding, text_of
 from pipeline.data.frames import computed, kind_of
 from pipeline.data.partitions import Partitions, look_at
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import cut_by_rows, open_source
 from pipeline.errors import SourceError
+from pipeline.events.findings import Finding, text_of
 
 TABLE = pa.table({"a": [1, 2, 3], "b": [0.5, None, 2.0]})
 ARRAY = np.array([[1.0, 0.5], [2.0, np.nan], [3.0, 2.0]])

@@ -9,10 +9,10 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.job import CsvOptions
 from pipeline.data.reading import read_fragment
 from pipeline.data.source import open_source
 from pipeline.errors import SourceError
-from pipeline.job import CsvOptions
 
 SECRET = "s3cret"
 

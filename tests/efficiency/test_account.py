@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from pipeline.cluster.identity import scheduler_info
-from pipeline.cluster.placement import WorkerInfo
-from pipeline.efficiency import watch
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.job import Job
 from pipeline.efficiency.account import (
     CLIENT_OF_TASK,
     KINDS,
@@ -26,11 +25,12 @@ from pipeline.efficiency.account import (
     account,
     sentence,
 )
-from pipeline.efficiency.record import Split
-from pipeline.efficiency.watch import Watch, Watching
-from pipeline.job import Job
-from pipeline.parts import LEDGERS, entered, tagged
-from pipeline.stages import StageClock, span
+from pipeline.efficiency.records import Split
+from pipeline.runtime import recorder
+from pipeline.runtime.ledger import LEDGERS, entered, tagged
+from pipeline.runtime.placement import WorkerInfo
+from pipeline.runtime.recorder import Watch, Watching
+from pipeline.runtime.timing import StageClock, span
 
 ONE = (
     Reading(  # 10 s: 2 s reading and computing statistics, 5 s of rounds, then 1 s of evaluation while the other waits
@@ -312,10 +312,10 @@ def test_what_the_meter_cannot_have_seen_is_not_believed(
 ) -> None:
     """Parts that fall short leave a remainder; parts far beyond the whole are none."""
     sample = SimpleNamespace(worker="0", seconds=1.0, split=Split(0.5, transfer, 0.1, 0.1), closure=closure)
-    monkeypatch.setattr(watch, "worker_samples", lambda meters, names: (sample,))
+    monkeypatch.setattr(recorder, "worker_samples", lambda meters, names: (sample,))
     meter: Any = SimpleNamespace(rank=0, rounds=10)
     expected = {"0": Rounds(10.0, 5.0, 10 * transfer, 1.0, 1.0)} if told else {}
-    assert watch.rounds_of([meter], ["0"]) == expected
+    assert recorder.rounds_of([meter], ["0"]) == expected
 
 
 def _spin(seconds: float) -> None:
@@ -394,8 +394,8 @@ def test_a_worker_that_lost_its_watch_is_told(client: Any) -> None:
 
 
 def pipeline_workers(client: Any) -> Any:
-    from pipeline.cluster.placement import placement
-    from pipeline.job import Cluster
+    from pipeline.config.job import Cluster
+    from pipeline.runtime.placement import placement
 
     return placement(client, Cluster(device="cpu")).workers
 
@@ -466,6 +466,6 @@ def test_every_task_of_a_training_is_known_by_name(client: Any, numbers: Path, t
             return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.run.Watching", Spy)
+        patch.setattr("pipeline.run.train.Watching", Spy)
         pipeline.train(client, job_of(numbers, tmp_path / "m", "training.objective='reg:absoluteerror'"))
     assert {"collect_unit", "make_block", "build", "rounds", "evaluate"} <= seen <= CLIENT_OF_TASK.keys()

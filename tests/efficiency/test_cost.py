@@ -21,7 +21,7 @@ from pipeline.efficiency.cost import (
 )
 from pipeline.efficiency.machine import COEFFICIENTS, Coefficients, Fill, Machine, Ring, interpolated
 from pipeline.efficiency.traffic import full_tree, sent_nbytes
-from tests.efficiency.examples import MACHINE, configuration
+from tests.scaling.examples import MACHINE, configuration
 
 EVERY = Fill(constant=50.0, rows=0.0, round=0.0, level=0.0, features=0.0, smaller=(0.25, 0.0, 0.0, 0.0, 0.0))
 BINS = 253

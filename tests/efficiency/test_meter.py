@@ -14,9 +14,9 @@ from pipeline.efficiency import sockets
 from pipeline.efficiency.meter import Meter, MeterRecord, Replay, Setting
 from pipeline.efficiency.split import VARIES_SECONDS, seconds_of, worker_samples
 from pipeline.efficiency.summary import summary
-from pipeline.efficiency.synthetic import Synthetic
 from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, ring_nbytes, sent_nbytes
-from pipeline.training.rounds import train_rounds
+from pipeline.scaling.synthetic import Synthetic
+from pipeline.training.xgboost.rounds import train_rounds
 from tests.efficiency.trained import expected_nbytes, partition_of, spec_of, train
 
 DATA = Synthetic(rows=20_000, features=8, depth=4)

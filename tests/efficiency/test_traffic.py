@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.efficiency.synthetic import Synthetic
 from pipeline.efficiency.traffic import (
     Call,
     Grown,
@@ -19,6 +18,7 @@ from pipeline.efficiency.traffic import (
     ring_nbytes,
     sent_nbytes,
 )
+from pipeline.scaling.synthetic import Synthetic
 from tests.efficiency.trained import expected_nbytes, train
 
 GROWTH = Growth(bins=20 * 256, depth=6)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from distributed import wait
 
-from pipeline.cluster.identity import scheduler_info
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.xgboost import Shape, xgboost_params
 from pipeline.efficiency.meter import MeterRecord
-from pipeline.efficiency.synthetic import Synthetic, cuts_of, make_blocks
-from pipeline.training.matrix import Partition, build_partition
-from pipeline.training.objective import Shape, xgboost_params
-from pipeline.training.ranks import Trained, run_training
-from pipeline.training.rounds import RoundsSpec
+from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
+from pipeline.training.xgboost.dispatch import Trained, run_training
+from pipeline.training.xgboost.matrix import Partition, build_partition
+from pipeline.training.xgboost.rounds import RoundsSpec
 
 ROWS = 3_000
 

@@ -13,10 +13,11 @@ import pytest
 import xgboost
 
 from pipeline.errors import JobError, ModelError, OutputError, PipelineError
-from pipeline.model import artifact, folder
+from pipeline.model import artifact
 from pipeline.model.artifact import Model, ModelParts, save
 from pipeline.model.manifest import FORMAT_VERSION, FileEntry, Manifest
-from tests.model.conftest import flights
+from pipeline.storage import atomic
+from tests.models import flights
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_a_failed_rename_puts_the_old_model_back(make_model, copy, monkeypatch):
             raise OSError(5, "Input/output error")
         real(source, target)
 
-    monkeypatch.setattr(folder.os, "rename", rename)
+    monkeypatch.setattr(atomic.os, "rename", rename)
     with pytest.raises(OutputError, match="Input/output error"):
         save(copy, _parts(make_model("binary")), overwrite=True)
     monkeypatch.undo()
@@ -169,14 +170,14 @@ def test_a_failed_rename_puts_the_old_model_back(make_model, copy, monkeypatch):
 def test_an_unwritable_parent_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a part of its path is a file"):
-        folder.claim_folder(tmp_path / "file" / "model")
+        atomic.claim_folder(tmp_path / "file" / "model")
 
     def refused(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(folder.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
+    monkeypatch.setattr(atomic.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
-        folder.claim_folder(tmp_path / "model")
+        atomic.claim_folder(tmp_path / "model")
 
 
 def test_nan_becomes_null_in_the_metrics(make_model, tmp_path):
@@ -230,7 +231,7 @@ def _rewrite(path, files, keep=True):
 def test_a_lost_cluster_is_no_fault_of_the_folder(tmp_path, error):
     with (
         pytest.raises(type(error), match=r"answer|reset"),
-        folder.whole_folder(tmp_path / "made", overwrite=False, ours=folder.is_model_folder),
+        atomic.whole_folder(tmp_path / "made", overwrite=False, ours=atomic.is_model_folder),
     ):
         raise error
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.model import inference
 from pipeline.model.artifact import Model
-from tests.model.conftest import flights
+from tests.models import flights
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no os.fork, or no os.pidfd_open, on this system")
 SECONDS = 20.0  # that a child may take on a busy machine; some 0.01 on an idle one

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.cluster.connect import connect
-from pipeline.job import Cluster
+from pipeline.config.job import Cluster
 from tests.model_hashes.cases import record
 
 HASHES = Path(__file__).parent / "hashes.json"

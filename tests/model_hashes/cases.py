@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from distributed import Client
 
 import pipeline
+from pipeline.config.job import Job
 from pipeline.data import fragments
-from pipeline.events import Evaluated, Event, Placed, RoundDone
-from pipeline.job import Job
+from pipeline.events.types import Evaluated, Event, Placed, RoundDone
 
 HASHED = ("model.ubj", "recipe.json")
 LIBRARIES = ("xgboost", "numpy", "pyarrow", "dask", "distributed")  # whose versions decide the bytes

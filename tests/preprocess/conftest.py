@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.fragment_rows import Rows
-from pipeline.data.target import Target
+from pipeline.data.schema.target import Target
 
 
 @dataclass(frozen=True)

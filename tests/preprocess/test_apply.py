@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.target import Target
+from pipeline.config.job import Preprocess
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
-from pipeline.job import Preprocess
 from pipeline.preprocess.apply import feature_columns, matrix
 from pipeline.preprocess.recipe import Recipe, fit_recipe
-from pipeline.preprocess.statistics import collect, fold_of
+from pipeline.preprocess.statistics.statistics import collect, fold_of
 
 ROWS = 2_000
 SPEC = Preprocess.model_validate(

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.data.target import Target
-from pipeline.job import Column, Preprocess, Training
+from pipeline.config.job import Column, Preprocess, Training
+from pipeline.data.schema.target import Target
 from pipeline.preprocess.fit import Pass, fit
-from pipeline.preprocess.statistics import collect
+from pipeline.preprocess.statistics.statistics import collect
 
 ROWS = 4_000
 RNG = np.random.default_rng(0)

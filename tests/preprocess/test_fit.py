@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.config.job import Preprocess, Training
 from pipeline.data.fragments import Fragment, Piece
-from pipeline.data.roles import Roles
 from pipeline.data.rows import TRAIN, VALIDATION, RowPlan
-from pipeline.data.target import Target
+from pipeline.data.schema.roles import Roles
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
-from pipeline.job import Preprocess, Training
 from pipeline.preprocess import fit as fitting
 from pipeline.preprocess.apply import matrix
+from pipeline.preprocess.bins import encode
 from pipeline.preprocess.fit import Pass, Unit, block_facts, class_weights, collect_unit, fit, make_block, weigh
-from pipeline.preprocess.statistics import merge
-from pipeline.training.cuts import encode
+from pipeline.preprocess.statistics.statistics import merge
 
 ROWS, FRAGMENTS = 1_200, 3
 CLASSES = Target("y", "multiclass", "multi:softprob", ("a", "b", "c"))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.target import Target
+from pipeline.config.job import Preprocess
+from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, JobError, ModelError
-from pipeline.job import Preprocess
 from pipeline.preprocess.apply import feature_columns
 from pipeline.preprocess.features import (
     Category,
@@ -23,7 +23,7 @@ from pipeline.preprocess.features import (
     feature_names,
 )
 from pipeline.preprocess.recipe import FORMAT, VERSION, Recipe, fit_recipe
-from pipeline.preprocess.statistics import collect
+from pipeline.preprocess.statistics.statistics import collect
 
 MANY = [f"level {i % 300}" for i in range(1_200)]
 

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 import pipeline
 from pipeline.cluster import lean
+from pipeline.config.job import Job
 from pipeline.data import fragments
 from pipeline.errors import PipelineError
-from pipeline.events import encode
-from pipeline.job import Job
+from pipeline.events.types import encode
 from tests.row_data.cases import CASES, CLASSES, Case
 from tests.row_data.secrets import good
 

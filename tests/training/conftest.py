@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from distributed import wait
 
-from pipeline.cluster.identity import scheduler_info
-from pipeline.training.block import Block
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.metric_names import round_metrics
+from pipeline.config.xgboost import Labels, Shape, base_score, xgboost_params
+from pipeline.preprocess.bins import Cuts, encode, make_cuts
+from pipeline.preprocess.block import Block
 from pipeline.training.checkpoint import State
-from pipeline.training.cuts import Cuts, encode, make_cuts
-from pipeline.training.matrix import build_partition
-from pipeline.training.metric_names import round_metrics
-from pipeline.training.objective import Labels, Shape, base_score, xgboost_params
-from pipeline.training.ranks import run_training
-from pipeline.training.rounds import RoundsResult, RoundsSpec, Scores
-from pipeline.training.training_events import Going
+from pipeline.training.xgboost.dispatch import run_training
+from pipeline.training.xgboost.matrix import build_partition
+from pipeline.training.xgboost.rounds import RoundsResult, RoundsSpec, Scores
+from pipeline.training.xgboost.training_events import Going
 
 ROWS, FRAGMENTS = 6_000, 12
 

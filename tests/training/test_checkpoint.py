@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.job import Job
 from pipeline.errors import ModelError
-from pipeline.job import Job
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import CheckpointStore, Identity, State, decode, encode
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
-from pipeline.training import handover, ranks
+from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
-from pipeline.training.training_events import Going
+from pipeline.training.xgboost import dispatch
+from pipeline.training.xgboost.training_events import Going
 
 SPEC: Any = SimpleNamespace(run="run")
 A, B, C = (f"tcp://127.0.0.1:{port}" for port in (1001, 1002, 1003))
@@ -82,7 +83,7 @@ def test_the_latest_state_is_collected() -> None:
 def test_a_departure_keeps_its_round_and_is_told(error: Exception, raised: type[Exception]) -> None:
     members = members_of(FakeClient({A: Handover(state(131), (1,)), B: None}))
     kept: list[State] = []
-    told = ranks._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error)
+    told = dispatch._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error)
     assert type(told) is raised
     assert [one.round for one in kept] == [131]
     if isinstance(told, DepartureError):
@@ -94,7 +95,7 @@ def test_a_lost_worker_is_not_asked() -> None:
     members = members_of(FakeClient({A: Handover(state(131))}))  # which fails where it is asked for another worker
     kept: list[State] = []
     error = WorkerLostError(B, "killed by signal 9")
-    assert ranks._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error) is error
+    assert dispatch._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error) is error
     assert members.client.asked == [A]
     assert [one.round for one in kept] == [131]
 
@@ -105,7 +106,7 @@ def test_a_scheduler_that_is_lost_meanwhile_is_not_asked_for_states() -> None:
 
     members: Any = SimpleNamespace(client=None, look=look)
     error = WorkerLostError(B, "killed by signal 9")
-    assert ranks._with_last_state(members, [A, B], SPEC, Going(), error) is error
+    assert dispatch._with_last_state(members, [A, B], SPEC, Going(), error) is error
 
 
 class FakeMembers:
@@ -126,7 +127,7 @@ class FakeMembers:
 def test_ranks_that_stay_end_the_attempt_themselves() -> None:
     now = 0.0
     members: Any = FakeMembers()
-    departures = ranks._Departures(members, [A, B, C], clock=lambda: now)
+    departures = dispatch._Departures(members, [A, B, C], clock=lambda: now)
     departures.check({A, B, C})
     members.leaving = {B: True}
     departures.check({A, B, C})
@@ -136,7 +137,7 @@ def test_ranks_that_stay_end_the_attempt_themselves() -> None:
         departures.check({B})
     members.leaving = {B: False}  # gone: its peers see that, or wait for ever
     departures.check({A, B})
-    now += ranks.GONE_SECONDS + 1
+    now += dispatch.GONE_SECONDS + 1
     with pytest.raises(DepartureError):
         departures.check({A})
 
@@ -157,11 +158,11 @@ def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -
         check=check,
         call=lambda ask, workers: ask(),
     )
-    monkeypatch.setattr(ranks, "unreachable_pairs", lambda *_: [])
-    ranks._probe(members, [A, B, C])  # a long round
-    monkeypatch.setattr(ranks, "unreachable_pairs", lambda *_: [(A, C)])
+    monkeypatch.setattr(dispatch, "unreachable_pairs", lambda *_: [])
+    dispatch._probe(members, [A, B, C])  # a long round
+    monkeypatch.setattr(dispatch, "unreachable_pairs", lambda *_: [(A, C)])
     with pytest.raises(DepartureError, match=r"workers 0 and 2 cannot reach each other .* without worker 2"):
-        ranks._probe(members, [A, B, C])
+        dispatch._probe(members, [A, B, C])
     assert list(told) == [C]
 
 

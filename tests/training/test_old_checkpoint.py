@@ -12,8 +12,8 @@ import pytest
 import xgboost
 
 import pipeline
+from pipeline.config.job import Job
 from pipeline.errors import JobError
-from pipeline.job import Job
 from pipeline.training import later_fields
 from pipeline.training.checkpoint import CheckpointStore, Identity, State, decode
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xgboost
 
+from pipeline.config.xgboost import KINDS
+from pipeline.metrics.exact import evaluate
 from pipeline.training.checkpoint import Identity, State, decode, encode
-from pipeline.training.matrix import build_partition
-from pipeline.training.metrics import evaluate
-from pipeline.training.objective import KINDS
-from pipeline.training.rounds import RoundsResult, train_rounds
+from pipeline.training.xgboost.matrix import build_partition
+from pipeline.training.xgboost.rounds import RoundsResult, train_rounds
 
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"objective": name} for name in KINDS},
@@ -143,7 +143,7 @@ def test_more_rounds_than_there_were_to_be(make_case: Any) -> None:
 
 
 def test_checkpoints_by_time_take_little_of_it(make_case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.training import rounds
+    from pipeline.training.xgboost import rounds
 
     case = make_case(rounds=10)
     _, kept = train(case, dataclasses.replace(case.spec(), checkpoint_seconds=1e-9))

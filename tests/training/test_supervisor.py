@@ -16,10 +16,10 @@ import pytest
 from distributed import Client, LocalCluster
 
 import pipeline
-from pipeline import events
-from pipeline.data.synthetic import generate
+from pipeline.config.job import Job
+from pipeline.data.synthetic.synthetic import generate
 from pipeline.errors import WorkerLostError
-from pipeline.job import Job
+from pipeline.events import types as events
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor

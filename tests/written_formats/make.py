@@ -19,8 +19,9 @@ from distributed import Client
 
 import pipeline
 from pipeline.cluster.connect import connect
-from pipeline.efficiency.synthetic import Synthetic
-from pipeline.events import (
+from pipeline.config.job import Cluster, Job
+from pipeline.events.recording import line_of, recorded
+from pipeline.events.types import (
     Asked,
     BlocksDone,
     Checkpoint,
@@ -44,8 +45,7 @@ from pipeline.events import (
     WorkerLost,
     WorkerRounds,
 )
-from pipeline.job import Cluster, Job
-from pipeline.recording import line_of, recorded
+from pipeline.scaling.synthetic import Synthetic
 
 ROWS, ROUNDS, RUN = 400, 4, "3f2a9c0d1e5b"
 COLUMNS = {  # an encoding of each kind

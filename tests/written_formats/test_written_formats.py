@@ -16,12 +16,14 @@ import pytest
 import xgboost
 
 import pipeline
-from pipeline import events, recording
-from pipeline.data.target import Target
-from pipeline.efficiency import calibration, record
+from pipeline.data.schema.target import Target
+from pipeline.efficiency import records
 from pipeline.efficiency.machine import Machine
+from pipeline.events import recording
+from pipeline.events import types as events
 from pipeline.model.artifact import Model
 from pipeline.preprocess.features import Category, Frequency, Hash, Levels, Number, TargetEncoding, TimePart
+from pipeline.scaling import calibration
 from pipeline.training.checkpoint import CheckpointStore, decode
 from tests.written_formats.make import EVERY_EVENT, ROUNDS, RUN, job_of
 
@@ -146,7 +148,7 @@ def test_an_event_of_each_kind() -> None:
 
 
 def test_a_scaling_result() -> None:
-    result = record.read(HERE / "scaling.json")
+    result = records.read(HERE / "scaling.json")
     assert holds(result.to_dict(), json.loads((HERE / "scaling.json").read_text(encoding="utf-8")))
     assert result.name == "synthetic, 4,000 rows x 8 features, depth 4, binary"
     assert [(point.configuration.mode, point.configuration.workers) for point in result.points] == [
@@ -169,7 +171,7 @@ def test_a_calibration() -> None:
     written = json.loads((HERE / "calibration.json").read_text(encoding="utf-8"))
     assert holds(json.loads(json.dumps(machine.to_dict())), written)
     assert machine.collectives.keys() == {2}
-    assert Machine.from_dict(record.read(HERE / "scaling.json").calibration) == machine
+    assert Machine.from_dict(records.read(HERE / "scaling.json").calibration) == machine
 
 
 def holds(value: Any, written: Any) -> bool:

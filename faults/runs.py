@@ -1,0 +1,152 @@
+"""One run of the installed command: started with its acts, watched, ended."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faults import leftovers
+from faults.leftovers import MARK, end
+from faults.script import LONGEST_SECONDS, Act
+
+ROOT = Path(__file__).resolve().parents[1]
+ERROR = "pipeline: error: "
+
+
+class Wrong(AssertionError):
+    """A run did not end as its row says."""
+
+
+class Missed(AssertionError):
+    """A fault did not happen, so that its run proves nothing: a worker without fragments cannot die at its matrix."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run of the command came to."""
+
+    exit_code: int  # negative: the number of the signal that ended it
+    stderr: str
+    events: list[dict[str, Any]] = field(repr=False)  # with "at": monotonic seconds; acts among them
+    result: dict[str, Any]  # what it printed; empty where it failed
+    seconds: float
+    ended_at: float  # monotonic
+
+    @property
+    def errors(self) -> list[str]:
+        return [line.removeprefix(ERROR) for line in self.stderr.splitlines() if line.startswith(ERROR)]
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The events of this name."""
+        return [said for said in self.events if said.get("event") == event]
+
+    @property
+    def steps(self) -> int:
+        """Steps of acts that are done while the run goes on."""
+        return sum("step" in said for said in self.events)
+
+    @property
+    def acts(self) -> list[dict[str, Any]]:
+        return [said for said in self.events if "act" in said]
+
+    def __str__(self) -> str:
+        said = [{key: value for key, value in event.items() if key not in ("time", "version")} for event in self.events]
+        return f"exit code {self.exit_code} after {self.seconds:.1f} s\n{self.stderr}\n" + "\n".join(
+            map(str, said[-12:])
+        )
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    acts: Sequence[Act],
+    traps: Path,
+    folder: Path,
+    mark: str,
+    full: str = "",
+    limit_seconds: float = LONGEST_SECONDS,
+) -> Ended:
+    """Runs the command in a session of its own, with `folder` for its temporary files; Wrong where it hangs."""
+    reader, writer = os.pipe()
+    plan = {"events": writer, "traps": str(traps), "acts": [dataclasses.asdict(act) for act in acts], "full": full}
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, MARK: mark, "TMPDIR": str(temporary), "PYTHONPATH": path}
+    start = time.monotonic()
+    with contextlib.closing(os.fdopen(reader, encoding="utf-8")) as pipe:
+        process = subprocess.Popen(
+            # It ends with us, even where we are killed.
+            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "faults.runner", json.dumps(plan), *arguments],
+            cwd=folder, env=environment, pass_fds=[writer], start_new_session=True, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        os.close(writer)
+        lines: list[str] = []
+        listening = threading.Thread(target=lambda: lines.extend(pipe), daemon=True)
+        listening.start()
+        out, err, hung = _end_of(process, mark, limit_seconds)
+        ended_at = time.monotonic()
+        listening.join(5)
+    events = [json.loads(line) for line in lines if line.endswith("\n")]
+    ended = Ended(process.returncode, err, events, _result(out), ended_at - start, ended_at)
+    if hung:
+        raise Wrong(f"hangs: {ended}")
+    return ended
+
+
+def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> tuple[str, str, bool]:
+    """What it printed, and whether it had to be ended.
+
+    Waits for the process, and not for whoever else holds its pipes; Wrong where one of its children does so for long.
+    """
+    printed: dict[str, str] = {"out": "", "err": ""}
+
+    def read(name: str, pipe: Any) -> None:
+        with pipe:
+            for line in pipe:
+                printed[name] += line
+
+    readers = [
+        threading.Thread(target=read, args=("out", process.stdout), daemon=True),
+        threading.Thread(target=read, args=("err", process.stderr), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    hung = False
+    try:
+        process.wait(limit_seconds)
+    except subprocess.TimeoutExpired:
+        hung = True
+        process.send_signal(signal.SIGUSR1)  # it says where it hangs
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            end(mark)
+    for reader in readers:
+        reader.join(leftovers.WAIT_SECONDS)
+    if any(reader.is_alive() for reader in readers):
+        left = leftovers.processes(mark, 0)
+        end(mark)
+        raise Wrong(f"processes outlive the run: {left}\n{printed['err']}")
+    return printed["out"], printed["err"], hung
+
+
+def _result(out: str) -> dict[str, Any]:
+    """The JSON object on stdout, unless it is that of an error."""
+    found = re.findall(r"^\{.*\}$", out, re.MULTILINE)
+    result: dict[str, Any] = json.loads(found[-1]) if found else {}
+    return {} if "error" in result else result

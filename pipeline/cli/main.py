@@ -1,0 +1,440 @@
+"""The command line: parse, call a verb, print.  No logic.
+
+Heavy modules are imported inside the verbs, so that `--help` answers at once and Dask's workers, which import
+this module where the installed command starts them, stay light.
+"""
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from pipeline.cli.options import (
+    Opened,
+    Verb,
+    allow_code,
+    check_out,
+    check_recorded,
+    cluster_options,
+    events_file,
+    job_option,
+    model_and_data,
+    resumable,
+    set_option,
+    settings_given,
+    talking,
+)
+from pipeline.cli.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
+from pipeline.cli.terminal import EXIT_CODES, Talk, closing_errors_as_notes, flushed, hush, leave, run, show
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pipeline.config.job import Cluster, Job
+    from pipeline.data.inputs import Inputs
+    from pipeline.events.types import Listener
+
+HELD_OUT = 0.2  # the share that validates where neither a job file nor an option says anything
+
+
+def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
+    """The job of a TOML file, or of files and options."""
+    from pipeline.config.job import Job
+
+    settings = settings_given()
+    share = validation is not None and validation.replace(".", "", 1).isdigit()
+    nothing_held_out = share and float(validation or 0) == 0
+    if validation is not None and not nothing_held_out:
+        value = f"share={validation}" if share else f"source={json.dumps(validation, ensure_ascii=False)}"
+        settings.insert(0, f"data.validation={{{value}}}")
+    if len(source) == 1 and source[0].endswith(".toml"):
+        job = Job.load(source[0], settings)
+    else:
+        if not any(setting.startswith("data.validation") for setting in settings):
+            settings.insert(0, f"data.validation.share={HELD_OUT}")
+        files = source[0] if len(source) == 1 else list(source)
+        job = Job.parse({"data": {"source": files}}, settings=settings, origin="command line")
+    if nothing_held_out:
+        job = job.model_copy(update={"data": job.data.model_copy(update={"validation": None})})
+    return job
+
+
+def cluster_asked() -> "Cluster":
+    """The cluster of the options, for verbs that read data as the model's job says."""
+    from pipeline.config.job import Job
+    from pipeline.errors import JobError
+
+    settings = settings_given()
+    for setting in settings:
+        if not setting.strip().startswith("cluster."):
+            raise JobError(f"--set {setting}: only fields of cluster can be set here; the model says how data are read")
+    return Job.parse({"data": {"source": []}}, settings=settings, origin="command line").cluster
+
+
+def connecting(
+    cluster: "Cluster", talk: Talk, verb: str, first: Callable[[], object]
+) -> contextlib.AbstractContextManager["Client"]:
+    """A client of the cluster; what `first` refuses is said before one starts, and the verb's module imported meanwhile."""
+    import pipeline
+
+    return pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb), first=first)
+
+
+@contextlib.contextmanager
+def connected(
+    cluster: "Cluster", talk: Talk, listen: "Listener", verb: str, first: Callable[[], object]
+) -> Iterator["Client"]:
+    """A client of the cluster, whose dashboard the listener hears of."""
+    from pipeline.dashboard import lazy
+    from pipeline.events.types import Note
+
+    with connecting(cluster, talk, verb, first) as client:
+        from pipeline.runtime.placement import await_workers  # imported with the verb, while the cluster started
+
+        if cluster.dashboard:
+            lazy.tell(client, listen)
+        await_workers(client, cluster, lambda message: listen(Note(message=message)))
+        yield client
+
+
+@contextlib.contextmanager
+def connected_to_train(
+    cluster: "Cluster", talk: Talk, listen: "Listener", first: Callable[[], object]
+) -> Iterator[tuple["Client", "Listener"]]:
+    """A client of the cluster, and a listener that tells where the pages of the run are as it begins."""
+    from pipeline.dashboard import lazy
+
+    with connecting(cluster, talk, "pipeline.run.train", first) as client:
+        yield client, lazy.telling(client, listen) if cluster.dashboard else listen
+
+
+def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from pipeline.cli.output import fields_text
+
+        show(fields_text())
+        context.exit()
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"max_content_width": 110})
+@click.version_option(package_name="dask-train-pipeline", message="%(version)s")
+def cli() -> None:
+    """From a folder of files to a trained boosted-tree model, on every core or GPU of the machines you have.
+
+    \b
+    Example:
+      pipeline train data/ --target late --out models/late
+      pipeline predict models/late new_data/ --out predictions/
+    """
+
+
+@cli.command(cls=Verb, short_help="Train, evaluate and save a model.")
+@click.argument("source", nargs=-1, required=True, metavar="JOB.toml | DATA...")
+@job_option("--target", field="data.target", text=True, metavar="COLUMN")
+@click.option(
+    "--validation",
+    metavar="SHARE|FILES",
+    help="What is held out: a share of the rows chosen by a hash of their row ids, or other files; 0: nothing.  "
+    f"[data.validation, default: as the job file says; without one {HELD_OUT}]",
+)
+@job_option("--out", field="output.model", text=True, metavar="DIR")
+@job_option("--overwrite", field="output.overwrite", is_flag=True, flag_value=True, default=None)
+@job_option(
+    "--no-report",
+    field="output.report",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="No report.html and pictures.",
+)
+@job_option("--rounds", field="training.rounds", metavar="N")
+@click.option(
+    "--resume",
+    type=click.Path(),
+    metavar="DIR",
+    help="Go on from the last checkpoint of a run that was interrupted: DIR is the model folder that was to be.",
+)
+@cluster_options
+@allow_code
+@click.option(
+    "--fields",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_fields,
+    help="Print every field of a job with its default, and exit.",
+)
+@click.option("--events", metavar="FILE", help="Record what the run says; `pipeline watch FILE` shows it again.")
+@talking
+def train(
+    talk: Talk,
+    source: tuple[str, ...],
+    validation: str | None,
+    allow_code: bool,
+    resume: str | None,
+    events: str | None,
+    **_: Any,
+) -> None:
+    """Train a model, evaluate it and write its folder, from a job file or from files and a target column.
+
+    Options win over the job file, --set wins over both.  Defaults that matter: the objective follows the target's
+    type (true/false or two values: binary:logistic; more texts: multi:softprob; other numbers: reg:squarederror),
+    the positive class is the one that sorts last, and without a job file 20 % of the rows are held out to stop
+    early and to evaluate on.
+
+    \b
+    Example:
+      pipeline train flights/ --target late --validation 0.1 --out models/late
+      pipeline train workflows/flights.toml --set training.rounds=50 --workers 2
+      pipeline train workflows/flights.toml --resume models/flights
+    """
+    import pipeline
+    from pipeline.cli.output import training_text
+    from pipeline.runtime.timing import StageClock, process_start, steady
+
+    clock = StageClock(begin=process_start())
+    saved: list[pipeline.TrainResult] = []
+    with closing_errors_as_notes(saved), talk.running() as tell, contextlib.ExitStack() as stack:
+        listen = stack.enter_context(resumable(tell))
+        job = job_from(source, validation)
+        importlib.import_module("pipeline.cluster.connect")
+        check_out(job, resume)  # before a cluster is started for it
+        if events is not None:
+            from pipeline.events.recording import recorded
+
+            listen = stack.enter_context(recorded(events_file(events), listen))
+        clock.seconds["import"] = steady() - clock.begin
+
+        def resolve() -> "Inputs | None":
+            with clock.stage("metadata"):
+                from pipeline.run import metadata
+
+                return metadata.resolve(job, allow_code=allow_code)
+
+        opened = Opened(resolve, listen, None)
+        with clock.stage("connect"):
+            client, listen = stack.enter_context(connected_to_train(job.cluster, talk, listen, opened))
+        how: dict[str, Any] = {"allow_code": allow_code, "clock": clock, "resume": resume, "inputs": opened.value}
+        saved.append(pipeline.train(client, job, listen=listen, **how))
+    (result,) = saved
+    talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
+
+
+@cli.command(cls=Verb, short_help="Predict every row of some data.")
+@model_and_data
+@click.option("--out", required=True, metavar="DIR", help="The folder to write: Parquet, in the order of the rows.")
+@click.option("--contributions", is_flag=True, help="Also each feature's share in each prediction (SHAP values).")
+@click.option("--overwrite", is_flag=True, help="Replace the folder.")
+@cluster_options
+@allow_code
+@talking
+def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: Any) -> None:
+    """Predict every row of DATA with the model in the folder MODEL.
+
+    \b
+    Example:
+      pipeline predict models/late new_data/ --out predictions/ --contributions
+    """
+    import pipeline
+    from pipeline.config.urls import local_path
+
+    wanted = {name: options[name] for name in ("contributions", "overwrite")}
+    with talk.running() as listen:
+        local_path(out, "--out")  # before a cluster is started for it
+        cluster = cluster_asked()
+        loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
+
+        def open_data() -> Any:
+            from pipeline.inference.predict import claim_predictions, open_to_predict
+
+            claim_predictions(out, wanted["overwrite"])
+            return open_to_predict(loaded, files_of(data))
+
+        opened = Opened(open_data, listen, files_of(data))
+        with connected(cluster, talk, listen, "pipeline.inference.predict", opened) as client:
+            done = pipeline.predict(client, loaded, opened.value, out=out, listen=listen, **wanted)
+    talk.result(done, lambda: str(out))
+
+
+@cli.command(cls=Verb, short_help="Measure a model on some data.")
+@model_and_data
+@cluster_options
+@allow_code
+@talking
+def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **_: Any) -> None:
+    """Measure the model in the folder MODEL on DATA, which has to hold the target.
+
+    \b
+    Example:
+      pipeline evaluate models/late held_out/ --json
+    """
+    import pipeline
+    from pipeline.cli.output import metrics_text
+
+    with talk.running() as listen:
+        cluster = cluster_asked()
+        loaded = pipeline.Model.load(model, allow_code=allow_code)
+
+        def open_data() -> Any:
+            from pipeline.inference.evaluate import open_to_evaluate
+
+            return open_to_evaluate(loaded, files_of(data))
+
+        opened = Opened(open_data, listen, files_of(data))
+        with connected(cluster, talk, listen, "pipeline.inference.evaluate", opened) as client:
+            metrics = pipeline.evaluate(client, loaded, opened.value, listen=listen)
+    talk.result(metrics, lambda: metrics_text({"": metrics}))
+
+
+@cli.command(cls=Verb, short_help="Say what is in files or in a model folder.")
+@click.argument("source", nargs=-1, required=True, metavar="MODEL | JOB.toml | DATA...")
+@job_option("--target", field="data.target", text=True, metavar="COLUMN", help="Also this column's balance.")
+@set_option
+@talking
+def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
+    """Say what is in files (columns, missing and distinct values, files that drift) or in a model folder.
+
+    \b
+    Example:
+      pipeline describe flights/ --target late
+      pipeline describe semicolons.csv --set data.csv.separator=;
+      pipeline describe models/late
+    """
+    import pipeline
+
+    path = source[0]
+    if len(source) == 1 and (Path(path) / "manifest.json").exists():
+        pipeline.Model.load(path)  # checks every byte
+        manifest, card = (
+            (Path(path) / name).read_text(encoding="utf-8") for name in ("manifest.json", "MODEL_CARD.md")
+        )
+        talk.result(json.loads(manifest), lambda: card.rstrip())
+        return
+    with talk.running() as listen:
+        waiting = importlib.import_module("pipeline.data.files.waiting")
+        with waiting.notes_to(listen):
+            description = pipeline.describe(job_from(source, "0"))
+    talk.result(description.to_dict(), lambda: str(description))
+
+
+@cli.command(
+    cls=Verb,
+    short_help="Measure and predict how efficient training is.",
+    help=explained("The training that JOB.toml asks for is measured.", JOB_EXAMPLE),
+)
+@click.argument("job", metavar="JOB.toml")
+@scale_options
+@allow_code
+@talking
+def scale(talk: Talk, job: str, **options: Any) -> None:
+    from pipeline.config.job import Job
+
+    asked = Job.load(job, settings_given())
+    run_scale(talk, asked, asked.cluster, {**options, "trained": job})
+
+
+@cli.command(cls=Verb, short_help="Watch a training that goes on elsewhere, or one that was recorded.")
+@click.argument("source", metavar="tcp://HOST:PORT | EVENTS.jsonl")
+@click.option("--run", metavar="ID", help="The run to show.  [default: the newest that goes on, or the next]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8787,
+    show_default=True,
+    help="Of the pages of a recorded run; where it is in use, the next free one.",
+)
+@set_option
+@talking
+def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None:
+    """Watch a training: its progress here, if SOURCE is the scheduler it runs on (`cluster.scheduler`, or the one a
+    dashboard shows), and its pages in a browser, if SOURCE is what `pipeline train --events` recorded.  With --json,
+    what the run came to, at its end, or the link of the pages and what the recorded runs came to, at once.
+
+    Ctrl-C leaves the training alone.  The files of a scheduler with TLS are given by --set cluster.security.ca_file=...
+    and so on.
+
+    \b
+    Example:
+      pipeline watch tcp://127.0.0.1:8786
+      pipeline watch events.jsonl
+    """
+    if "://" in source:
+        from pipeline.monitoring.follow import watch as watch_scheduler
+
+        with talk.running() as listen:
+            ended = watch_scheduler(source, cluster_asked(), listen, run=run)
+        talk.result(ended, lambda: str(ended["model"]))
+    else:
+        path = check_recorded(source)
+        from pipeline.dashboard.replay import serve
+
+        if not talk.debug:
+            hush()
+
+        def ready(said: dict[str, Any]) -> None:
+            talk.result(said, lambda: said["pages"] if talk.quiet else f"pages: {said['pages']} (Ctrl-C ends)")
+
+        serve(path, port, ready, run=run, debug=talk.debug)
+
+
+@cli.command(cls=Verb, short_help="Write synthetic data.")
+@click.argument("folder")
+@click.option("--rows", type=int, default=1_000_000, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--kind", type=click.Choice(["flights", "numeric"]), default="flights", show_default=True)
+@click.option("--features", type=int, default=28, show_default=True, help="Columns of the numeric kind.")
+@click.option("--files", type=int, help="How many files.  [default: one for every 125,000 rows]")
+@click.option("--overwrite", is_flag=True, help="Replace the folder.")
+@talking
+def generate(talk: Talk, folder: str, **options: Any) -> None:
+    """Write synthetic data as Parquet: the same rows for the same seed, any size in bounded memory.
+
+    \b
+    Example:
+      pipeline generate data/flights --rows 1000000 --seed 7
+    """
+    import pipeline
+
+    with talk.running() as listen:
+        made = pipeline.generate(folder, listen=listen, **options)
+    talk.result(made, lambda: str(folder))
+
+
+@cli.command(cls=Verb, short_help="Say what this machine offers.")
+@talking
+def doctor(talk: Talk) -> None:
+    """Say what this machine offers: versions, cores, memory, GPUs (or why not), ports, threads in a worker.
+
+    \b
+    Example:
+      pipeline doctor
+    """
+    import pipeline
+    from pipeline.cli.output import doctor_text
+
+    with talk.running():
+        checks = pipeline.doctor()
+    talk.result(checks, lambda: doctor_text(checks))
+
+
+def files_of(data: tuple[str, ...]) -> str | list[str]:
+    return data[0] if len(data) == 1 else list(data)
+
+
+def main() -> NoReturn:
+    """The installed command."""
+    from pipeline.cli.lasting_streams import ensure_streams
+    from pipeline.cluster import interrupts, lean
+
+    ensure_streams()
+    lean.install()  # this process is ours: XGBoost need not bring scikit-learn and pandas along
+    interrupts.heed_termination()
+    code = flushed(run(cli, sys.argv[1:]))
+    if interrupts.abandoned.is_set():  # its threads may never end, and Python would wait for them
+        leave(code)
+    sys.exit(code)

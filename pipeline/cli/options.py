@@ -1,0 +1,221 @@
+"""What the verbs' options have in common: fields of the job, the cluster, how to speak."""
+
+import contextlib
+import importlib.util
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.terminal import ARGUMENTS, EXIT_CODES, Talk
+
+if TYPE_CHECKING:
+    from pipeline.config.job import Job
+    from pipeline.events.types import Event, Listener
+
+
+class Verb(click.Command):
+    """A command whose help ends with the exit codes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write_text(EXIT_CODES)
+
+
+class JobOption(click.Option):
+    """An option that sets one field of the job; the field's description and default are its help."""
+
+    def __init__(self, *args: Any, field: str, text: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.field = field
+        self.text = text  # the value is a string, even where it looks like a number
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from pipeline.cli.output import job_fields
+
+        field = job_fields()[self.field]
+        said = self.help or f"{field.description[:1].upper()}{field.description[1:]}."
+        default = "" if field.default == "none" else f", default: {field.default}"
+        names, _ = super().get_help_record(ctx) or ("", "")
+        return names, f"{said}  [{self.field}{default}]"
+
+    def setting(self, value: Any) -> str:
+        written = json.dumps(value, ensure_ascii=False) if self.text or isinstance(value, bool) else value
+        return f"{self.field}={written}"
+
+
+def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The decorators as one; the first is shown first in `--help`."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def talking(function: Any) -> Any:
+    """Adds --json, --quiet and --debug, which reach the verb as one `talk`."""
+
+    def wrapped(*, json: bool, quiet: bool, debug: bool, **kwargs: Any) -> None:
+        function(Talk(json, quiet, debug), **kwargs)
+
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    return all_of(
+        click.option("--json", is_flag=True, help="One JSON object on stdout, everything else on stderr."),
+        click.option("--quiet", is_flag=True, help="No progress, only the result."),
+        click.option("--debug", is_flag=True, help="Tracebacks, and the logs of Dask and XGBoost."),
+    )(wrapped)
+
+
+def job_option(*names: str, field: str, **kwargs: Any) -> Any:
+    """Decorator: an option for one field of the job; what is said on the command line wins over the file."""
+    return click.option(*names, cls=JobOption, field=field, expose_value=True, **kwargs)
+
+
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the job; may be repeated."
+)
+cluster_options = all_of(
+    job_option("--device", field="cluster.device", text=True, metavar="NAME"),
+    job_option("--workers", field="cluster.workers", metavar="N"),
+    job_option("--threads", field="cluster.threads", metavar="N"),
+    job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
+    set_option,
+)
+model_and_data = all_of(
+    click.argument("model", type=click.Path()),
+    click.argument("data", nargs=-1, required=True),
+)
+allow_code = click.option("--allow-code", is_flag=True, help="Let data.function, your own Python code, run.")
+
+
+def settings_given() -> list[str]:
+    """What the options of the running command set in the job; --set comes last and wins."""
+    context = click.get_current_context()
+    options = [option for option in context.command.params if isinstance(option, JobOption)]
+    given = {option: context.params[str(option.name)] for option in options}
+    return [
+        *(option.setting(value) for option, value in given.items() if value is not None),
+        *context.params["settings"],
+    ]
+
+
+class Opened[Value]:
+    """What is opened before a cluster starts for it (`first` of `pipeline.connect`); the listener hears of slow storage.
+
+    `value` is what `open_it` gave, `default` until then.
+    """
+
+    def __init__(self, open_it: Callable[[], Value], listen: "Listener", default: Value) -> None:
+        self._open, self._listen, self.value = open_it, listen, default
+
+    def __call__(self) -> None:
+        from pipeline.data.files import waiting
+
+        with waiting.notes_to(self._listen):
+            self.value = self._open()
+
+
+def check_out(job: "Job", resume: str | None) -> None:
+    """A UserError where the job's model folder, or the one to go on with, cannot be used."""
+    from pipeline.errors import JobError
+    from pipeline.run.destination import check_destination
+
+    model = job.output.model
+    given = any(setting.partition("=")[0].strip() == "output.model" for setting in settings_given())
+    if resume and model and given and Path(model).absolute() != Path(resume).absolute():
+        raise JobError(
+            f"--out {model} with --resume {resume}: a run that is resumed writes the folder that was to be: leave out --out"
+        )
+    if resume or model:
+        check_destination(resume or model or "", resume=bool(resume), overwrite=job.output.overwrite)
+
+
+def events_file(name: str) -> Path:
+    """Where to record events; a UserError where that is no name, or a URL."""
+    from pipeline.config.urls import local_path
+    from pipeline.errors import UserError
+
+    if not name:
+        raise UserError("--events '': expected the name of a file")
+    return local_path(name, "--events")
+
+
+def check_recorded(source: str) -> Path:
+    """The file that `pipeline watch` was given; a UserError where it or an option cannot be meant, or Bokeh is missing."""
+    from pipeline.errors import UserError
+
+    if re.fullmatch(r"[\w.-]+:\d+", source) and not Path(source).exists():
+        raise UserError(f"{source}: no such file; a scheduler is given as tcp://{source}")
+    if given := settings_given():
+        raise UserError(
+            f"--set {given[0]}: a recorded file is shown as it is; only with tcp://HOST:PORT is there a job"
+        )
+    if importlib.util.find_spec("bokeh") is None:
+        raise UserError("the pages of a recorded file need Bokeh, which is not installed: pip install 'bokeh>=3.9'")
+    return Path(source)
+
+
+@contextlib.contextmanager
+def resumable(listen: "Listener") -> Iterator["Listener"]:
+    """A listener that hands events on; where the block fails after a checkpoint, the error says how to go on."""
+    from pipeline.events.types import Checkpoint, Restarted
+
+    arguments: list[str] = click.get_current_context().meta.get(ARGUMENTS, [])
+    model: list[str] = []
+    asked = click.get_current_context().params.get("resume")
+
+    def hear(event: "Event") -> None:
+        if isinstance(event, Checkpoint):
+            model[:] = [event.path]
+        elif isinstance(event, Restarted) and asked and not model:
+            model[:] = [asked]
+        listen(event)
+
+    try:
+        yield hear
+    except BaseException as error:
+        for note in _how_to_go_on(model[0] if model else "", arguments, error):
+            error.add_note(note)
+        raise
+
+
+def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) -> tuple[str, ...]:
+    """Nothing where no checkpoint stands (any more), but for a run that the job's own alarm has ended."""
+    from pipeline.errors import AlarmError, StrictError
+    from pipeline.training.checkpoint import CheckpointStore
+
+    rounds = CheckpointStore(Path(model)).rounds() if model else ()
+    by_alarm = isinstance(error, AlarmError)
+    if not rounds:
+        early = "there is no checkpoint yet to go on from (training.checkpoint_rounds, training.checkpoint_seconds)"
+        return (early,) if by_alarm else ()
+    last = f"the last checkpoint is of round {rounds[0]}"
+    if by_alarm:
+        last += "; going on with the same alarm may end there again"
+    more = " --set data.strict=false" if isinstance(error, StrictError) else ""
+    return last, f"go on with: pipeline {resuming(arguments, model)}{more}"
+
+
+def resuming(arguments: Sequence[str], model: str) -> str:
+    """The command line that continues what this one began.
+
+    >>> resuming(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
+    'train job.toml --overwrite --rounds 50 --resume models/late'
+    """
+    kept: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        name, has_value, _ = argument.partition("=")
+        if name in ("--out", "--resume"):
+            if not has_value:
+                next(left, None)
+        else:
+            kept.append(argument)
+    return shlex.join([*kept, "--resume", model])

@@ -1,0 +1,113 @@
+"""A running scheduler: reached or refused soon, over TLS where files are given, with workers that have our code."""
+
+import asyncio
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import distributed.comm as comms
+from distributed import Client
+from distributed.security import Security
+
+from pipeline.cluster import throwaway_tls, tls
+from pipeline.cluster.same_code import check_same
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.job import Cluster, seconds_of
+from pipeline.errors import ClusterError
+
+TIMEOUT_SECONDS = 8  # to reach the scheduler; the user is told within 10
+SILENT_SECONDS = 30  # for one that accepts connections and says nothing yet: its event loop may be busy
+NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses have the name or number of a host
+
+
+def attach(section: Cluster) -> Client:
+    """A client of `section.scheduler`; ClusterError where it cannot be reached or its workers cannot do the work."""
+    client = reach(section)
+    try:
+        check(client, section)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def reach(section: Cluster) -> Client:
+    """A client of `section.scheduler`, whatever its workers; ClusterError where it cannot be reached."""
+    address = str(section.scheduler)
+    files = section.security
+    security = throwaway_tls.find(address) if files is None or files == "auto" else tls.for_client(files)
+    try:
+        _look_up(address)
+        seconds = SILENT_SECONDS if _accepts(address) else TIMEOUT_SECONDS
+        asyncio.run(_knock(address, security or Security(), seconds))
+        return Client(address, timeout=seconds, security=security, name="pipeline")
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # OSError covers TimeoutError, TLS and names
+        hint = "" if security else "; if it uses TLS, give cluster.security"
+        raise ClusterError(f"cluster.scheduler = {address}: not reachable: {_first_line(error)}{hint}") from None
+
+
+def _look_up(address: str) -> None:
+    """ClusterError where the address has a host's name that is not known: Dask would ask for it again and again."""
+    parts = urlsplit(address)
+    host = parts.hostname
+    try:
+        if host and parts.scheme in NAMED:
+            socket.getaddrinfo(host, None)
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: longer than a name may be
+        why = getattr(error, "strerror", None) or _first_line(error)
+        raise ClusterError(
+            f"cluster.scheduler = {address}: not reachable: the host name {host} is not known ({why})"
+        ) from None
+
+
+def _accepts(address: str) -> bool:
+    """Whether something accepts connections there; False for what has no host and port."""
+    try:
+        parts = urlsplit(address)
+        if parts.scheme not in NAMED or parts.port is None:
+            return False
+        with socket.create_connection((parts.hostname, parts.port), TIMEOUT_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+async def _knock(address: str, security: Security, seconds: float) -> None:
+    """Connects and shakes hands once: Dask waits for ever for the answer of a port where something else listens."""
+    arguments = security.get_connection_args("client")
+    try:
+        comm = await asyncio.wait_for(comms.connect(address, timeout=seconds, **arguments), seconds)
+    except TimeoutError:
+        raise OSError(f"no Dask scheduler answers within {seconds:g} s") from None
+    await comm.close()
+
+
+def check(client: Client, section: Cluster) -> None:
+    """ClusterError unless there are enough workers and each has this pipeline, with the client's versions."""
+    found = len(scheduler_info(client)["workers"])
+    asked = 1 if section.workers == "auto" else section.workers
+    if found == 0 and seconds_of(section.patience) > 0:
+        pass  # the first one is waited for, where that can be shown (`placement`)
+    elif found < asked:
+        raise ClusterError(
+            f"cluster.workers = {section.workers}, but {section.scheduler} has {found}: "
+            "start more workers, or ask for fewer"
+        )
+    check_same(client, str(section.scheduler))
+
+
+def gpu_reasons(client: Client, workers: list[str]) -> dict[str, str | None]:
+    """Why the GPU of each worker cannot be used; None where it can."""
+    found: dict[str, Any] = client.run(_gpu_reason, workers=workers)
+    return found
+
+
+def _gpu_reason() -> str | None:
+    from pipeline.cluster.devices import probe_gpu
+
+    return probe_gpu().reason_unusable
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

@@ -1,0 +1,225 @@
+"""What an alarm waits for, read from its expression once and checked against what a run can tell.
+
+    QUANTITY < NUMBER [for TIME]        also <=, > and >=
+    METRIC drops NUMBER [for TIME]      below its best value so far: metrics of which more is better
+    METRIC rises NUMBER [for TIME]      above its best value so far: metrics of which less is better
+    no_progress for TIME
+
+TIME is a number with s, m or h.  With `for`, every value that is told for so long fulfils the condition.
+
+| quantity           | what it is                                                                         | told        |
+|--------------------|------------------------------------------------------------------------------------|-------------|
+| pe, lb             | parallel efficiency and load balance of the last rounds, 0 to 1                    | every 4 s, rarer with over 400 workers |
+| e, j               | E and J of the last rounds (pipeline.efficiency.definitions)                       | likewise    |
+| memory             | of the worker that is nearest to its limit: resident bytes over the limit          | likewise    |
+| no_progress        | seconds since a fragment, pass, matrix, round, checkpoint or evaluation ended      | each second |
+| restarts           | how often training began again after a failure                                     | then        |
+| rows_per_second    | rows boosted                                                                       | rounds 1, 2, 5, 10, 20, 50... and every 2 s |
+| train.METRIC, validation.METRIC | a metric of the rounds, one of training.metrics                       | likewise; of training rows in rounds 1, 2, 5, 10, 20, 50... |
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.config.metric_names import KNOWN_METRICS, rising
+from pipeline.config.suggestions import closest
+
+Test = Literal["<", "<=", ">", ">=", "drops", "rises"]
+
+LONGEST = 100  # characters
+LONGEST_SECONDS = 30 * 86_400.0
+SHARES = frozenset(("pe", "lb", "memory"))  # 0 to 1
+LIVE = ("pe", "e", "j", "lb")
+NO_PROGRESS = "no_progress"
+PLAIN = (*LIVE, "memory", NO_PROGRESS, "restarts", "rows_per_second")
+SETS = ("validation", "train")
+
+_COMPARISONS: dict[str, Test] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_CHANGES: dict[str, Test] = {"drops": "drops", "rises": "rises"}
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TOKEN = re.compile(
+    r"\s*([A-Za-z_][A-Za-z_0-9.@-]*|[+-]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[<>=!]+|\S)"
+)
+_NEAR = 0.6  # how alike two names are, from which on one may be meant to be the other
+
+
+class ExpressionError(ValueError):
+    """An expression that is none; says at which character, counted from 1, and what belongs there."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an alarm waits for."""
+
+    text: str  # as the user wrote it, with single spaces
+    quantity: str
+    test: Test
+    threshold: float  # for drops and rises: the distance from the best value
+    seconds: float = 0.0  # for which it has to hold; 0: one value is enough
+
+    def holds(self, value: float, best: float) -> bool:
+        """Whether a value fulfils it; `best`: the best one so far, which only drops and rises look at."""
+        match self.test:
+            case "<":
+                return value < self.threshold
+            case "<=":
+                return value <= self.threshold
+            case ">":
+                return value > self.threshold
+            case ">=":
+                return value >= self.threshold
+            case "drops":
+                return best - value >= self.threshold * (1 - 1e-9)  # 0.3 - 0.28 is a little less than 0.02
+            case "rises":
+                return value - best >= self.threshold * (1 - 1e-9)
+
+
+def parse(text: str) -> Condition:
+    """The condition that an expression stands for; ExpressionError where it is none.
+
+    >>> parse("pe < 0.6 for 60s")
+    Condition(text='pe < 0.6 for 60s', quantity='pe', test='<', threshold=0.6, seconds=60.0)
+    >>> parse("no_progress for 2m").threshold
+    120.0
+    >>> parse("mem > 0.9")
+    Traceback (most recent call last):
+    pipeline.config.alarms.ExpressionError: at character 1: nothing is called mem; did you mean memory?
+    """
+    if len(text) > LONGEST:
+        raise ExpressionError(f"at character {LONGEST + 1}: an expression has at most {LONGEST} characters")
+    reader = _Reader(text)
+    written, quantity = " ".join(text.split()), _quantity(reader)
+    if quantity == NO_PROGRESS:
+        reader.word("for", f"for and a time, as {NO_PROGRESS} for 120s")
+        condition = Condition(written, quantity, ">=", _time(reader))
+    else:
+        test = _test(reader, quantity)
+        threshold = _threshold(reader, quantity, test)
+        condition = Condition(written, quantity, test, threshold, _window(reader))
+    reader.end()
+    return condition
+
+
+class _Reader:
+    """The words of an expression, one after the other."""
+
+    def __init__(self, text: str) -> None:
+        self._words = [(match[1], match.start(1)) for match in _TOKEN.finditer(text)]
+        self._length = len(text.rstrip())
+        self._next = 0
+
+    @property
+    def ahead(self) -> str:
+        """The next word; empty at the end."""
+        return self._words[self._next][0] if self._next < len(self._words) else ""
+
+    def take(self) -> str:
+        word = self.ahead
+        self._next += 1
+        return word
+
+    def word(self, wanted: str, said: str) -> None:
+        if self.ahead != wanted:
+            raise self.expected(said)
+        self.take()
+
+    def number(self, said: str) -> float:
+        """The next word as a number; it is still the next, so that an error can point to it."""
+        try:
+            number = float(self.ahead)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.expected(said)
+        return number
+
+    def end(self) -> None:
+        if self.ahead:
+            raise self.expected("for and a time, as for 60s, or the end", "; two conditions are two alarms")
+
+    def error(self, wrong: str) -> ExpressionError:
+        """What is wrong with the next word."""
+        start = self._words[self._next][1] if self.ahead else self._length
+        return ExpressionError(f"at character {start + 1}: {wrong}")
+
+    def expected(self, wanted: str, hint: str = "") -> ExpressionError:
+        """The next word is another than what belongs here."""
+        return self.error(f"expected {wanted}{f', not {self.ahead}' if self.ahead else ''}{hint}")
+
+
+def _quantity(reader: _Reader) -> str:
+    if not reader.ahead:
+        raise reader.expected("a quantity and a condition, as pe < 0.6 for 60s")
+    name = reader.ahead.lower()
+    of, dot, metric = name.partition(".")
+    known = of in SETS and dot and metric.partition("@")[0] in KNOWN_METRICS
+    if not known and name not in PLAIN:
+        raise reader.error(f"nothing is called {reader.ahead}{_meant(name)}")
+    reader.take()
+    return name
+
+
+def _meant(name: str) -> str:
+    """What may have been meant by an unknown name; else all that is known."""
+    of, _, metric = name.partition(".")
+    if name in KNOWN_METRICS:
+        return f"; did you mean validation.{name}?"
+    if of in SETS:
+        near = closest(metric, KNOWN_METRICS, _NEAR)
+        return f"; did you mean {of}.{near}?" if near else f"; known metrics: {', '.join(sorted(KNOWN_METRICS))}"
+    names = [*PLAIN, *(f"{of}.{metric}" for of in SETS for metric in sorted(KNOWN_METRICS))]
+    begun = [known for known in PLAIN if len(name) > 2 and known.startswith(name)]
+    if near := begun[0] if begun else closest(name, names, _NEAR):
+        return f"; did you mean {near}?"
+    return f"; known: {', '.join(PLAIN)}, and metrics of the rounds, as train.logloss or validation.auc"
+
+
+def _test(reader: _Reader, quantity: str) -> Test:
+    _, dot, metric = quantity.partition(".")
+    change = "drops" if rising(metric) else "rises"
+    expected = f"<, <=, >, >= or {change}" if dot else "<, <=, > or >="
+    if reader.ahead in _COMPARISONS:
+        return _COMPARISONS[reader.take()]
+    if reader.ahead not in _CHANGES:
+        near = dot and closest(reader.ahead, _CHANGES, _NEAR)
+        raise reader.expected(change if near else expected)
+    if not dot:
+        raise reader.expected(expected, "; that is for metrics, as validation.auc")
+    if reader.ahead != change:
+        raise reader.error(f"{'more' if rising(metric) else 'less'} {metric} is better; did you mean {change}?")
+    return _CHANGES[reader.take()]
+
+
+def _threshold(reader: _Reader, quantity: str, test: Test) -> float:
+    number = reader.number("a number")
+    if test in _CHANGES and number <= 0:
+        raise reader.expected(f"a number above 0 after {test}")
+    if quantity in SHARES and not 0 <= number <= 1:
+        meant = f"; did you mean {number / 100:g}?" if 1 < number <= 100 else ""
+        raise reader.error(f"{quantity} is a share, 0 to 1{meant}")
+    reader.take()
+    return number
+
+
+def _window(reader: _Reader) -> float:
+    if reader.ahead != "for":
+        return 0.0
+    reader.take()
+    return _time(reader)
+
+
+def _time(reader: _Reader) -> float:
+    wanted = "a time with its unit, as 60s, 5m or 2h"
+    number = reader.number(wanted)
+    if not 0 < number <= LONGEST_SECONDS:
+        raise reader.expected("a time above 0 and of at most 30 days")
+    reader.take()
+    if reader.ahead not in _UNITS:
+        raise reader.expected(wanted)
+    seconds = number * _UNITS[reader.ahead]
+    if seconds > LONGEST_SECONDS:
+        raise reader.expected("at most 30 days")
+    reader.take()
+    return seconds

@@ -1,0 +1,153 @@
+"""XGBoost's parameters under training.params: which there are, which are set elsewhere, which mean nothing for an objective.
+
+Pure: no XGBoost here.  The tables are XGBoost 3.4's; a test compares them with the installed library.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.config.metric_names import check_metrics
+from pipeline.config.suggestions import suggestion
+from pipeline.config.xgboost import KINDS
+from pipeline.errors import JobError
+
+OWN: dict[str, str] = {
+    "objective": "training.objective",
+    "num_class": "the target's classes",
+    "base_score": "the intercept is computed from the training rows",
+    "eval_metric": "training.metrics",
+    "max_bin": "training.max_bin",
+    "seed": "training.seed",
+    "random_state": "training.seed",
+    "seed_per_iteration": "always true",
+    "nthread": "cluster.threads",
+    "n_jobs": "cluster.threads",
+    "device": "cluster.device",
+    "monotone_constraints": "training.monotone",
+    "interaction_constraints": "training.interactions",
+    "quantile_alpha": "training.quantiles",
+    "subsample": "training.row_sample (the same rows for any number of workers)",
+    "verbosity": "--debug",
+    "validate_parameters": "always true",
+    "enable_categorical": "always true",
+    "num_feature": "the features",
+    "disable_default_eval_metric": "training.metrics",
+    "num_boost_round": "training.rounds",
+    "n_estimators": "training.rounds",
+    "early_stopping_rounds": "training.early_stopping",
+    "process_type": "a model is always trained anew",
+    "updater": "training.params.tree_method",
+    "refresh_leaf": "a model is always trained anew",
+}  # XGBoost parameters that are set elsewhere, and where
+
+ALIASES: tuple[tuple[str, str], ...] = (
+    ("eta", "learning_rate"),
+    ("gamma", "min_split_loss"),
+    ("lambda", "reg_lambda"),
+    ("alpha", "reg_alpha"),
+)  # two names of one parameter: of both XGBoost takes the one it happens to read last
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An XGBoost parameter that passes through, and where it may."""
+
+    # With other values XGBoost sketches, samples, draws pairs or learns biases worker by worker.
+    values: tuple[Any, ...] = ()  # that leave the model independent of the layout; empty: all do
+    objectives: tuple[str, ...] = ()  # for others XGBoost ignores it silently; empty: for all
+    booster: str = ""  # likewise; empty: for all
+
+
+_ANY = Parameter()
+_RANKING = Parameter(objectives=tuple(name for name, kind in KINDS.items() if kind == "ranking"))
+_DART = Parameter(booster="dart")
+
+PARAMETERS: dict[str, Parameter] = {
+    "booster": Parameter(values=("gbtree", "dart")),
+    "learning_rate": _ANY,
+    "eta": _ANY,
+    "gamma": _ANY,
+    "min_split_loss": _ANY,
+    "max_depth": _ANY,
+    "min_child_weight": _ANY,
+    "max_delta_step": _ANY,
+    "colsample_bytree": _ANY,
+    "colsample_bylevel": _ANY,
+    "colsample_bynode": _ANY,
+    "lambda": _ANY,
+    "reg_lambda": _ANY,
+    "alpha": _ANY,
+    "reg_alpha": _ANY,
+    "tree_method": Parameter(values=("hist",)),
+    "scale_pos_weight": Parameter(objectives=("binary:logistic", "binary:logitraw", "binary:hinge", "reg:logistic")),
+    "grow_policy": _ANY,
+    "max_leaves": _ANY,
+    "num_parallel_tree": _ANY,
+    "multi_strategy": _ANY,
+    "max_cached_hist_node": _ANY,
+    "max_cat_to_onehot": _ANY,
+    "max_cat_threshold": _ANY,
+    "sampling_method": Parameter(values=("uniform",)),
+    "huber_slope": Parameter(objectives=("reg:pseudohubererror",)),
+    "tweedie_variance_power": Parameter(objectives=("reg:tweedie",)),
+    "lambdarank_pair_method": replace(_RANKING, values=("topk",)),
+    "lambdarank_num_pair_per_sample": _RANKING,
+    "lambdarank_normalization": _RANKING,
+    "lambdarank_score_normalization": _RANKING,
+    "lambdarank_unbiased": replace(_RANKING, values=(False,)),  # nor could it be resumed: XGBoost refuses to
+    "lambdarank_bias_norm": _RANKING,
+    "ndcg_exp_gain": _RANKING,
+    "sample_type": _DART,
+    "normalize_type": _DART,
+    "rate_drop": _DART,
+    "one_drop": _DART,
+    "skip_drop": _DART,
+    "sparse_threshold": _ANY,
+    "debug_synchronize": _ANY,
+    "fail_on_invalid_gpu_id": _ANY,
+}
+
+
+def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:
+    """JobError for a parameter, metric or objective that XGBoost does not know, or that is set elsewhere or twice."""
+    if objective != "auto" and objective not in KINDS:
+        raise JobError(f"training.objective = {objective!r}: unknown objective{suggestion(objective, sorted(KINDS))}")
+    for name, value in params.items():
+        _check_param(name, value)
+    for one, other in ALIASES:
+        if one in params and other in params:
+            raise JobError(f"training.params: {one} and {other} are two names of one parameter: give one of them")
+    for name in params:
+        if (booster := PARAMETERS[name].booster) and params.get("booster") != booster:
+            raise JobError(f'training.params.{name} is for booster = "{booster}" and would be ignored')
+    if objective != "auto":
+        check_fitting(params, objective)
+    check_metrics(metrics, objective)
+
+
+def check_fitting(params: Mapping[str, Any], objective: str) -> None:
+    """JobError for a parameter that XGBoost would ignore for the objective."""
+    for name in params:
+        objectives = PARAMETERS[name].objectives
+        if objectives and objective not in objectives:
+            raise JobError(
+                f"training.params.{name} is for {', '.join(objectives)}: for {objective} it would be ignored"
+            )
+
+
+def _check_param(name: str, value: Any) -> None:
+    if name in OWN:
+        raise JobError(f"training.params.{name} is not set here: {OWN[name]}")
+    if name not in PARAMETERS:
+        raise JobError(
+            f"training.params.{name}: unknown XGBoost parameter{suggestion(name, sorted([*PARAMETERS, *OWN]))}"
+        )
+    values = PARAMETERS[name].values
+    if values and value not in values:
+        allowed = ", ".join(str(known).lower() for known in values)
+        raise JobError(
+            f"training.params.{name} = {json.dumps(value, default=str)}: allowed: {allowed}; "
+            "with other values the model would depend on the number of workers"
+        )

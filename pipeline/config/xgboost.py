@@ -1,0 +1,129 @@
+"""XGBoost's objectives: their kinds, intercepts and parameters.  Pure: no XGBoost here.
+
+The table is XGBoost 3.4's; a test compares it with the installed library.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.names import hint
+from pipeline.errors import JobError
+
+KINDS: dict[str, str] = {
+    "binary:logistic": "binary",
+    "binary:logitraw": "binary",
+    "binary:hinge": "binary",
+    "multi:softprob": "multiclass",
+    "multi:softmax": "multiclass",
+    "reg:squarederror": "regression",
+    "reg:squaredlogerror": "regression",
+    "reg:absoluteerror": "regression",
+    "reg:pseudohubererror": "regression",
+    "reg:quantileerror": "regression",
+    "reg:logistic": "regression",
+    "reg:gamma": "regression",
+    "reg:tweedie": "regression",
+    "count:poisson": "regression",
+    "rank:ndcg": "ranking",
+    "rank:map": "ranking",
+    "rank:pairwise": "ranking",
+}
+
+
+BY_QUANTILE = ("reg:absoluteerror", "reg:quantileerror")  # objectives whose intercept is no mean
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the intercept is computed from, over all training rows whatever worker has them."""
+
+    mean: float  # weighted
+    values: NDArray[np.float32] | None = None  # (rows,) every label; needed where BY_QUANTILE
+    weights: NDArray[np.float32] | None = None  # (rows,) or all the same
+
+
+def base_score(objective: str, labels: Labels, quantiles: Sequence[float] = ()) -> float | tuple[float, ...]:
+    """The intercept that XGBoost is given, in the space of its predictions; one for each quantile.
+
+    Means and quantiles are exact, those of all training rows.
+    """
+    if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
+        return float(np.clip(labels.mean, 1e-7, 1 - 1e-7))
+    if objective in ("reg:squarederror", "reg:pseudohubererror"):
+        return float(labels.mean)
+    if objective in ("count:poisson", "reg:gamma", "reg:tweedie"):
+        return max(float(labels.mean), 1e-7)
+    if objective == "reg:squaredlogerror":
+        return max(float(labels.mean), -0.5)
+    if objective == "reg:absoluteerror":
+        return quantile(labels.values, labels.weights, 0.5)
+    if objective == "reg:quantileerror":
+        return tuple(quantile(labels.values, labels.weights, alpha) for alpha in quantiles)
+    return 0.5
+
+
+def quantile(values: NDArray[np.float32] | None, weight: NDArray[np.float32] | None, alpha: float) -> float:
+    """The smallest value below or at which lies a share `alpha` of the weight, whatever the order of the rows."""
+    assert values is not None  # an objective of BY_QUANTILE
+    order = np.argsort(values) if weight is None else np.lexsort((weight, values))
+    mass = np.ones(len(values)) if weight is None else weight[order].astype(np.float64)
+    below = np.cumsum(mass)
+    place = int(np.searchsorted(below, alpha * below[-1]))
+    return float(values[order][min(place, len(values) - 1)])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The features a model is trained on, and its outputs."""
+
+    features: tuple[str, ...]
+    classes: int = 0  # of a multi-class target
+    monotone: Mapping[str, int] = field(default_factory=dict)  # feature -> -1, 0, 1
+    interactions: Sequence[Sequence[str]] = ()  # groups of features
+    quantiles: Sequence[float] = ()
+
+
+def xgboost_params(
+    objective: str, shape: Shape, intercept: float | Sequence[float], extra: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """XGBoost's parameters for a training, but for what depends on the worker (threads, device).
+
+    JobError where a constraint names a feature that there is not.
+    """
+    params: dict[str, Any] = {
+        **extra,
+        "objective": objective,
+        "tree_method": "hist",
+        "seed": seed,
+        "seed_per_iteration": True,
+        "base_score": intercept if isinstance(intercept, float) else _vector(intercept),
+        "validate_parameters": True,
+        "disable_default_eval_metric": True,
+    }
+    if objective.startswith("multi:"):
+        params["num_class"] = shape.classes
+    if objective == "reg:quantileerror":
+        params["quantile_alpha"] = list(shape.quantiles)
+    if shape.monotone:
+        check_features(shape.monotone, shape.features, "training.monotone")
+        params["monotone_constraints"] = "(" + ",".join(str(shape.monotone.get(n, 0)) for n in shape.features) + ")"
+    if shape.interactions:
+        for group in shape.interactions:
+            check_features(group, shape.features, "training.interactions")
+        params["interaction_constraints"] = [list(group) for group in shape.interactions]
+    return params
+
+
+def _vector(intercept: Sequence[float]) -> float | list[float]:
+    return float(intercept[0]) if len(intercept) == 1 else [float(value) for value in intercept]
+
+
+def check_features(names: Iterable[str], features: Sequence[str], where: str) -> None:
+    """JobError for a name that is no feature; `where`: the setting that names it."""
+    for name in names:
+        if name not in features:
+            raise JobError(f"{where}: no feature {name!r}{hint(name, features)}")

@@ -1,0 +1,227 @@
+"""/efficiency: where each worker's time goes, in the last rounds and since the start."""
+
+from collections.abc import Sequence
+
+from bokeh.layouts import column
+from bokeh.models import ColumnDataSource, Row
+
+from pipeline.cli.output import nbytes
+from pipeline.dashboard.drawing import Lanes, div, flex, hover, put, refresh
+from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, title, waiting
+from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE
+from pipeline.dashboard.window import Part
+from pipeline.monitoring.state.live import Live, LiveWorker, figures_of
+from pipeline.monitoring.state.naming import natural
+from pipeline.monitoring.state.run import Run
+
+SHARES = {"useful": GREEN, "transfer": BLUE, "wait": ORANGE, "other": GREY}
+BARS = 24  # workers drawn; of more, those that compute longest and those that wait longest
+GOOD = 0.8
+CROWDED = 0.15  # of the time without a core, that is said
+MEANING = (
+    "Useful: trees are computed. Transfer: the workers' sums travel between them. Wait: for a worker that is not ready. "
+    "Other: ready to compute, but without a core."
+)
+ALONE = "Useful: trees are computed. Other: the training thread computes nothing, because it has no core or because it waits."
+WAITS = "for its own threads, for memory, or between two rounds"  # a single worker, that exchanges nothing
+ABOUT = (
+    "Live estimates, from what each worker's training thread computed and how long it stood without a core. "
+    "Transfer is at most what is shown: the share of the worker that waits least is taken for it. "
+    "The report after the run has measured values."
+)
+ON_GPU = (
+    "On GPUs a processor's clock says nothing of the work: what is useful, transfer and waiting is known only after "
+    "the run, from its report."
+)
+
+
+class Factors:
+    """E, J, PE and the factors of POP (Performance Optimisation and Productivity), now."""
+
+    def __init__(self) -> None:
+        self.root = div()
+
+    def update(self, run: Run | None, now: float) -> None:
+        if run is None:
+            self.root.text = waiting()
+            return
+        live = figures_of(run)
+        head = f"<h2>{title(run)}: where the time goes</h2>"
+        if live is None:
+            self.root.text = f"{head}<p class=sub>Where it goes is {later(run)}.</p>"
+            return
+        said = f"<p>{_sentence(live)}</p>" + (
+            f"<p class=sub>{ALONE if len(live.workers) == 1 else MEANING}</p>" if live.PE is not None else ""
+        )
+        self.root.text = f'{head}{said}<div class="cards">{_cards(live)}</div>'
+
+
+class Shares:
+    """A bar for each worker: useful, transfer, wait, other, in milliseconds of a round."""
+
+    def __init__(self, *, since_start: bool) -> None:
+        self._since_start = since_start
+        names = ("worker", *SHARES, *(f"{share}_part" for share in SHARES))
+        self._source = ColumnDataSource({name: [] for name in names})
+        self._lanes = Lanes("milliseconds of a round")
+        self.figure = self._lanes.figure
+        bars = self.figure.hbar_stack(
+            list(SHARES), y="worker", height=0.7, color=list(SHARES.values()), source=self._source
+        )  # fmt: skip
+        tips = [(share, f"@{share}{{0.0}} ms, @{share}_part{{0%}}") for share in SHARES]
+        hover(self.figure, bars, [("worker", "@worker"), *tips])
+        self._title = div()
+        self.root = column(self._title, sizing_mode="stretch_width", styles=flex())
+
+    def update(self, run: Run | None, now: float) -> None:
+        live = None if run is None else figures_of(run, since_start=self._since_start)
+        drawn = [] if live is None or live.PE is None else selected(live.workers)
+        self.root.visible = bool(drawn)
+        if live is None or not drawn:
+            return
+        names = [plain(worker.name) for worker in drawn]
+        self._lanes.show(names)
+        columns = {share: [1e3 * (getattr(worker, share) or 0.0) for worker in drawn] for share in SHARES}
+        parts = {f"{share}_part": [each / 1e3 / live.seconds for each in columns[share]] for share in SHARES}
+        refresh(self._source, {"worker": names, **columns, **parts})
+        put(self.root, self._title, self.figure)
+        self._title.text = self._said(live, drawn)
+
+    def _said(self, live: Live, drawn: Sequence[LiveWorker]) -> str:
+        what = "Since the start" if self._since_start else "Last rounds"
+        some = f"; {len(drawn)} of {len(live.workers):,} workers: the busiest and the least busy"
+        about = f"{count(live.rounds, 'round')}, {duration_of(live.seconds)} each"
+        keys = "".join(key(colour, share) for share, colour in SHARES.items())
+        more = some if len(drawn) < len(live.workers) else ""
+        return f"<h3>{what}<span class=sub>: {about}{more}</span></h3><p>{keys}</p>"
+
+
+class Table:
+    """The same in figures, with the bytes each worker sends."""
+
+    def __init__(self) -> None:
+        self.root = div()
+
+    def update(self, run: Run | None, now: float) -> None:
+        live = None if run is None else figures_of(run)
+        if live is None:
+            self.root.text = ""
+            return
+        head = ("worker", "useful", "transfer at most", "wait", "other", "sent a round")
+        rows = [_row(worker, live) for worker in selected(live.workers)]
+        self.root.text = (
+            f"<h3>Worker by worker<span class=sub>: last {count(live.rounds, 'round')}</span></h3>"
+            f"{table(head, rows, 5)}<p class=sub>{ABOUT if live.PE is not None else ON_GPU}</p>"
+        )
+
+
+def selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
+    """All of them by name; of very many those that compute longest, then those that compute least."""
+    if len(workers) <= BARS:
+        return sorted(workers, key=lambda worker: natural(worker.name))
+    busiest = sorted(workers, key=lambda worker: (-(worker.useful or 0.0), worker.name))
+    return busiest[: BARS // 2] + busiest[-BARS // 2 :]
+
+
+def _row(worker: LiveWorker, live: Live) -> tuple[str, ...]:
+    name = text(worker.name)
+    if worker.name == live.straggler:
+        name += ' <span class="lost">waited for</span>'
+    shares = [_share(each, live.seconds) for each in (worker.useful, worker.transfer, worker.wait, worker.other)]
+    sent = "–" if worker.bytes_per_round is None else nbytes(worker.bytes_per_round)
+    return name, *shares, sent
+
+
+def _share(seconds: float | None, whole: float) -> str:
+    return "–" if seconds is None else f"{1e3 * seconds:,.1f} ms, {seconds / whole:.0%}"
+
+
+def _sentence(live: Live) -> str:
+    if live.PE is None:
+        return f"A round takes {duration_of(live.seconds)} on {count(len(live.workers), 'worker')}. {ON_GPU}"
+    if len(live.workers) == 1:
+        said = f"One worker: its training thread computes for {live.PE:.0%} of the time; there is nobody to wait for."
+        return f"{said} {alone(live)}".strip()
+    said = f"{live.PE:.0%} of all workers' time is compute."
+    if (queued := without_core(live)) >= CROWDED:
+        said += f" {queued:.0%} of it they stand without a core: more runs on their machines than these have cores."
+    if live.straggler is None:
+        return f"{said} No worker keeps the others waiting."
+    waits = [worker.wait or 0.0 for worker in live.workers if worker.name != live.straggler]
+    most = f"{1e3 * sum(waits) / len(waits):,.0f} ms of a round's {duration_of(live.seconds)}"
+    return f"{said} The others wait for <b>worker {text(live.straggler)}</b>, {most} on average."
+
+
+def without_core(live: Live) -> float:
+    """The part of all workers' time in which they were ready and had no core; 0 where that is not known."""
+    return sum(worker.queued or 0.0 for worker in live.workers) / len(live.workers) / live.seconds
+
+
+def alone(live: Live) -> str:
+    """What a single worker does when it does not compute; nothing where it always does."""
+    (worker,) = live.workers
+    queued, other = (worker.queued or 0.0) / live.seconds, (worker.other or 0.0) / live.seconds
+    said = [f"For {queued:.0%} it has no core: more runs on its machine than that has cores."] * (queued >= CROWDED)
+    if other - queued >= CROWDED:
+        said.append(f"For {other - queued:.0%} it waits: {WAITS}.")
+    return " ".join(said)
+
+
+def duration_of(seconds: float) -> str:
+    """A round's seconds, in milliseconds where that reads better."""
+    if seconds < 1:
+        return f"{1e3 * seconds:,.0f} ms"
+    return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)
+
+
+def _cards(live: Live) -> str:
+    if live.PE is None:
+        return card("A round", duration_of(live.seconds), f"mean of the last {count(live.rounds, 'round')}")
+    compute = sum(worker.useful or 0.0 for worker in live.workers) / len(live.workers)
+    kind = "good" if live.PE >= GOOD else "" if len(live.workers) == 1 else "warn"
+    cards = [
+        card("PE, parallel efficiency", f"{live.PE:.3f}", "compute in all workers' time; LB x SerE x TE", kind),
+        card("A round", duration_of(live.seconds), f"{duration_of(compute)} of it compute, on average"),
+    ]
+    if len(live.workers) > 1:
+        none = "saturated: next to no overhead"
+        cards += [
+            card(
+                "E, compute per overhead",
+                "–" if live.E is None else f"{live.E:,.2f}",
+                "weighted by capability" if live.E else none,
+            ),
+            card(
+                "J, imbalance",
+                "–" if live.J is None else f"{live.J:.2f}",
+                "of the overheads; 1 is even" if live.J else none,
+            ),
+            card("LB, load balance", _factor(live.LB), "mean compute by the longest"),
+            card("SerE, serialisation", _factor(live.SerE), "what waiting in turn leaves"),
+            card("TE, transfer", _factor(live.TE), "what the network leaves, at least"),
+        ]
+    return "".join(cards)
+
+
+def _factor(number: float | None) -> str:
+    return "–" if number is None else f"{number:.3f}"
+
+
+def parts() -> list[Part]:
+    """The page from top to bottom."""
+    return [Factors(), Both(), Table()]
+
+
+class Both:
+    """The last rounds and all since the start, beside each other."""
+
+    def __init__(self) -> None:
+        self._shares = (Shares(since_start=False), Shares(since_start=True))
+        self.root = Row(
+            children=[one.root for one in self._shares], sizing_mode="stretch_width", styles={"flex-wrap": "wrap"}
+        )
+
+    def update(self, run: Run | None, now: float) -> None:
+        for one in self._shares:
+            one.update(run, now)
+        self.root.visible = any(one.root.visible for one in self._shares)

@@ -1,0 +1,1 @@
+"""The file formats: what a file says about itself, and its rows."""

@@ -1,0 +1,172 @@
+"""CSV: columns, types that hold for every byte range of every file, and reading.
+
+The types come from a pass over the whole source, block by block, joined by rules that do not depend on where the
+blocks are cut: whole numbers that meet fractions become float64, dates that meet times become times, and whatever
+else meets something different is text.  So the same text has the same type wherever it stands.  The pass also
+counts the rows and finds ragged lines, bad encoding and odd values before anything else starts.
+
+Blanks around values mean nothing.  Empty lines are skipped.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from pipeline.config.job import CsvOptions
+from pipeline.data.files.files import File, cpu_count
+from pipeline.data.files.retries import patiently
+from pipeline.data.files.waiting import in_threads
+from pipeline.data.formats import csv_findings, text
+from pipeline.data.formats.csv_blocks import blocks
+from pipeline.data.formats.csv_layout import Layout, read_layout
+from pipeline.data.formats.csv_types import PieceSummary, Tally, join, look, settle
+from pipeline.data.formats.survey import Surveyed, attempt, ends_digest, survey_file
+from pipeline.data.fragments import Piece, target_nbytes
+from pipeline.data.schema.hints import NO_HINTS, ColumnHints
+from pipeline.data.schema.unify import TEXT_CODES, common
+
+__all__ = ["count", "join", "read", "survey"]
+
+
+def survey(
+    files: Sequence[File],
+    options: CsvOptions,
+    fragment_nbytes: int,
+    hints: ColumnHints = NO_HINTS,
+    skip_bad: bool = False,
+) -> list[Surveyed]:
+    """Names, types, rows and byte ranges of all files; columns whose type is fixed by the hints are not looked at."""
+    total = sum(patiently(functools.partial(text.text_nbytes, file), file.path) for file in files)
+    target = target_nbytes(total, fragment_nbytes)
+    begin = functools.partial(_begin, options=options, target=target, hints=hints)
+    begun = [survey_file(file, begin, skip_bad) for file in files]
+    pieces = [piece for item in begun if item.readable for piece in item.pieces]
+    if all(hints.fixed(name) is not None for item in begun for name in item.schema.names):
+        return begun
+    infer = functools.partial(_infer, options=options, hints=hints, skip_bad=skip_bad)
+    found = iter(in_threads(infer, pieces, cpu_count()))
+    seen = [(item, [next(found) for _ in item.pieces] if item.readable else []) for item in begun]
+    surveyed = [_joined(item, parts) if item.readable else item for item, parts in seen]
+    return _settled(surveyed, [parts for _, parts in seen], options, hints)
+
+
+def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> Surveyed:
+    """The file with the types that are fixed, null for the others, and with its rows not counted."""
+    layout = read_layout(file.path, options)
+    out = [name for name in layout.unnamed if not hints.keeps(name)]
+    schema = pa.schema([(name, hints.fixed(name) or pa.null()) for name in layout.names if name not in out])
+    notes = tuple(csv_findings.unnamed(file.path, name) for name in out)
+    return Surveyed(file, schema, tuple(_pieces(file, layout, options, target)), ends_digest(file), notes=notes)
+
+
+def _joined(item: Surveyed, parts: Sequence[PieceSummary | str]) -> Surveyed:
+    """The file with what its pieces hold: the types joined, the rows counted, the reason of those that are bad."""
+    kinds = {field.name: field.type for field in item.schema}
+    counted = []
+    for piece, part in zip(item.pieces, parts, strict=True):
+        if isinstance(part, str):
+            counted.append(replace(piece, bad=part))
+            continue
+        kinds |= {name: join(kinds[name], kind) for name, kind in part.kinds.items()}
+        counted.append(replace(piece, rows=part.rows))
+    readable = not all(piece.bad for piece in counted) or not counted
+    return replace(item, schema=pa.schema(kinds), pieces=_numbered(counted), readable=readable)
+
+
+def _settled(
+    items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]], options: CsvOptions, hints: ColumnHints
+) -> list[Surveyed]:
+    """The files with the types that columns are read as, and with what a user should know of them."""
+    merged: dict[str, pa.DataType] = {}
+    for item in items:
+        for field in item.schema if item.readable else ():
+            merged[field.name] = join(merged.get(field.name, pa.null()), field.type)
+    kinds = {name: settle(kind, hints.is_number(name)) for name, kind in merged.items()}
+    columns = {name: csv_findings.together(_tallies(name, items, parts)) for name in kinds}
+    csv_findings.check_numbers(columns, kinds, hints)
+    notes = csv_findings.notes_on(columns, kinds, options, hints)
+    settled = [replace(item, schema=_types(item.schema, kinds, hints)) if item.readable else item for item in items]
+    settled[0] = replace(settled[0], notes=(*settled[0].notes, *notes))
+    return settled
+
+
+def _types(schema: pa.Schema, kinds: Mapping[str, pa.DataType], hints: ColumnHints) -> pa.Schema:
+    """The types that one file's columns are read as; `kinds` are those of all files together."""
+    fields = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        kind = settle(kind, pt.is_floating(kinds[name]))
+        known = hints.known(name)
+        if known is not None:
+            kind = join(kind, known) if name in hints.copied else common(kind, known) or known
+        fields.append(pa.field(name, kind))
+    return pa.schema(fields)
+
+
+def _tallies(
+    name: str, items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]]
+) -> list[tuple[str, Tally]]:
+    """(path, tally) of a column for each file, its lines counted from 1."""
+    found = []
+    for item, of_file in zip(items, parts, strict=True):
+        tally, lines = Tally(), 1
+        for piece, part in zip(item.pieces, of_file, strict=False):
+            if isinstance(part, str):
+                lines += text.line_count(piece.path, piece.byte_range)
+                continue
+            tally += part.tallies.get(name, Tally()).after(lines)
+            lines += part.lines
+        found.append((item.file.path, tally))
+    return found
+
+
+def _numbered(pieces: list[Piece]) -> tuple[Piece, ...]:
+    first_row = 0
+    numbered = []
+    for piece in pieces:
+        numbered.append(replace(piece, first_row=first_row))
+        first_row += piece.rows or 0
+    return tuple(numbered)
+
+
+def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> list[Piece]:
+    """Byte ranges where lines can be told without reading from the start; the whole file otherwise."""
+    nbytes = text.text_nbytes(file)
+    if text.compression(file.path) is not None:
+        return [Piece(file.path, None, None, None, nbytes, file.hive)]
+    whole = options.newlines_in_quotes
+    ranges = [(layout.start, file.nbytes)] if whole else text.cut_lines(file.path, layout.start, file.nbytes, target)
+    return [Piece(file.path, None, item, None, item[1] - item[0], file.hive) for item in ranges]
+
+
+def _infer(piece: Piece, options: CsvOptions, hints: ColumnHints, skip_bad: bool) -> PieceSummary | str:
+    """The types and the number of the piece's rows; why it cannot be read, where bad pieces are skipped."""
+
+    def find() -> PieceSummary:
+        layout = read_layout(piece.path, options)
+        wanted = [name for name in layout.names if hints.fixed(name) is None]
+        wanted = [name for name in wanted if name not in layout.unnamed or hints.keeps(name)]
+        found = look(blocks(piece, layout, options), wanted, layout.names[0], hints)
+        first = piece.byte_range is not None and piece.byte_range[0] == layout.start
+        return found.behind(layout.lines_before) if first else found
+
+    return attempt(find, piece.path, piece.place(), skip_bad)
+
+
+def read(piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
+    """The columns of `schema` that the file has, as those types; without any of them still the number of rows."""
+    layout = read_layout(piece.path, options)
+    types = {item.name: pa.string() if item.type == TEXT_CODES else item.type for item in schema}
+    stored = set(layout.names)
+    wanted = [name for name in schema.names if name in stored]
+    types = {name: types[name] for name in wanted} or {layout.names[0]: pa.string()}
+    tables = [block.parse(types, list(types)) for block in blocks(piece, layout, options)]
+    tables = [table for table in tables if table.num_rows]
+    return pa.concat_tables(tables) if tables else pa.schema(types.items()).empty_table()
+
+
+def count(piece: Piece, options: CsvOptions) -> int:
+    """How many rows the piece has."""
+    return read(piece, pa.schema([]), options).num_rows

@@ -1,0 +1,1 @@
+"""What a run says: the kinds of event, their fields, findings, and events in a file."""

@@ -1,0 +1,176 @@
+"""Events in a file, a line of JSON for each: what `--events FILE` writes and `pipeline watch FILE` reads.
+
+    {"run": "3f2a", "event": {"event": "RoundDone", "version": 1, "time": 1790000000.5, "round": 7, ...}}
+
+A file may hold several runs.  It is flushed after every line, so that it can be read while it is written; its last
+line may then be torn, and whoever writes on takes that one away.
+"""
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.config.urls import local_path
+from pipeline.errors import OutputError, UserError, one_line
+from pipeline.events.types import Event, Listener, Note, Started, decode, encode, run_of
+
+Write = Callable[[str, Event], None]
+LONGEST_LINE = 64 << 20  # bytes; the places of 100,000 workers take 20 MB
+BEGIN = b'{"run":'  # of every line
+LEFT = "so it is left as it is; give another file"
+
+
+class EventsError(UserError):
+    """A recorded file cannot be read: it is missing, damaged, or of another version."""
+
+
+@contextlib.contextmanager
+def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
+    """What writes an event of a run to the file, which is continued if it is there; for any thread.
+
+    OutputError where it cannot be written, EventsError where it holds something else, which stays as it is.  What goes
+    wrong later, a full disk, ends the recording and not the run: `tell` is told in a line, once.
+    """
+    path = local_path(path)
+    try:
+        if path.exists() and path.stat().st_size:
+            _continue(path)
+        file = path.open("ab")
+    except OSError as error:
+        raise OutputError(f"{path}: events cannot be written there: {error.strerror}") from None
+    lock = threading.Lock()
+
+    def write(run: str, event: Event) -> None:
+        with lock:
+            if file.closed:
+                return
+            try:
+                file.write(line_of(run, event))
+                file.flush()
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    file.close()
+                tell(f"{path}: no more events are recorded: {error.strerror}")
+
+    try:
+        yield write
+    finally:
+        with lock, contextlib.suppress(OSError):
+            file.close()
+
+
+@contextlib.contextmanager
+def recorded(path: Path, listen: Listener) -> Iterator[Listener]:
+    """A listener that records what a run says, and hands it on; errors as `recording`.
+
+    What is said before the run has an id is recorded with it.
+    """
+    run, early, lock = "", list[Event](), threading.Lock()
+    with recording(path, lambda line: listen(Note(message=line))) as write:
+
+        def hear(event: Event) -> None:
+            nonlocal run
+            listen(event)
+            with lock:
+                run = event.run if isinstance(event, Started) else run
+                early.append(event)
+                said, early[:] = (early[:], []) if run else ([], early)
+            for one in said:
+                write(run, one)
+
+        yield hear
+
+
+def line_of(run: str, event: Event) -> bytes:
+    """The line for one event."""
+    return json.dumps({"run": run, "event": encode(event)}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def read(path: Path) -> Iterator[tuple[str, Event]]:
+    """The events of a file with their runs' ids, in the order in which they were written.
+
+    EventsError names the file and the line that cannot be read.
+    """
+    with contextlib.closing(Reader(path)) as reader:
+        yield from reader.new()
+
+
+class Reader:
+    """Reads a file that may still be written; EventsError where there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._number = path, 0
+        try:
+            if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe waits for its other end
+                raise EventsError(f"{path}: no recorded events: not a regular file")
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise EventsError(f"{path}: no recorded events: {error.strerror}") from None
+
+    def new(self) -> Iterator[tuple[str, Event]]:
+        """The events since the last call; a line that has not been written to its end comes with the next one."""
+        while True:
+            place = self._file.tell()
+            line = self._file.readline(LONGEST_LINE)
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                raise EventsError(
+                    f"{self._path}:{self._number + 1}: longer than {LONGEST_LINE:,} bytes: no line of events"
+                )
+            if not line.endswith(b"\n"):
+                self._file.seek(place)
+                return
+            self._number += 1
+            if line.strip():
+                yield self._event(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _event(self, line: bytes) -> tuple[str, Event]:
+        where = f"{self._path}:{self._number}"
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            raise EventsError(
+                f"{where}: damaged, not a line of JSON; delete this line to see the others, or record the run again"
+            ) from None
+        try:
+            return _decoded(message)
+        except (ValueError, TypeError, KeyError) as error:
+            reason = one_line(str(error))
+            raise EventsError(
+                f"{where}: {reason}; read it with the version of the pipeline that recorded it, or delete this line"
+            ) from None
+
+
+def _decoded(message: Any) -> tuple[str, Event]:
+    if not isinstance(message, dict) or not isinstance(message.get("run"), str) or "event" not in message:
+        raise ValueError('not an event: {"run": ..., "event": ...} is expected')
+    if not isinstance(message["event"], dict):
+        raise ValueError("not an event: its fields are missing")
+    return run_of(message), decode(message["event"])
+
+
+def _continue(path: Path) -> None:
+    """Takes away a torn last event; EventsError where the file begins or ends with something that is no event."""
+    with path.open("r+b") as file:
+        if file.read(len(BEGIN)) != BEGIN:
+            raise EventsError(f"{path}: does not begin with an event, {LEFT}")
+        for _ in read(path):  # of this version
+            break
+        end = size = file.seek(0, 2)
+        while not _ends_line(file, end):
+            end -= 1
+        file.seek(end)
+        if end < size and file.read(len(BEGIN)) != BEGIN:
+            raise EventsError(f"{path}: ends with something that is no event, {LEFT}")
+        file.truncate(end)
+
+
+def _ends_line(file: BinaryIO, end: int) -> bool:
+    """Whether a line ends, or the first one begins, at this place."""
+    file.seek(max(0, end - 1))
+    return not end or file.read(1) == b"\n"

@@ -1,0 +1,277 @@
+"""What a run says while it goes on.
+
+Training emits these; progress bars, the dashboard, the report and `--json` listen.  Every event is a
+frozen dataclass of plain values, so that it crosses processes as a dict (`encode`, `decode`).
+
+| event          | said when                          | fields (units)                                          |
+|----------------|------------------------------------|---------------------------------------------------------|
+| Started        | the verb begins                    | verb, run                                               |
+| Asked          | the job is complete                | settings                                                |
+| Planned        | before the features are read       | rows, features, fragments, workers, threads, nbytes, note |
+| FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
+| StatisticsDone | the first pass has ended           | rows, seconds                                           |
+| BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
+| MatrixDone     | the quantised matrices stand       | nbytes, seconds                                         |
+| Placed         | rounds begin, or begin again       | workers, device                                          |
+| RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, best, rows_per_second |
+| WorkerRounds   | a worker has boosted some rounds   | worker, first, round, seconds, cpu_seconds, runqueue_seconds, bytes_sent, memory_nbytes, gpu_memory_nbytes, gpu_utilisation |
+| Checkpoint     | a checkpoint was written           | round, path, seconds                                    |
+| WorkerLost     | a worker died or froze             | worker, stage, round, reason                            |
+| Waiting        | a lost worker is waited for        | workers, expected, seconds                              |
+| WorkerJoined   | a new worker takes part from now on | worker                                                 |
+| Restarted      | training goes on                   | round, workers                                          |
+| Skipped        | a fragment that cannot be read is left out | fragment, reason                                |
+| Evaluated      | the exact evaluation has ended     | metrics, seconds                                        |
+| Saved          | the model folder stands            | path, sha256                                            |
+| Failed         | the verb ends without a result     | message                                                 |
+| Note           | something the user should know     | message                                                 |
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.events.fields import MESSAGES, checked
+from pipeline.formatting import without_secrets
+
+VERSION = 1
+LONGEST_RUN = 100  # characters of a run's id, which has 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing a run says; `time` is seconds since the epoch, by the client's clock."""
+
+    time: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        """No event holds the password or the query of a URL: events are shown, recorded and kept by the scheduler."""
+        for name in MESSAGES:
+            value = getattr(self, name, None)
+            if isinstance(value, str) and "://" in value:
+                object.__setattr__(self, name, without_secrets(value))
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    verb: str
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Event):
+    settings: Mapping[str, str]  # a few fields of the job, by their names, in the order to show them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned(Event):
+    rows: int | None  # None where the format has no counts (CSV)
+    features: int
+    fragments: int
+    workers: int
+    threads: int  # per worker
+    nbytes: int  # estimated peak of all processes
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FragmentDone(Event):
+    stage: str  # "survey", "statistics", "blocks", "predict"
+    done: int
+    total: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsDone(Event):
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlocksDone(Event):
+    rows: int
+    nbytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixDone(Event):
+    nbytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """One worker of a training."""
+
+    worker: str  # its name
+    rows: int  # training and validation
+    share: float  # of all rows
+    capability: float  # of all workers' together
+    threads: int
+    memory_limit_nbytes: int  # 0: none
+    planned_nbytes: int  # what it is expected to take at its peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed(Event):
+    workers: tuple[Place, ...]  # by rank
+    device: str = "cpu"  # or "cuda"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundDone(Event):
+    round: int  # counted from 1
+    rounds: int
+    metrics: Mapping[str, float]  # "validation.logloss" -> value; the last one decides early stopping
+    best_round: int
+    best: float | None = None  # value of the deciding metric in the best round; None: nothing is measured
+    rows_per_second: float  # boosted since the RoundDone before; 0: not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRounds(Event):
+    """What a worker did in the rounds `first` to `round`: every few seconds at most, and rarely where there are many."""
+
+    worker: str  # its name
+    first: int
+    round: int
+    seconds: float  # wall clock of these rounds
+    cpu_seconds: float  # of the training thread
+    runqueue_seconds: float  # it was ready and had no core
+    bytes_sent: int | None  # by growing trees; None: the system does not tell
+    memory_nbytes: int  # resident, now
+    gpu_memory_nbytes: int | None = None  # None: no GPU
+    gpu_utilisation: float | None = None  # 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Event):
+    round: int
+    path: str  # of the model folder that --resume takes
+    seconds: float  # that fetching and writing it took
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerLost(Event):
+    worker: str  # its name
+    stage: str  # "statistics", "blocks", "matrix", "rounds", "evaluate"
+    round: int  # the last one that was heard of; 0 before the first
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting(Event):
+    workers: int  # that are left
+    expected: int
+    seconds: float  # at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerJoined(Event):
+    worker: str  # its name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restarted(Event):
+    round: int  # the first to be boosted again is the next one
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped(Event):
+    fragment: int
+    reason: str  # names the file and the place in it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note(Event):
+    message: str
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        Started, Asked, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, Placed, RoundDone, WorkerRounds,
+        Checkpoint, WorkerLost, Waiting, WorkerJoined, Restarted, Skipped, Evaluated, Saved, Failed, Note,
+    )
+}  # fmt: skip
+
+
+def encode(event: Event) -> dict[str, Any]:
+    """The event as a dict of plain values, with its name and the vocabulary's version."""
+    return {"event": type(event).__name__, "version": VERSION, **dataclasses.asdict(event)}
+
+
+def decode(message: Any) -> Event:
+    """The event a dict of `encode` stands for; ValueError for another version, an unknown name, or fields that are not its own.
+
+    The message may come from anybody: types and lengths are checked, long messages are cut.
+    """
+    name = message.get("event") if isinstance(message, Mapping) else None
+    if not isinstance(name, str) or name not in KINDS or message.get("version") != VERSION:
+        version = message.get("version") if isinstance(message, Mapping) else None
+        raise ValueError(f"not an event of version {VERSION}: {name!r:.200} of version {version!r:.20}")
+    fields = {key: value for key, value in message.items() if key not in ("event", "version")}
+    try:
+        return KINDS[name](**checked(KINDS[name], fields))
+    except TypeError:  # one is missing
+        raise ValueError(f"not the fields of {name}: {', '.join(map(str, fields))}") from None
+
+
+def run_of(message: Mapping[str, Any]) -> str:
+    """The id of the run that a message of somebody's is of; ValueError where that cannot be one."""
+    run = message.get("run")
+    if not isinstance(run, str) or not 0 < len(run) <= LONGEST_RUN:
+        raise ValueError(f"not the id of a run: expected a text of at most {LONGEST_RUN} characters")
+    return run
+
+
+def incident(event: Event) -> str | None:
+    """What interrupted a run or went on after that, in a line; None for everything else.
+
+    >>> incident(WorkerLost(worker="2", stage="rounds", round=137, reason="killed by signal 9"))
+    'worker 2 lost at round 137: killed by signal 9'
+    >>> incident(Restarted(round=130, workers=1))
+    'resuming from round 130 on 1 worker'
+    """
+    match event:
+        case WorkerLost(worker=worker, stage="rounds", round=number, reason=reason):
+            return f"worker {worker} lost at round {number}: {reason}"
+        case WorkerLost(worker=worker, stage=stage, reason=reason):
+            return f"worker {worker} lost in {stage}: {reason}"
+        case Waiting(workers=workers, expected=expected, seconds=seconds):
+            return f"{workers} of {expected} workers left; waiting up to {seconds:g} s for the others"
+        case WorkerJoined(worker=worker):
+            return f"worker {worker} takes part from now on"
+        case Restarted(round=number, workers=workers):
+            begin = f"resuming from round {number}" if number else "starting again"
+            return f"{begin} on {workers} worker{'s' * (workers != 1)}"
+    return None
+
+
+def ignore(event: Event) -> None:
+    """A listener for callers who do not care."""

@@ -1,0 +1,1 @@
+"""Predictions and metrics of any amount of data, on a cluster."""

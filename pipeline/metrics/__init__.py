@@ -1,0 +1,1 @@
+"""Exact metrics of predictions, and the curves behind them."""

@@ -1,0 +1,197 @@
+"""`pipeline watch`: the progress of a training that another client runs, in this terminal."""
+
+import contextlib
+import itertools
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster import interrupts, logs
+from pipeline.cluster.launchers import existing
+from pipeline.cluster.scheduler_info import events
+from pipeline.config.job import Cluster
+from pipeline.errors import SchedulerLostError, TrainingError, UserError
+from pipeline.events.types import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode, run_of
+from pipeline.runtime.channel import EVENTS
+from pipeline.runtime.rpc import if_there
+
+POLL_SECONDS = 1.0  # of silence, after which the scheduler is asked
+KNOWN = 2_000  # messages kept in mind; a scheduler keeps the last thousand of a topic
+LOST_SECONDS = 5.0  # for a lost connection to come back
+SILENT_SECONDS = 60.0  # after which a run that has not ended gives way to one that begins
+
+Said = Mapping[str, Any]  # a message of the topic EVENTS
+ENDS = (Saved.__name__, Failed.__name__)
+STOPPED = "stopped watching"
+LEFT_ALONE = f"{STOPPED}; the training goes on"
+
+
+@dataclass
+class Following:
+    """Which of a scheduler's runs is shown: the newest that has not ended, until it ends."""
+
+    wanted: str | None = None  # this run and no other
+    clock: Callable[[], float] = time.monotonic
+    run: str | None = None
+    _heard: float = field(default=0.0)  # when the run was last heard of
+
+    def follow(self, run: str, silent_seconds: float = 0.0) -> None:
+        """Shows this run from now on, which was last heard of so long ago."""
+        self.run, self._heard = run, self.clock() - silent_seconds
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a run that is shown, and it was heard of just now."""
+        return self.run is not None and self.clock() - self._heard <= SILENT_SECONDS
+
+    def takes(self, run: str, event: Event) -> bool:
+        """Whether the event is one of the run that is shown."""
+        if self.wanted is None:
+            takes = self.run in (None, run) or (not self.goes_on and isinstance(event, Started))
+        else:
+            takes = run == self.wanted
+        if takes:
+            self.follow(run)
+        return takes
+
+
+def watch(address: str, section: Cluster, listen: Listener, *, run: str | None = None) -> dict[str, Any]:
+    """Shows `listen` a run of the scheduler at `address` until it ends, from where it stands; what it came to.
+
+    `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the files of TLS.
+    Neither the training nor its scheduler notices.  ClusterError where the scheduler cannot be reached,
+    SchedulerLostError where it is lost, TrainingError where the run fails, UserError where `run` is not known there.
+    """
+    logs.silence()
+    there = section.model_copy(update={"scheduler": address})
+    with contextlib.closing(interrupts.finish(lambda: existing.reach(there), Client.close)) as client:
+        following = Following(run)
+        try:
+            return _watch(_Said(client, address), following, listen)
+        except KeyboardInterrupt as error:
+            error.add_note(LEFT_ALONE if following.goes_on else STOPPED)
+            raise
+
+
+def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, Any]:
+    begun = latest(said.before, following.wanted)
+    if following.wanted is not None and not begun:
+        known = ", ".join(dict.fromkeys(message["run"] for message in said.before)) or "none"
+        raise UserError(f"{said.address}: there is no run {following.wanted}; known there: {known}")
+    if begun:
+        silent = max(0.0, time.time() - begun[-1]["event"]["time"])
+        following.follow(begun[0]["run"], silent)
+        if silent > SILENT_SECONDS:
+            listen(Note(message=f"run {following.run} was last heard of {silent / 60:.0f} minutes ago"))
+    else:
+        listen(Note(message=f"no training is running on {said.address}; waiting for the next one"))
+    for message in itertools.chain(begun, said):
+        for event in _decoded(message):
+            if following.takes(message["run"], event):
+                listen(event)
+                if isinstance(event, Saved):
+                    return {"run": following.run, "model": event.path, "sha256": event.sha256}
+                if isinstance(event, Failed):
+                    raise TrainingError(f"the training failed: {event.message}")
+    raise AssertionError("unreachable")
+
+
+class _Said:
+    """What is said from now on, as it comes, each message once.
+
+    A subscription takes effect a moment after it is asked for, and nobody repeats what is said while a connection is
+    broken: so after some silence the scheduler is asked for what it keeps of the topic.
+    """
+
+    def __init__(self, client: Client, address: str) -> None:
+        self._client, self.address = client, address
+        self._heard: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._known: deque[Hashable] = deque(maxlen=KNOWN)
+        client.subscribe_topic(EVENTS, lambda event: self._heard.put(event[1]))
+        self.before = self._new(self._kept())  # what had been said
+
+    def __iter__(self) -> Iterator[Said]:
+        """SchedulerLostError where the scheduler does not come back."""
+        while True:
+            try:
+                message = self._heard.get(timeout=POLL_SECONDS)
+                yield from self._new([*self._missed(message), message])
+            except queue.Empty:
+                yield from self._new(self._kept())
+
+    def _missed(self, message: Said) -> list[Said]:
+        """What was said before the end of a run and perhaps not heard; nothing before any other message."""
+        ends = _well_formed(message) and message["event"]["event"] in ENDS
+        with contextlib.suppress(SchedulerLostError):  # it went with the run
+            return self._kept() if ends else []
+        return []
+
+    def _kept(self) -> list[Said]:
+        deadline = time.monotonic() + LOST_SECONDS
+        while time.monotonic() < deadline:
+            if (kept := if_there(self._client, self._ask)) is not None:
+                return kept
+            time.sleep(POLL_SECONDS / 5)
+        raise SchedulerLostError(f"the scheduler at {self.address} was lost")
+
+    def _ask(self) -> list[Said]:
+        return [message for _, message in events(self._client, EVENTS, LOST_SECONDS)]
+
+    def _new(self, messages: Iterable[Said]) -> list[Said]:
+        """Those that were not heard before."""
+        keyed = ((_key(message), message) for message in messages if _well_formed(message))
+        new = {key: message for key, message in keyed if key not in self._known}
+        self._known.extend(new)
+        return list(new.values())
+
+
+def _well_formed(message: Any) -> bool:
+    """Whether it can be one of a run's events: anybody may log anything.  `decode` looks at the rest."""
+    event = message.get("event") if isinstance(message, Mapping) else None
+    if not isinstance(event, Mapping):
+        return False
+    with contextlib.suppress(ValueError):
+        names = (run_of(message), event.get("event"), event.get("stage", ""))
+        when = event.get("time")
+        return all(isinstance(name, str) for name in names) and isinstance(when, (int, float)) and math.isfinite(when)
+    return False
+
+
+def _key(message: Said) -> Hashable:
+    event = message["event"]
+    return message["run"], event["event"], event["time"], event.get("stage")
+
+
+def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
+    """What has been said of the newest run that has not ended, as far as it matters now: of rounds and fragments the last.
+
+    `wanted`: of this run, whether or not it has ended.
+    """
+    by_run: dict[str, list[Said]] = {}
+    for message in messages:
+        by_run.setdefault(message["run"], []).append(message)
+    if wanted is None:
+        going = {run: said for run, said in by_run.items() if not any(one["event"]["event"] in ENDS for one in said)}
+        said = max(going.values(), key=lambda said: said[-1]["event"]["time"], default=[])
+    else:
+        said = by_run.get(wanted, [])
+    shown: dict[Any, Said] = {}
+    for number, message in enumerate(said):
+        event = message["event"]
+        kind = (event["event"], event.get("stage"))
+        key = kind if event["event"] in (RoundDone.__name__, FragmentDone.__name__) else number
+        shown.pop(key, None)
+        shown[key] = message
+    return list(shown.values())
+
+
+def _decoded(message: Said) -> Iterator[Event]:
+    """The message's event; nothing where a client of another version says something that this one does not know."""
+    with contextlib.suppress(ValueError):
+        yield decode(message["event"])

@@ -1,0 +1,130 @@
+"""Sends what a run says to its scheduler, where the dashboard, Prometheus and `pipeline watch` hear it.
+
+From a thread of its own: those who say something never wait, and what goes wrong here is nobody's trouble.
+`WorkerRounds` is left out, because workers log it themselves.
+"""
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+from distributed import Client
+
+from pipeline.events.types import (
+    Event,
+    Failed,
+    FragmentDone,
+    Listener,
+    Restarted,
+    RoundDone,
+    Saved,
+    WorkerRounds,
+    encode,
+)
+from pipeline.runtime.channel import EVENTS
+
+INTERVAL_SECONDS = 1.0  # between two RoundDone, and between two FragmentDone of the same stage
+WAITING = 1_000  # events that may wait to be sent; the oldest are let go
+LEAVE_SECONDS = 2.0  # for what is left when the run has ended
+
+ORDERED = (Restarted, Saved, Failed)  # what was said before one of these has to come before it
+
+Send = Callable[[Mapping[str, Any]], object]
+
+logger = logging.getLogger("distributed.pipeline")  # silent or not as Dask's own
+
+
+@contextlib.contextmanager
+def publishing(client: Client, run: str) -> Iterator[Listener]:
+    """A listener that sends the run's events to the client's scheduler.
+
+    It returns at once, in any thread; it raises nothing, whatever becomes of the scheduler.  Leaving the context sends
+    what still waits, for two seconds at most.
+    """
+
+    def send(message: Mapping[str, Any]) -> None:
+        client.log_event(EVENTS, {**message, "client": client.id})
+
+    publisher = Publisher(run, send)
+    thread = threading.Thread(target=publisher.work, name="publisher", daemon=True)
+    thread.start()
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+        thread.join(LEAVE_SECONDS)
+
+
+class Publisher:
+    """Events that wait to be sent: of rounds and of fragments the latest, of all others each; a run's end comes last."""
+
+    def __init__(self, run: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._send, self._clock = run, send, clock
+        self._waiting: OrderedDict[Hashable, Event] = OrderedDict()
+        self._sent: dict[Hashable, float] = {}  # throttled kinds -> when the last event was sent
+        self._changed = threading.Condition()
+        self._closing = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, WorkerRounds):
+            return
+        kind = throttled(event) or id(event)
+        with self._changed:
+            replaced = self._waiting.pop(kind, None)
+            self._waiting[kind] = event
+            if len(self._waiting) > WAITING:
+                self._waiting.popitem(last=False)
+            if replaced is None:  # else the thread knows when to wake up
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Has `work` send what waits, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def work(self) -> None:
+        """Sends until closed."""
+        while (event := self._next()) is not None:
+            try:
+                self._send({"run": self._run, "event": encode(event)})
+            except Exception:  # the scheduler has gone, the client is closed: the run itself will notice
+                logger.info("an event was not sent", exc_info=True)
+                if self._closing:
+                    return
+
+    def _next(self) -> Event | None:
+        """The first event that is due, once there is one; None: closed, and nothing is left."""
+        with self._changed:
+            while True:
+                now = self._clock()
+                hurry = self._closing or any(isinstance(event, ORDERED) for event in self._waiting.values())
+                for kind in self._waiting:
+                    if hurry or self._due(kind) <= now:
+                        event = self._waiting.pop(kind)
+                        if throttled(event):
+                            self._sent[kind] = now
+                        return event
+                if self._closing:
+                    return None
+                self._changed.wait(
+                    min((self._due(kind) - now for kind in self._waiting), default=None)
+                )  # None: for ever
+
+    def _due(self, kind: Hashable) -> float:
+        return self._sent.get(kind, -math.inf) + INTERVAL_SECONDS
+
+
+def throttled(event: Event) -> Hashable | None:
+    """What a later event of the same kind replaces; None: every one counts."""
+    match event:
+        case RoundDone():
+            return "rounds"
+        case FragmentDone(stage=stage):
+            return ("fragments", stage)
+    return None

@@ -1,0 +1,69 @@
+"""The runs heard of: what the pages, the metrics and the alarms read.
+
+No Dask and no Bokeh: `Board.take` may be called in a scheduler, in a test or from a recorded file.  Events may come in
+any order and more than once: of two that speak of the same thing the younger one (`Event.time`) counts.  So all times
+are of one clock that nobody sets back.  A scheduler's plugin and the alarms stamp what they hear with such a one; a file
+has the times of its client's clock, in the order in which events came, and a step back in them is taken out.
+"""
+
+import dataclasses
+from collections import defaultdict, deque
+from collections.abc import Iterator
+
+from pipeline.events.types import Evaluated, Event, Failed, Saved, Started
+from pipeline.monitoring.state.run import Run
+
+FINISHED_RUNS = 8
+OPEN_RUNS = 24  # whose client may have died without a word
+# By which an event of a file must be older than one before it; threads write at nearly the same time.
+SET_BACK_SECONDS = 5.0
+
+
+class Board:
+    """The runs heard of, newest last; the oldest are forgotten."""
+
+    def __init__(self, *, recorded: bool = False) -> None:
+        """`recorded`: events come from a file, in their order."""
+        self.recorded = recorded
+        self.runs: dict[str, Run] = {}
+        self.dropped = 0  # messages that were no events
+        self._set_back: defaultdict[str, float] = defaultdict(float)  # seconds, by run
+        self._gone: deque[str] = deque(maxlen=1_000)  # forgotten, so that a late event does not bring one back
+
+    def take(self, run: str, event: Event) -> None:
+        """Adds an event of the run with this id."""
+        if run not in self.runs:
+            if run in self._gone:
+                return
+            self.runs[run] = Run(run, recorded=self.recorded)
+        self.runs[run].take(self._straight(run, event) if self.recorded else event)
+        if isinstance(event, (Started, Saved, Failed, Evaluated)) or len(self.runs) > FINISHED_RUNS + OPEN_RUNS:
+            self._forget()
+
+    def read_no_further(self, why: str) -> None:
+        """The file that the runs come from is damaged."""
+        for run in self.runs.values():
+            run.read_no_further(why)
+
+    def newest(self) -> Run | None:
+        """The run that began last."""
+        return max(self.runs.values(), key=lambda run: run.started, default=None)
+
+    def _straight(self, run: str, event: Event) -> Event:
+        """The event, as if nobody had set the clock back before it."""
+        behind = self.runs[run].heard - (event.time + self._set_back[run])
+        if behind > SET_BACK_SECONDS:
+            self._set_back[run] += behind
+        back = self._set_back[run]
+        return dataclasses.replace(event, time=event.time + back) if back else event
+
+    def _forget(self) -> None:
+        for run in [*self._beyond(open_=False, limit=FINISHED_RUNS), *self._beyond(open_=True, limit=OPEN_RUNS)]:
+            del self.runs[run.name]
+            self._set_back.pop(run.name, None)
+            self._gone.append(run.name)
+
+    def _beyond(self, *, open_: bool, limit: int) -> Iterator[Run]:
+        """Those heard of the longest ago, beyond as many as are kept."""
+        runs = [run for run in self.runs.values() if (run.state == "running") == open_]
+        yield from sorted(runs, key=lambda run: run.heard)[: max(0, len(runs) - limit)]

@@ -1,0 +1,49 @@
+"""How often a training went on after a failure: one definition for pages, Prometheus and alarms.
+
+Going on from a checkpoint as asked (`--resume`, said before anything is planned) is no failure, and neither is going on
+with workers that have joined where none was lost.
+"""
+
+from pipeline.events.types import Event, Planned, Restarted, WorkerJoined, WorkerLost
+from pipeline.monitoring.state.bounds import INCIDENTS
+
+
+class Restarts:
+    """Counts them; events may come in any order, and more than once."""
+
+    def __init__(self) -> None:
+        self._turns: list[Event] = []  # by time
+        self._planned = False  # by what has been let go of `_turns`, with
+        self._earlier = 0  # restarts
+
+    def take(self, event: Event) -> None:
+        """Takes any event."""
+        if not isinstance(event, (Planned, WorkerLost, WorkerJoined, Restarted)) or event in self._turns:
+            return
+        self._turns.append(event)
+        self._turns.sort(key=lambda turn: turn.time)
+        if len(self._turns) > INCIDENTS:
+            last = max((i for i, turn in enumerate(self._turns[:-1]) if isinstance(turn, Restarted)), default=0)
+            gone, self._turns = self._turns[: last + 1], self._turns[last + 1 :]
+            self._earlier += self._counted(gone)
+            self._planned = True
+
+    @property
+    def count(self) -> int:
+        """So far."""
+        return self._earlier + self._counted(self._turns)
+
+    def _counted(self, turns: list[Event]) -> int:
+        count, planned, joined, lost = 0, self._planned, False, False
+        for turn in turns:
+            match turn:
+                case Planned():
+                    planned = True
+                case WorkerLost():
+                    planned = lost = True
+                case WorkerJoined():
+                    joined = True
+                case Restarted():
+                    count += planned and (lost or not joined)
+                    joined = lost = False
+        return count

@@ -1,0 +1,49 @@
+"""Metrics by round, of which a long run's are thinned: the best round and the last always stay."""
+
+from collections.abc import Mapping
+
+from pipeline.monitoring.state import bounds
+
+KINDS = 16  # of rounds that are told apart; training rows are measured in some rounds only
+
+
+class Thinned:
+    """Metrics by round, ascending, `CURVE_POINTS` at most.
+
+    Where there are more, the last round stays of each `_stride` rounds, and of each kind: those that measure the same.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Mapping[str, float]] = {}
+        self._times: dict[int, float] = {}  # of the events they are from
+        self._kinds: dict[frozenset[str], int] = {}
+        self._stride = 1
+
+    def put(self, number: int, time: float, metrics: Mapping[str, float], best: int) -> None:
+        """Adds the metrics of round `number`, unless younger ones are there; the round `best` stays."""
+        if time < self._times.get(number, 0.0):
+            return
+        last = next(reversed(self.kept), number)
+        self.kept[number], self._times[number] = metrics, time
+        if number < last:
+            self.kept = dict(sorted(self.kept.items()))
+        elif last < number and last != best and self._place(last) == self._place(number):
+            del self.kept[last], self._times[last]
+        while len(self.kept) > bounds.CURVE_POINTS:
+            self._stride *= 2
+            self._stay({*{self._place(each): each for each in self.kept}.values(), best})
+
+    def forget(self, time: float, number: int) -> None:
+        """What was heard before `time` of the rounds after `number`: they are boosted again."""
+        self._stay({each for each in self.kept if each <= number or self._times[each] >= time})
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Of the rounds with the same one the last stays."""
+        names = frozenset(self.kept[number])
+        if len(self._kinds) < KINDS:
+            self._kinds.setdefault(names, len(self._kinds))
+        return number // self._stride, self._kinds.get(names, 0)
+
+    def _stay(self, rounds: set[int]) -> None:
+        self.kept = {each: kept for each, kept in self.kept.items() if each in rounds}
+        self._times = {each: self._times[each] for each in self.kept}

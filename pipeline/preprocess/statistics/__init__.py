@@ -1,0 +1,1 @@
+"""What the first pass learns of the columns: statistics that can be merged."""

@@ -1,0 +1,1 @@
+"""What is written for people about a model: the report, its pictures, the card."""

@@ -1,0 +1,156 @@
+"""What is written for people about a finished training: the card, the report, its pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from pipeline.efficiency.account import Account
+from pipeline.metrics.curves import Curves
+from pipeline.model import importance
+from pipeline.model.inference import make_booster
+from pipeline.model.manifest import Manifest
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.statistics.column_statistics import AnyColumn, CategoryColumn, NumberColumn, TimeColumn
+from pipeline.preprocess.statistics.statistics import Statistics
+from pipeline.reports.card import card
+from pipeline.reports.data import Bar, ColumnSummary, ReportData, number
+from pipeline.reports.html import report_html
+from pipeline.reports.pictures import pictures
+from pipeline.runtime.timing import Span
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is known about a training once its model stands."""
+
+    name: str  # of the model folder
+    manifest: Manifest
+    recipe: Recipe
+    booster: bytes  # UBJSON, made by this run
+    metrics: Mapping[str, Mapping[str, Any]]  # "train", "validation"
+    curves: Mapping[str, Curves]  # likewise
+    history: Mapping[str, Sequence[float]]  # "validation.logloss" -> value per round
+    statistics: Statistics
+    preview: np.ndarray  # (sampled training rows, features) float32
+    preview_label: np.ndarray  # (sampled training rows,) float32
+    workers: int
+    seconds: Mapping[str, float]  # stage -> seconds, without the total
+    spans: Sequence[Span] = ()
+    begin: float = 0.0  # of the run, seconds since the epoch
+    account: Account | None = None  # where the worker-seconds went
+    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the beginning, what interrupted the run)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The texts and pictures of a model folder."""
+
+    card: str
+    report: str | None = None
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+
+def write_documents(record: Record, *, report: bool = True) -> Documents:
+    """The card, and with `report` the page and its pictures; in memory, nothing is written."""
+    booster = make_booster(record.booster, 0)
+    gain = importance.gain(booster)
+    text = card(record.manifest, record.metrics, [name for name, value in gain.items() if value > 0])
+    if not report:
+        return Documents(text)
+    data = report_data(record, booster, gain)
+    return Documents(text, report_html(data), pictures(data))
+
+
+def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> ReportData:
+    """The record as the report shows it."""
+    manifest = record.manifest
+    costs, unit = importance.permutation(
+        booster, manifest.target, record.preview, record.preview_label, seed=manifest.job["training"]["seed"]
+    )
+    return ReportData(
+        title=record.name,
+        created=f"{datetime.fromisoformat(manifest.created):%-d %B %Y, %H:%M} UTC",
+        target=manifest.target,
+        metrics=record.metrics,
+        history=record.history,
+        best_round=manifest.best_round,
+        gain=gain,
+        permutation=costs,
+        permutation_unit=unit,
+        curves=record.curves,
+        facts=_facts(record),
+        columns=_columns(record),
+        stages=record.seconds,
+        incidents=record.incidents,
+        timeline=[
+            Bar(
+                f"worker {span.worker}" if span.worker.isdigit() else span.worker,
+                span.stage,
+                span.start - record.begin,
+                span.stop - record.begin,
+            )
+            for span in record.spans
+        ],
+        account=record.account,
+        job=manifest.job,
+        notes=manifest.notes,
+        versions=manifest.versions,
+    )
+
+
+def _facts(record: Record) -> dict[str, str]:
+    rows = record.manifest.rows
+    facts = {f"{use} rows": f"{rows[use]:,}" for use in ("train", "validation") if rows.get(use)}
+    facts |= {
+        f"rows left out ({reason})": f"{count:,}" for reason, count in (rows.get("dropped") or {}).items() if count
+    }
+    if bad := rows.get("bad_fragments"):
+        facts["bad fragment left out" if bad == 1 else "bad fragments left out"] = f"{bad:,}"
+    facts["features"] = f"{len(record.manifest.features):,}"
+    facts["worker" if record.workers == 1 else "workers"] = f"{record.workers:,}"
+    return facts
+
+
+def _columns(record: Record) -> list[ColumnSummary]:
+    """The features' columns as the training rows have them, those that became no feature too, and the target."""
+    statistics, dropped = record.statistics, record.recipe.dropped
+    rows = max(1, statistics.rows)
+    found = []
+    for name, kind in statistics.types.items():
+        use = f"left out: {dropped[name]}" if name in dropped else "feature"
+        column = statistics.columns.get(name)
+        if column is None:
+            found.append(ColumnSummary(name, kind, use))
+        else:
+            distinct, low, high = _range(column)
+            found.append(ColumnSummary(name, kind, use, column.missing / rows, distinct, low, high))
+    target = record.manifest.target
+    types = {column.name: column.type for column in record.manifest.columns}
+    classes = len(target.classes) or None
+    moments = statistics.label.moments
+    spread = (
+        ("", "") if classes or not moments.count else (f"mean {number(moments.mean)}", f"± {number(moments.deviation)}")
+    )
+    found.append(ColumnSummary(target.column, types.get(target.column, "derived"), "target", None, classes, *spread))
+    return found
+
+
+def _range(column: AnyColumn) -> tuple[int | None, str, str]:
+    """(distinct values, the smallest, the largest) as far as the statistics know them."""
+    if isinstance(column, CategoryColumn):
+        return (None if column.counts.left_out else len(column.counts.levels)), "", ""
+    if isinstance(column, NumberColumn) and column.low <= column.high:
+        return None, number(column.low), number(column.high)
+    if isinstance(column, TimeColumn) and column.low is not None and column.high is not None:
+        return None, _date(column.low), _date(column.high)
+    return None, "", ""
+
+
+def _date(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):  # beyond the years 1 to 9999
+        return f"{seconds} s"

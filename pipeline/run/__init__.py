@@ -1,0 +1,1 @@
+"""A training from the job to its model folder."""

@@ -1,0 +1,106 @@
+"""Where a run writes: looked at before anything is started for it, and held as long as the run goes on."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config.urls import local_path
+from pipeline.errors import JobError, ModelError, OutputError
+from pipeline.storage.atomic import MANIFEST, claim_folder, is_model_folder, missing_parents, remove_empty
+from pipeline.training.checkpoint import SUFFIX, CheckpointStore, folder_for
+
+LOCK = "lock"  # beside the checkpoints
+LONGEST_HOLDER = 100  # bytes of the lock's file that a message shows
+
+
+def claim_destination(model: str | os.PathLike[str], *, resume: bool, overwrite: bool) -> Path:
+    """The absolute path of the model folder that is to be; a UserError where the run could not begin or end there."""
+    rounds = CheckpointStore(Path(os.path.abspath(local_path(model)))).rounds()
+    if resume and not rounds:
+        raise _nothing_to_resume(Path(model))
+    path = claim_folder(model, overwrite=overwrite)
+    if rounds and not resume and not overwrite:
+        raise OutputError(
+            f"{folder_for(path)}: holds round {rounds[0]} of a run that was interrupted: go on with --resume {path}, "
+            "or lose it with --overwrite"
+        )
+    return path
+
+
+def check_destination(model: str | os.PathLike[str], *, resume: bool, overwrite: bool) -> None:
+    """What would be refused once the cluster stands is refused now; nothing is left on the disk."""
+    with held(claim_destination(model, resume=resume, overwrite=overwrite)):
+        pass
+
+
+@contextlib.contextmanager
+def held(model: Path) -> Iterator[None]:
+    """Keeps other runs from this model folder and its checkpoints.  OutputError where one is at work on them.
+
+    The system lets go of the lock of a process that is gone, however it ended.
+    """
+    path = folder_for(model) / LOCK
+    made = [path.parent, *missing_parents(path.parent)]
+    lock = _acquire(path, model)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the folder cannot be written any more; the lock ends all the same
+            path.unlink()  # before the lock ends: a process that has opened the file meanwhile sees that it is gone
+        os.close(lock)
+        remove_empty(made)
+
+
+def _acquire(path: Path, model: Path) -> int:
+    """An open file with the lock, and with this process's number for those who are refused."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:  # a run that has just ended took the folder away
+            continue
+        except OSError as error:
+            raise OutputError(f"{path.parent}: cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, LONGEST_HOLDER).decode(errors="replace") or "another process"
+            os.close(lock)
+            raise OutputError(
+                f"{model}: {holder} is at work on it already: wait for it, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # a disk without locks: the run goes on without
+        if path.exists() and os.path.samestat(os.fstat(lock), os.stat(path)):
+            with contextlib.suppress(OSError):  # the disk is full: the lock holds all the same
+                os.ftruncate(lock, 0)
+                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            return lock
+        os.close(lock)  # it was taken away between opening and locking
+
+
+def _nothing_to_resume(model: Path) -> JobError | ModelError:
+    """What to tell where there is no checkpoint of such a model folder."""
+    for place in (model, model.parent):  # a file among the checkpoints, or their folder
+        meant = place.with_name(place.name.removesuffix(SUFFIX)) if place.name.endswith(SUFFIX) else None
+        if meant is not None and CheckpointStore(meant).rounds():
+            return JobError(
+                f"--resume {model}: expected the model folder that was to be, not its checkpoints: "
+                f"did you mean --resume {meant}?"
+            )
+    if is_model_folder(model):
+        return JobError(f"--resume {model}: this run is finished{_rounds(model)}: nothing to resume")
+    path = os.path.abspath(os.path.expanduser(model))
+    return ModelError(f"{path}: nothing to resume: no checkpoint in {folder_for(Path(path))}")
+
+
+def _rounds(model: Path) -> str:
+    """The rounds of a finished model, in brackets; a damaged manifest says nothing."""
+    try:
+        return f" ({int(json.loads((model / MANIFEST).read_bytes())['rounds'])} rounds)"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,90 @@
+"""What the job and its files say before a row is read: everything that can be refused by that is refused here.
+
+So a mistake is said at once, before a cluster starts for it or a task runs.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from pipeline.config.job import Job
+from pipeline.config.names import hint, matches
+from pipeline.config.parameters import check_params
+from pipeline.data.inputs import Inputs, open_inputs
+from pipeline.data.schema.decide import check_types
+from pipeline.errors import JobError
+from pipeline.preprocess.features import feature_names
+from pipeline.preprocess.settings import column_settings, kind_of
+
+
+def resolve(
+    job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
+) -> Inputs:
+    """The opened sources of a job, whose columns, types, parameters and names have been checked.
+
+    `source`: what is in memory instead of `data.source`, `names`: those of an array's columns.  UserError for what does not fit.
+    """
+    check_params(job.training.params, job.training.metrics, job.training.objective)
+    inputs = open_inputs(job, source, names=names, allow_code=allow_code)
+    check_types(inputs.job.data, inputs.job.training, inputs.schema)
+    inputs = _without_empty(inputs)
+    # Last: XGBoost comes along, and what is wrong above need not wait.
+    from pipeline.training.xgboost.trial import try_params
+
+    try_params(job.training, job.training.objective)
+    return inputs
+
+
+def _without_empty(inputs: Inputs) -> Inputs:
+    """The same, its job without settings for columns that cannot be features this time, though the files have them.
+
+    JobError for names that fit no feature, and for options that do not fit a column's type.
+    """
+    job, roles = inputs.job, inputs.roles
+    absent = {**inputs.training.left_out, **dict.fromkeys(inputs.training.null_columns, "has no value in any file")}
+    notes: dict[str, None] = {}
+
+    def kept(setting: str, names: list[str], fits: Callable[[str, str], bool]) -> list[str]:
+        """Those of the names that do not mean an absent column alone."""
+        out = []
+        for name in names:
+            if not any(fits(name, column) for column in roles.features):
+                lacking = next((column for column in absent if fits(name, column)), None)
+                if lacking is not None:
+                    notes[f"{setting}: {name} is left out: the column {lacking!r} {absent[lacking]}"] = None
+                    continue
+            out.append(name)
+        return out
+
+    columns = kept("preprocess.columns", list(job.preprocess.columns), matches)
+    monotone = kept("training.monotone", list(job.training.monotone), _made_from)
+    groups = [kept("training.interactions", group, _made_from) for group in job.training.interactions]
+    _check_features("training.monotone", monotone, roles.features)
+    for group in groups:
+        _check_features("training.interactions", group, roles.features)
+    preprocess = job.preprocess.model_copy(update={"columns": {name: job.preprocess.columns[name] for name in columns}})
+    for name, setting in column_settings(preprocess, roles.features).items():
+        kind_of(name, setting, inputs.schema.field(name).type, exact=name in preprocess.columns)
+    if not notes:
+        return inputs
+    training = job.training.model_copy(
+        update={
+            "monotone": {name: job.training.monotone[name] for name in monotone},
+            "interactions": [group for group in groups if group],
+        }
+    )
+    job = job.model_copy(update={"preprocess": preprocess, "training": training})
+    return dataclasses.replace(inputs, job=job, roles=dataclasses.replace(roles, notes=(*roles.notes, *notes)))
+
+
+def _made_from(feature: str, column: str) -> bool:
+    """Whether a feature may be one that a column becomes: `day.hour` and `origin=late` are made from day and origin."""
+    name = feature_names([column])[0]
+    return feature in (name, column) or feature.startswith((f"{name}.", f"{name}=", f"{name}_"))
+
+
+def _check_features(setting: str, names: list[str], columns: tuple[str, ...]) -> None:
+    """JobError for a name that no feature can have."""
+    for name in names:
+        if not any(_made_from(name, column) for column in columns):
+            free = [column for column in columns if column not in names]
+            raise JobError(f"{setting}: no feature {name!r}{hint(name, free)}")

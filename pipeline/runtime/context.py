@@ -1,0 +1,94 @@
+"""What every step of a run needs to know."""
+
+import contextlib
+import traceback
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client
+
+from pipeline.config.job import Job
+from pipeline.errors import StrictError
+from pipeline.events.findings import UserNote, findings, text_of
+from pipeline.events.types import Event, Listener, Note, WorkerLost
+from pipeline.planning.memory import WORKER_NBYTES
+from pipeline.runtime.channel import hearing
+from pipeline.runtime.ledger import tagged
+from pipeline.runtime.membership import Members
+from pipeline.runtime.placement import Placement
+from pipeline.runtime.timing import TOPIC, Span, StageClock
+
+
+def new_run() -> str:
+    """A new run's id."""
+    return uuid.uuid4().hex[:12]
+
+
+@dataclass
+class Walk:
+    """One run, from the job to its result."""
+
+    client: Client
+    members: Members
+    job: Job
+    placement: Placement  # the workers that take part now
+    listen: Listener
+    clock: StageClock
+    run: str = field(default_factory=new_run)
+    notes: list[UserNote] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
+    incidents: list[Event] = field(default_factory=list)  # losses, restarts, whatever interrupted the run
+    round: int = 0  # the last one heard of
+    planned_nbytes: int = WORKER_NBYTES  # that a worker is expected to take at its peak; until the plan: without a row
+
+    def note(self, *notes: UserNote) -> None:
+        """Emits each note once.  StrictError where there are findings among them and the job is strict about them."""
+        if self.job.data.strict and (found := findings(notes)):
+            raise StrictError(f"{'; '.join(finding.message for finding in found)} (an error by data.strict)")
+        for note in notes:
+            if note not in self.notes:
+                self.notes.append(note)
+                self.listen(Note(message=text_of(note)))
+
+    def happened(self, event: Event) -> None:
+        """Tells of an incident, and keeps it for the report."""
+        self.incidents.append(event)
+        self.listen(event)
+
+    def worker_lost(self, address: str, reason: str) -> None:
+        """Tells of a worker that has left, if this run made use of it."""
+        if any(worker.address == address for worker in self.placement.workers):
+            stage = self.clock.current or "the run"
+            self.happened(WorkerLost(worker=self.members.names[address], stage=stage, round=self.round, reason=reason))
+
+    def span_everywhere(self, stage: str, workers: Iterable[str], start: float, stop: float) -> None:
+        """Notes a stage that kept all these workers (addresses) busy."""
+        self.spans.extend(Span(name, stage, start, stop) for name in self.names(workers))
+
+    def names(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """What the workers at these addresses are called."""
+        return tuple(self.members.names[address] for address in addresses)
+
+    @contextlib.contextmanager
+    def hearing_spans(self) -> Iterator[None]:
+        """Marks the tasks that are submitted while the context lasts as this run's, and collects their spans."""
+
+        def hear(said: Mapping[str, Any]) -> None:
+            worker = self.members.names.get(said["worker"], said["worker"])
+            self.spans.append(Span(worker, said["stage"], said["start"], said["stop"], said["cpu_seconds"]))
+
+        with hearing(self.client, TOPIC, self.run, hear), tagged(self.run):
+            yield
+
+
+def let_go(error: BaseException | None) -> None:
+    """Clears the frames that an error came through, which are over.
+
+    Their futures would keep statistics, blocks and matrices on the workers as long as somebody holds the error, as an
+    interactive session does.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

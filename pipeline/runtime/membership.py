@@ -1,0 +1,453 @@
+"""Who is in the cluster while a run goes on: workers that die, freeze, come back or join.
+
+Every worker's event loop, a thread of its own beside those that compute, tells the scheduler at Dask's heartbeat
+interval that it is alive: about twice a second with up to ten workers, less often with more.  A worker whose last word
+does not change for `hang_seconds`, by the clock of this process, is taken for frozen and ended through its nanny.  A
+slow task leaves the event loop alone, but for one that keeps Python's lock (GIL), as code in `data.function` may: it
+holds up the event loop, and looks frozen where it does so for that long.  A slow round is told by `training.xgboost.slow_rounds`.
+While the scheduler itself is silent no worker can be heard: that time counts against none of them.
+
+A worker is a process, not an address: with `dask worker --worker-port` the next process is found where the lost one was.
+"""
+
+import contextlib
+import contextvars
+import functools
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, wait
+from concurrent.futures import Future as Outcome
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+from distributed.scheduler import NoValidWorkerError
+
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
+from pipeline.runtime import nannies
+from pipeline.runtime.patience import Patience
+from pipeline.runtime.pending import Pending
+from pipeline.runtime.rpc import ANSWER_SECONDS, RECONNECT_SECONDS, if_there, scheduler_lost, telling_loss
+from pipeline.runtime.shared_value import cancelled_by_others
+from pipeline.runtime.silence import WORKER_NOTE_SECONDS, SchedulerSilence
+
+POLL_SECONDS = 0.5
+POLL_SHARE = 0.05  # of the time that may go into asking
+SCHEDULER_SECONDS = 60.0  # of the scheduler's silence, for runs that have no `cluster.hang_seconds`
+ASK_AGAIN_SECONDS = 0.2  # after a question that got no answer
+LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no more tasks and is about to end
+MIB = 2**20
+
+Facts = Mapping[str, Any]  # what the scheduler says of a worker
+Heard = Callable[[str, str], None]  # address, reason
+
+
+def going_on() -> None:
+    """For runs that nothing but their own work ends."""
+
+
+def nobody(address: str, reason: str) -> None:
+    """Hears of lost workers where nobody else does."""
+
+
+def ignore_note(message: str) -> None:
+    """Drops notes where nobody shows them."""
+
+
+def _answer_into[Answer](outcome: Outcome[Answer], context: contextvars.Context, ask: Callable[[], Answer]) -> None:
+    """Not a closure: an error's frames keep their functions, and thereby what those close over, such as futures."""
+    try:
+        outcome.set_result(context.run(ask))
+    except BaseException as error:
+        outcome.set_exception(error)
+
+
+class Members:
+    """Watches the cluster of a client, in a thread of its own; a context manager."""
+
+    def __init__(
+        self,
+        client: Client,
+        hang_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        patience_seconds: float = math.inf,
+    ) -> None:
+        """`hang_seconds`: the silence after which a worker is ended and the scheduler lost; default: never, and 60 s.
+
+        `patience_seconds`: how long there may be no worker at all.
+        """
+        self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
+        self.lost: Heard = nobody  # told of every worker that leaves, once
+        self.ended: Callable[[], None] = going_on  # raises what ends the run for a reason of its own
+        self.note: Callable[[str], object] = ignore_note  # shows a line to the user
+        self.names: dict[str, str] = {}  # of every worker ever seen, by address
+        self.most = 0  # workers that were there at once
+        self.services: Mapping[str, Any] = {}  # of the scheduler: ports by name
+        self._present: dict[str, Facts] = {}  # by address
+        self._counted_on: dict[str, str] = {}  # address -> the process that is meant by it
+        self._words: dict[str, tuple[float, float]] = {}  # process -> (its last word, when we first heard it)
+        self._reasons: dict[str, str] = {}  # of processes that are gone, or as good as
+        self._ending: set[str] = set()  # processes that are being ended
+        self._noted: set[str] = set()  # processes whose silence was noted
+        self._announced: set[str] = set()  # processes that are gone, or about to go, and have said so before
+        self._leaving: set[str] = set()  # those of them that are still connected
+        self._cut_off: set[str] = set()  # processes that were to be ended on hosts that do not answer
+        self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
+        self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
+        self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
+        self._stop = threading.Event()
+        self._unsaid: deque[str] = deque()  # notes that came up under the lock, for after it
+        self._silence = SchedulerSilence(
+            SCHEDULER_SECONDS if math.isinf(hang_seconds) else hang_seconds, self._unsaid.append
+        )
+        self._patience = Patience(patience_seconds, lambda message: self.note(message))
+        self._scheduler_error: str | None = None
+        self._error: BaseException | None = None  # of the thread that watches, or of who listens there
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Members":
+        self._earlier = nannies.ended_for_memory(self.client)
+        self._explained = set(self._earlier)
+        self.look()
+        self._thread = threading.Thread(target=self._watch, name="members", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(ANSWER_SECONDS)
+
+    def look(self) -> dict[str, Facts]:
+        """The workers that are there now and not about to leave or to be ended, by address.
+
+        Waits for a scheduler that is silent.  SchedulerLostError where its connection is closed and does not come back, or
+        where it is silent for too long.
+        """
+        while True:
+            try:
+                found = self._look()
+            finally:  # outside the lock: whoever hears a note may look, too
+                self._say_notes()
+            if found is not None:
+                break
+            if self._stop.wait(ASK_AGAIN_SECONDS):  # likewise
+                raise scheduler_lost("it does not answer")
+        present, gone = found
+        for address, reason in gone:
+            self.lost(address, reason)
+        return present
+
+    def _look(self) -> tuple[dict[str, Facts], list[tuple[str, str]]] | None:
+        """The workers, and those that have gone since (address, reason); None where the scheduler is silent."""
+        with self._lock:
+            if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
+                raise scheduler_lost(self._scheduler_error)
+            info = self._ask()
+            if info is None:
+                return None
+            self.services = info.get("services", {})
+            gone = self._note(info["workers"])
+            here = self._present.items()
+            return {address: facts for address, facts in here if process(facts) not in self._reasons}, gone
+
+    def _say_notes(self) -> None:
+        while self._unsaid:
+            try:
+                message = self._unsaid.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self.note(message)
+
+    def processes(self) -> dict[str, str]:
+        """The worker processes that were there at the latest look, by address."""
+        return {address: process(facts) for address, facts in self._present.items()}
+
+    def _ask(self) -> dict[str, Any] | None:
+        """What the scheduler says; None where it is silent.  SchedulerLostError."""
+        self._silence.asked(self._clock())
+        try:
+            _await_connection(self.client)
+            info = scheduler_info(self.client, self._silence.patience(self._clock(), ANSWER_SECONDS))
+        except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
+            connected = isinstance(error, OSError) and self.client.status == "running"
+            lost = self._silence.unanswered(self._clock()) if connected else str(error)
+            if lost is None:
+                return None
+            self._scheduler_error = lost
+            raise scheduler_lost(lost) from None
+        if silent := self._silence.answered(self._clock()):  # no worker could be heard meanwhile
+            self._words = {worker: (word, at + silent) for worker, (word, at) in self._words.items()}
+        return info
+
+    def call[Answer](self, ask: Callable[[], Answer], addresses: Iterable[str] = ()) -> Answer:
+        """What `ask` gives or raises, for what Dask would wait for without a limit: it is asked in a thread of its own.
+
+        Raises as `check` where the run ends, or one of these workers leaves, before there is an answer.
+        """
+        outcome: Outcome[Answer] = Outcome()
+        addresses = list(addresses)
+        arguments = outcome, contextvars.copy_context(), ask
+        threading.Thread(target=_answer_into, args=arguments, name="ask scheduler", daemon=True).start()
+        while not wait([outcome], POLL_SECONDS).done:
+            self.check(addresses)
+        return outcome.result()
+
+    def count_on(self, processes: Mapping[str, str]) -> None:
+        """From now on these are what is meant by their addresses, whatever became of others that were there before."""
+        self._counted_on.update(processes)
+
+    def check(self, addresses: Iterable[str]) -> None:
+        """WorkerLostError for the first of these workers that has left (DepartureError where it had announced that).
+
+        SchedulerLostError; errors of who listens; and what `ended` raises: so every wait for workers ends with the run.
+        """
+        self.ended()
+        if self._scheduler_error is not None:
+            raise scheduler_lost(self._scheduler_error)
+        if self._error is not None:
+            raise self._error
+        for address in addresses:
+            counted_on = self._counted_on.get(address, "")
+            reason = self._reasons.get(counted_on)
+            if reason is not None:
+                kind = DepartureError if counted_on in self._announced else WorkerLostError
+                raise kind(address, reason)
+
+    def announced(self, addresses: Iterable[str]) -> dict[str, bool]:
+        """Those of these workers that have announced that they leave, and whether each is still connected."""
+        counted_on = {address: self._counted_on.get(address, "") for address in addresses}
+        return {address: meant in self._leaving for address, meant in counted_on.items() if meant in self._announced}
+
+    def telling_loss(self) -> contextlib.AbstractContextManager[None]:
+        """Whatever fails in there because the scheduler was lost is told as that: SchedulerLostError."""
+        return telling_loss(self.client, lambda: self._scheduler_error)
+
+    def wait(self, futures: Sequence[Future], addresses: Sequence[str], seconds: float = math.inf) -> bool:
+        """Waits until all futures are done, well or not, or about so long; whether they are.
+
+        Raises as `check` where one of the workers leaves meanwhile.
+        """
+        pending, begin = Pending(futures), time.monotonic()
+        while pending and time.monotonic() - begin <= seconds:
+            pending.ended(POLL_SECONDS)
+            self.check(addresses)
+        return not pending
+
+    def results(self, futures: Sequence[Future], addresses: Sequence[str]) -> list[Any]:
+        """Their results.  Raises as `wait`, or what the first failing task raised.
+
+        CollectiveError where another client cancelled them: trying again helps.
+        """
+        self.wait(futures, addresses)
+        try:
+            return list(self.call(functools.partial(self.client.gather, list(futures)), addresses))
+        except (CancelledError, KilledWorker, NoValidWorkerError, OSError) as error:
+            self.look()  # a worker that left between the two
+            self.check(addresses)
+            if isinstance(error, CancelledError) and cancelled_by_others(error):
+                raise CollectiveError("another client cancelled this run's tasks (client.restart()?)") from None
+            raise
+
+    def _note(self, workers: Mapping[str, Facts]) -> list[tuple[str, str]]:
+        """Takes down who is there; the addresses that have gone since, and why."""
+        now, gone = self._clock(), []
+        here = {address: facts for address, facts in workers.items() if facts["status"] not in LEAVING}
+        for address, facts in self._present.items():
+            lost = process(facts)
+            if address in here and process(here[address]) == lost:
+                continue
+            self._words.pop(lost, None)
+            if lost not in self._reasons:
+                leaving = address in workers and process(workers[address]) == lost
+                if leaving:
+                    self._announced.add(lost)
+                self._reasons[lost] = self._reason(address, facts, leaving=leaving)
+                gone.append((address, self._reasons[lost]))
+        for address in here.keys() - self._present.keys():
+            if (back := process(here[address])) not in self._ending:
+                self._reasons.pop(back, None)  # it was to be retired, and could not
+                self._announced.discard(back)
+        self._leaving = {process(facts) for facts in workers.values() if facts["status"] in LEAVING}
+        self._present, self.most = here, max(self.most, len(here))
+        for address, facts in here.items():
+            self.names[address] = str(facts["name"])
+            self._counted_on.setdefault(address, process(facts))
+            word = float(facts["last_seen"])
+            if self._words.get(process(facts), (None, 0.0))[0] != word:
+                self._words[process(facts)] = (word, now)
+                if process(facts) in self._cut_off:  # its host is back
+                    self._cut_off.discard(process(facts))
+                    self._reasons.pop(process(facts), None)
+        return gone
+
+    def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
+        """Why a worker left, as far as can be known: from its nanny where that is ours, or has told the scheduler."""
+        ended = {event for event in nannies.ended_for_memory(self.client) - self._explained if event[0] == address}
+        self._explained |= ended
+        if ended:
+            limit = f" of {facts['memory_limit'] / MIB:,.0f} MiB" if facts.get("memory_limit") else ""
+            return f"its memory came near the limit{limit} (cluster.memory); ended by its nanny"
+        if leaving:
+            return "it was retired"
+        for nanny in nannies.nannies(self.client).values():
+            code = nanny.exits.get(address)
+            if code is not None:
+                return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+        return "its process ended or its connection broke"
+
+    def frozen(self) -> list[str]:
+        """The addresses of workers that have been silent for too long."""
+        now = self._clock()
+        with self._lock:
+            return self._silent(now)
+
+    def _silent(self, now: float, seconds: float | None = None) -> list[str]:
+        seconds = self._hang_seconds if seconds is None else seconds
+        return [
+            address
+            for address, facts in self._present.items()
+            if now - self._words[process(facts)][1] > seconds and process(facts) not in self._reasons
+        ]
+
+    def all_heard(self, addresses: Iterable[str]) -> bool:
+        """Whether none of these workers has been silent for half of the time after which it counts as frozen."""
+        now = self._clock()
+        with self._lock:
+            return not {*self._silent(now, self._hang_seconds / 2)} & {*addresses}
+
+    def _note_silent(self) -> None:
+        """Notes the workers that are silent and not yet ended for it, each process once."""
+        if not WORKER_NOTE_SECONDS < self._hang_seconds < math.inf:
+            return
+        with self._lock:
+            silent = [
+                address
+                for address in self._silent(self._clock(), WORKER_NOTE_SECONDS)
+                if process(self._present[address]) not in self._noted
+            ]
+            self._noted.update(process(self._present[address]) for address in silent)
+        for address in silent:
+            self.note(
+                f"worker {self.names[address]} has not been heard for {WORKER_NOTE_SECONDS:g} s: busy without releasing "
+                f"Python's lock, or its network is down; it is ended after {self._hang_seconds:g} s (cluster.hang_seconds)"
+            )
+
+    def out_of_memory(self, planned_nbytes: int) -> str | None:
+        """What to tell where workers were ended for their memory; None where none was since the watch began.
+
+        `planned_nbytes`: what each was expected to take.
+        """
+        times = len(nannies.ended_for_memory(self.client) - self._earlier)
+        limits = [facts.get("memory_limit") for facts in self._present.values()]
+        limits += [nanny.memory_manager.memory_limit for nanny in nannies.nannies(self.client).values()]
+        limit = min((limit for limit in limits if limit), default=None)
+        if not times or limit is None:
+            return None
+        return (
+            f"workers were ended {times} time{'s' * (times != 1)} because their memory came near the limit of "
+            f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {nannies.more_memory(self.client)}"
+        )
+
+    def missing(self) -> tuple[str, str] | None:
+        """The name of a worker that is not there (any more), and why; None where none is known of."""
+        present = {str(facts["name"]) for facts in self.look().values()}
+        for name, nanny in nannies.nannies(self.client).items():
+            if str(name) not in present and nanny.exits:
+                return str(name), self._reason(list(nanny.exits)[-1], {})
+        for address, counted_on in reversed(self._counted_on.items()):
+            if counted_on in self._reasons and self.names[address] not in present:
+                return self.names[address], self._reasons[counted_on]
+        return None
+
+    def known(self) -> int:
+        """How many workers there would be if none were lost, as far as we know."""
+        return max(self.most, len(nannies.nannies(self.client)))
+
+    def _watch(self) -> None:
+        pause = POLL_SECONDS
+        try:
+            while not self._stop.wait(pause):
+                start = self._clock()
+                self.look()
+                self._note_silent()
+                if (why := self._patience.seen(self._clock(), len(self._present))) is not None:
+                    raise TrainingError(why)
+                for address in self.frozen():
+                    self._end_frozen(address)
+                pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
+        except SchedulerLostError:
+            pass  # `check` says so
+        except BaseException as error:
+            self._error = error  # for whoever waits for workers; `check` raises it there
+
+    def end(self, address: str, reason: str) -> None:
+        """Has a worker's nanny end it, if it is there; from now on nobody counts on it.
+
+        A worker without a nanny is told to end itself, and the scheduler forgets it.
+        """
+        with self._lock:
+            if address not in self._present or process(self._present[address]) in self._reasons:
+                return
+            ended = self._give_up(address, reason)
+        self._have_ended(address, ended, reason)
+
+    def leave_out(self, address: str, reason: str) -> None:
+        """Counts a worker as lost for this run without ending its process: it works, but other workers cannot reach it."""
+        with self._lock:
+            if address not in self._present or process(self._present[address]) in self._reasons:
+                return
+            self._announced.add(self._give_up(address, reason))
+        self.lost(address, reason)
+
+    @property
+    def hang_seconds(self) -> float:
+        """The silence after which something is taken for hung."""
+        return self._hang_seconds
+
+    def _end_frozen(self, address: str) -> None:
+        reason = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
+        with self._lock:
+            if address not in self._silent(self._clock()):
+                return  # it has spoken, or gone
+            ended = self._give_up(address, reason)
+        self._have_ended(address, ended, reason)
+
+    def _give_up(self, address: str, reason: str) -> str:
+        """The process at the address, which counts as lost from now on."""
+        given_up = process(self._present[address])
+        self._ending.add(given_up)
+        self._reasons[given_up] = reason
+        return given_up
+
+    def _have_ended(self, address: str, ended: str, reason: str) -> None:
+        threading.Thread(target=self._end_if_reached, args=(address, ended), name="end worker", daemon=True).start()
+        self.lost(address, reason)
+
+    def _end_if_reached(self, address: str, ended: str) -> None:
+        """Has a worker's nanny end it; one whose host does not answer is left alone, and used again once it is back."""
+        if if_there(self.client, functools.partial(nannies.end, self.client, address)) is False:
+            with self._lock:
+                self._ending.discard(ended)
+                self._cut_off.add(ended)
+            self.note(
+                f"worker {self.names[address]} was not ended: its host does not answer; it can be used again once it does"
+            )
+
+
+def _await_connection(client: Client) -> None:
+    """OSError where the connection to the scheduler is closed and does not come back in time."""
+    deadline = time.monotonic() + RECONNECT_SECONDS
+    while client.status == "connecting" and time.monotonic() < deadline:  # Dask connects again by itself
+        time.sleep(0.05)
+    if client.status != "running":
+        raise OSError("the connection is closed")
+
+
+def process(facts: Facts) -> str:
+    """Tells one worker process from any other, at its own or at the same address: by its folder, made when it starts."""
+    return f"{facts['host']}:{facts['local_directory']}"

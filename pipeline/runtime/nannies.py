@@ -1,0 +1,78 @@
+"""What nannies have done to workers, and having them end one."""
+
+import contextlib
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster.scheduler_info import events
+from pipeline.runtime.rpc import ANSWER_SECONDS
+
+END_SECONDS = 10.0  # for a nanny to end a worker
+NANNY_SECONDS = 5.0  # for a nanny to say that it is there
+ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
+
+
+def end(client: Client, address: str) -> bool:
+    """Returns when the worker has gone, or its nanny is too slow.
+
+    False where its nanny does not answer either: its host is cut off, or stopped.  Then nothing is done: what Dask does
+    without a nanny closes both for good once the host is back.
+    """
+    if not client.run_on_scheduler(_nanny_answers, address, NANNY_SECONDS):
+        return False
+    try:
+        client.restart_workers([address], timeout=END_SECONDS, raise_for_error=False)
+    except KeyError:
+        pass  # it has gone meanwhile
+    except ValueError:  # it has no nanny
+        client.run_on_scheduler(_remove, address)
+    return True
+
+
+async def _nanny_answers(address: str, seconds: float, dask_scheduler: Any = None) -> bool:
+    """On the scheduler: whether the worker's nanny answers; True where there is none to be asked."""
+    import asyncio
+
+    from distributed.core import rpc
+
+    worker = dask_scheduler.workers.get(address)
+    if worker is None or not worker.nanny:
+        return True
+    try:
+        async with rpc(worker.nanny, connection_args=dask_scheduler.connection_args, timeout=seconds) as nanny:
+            await asyncio.wait_for(nanny.identity(), seconds)
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
+async def _remove(address: str, dask_scheduler: Any = None) -> None:
+    await dask_scheduler.remove_worker(address, stimulus_id="pipeline", close=True)
+
+
+_remove.__module__ = _nanny_answers.__module__ = "__main__"  # a scheduler elsewhere need not have this package
+
+
+def more_memory(client: Client) -> str:
+    """What to do where workers need more memory than they may have."""
+    if client.cluster is None:
+        return "give the workers more (dask worker --memory-limit)"
+    return "raise cluster.memory, or use fewer workers with more memory each"
+
+
+def nannies(client: Client) -> dict[Any, Any]:
+    """Those of a cluster of ours, by the names of their workers."""
+    nannies = getattr(client.cluster, "workers", None) or {}
+    return {name: nanny for name, nanny in nannies.items() if hasattr(nanny, "exits")}
+
+
+def ended_for_memory(client: Client) -> set[tuple[str, int]]:
+    """The workers that nannies have ended for their memory, ever: address and process id.
+
+    Empty where the scheduler does not answer or the client is closed: a loss is then told with its general reason alone.
+    """
+    with contextlib.suppress(OSError, RuntimeError):
+        found = events(client, ENDED_FOR_MEMORY, ANSWER_SECONDS)
+        return {(str(event["worker"]), event["pid"]) for _, event in found}
+    return set()

@@ -1,0 +1,217 @@
+"""What the cluster consists of: its device, its workers, and what to tell about them."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from distributed import Client
+
+from pipeline.cluster import affinity, same_code
+from pipeline.cluster.launchers import existing
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.job import Cluster, seconds_of
+from pipeline.errors import ClusterError, TrainingError
+from pipeline.planning.memory import WORKER_NBYTES
+from pipeline.runtime import capability
+from pipeline.runtime.membership import Facts, Members, process
+from pipeline.runtime.patience import Patience
+
+TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """One worker process."""
+
+    address: str
+    name: str
+    threads: int
+    memory_limit: int  # bytes; 0: none
+    host: str
+    capability: float  # relative speed, in threads' worth: only ratios between workers mean something
+    process: str = ""  # another one for each process, also where the address stays
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a run takes place."""
+
+    device: Literal["cpu", "cuda"]
+    workers: tuple[WorkerInfo, ...]  # in the order of their names, then addresses
+    oversubscribed: bool  # a local cluster with more threads than cores
+    dashboard: str | None  # link
+    local: bool  # our own cluster: every connection stays on loopback
+    notes: tuple[str, ...] = ()  # what the user should know
+
+
+def placement(
+    client: Client, section: Cluster, members: Members | None = None, busy: Callable[[], object] = lambda: None
+) -> Placement:
+    """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
+
+    One that was lost before, or is being ended, is waited for.  ClusterError where there never were as many, or where a
+    GPU was asked for and a worker cannot use one; TrainingError where one does not come back; WorkerLostError where one
+    leaves meanwhile.  `busy` is called where the workers have something else to do first.
+    """
+    with contextlib.ExitStack() as stack:
+        return _placement(client, section, members or stack.enter_context(Members(client)), busy)
+
+
+def _placement(client: Client, section: Cluster, members: Members, busy: Callable[[], object]) -> Placement:
+    local = client.cluster is not None
+    present = _all_there(section, members)
+    workers = sorted((_worker(*item) for item in present.items()), key=_order)
+    if section.workers != "auto":
+        workers = workers[: section.workers]
+    members.count_on({worker.address: worker.process for worker in workers})
+    rates, available = capability.measure(members, [(worker.address, worker.threads) for worker in workers], busy)
+    workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
+    threads, cores = sum(worker.threads for worker in workers), affinity.cores()
+    notes = []
+    if oversubscribed := local and threads > cores:
+        notes.append(f"oversubscribed: {len(workers)} workers x {workers[0].threads} threads on {cores} cores")
+    else:
+        notes.extend(capability.busy_notes([worker.name for worker in workers], available))
+    bare = [worker.address for worker in workers if not present[worker.address].get("nanny")]
+    if bare:
+        notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
+    notes.extend(exposure(workers))
+    link = _dashboard(client, members.services) if section.dashboard else None
+    return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
+
+
+def _all_there(section: Cluster, members: Members) -> dict[str, Facts]:
+    """The workers, once there are as many as can be expected; those that stay away are done without where "auto" allows."""
+    give_up = time.monotonic() + section.wait_seconds
+    if not members.look() and members.known() == 0:
+        _await_first(section, members)
+        give_up = time.monotonic() + section.wait_seconds
+        while section.workers != "auto" and len(members.look()) < section.workers and time.monotonic() < give_up:
+            time.sleep(TICK_SECONDS)
+    while True:
+        present, known = members.look(), members.known()
+        expected = known if section.workers == "auto" else section.workers
+        if expected > known or known == 0:
+            raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has {len(present)}")
+        if len(present) >= expected:
+            return present
+        if time.monotonic() >= give_up:
+            break
+        time.sleep(TICK_SECONDS)
+    if section.workers == "auto" and present:
+        return present
+    raise TrainingError(_why_fewer(section, members))
+
+
+def await_workers(client: Client, section: Cluster, note: Callable[[str], object]) -> None:
+    """Returns when the client's cluster has a worker.  ClusterError where it has none for `cluster.patience`."""
+    if scheduler_info(client)["workers"]:
+        return
+    with Members(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as members:
+        members.note = note
+        _await_first(section, members)
+
+
+def _await_first(section: Cluster, members: Members) -> None:
+    """Returns when there is a worker, which has this package.
+
+    A task waits meanwhile, so that a cluster that adapts to its load starts one.
+    """
+    patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` has notes of its own
+    task = None
+    if seconds_of(section.patience):
+        members.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
+    while not members.look():
+        members.check(())
+        if (why := patience.seen(time.monotonic(), 0)) is not None:
+            raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has 0: {why}")
+        task = task or members.client.submit(len, "", pure=False)
+        time.sleep(TICK_SECONDS)
+    if section.scheduler is not None:
+        same_code.check_same(members.client, section.scheduler)
+
+
+def _why_fewer(section: Cluster, members: Members) -> str:
+    if (short := members.out_of_memory(WORKER_NBYTES)) is not None:
+        return short
+    lost = members.missing()
+    which = "a worker was lost at start" if lost is None else f"worker {lost[0]} lost at start: {lost[1]}"
+    return f"{which}; it did not come back within {section.wait_seconds:g} s (cluster.wait_seconds)"
+
+
+def exposure(workers: Sequence[WorkerInfo]) -> tuple[str, ...]:
+    """What to tell about workers on several hosts: between those, XGBoost talks in the clear."""
+    hosts = len({worker.host for worker in workers})
+    if hosts < 2:
+        return ()
+    note = (
+        f"workers on {hosts} hosts: XGBoost's connections between them are neither encrypted nor authenticated, "
+        "whatever cluster.security says: keep them on a network you trust (SECURITY.md)"
+    )
+    return (note,)
+
+
+def usable(present: Mapping[str, Mapping[str, Any]], before: Placement, most: int) -> tuple[WorkerInfo, ...]:
+    """At most so many of the workers that are there: those that took part, those of their names, then any others.
+
+    A worker that is back has another address; its capability is taken to be what it was.
+    """
+    known = {worker.name: worker for worker in before.workers}
+    addresses = {worker.address for worker in before.workers}
+    found = []
+    for address, facts in present.items():
+        worker = _worker(address, facts)
+        if worker.name in known:
+            worker = dataclasses.replace(worker, capability=known[worker.name].capability)
+        found.append(worker)
+    found.sort(key=lambda worker: (worker.address not in addresses, worker.name not in known, _order(worker)))
+    return tuple(sorted(found[:most], key=_order))
+
+
+def _worker(address: str, facts: Mapping[str, Any]) -> WorkerInfo:
+    return WorkerInfo(
+        address=address,
+        name=str(facts["name"]),
+        threads=facts["nthreads"],
+        memory_limit=facts["memory_limit"] or 0,
+        host=facts["host"],
+        capability=float(facts["nthreads"]),
+        process=process(facts),
+    )
+
+
+def _order(worker: WorkerInfo) -> tuple[bool, int, str]:
+    """Our own workers are named by numbers, others often by their address."""
+    number = worker.name.isdigit()
+    return (not number, int(worker.name) if number else 0, worker.address)
+
+
+def _dashboard(client: Client, services: Mapping[str, Any]) -> str | None:
+    """The link to Dask's dashboard."""
+    if "dashboard" not in services:
+        return None
+    if client.cluster is not None:
+        return f"http://127.0.0.1:{services['dashboard']}/status"
+    link: str = client.dashboard_link
+    return link
+
+
+def _device(client: Client, section: Cluster, workers: list[WorkerInfo]) -> Literal["cpu", "cuda"]:
+    """A local cluster was started for its device; workers of others are asked."""
+    if client.cluster is not None:
+        return "cuda" if type(client.cluster).__name__ == "LocalCUDACluster" else "cpu"
+    if section.device == "cpu":
+        return "cpu"
+    reasons = existing.gpu_reasons(client, [worker.address for worker in workers])
+    unusable = {address: reason for address, reason in reasons.items() if reason}
+    if not unusable:
+        return "cuda"
+    if section.device == "cuda":
+        address, reason = next(iter(unusable.items()))
+        raise ClusterError(
+            f"cluster.device = 'cuda': {len(unusable)} of {len(workers)} workers cannot, e.g. {address}: {reason}"
+        )
+    return "cpu"

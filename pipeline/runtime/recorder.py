@@ -1,0 +1,272 @@
+"""Watches the workers of one run, for its account: who is busy is read from Dask's own state, on each worker's clock.
+
+Three instruments, none of which knows of the others: the worker's state machine says how many of its slots have a
+task, by a plugin that is told of every transition; the task's thread says what it computed (`pipeline.runtime.ledger`); Dask's
+digests say what it cost to bring a task to its thread and its result away from it.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask.utils import key_split
+from distributed import Client, WorkerPlugin
+
+from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, Unread, account
+from pipeline.efficiency.meter import MeterRecord
+from pipeline.efficiency.split import worker_samples
+from pipeline.runtime.ledger import LEDGERS, RUN, Ledger
+from pipeline.runtime.placement import WorkerInfo
+from pipeline.runtime.rpc import ANSWER_SECONDS, if_there, in_time
+from pipeline.runtime.timing import StageClock
+
+WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
+CREDIBLE = 0.1  # what the parts of a worker's rounds may come to beyond the whole
+BROKEN_OFF = frozenset({"failed", "cancelled"})  # what Dask books all seconds of a task under that came to nothing
+CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
+
+
+class Watch(WorkerPlugin):
+    """Integrates over time, in slot-seconds: how many slots are busy, wait for data, or have nothing to do."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+
+    def setup(self, worker: Any) -> None:
+        self._worker = worker
+        self._slots = worker.state.nthreads
+        self._begin = self._since = time.perf_counter()
+        self._digests = dict(worker.digests_total)
+        self._tasks: dict[str, Tasks] = {}  # by prefix
+        self._ours: dict[str, int] = {}  # prefix -> slots kept now
+        self._others = self._coming = 0  # slots that tasks of others keep; tasks whose data are on their way here
+        self._sums = [0.0] * 3  # others', exposed transfer, free
+        LEDGERS[self.run] = Ledger()
+        self._look()  # a task that was broken off may be there still
+
+    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+        if start in CHANGES or finish in CHANGES:
+            self._add_up()
+            self._look()
+
+    def _add_up(self) -> None:
+        now = time.perf_counter()
+        passed, self._since = now - self._since, now
+        left = self._slots
+        for prefix, slots in self._ours.items():
+            known = self._tasks.get(prefix, Tasks(prefix, 0.0, 0.0))
+            self._tasks[prefix] = Tasks(prefix, known.seconds + passed, known.busy + passed * min(slots, left))
+            left -= min(slots, left)
+        others = min(self._others, left)
+        transfer = min(self._coming, left - others)
+        for place, slots in enumerate((others, transfer, left - others - transfer)):
+            self._sums[place] += passed * slots
+
+    def _look(self) -> None:
+        self._ours, self._others = {}, 0
+        for task in self._worker.state.all_running_tasks:
+            prefix = key_split(task.key)
+            if (task.annotations or {}).get(RUN) == self.run:
+                self._ours[prefix] = self._ours.get(prefix, 0) + (self._slots if prefix in WIDE else 1)
+            else:
+                self._others += 1
+        self._coming = self._worker.state.in_flight_tasks_count
+
+    def reading(self) -> Reading:
+        self._add_up()
+        others, transfer, free = self._sums
+        return Reading(
+            worker=str(self._worker.name),
+            slots=self._slots,
+            seconds=self._since - self._begin,
+            tasks=tuple(self._tasks.values()),
+            others=others,
+            transfer=transfer,
+            free=free,
+            parts=LEDGERS[self.run].parts(),
+            **self._digested(),
+        )
+
+    def _digested(self) -> dict[str, float]:
+        """What Dask has booked for our tasks' prefixes since the watch began; see `Reading`."""
+        found = {"cpu": 0.0, "off_cpu": 0.0, "wide": 0.0, "overhead": 0.0}
+        for key, value in list(self._worker.digests_total.items()):
+            if not (isinstance(key, tuple) and key[0] == "execute" and key[-1] == "seconds" and key[2] in self._tasks):
+                continue
+            seconds, wide = value - self._digests.get(key, 0.0), key[2] in WIDE
+            if key[3] in BROKEN_OFF:  # its thread's seconds are among them; of a narrow one the parts alone tell
+                found["wide"] += seconds if wide else 0.0
+            elif key[3] not in ("thread-cpu", "thread-noncpu"):
+                found["overhead"] += seconds * (self._slots if wide else 1)
+            elif wide:
+                found["wide"] += seconds
+            else:
+                found["cpu" if key[3] == "thread-cpu" else "off_cpu"] += seconds
+        return found
+
+
+class Watching:
+    """The watches of one run, and the client's clock beside them.
+
+    Where workers were lost or have joined, the run starts again, and so do all watches: the account is the sum of those
+    of its stretches, each of which has the same workers from its begin on.  So nobody waits for, or is idle in, what was
+    done before it joined.
+    """
+
+    def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageClock) -> None:
+        """Starts to watch the run's tasks on these workers."""
+        self._client, self._run, self._clock = client, run, clock
+        self._running = True
+        self._addresses: set[str] = set()  # of all workers that were ever watched
+        self._earlier: Account | None = None  # of the stretches before this one
+        self._at_first = dict(clock.seconds)  # of each stage, before the first
+        asked = clock.clock()
+        self._ask(_begin, workers)
+        self._first = (asked + clock.clock()) / 2
+        self._enter(workers, self._first)
+
+    def _enter(self, workers: Sequence[WorkerInfo], now: float) -> None:
+        """Begins a stretch."""
+        self._workers, self._start, self._before = tuple(workers), now, self._stages(now)
+        self._lost: dict[str, tuple[float, Mapping[str, float]]] = {}  # address -> when, and `_stages` then
+
+    def lost(self, address: str) -> None:
+        """A worker has gone: it counts until now.  Called from the thread that watches the cluster."""
+        now = self._clock.clock()
+        self._lost.setdefault(address, (now, self._stages(now)))
+
+    def start_again(self, workers: Sequence[WorkerInfo]) -> None:
+        """The run goes on, on these workers: those that are left, that came back, or joined."""
+        asked = self._clock.clock()
+        readings = self._ask(_renew, workers)
+        now = (asked + self._clock.clock()) / 2
+        self._earlier = self._account(now, readings, None)
+        self._enter(workers, now)
+
+    def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
+        """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name, since the last start."""
+        asked = self._clock.clock()
+        readings = self.stop()
+        now = (asked + self._clock.clock()) / 2  # the workers read their clocks between asking and hearing
+        return Ended(self._account(now, readings, rounds), now, self._clock)
+
+    def _account(self, now: float, readings: Mapping[str, Reading], rounds: Mapping[str, Rounds] | None) -> Account:
+        """Up to now, this stretch with those before it."""
+        seen = [readings[worker.address] for worker in self._workers if worker.address in readings]
+        unread = [self._unread(worker, now) for worker in self._workers if worker.address not in readings]
+        made = account(seen, now - self._start, self._since(self._stages(now)), rounds, unread)
+        return made if self._earlier is None else self._earlier.then(made)
+
+    def _unread(self, worker: WorkerInfo, now: float) -> Unread:
+        until, stages = self._lost.get(worker.address) or (now, self._stages(now))
+        return Unread(
+            worker=worker.name,
+            slots=worker.threads,
+            seconds=max(0.0, min(until, now) - self._start),
+            client=self._since(stages),
+            lost=worker.address in self._lost,
+        )
+
+    def _stages(self, now: float) -> dict[str, float]:
+        """The client's seconds in each stage since the first watch; what no stage has yet belongs to the one now."""
+        spent = {
+            stage: seconds - self._at_first.get(stage, 0.0) for stage, seconds in dict(self._clock.seconds).items()
+        }
+        current = self._clock.current  # "": between the stages
+        spent[current] = spent.get(current, 0.0) + max(0.0, now - self._first - sum(spent.values()))
+        return spent
+
+    def _since(self, stages: Mapping[str, float]) -> dict[str, float]:
+        """What of them lies in this stretch."""
+        return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
+
+    def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
+        """Has it done by those that are there; who does not answer soon must not hold up a run that is to go on."""
+        self._addresses.update(worker.address for worker in workers)
+        found: dict[str, Reading] = {}
+
+        def ask() -> None:
+            present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+            addresses = [worker.address for worker in workers if worker.address in present]
+            found.update(_readings(self._client, what, self._run, addresses))
+
+        in_time(ANSWER_SECONDS, "watch", functools.partial(if_there, self._client, ask))
+        return dict(found)
+
+    def stop(self) -> dict[str, Reading]:
+        """Ends the watches, if they still run; what those that answer (address) have seen."""
+        if not self._running:
+            return {}
+        self._running = False
+        try:
+            present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
+        except OSError:  # the scheduler is silent: nothing that it could pass on is worth waiting for
+            return {}
+        for worker in self._workers:
+            if worker.address not in present:
+                self.lost(worker.address)
+        return _readings(self._client, end_watch, self._run, [one for one in self._addresses if one in present])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An account whose tasks are over, while the client goes on."""
+
+    account: Account
+    at: float  # when its window ended, by the client's clock
+    clock: StageClock
+
+    def now(self, stage: str) -> Account:
+        """The account up to now; the client has been at `stage` since."""
+        return self.account.later(max(0.0, self.clock.clock() - self.at), stage)
+
+
+def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, Rounds]:
+    """What the meters tell of each worker's rounds; `names` by rank.
+
+    Empty where they cannot tell it: on GPUs, and where they tell more than there was, because the few collectives that
+    a short run replays met another program that the rounds had not.
+    """
+    samples = worker_samples(meters, names) if meters else ()
+    found = {}
+    for meter, sample in zip(sorted(meters, key=lambda record: record.rank), samples, strict=True):
+        split = [getattr(sample.split, name) for name in ("useful", "transfer", "wait", "other")]
+        if sample.closure is None or sum(split) > (1 + CREDIBLE) * sample.seconds:
+            return {}
+        found[sample.worker] = Rounds(sample.seconds * meter.rounds, *(part * meter.rounds for part in split))
+    return found
+
+
+def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str]) -> dict[str, Reading]:
+    """What those of these workers had seen that had a watch (address)."""
+    found = client.run(what, run, workers=addresses, on_error="ignore")
+    return {address: reading for address, reading in found.items() if isinstance(reading, Reading)}
+
+
+async def _begin(run: str, dask_worker: Any) -> None:
+    await dask_worker.plugin_add(plugin=Watch(run), name=_name(run), catch_errors=False)
+
+
+async def _renew(run: str, dask_worker: Any) -> Reading | None:
+    """What the watch has seen, if there was one; a new one begins."""
+    reading = await end_watch(run, dask_worker)
+    await _begin(run, dask_worker)
+    return reading
+
+
+async def end_watch(run: str, dask_worker: Any) -> Reading | None:
+    """Ends the watch on this worker; None where there is none, as after a restart."""
+    watch = dask_worker.plugins.get(_name(run))
+    if watch is None:
+        return None
+    reading: Reading = watch.reading()
+    await dask_worker.plugin_remove(name=_name(run))
+    LEDGERS.pop(run, None)
+    return reading
+
+
+def _name(run: str) -> str:
+    return f"pipeline-account-{run}"

@@ -1,0 +1,96 @@
+"""Asking the scheduler and workers where it may be that nobody is there to answer."""
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from distributed import Client
+
+from pipeline.errors import ClusterError, PipelineError, SchedulerLostError
+
+ANSWER_SECONDS = 5.0  # for the scheduler to answer one question; one that does not is not lost (runtime.silence)
+RECONNECT_SECONDS = 8.0  # for a lost connection to come back
+CONNECTION_LOST = "scheduler-connection-lost"  # Dask's reason for cancelling all futures of a client
+
+
+def require_client(client: object) -> None:
+    """ClusterError unless it is a client that can be waited for: neither asynchronous, nor closed, nor something else."""
+    if not isinstance(client, Client):
+        kind = "None" if client is None else f"a {type(client).__name__}"
+        raise ClusterError(
+            f"client is {kind}: give a distributed.Client, e.g. that of `with pipeline.connect() as client`"
+        )
+    if client.asynchronous:
+        raise ClusterError(
+            "the client is asynchronous, and a training waits for its workers: give a client made with asynchronous=False"
+        )
+    if client.status in ("closed", "closing"):
+        raise ClusterError("the client is closed: make a new one, e.g. with pipeline.connect()")
+
+
+def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:
+    """Has all of these done at once, each in a thread of its own, and waits for them so long at most.
+
+    Dask itself waits half a minute for a worker that has gone, and for ever for a scheduler that has stopped.  What is not
+    done by then goes on by itself; nothing waits for it at the end of the process.  `asks` raise nothing.
+    """
+    deadline = time.monotonic() + seconds
+    threads = [threading.Thread(target=ask, name=name, daemon=True) for ask in asks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None:
+    """What `ask` gives; None where the client has no connection to its scheduler, or loses it meanwhile.
+
+    For what is put in order at the end, which must not hide why it is the end; a run that needs an answer asks without it.
+    Waits as long as `ask` does while the connection stands (`in_time` does not).
+    """
+    if client.status != "running":
+        return None  # Dask would wait for the scheduler to come back
+    try:
+        return ask()
+    except OSError:
+        return None
+    except Exception:  # of many kinds, once a client has given up
+        if client.status == "running":
+            raise
+        return None
+
+
+def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, object]:
+    """What each worker (address) returns for its function, all asked at once; without those that fail or take too long."""
+    answers: dict[str, object] = {}
+
+    def ask(worker: str) -> None:
+        run = functools.partial(client.run, asks[worker], workers=[worker], on_error="ignore")
+        answers.update(if_there(client, run) or {})
+
+    in_time(seconds, "ask workers", *(functools.partial(ask, worker) for worker in asks))
+    return dict(answers)
+
+
+@contextlib.contextmanager
+def telling_loss(client: Client, known: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Whatever fails in here because the scheduler was lost is told as that: SchedulerLostError.
+
+    `known`: how the loss was noticed, if it was.
+    """
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        lost = client.status != "running" or getattr(error, "reason", None) == CONNECTION_LOST
+        if known() is None and not lost:
+            raise
+        raise scheduler_lost(known()) from error
+
+
+def scheduler_lost(error: str | None = None) -> SchedulerLostError:
+    """`error`: how it was noticed."""
+    return SchedulerLostError(f"the scheduler was lost: {error or 'the connection is closed'}")

@@ -1,0 +1,149 @@
+"""How far a scaling result is to be trusted: every check that it can be put to, with its number."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.efficiency.records import Point, Result, Sample, WorkerSample
+from pipeline.scaling.view import Seen, base_case, base_of, seen
+
+CLOSED = 0.03  # of T: what the four parts of it may miss or exceed together
+IDENTICAL = 1e-9  # the two sides of E / (E + J ...) = PE, that arithmetic may part
+MEASURING = 0.005  # of a round, that measuring it may take
+LONG_SECONDS = 0.02  # a round that this holds for
+SCATTER = 0.05  # of T: half of its 95 % interval
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question, and its answer in a few words."""
+
+    name: str
+    value: str
+    good: bool | None  # None: it could not be told
+
+
+def checks(result: Result) -> tuple[Check, ...]:
+    """Of the points that have been measured; none without one."""
+    points = [point for point in result.points if point.samples]
+    if not points:
+        return ()
+    found = [
+        _closure(seen(result)), _bytes(points), _identity(points), _meter(points), *_scatter(points, seen(result)),
+        _before(points), _band(seen(result)), *_bases(result), *_retried(points), *_crowded(seen(result)),
+        *_methods(points),
+    ]  # fmt: skip
+    return tuple(found)
+
+
+def _closure(points: Sequence[Seen]) -> Check:
+    """u, x, w and o are each measured by their own means: together they should be T."""
+    name = "useful, transfer, waiting and other add up to the round"
+    known = [value for point in points for value in point.closures if value is not None]
+    if not known:
+        return Check(name, "not all of them were measured", None)
+    return Check(name, f"within {max(known):.2%} on every worker (medians; at most {CLOSED:.0%})", max(known) <= CLOSED)
+
+
+def _bytes(points: Sequence[Point]) -> Check:
+    name = "bytes that the sockets sent are those computed from the trees"
+    workers = [w for p in points if p.configuration.workers > 1 for w in _workers(p)]
+    counted = [w for w in workers if w.bytes_sent is not None and w.bytes_expected is not None]
+    if not counted:
+        return Check(name, "not counted" if workers else "nothing is exchanged by one worker", None)
+    off = sum(worker.bytes_sent != worker.bytes_expected for worker in counted)
+    said = f"{off} of {len(counted)} differ" if off else f"to the byte, in all {len(counted)} counts"
+    return Check(name, said, off == 0)
+
+
+def _identity(points: Sequence[Point]) -> Check:
+    worst = max(sample.figures.identity_error for sample in _samples(points))
+    return Check("PE and E, J are the same arithmetic", f"apart by {worst:.0e} at most", worst <= IDENTICAL)
+
+
+def _meter(points: Sequence[Point]) -> Check:
+    """Judged by rounds of `LONG_SECONDS` and more: a clock read costs the same in a shorter one."""
+    name = "measuring costs hardly anything"
+    long = [p for p in points if statistics.median(sample.seconds for sample in p.samples) >= LONG_SECONDS]
+    worst = max(statistics.median(worker.meter_share for worker in _workers(point)) for point in long or points)
+    if not long:
+        return Check(name, f"{worst:.2%} of a round; these are shorter than {1e3 * LONG_SECONDS:.0f} ms", None)
+    return Check(name, f"{worst:.2%} of a round at most (medians; at most {MEASURING:.1%})", worst <= MEASURING)
+
+
+def _scatter(points: Sequence[Point], views: Sequence[Seen]) -> Iterator[Check]:
+    name = "repetitions agree"
+    if any(len(point.samples) == 1 for point in points):
+        yield Check(name, "there is one of a point only", None)
+        return
+    widest = max(views, key=lambda point: point.seconds.relative)
+    said = f"the widest 95 % interval of T is ± {widest.seconds.relative:.1%} ({label(widest)}; at most {SCATTER:.0%})"
+    yield Check(name, said, widest.seconds.relative <= SCATTER)
+
+
+def _before(points: Sequence[Point]) -> Check:
+    """Time stamps are ISO 8601 in UTC, written alike: they sort as text."""
+    name = "predictions were written before what they predict"
+    pairs = [(p.predicted.time, min(s.time for s in p.samples)) for p in points if p.predicted is not None]
+    if not pairs:
+        return Check(name, "nothing was predicted", None)
+    good = all(said and said <= begun for said, begun in pairs)
+    return Check(name, "by their time stamps" if good else "not by their time stamps", good)
+
+
+def _band(points: Sequence[Seen]) -> Check:
+    """Oversubscribed points say nothing about the model."""
+    name = "rounds took as long as predicted"
+    told = [p for p in points if p.predicted is not None and not p.configuration.oversubscribed]
+    if not told:
+        return Check(name, "nothing was predicted for as many threads as cores", None)
+    bands = [(p.predicted.seconds_low, p.seconds.median, p.predicted.seconds_high) for p in told if p.predicted]
+    inside = sum(low <= was <= high for low, was, high in bands)
+    return Check(name, f"{inside} of {len(told)} points lie in their band", inside == len(told))
+
+
+def _bases(result: Result) -> Iterator[Check]:
+    """Where a process with all threads is slower than one worker with fewer, they are in each other's way."""
+    name = "one process gains from all its threads"
+    for mode in dict.fromkeys(single.mode for single in result.singles):
+        single = base_case(result, mode)
+        points = [p for p in seen(result) if p.configuration.mode == mode]
+        if single is None or not points:
+            continue
+        widest = max(points, key=lambda point: point.workers)
+        best = base_of(result, widest.configuration)
+        if best is not None and not best.all_threads:
+            slower = statistics.median(single.seconds) / single.rows * widest.rows / best.seconds
+            said = f"{mode}: with {single.threads} threads {slower:.1f} times as slow as one worker with {best.threads}"
+            yield Check(name, f"{said}, which GE is told against", False)
+
+
+def _retried(points: Sequence[Point]) -> Iterator[Check]:
+    if again := sum(sample.retried for sample in _samples(points)):
+        yield Check("no worker was lost", f"{again} repetitions lost one and were made again", False)
+
+
+def _crowded(points: Sequence[Seen]) -> Iterator[Check]:
+    if crowded := [label(point) for point in points if point.configuration.oversubscribed]:
+        yield Check("every thread has a core", f"oversubscribed: {', '.join(crowded)}", False)
+
+
+def _methods(points: Sequence[Point]) -> Iterator[Check]:
+    workers = [worker for point in points for worker in _workers(point)]
+    missing = dict.fromkeys(what for worker in workers for what in worker.missing)
+    if missing:
+        yield Check("the system tells all that is measured", f"missing: {', '.join(missing)}", False)
+    yield Check("useful time is told from the rest by", ", ".join(dict.fromkeys(w.method for w in workers)), None)
+
+
+def label(point: Seen) -> str:
+    """A point in two words."""
+    return f"{point.configuration.mode} {point.workers}"
+
+
+def _samples(points: Sequence[Point]) -> list[Sample]:
+    return [sample for point in points for sample in point.samples]
+
+
+def _workers(point: Point) -> list[WorkerSample]:
+    return [worker for sample in point.samples for worker in sample.workers]

@@ -1,0 +1,135 @@
+"""The verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from pipeline.config.job import Cluster, Job
+from pipeline.data.files import waiting
+from pipeline.data.inputs import Inputs
+from pipeline.efficiency import records
+from pipeline.efficiency.records import Result
+from pipeline.events.types import Failed, Listener, Note, Saved, Started, ignore
+from pipeline.run.metadata import resolve
+from pipeline.runtime.context import let_go
+from pipeline.runtime.placement import Placement, placement
+from pipeline.runtime.rpc import require_client
+from pipeline.scaling import samples
+from pipeline.scaling.calibration import load_or_calibrate
+from pipeline.scaling.circumstances import circumstances
+from pipeline.scaling.compare import comparison
+from pipeline.scaling.explain import sentences
+from pipeline.scaling.pictures import NAMES
+from pipeline.scaling.plan import Plan, Wish, default_folder
+from pipeline.scaling.report import REPORT, write_report
+from pipeline.scaling.scaling import About, Bench, measure
+from pipeline.scaling.subjects import JobSubject, Subject, SyntheticSubject
+from pipeline.scaling.synthetic import Synthetic
+from pipeline.storage.atomic import claim
+
+BUSY = 0.5  # load a core, in the minute before: above it the note is made
+
+
+def scale(
+    client: Client,
+    job: Job | Synthetic,
+    plan: Plan | None = None,
+    wish: Wish | None = None,
+    *,
+    cluster: Cluster | None = None,
+    listen: Listener = ignore,
+    inputs: Inputs | None = None,
+) -> Result:
+    """Predicts and measures how boosting scales over the first workers of the client's cluster; writes the report.
+
+    `job`: files as a job names them, or `Synthetic` rows.  `cluster`: of synthetic rows; a job has its own.
+    `inputs`: what `metadata.resolve` returned for this job, if it was called before; otherwise it is called here, before
+    the first task.  Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can
+    mend.  Whatever ends the run early, the samples so far are in the folder's result.json.
+    """
+    require_client(client)
+    plan, wish = plan or Plan(), wish or Wish()
+    section = job.cluster if isinstance(job, Job) else cluster or Cluster()
+    section = section.model_copy(update={"workers": plan.most})
+    listen(Started(verb="scale", run=""))
+    folder, about = None, circumstances()
+    try:
+        earlier = None if wish.compare is None else records.read(wish.compare)
+        if earlier is not None and not wish.force:
+            records.check_comparable(about, earlier.circumstances)
+        folder = claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=is_scaling_folder)
+        with waiting.notes_to(listen):
+            rows = job if isinstance(job, Synthetic) else inputs or resolve(job, allow_code=wish.allow_code)
+        subject = functools.partial(_subject, client, rows, listen)
+        result = _scaled(client, subject, plan, _Surroundings(section, folder, wish, about, listen), earlier)
+    except BaseException as error:
+        let_go(error)
+        if folder is not None and (folder / records.RESULT).exists():
+            listen(Note(message=f"what was measured so far is in {folder}"))
+        listen(Failed(message=str(error) or type(error).__name__))
+        raise
+    listen(Saved(path=str(folder / REPORT), sha256=""))
+    return result
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    section: Cluster
+    folder: Path
+    wish: Wish
+    circumstances: Mapping[str, Any]  # before anything was started
+    listen: Listener
+
+
+def _scaled(
+    client: Client,
+    make_subject: Callable[[Placement], Subject],
+    plan: Plan,
+    around: _Surroundings,
+    earlier: Result | None,
+) -> Result:
+    def place() -> Placement:
+        return placement(client, around.section)
+
+    where = place()
+    subject = make_subject(where)
+    try:
+        machine, calibrated = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
+        bench = Bench(client, subject, place, machine, around.listen, around.folder)
+        arguments = {**around.wish.arguments, **dataclasses.asdict(plan)}
+        about = About(arguments, (*where.notes, *busy(around.circumstances), *calibrated), around.circumstances)
+        for message in about.notes:
+            around.listen(Note(message=message))
+        result = measure(bench, plan, about)
+    finally:
+        subject.close()
+    result = dataclasses.replace(result, sentences=tuple(sentences(result, machine)))
+    if earlier is not None:
+        compared = comparison(result, earlier, force=around.wish.force)
+        result = dataclasses.replace(result, notes=(*result.notes, *compared))
+    records.write(result, around.folder)
+    write_report(result, machine, around.folder)
+    return result
+
+
+def _subject(client: Client, rows: Synthetic | Inputs, listen: Listener, where: Placement) -> Subject:
+    return SyntheticSubject(client, rows) if isinstance(rows, Synthetic) else JobSubject(client, rows, where, listen)
+
+
+def busy(about: Mapping[str, Any]) -> list[str]:
+    """A note where other programs were at work before this one was."""
+    load, cores = about["machine"]["load_before"], about["machine"]["cores"]
+    words = "seconds measured beside other programs say little, and so does a calibration"
+    return [f"this machine was busy (load {load} on {cores} cores): {words}"] if load > BUSY * cores else []
+
+
+def is_scaling_folder(folder: Path) -> bool:
+    """Whether it holds what a scaling run wrote, and nothing else."""
+    names = {path.name for path in folder.iterdir()}
+    ours = {records.RESULT, samples.SAMPLES, REPORT, f".{records.RESULT}.partial", *(f"{name}.png" for name in NAMES)}
+    return records.RESULT in names and names <= ours

@@ -1,0 +1,210 @@
+"""What a scaling run trains: a job's files, or synthetic rows; laid out over the workers it is told.
+
+A subject hands out layouts; the protocol in `scaling` measures them and knows nothing of where the rows come from.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from distributed import Client, wait
+
+from pipeline.cluster.devices import array_namespace
+from pipeline.config import xgboost as objective
+from pipeline.data.inputs import Inputs
+from pipeline.efficiency.records import Mode
+from pipeline.errors import DataError
+from pipeline.events.findings import text_of
+from pipeline.events.types import Listener
+from pipeline.preprocess import passes
+from pipeline.preprocess.fit import forget
+from pipeline.preprocess.task_map import result_of
+from pipeline.runtime.context import Walk
+from pipeline.runtime.membership import Members
+from pipeline.runtime.placement import Placement
+from pipeline.runtime.rpc import ANSWER_SECONDS, if_there, in_time
+from pipeline.runtime.task_errors import task
+from pipeline.runtime.timing import StageClock, steady
+from pipeline.scaling.handover import write_block, write_cuts
+from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
+from pipeline.training.workset import Partitions, Team
+from pipeline.training.xgboost.boost import spec_for
+from pipeline.training.xgboost.matrix import Partition, build_partition
+from pipeline.training.xgboost.metering import total_bins
+from pipeline.training.xgboost.rounds import RoundsSpec
+
+MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A training laid out over workers."""
+
+    partitions: Partitions
+    spec: RoundsSpec  # as a training of it has it
+    rows: tuple[int, ...]  # training rows of each rank
+    features: int
+    bins: int  # B_tot: of all features together, the missing ones not counted
+
+    def first(self, ranks: int) -> "Layout":
+        """The same, with the first ranks alone."""
+        partitions = Partitions(self.partitions.workers[:ranks], self.partitions.futures[:ranks])
+        return dataclasses.replace(self, partitions=partitions, rows=self.rows[:ranks])
+
+
+class Subject(Protocol):
+    """What is trained."""
+
+    name: str  # in words
+
+    def rows(self, mode: Mode, workers: int) -> int:
+        """Training rows of so many workers together, where that is the most of a run."""
+
+    def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
+        """So many rows over all workers of the placement, by these shares."""
+
+    def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
+        """What a single process on this machine needs for the same rows: the fields of `Synthetic`, or files."""
+
+    def close(self) -> None:
+        """Lets go of what lies on the workers."""
+
+
+class SyntheticSubject:
+    """Rows that each worker makes for itself."""
+
+    def __init__(self, client: Client, data: Synthetic, seed: int = 0) -> None:
+        self.client, self.data, self.name, self._seed = client, data, str(data), seed
+
+    def rows(self, mode: Mode, workers: int) -> int:
+        return self.data.rows * (workers if mode == "weak" else 1)
+
+    def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
+        """Without shares by threads: capabilities are probed, and the probe scatters."""
+        parts = np.array(shares or [worker.threads for worker in where.workers], dtype=np.float64)
+        edges = [0, *(int(edge) for edge in np.round(np.cumsum(parts / parts.sum()) * rows))]
+        for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True):
+            too_few(stop - first, worker.name)
+        futures = tuple(
+            self.client.submit(
+                _synthetic_partition, self.data, first, stop, worker.threads, where.device,
+                workers=[worker.address], allow_other_workers=False, pure=False,
+            )
+            for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True)
+        )  # fmt: skip
+        partitions = Partitions(tuple(worker.address for worker in where.workers), futures)
+        return laid_out(self.client, partitions, synthetic_spec(self.data, where, self._seed))
+
+    def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
+        return dataclasses.asdict(dataclasses.replace(self.data, rows=rows))
+
+    def close(self) -> None:
+        pass
+
+
+@task
+def _synthetic_partition(
+    data: Synthetic, first: int, stop: int, threads: int, device: Literal["cpu", "cuda"]
+) -> Partition:
+    return build_partition(
+        make_blocks(data, first, stop), cuts_of(data), data.names, threads=threads, xp=array_namespace(device)
+    )
+
+
+def synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
+    """What every worker must know to train on synthetic rows."""
+    shape = objective.Shape(data.names, classes=data.classes)
+    params = {"max_depth": data.depth, "grow_policy": data.growth, "max_leaves": data.max_leaves}
+    return RoundsSpec(
+        run="synthetic",
+        params=objective.xgboost_params(data.objective, shape, 0.5, params, seed),
+        rounds=1,
+        metrics=(),
+        seed=seed,
+        threads=min(worker.threads for worker in where.workers),
+        device=where.device,
+    )
+
+
+class JobSubject:
+    """A job's files, which are read and understood once; each layout makes its blocks and matrices anew."""
+
+    def __init__(self, client: Client, inputs: Inputs, where: Placement, listen: Listener) -> None:
+        self._members = Members(client, inputs.job.cluster.hang_seconds)
+        self._members.__enter__()
+        self._walk = Walk(client, self._members, inputs.job, where, listen, StageClock(begin=steady()))
+        try:
+            self._prepared = passes.prepare(self._walk, inputs)
+        except BaseException:
+            self.close()
+            raise
+        rows, features = self._prepared.fitted.statistics.rows, len(self._prepared.fitted.recipe.features)
+        self.name = f"{self._prepared.target.column}, {rows:,} rows x {features} features"
+
+    @property
+    def notes(self) -> list[str]:
+        return list(map(text_of, self._walk.notes))
+
+    def rows(self, mode: Mode, workers: int) -> int:
+        return self._prepared.fitted.statistics.rows
+
+    def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
+        """Without shares by capability, as a training does it; whole fragments in any case."""
+        if shares:
+            pairs = zip(where.workers, shares, strict=True)
+            workers = tuple(dataclasses.replace(worker, capability=share) for worker, share in pairs)
+            where = dataclasses.replace(where, workers=workers)
+        walk = dataclasses.replace(self._walk, placement=where)
+        partitions = Team(walk, self._prepared).ready()
+        if len(partitions.workers) < len(where.workers):
+            raise DataError(
+                f"{len(where.workers)} workers, but the training rows lie in fragments for {len(partitions.workers)}: ask for "
+                "fewer workers, or for smaller fragments with data.fragment_mib"
+            )
+        made = laid_out(walk.client, partitions, spec_for(walk, self._prepared, partitions))
+        for rows, worker in zip(made.rows, partitions.workers, strict=True):
+            too_few(rows, worker)
+        return made
+
+    def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
+        """Every block's training rows as a file, and the cuts; written by the workers, which are on this machine."""
+        walk, prepared = dataclasses.replace(self._walk, placement=where), self._prepared
+        write_cuts(folder, prepared.fitted.cuts, prepared.fitted.recipe.names)
+        units = passes.assign_units(where.workers, prepared.units)
+        made = passes.make_blocks(walk, prepared, {place: str(unit.worker) for place, unit in enumerate(units)})
+        written = [walk.client.submit(write_block, block, str(folder), pure=False) for block in made.blocks.values()]
+        wait(written)
+        for future in written:
+            result_of(future)
+        return None
+
+    def close(self) -> None:
+        self._members.__exit__()
+        ask = functools.partial(self._walk.client.run, forget, self._walk.run, on_error="ignore")
+        in_time(ANSWER_SECONDS, "forget", functools.partial(if_there, self._walk.client, ask))
+
+
+def too_few(rows: int, worker: str) -> None:
+    """DataError where a worker has not the rows to say anything."""
+    if rows < MIN_ROWS:
+        raise DataError(f"worker {worker} gets {rows:,} rows, {MIN_ROWS:,} are needed: more rows, or fewer workers")
+
+
+def laid_out(client: Client, partitions: Partitions, spec: RoundsSpec) -> Layout:
+    """The layout, once its matrices stand."""
+    facts = [
+        result_of(client.submit(_facts, future, workers=[worker], pure=False))
+        for future, worker in zip(partitions.futures, partitions.workers, strict=True)
+    ]
+    return Layout(partitions, spec, tuple(rows for rows, _, _ in facts), facts[0][1], facts[0][2])
+
+
+def _facts(partition: Partition) -> tuple[int, int, int]:
+    """Training rows, features and bins."""
+    matrix = partition.train.matrix
+    return partition.train.rows, matrix.num_col(), total_bins(matrix)

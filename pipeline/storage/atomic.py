@@ -1,0 +1,148 @@
+"""Folders that are either whole or not there: written as a temporary sibling, synced, renamed."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.config.urls import local_path
+from pipeline.errors import OutputError, PipelineError
+
+MANIFEST, BOOSTER = "manifest.json", "model.ubj"  # what every model folder has
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of the user's share in it
+Ours = Callable[[Path], bool]  # whether a folder is of the kind that may be replaced
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder looks like a model's: the only kind that --overwrite replaces."""
+    return (folder / MANIFEST).is_file() and (folder / BOOSTER).is_file()
+
+
+def claim_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """The path a model can be saved to; OutputError, before anything is trained, where it cannot."""
+    return claim(folder, overwrite=overwrite, ours=is_model_folder)
+
+
+def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Path:
+    """The absolute path of a folder that can be written; OutputError, before any work is done, where it cannot.
+
+    With `overwrite` an empty folder, or one that is `ours`, may be replaced; anything else is never deleted.
+    """
+    path = Path(os.path.abspath(local_path(folder)))
+    if os.path.lexists(path):
+        if path.is_symlink() or not path.is_dir():
+            raise OutputError(f"{folder}: exists and is no folder")
+        try:
+            empty = not any(path.iterdir())
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be read: {error.strerror}") from None
+        if not overwrite:
+            raise OutputError(f"{folder}: exists already; choose another folder or say --overwrite")
+        if not empty and not ours(path):
+            raise OutputError(f"{folder}: exists and holds something else; --overwrite would delete it: choose another")
+    missing = missing_parents(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # root may write to everything, it seems
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(f"{folder}: cannot be written: a part of its path is a file") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
+    finally:
+        remove_empty(missing)
+    return path
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path, *, overwrite: bool, ours: Ours, nbytes: int | None = None) -> Iterator[Path]:
+    """A temporary sibling to write into; when the block ends well it becomes `folder`, else it is deleted.
+
+    OutputError where the system refuses, PipelineError where the disk is full; `nbytes` are to be written, if known.
+    A folder that it replaces is moved aside first and deleted after, so that no reader ever sees a mixture.
+    """
+    folder = claim(folder, overwrite=overwrite, ours=ours)
+    token = uuid.uuid4().hex[:8]
+    partial = folder.parent / f".{folder.name}.{token}.partial"
+    missing = missing_parents(folder)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _sync_all(partial)
+        _replace(partial, claim(folder, overwrite=overwrite, ours=ours), token)
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError):
+            raise  # of the cluster that was to fill the folder, not of the folder
+        shutil.rmtree(partial, ignore_errors=True)  # what it took is free again
+        if error.errno in FULL:
+            raise PipelineError(f"{folder}: cannot be written: {refusal(error, folder, nbytes)}: make room") from error
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        remove_empty(missing)
+
+
+def refusal(error: OSError, folder: Path, nbytes: int | None = None) -> str:
+    """Why the system refuses to write `nbytes`; of a full disk also how much is needed and free."""
+    reason = error.strerror or str(error)
+    if error.errno not in FULL:
+        return reason
+    needed = "" if nbytes is None else f"{nbytes:,} bytes needed, "
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    return f"{reason} ({needed}{shutil.disk_usage(place).free:,} bytes free)"
+
+
+def missing_parents(folder: Path) -> list[Path]:
+    """The folders above that are still to be made, innermost first."""
+    return [parent for parent in folder.parents if not parent.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Removes those that were made for nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # something is in it, or it never came about
+            folder.rmdir()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a new file and makes sure that it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_all(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(path) / name)
+        _sync(Path(path))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _replace(partial: Path, folder: Path, token: str) -> None:
+    """Puts `partial` in the place of `folder`; the old one is back if that fails."""
+    old = folder.parent / f".{folder.name}.{token}.old"
+    existed = folder.exists()
+    if existed:
+        os.rename(folder, old)
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if existed:
+            os.rename(old, folder)
+        raise
+    _sync(folder.parent)
+    if existed:
+        shutil.rmtree(old, ignore_errors=True)

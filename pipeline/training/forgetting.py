@@ -1,0 +1,17 @@
+"""Has a worker drop all that a run has left there."""
+
+import sys
+from typing import Any
+
+
+async def forget_run(run: str, dask_worker: Any) -> None:
+    """On a worker: drops a run's rows, files, last state and watch; nothing is kept for it from now on."""
+    if "pipeline.runtime.recorder" not in sys.modules:
+        return  # no run has been here: importing all that would hold up the event loop for nothing
+    from pipeline.preprocess.fit import forget
+    from pipeline.runtime.recorder import end_watch
+    from pipeline.training import handover
+
+    forget(run)
+    handover.end(run)
+    await end_watch(run, dask_worker)

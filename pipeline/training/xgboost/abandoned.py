@@ -1,0 +1,124 @@
+"""Gets a rank out of a collective whose result nobody wants any more: its client was killed, perhaps.
+
+Ranks agree to stop after a round (`rounds._check`).  One that waits in a collective for a peer that never comes, as after
+an error that XGBoost has lost or while the ranks join, gets to no such round, and XGBoost's timeout is half an hour.
+So a thread beside it looks whether its task is still wanted.  Where it is not and the rank does nothing, the thread shuts
+XGBoost's sockets down, which fails the collective on both sides; where that does not help, it ends the process, and the
+nanny starts another one.
+"""
+
+import contextlib
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from pipeline.efficiency import sockets
+from pipeline.storage.scratch import close_all_scratch
+from pipeline.training.xgboost.rank_exit import BUSY_SECONDS
+
+LOOK_SECONDS = 0.5
+IDLE_SECONDS = 1.5  # of an unwanted rank, after which its sockets are shut down: where it had rounds, one of them more
+LONGEST_SECONDS = 30.0  # that a round counts there
+STUCK_SECONDS = 4.0  # after that, until its process is ended
+REMOVE_SECONDS = 2.0  # for its files to be removed before that
+
+
+class Pulse:
+    """How long a rank takes from one of its own looks whether it is wanted to the next: until then its peers may work."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: float | None = None
+        self.longest_seconds = 0.0
+
+    def beat(self) -> None:
+        """The rank looks."""
+        now = self._clock()
+        if self._last is not None:
+            self.longest_seconds = max(self.longest_seconds, now - self._last)
+        self._last = now
+
+
+class Watchdog:
+    """Decides what to do with one rank; all that it does is passed in."""
+
+    def __init__(
+        self,
+        unwanted: Callable[[], bool],
+        pulse: Pulse,
+        used: Callable[[], float],
+        shut: Callable[[], object],
+        end: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`used`: CPU seconds of the rank's thread; `shut`: shuts its connections down; `end`: ends its process."""
+        self._unwanted, self._pulse, self._used = unwanted, pulse, used
+        self._shut, self._end, self._clock = shut, end, clock
+        self._idle_since: float | None = None
+        self._before = 0.0  # CPU seconds when it was last seen to work
+
+    def look(self) -> None:
+        """One look, every half second or so."""
+        if not self._unwanted():
+            self._idle_since = None
+            return
+        now, used = self._clock(), self._used()
+        if self._idle_since is None or used > self._before + BUSY_SECONDS:
+            self._idle_since, self._before = now, used
+            return
+        idle, allowed = now - self._idle_since, IDLE_SECONDS + min(LONGEST_SECONDS, self._pulse.longest_seconds)
+        if idle > allowed + STUCK_SECONDS:
+            self._end()
+        elif idle > allowed:
+            self._shut()
+
+
+@contextlib.contextmanager
+def freed_when(unwanted: Callable[[], bool], pulse: Pulse, used: Callable[[], float | None]) -> Iterator[None]:
+    """On the worker: the rank in this block does not outlive its task for long, whatever it waits in."""
+    before = sockets.connections()
+    watchdog = Watchdog(unwanted, pulse, lambda: used() or 0.0, lambda: shut_native(before), end_process)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            watchdog.look()
+
+    thread = threading.Thread(target=watch, name="abandoned", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def end_process() -> None:
+    """Ends this process at once; removes what it has on disk first, which nobody else would until the next run."""
+    removing = threading.Thread(target=close_all_scratch, name="remove scratch", daemon=True)
+    removing.start()
+    removing.join(REMOVE_SECONDS)  # a thread that is stuck may hold what is needed for it
+    os._exit(1)
+
+
+def shut_native(before: frozenset[str]) -> None:
+    """Shuts down the TCP connections that libraries outside Python have opened since `before`: XGBoost's.
+
+    Dask's connections, and whatever else Python code has opened, belong to socket objects.
+    """
+    owned = {
+        one.fileno() for one in gc.get_objects() if issubclass(type(one), socket.socket)
+    }  # by type: proxies may claim any class
+    for name, fd in sockets.descriptors().items():
+        if name not in before and fd not in owned:
+            _shut(fd)
+
+
+def _shut(fd: int) -> None:
+    """Does nothing to a descriptor that is no TCP connection, or was closed meanwhile."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as second:
+        if second.type == socket.SOCK_STREAM and second.family in (socket.AF_INET, socket.AF_INET6):
+            second.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,212 @@
+"""From matrices to an evaluated booster, seen from the client: rounds, exact evaluation."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import xgboost as objective
+from pipeline.config.job import Training
+from pipeline.config.metric_names import round_metrics
+from pipeline.data.schema.target import Target
+from pipeline.events.findings import Finding
+from pipeline.events.types import Evaluated
+from pipeline.metrics import curves
+from pipeline.metrics import exact as metrics
+from pipeline.preprocess.constraints import without_absent
+from pipeline.preprocess.passes import Prepared
+from pipeline.runtime.context import Walk
+from pipeline.runtime.task_errors import task
+from pipeline.runtime.timing import span
+from pipeline.training.checkpoint import State
+from pipeline.training.workset import Partitions
+from pipeline.training.xgboost.dispatch import Trained, run_training
+from pipeline.training.xgboost.findings import training_findings, undefined_metric
+from pipeline.training.xgboost.matrix import Partition
+from pipeline.training.xgboost.rounds import RoundsSpec, Scores
+from pipeline.training.xgboost.training_events import Going
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the final model comes to, over all rows of each use."""
+
+    metrics: dict[str, metrics.Metrics]  # "train", "validation" -> metric -> value
+    curves: dict[str, curves.Curves]  # likewise
+    seconds: float
+
+
+def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) -> tuple[Trained, tuple[Finding, ...]]:
+    """The rounds, on all workers under one communicator; and what they show, which the caller notes."""
+    spec = _continued(spec_for(walk, prepared, partitions), walk.job.training, going.start)
+    undefined = undefined_metric(spec.metrics, prepared.target, prepared.fitted.statistics.validation_label)
+    if spec.early_stopping and undefined is not None:
+        walk.note(undefined)
+        spec = dataclasses.replace(spec, early_stopping=0)
+    start = time.time()
+    trained = run_training(walk.client, partitions.futures, partitions.workers, spec, going, walk.members)
+    walk.span_everywhere("rounds", partitions.workers, start, time.time())
+    return trained, training_findings(trained.result, spec, prepared.fitted.statistics, prepared.target)
+
+
+def _continued(spec: RoundsSpec, training: Training, start: State | None) -> RoundsSpec:
+    """With the metrics of the interrupted run where the job names none: another version may have other defaults."""
+    if training.metrics or start is None or not start.history:
+        return spec
+    measured = [name.partition(".") for name in start.history]
+    sides = {side for side, _, _ in measured}
+    side = "validation" if "validation" in sides else "train"
+    return dataclasses.replace(spec, metrics=tuple(metric for of, _, metric in measured if of == side))
+
+
+def spec_for(walk: Walk, prepared: Prepared, partitions: Partitions) -> RoundsSpec:
+    """What every worker must know to train on these partitions."""
+    return rounds_spec(walk, prepared, _intercept(walk, prepared, partitions))
+
+
+def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float | tuple[float, ...]:
+    """Computed from all training rows: from their mean, or on one worker from every label."""
+    name, mean = prepared.target.objective, prepared.fitted.mean_label
+    quantiles = quantiles_of(walk.job.training, prepared.target)
+    if name not in objective.BY_QUANTILE:
+        return objective.base_score(name, objective.Labels(mean), quantiles)
+    parts = [
+        walk.client.submit(_labels_of, partition, workers=[worker], pure=False)
+        for partition, worker in zip(partitions.futures, partitions.workers, strict=True)
+    ]
+    task = walk.client.submit(_intercept_of, parts, name, mean, quantiles, pure=False)
+    found: float | tuple[float, ...]
+    (found,) = walk.members.results([task], partitions.workers)
+    return found
+
+
+@task
+def _labels_of(partition: Partition) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels and weights of the training rows."""
+    return partition.train.matrix.get_label(), partition.train.weight
+
+
+@task
+def _intercept_of(
+    parts: Sequence[tuple[np.ndarray, np.ndarray | None]], name: str, mean: float, quantiles: tuple[float, ...]
+) -> float | tuple[float, ...]:
+    values = np.concatenate([label for label, _ in parts])
+    known = [weight for _, weight in parts if weight is not None]
+    return objective.base_score(
+        name, objective.Labels(mean, values, np.concatenate(known) if known else None), quantiles
+    )
+
+
+def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, ...]) -> RoundsSpec:
+    """Likewise, with the intercept given."""
+    training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
+    quantiles, constraints = quantiles_of(training, target), without_absent(training, recipe)
+    shape = objective.Shape(
+        features=recipe.names,
+        classes=len(target.classes),
+        monotone=constraints.monotone,
+        interactions=constraints.interactions,
+        quantiles=quantiles,
+    )
+    return RoundsSpec(
+        run=walk.run,
+        params=objective.xgboost_params(target.objective, shape, intercept, training.params, training.seed),
+        rounds=training.rounds,
+        metrics=round_metrics(target.objective, training.metrics, training.params),
+        early_stopping=training.early_stopping,
+        row_sample=training.row_sample,
+        seed=training.seed,
+        threads=min(worker.threads for worker in walk.placement.workers),
+        device=walk.placement.device,
+        timeout_seconds=training.timeout_seconds,
+        checkpoint_rounds=training.checkpoint_rounds,
+        checkpoint_seconds=training.checkpoint_seconds,
+    )
+
+
+def quantiles_of(training: Training, target: Target) -> tuple[float, ...]:
+    """The quantiles that are predicted; empty for other objectives."""
+    return (tuple(training.quantiles) or (0.5,)) if target.objective == "reg:quantileerror" else ()
+
+
+def evaluate(walk: Walk, prepared: Prepared, trained: Trained, workers: Sequence[str]) -> Evaluation:
+    """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel.
+
+    `workers`: those the rows were trained on.
+    """
+    start = time.monotonic()
+    asked = Asked(
+        prepared.target,
+        quantiles_of(walk.job.training, prepared.target),
+        prepared.fitted.class_weight,
+        weighted=prepared.inputs.roles.weight is not None,
+        curves=walk.job.output.report,
+    )
+    future = walk.client.submit(_evaluate, list(trained.scores), asked, pure=False)
+    ((found, drawn),) = walk.members.results([future], workers)
+    evaluation = Evaluation(found, drawn, time.monotonic() - start)
+    flat = {
+        f"{use}.{name}": value
+        for use, values in found.items()
+        for name, value in values.items()
+        if isinstance(value, float)
+    }
+    walk.listen(Evaluated(metrics=flat, seconds=evaluation.seconds))
+    return evaluation
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be evaluated."""
+
+    target: Target
+    quantiles: tuple[float, ...]
+    class_weight: tuple[float, ...]  # by class index, as in the scores' weights; empty: none
+    weighted: bool  # whether rows have weights of their own
+    curves: bool  # whether a report will draw them
+
+
+@task
+def _evaluate(
+    parts: Sequence[tuple[Scores | None, Scores | None]], asked: Asked
+) -> tuple[dict[str, metrics.Metrics], dict[str, curves.Curves]]:
+    """Metrics and curves, each by use.
+
+    Rows count by their own weights: class weights are a means of training, not a measure.
+    """
+    kind, objective_name, quantiles = asked.target.kind, asked.target.objective, asked.quantiles
+    with span("evaluate"):
+        found: dict[str, metrics.Metrics] = {}
+        drawn: dict[str, curves.Curves] = {}
+        for use, place in (("train", 0), ("validation", 1)):
+            scores = in_order([part[place] for part in parts])
+            if scores is None:
+                continue
+            weight = scores.weight if asked.weighted else None
+            if weight is not None and asked.class_weight:
+                weight = weight / np.asarray(asked.class_weight, np.float32)[scores.label.astype(np.int64)]
+            rows = (scores.prediction, scores.label, weight, scores.group)
+            found[use] = metrics.evaluate(kind, objective_name, *rows, quantiles=quantiles)
+            if asked.curves:
+                drawn[use] = curves.curves(kind, objective_name, *rows, quantiles=quantiles)
+        return found, drawn
+
+
+def in_order(parts: Sequence[Scores | None]) -> Scores | None:
+    """The rows of all workers in the order of their row ids, so that sums do not depend on the layout.
+
+    Workers without rows of this use are left out: they know neither of weights nor of several outputs.
+    """
+    present = [part for part in parts if part is not None and len(part.row_ids)]
+    if len(present) <= 1:
+        return present[0] if present else None
+    order = np.argsort(np.concatenate([part.row_ids for part in present]), kind="stable")
+
+    def ordered(name: str) -> np.ndarray | None:
+        arrays = [getattr(part, name) for part in present]
+        return None if arrays[0] is None else np.concatenate(arrays)[order]
+
+    names = ("row_ids", "prediction", "label", "weight", "group")
+    return Scores(**{name: ordered(name) for name in names})  # type: ignore[arg-type]  # only weight and group may be None, and only of all parts

@@ -1,0 +1,183 @@
+"""XGBoost's communicator: the tracker that introduces the ranks to each other, and each rank's way in and out."""
+
+import contextlib
+import functools
+import os
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import xgboost
+from distributed.comm.addressing import get_address_host
+from xgboost import collective
+
+from pipeline.errors import SchedulerLostError
+from pipeline.runtime.membership import Members
+from pipeline.runtime.rpc import if_there, in_time
+from pipeline.runtime.task_errors import task
+from pipeline.training.xgboost import ports
+
+RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
+LOCK_SECONDS = 0.5  # between two tries to have the workers
+# For a worker to answer that its tracker has ended, and for the scheduler that it has the locks back.
+STOP_SECONDS = 2.0
+LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
+
+
+@contextlib.contextmanager
+def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
+    """XGBoost's collective.
+
+    Leaving it fails after a failure, and where its listener is closed already; nothing depends on that any more.
+    """
+    if rank_args is None:
+        yield
+        return
+    context = collective.CommunicatorContext(**rank_args)
+    with ports.closed(), _without_rank_lines():
+        context.__enter__()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(xgboost.core.XGBoostError):
+            context.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _without_rank_lines() -> Iterator[None]:
+    """Holds back what the tracker's thread prints about each rank, past Python, on this process's stderr."""
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if b" got rank " not in line:
+                    os.write(2, line)
+
+
+@contextlib.contextmanager
+def worker_locks(
+    members: Members, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Keeps two trainings from waiting for each other, each on half of the workers: all of them, or none yet.
+
+    The scheduler keeps who has which; what a client had that is gone is free at once (Dask's own locks wait 30 s for it,
+    a MultiLock for ever).  `waiting` is called once, before the first wait.  WorkerLostError where one of them leaves
+    meanwhile.
+    """
+    if len(workers) == 1:
+        yield
+        return
+    client, told = members.client, False
+    owner = f"{client.id}/{uuid.uuid4().hex}"
+    while members.call(functools.partial(client.run_on_scheduler, _take, list(workers), owner), workers):
+        if not told:
+            waiting()
+        told = True
+        members.check(workers)
+        time.sleep(LOCK_SECONDS)
+    try:
+        yield
+    finally:
+        give_back = functools.partial(client.run_on_scheduler, _give_back, owner)
+        in_time(STOP_SECONDS, "give back", functools.partial(if_there, client, give_back))
+
+
+def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
+    """On the scheduler: takes all of these workers; True where somebody has one of them."""
+    held = dask_scheduler.__dict__.setdefault("pipeline_trainings", {})  # worker -> owner
+    for worker in [worker for worker, other in held.items() if other.partition("/")[0] not in dask_scheduler.clients]:
+        del held[worker]
+    if any(worker in held for worker in workers):
+        return True
+    held.update(dict.fromkeys(workers, owner))
+    return False
+
+
+def _give_back(owner: str, dask_scheduler: Any = None) -> None:
+    """On the scheduler: frees what this owner has."""
+    held = dask_scheduler.__dict__.get("pipeline_trainings", {})
+    for worker in [worker for worker, other in held.items() if other == owner]:
+        del held[worker]
+
+
+# A scheduler elsewhere need not have this package: functions of `__main__` travel by value.
+_take.__module__ = _give_back.__module__ = "__main__"
+
+_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds
+
+
+def start_tracker(
+    members: Members, workers: Sequence[str], run: str, timeout_seconds: int
+) -> list[dict[str, Any] | None]:
+    """The arguments each rank joins the communicator with; the tracker runs on rank 0's worker.
+
+    None for a single worker, which needs no communicator.  WorkerLostError where that worker leaves meanwhile.
+    """
+    if len(workers) == 1:
+        return [None]
+    host = get_address_host(workers[0])
+    task = members.client.submit(
+        _tracker_task, run, len(workers), host, timeout_seconds,
+        workers=[workers[0]], allow_other_workers=False, pure=False,
+    )  # fmt: skip
+    (arguments,) = members.results([task], workers[:1])
+    shared = {**arguments, "dmlc_timeout": timeout_seconds, "dmlc_retry": RETRIES}
+    return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
+
+
+def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: bool) -> None:
+    """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them.
+
+    Its worker may be gone, or frozen and never answer: then the tracker goes with it.
+    """
+    if len(workers) == 1:
+        return
+    seconds = LEAVE_SECONDS if leave else 0
+
+    stop = functools.partial(members.client.run, _stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+    with contextlib.suppress(SchedulerLostError):
+        if workers[0] in members.look():
+            in_time(STOP_SECONDS, "stop tracker", functools.partial(if_there, members.client, stop))
+
+
+@task
+def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
+    from xgboost.tracker import RabitTracker
+
+    for other in list(_TRACKERS):  # of clients that are gone: this worker is ours now
+        _stop_tracker(other, 0)
+    tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
+    tracker.start()
+    _TRACKERS[run] = tracker
+    return dict(tracker.worker_args())
+
+
+def _stop_tracker(run: str, leave_seconds: int) -> None:
+    """Frees the tracker in a thread of its own, once the ranks have left it, or after so many seconds.
+
+    A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
+    until it goes.
+    """
+    tracker = _TRACKERS.pop(run, None)
+    if tracker is not None:
+        threading.Thread(target=_free, args=(tracker, leave_seconds), daemon=True).start()
+
+
+def _free(tracker: Any, leave_seconds: int) -> None:
+    steps: list[Callable[[], None]] = [tracker.free]
+    if leave_seconds:
+        steps.insert(0, lambda: tracker.wait_for(timeout=leave_seconds))
+    for step in steps:
+        try:
+            step()
+        except (xgboost.core.XGBoostError, ValueError):
+            pass  # after a failure both complain; the training's own error has been told

@@ -1,0 +1,306 @@
+"""Runs the training tasks from the client: one pinned to each worker, one communicator, the first real error.
+
+One attempt: what to do about lost workers is the supervisor's business.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import dask.config
+import xgboost
+from distributed import Client, Future, get_worker
+from distributed.core import Status
+
+from pipeline.cluster.devices import gpu_now
+from pipeline.cluster.memory import rss_nbytes
+from pipeline.efficiency.meter import MeterRecord, Spent
+from pipeline.errors import (
+    CollectiveError,
+    DepartureError,
+    JobError,
+    PipelineError,
+    SchedulerLostError,
+    TrainingError,
+    WorkerLostError,
+)
+from pipeline.events.types import Note, RoundDone, WorkerRounds, encode
+from pipeline.preprocess.task_map import as_it_is
+from pipeline.runtime.channel import ROUNDS
+from pipeline.runtime.membership import Members
+from pipeline.runtime.pending import Pending
+from pipeline.runtime.reachability import left_out, unreachable_pairs
+from pipeline.runtime.rpc import if_there
+from pipeline.runtime.task_errors import task
+from pipeline.training import handover
+from pipeline.training.checkpoint import State
+from pipeline.training.handover import Handover
+from pipeline.training.xgboost.abandoned import Pulse, freed_when
+from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
+from pipeline.training.xgboost.matrix import Partition
+from pipeline.training.xgboost.rank_exit import all_left, inside, worked
+from pipeline.training.xgboost.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
+from pipeline.training.xgboost.training_events import Going, TrainingEvents, training_events
+
+POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone
+STAYING = (Status.running, Status.paused)  # of a worker that is not about to leave
+GONE_SECONDS = 10.0  # for the other ranks to end after a worker that had announced it is gone
+ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
+ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
+WAITING = Note(message="waiting for another training that has one of these workers")
+PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
+    r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
+)
+
+
+class StoppedError(TrainingError):
+    """The rounds were stopped because `Going.enough` said so."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result, and where the predictions for the exact evaluation lie."""
+
+    result: RoundsResult  # without scores
+    scores: tuple[Future, ...]  # one of a (train, validation or None) pair of Scores per rank, on that worker
+    meters: tuple[MeterRecord, ...]  # by rank; empty where no round was left to boost
+
+
+def run_training(
+    client: Client,
+    partitions: Sequence[Future],
+    workers: Sequence[str],
+    spec: RoundsSpec,
+    going: Going = Going(),  # noqa: B008  # frozen
+    members: Members | None = None,
+) -> Trained:
+    """Trains on the partitions, each on the worker (address) that built it; rank 0 is the first.
+
+    WorkerLostError, CollectiveError or SchedulerLostError where it may go on elsewhere or later; TrainingError or DataError
+    with the worker's address for the first real error; KeyboardInterrupt stops the workers before it goes on.
+    """
+    with contextlib.ExitStack() as stack:
+        members = members or stack.enter_context(Members(client))
+        events = stack.enter_context(training_events(client, spec, going, workers[0], members.hang_seconds))
+        stack.enter_context(worker_locks(members, workers, functools.partial(going.listen, WAITING)))
+        rank_args = start_tracker(members, workers, spec.run, spec.timeout_seconds)
+        futures: list[Future] = []
+        try:
+            begin = _placed(client, going.start, workers) if going.start else None
+            futures = [
+                client.submit(
+                    _train_task, partition, spec, args, begin, members.names[worker],
+                    workers=[worker], allow_other_workers=False, pure=False, retries=0,
+                    key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
+                )
+                for rank, (partition, worker, args) in enumerate(zip(partitions, workers, rank_args, strict=True))
+            ]  # fmt: skip
+            _wait(members, futures, workers, going, events)
+            trained = _collect(client, futures, workers, members, events)
+        except Exception as error:
+            if_there(client, lambda: client.cancel(futures, force=True))
+            stop_tracker(members, workers, spec.run, leave=False)
+            all_left(members, workers, spec.run)
+            if (reason := _with_last_state(members, workers, spec, going, error)) is error:
+                raise
+            raise reason from error
+        except BaseException:  # interrupted: all ranks leave the communicator by themselves
+            if_there(client, lambda: client.cancel(futures, force=True))
+            stop_tracker(members, workers, spec.run, leave=True)
+            raise
+        stop_tracker(members, workers, spec.run, leave=True)
+        return trained
+
+
+def _with_last_state(
+    members: Members, workers: Sequence[str], spec: RoundsSpec, going: Going, error: Exception
+) -> Exception:
+    """Keeps the state that the ranks have ended an attempt with; the error, or the departure that has led to it.
+
+    Lost workers are not asked: Dask would try to connect to them until the time to answer is over.
+    """
+    if isinstance(error, SchedulerLostError):
+        return error
+    try:
+        present = members.look()
+    except SchedulerLostError:
+        return error
+    found = handover.collect(members.client, [worker for worker in workers if worker in present], spec.run)
+    if found is None:
+        return error
+    going.keep(found.state)
+    if found.leaving and isinstance(error, (WorkerLostError, CollectiveError)):
+        if isinstance(error, DepartureError):
+            return error
+        reason = error.reason if isinstance(error, WorkerLostError) else "it announced that it leaves"
+        return DepartureError(workers[found.leaving[0]], reason)
+    return error
+
+
+def _placed(client: Client, start: State, workers: Sequence[str]) -> Future:
+    """The state on the cluster: as a task, not as scattered data, which would be gone with the worker that has it."""
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # Dask warns of 10 MB
+        return client.submit(as_it_is, start, workers=list(workers), pure=False)
+
+
+def _collect(
+    client: Client, futures: Sequence[Future], workers: Sequence[str], members: Members, events: TrainingEvents
+) -> Trained:
+    """Fetches the small part of the results; the predictions stay where they are."""
+    placed = list(zip(futures, workers, strict=True))
+    small = client.submit(_without_scores, futures[0], workers=[workers[0]], pure=False)
+    scores = tuple(client.submit(_only_scores, future, workers=[worker], pure=False) for future, worker in placed)
+    meters = [client.submit(_only_meter, future, workers=[worker], pure=False) for future, worker in placed]
+    members.wait(scores, workers)
+    result, *metered = members.results([small, *meters], workers)
+    events.finish(result)
+    return Trained(result=result, scores=scores, meters=tuple(meter for meter in metered if meter is not None))
+
+
+def _without_scores(result: RoundsResult) -> RoundsResult:
+    return replace(result, train=None, validation=None, meter=None)
+
+
+def _only_scores(result: RoundsResult) -> tuple[Scores | None, Scores | None]:
+    return result.train, result.validation
+
+
+def _only_meter(result: RoundsResult) -> MeterRecord | None:
+    return result.meter
+
+
+@task
+def _train_task(
+    partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None, name: str
+) -> RoundsResult:
+    """What runs on a worker, whose name it has to know."""
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state not in ("executing", "long-running")
+
+    def leaving() -> bool:
+        pulse.beat()  # once in each vote
+        return worker.status not in STAYING
+
+    def report(event: RoundDone) -> None:
+        worker.log_event(ROUNDS, {"run": spec.run, "event": encode(event)})
+
+    def account(first: int, last: int, spent: Spent) -> None:
+        now = {**asdict(spent), "memory_nbytes": rss_nbytes(os.getpid()), **(gpu_now() if spec.device != "cpu" else {})}
+        event = WorkerRounds(worker=name, first=first, round=last, **now)
+        worker.log_event(ROUNDS, {"run": spec.run, "event": encode(event)})
+
+    def keep(state: State) -> None:
+        handover.put(spec.run, Handover(state))
+        worker.log_event(ROUNDS, {"run": spec.run, "checkpoint": state.round})
+
+    def hand_over(state: State, leaving: tuple[int, ...]) -> None:
+        handover.put(spec.run, Handover(state, leaving))
+
+    pulse, used = Pulse(), functools.partial(worked, spec.run)
+    with (
+        partition.lock,
+        inside(spec.run),
+        freed_when(unwanted, pulse, used),
+    ):  # an attempt before this one may not be over yet
+        handover.drop(spec.run)
+        return train_rounds(
+            partition, spec, rank_args,
+            start=start, unwanted=unwanted, leaving=leaving, report=report, account=account, keep=keep, hand_over=hand_over,
+        )  # fmt: skip
+
+
+def _wait(
+    members: Members, futures: Sequence[Future], workers: Sequence[str], going: Going, events: TrainingEvents
+) -> None:
+    """Waits until all ranks are done; raises the first real error, not its echo on the others.
+
+    Where a worker has announced that it leaves, the ranks that stay end the attempt themselves: they are waited for.
+    """
+    pending, failed_at, echo = Pending(futures), None, None
+    of, departures = dict(zip(futures, workers, strict=True)), _Departures(members, workers)
+    running = set(workers)
+    events.stall.heard()
+    while pending:
+        for future in pending.ended(POLL_SECONDS):
+            running.discard(of[future])
+            if future.status == "finished":
+                continue
+            error = future.exception() if future.status == "error" else CollectiveError("the task was cancelled")
+            if not _is_echo(error):
+                raise _named(error, of[future])
+            echo, failed_at = echo or _named(error, of[future]), failed_at or time.monotonic()
+        if failed_at is not None:
+            members.look()
+        departures.check(running)
+        if events.stall.due() and members.all_heard(workers):
+            _probe(members, workers)
+        events.check()
+        events.tell_slow(lambda: {at: said["last_seen"] for at, said in members.look().items() if at in of.values()})
+        if pending and going.enough():
+            raise StoppedError
+        if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
+            raise CollectiveError(str(echo)) from echo
+
+
+def _probe(members: Members, workers: Sequence[str]) -> None:
+    """Where no round ends though all heartbeats come: leaves out workers that others cannot reach (DepartureError)."""
+    unreached = left_out(members.call(lambda: unreachable_pairs(members.client, workers), workers), workers)
+    for worker, other in unreached.items():
+        name, other_name = members.names[worker], members.names[other]
+        members.leave_out(
+            worker,
+            f"workers {other_name} and {name} cannot reach each other (no TCP connection between them, and no round for "
+            f"{members.hang_seconds:g} s, cluster.hang_seconds): the run continues without worker {name}",
+        )
+    members.check(unreached)
+
+
+class _Departures:
+    """Workers that have announced that they leave, during one attempt."""
+
+    def __init__(self, members: Members, workers: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._members, self._workers, self._clock = members, workers, clock
+        self._gone_at: float | None = None  # when the first one was found to be disconnected
+
+    def check(self, running: Collection[str]) -> None:
+        """As `Members.check`; DepartureError once the ranks that stay have ended, or do not within a while.
+
+        `running`: the workers whose ranks have not ended.  A worker that leaves and is still connected stays in its
+        collectives, so that the others end with it; after that the attempt breaks by itself, or never.
+        """
+        leaving = self._members.announced(self._workers)
+        self._members.check([worker for worker in self._workers if worker not in leaving])
+        if not leaving:
+            return
+        if not all(leaving.values()):
+            self._gone_at = self._gone_at or self._clock()
+        too_long = self._gone_at is not None and self._clock() - self._gone_at > GONE_SECONDS
+        if too_long or not set(running) - leaving.keys():
+            self._members.check(leaving)
+
+
+def _is_echo(error: BaseException) -> bool:
+    known = isinstance(error, xgboost.core.XGBoostError) and bool(ECHO.search(str(error)))
+    return known or isinstance(error, CollectiveError)
+
+
+def _named(error: BaseException, worker: str) -> PipelineError:
+    """The error as one of ours, in one line, with the worker's address."""
+    if isinstance(error, PipelineError):
+        return type(error)(f"worker {worker}: {error}")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(line for line in lines if not line.startswith(("Stack trace", "[bt]")))[:500]
+    if found := PARAMETER.search(text):
+        return JobError(f"training.params: {found[0]}")
+    named = TrainingError(f"worker {worker}: {type(error).__name__}: {text}")
+    named.__cause__ = error
+    return named

@@ -1,0 +1,392 @@
+"""The boosting rounds, as they run in one task of one worker."""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xgboost
+from xgboost import collective
+
+from pipeline.efficiency import sockets
+from pipeline.efficiency.meter import Meter, MeterRecord, Spent
+from pipeline.errors import CollectiveError, TrainingError
+from pipeline.events.types import RoundDone
+from pipeline.preprocess.bins import XGBOOST_MAX_BIN
+from pipeline.runtime.ledger import entered
+from pipeline.training.checkpoint import State
+from pipeline.training.xgboost.communicator import communicator
+from pipeline.training.xgboost.matrix import Partition, Side
+from pipeline.training.xgboost.measured import Measured
+from pipeline.training.xgboost.metering import grown_trees, start_meter
+from pipeline.training.xgboost.model_bytes import model_bytes
+from pipeline.training.xgboost.monitor import BINNED, EarlyStopping
+from pipeline.training.xgboost.weights import Weights, prime_ranking
+
+CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
+# To tell a round takes about three milliseconds of CPU time on all sides, a worker's account half of that
+# (`python -m benchmarks.events_cost`).
+EVENT_SECONDS = 2.0  # rounds are told at most this often, but for the first and some others
+ACCOUNT_SECONDS = 4.0  # likewise what they took on a worker
+ACCOUNTS_A_SECOND = 100.0  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
+CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
+
+
+@dataclass(frozen=True)
+class RoundsSpec:
+    """What every worker must know to train; the same for all of them."""
+
+    run: str  # id of the run
+    params: Mapping[str, Any]  # XGBoost's, of `objective.xgboost_params`
+    rounds: int
+    metrics: tuple[str, ...]  # the last one decides early stopping; none: nothing is measured
+    early_stopping: int = 0  # rounds without a better value; 0: never
+    row_sample: float = 1.0  # share of the rows (queries) each round
+    seed: int = 0
+    threads: int = 1  # of each worker
+    device: str = "cpu"  # or "cuda"
+    timeout_seconds: int = 1800  # of one collective, and of gathering the workers
+    verbosity: int = 0
+    checkpoint_rounds: int | None = None  # rounds between two checkpoints
+    checkpoint_seconds: float = math.inf  # likewise; whichever comes first
+    full_meter: bool = False  # for benchmarks: the meter replays every collective often, and keeps the trees' shapes
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Predictions of the final model for one worker's rows of one use, for the exact evaluation."""
+
+    row_ids: np.ndarray  # (rows,) uint64
+    prediction: np.ndarray  # (rows,) or (rows, outputs) float32: probability, value or ranking score
+    label: np.ndarray  # (rows,) float32
+    weight: np.ndarray | None  # (rows,) float32
+    group: np.ndarray | None  # (rows,) int64
+
+
+@dataclass(frozen=True)
+class RoundsResult:
+    """What the rounds have led to; the same on all workers, but for `model`, `has_split` and the scores."""
+
+    model: bytes  # UBJSON, cut to the best round; empty but for rank 0
+    rounds: int  # boosted
+    best_round: int  # rounds of the model
+    has_split: bool  # whether any of its trees has one; False but for rank 0
+    history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
+    round_seconds: list[float]
+    seconds: float  # of the whole task
+    meter: MeterRecord | None = field(repr=False, default=None)  # of this worker; None: it boosted no round
+    state: State | None = field(repr=False, default=None)  # after the last round; None but for rank 0
+    train: Scores | None = field(repr=False, default=None)
+    validation: Scores | None = field(repr=False, default=None)
+
+
+Report = Callable[[RoundDone], None]
+Account = Callable[[int, int, Spent], None]  # first and last round, and what they took on this worker
+Unwanted = Callable[[], bool]
+Keep = Callable[[State], None]
+HandOver = Callable[[State, tuple[int, ...]], None]  # the ranks that leave are the second
+
+
+def train_rounds(
+    partition: Partition,
+    spec: RoundsSpec,
+    rank_args: Mapping[str, Any] | None = None,
+    *,
+    start: State | None = None,
+    unwanted: Unwanted = lambda: False,
+    leaving: Unwanted = lambda: False,
+    report: Report = lambda event: None,
+    account: Account = lambda first, last, spent: None,
+    keep: Keep = lambda state: None,
+    hand_over: HandOver = lambda state, leaving: None,
+) -> RoundsResult:
+    """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
+
+    `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether nobody wants
+    the result any more, `leaving` whether this worker is about to leave; CollectiveError then, on all of them, after the
+    first rank that stays got the state by `hand_over`; after the last round every rank does, since a loss while rows are
+    scored must not cost rounds.  `report` and `account` hear of rounds now and then, on rank
+    0 and on every worker; `keep` gets the states for checkpoints, on rank 0.
+    """
+    begin = time.perf_counter()
+    before = sockets.connections()
+    with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
+        with entered("bootstrap"):
+            stack.enter_context(communicator(rank_args))
+            outside = Outside(unwanted, leaving, report, account, keep, hand_over)
+            rounds = _Rounds(partition, spec, start, alone=rank_args is None, outside=outside)
+            rounds.meter = stack.enter_context(
+                contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
+            )
+        with entered("rounds"):
+            rounds.boost()
+            last = rounds.state()
+            hand_over(last, ())
+        with entered("meter"):
+            rounds.meter.replay()
+        with entered("scores"):
+            return rounds.result(begin, last)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Whom the rounds talk to."""
+
+    unwanted: Unwanted
+    leaving: Unwanted
+    report: Report
+    account: Account
+    keep: Keep
+    hand_over: HandOver
+
+
+class _Rounds:
+    """One training on one worker."""
+
+    def __init__(
+        self, partition: Partition, spec: RoundsSpec, start: State | None, *, alone: bool, outside: Outside
+    ) -> None:
+        self.spec, self.alone, self.outside = spec, alone, outside
+        self.rank = 0 if alone else collective.get_rank()
+        self.world = 1 if alone else collective.get_world_size()
+        # No method of this object: a cycle would keep matrices that have been released.
+        total = own if alone else over_all
+        self.train = partition.train
+        rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
+        self.total_rows = int(rows[0])
+        self.validation = partition.validation if rows[1] else None
+        matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
+        self.booster = xgboost.Booster(_booster_params(spec), matrices)
+        self.measured = Measured(self.booster, spec.metrics, total)
+        self.seconds: list[float] = []
+        self.stopping = EarlyStopping(
+            spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
+        )
+        self.stopped = False
+        # Later rounds of dart rescale the trees of earlier ones: the best round is then no part of the last one's model.
+        self.keeps_best = spec.params.get("booster") == "dart" and self.stopping.patience > 0
+        self.best_booster = b""
+        self.weights = Weights(self.train, total, share=spec.row_sample, seed=spec.seed)
+        self.meter: Meter
+        if start is not None:
+            self._restore(start)
+        self.first = len(self.seconds) + 1
+        self._check_at = self.first
+        self._account_seconds = max(ACCOUNT_SECONDS, self.world / ACCOUNTS_A_SECOND)
+        self._told = self._accounted = self.first - 1
+        self._told_at = self._accounted_at = time.monotonic()
+        self._kept_at, self._kept_seconds = time.monotonic(), 0.0
+
+    def _restore(self, start: State) -> None:
+        """Goes back to where a training was after some round."""
+        self.booster.load_model(bytearray(start.booster))
+        self.measured.history = {name: list(series) for name, series in start.history.items()}
+        self.seconds, self.stopped = list(start.round_seconds), start.stopped
+        self.stopping.best_round, self.stopping.best = start.best_round, start.best
+        self.best_booster = start.best_booster
+        if self.keeps_best and not self.best_booster:  # written by a version that kept the rounds only
+            self.stopping.best_round, self.stopping.best = 0, math.nan
+        if self.weights.ranking and self.weights.needed and not self.stopped:
+            self.weights.draw(1)
+            prime_ranking(self.booster, self.train.matrix, self.spec.params.get("interaction_constraints", ()))
+
+    def boost(self) -> None:
+        """The rounds that are left."""
+        for number in range(self.first, self.spec.rounds + 1):
+            if self.stopped:
+                break
+            start = time.perf_counter()
+            with self.meter.round():
+                self.weights.draw(number)
+                self.meter.trees()
+                self.booster.update(self.train.matrix, number - 1)
+                self.stopped = self._measure(number)
+            self.seconds.append(time.perf_counter() - start)
+            last = self.stopped or number == self.spec.rounds
+            self._tell(number, last)
+            self._account(number, last)
+            if number == self.first:
+                check_device(self.booster, self.spec.device)
+            if number == self._check_at:
+                self._check(number)
+            if not last and self._checkpoint_is_due(number):
+                self._keep()
+
+    def _measure(self, number: int) -> bool:
+        """The round's metrics; True when training should stop.
+
+        Validation rows are measured in every round, training rows in some.
+        """
+        if not self.spec.metrics:
+            self.stopping.best_round = number
+            return False
+        self.meter.measuring()
+        values: dict[str, float] = {}
+        if measures_training(number):
+            self.weights.restore()
+            native_only = self.validation is not None
+            values |= self.measured.side(self.train, "train", number, self.meter, native_only=native_only)
+        if self.validation is not None:
+            values |= self.measured.side(self.validation, "validation", number, self.meter)
+        self.measured.enter(number, values)
+        decisive = values.get(f"validation.{self.stopping.metric}")
+        if decisive is None:
+            self.stopping.best_round = number
+            return False
+        stop = self.stopping.observe(number, decisive)
+        if self.keeps_best and self.stopping.best_round == number:
+            self.best_booster = bytes(self.booster.save_raw("ubj"))
+        return stop
+
+    def _check(self, number: int) -> None:
+        """Ends the attempt on all workers where one of them leaves, or its result is no longer wanted.
+
+        The workers agree in one collective about every half second: rank 0 says how many rounds that is.
+        """
+        recent = self.seconds[-8:]
+        rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
+        self.meter.settle()
+        vote = np.zeros(2 + self.world)
+        vote[:2] = float(self.outside.unwanted()), float(rounds)
+        vote[2 + self.rank] = float(self.outside.leaving())
+        agreed = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
+        leaving = tuple(int(rank) for rank in np.flatnonzero(agreed[2:]))
+        if agreed[0] or leaving:
+            if self.rank == next((rank for rank in range(self.world) if rank not in leaving), 0):
+                self.outside.hand_over(self.state(), leaving)
+            raise CollectiveError("a worker is leaving, or its task was cancelled")
+        self._check_at = number + int(agreed[1])
+
+    def _checkpoint_is_due(self, number: int) -> bool:
+        """By rounds or by time, but never so often that checkpoints take more than their share of it.
+
+        Rank 0 decides alone, and the others wait for it in the next collective.
+        """
+        if self.rank != 0:
+            return False
+        passed = time.monotonic() - self._kept_at
+        if self.spec.checkpoint_rounds is not None and number % self.spec.checkpoint_rounds == 0:
+            return True
+        return passed >= max(self.spec.checkpoint_seconds, self._kept_seconds / CHECKPOINT_SHARE)
+
+    def _keep(self) -> None:
+        start = time.monotonic()
+        self.outside.keep(self.state())
+        self._kept_at = time.monotonic()
+        self._kept_seconds = self._kept_at - start
+
+    def state(self) -> State:
+        return State(
+            round=len(self.seconds),
+            booster=bytes(self.booster.save_raw("ubj")),
+            history={name: list(series) for name, series in self.measured.history.items()},
+            round_seconds=list(self.seconds),
+            best_round=self.stopping.best_round,
+            best=float(self.stopping.best),
+            stopped=self.stopped,
+            best_booster=self.best_booster,
+        )
+
+    def _tell(self, number: int, last: bool) -> None:
+        now = time.monotonic()
+        due = last or number == self.first or measures_training(number) or now - self._told_at >= EVENT_SECONDS
+        if self.rank != 0 or not due:
+            return
+        rows = self.total_rows * (number - self._told)
+        latest = {name: series[-1] for name, series in self.measured.history.items() if len(series) == number}
+        self.outside.report(
+            RoundDone(
+                round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round or number,
+                best=None if math.isnan(self.stopping.best) else float(self.stopping.best), rows_per_second=rows / max(1e-9, now - self._told_at),
+            )
+        )  # fmt: skip
+        self._told, self._told_at = number, now
+
+    def _account(self, number: int, last: bool) -> None:
+        now = time.monotonic()
+        if last or now - self._accounted_at >= self._account_seconds:
+            spent = self.meter.spent(self._accounted + 1 - self.first)
+            self.outside.account(self._accounted + 1, number, spent)
+            self._accounted, self._accounted_at = number, now
+
+    def result(self, begin: float, last: State) -> RoundsResult:
+        """`last`: the state after the last round."""
+        self.weights.restore()
+        boosted = len(self.seconds)
+        best = self.stopping.best_round or boosted  # none is the best where the metric was never a number
+        booster = self._best(best, boosted)
+        self.measured.fill(boosted)
+        return RoundsResult(
+            model=model_bytes(booster) if self.rank == 0 else b"",
+            rounds=boosted,
+            best_round=best,
+            has_split=self.rank == 0 and bool(booster.get_score(importance_type="weight")),
+            history=self.measured.history,
+            round_seconds=self.seconds,
+            train=_scores(booster, self.train),
+            validation=None if self.validation is None else _scores(booster, self.validation),
+            meter=self._metered() if boosted >= self.first else None,
+            state=last if self.rank == 0 else None,
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _best(self, best: int, boosted: int) -> xgboost.Booster:
+        if best == boosted:
+            return self.booster
+        if not self.best_booster:
+            return self.booster[:best]
+        booster = xgboost.Booster(_booster_params(self.spec))
+        booster.load_model(bytearray(self.best_booster))
+        return booster
+
+    def _metered(self) -> MeterRecord:
+        wanted = self.meter.wants_trees and self.rank == 0
+        return self.meter.record(grown_trees(self.booster)[self.first - 1 :] if wanted else ())
+
+
+def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
+    """XGBoost's, with those that depend on the worker."""
+    return {
+        **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
+        "verbosity": spec.verbosity, "eval_metric": [metric for metric in spec.metrics if metric not in BINNED],
+    }  # fmt: skip
+
+
+def measures_training(number: int) -> bool:
+    """Whether the metrics of training rows are measured in this round: in 1, 2, 5, 10, 20, 50...
+
+    Going over all of them costs up to a quarter of a round, and nothing is decided by it.
+    """
+    return f"{number}".rstrip("0") in ("1", "2", "5")
+
+
+def own(values: np.ndarray) -> np.ndarray:
+    """The sum over the workers, where there is one."""
+    return values
+
+
+def over_all(values: np.ndarray) -> np.ndarray:
+    """The sum over the workers."""
+    found: np.ndarray = collective.allreduce(values, collective.Op.SUM)
+    return found
+
+
+def _scores(booster: xgboost.Booster, side: Side) -> Scores:
+    return Scores(
+        row_ids=side.row_ids,
+        prediction=booster.predict(side.matrix),
+        label=side.matrix.get_label(),
+        weight=side.weight,
+        group=side.group,
+    )
+
+
+def check_device(booster: xgboost.Booster, device: str) -> None:
+    """TrainingError where XGBoost has quietly trained on another device than asked."""
+    used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if used.partition(":")[0] != device.partition(":")[0]:
+        raise TrainingError(f"XGBoost trained on {used} though {device} was asked for")

@@ -1,0 +1,82 @@
+"""Tells of a round that takes unusually long while every worker answers: it is reported, never ended."""
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from pipeline.events.types import RoundDone
+from pipeline.training.xgboost.rounds import EVENT_SECONDS
+
+TIMES = 10  # the median, from which on a round takes unusually long
+LEAST_SECONDS = 10.0  # nobody wants to hear of less
+KNOWN = 3  # rounds, before there is something to compare with
+RECENT = 100  # events whose seconds count
+
+
+class Pace:
+    """How fast the rounds of one training come, as their events tell."""
+
+    def __init__(self, early_stopping: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`early_stopping`: rounds without a better one that end the training; 0: none do."""
+        self._early_stopping, self._clock = early_stopping, clock
+        self._heard: deque[tuple[RoundDone, float]] = deque()  # in another thread than the one that asks
+        self._seconds: deque[float] = deque(maxlen=RECENT)  # of a round
+        self._last: tuple[int, float] | None = None  # round, when it was heard of
+        self._told = False  # whether there is nothing more to tell before the next round
+        self._words: Mapping[str, float] | None = None  # of the workers, when the round was first found slow
+
+    def heard(self, event: RoundDone) -> None:
+        """A round has ended; events may leave rounds out.  May be called in any thread."""
+        self._heard.append((event, self._clock()))
+
+    def _enter(self, event: RoundDone, now: float) -> None:
+        if self._last is not None:
+            self._seconds.append((now - self._last[1]) / (event.round - self._last[0]))
+        stopped = 0 < self._early_stopping <= event.round - event.best_round
+        self._last, self._told, self._words = (event.round, now), stopped or event.round == event.rounds, None
+
+    def slow(self, words: Callable[[], Mapping[str, float]]) -> str | None:
+        """What there is to say of the round that is under way, once.
+
+        `words`: when each worker was last heard of, by address.  As long as one of them has not spoken since the round
+        was found slow, it may be frozen, which is told and ended elsewhere.
+        """
+        while self._heard:
+            self._enter(*self._heard.popleft())
+        if self._last is None or self._told or len(self._seconds) < KNOWN:
+            return None
+        passed, median = self._clock() - self._last[1], statistics.median(self._seconds)
+        if passed < max(LEAST_SECONDS, TIMES * median):
+            return None
+        if self._words is None:
+            self._words = words()
+            return None
+        now = words()
+        if any(now.get(worker) == word for worker, word in self._words.items()):
+            return None
+        self._told = True
+        told_all = median >= EVENT_SECONDS
+        which = f"round {self._last[0] + 1}" if told_all else f"a round after {self._last[0]}"
+        return (
+            f"{which} takes unusually long: {passed:.0f} s so far, the median is {median:.2g} s; every worker answers"
+        )
+
+
+class Stall:
+    """Tells when no round has ended for so long that something is to be looked into, and again as long after that."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._since = clock()
+
+    def heard(self) -> None:
+        """A round has ended, or the rounds begin.  May be called in any thread."""
+        self._since = self._clock()
+
+    def due(self) -> bool:
+        """Whether it is time to look."""
+        if self._clock() - self._since <= self._seconds:
+            return False
+        self._since = self._clock()
+        return True

@@ -1,0 +1,219 @@
+"""What a run says reaches its scheduler: throttled, without making anybody wait, whatever becomes of the scheduler."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+from pipeline.events.types import (
+    Event,
+    Failed,
+    FragmentDone,
+    Note,
+    Place,
+    Placed,
+    Restarted,
+    RoundDone,
+    Saved,
+    Started,
+    WorkerRounds,
+    decode,
+)
+from pipeline.monitoring import publish
+from pipeline.monitoring.publish import Publisher, publishing
+from pipeline.runtime.channel import EVENTS
+
+
+def round_done(number: int, rounds: int = 1_000) -> RoundDone:
+    return RoundDone(round=number, rounds=rounds, metrics={}, best_round=number, rows_per_second=1.0)
+
+
+def fragment(stage: str, done: int) -> FragmentDone:
+    return FragmentDone(stage=stage, done=done, total=100, rows=1)
+
+
+class Sent:
+    """What a publisher sent, and when."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.times: list[float] = []
+
+    def __call__(self, message: Mapping[str, Any]) -> None:
+        self.events.append(decode(message["event"]))
+        self.times.append(time.monotonic())
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture(autouse=True)
+def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "INTERVAL_SECONDS", 0.2)
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[Publisher], None]) -> None:
+    publisher = Publisher("a", sent)
+    thread = threading.Thread(target=publisher.work)
+    thread.start()
+    say(publisher)
+    publisher.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_rounds_are_throttled_and_the_last_one_is_said(sent: Sent) -> None:
+    def say(publisher: Publisher) -> None:
+        for number in range(1, 101):
+            publisher(round_done(number))
+            publisher(fragment("blocks", number))
+            publisher(fragment("predict", number))
+            time.sleep(0.01)
+
+    begin = time.monotonic()
+    publish_all(sent, say)
+    most = 2 + (time.monotonic() - begin) / publish.INTERVAL_SECONDS  # the first and the last one come besides
+    rounds = sent.of(RoundDone)
+    assert 2 < len(rounds) <= most
+    assert rounds[-1].round == 100
+    assert [event.round for event in rounds] == sorted(event.round for event in rounds)
+    for stage in ("blocks", "predict"):
+        done = [event.done for event in sent.of(FragmentDone) if event.stage == stage]
+        assert done[-1] == 100
+        assert len(done) <= 9
+
+
+def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
+    def say(publisher: Publisher) -> None:
+        for number in range(60):
+            publisher(round_done(number))
+            publisher(Note(message=str(number)))  # does not make room for rounds
+            time.sleep(0.01)
+
+    publish_all(sent, say)
+    times = [at for at, event in zip(sent.times, sent.events, strict=True) if isinstance(event, RoundDone)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert min(gaps[:-1]) > 0.9 * publish.INTERVAL_SECONDS  # but for the last, which is sent at once
+    assert [event.message for event in sent.of(Note)] == [str(number) for number in range(60)]
+
+
+def test_a_round_is_said_before_the_restart_that_came_after_it(sent: Sent) -> None:
+    def say(publisher: Publisher) -> None:
+        for number in range(130, 138):
+            publisher(round_done(number))
+            time.sleep(0.01)
+        publisher(Restarted(round=130, workers=2))
+        time.sleep(0.2)
+        publisher(round_done(131))
+
+    publish_all(sent, say)
+    assert [getattr(event, "round", 0) for event in sent.events] == [130, 137, 130, 131]
+
+
+def test_what_a_worker_says_is_left_to_the_worker(sent: Sent) -> None:
+    said = WorkerRounds(
+        worker="0", first=1, round=2, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
+    )
+    publish_all(sent, lambda publisher: publisher(said))
+    assert sent.events == []
+
+
+def test_a_scheduler_that_hangs_makes_nobody_wait_and_the_newest_are_kept() -> None:
+    free, begun = threading.Event(), threading.Event()
+    sent = Sent()
+
+    def hang(message: Mapping[str, Any]) -> None:
+        begun.set()
+        free.wait(10)
+        sent(message)
+
+    def say(publisher: Publisher) -> None:
+        publisher(Started(verb="train", run="a"))
+        assert begun.wait(10)
+        start = time.monotonic()
+        for number in range(3 * publish.WAITING):
+            publisher(Note(message=str(number)))
+        publisher(Saved(path="m", sha256=""))
+        assert time.monotonic() - start < 1
+        free.set()
+
+    publish_all(hang, say)
+    assert len(sent.events) == publish.WAITING + 1
+    assert isinstance(sent.events[-1], Saved)
+
+
+def test_a_failing_scheduler_is_nobodys_trouble(sent: Sent) -> None:
+    def fail(message: Mapping[str, Any]) -> None:
+        if message["event"]["event"] != "Saved":
+            raise OSError("gone")
+        sent(message)
+
+    def say(publisher: Publisher) -> None:
+        publisher(Started(verb="train", run="a"))
+        publisher(round_done(1))
+        time.sleep(0.1)
+        publisher(Saved(path="m", sha256=""))
+        time.sleep(0.1)
+
+    publish_all(fail, say)
+    assert len(sent.events) == 1  # it goes on trying
+
+
+def test_on_a_cluster(client: Client) -> None:
+    place = Place(worker="0", rows=1, share=1.0, capability=1.0, threads=1, memory_limit_nbytes=0, planned_nbytes=1)
+    events: list[Event] = [Started(verb="train", run="x"), Placed(workers=(place,)), Failed(message="no")]
+    with publishing(client, "x") as listen:
+        for event in events:
+            listen(event)
+    said = [message for _, message in client.get_events(EVENTS) if message["run"] == "x"]
+    assert [decode(message["event"]) for message in said] == events
+    assert {message["client"] for message in said} == {client.id}
+
+
+def test_it_may_be_called_in_dasks_own_thread(client: Client) -> None:
+    async def say() -> None:
+        listen(Note(message="from the loop"))
+
+    with publishing(client, "loop") as listen:
+        client.sync(say)
+    assert any(message["run"] == "loop" for _, message in client.get_events(EVENTS))
+
+
+def test_a_scheduler_that_has_gone() -> None:
+    options: dict[str, Any] = {
+        "n_workers": 0, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 51,
+        "scheduler_kwargs": {"dashboard": False},
+    }  # fmt: skip
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        start = time.monotonic()
+        with publishing(client, "x") as listen:
+            cluster.close()
+            for number in range(10):
+                listen(Note(message=str(number)))
+            time.sleep(0.2)
+    assert time.monotonic() - start < 2 * publish.LEAVE_SECONDS + 2
+
+
+def test_what_waits_goes_before_the_end_of_the_run(sent: Sent) -> None:
+    """A round that is held back must not be said after the run has ended."""
+
+    def say(publisher: Publisher) -> None:
+        publisher(round_done(1))
+        while not sent.events:
+            time.sleep(0.01)
+        publisher(round_done(2))  # held back
+        publisher(Failed(message="no"))
+        while not sent.of(Failed):
+            time.sleep(0.01)
+
+    publish_all(sent, say)
+    assert [type(event) for event in sent.events] == [RoundDone, RoundDone, Failed]

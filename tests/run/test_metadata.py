@@ -1,0 +1,135 @@
+"""What metadata can refuse is refused before a cluster starts, a task runs, or a folder is made."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from distributed import Client
+
+import pipeline
+from pipeline.config.job import Job, Training
+from pipeline.errors import UserError
+from pipeline.events import types as events
+from pipeline.preprocess.constraints import check_constraints, without_absent
+from pipeline.preprocess.features import Number
+from pipeline.preprocess.recipe import Recipe
+from pipeline.run.metadata import resolve
+
+ROWS = 50
+
+
+class NoClient(Client):
+    """It has no scheduler to ask."""
+
+    asynchronous, status = False, "running"
+
+    def __init__(self) -> None:
+        pass
+
+    def __del__(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "NoClient"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    table = pa.table(
+        {
+            "x": np.linspace(0, 1, ROWS),
+            "name": ["a", "b"] * (ROWS // 2),
+            "day": pa.array(range(ROWS), pa.timestamp("s")),
+            "empty": pa.nulls(ROWS),
+            "y": np.arange(ROWS) % 2,
+        }
+    )
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data/0.parquet")
+    return tmp_path
+
+
+def job_of(files: Path, *settings: str) -> Job:
+    table = {"data": {"source": "data", "target": "y"}, "output": {"model": str(files / "model")}}
+    return Job.parse(table, settings=settings, folder=files)
+
+
+WRONG = {
+    "data.target=z": "data.target = 'z': no such column",
+    "data.target=day": "the target day is timestamp",
+    "data.weight=name": "the weight name is string; weights are numbers",
+    "data.group=x training.objective=reg:squarederror": "data.group is for ranking",
+    "data.group=g": "data.group = 'g'",
+    "data.id=['key']": "data.id = 'key'",
+    "data.exclude=['nme']": "did you mean name",
+    "data.derive.q=x+w": "data.derive.q: no column w",
+    "data.where=x": "data.where: gives double; expected true or false",
+    "data.format=csv": "holds no CSV files",
+    "data.source=nowhere": "no such file or folder",
+    "data.validation={column='x',values=['a']}": "data.validation.values: 'a' does not fit the column x",
+    "data.validation={time='name',share=0.1}": "data.validation.time: name is string",
+    "training.objective=reg:squarederor": "did you mean reg:squarederror",
+    "data.target=name training.objective=reg:squarederror": "the target name is text",
+    "training.objective=rank:ndcg": "name the column of query ids",
+    "training.metrics=['au']": "unknown metric 'au'",
+    "training.params.max_dept=3": "did you mean max_depth",
+    "training.monotone={z=1}": "training.monotone: no feature 'z'",
+    "training.interactions=[['x','nam']]": "training.interactions: no feature 'nam'; did you mean name?",
+    "preprocess.columns.nam.kind=drop": "preprocess.columns: 'nam' fits no feature; did you mean 'name'",
+    "preprocess.columns.name.log1p=true": "name.log1p: is for a number; this column is a category",
+    "preprocess.columns.name.clip=[2,1]": "the lowest value comes first",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_mistake_is_told_before_the_first_task(files: Path, wrong: str) -> None:
+    """The client is none: whatever asks it for anything fails otherwise."""
+    client = NoClient()
+    said: list[events.Event] = []
+    with pytest.raises(UserError) as caught:
+        pipeline.train(client, job_of(files, *wrong.split(" ")), listen=said.append)
+    assert WRONG[wrong] in str(caught.value)
+    assert [type(event) for event in said] == [events.Started, events.Failed]
+    assert [path.name for path in files.iterdir()] == ["data"]
+
+
+def test_a_folder_that_is_taken_is_told_before_the_first_task(files: Path) -> None:
+    (files / "model").mkdir()
+    (files / "model/manifest.json").write_text("{}")
+    client = NoClient()
+    with pytest.raises(UserError, match="exists"):
+        pipeline.train(client, job_of(files))
+
+
+def test_settings_of_columns_without_a_value_wait_for_them(files: Path) -> None:
+    """Last month's job runs this month, when a column that it names holds nothing."""
+    settings = [
+        "preprocess.columns.empty.clip=[0, 1]",
+        "preprocess.columns.x.clip=[0, 1]",
+        "preprocess.columns.'emp*'.log1p=true",
+        "training.monotone={empty=1, x=-1, 'day.hour'=1}",
+        "training.interactions=[['empty', 'x'], ['empty']]",
+    ]
+    inputs = resolve(job_of(files, *settings))
+    assert list(inputs.job.preprocess.columns) == ["x"]
+    assert inputs.job.training.monotone == {"x": -1, "day.hour": 1}
+    assert inputs.job.training.interactions == [["x"]]
+    told = [note for note in inputs.notes if "is left out: the column 'empty' has no value in any file" in str(note)]
+    assert [str(note).split(":")[0] for note in told] == [
+        "preprocess.columns", "preprocess.columns", "training.monotone", "training.interactions",
+    ]  # fmt: skip
+
+
+def test_constraints_of_columns_that_say_nothing_are_left_out() -> None:
+    recipe = Recipe((Number(name="x", column="x"),), {"empty": "missing", "a<b": "constant"})
+    assert [recipe.lacks(name) for name in ("x", "empty", "empty.missing", "a_b", "unknown")] == [
+        False, True, True, True, False,
+    ]  # fmt: skip
+    training = Training(monotone={"empty": 1, "x": -1}, interactions=[["empty"], ["x", "a_b"]])
+    kept = without_absent(training, recipe)
+    assert (kept.monotone, kept.interactions) == ({"x": -1}, [["x"]])
+    check_constraints(training, recipe, "regression")
+    with pytest.raises(UserError, match="unknown"):
+        check_constraints(Training(monotone={"unknown": 1}), recipe, "regression")

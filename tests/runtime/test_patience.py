@@ -1,0 +1,72 @@
+"""A cluster without workers, on a clock of the test's."""
+
+import math
+from typing import Any
+
+import pytest
+
+from pipeline.config.job import Cluster, Job, seconds_of
+from pipeline.errors import ClusterError, JobError
+from pipeline.runtime import placement
+from pipeline.runtime.patience import Patience
+
+
+def test_the_time_without_workers_is_counted_and_noted_ever_more_rarely() -> None:
+    notes: list[str] = []
+    patience = Patience(300.0, notes.append)
+    assert patience.seen(0.0, 1) is None
+    noted = []
+    for now in range(1, 301):
+        assert patience.seen(float(now), 0) is None
+        if len(notes) > len(noted):
+            noted.append(now)
+    assert noted == [11, 21, 41, 81, 161]
+    assert notes[0] == "no worker is there, for 10 s by now: waiting for one, 5 min at most (cluster.patience)"
+    assert patience.seen(301.0, 0) == "no worker was there for 5 min (cluster.patience = 5 min)"
+    assert patience.seen(302.0, 1) is None
+    assert patience.seen(310.0, 0) is None  # counted anew
+
+
+def test_without_a_limit_none_is_named() -> None:
+    notes: list[str] = []
+    patience = Patience(math.inf, notes.append)
+    assert [patience.seen(now, 0) for now in (0.0, 11.0)] == [None, None]
+    assert notes == ["no worker is there, for 11 s by now: waiting for one"]
+
+
+def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(0, 1000, 7))
+    monkeypatch.setattr(placement.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(placement.time, "sleep", lambda seconds: None)
+
+    class Empty:
+        """Members of a cluster that adapts to its load, and does not."""
+
+        def __init__(self) -> None:
+            self.client, self.submitted = self, 0
+
+        def look(self) -> dict[str, Any]:
+            return {}
+
+        def check(self, addresses: object) -> None:
+            pass
+
+        def note(self, message: str) -> None:
+            assert "up to 30s (cluster.patience)" in message
+
+        def submit(self, *_: object, pure: bool) -> object:
+            self.submitted += 1
+            return self
+
+    members: Any = Empty()
+    with pytest.raises(
+        ClusterError, match=r"but the cluster has 0: no worker was there for 35 s \(cluster.patience = 30 s\)"
+    ):
+        placement._await_first(Cluster(patience="30s"), members)
+    assert members.submitted == 1  # so that one is started
+
+
+def test_durations() -> None:
+    assert [seconds_of(text) for text in ("6h", "30m", "30 min", "1d", "0s")] == [21_600, 1_800, 1_800, 86_400, 0]
+    with pytest.raises(JobError, match=r"cluster\.patience"):
+        Job.parse({"data": {"source": []}, "cluster": {"patience": "soon"}}, origin="test")

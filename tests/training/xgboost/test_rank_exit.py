@@ -1,0 +1,86 @@
+"""Ranks that do not leave the rounds of a training that failed."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+from pipeline.runtime.membership import Members
+from pipeline.training.xgboost import rank_exit
+from pipeline.training.xgboost.rank_exit import STUCK, all_left, inside, worked
+
+
+def wait_inside(run: str) -> None:
+    with inside(run):
+        threading.Event().wait()
+
+
+def work_inside(run: str, seconds: float) -> None:
+    with inside(run):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            sum(range(1_000))
+
+
+wait_inside.__module__ = work_inside.__module__ = "__main__"  # workers do not have the tests: they travel by value
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def begin(client: Client, task: Any, *arguments: Any, worker: str) -> Any:
+    future = client.submit(task, *arguments, workers=[worker], pure=False)
+    deadline = time.monotonic() + 20
+    while client.run(worked, arguments[0], workers=[worker])[worker] is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return future
+
+
+def test_who_works_is_waited_for_and_who_is_stuck_is_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_exit, "STUCK_SECONDS", 1.0)
+    lost: list[tuple[str, str]] = []
+    with Members(client) as members:
+        members.lost = lambda address, reason: lost.append((address, reason))
+        stuck, busy = sorted(members.look())
+        working = begin(client, work_inside, "a", 3.0, worker=busy)
+        waiting = begin(client, wait_inside, "a", worker=stuck)
+        all_left(members, [stuck, busy], "a")
+        assert client.run(worked, "a", workers=[busy]) == {busy: None}
+        working.result(timeout=20)
+        assert lost == [(stuck, STUCK)]
+        del waiting
+
+
+def test_who_does_not_answer_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_exit, "ANSWER_SECONDS", 0.5)
+    with Members(client) as members:
+        frozen, other = sorted(members.look())
+        future = begin(client, wait_inside, "a", worker=frozen)
+        pid = client.run(os.getpid, workers=[frozen])[frozen]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            all_left(members, [frozen, other], "a")
+            assert frozen in members.look()
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        del future
+
+
+def test_other_runs_do_not_count(client: Client) -> None:
+    with Members(client) as members:
+        worker = sorted(members.look())[0]
+        future = begin(client, work_inside, "another", 5.0, worker=worker)
+        all_left(members, [worker], "a")
+        assert not future.done()
