@@ -1,10 +1,12 @@
-"""Texts made fit to be shown and kept: no control characters on a terminal, no secrets of URLs.
+"""Text for people: columns that line up, numbers, no control characters on a terminal, no secrets of URLs.
 
 Names of columns, files and classes come from files that others have written; URLs come with passwords and signatures.
 """
 
 import re
 import urllib.parse
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 LONGEST_MESSAGE = 1_000  # characters; names of columns may be of any length
 HIDDEN = "***"  # in place of a secret
@@ -103,6 +105,41 @@ def server_of(url: str) -> str:
     """
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{HIDDEN}"
+
+
+def aligned(rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """The rows as lines whose columns line up; the columns numbered in `right` end together.
+
+    >>> aligned([("rows", "9"), ("features", "28")], right=[1])
+    ['rows       9', 'features  28']
+    """
+    rows, right = [[escaped(cell) for cell in row] for row in rows], set(right)
+    columns = max(map(len, rows), default=0)
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    return [
+        "  ".join(
+            cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]  # fmt: skip
+
+
+def number(value: Any) -> str:
+    """A number as people read it: 336,776 or 0.54131; "-" where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
+
+
+def nbytes(value: float) -> str:
+    """
+    >>> nbytes(1_080_000_000)
+    '1.08 GB'
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} bytes"
 
 
 def _hidden(found: re.Match[str]) -> str:

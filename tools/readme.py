@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from pipeline.cli.output import job_fields
+from pipeline.config.fields import job_fields
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -35,7 +35,7 @@ class JobOption(click.Option):
         self.text = text  # the value is a string, even where it looks like a number
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from pipeline.cli.output import job_fields
+        from pipeline.config.fields import job_fields
 
         field = job_fields()[self.field]
         said = self.help or f"{field.description[:1].upper()}{field.description[1:]}."

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.cli.output import nbytes, number
 from pipeline.events.types import (
     BlocksDone,
     Checkpoint,
@@ -25,7 +24,7 @@ from pipeline.events.types import (
     ignore,
     incident,
 )
-from pipeline.formatting import escaped
+from pipeline.formatting import escaped, nbytes, number
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -2,8 +2,8 @@
 
 import statistics
 
-from pipeline.cli.output import aligned
 from pipeline.efficiency.records import Result
+from pipeline.formatting import aligned
 from pipeline.scaling.view import Seen, base_case, seen
 
 HEADS = (

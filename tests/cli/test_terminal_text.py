@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli.main import cli
-from pipeline.cli.output import aligned, metrics_text
+from pipeline.cli.output import metrics_text
 from pipeline.cli.progress import Bars, Lines
 from pipeline.cli.terminal import closing_errors_as_notes, run
 from pipeline.dashboard.markup import text as html_text
 from pipeline.errors import DataError
 from pipeline.events.types import FragmentDone, Note, RoundDone, WorkerLost
-from pipeline.formatting import for_terminal, json_for_terminal
+from pipeline.formatting import aligned, for_terminal, json_for_terminal
 from tests.test_layers import MODULES
 
 # Title, clipboard, colour (7 and 8 bit), a line erased, text that runs backwards, a lone surrogate.

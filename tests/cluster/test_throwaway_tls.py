@@ -11,11 +11,11 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
-from pipeline.cli.output import job_fields
 from pipeline.cluster import throwaway_tls
 from pipeline.cluster.connect import connect
 from pipeline.cluster.launchers import existing
 from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.config.fields import job_fields
 from pipeline.config.job import Cluster, Job
 from pipeline.errors import ClusterError
 

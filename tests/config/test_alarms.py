@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli.output import job_fields
 from pipeline.config.alarms import LIVE, PLAIN, SHARES, Condition, ExpressionError, parse
+from pipeline.config.fields import job_fields
 from pipeline.config.job import Alarm, Job
 from pipeline.errors import JobError
 

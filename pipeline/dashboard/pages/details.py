@@ -1,8 +1,8 @@
 """The words of /training: what was asked and planned, what happened, and what the run has to say."""
 
-from pipeline.cli.output import nbytes
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.markup import count, duration, occurred, table, text, value
+from pipeline.formatting import nbytes
 from pipeline.monitoring.state.run import Run
 
 MANY_INCIDENTS = 12  # shown

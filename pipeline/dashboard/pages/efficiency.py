@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, Row
 
-from pipeline.cli.output import nbytes
 from pipeline.dashboard.drawing import Lanes, div, flex, hover, put, refresh
 from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, title, waiting
 from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE
 from pipeline.dashboard.window import Part
+from pipeline.formatting import nbytes
 from pipeline.monitoring.state.live import Live, LiveWorker, figures_of
 from pipeline.monitoring.state.naming import natural
 from pipeline.monitoring.state.run import Run

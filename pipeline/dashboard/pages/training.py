@@ -1,6 +1,5 @@
 """/training: how far, how good, how long still, and what happened on the way."""
 
-from pipeline.cli.output import nbytes
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.markup import card, count, duration, large, later, text, title, value, waiting
 from pipeline.dashboard.pages.curves import Curves, Speed
@@ -8,6 +7,7 @@ from pipeline.dashboard.pages.details import Words
 from pipeline.dashboard.pages.efficiency import CROWDED, GOOD, alone, without_core
 from pipeline.dashboard.pages.stage_strip import strip
 from pipeline.dashboard.window import Part
+from pipeline.formatting import nbytes
 from pipeline.monitoring.state.live import figures_of
 from pipeline.monitoring.state.naming import exact_of
 from pipeline.monitoring.state.run import Run

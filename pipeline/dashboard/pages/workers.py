@@ -10,7 +10,6 @@ from typing import Any
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource
 
-from pipeline.cli.output import nbytes
 from pipeline.dashboard.drawing import Lanes, div, hover, put, refresh
 from pipeline.dashboard.markup import (
     count,
@@ -27,6 +26,7 @@ from pipeline.dashboard.markup import (
 )
 from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 from pipeline.dashboard.window import Part
+from pipeline.formatting import nbytes
 from pipeline.monitoring.state.bounds import INCIDENTS
 from pipeline.monitoring.state.naming import natural
 from pipeline.monitoring.state.run import Run
