@@ -8,11 +8,10 @@ from typing import Any
 
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, throwaway_tls
+from pipeline.cluster import affinity, ports, throwaway_tls
 from pipeline.cluster.connect import connect
 from pipeline.cluster.devices import probe_gpu
 from pipeline.config.job import Cluster
-from pipeline.dashboard import lazy
 
 PACKAGES = (
     "dask-train-pipeline", "dask", "distributed", "xgboost", "numpy", "pyarrow", "duckdb", "bokeh", "cupy-cuda13x",
@@ -51,8 +50,8 @@ def doctor() -> dict[str, Any]:
         },
         "ports": {
             "loopback": _can_listen(),
-            "dashboard": lazy.PORT,
-            "dashboard_free": lazy.free_address().endswith(str(lazy.PORT)),
+            "dashboard": ports.PORT,
+            "dashboard_free": ports.free_address().endswith(str(ports.PORT)),
         },
         "tls": {"auto": throwaway_tls.usable(), "clusters": throwaway_tls.running()},
         "worker": worker,

@@ -11,8 +11,8 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster.deadline import in_time
 from pipeline.errors import ClusterError
-from pipeline.runtime.rpc import in_time
 
 ANSWER_SECONDS = 120.0  # for all workers to import the package, from a slow disk on a busy machine
 MODULES = (

@@ -20,6 +20,7 @@ from typing import Any
 from distributed import Client
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from pipeline.cluster.deadline import in_time
 from pipeline.cluster.same_code import package
 from pipeline.dashboard import internals
 from pipeline.events.types import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
@@ -27,7 +28,6 @@ from pipeline.monitoring import prometheus
 from pipeline.monitoring.state.board import Board
 from pipeline.runtime.channel import EVENTS, ROUNDS, hearing
 from pipeline.runtime.dead_clients import RETURN_SECONDS
-from pipeline.runtime.rpc import in_time
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
 HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged

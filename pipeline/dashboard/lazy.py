@@ -5,28 +5,13 @@ of our own clusters load this module as a Dask preload.
 """
 
 import importlib.util
-import socket
 from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster import ports
 from pipeline.dashboard import install, internals
 from pipeline.events.types import Event, Listener, Note, Started
-
-PORT = 8787
-
-
-def free_address(host: str = "127.0.0.1", port: int = PORT) -> str:
-    """`host:port` of the first port from `port` on where nobody listens; after ten of them, `host:0`: any."""
-    for candidate in range(port, min(port + 10, 65_536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-        return f"{host}:{candidate}"
-    return f"{host}:0"
 
 
 def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "") -> str:
@@ -39,8 +24,8 @@ def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "
         base = address.removesuffix("/status")
         address = f"{base if base.endswith(prefix) else base + prefix}/{page}"
     remarks = [f"run {run}"] if run else []
-    if client.cluster is not None and f":{PORT}/" not in address:
-        remarks.append(f"port {PORT} is in use")
+    if client.cluster is not None and f":{ports.PORT}/" not in address:
+        remarks.append(f"port {ports.PORT} is in use")
     return f"{address} ({'; '.join(remarks)})" if remarks else address
 
 

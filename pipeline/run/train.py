@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.cluster.deadline import in_time
 from pipeline.cluster.memory import PeakMemory
 from pipeline.config.job import Job, seconds_of, storable
 from pipeline.dashboard.install import attached
@@ -35,7 +36,7 @@ from pipeline.runtime.context import Walk, let_go, new_run
 from pipeline.runtime.membership import Members
 from pipeline.runtime.placement import Placement, placement
 from pipeline.runtime.recorder import Watching, rounds_of
-from pipeline.runtime.rpc import if_there, in_time, require_client
+from pipeline.runtime.rpc import if_there, require_client
 from pipeline.runtime.timing import StageClock, steady
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.forgetting import forget_run

@@ -14,13 +14,14 @@ from typing import Any
 from dask.utils import key_split
 from distributed import Client, WorkerPlugin
 
+from pipeline.cluster.deadline import in_time
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, Unread, account
 from pipeline.efficiency.meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
 from pipeline.runtime.ledger import LEDGERS, RUN, Ledger
 from pipeline.runtime.placement import WorkerInfo
-from pipeline.runtime.rpc import ANSWER_SECONDS, if_there, in_time
+from pipeline.runtime.rpc import ANSWER_SECONDS, if_there
 from pipeline.runtime.timing import StageClock
 
 WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker

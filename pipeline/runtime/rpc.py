@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 from distributed import Client
 
+from pipeline.cluster.deadline import in_time
 from pipeline.errors import ClusterError, PipelineError, SchedulerLostError
 
 ANSWER_SECONDS = 5.0  # for the scheduler to answer one question; one that does not is not lost (runtime.silence)
@@ -28,20 +27,6 @@ def require_client(client: object) -> None:
         )
     if client.status in ("closed", "closing"):
         raise ClusterError("the client is closed: make a new one, e.g. with pipeline.connect()")
-
-
-def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:
-    """Has all of these done at once, each in a thread of its own, and waits for them so long at most.
-
-    Dask itself waits half a minute for a worker that has gone, and for ever for a scheduler that has stopped.  What is not
-    done by then goes on by itself; nothing waits for it at the end of the process.  `asks` raise nothing.
-    """
-    deadline = time.monotonic() + seconds
-    threads = [threading.Thread(target=ask, name=name, daemon=True) for ask in asks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.cluster import affinity
+from pipeline.cluster import affinity, ports
 from pipeline.cluster.connect import connect
 from pipeline.cluster.doctor import doctor, lines
 from pipeline.cluster.launchers import local
@@ -168,19 +168,19 @@ def test_next_free_port() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        found = lazy.free_address(port=port)
+        found = ports.free_address(port=port)
         assert found != f"127.0.0.1:{port}"
         assert int(found.removeprefix("127.0.0.1:")) in (0, *range(port + 1, port + 10))
-    assert lazy.free_address(port=port) == f"127.0.0.1:{port}"
-    assert lazy.free_address(port=65_535) in ("127.0.0.1:65535", "127.0.0.1:0")
+    assert ports.free_address(port=port) == f"127.0.0.1:{port}"
+    assert ports.free_address(port=65_535) in ("127.0.0.1:65535", "127.0.0.1:0")
 
 
 def test_the_link_says_why_it_is_not_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with connect(Cluster(device="cpu", workers=1, threads=1)) as client:
         port = int(client.dashboard_link.rpartition(":")[2].partition("/")[0])
-        monkeypatch.setattr(lazy, "PORT", port)
+        monkeypatch.setattr(ports, "PORT", port)
         assert lazy.link(client, "training") == f"http://127.0.0.1:{port}/training"
-        monkeypatch.setattr(lazy, "PORT", port - 1)
+        monkeypatch.setattr(ports, "PORT", port - 1)
         assert lazy.link(client) == f"http://127.0.0.1:{port}/status (port {port - 1} is in use)"
 
 

@@ -20,6 +20,7 @@ import distributed
 import pytest
 from distributed import Client, LocalCluster
 
+from pipeline.cluster import ports
 from pipeline.cluster.connect import connect
 from pipeline.cluster.launchers import local
 from pipeline.config.job import Cluster
@@ -293,9 +294,9 @@ def test_the_link_to_a_scheduler_of_an_unknown_version(monkeypatch: pytest.Monke
 def test_the_link_to_a_cluster_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     with connect(SECTION) as client:
         port = int(client.dashboard_link.rpartition(":")[2].partition("/")[0])
-        monkeypatch.setattr(lazy, "PORT", port)
+        monkeypatch.setattr(ports, "PORT", port)
         assert told(client) == [f"dashboard at http://127.0.0.1:{port}/training (run 62aa)"]
-        monkeypatch.setattr(lazy, "PORT", 1)
+        monkeypatch.setattr(ports, "PORT", 1)
         assert told(client) == [f"dashboard at http://127.0.0.1:{port}/training (run 62aa; port 1 is in use)"]
 
 

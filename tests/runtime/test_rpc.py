@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from distributed import Client, LocalCluster
 
+from pipeline.cluster.deadline import in_time
 from pipeline.errors import SchedulerLostError, SourceError
 from pipeline.runtime.membership import Members
-from pipeline.runtime.rpc import if_there, in_time, telling_loss
+from pipeline.runtime.rpc import if_there, telling_loss
 
 
 @pytest.fixture

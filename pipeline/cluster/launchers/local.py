@@ -14,11 +14,10 @@ import dask.utils
 from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, logs, openmp, throwaway_tls, tls, web_guard
+from pipeline.cluster import affinity, logs, openmp, ports, throwaway_tls, tls, web_guard
 from pipeline.cluster.devices import resolve_device
 from pipeline.cluster.launchers import cuda
 from pipeline.config.job import Cluster
-from pipeline.dashboard import lazy
 
 HOST = "127.0.0.1"
 WORKER_MAIN = "pipeline.cluster.worker_main"
@@ -109,7 +108,7 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
     options: dict[str, Any] = {
         "memory_limit": plan.memory_limit_nbytes,
         "host": HOST,
-        "dashboard_address": lazy.free_address() if section.dashboard else f"{HOST}:0",
+        "dashboard_address": ports.free_address() if section.dashboard else f"{HOST}:0",
         "scheduler_kwargs": {"dashboard": False},  # loaded at the first visit
         "worker_class": PlainNanny,
         "processes": True,

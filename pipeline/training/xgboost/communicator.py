@@ -14,9 +14,10 @@ import xgboost
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
+from pipeline.cluster.deadline import in_time
 from pipeline.errors import SchedulerLostError
 from pipeline.runtime.membership import Members
-from pipeline.runtime.rpc import if_there, in_time
+from pipeline.runtime.rpc import if_there
 from pipeline.runtime.task_errors import task
 from pipeline.training.xgboost import ports
 

@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import psutil
 from distributed import Client
 
+from pipeline.cluster.deadline import in_time
 from pipeline.errors import SchedulerLostError
 from pipeline.runtime.membership import Members
-from pipeline.runtime.rpc import if_there, in_time
+from pipeline.runtime.rpc import if_there
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 2.0  # for a worker
