@@ -26,13 +26,13 @@ from distributed import Client
 
 from benchmarks import record, telling
 from pipeline.cli.terminal import run
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster, Job
 from pipeline.data.synthetic.synthetic import generate
 from pipeline.events.recording import recorded
 from pipeline.events.types import Listener, ignore
 from pipeline.monitoring import publish
 from pipeline.run import train as walk
+from pipeline.run.connect import connect
 from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, EVENT_SECONDS
 
 WORKERS = 2

@@ -16,10 +16,10 @@ import click
 
 from benchmarks import record
 from pipeline.cli.terminal import run
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster
 from pipeline.efficiency.records import WorkerSample
 from pipeline.efficiency.split import worker_samples
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 from pipeline.scaling.subjects import Layout, SyntheticSubject
 from pipeline.scaling.synthetic import Synthetic

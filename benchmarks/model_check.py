@@ -15,10 +15,10 @@ import click
 
 from benchmarks import record
 from pipeline.cli.terminal import run
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster
 from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.records import Point
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 from pipeline.scaling.calibration import calibrate
 from pipeline.scaling.plan import Plan

@@ -18,11 +18,11 @@ import click
 from benchmarks import namespaces, record
 from pipeline.cli.scale_options import Numbers
 from pipeline.cli.terminal import run
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster
 from pipeline.efficiency.cost import from_configuration, predict
 from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.records import Point
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import Placement, placement
 from pipeline.scaling.calibration import calibrate
 from pipeline.scaling.plan import Plan

@@ -26,10 +26,10 @@ from dask.utils import parse_bytes
 import pipeline
 from benchmarks import record
 from pipeline.cli.terminal import run
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Job
 from pipeline.data.synthetic import synthetic
 from pipeline.events.types import Event, MatrixDone, RoundDone, ignore
+from pipeline.run.connect import connect
 
 FEATURES, FLOAT_NBYTES, FILES = 128, 4, 64
 AMPLE = "12GiB"  # the worker's limit in the runs in memory

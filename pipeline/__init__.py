@@ -17,7 +17,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.cluster.connect import connect
     from pipeline.cluster.doctor import doctor
     from pipeline.config.job import Job
     from pipeline.data.describe import describe
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.inference.evaluate import evaluate
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
+    from pipeline.run.connect import connect
     from pipeline.run.train import TrainResult, train
     from pipeline.scaling.plan import Plan as ScalePlan
     from pipeline.scaling.plan import Wish as ScaleWish
@@ -41,7 +41,7 @@ _HOMES = {
     "ScalePlan": "pipeline.scaling.plan:Plan",
     "ScaleWish": "pipeline.scaling.plan:Wish",
     "TrainResult": "pipeline.run.train:TrainResult",
-    "connect": "pipeline.cluster.connect:connect",
+    "connect": "pipeline.run.connect:connect",
     "describe": "pipeline.data.describe:describe",
     "doctor": "pipeline.cluster.doctor:doctor",
     "evaluate": "pipeline.inference.evaluate:evaluate",

@@ -73,8 +73,8 @@ def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
     """
     from contextlib import ExitStack
 
-    from pipeline.cluster.connect import connect
     from pipeline.config.job import Cluster
+    from pipeline.run.connect import connect
 
     with ExitStack() as stack:
 

@@ -92,13 +92,14 @@ def connected(
     """A client of the cluster, whose dashboard the listener hears of."""
     from pipeline.dashboard import lazy
     from pipeline.events.types import Note
+    from pipeline.run.modules import TASKS
 
     with connecting(cluster, talk, verb, first) as client:
         from pipeline.runtime.placement import await_workers  # imported with the verb, while the cluster started
 
         if cluster.dashboard:
             lazy.tell(client, listen)
-        await_workers(client, cluster, lambda message: listen(Note(message=message)))
+        await_workers(client, cluster, lambda message: listen(Note(message=message)), TASKS)
         yield client
 
 
@@ -202,7 +203,7 @@ def train(
     with closing_errors_as_notes(saved), talk.running() as tell, contextlib.ExitStack() as stack:
         listen = stack.enter_context(resumable(tell))
         job = job_from(source, validation)
-        importlib.import_module("pipeline.cluster.connect")
+        importlib.import_module("pipeline.run.connect")
         check_out(job, resume)  # before a cluster is started for it
         if events is not None:
             from pipeline.events.recording import recorded

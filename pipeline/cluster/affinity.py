@@ -9,10 +9,12 @@ import itertools
 import math
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 CORE_SETS = "pipeline.core-sets"  # configuration key: the core set of each worker, by its index
+WARM_UP = "pipeline.warm-up"  # configuration key: the names of modules that a worker imports as it starts
 DEBUG = "pipeline.debug"  # configuration key: let Dask's loggers speak
 
 _NODES = Path("/sys/devices/system/node")
@@ -111,12 +113,13 @@ def dask_setup(worker: Any) -> None:
     index = int(worker.name) if str(worker.name).isdigit() else -1
     if 0 <= index < len(sets) and sets[index] is not None and hasattr(os, "sched_setaffinity"):
         pin(tuple(sets[index]))
-    threading.Thread(target=_warm_up, name="warm up", daemon=True).start()
+    threading.Thread(target=_warm_up, args=[dask.config.get(WARM_UP, ())], name="warm up", daemon=True).start()
 
 
-def _warm_up() -> None:
+def _warm_up(modules: Sequence[str]) -> None:
     """Imports what the first tasks need while the client still reads metadata."""
-    importlib.import_module("pipeline.training.xgboost.boost")
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _read(path: Path) -> str | None:

@@ -1,8 +1,10 @@
 """The one way to a cluster: `with connect(job) as client`."""
 
 import contextlib
+import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dask
@@ -14,7 +16,6 @@ from pipeline.cluster.head_start import HeadStart
 from pipeline.cluster.launchers import existing, local
 from pipeline.cluster.memory import process_tree
 from pipeline.config.job import Cluster, Job
-from pipeline.dashboard.install import withdraw
 from pipeline.errors import ClusterStartError
 
 CLOSE_SECONDS = 20.0  # for a cluster to close; Dask waits half a minute for its parts, or for ever
@@ -22,6 +23,20 @@ GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster close
 # Read while the cluster lives.  So long after a worker was lost, Dask closes its nanny if no worker of that name is
 # there: also one that came back meanwhile, and was lost again a moment ago.
 LASTING = {"distributed.deploy.lost-worker-timeout": "365 days"}
+OnClose = Callable[[Any], Awaitable[object]]  # called with the scheduler of a cluster of our own before that closes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Modules, by their names, that processes of a cluster load, and of which nothing here knows more."""
+
+    preloads: tuple[str, ...] = ()  # of the scheduler of a cluster of our own that has a dashboard
+    warm_up: tuple[str, ...] = ()  # imported by the workers of a cluster of our own as they start
+    tasks: tuple[str, ...] = ()  # which a running scheduler and its workers have to be able to import
+
+
+async def _nothing(scheduler: Any) -> None:
+    """The OnClose of a cluster that needs none."""
 
 
 @contextlib.contextmanager
@@ -31,6 +46,8 @@ def connect(
     debug: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
     first: Callable[[], object] = lambda: None,
+    loaded: Loaded = Loaded(),
+    on_close: OnClose = _nothing,
 ) -> Iterator[Client]:
     """A client of the cluster the job asks for: a local one, or a running scheduler.
 
@@ -38,7 +55,7 @@ def connect(
     happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
     is read.  `first` is called before the cluster starts, and beside it where that takes longer than a second: if it
     fails, nothing is left running.  `meanwhile` is called while the cluster starts.  Entering may be done in another
-    thread than leaving.
+    thread than leaving.  `on_close` is called before a cluster of our own closes.
     """
     section = where.cluster if isinstance(where, Job) else where or Cluster()
     if not debug:
@@ -47,24 +64,26 @@ def connect(
     meanwhile = ahead.before(meanwhile)
     if section.scheduler is not None:
         with contextlib.closing(
-            interrupts.finish(ahead.held(lambda: existing.attach(section)), Client.close, meanwhile)
+            interrupts.finish(ahead.held(lambda: existing.attach(section, loaded.tasks)), Client.close, meanwhile)
         ) as client:
             yield client
         return
+    start = functools.partial(_start, section, debug, loaded, on_close)
+    end = functools.partial(_end, on_close=on_close)
     with dask.config.set(LASTING):
-        client = starting.start_within_limit(ahead.held(lambda: _start(section, debug)), _end, meanwhile)
+        client = starting.start_within_limit(ahead.held(start), end, meanwhile)
         try:
             yield client
         finally:
-            _end(client)
+            end(client)
 
 
-def _start(section: Cluster, debug: bool) -> Client:
+def _start(section: Cluster, debug: bool, loaded: Loaded, on_close: OnClose) -> Client:
     """A client of a new local cluster; nothing is left of it if that fails."""
     starting.check_resources(section)
     with stderr_of_workers() as said:
         try:
-            cluster = local.start(section, debug)
+            cluster = local.start(section, debug, loaded.preloads, loaded.warm_up)
         except (OSError, RuntimeError, MemoryError) as error:
             raise ClusterStartError(starting.why(error, last_words(said), local.PlainNanny.exit_codes)) from None
     try:
@@ -72,26 +91,26 @@ def _start(section: Cluster, debug: bool) -> Client:
             throwaway_tls.publish(cluster.scheduler_address, cluster.security)
         return Client(cluster)
     except BaseException:
-        _close_cluster(cluster)
+        _close_cluster(cluster, on_close)
         raise
 
 
-def _end(client: Client) -> None:
+def _end(client: Client, on_close: OnClose) -> None:
     """Closes client and cluster; what does not close in time is killed and left alone."""
     workers = _processes(client.cluster)
     late = interrupts.Limit(CLOSE_SECONDS, lambda: TimeoutError("closing"), lambda: kill_own(workers))
     with contextlib.suppress(TimeoutError):
-        interrupts.finish(lambda: _close(client), limit=late)
+        interrupts.finish(lambda: _close(client, on_close), limit=late)
 
 
-def _close(client: Client) -> None:
+def _close(client: Client, on_close: OnClose) -> None:
     """Closes the client, its cluster, and ends workers that do not."""
     cluster: Any = client.cluster
     client.close(timeout=GRACE_SECONDS)
-    _close_cluster(cluster)
+    _close_cluster(cluster, on_close)
 
 
-def _close_cluster(cluster: LocalCluster) -> None:
+def _close_cluster(cluster: LocalCluster, on_close: OnClose) -> None:
     """Closes it; a worker too busy to answer is killed after the grace."""
     throwaway_tls.withdraw(cluster.scheduler_address)
     started = _processes(cluster)
@@ -99,7 +118,7 @@ def _close_cluster(cluster: LocalCluster) -> None:
     killer.daemon = True
     killer.start()
     try:
-        cluster.sync(withdraw, cluster.scheduler)
+        cluster.sync(on_close, cluster.scheduler)
         cluster.close()
     finally:
         killer.cancel()

@@ -6,7 +6,7 @@ it, and one that fails to import it in a task or a plugin of Dask's may be close
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed import Client
@@ -15,11 +15,6 @@ from pipeline.cluster.deadline import in_time
 from pipeline.errors import ClusterError
 
 ANSWER_SECONDS = 120.0  # for all workers to import the package, from a slow disk on a busy machine
-MODULES = (
-    "pipeline.training.xgboost.boost",
-    "pipeline.preprocess.passes",
-    "pipeline.runtime.recorder",
-)  # what tasks need
 VERSIONS = ("python", "distributed", "numpy", "pyarrow", "xgboost", "pipeline")
 CODE, IMPORT = "code", "import"  # further keys of an answer: a hash of the package's files; why it cannot be imported
 SHOWN_DIGITS = 8
@@ -28,10 +23,13 @@ PACKAGE = "dask-train-pipeline"
 Answer = Mapping[str, str | None]
 
 
-def check_same(client: Client, address: str) -> None:
-    """ClusterError unless the scheduler at `address` and all its workers have this package, as it is here."""
+def check_same(client: Client, address: str, modules: Sequence[str] = ()) -> None:
+    """ClusterError unless the scheduler at `address` and all its workers have this package, as it is here.
+
+    `modules`: of it that they have to be able to import.
+    """
     ours = _local()
-    scheduler, workers = _answers(client, address)
+    scheduler, workers = _answers(client, address, tuple(modules))
     lacking: dict[str, list[str]] = {}
     for worker, theirs in workers.items():
         for text in differences(ours, theirs):
@@ -80,7 +78,7 @@ def differences(ours: Answer, theirs: Answer) -> list[str]:
     return []
 
 
-def _answers(client: Client, address: str) -> tuple[Answer, Mapping[str, Answer]]:
+def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[Answer, Mapping[str, Answer]]:
     """Of the scheduler and of each worker; ClusterError where one does not answer in time."""
     found: dict[str, Any] = {}
 
@@ -97,8 +95,8 @@ def _answers(client: Client, address: str) -> tuple[Answer, Mapping[str, Answer]
     in_time(
         ANSWER_SECONDS,
         "check code",
-        ask("scheduler", lambda: client.run_on_scheduler(_look, MODULES)),
-        ask("workers", lambda: client.run(_look, MODULES, on_error="return")),
+        ask("scheduler", lambda: client.run_on_scheduler(_look, modules)),
+        ask("workers", lambda: client.run(_look, modules, on_error="return")),
     )
     for key in ("scheduler", "workers"):
         if key not in found:

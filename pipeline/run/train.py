@@ -30,6 +30,7 @@ from pipeline.preprocess.passes import prepare
 from pipeline.run.destination import claim_destination, held
 from pipeline.run.finish import Finished, default_folder, finish
 from pipeline.run.metadata import resolve
+from pipeline.run.modules import TASKS
 from pipeline.run.resume import Start, take_up
 from pipeline.runtime import registry
 from pipeline.runtime.context import Walk, let_go, new_run
@@ -187,9 +188,9 @@ def _placement(client: Client, job: Job, members: Members, listen: Listener) -> 
     busy = functools.partial(listen, BUSY)
     for _ in range(job.training.max_restarts):
         with contextlib.suppress(WorkerLostError, CollectiveError):
-            return placement(client, job.cluster, members, busy)
+            return placement(client, job.cluster, members, busy, TASKS)
     try:
-        return placement(client, job.cluster, members, busy)
+        return placement(client, job.cluster, members, busy, TASKS)
     except WorkerLostError as lost:
         short = members.out_of_memory(WORKER_NBYTES)
         raise TrainingError(short or f"worker {members.names[lost.worker]} lost at start: {lost.reason}") from None

@@ -48,21 +48,28 @@ class Placement:
 
 
 def placement(
-    client: Client, section: Cluster, members: Members | None = None, busy: Callable[[], object] = lambda: None
+    client: Client,
+    section: Cluster,
+    members: Members | None = None,
+    busy: Callable[[], object] = lambda: None,
+    modules: Sequence[str] = (),
 ) -> Placement:
     """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
 
     One that was lost before, or is being ended, is waited for.  ClusterError where there never were as many, or where a
     GPU was asked for and a worker cannot use one; TrainingError where one does not come back; WorkerLostError where one
-    leaves meanwhile.  `busy` is called where the workers have something else to do first.
+    leaves meanwhile.  `busy` is called where the workers have something else to do first.  `modules`: what the first worker
+    has to be able to import where it comes late.
     """
     with contextlib.ExitStack() as stack:
-        return _placement(client, section, members or stack.enter_context(Members(client)), busy)
+        return _placement(client, section, members or stack.enter_context(Members(client)), busy, modules)
 
 
-def _placement(client: Client, section: Cluster, members: Members, busy: Callable[[], object]) -> Placement:
+def _placement(
+    client: Client, section: Cluster, members: Members, busy: Callable[[], object], modules: Sequence[str]
+) -> Placement:
     local = client.cluster is not None
-    present = _all_there(section, members)
+    present = _all_there(section, members, modules)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)
     if section.workers != "auto":
         workers = workers[: section.workers]
@@ -83,11 +90,11 @@ def _placement(client: Client, section: Cluster, members: Members, busy: Callabl
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
 
 
-def _all_there(section: Cluster, members: Members) -> dict[str, Facts]:
+def _all_there(section: Cluster, members: Members, modules: Sequence[str]) -> dict[str, Facts]:
     """The workers, once there are as many as can be expected; those that stay away are done without where "auto" allows."""
     give_up = time.monotonic() + section.wait_seconds
     if not members.look() and members.known() == 0:
-        _await_first(section, members)
+        _await_first(section, members, modules)
         give_up = time.monotonic() + section.wait_seconds
         while section.workers != "auto" and len(members.look()) < section.workers and time.monotonic() < give_up:
             time.sleep(TICK_SECONDS)
@@ -106,17 +113,20 @@ def _all_there(section: Cluster, members: Members) -> dict[str, Facts]:
     raise TrainingError(_why_fewer(section, members))
 
 
-def await_workers(client: Client, section: Cluster, note: Callable[[str], object]) -> None:
-    """Returns when the client's cluster has a worker.  ClusterError where it has none for `cluster.patience`."""
+def await_workers(client: Client, section: Cluster, note: Callable[[str], object], modules: Sequence[str] = ()) -> None:
+    """Returns when the client's cluster has a worker.  ClusterError where it has none for `cluster.patience`.
+
+    `modules`: what it has to be able to import where it comes late.
+    """
     if scheduler_info(client)["workers"]:
         return
     with Members(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as members:
         members.note = note
-        _await_first(section, members)
+        _await_first(section, members, modules)
 
 
-def _await_first(section: Cluster, members: Members) -> None:
-    """Returns when there is a worker, which has this package.
+def _await_first(section: Cluster, members: Members, modules: Sequence[str] = ()) -> None:
+    """Returns when there is a worker, which has this package and can import these modules of it.
 
     A task waits meanwhile, so that a cluster that adapts to its load starts one.
     """
@@ -131,7 +141,7 @@ def _await_first(section: Cluster, members: Members) -> None:
         task = task or members.client.submit(len, "", pure=False)
         time.sleep(TICK_SECONDS)
     if section.scheduler is not None:
-        same_code.check_same(members.client, section.scheduler)
+        same_code.check_same(members.client, section.scheduler, modules)
 
 
 def _why_fewer(section: Cluster, members: Members) -> str:

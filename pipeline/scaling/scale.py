@@ -16,6 +16,7 @@ from pipeline.efficiency import records
 from pipeline.efficiency.records import Result
 from pipeline.events.types import Failed, Listener, Note, Saved, Started, ignore
 from pipeline.run.metadata import resolve
+from pipeline.run.modules import TASKS
 from pipeline.runtime.context import let_go
 from pipeline.runtime.placement import Placement, placement
 from pipeline.runtime.rpc import require_client
@@ -94,7 +95,7 @@ def _scaled(
     earlier: Result | None,
 ) -> Result:
     def place() -> Placement:
-        return placement(client, around.section)
+        return placement(client, around.section, modules=TASKS)
 
     where = place()
     subject = make_subject(where)

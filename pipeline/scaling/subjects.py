@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from distributed import Client, wait
 
+from pipeline.cluster.deadline import in_time
 from pipeline.cluster.devices import array_namespace
 from pipeline.config import xgboost as objective
 from pipeline.data.inputs import Inputs
@@ -27,8 +28,7 @@ from pipeline.preprocess.task_map import result_of
 from pipeline.runtime.context import Walk
 from pipeline.runtime.membership import Members
 from pipeline.runtime.placement import Placement
-from pipeline.runtime.rpc import (ANSWER_SECONDS, if_there)
-from pipeline.cluster.deadline import in_time
+from pipeline.runtime.rpc import ANSWER_SECONDS, if_there
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import StageClock, steady
 from pipeline.scaling.handover import write_block, write_cuts

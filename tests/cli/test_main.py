@@ -58,7 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
         yield CLIENT
 
     monkeypatch.setattr("pipeline.dashboard.install.register", lambda client: None)
-    monkeypatch.setattr("pipeline.runtime.placement.await_workers", lambda client, section, note: None)
+    monkeypatch.setattr("pipeline.runtime.placement.await_workers", lambda client, section, note, modules: None)
 
     def verb(name, result, began=False):
         def call(*args, **kwargs):

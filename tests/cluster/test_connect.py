@@ -18,7 +18,6 @@ import psutil
 import pytest
 
 from pipeline.cluster import affinity, ports
-from pipeline.cluster.connect import connect
 from pipeline.cluster.doctor import doctor, lines
 from pipeline.cluster.launchers import local
 from pipeline.cluster.memory import process_tree
@@ -26,6 +25,7 @@ from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster
 from pipeline.dashboard import lazy
 from pipeline.errors import ClusterError
+from pipeline.run.connect import connect
 from pipeline.runtime import capability
 from pipeline.runtime.placement import Placement, placement
 
@@ -135,7 +135,7 @@ def test_only_loopback(client: Any) -> None:
 def test_dashboard_is_loaded_at_the_first_visit() -> None:
     code = """
         import sys, urllib.request
-        from pipeline.cluster.connect import connect
+        from pipeline.run.connect import connect
         from pipeline.runtime.placement import placement
         from pipeline.config.job import Cluster
         section = Cluster(device="cpu", workers=1, threads=1)
@@ -238,7 +238,7 @@ def test_entered_in_another_thread() -> None:
 BUSY = """
     import os, signal, sys, threading, time
     import ctypes
-    from pipeline.cluster.connect import connect
+    from pipeline.run.connect import connect
     from pipeline.cluster.memory import process_tree
     from pipeline.config.job import Cluster
 

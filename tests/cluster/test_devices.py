@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline.cluster import devices
-from pipeline.cluster.connect import connect
 from pipeline.cluster.devices import Gpus, array_namespace, probe_gpu, resolve_device
 from pipeline.cluster.launchers import cuda
 from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 
 NONE = Gpus(0, (), (), "no NVIDIA driver here")

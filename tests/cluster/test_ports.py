@@ -16,11 +16,11 @@ import pytest
 from distributed import Client, LocalCluster
 
 import pipeline
-from pipeline.cluster.connect import connect
 from pipeline.cluster.memory import process_tree
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, Job
 from pipeline.data import fragments
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 
 WAIT_SECONDS = 60

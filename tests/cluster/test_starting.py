@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.cluster import starting
 from pipeline.cluster.child_processes import children, last_words, stderr_of_workers
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError, ClusterStartError
+from pipeline.run.connect import connect
 
 
 def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ from distributed import Client
 from distributed.security import Security
 
 from pipeline.cluster import throwaway_tls
-from pipeline.cluster.connect import connect
 from pipeline.cluster.launchers import existing
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.fields import job_fields
 from pipeline.config.job import Cluster, Job
 from pipeline.errors import ClusterError
+from pipeline.run.connect import connect
 
 SECTION = Cluster(device="cpu", workers=1, threads=1, memory="1GiB", security="auto")
 

@@ -21,11 +21,11 @@ from distributed import Client
 
 import pipeline
 from pipeline.cluster import tls
-from pipeline.cluster.connect import connect
 from pipeline.cluster.memory import process_tree
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, Job, Security
 from pipeline.errors import ClusterError
+from pipeline.run.connect import connect
 from tests.cluster.conftest import SECURITY
 
 ASK_SECONDS = 5

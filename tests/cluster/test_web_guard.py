@@ -10,9 +10,9 @@ from typing import Any
 import dask
 import pytest
 
-from pipeline.cluster.connect import connect
 from pipeline.cluster.web_guard import allowed_hosts, refusal
 from pipeline.config.job import Cluster
+from pipeline.run.connect import connect
 
 EVIL = "http://evil.example"
 

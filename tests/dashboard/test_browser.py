@@ -17,12 +17,12 @@ import pytest
 from distributed import Worker, WorkerPlugin
 
 import pipeline
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Job
 from pipeline.dashboard import lazy
 from pipeline.dashboard.pages.registry import PAGES
 from pipeline.events.recording import line_of
 from pipeline.events.types import Event
+from pipeline.run.connect import connect
 from tests.dashboard import browser, recorded
 from tests.dashboard.browser import Browser, until
 

@@ -21,13 +21,13 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pipeline.cluster import ports
-from pipeline.cluster.connect import connect
 from pipeline.cluster.launchers import local
 from pipeline.config.job import Cluster
 from pipeline.dashboard import install, internals, lazy
 from pipeline.dashboard.install import attached
 from pipeline.events.types import Event, Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
 from pipeline.monitoring.publish import publishing
+from pipeline.run.connect import connect
 from pipeline.runtime.channel import EVENTS, ROUNDS
 from pipeline.runtime.placement import placement
 

@@ -8,12 +8,12 @@ from bokeh.client import pull_session
 from bokeh.document import Document
 from distributed import LocalCluster
 
-from pipeline.cluster.connect import connect
 from pipeline.dashboard import install
 from pipeline.dashboard.pages import registry
 from pipeline.events.types import Failed, Saved, Started
 from pipeline.monitoring.publish import publishing
 from pipeline.monitoring.state.board import Board
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 from tests.dashboard.test_install import SECTION, read, runs_of, until
 from tests.dashboard.test_pages import drawn, tick, words

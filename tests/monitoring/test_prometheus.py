@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster
 from pipeline.dashboard.install import attached
 from pipeline.events.types import (
@@ -28,6 +27,7 @@ from pipeline.events.types import (
 from pipeline.monitoring import prometheus
 from pipeline.monitoring.publish import publishing
 from pipeline.monitoring.state.board import Board
+from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 
 GRAFANA = Path(__file__).resolve().parents[2] / "docs" / "grafana.json"

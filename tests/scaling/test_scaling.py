@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from pipeline.cluster import affinity
-from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster, Job
 from pipeline.efficiency.machine import Coefficients, Fill, Machine, Ring
 from pipeline.efficiency.records import read
 from pipeline.errors import ClusterError, DataError, PipelineError
 from pipeline.events.types import Event, Note, ignore
+from pipeline.run.connect import connect
 from pipeline.run.metadata import resolve
 from pipeline.runtime.placement import Placement, placement
 from pipeline.scaling import scaling

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,11 +21,11 @@ SILENT_SECONDS = 30  # for one that accepts connections and says nothing yet: it
 NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses have the name or number of a host
 
 
-def attach(section: Cluster) -> Client:
+def attach(section: Cluster, modules: Sequence[str] = ()) -> Client:
     """A client of `section.scheduler`; ClusterError where it cannot be reached or its workers cannot do the work."""
     client = reach(section)
     try:
-        check(client, section)
+        check(client, section, modules)
     except BaseException:
         client.close()
         raise
@@ -82,8 +83,8 @@ async def _knock(address: str, security: Security, seconds: float) -> None:
     await comm.close()
 
 
-def check(client: Client, section: Cluster) -> None:
-    """ClusterError unless there are enough workers and each has this pipeline, with the client's versions."""
+def check(client: Client, section: Cluster, modules: Sequence[str]) -> None:
+    """ClusterError unless there are enough workers, each with this pipeline in the client's versions, and these modules."""
     found = len(scheduler_info(client)["workers"])
     asked = 1 if section.workers == "auto" else section.workers
     if found == 0 and seconds_of(section.patience) > 0:
@@ -93,7 +94,7 @@ def check(client: Client, section: Cluster) -> None:
             f"cluster.workers = {section.workers}, but {section.scheduler} has {found}: "
             "start more workers, or ask for fewer"
         )
-    check_same(client, str(section.scheduler))
+    check_same(client, str(section.scheduler), modules)
 
 
 def gpu_reasons(client: Client, workers: list[str]) -> dict[str, str | None]:

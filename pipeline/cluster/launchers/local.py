@@ -59,7 +59,7 @@ def layout(section: Cluster) -> Layout:
     return Layout(device, workers, threads, limit, sets, cores)
 
 
-def settings(plan: Layout, debug: bool, hosts: Sequence[str] = ()) -> dict[str, Any]:
+def settings(plan: Layout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
     """Dask's configuration for a cluster of ours, in the client's process and in the workers.
 
     Memory: nothing is spilled (what we keep is meant to be in memory, and what is not is decoded again) and no
@@ -83,6 +83,7 @@ def settings(plan: Layout, debug: bool, hosts: Sequence[str] = ()) -> dict[str, 
         **preloads("worker", "pipeline.cluster.affinity", GUARD),
         web_guard.HOSTS: web_guard.allowed_hosts(hosts),
         affinity.CORE_SETS: plan.core_sets,
+        affinity.WARM_UP: tuple(warm_up),
         affinity.DEBUG: debug,
     }
 
@@ -97,11 +98,15 @@ def preloads(of: Literal["scheduler", "worker"], *modules: str) -> dict[str, Any
     return found
 
 
-def start(section: Cluster, debug: bool = False) -> LocalCluster:
+def start(
+    section: Cluster, debug: bool = False, scheduler_preloads: Sequence[str] = (), warm_up: Sequence[str] = ()
+) -> LocalCluster:
     """A running cluster on loopback, for the device the job asks for, its workers pinned and answering.
 
     With `cluster.security` all its connections are encrypted, and each side shows a certificate; the
     dashboard, whose browser has none, stays on loopback as it is.  ClusterError where a file cannot be used.
+    `scheduler_preloads`: modules that the scheduler loads where it has a dashboard; `warm_up`: those that each worker
+    imports as it starts.
     """
     plan = layout(section)
     PlainNanny.exit_codes.clear()
@@ -119,8 +124,8 @@ def start(section: Cluster, debug: bool = False) -> LocalCluster:
         options |= {"security": made, "protocol": "tls://"}
     if section.local_directory:
         options["local_directory"] = section.local_directory
-    pages = ("pipeline.dashboard.lazy",) if section.dashboard else ()
-    configuration = settings(plan, debug, section.dashboard_hosts) | preloads("scheduler", GUARD, *pages)
+    pages = scheduler_preloads if section.dashboard else ()
+    configuration = settings(plan, debug, section.dashboard_hosts, warm_up) | preloads("scheduler", GUARD, *pages)
     with _own_environment(), dask.config.set(configuration):
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)

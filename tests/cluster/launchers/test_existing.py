@@ -12,11 +12,11 @@ from distributed import LocalCluster
 from distributed.security import Security
 
 from pipeline.cluster import same_code
-from pipeline.cluster.connect import connect
 from pipeline.cluster.launchers import existing
 from pipeline.config.job import Cluster
 from pipeline.config.job import Security as Files
 from pipeline.errors import ClusterError
+from pipeline.run.connect import connect
 from pipeline.runtime.membership import Members
 from pipeline.runtime.placement import placement
 

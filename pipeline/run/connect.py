@@ -1,0 +1,31 @@
+"""The verb `connect`: `with connect(job) as client`, a cluster with all that a run has in it."""
+
+import contextlib
+from collections.abc import Callable
+
+from distributed import Client
+
+from pipeline.cluster.connect import Loaded
+from pipeline.cluster.connect import connect as connect_cluster
+from pipeline.config.job import Cluster, Job
+from pipeline.dashboard.install import withdraw
+from pipeline.run.modules import PRELOADS, TASKS, WARM_UP
+
+
+def connect(
+    where: Job | Cluster | None = None,
+    *,
+    debug: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
+    first: Callable[[], object] = lambda: None,
+) -> contextlib.AbstractContextManager[Client]:
+    """A client of the cluster the job asks for: a local one, or a running scheduler.
+
+    Leaving the context closes the client and, if it was started here, the cluster: no process is left, whatever
+    happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
+    is read.  `first` is called before the cluster starts, and beside it where that takes longer than a second: if it
+    fails, nothing is left running.  `meanwhile` is called while the cluster starts.  Entering may be done in another
+    thread than leaving.
+    """
+    loaded = Loaded(PRELOADS, WARM_UP, TASKS)
+    return connect_cluster(where, debug=debug, meanwhile=meanwhile, first=first, loaded=loaded, on_close=withdraw)
