@@ -12,8 +12,8 @@ from pipeline.errors import JobError, ModelError, OutputError
 from pipeline.events.recording import recording
 from pipeline.inference.predict import claim_predictions
 from pipeline.model.artifact import Model
+from pipeline.model.folder import claim_folder
 from pipeline.run.destination import check_destination
-from pipeline.storage.atomic import claim_folder
 
 URL = "s3://me:secret@bucket/model"
 

@@ -16,10 +16,11 @@ from pipeline.config.limited_file import read_limited
 from pipeline.config.urls import is_url, local_path
 from pipeline.errors import ModelError
 from pipeline.model import inference
+from pipeline.model.folder import BOOSTER, MANIFEST, is_model_folder
 from pipeline.model.manifest import FileEntry, Manifest, dump
 from pipeline.model.schema import schema_of
 from pipeline.preprocess.recipe import Recipe
-from pipeline.storage.atomic import BOOSTER, MANIFEST, is_model_folder, whole_folder, write_file
+from pipeline.storage.atomic import whole_folder, write_file
 
 RECIPE = "recipe.json"
 METRICS = "metrics.json"

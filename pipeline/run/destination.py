@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.config.urls import local_path
 from pipeline.errors import JobError, ModelError, OutputError
-from pipeline.storage.atomic import MANIFEST, claim_folder, is_model_folder, missing_parents, remove_empty
+from pipeline.model.folder import MANIFEST, claim_folder, is_model_folder
+from pipeline.storage.atomic import missing_parents, remove_empty
 from pipeline.training.checkpoint import SUFFIX, CheckpointStore, folder_for
 
 LOCK = "lock"  # beside the checkpoints

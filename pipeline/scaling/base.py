@@ -15,7 +15,7 @@ from pipeline.runtime.placement import Placement
 from pipeline.scaling.single import Assignment, SingleProcess
 from pipeline.scaling.subjects import Layout, Subject
 from pipeline.training.xgboost.dispatch import run_training
-from pipeline.training.xgboost.rounds import RoundsSpec
+from pipeline.training.xgboost.spec import RoundsSpec
 
 IN_A_WORKER = "measured in one worker of the cluster with all its threads, not in a process without Dask"
 

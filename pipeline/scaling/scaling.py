@@ -33,7 +33,7 @@ from pipeline.scaling.measured import configuration_of, of_ranks, per_round, sam
 from pipeline.scaling.plan import Plan, listed
 from pipeline.scaling.subjects import Layout, Subject
 from pipeline.training.xgboost.dispatch import run_training
-from pipeline.training.xgboost.rounds import RoundsSpec
+from pipeline.training.xgboost.spec import RoundsSpec
 
 BACK_SECONDS = 60.0  # for a lost worker to come back
 

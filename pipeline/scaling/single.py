@@ -138,7 +138,8 @@ def _prepared(assignment: Assignment) -> tuple[Any, int]:
     from pipeline.scaling.handover import read_blocks, read_cuts
     from pipeline.scaling.synthetic import cuts_of, make_blocks
     from pipeline.training.xgboost.matrix import build_partition
-    from pipeline.training.xgboost.rounds import RoundsSpec, train_rounds
+    from pipeline.training.xgboost.rounds import train_rounds
+    from pipeline.training.xgboost.spec import RoundsSpec
 
     spec = RoundsSpec(**assignment.spec)
     if assignment.synthetic is not None:

@@ -37,7 +37,7 @@ from pipeline.training.workset import Partitions, Team
 from pipeline.training.xgboost.boost import spec_for
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.metering import total_bins
-from pipeline.training.xgboost.rounds import RoundsSpec
+from pipeline.training.xgboost.spec import RoundsSpec
 
 MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
 

@@ -12,19 +12,8 @@ from pathlib import Path
 from pipeline.config.urls import local_path
 from pipeline.errors import OutputError, PipelineError
 
-MANIFEST, BOOSTER = "manifest.json", "model.ubj"  # what every model folder has
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of the user's share in it
 Ours = Callable[[Path], bool]  # whether a folder is of the kind that may be replaced
-
-
-def is_model_folder(folder: Path) -> bool:
-    """Whether a folder looks like a model's: the only kind that --overwrite replaces."""
-    return (folder / MANIFEST).is_file() and (folder / BOOSTER).is_file()
-
-
-def claim_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """The path a model can be saved to; OutputError, before anything is trained, where it cannot."""
-    return claim(folder, overwrite=overwrite, ours=is_model_folder)
 
 
 def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Path:

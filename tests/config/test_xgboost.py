@@ -11,7 +11,7 @@ import xgboost
 from pipeline.config.job import Training
 from pipeline.config.metric_names import KNOWN_METRICS, METRIC_OBJECTIVES, METRICS, check_metrics, rising, round_metrics
 from pipeline.config.parameters import OWN, PARAMETERS, check_params
-from pipeline.config.xgboost import KINDS, Labels, Shape, base_score, quantile, xgboost_params
+from pipeline.config.xgboost import KINDS, Shape, xgboost_params
 from pipeline.errors import JobError
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.features import Category, Levels, Number
@@ -240,16 +240,6 @@ def test_our_parameters_are_all_used_by_xgboost() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             booster(params)
-
-
-def test_intercepts() -> None:
-    sample = np.arange(1, 101, dtype=np.float32)
-    labels = Labels(mean=0.25, values=sample)
-    assert base_score("binary:logistic", labels) == 0.25
-    assert base_score("reg:absoluteerror", labels) == 50
-    assert base_score("reg:quantileerror", labels, [0.1, 0.9]) == (10, 90)
-    assert base_score("rank:ndcg", labels) == 0.5
-    assert quantile(np.float32([1, 2, 3]), np.float32([0, 0, 5]), 0.1) == 3
 
 
 def test_which_way_is_better() -> None:

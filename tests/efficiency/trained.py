@@ -14,7 +14,7 @@ from pipeline.efficiency.meter import MeterRecord
 from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.xgboost.dispatch import Trained, run_training
 from pipeline.training.xgboost.matrix import Partition, build_partition
-from pipeline.training.xgboost.rounds import RoundsSpec
+from pipeline.training.xgboost.spec import RoundsSpec
 
 ROWS = 3_000
 

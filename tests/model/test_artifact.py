@@ -15,6 +15,7 @@ import xgboost
 from pipeline.errors import JobError, ModelError, OutputError, PipelineError
 from pipeline.model import artifact
 from pipeline.model.artifact import Model, ModelParts, save
+from pipeline.model.folder import claim_folder, is_model_folder
 from pipeline.model.manifest import FORMAT_VERSION, FileEntry, Manifest
 from pipeline.storage import atomic
 from tests.models import flights
@@ -170,14 +171,14 @@ def test_a_failed_rename_puts_the_old_model_back(make_model, copy, monkeypatch):
 def test_an_unwritable_parent_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a part of its path is a file"):
-        atomic.claim_folder(tmp_path / "file" / "model")
+        claim_folder(tmp_path / "file" / "model")
 
     def refused(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(atomic.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
-        atomic.claim_folder(tmp_path / "model")
+        claim_folder(tmp_path / "model")
 
 
 def test_nan_becomes_null_in_the_metrics(make_model, tmp_path):
@@ -231,7 +232,7 @@ def _rewrite(path, files, keep=True):
 def test_a_lost_cluster_is_no_fault_of_the_folder(tmp_path, error):
     with (
         pytest.raises(type(error), match=r"answer|reset"),
-        atomic.whole_folder(tmp_path / "made", overwrite=False, ours=atomic.is_model_folder),
+        atomic.whole_folder(tmp_path / "made", overwrite=False, ours=is_model_folder),
     ):
         raise error
     assert not list(tmp_path.iterdir())

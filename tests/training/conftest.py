@@ -13,13 +13,15 @@ from distributed import wait
 
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.metric_names import round_metrics
-from pipeline.config.xgboost import Labels, Shape, base_score, xgboost_params
+from pipeline.config.xgboost import Shape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost.dispatch import run_training
+from pipeline.training.xgboost.intercept import Labels, base_score
 from pipeline.training.xgboost.matrix import build_partition
-from pipeline.training.xgboost.rounds import RoundsResult, RoundsSpec, Scores
+from pipeline.training.xgboost.rounds import RoundsResult, Scores
+from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import Going
 
 ROWS, FRAGMENTS = 6_000, 12

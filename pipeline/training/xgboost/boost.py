@@ -24,8 +24,10 @@ from pipeline.training.checkpoint import State
 from pipeline.training.workset import Partitions
 from pipeline.training.xgboost.dispatch import Trained, run_training
 from pipeline.training.xgboost.findings import training_findings, undefined_metric
+from pipeline.training.xgboost.intercept import Labels, base_score
 from pipeline.training.xgboost.matrix import Partition
-from pipeline.training.xgboost.rounds import RoundsSpec, Scores
+from pipeline.training.xgboost.rounds import Scores
+from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import Going
 
 
@@ -71,7 +73,7 @@ def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float 
     name, mean = prepared.target.objective, prepared.fitted.mean_label
     quantiles = quantiles_of(walk.job.training, prepared.target)
     if name not in objective.BY_QUANTILE:
-        return objective.base_score(name, objective.Labels(mean), quantiles)
+        return base_score(name, Labels(mean), quantiles)
     parts = [
         walk.client.submit(_labels_of, partition, workers=[worker], pure=False)
         for partition, worker in zip(partitions.futures, partitions.workers, strict=True)
@@ -94,9 +96,7 @@ def _intercept_of(
 ) -> float | tuple[float, ...]:
     values = np.concatenate([label for label, _ in parts])
     known = [weight for _, weight in parts if weight is not None]
-    return objective.base_score(
-        name, objective.Labels(mean, values, np.concatenate(known) if known else None), quantiles
-    )
+    return base_score(name, Labels(mean, values, np.concatenate(known) if known else None), quantiles)
 
 
 def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, ...]) -> RoundsSpec:

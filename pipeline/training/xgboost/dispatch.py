@@ -44,7 +44,8 @@ from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.xgboost.matrix import Partition
 from pipeline.training.xgboost.rank_exit import all_left, inside, worked
-from pipeline.training.xgboost.rounds import RoundsResult, RoundsSpec, Scores, train_rounds
+from pipeline.training.xgboost.rounds import RoundsResult, Scores, train_rounds
+from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import Going, TrainingEvents, training_events
 
 POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone

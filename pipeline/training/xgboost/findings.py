@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.preprocess.statistics.statistics import LabelStatistics, Statistics
-from pipeline.training.xgboost.rounds import RoundsResult, RoundsSpec
+from pipeline.training.xgboost.rounds import RoundsResult
+from pipeline.training.xgboost.spec import RoundsSpec
 
 SMALL_DEVIATION = 1e-4  # of a target: the gain of a split falls with its square, and XGBoost ignores gains below 1e-6
 

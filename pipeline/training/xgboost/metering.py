@@ -14,7 +14,7 @@ from pipeline.efficiency.traffic import Grown, Growth, grown
 from pipeline.training.xgboost.matrix import Side
 
 if TYPE_CHECKING:
-    from pipeline.training.xgboost.rounds import RoundsSpec
+    from pipeline.training.xgboost.spec import RoundsSpec
 
 DEPTH = 6  # XGBoost's default
 

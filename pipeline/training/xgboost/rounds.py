@@ -25,6 +25,7 @@ from pipeline.training.xgboost.measured import Measured
 from pipeline.training.xgboost.metering import grown_trees, start_meter
 from pipeline.training.xgboost.model_bytes import model_bytes
 from pipeline.training.xgboost.monitor import BINNED, EarlyStopping
+from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.weights import Weights, prime_ranking
 
 CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
@@ -34,26 +35,6 @@ EVENT_SECONDS = 2.0  # rounds are told at most this often, but for the first and
 ACCOUNT_SECONDS = 4.0  # likewise what they took on a worker
 ACCOUNTS_A_SECOND = 100.0  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
 CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
-
-
-@dataclass(frozen=True)
-class RoundsSpec:
-    """What every worker must know to train; the same for all of them."""
-
-    run: str  # id of the run
-    params: Mapping[str, Any]  # XGBoost's, of `objective.xgboost_params`
-    rounds: int
-    metrics: tuple[str, ...]  # the last one decides early stopping; none: nothing is measured
-    early_stopping: int = 0  # rounds without a better value; 0: never
-    row_sample: float = 1.0  # share of the rows (queries) each round
-    seed: int = 0
-    threads: int = 1  # of each worker
-    device: str = "cpu"  # or "cuda"
-    timeout_seconds: int = 1800  # of one collective, and of gathering the workers
-    verbosity: int = 0
-    checkpoint_rounds: int | None = None  # rounds between two checkpoints
-    checkpoint_seconds: float = math.inf  # likewise; whichever comes first
-    full_meter: bool = False  # for benchmarks: the meter replays every collective often, and keeps the trees' shapes
 
 
 @dataclass(frozen=True)

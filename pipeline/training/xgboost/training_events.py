@@ -17,8 +17,9 @@ from pipeline.runtime.rpc import if_there
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
-from pipeline.training.xgboost.rounds import RoundsResult, RoundsSpec
+from pipeline.training.xgboost.rounds import RoundsResult
 from pipeline.training.xgboost.slow_rounds import Pace, Stall
+from pipeline.training.xgboost.spec import RoundsSpec
 
 FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
 

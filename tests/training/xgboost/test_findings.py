@@ -18,7 +18,7 @@ from pipeline.preprocess.statistics.statistics import LabelStatistics
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost.boost import _continued
 from pipeline.training.xgboost.findings import undefined_metric
-from pipeline.training.xgboost.rounds import RoundsSpec
+from pipeline.training.xgboost.spec import RoundsSpec
 
 ROWS = 800
 RNG = np.random.default_rng(0)
