@@ -1,1 +1,1 @@
-"""Where it runs: the cluster, its devices and cores, and which worker gets which fragments."""
+"""How to get a client: a cluster, its devices and cores, its certificates, and what its processes load."""

@@ -1,6 +1,5 @@
 """Training in the Dask dashboard, live and afterwards.
 
-`board` holds what is known of each run and `live` its efficiency now (both plain arithmetic); `training`, `efficiency`
-and `workers` are the pages, listed in `pages`; `install` puts them into a scheduler's dashboard, `replay` serves them
-for a recorded file.
+`pages` has the pages and their registry, which show what `monitoring.state` knows of each run; `install` puts them into a
+scheduler's dashboard, `lazy` has that loaded at the first visit, `replay` serves them for a recorded file.
 """

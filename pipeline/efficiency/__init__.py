@@ -1,1 +1,1 @@
-"""How efficient a training is: what E means, how it is measured, how it is predicted."""
+"""How efficient a training is: what E means, the instruments that measure it, the model that predicts it."""

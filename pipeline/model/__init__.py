@@ -1,1 +1,1 @@
-"""The model folder: written whole, checked before it is read, and what is done with it."""
+"""The model folder: written whole, checked before it is read, and predictions in one process."""

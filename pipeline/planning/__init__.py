@@ -1,1 +1,1 @@
-"""What a run will need, worked out before it starts."""
+"""What a run will need, and which worker gets which fragments, worked out before it starts."""

@@ -99,7 +99,7 @@ def _row_nbytes(shape: Shape, one_class: int = ROW_NBYTES) -> int:
 
 def histograms_nbytes(shape: Shape) -> int:
     """Of one worker's trees."""
-    nodes = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
+    nodes: int = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
     return BIN_NBYTES * shape.features * shape.bins * nodes
 
 

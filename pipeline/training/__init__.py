@@ -1,1 +1,1 @@
-"""From blocks to a booster: cuts, quantised matrices, rounds under one communicator."""
+"""How rounds are run: who has which rows, checkpoints, and what is done when workers come and go."""

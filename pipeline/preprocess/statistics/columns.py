@@ -103,7 +103,8 @@ def _combined(column: Column) -> pa.Array:
 
 
 def _integers(array: pa.Array, dtype: pa.DataType) -> npt.NDArray[np.int64]:
-    return array.cast(dtype).fill_null(0).to_numpy().astype(np.int64, copy=False)
+    found: npt.NDArray[np.int64] = array.cast(dtype).fill_null(0).to_numpy().astype(np.int64, copy=False)
+    return found
 
 
 def _cast(array: pa.Array, dtype: pa.DataType, what: str) -> pa.Array:
