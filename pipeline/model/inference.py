@@ -3,7 +3,7 @@
 import dataclasses
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +15,28 @@ from pipeline.metrics.exact import as_probability
 from pipeline.model.manifest import Manifest
 from pipeline.model.schema import to_table
 from pipeline.preprocess.apply import matrix
-
-if TYPE_CHECKING:
-    from pipeline.model.artifact import Model
+from pipeline.preprocess.recipe import Recipe
 
 CHUNK_ROWS = 1 << 17  # rows that are a matrix at one time
 # Fewer rows are predicted by one thread: it is as fast, and a process that was forked after a prediction of many threads
 # would wait for threads that it does not have.
 FEW_ROWS = 1_000
 _MAKING = threading.Lock()
+
+
+class Predictor(Protocol):
+    """What a prediction needs: the booster, the classes and how columns become features; a `Model`, whatever its folder."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def allow_code(self) -> bool: ...
+    @property
+    def classes(self) -> tuple[Any, ...]: ...
+    def threads_for(self, rows: int) -> int: ...
+    def booster_for(self, rows: int) -> Any: ...
 
 
 def make_booster(content: bytes, threads: int) -> Any:
@@ -54,7 +67,7 @@ def check_function(manifest: Manifest, allow_code: bool) -> None:
         raise ModelError(f"data.function {manifest.derivation.function}: its source has changed since the training")
 
 
-def features(model: "Model", data: Any, names: Sequence[str] | None = None) -> pa.Table:
+def features(model: Predictor, data: Any, names: Sequence[str] | None = None) -> pa.Table:
     """(rows) the recipe's input columns, raw and derived, made from what a person has in memory."""
     manifest = model.manifest
     table = to_table(data, manifest.needed, names)
@@ -64,12 +77,12 @@ def features(model: "Model", data: Any, names: Sequence[str] | None = None) -> p
     return table.select(list(manifest.roles.features))
 
 
-def predict(model: "Model", table: pa.Table) -> np.ndarray:
+def predict(model: Predictor, table: pa.Table) -> np.ndarray:
     """(rows,) or (rows, outputs) float32 from the recipe's input columns; margins of binary:logitraw as probabilities."""
     return as_probability(model.manifest.target.objective, predict_raw(model, table))
 
 
-def predict_raw(model: "Model", table: pa.Table) -> np.ndarray:
+def predict_raw(model: Predictor, table: pa.Table) -> np.ndarray:
     """(rows,) or (rows, outputs) float32 as XGBoost predicts them.  DataError for infinite values."""
     if not table.num_rows:
         outputs = len(model.classes) if model.manifest.target.kind == "multiclass" else len(model.manifest.quantiles)
@@ -79,7 +92,7 @@ def predict_raw(model: "Model", table: pa.Table) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def contributions(model: "Model", table: pa.Table) -> np.ndarray:
+def contributions(model: Predictor, table: pa.Table) -> np.ndarray:
     """(rows, features + 1) or (rows, outputs, features + 1) float32 from the recipe's input columns."""
     import xgboost
 
@@ -114,7 +127,7 @@ def _chunks(table: pa.Table) -> list[pa.Table]:
     return [table.slice(start, CHUNK_ROWS) for start in range(0, max(1, table.num_rows), CHUNK_ROWS)]
 
 
-def _matrix(model: "Model", table: pa.Table) -> np.ndarray:
+def _matrix(model: Predictor, table: pa.Table) -> np.ndarray:
     """(rows, features) float32; DataError naming the column of an infinite value."""
     values = matrix(model.recipe, table)
     infinite = np.isinf(values).any(axis=0)
