@@ -198,7 +198,7 @@ def _placement(client: Client, job: Job, members: Members, listen: Listener) -> 
 
 def _forget_dead(client: Client, run: str) -> None:
     """Drops what runs have left on the workers whose clients are gone, killed perhaps before they could."""
-    dead = registry.enter(client, run)
+    dead = registry.enter(client, run, forget_run)
     for one in dead:
         client.run(forget_run, one, on_error="ignore")
     if dead:

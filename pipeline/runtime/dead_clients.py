@@ -10,24 +10,25 @@ from typing import Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.pickle import dumps
 
-from pipeline.training.forgetting import forget_run
-
 NAME = "pipeline-dead-clients"  # of the plugin
 RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
 
 logger = logging.getLogger("distributed.pipeline")
 
 
-def install(scheduler: Any) -> None:
-    """Installs the plugin, once.  `scheduler.pipeline_runs`: the client (id) of each run that has not been left."""
-    scheduler.add_plugin(DeadClients(scheduler), name=NAME, idempotent=True)
+def install(scheduler: Any, forget: bytes) -> None:
+    """Installs the plugin, once.  `scheduler.pipeline_runs`: the client (id) of each run that has not been left.
+
+    `forget`: the pickled function that drops a run on a worker.
+    """
+    scheduler.add_plugin(DeadClients(scheduler, forget), name=NAME, idempotent=True)
 
 
 class DeadClients(SchedulerPlugin):
     """Is told by the scheduler which clients it has lost."""
 
-    def __init__(self, scheduler: Any) -> None:
-        self._scheduler = scheduler
+    def __init__(self, scheduler: Any, forget: bytes) -> None:
+        self._scheduler, self._forget_run = scheduler, forget
         self._under_way: set[asyncio.Task[None]] = set()  # the loop itself keeps no reference to them
 
     def remove_client(self, scheduler: Any, client: str) -> None:
@@ -45,7 +46,7 @@ class DeadClients(SchedulerPlugin):
 
     async def _forget(self, run: str) -> None:
         workers = list(self._scheduler.workers)
-        message = {"op": "run", "function": dumps(forget_run), "args": dumps((run,))}
+        message = {"op": "run", "function": self._forget_run, "args": dumps((run,))}
         try:
             answers = await self._scheduler.broadcast(msg=message, workers=workers, on_error="ignore")
         except Exception:  # the scheduler is about to close

@@ -3,14 +3,19 @@
 The scheduler keeps the runs with their clients, of which it notices itself that they have gone.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from distributed import Client
+from distributed.protocol.pickle import dumps
 
 
-def enter(client: Client, run: str) -> list[str]:
-    """Enters a run of this client; the runs that were not left and whose clients have gone."""
-    dead: list[str] = client.run_on_scheduler(_enter, run, client.id)
+def enter(client: Client, run: str, forget: Callable[..., object]) -> list[str]:
+    """Enters a run of this client; the runs that were not left and whose clients have gone.
+
+    `forget`: drops a run on a worker, for the scheduler to call where the client is gone.
+    """
+    dead: list[str] = client.run_on_scheduler(_enter, run, client.id, dumps(forget))
     return dead
 
 
@@ -19,7 +24,7 @@ def leave(client: Client, *runs: str) -> None:
     client.run_on_scheduler(_leave, runs)
 
 
-def _enter(run: str, owner: str, dask_scheduler: Any = None) -> list[str]:
+def _enter(run: str, owner: str, forget: bytes, dask_scheduler: Any = None) -> list[str]:
     runs = dask_scheduler.__dict__.setdefault("pipeline_runs", {})  # run -> client
     runs[run] = owner
     try:
@@ -27,7 +32,7 @@ def _enter(run: str, owner: str, dask_scheduler: Any = None) -> list[str]:
     except ImportError:
         pass  # a scheduler without this package, or with another version: the next run drops what is left
     else:
-        install(dask_scheduler)
+        install(dask_scheduler, forget)
     return [other for other, client in runs.items() if client not in dask_scheduler.clients]
 
 

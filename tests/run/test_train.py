@@ -618,7 +618,7 @@ def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any,
     with Client(address, set_as_default=False) as living:
         with Client(address, set_as_default=False) as killed:
             for run, owner in (("living", living), ("dead", killed)):
-                assert registry.enter(owner, run) == []
+                assert registry.enter(owner, run, forget_run) == []
                 owner.run(_leave_behind, run)
         pipeline.train(client, job_of(folder, tmp_path / "model", *PLAIN, "training.rounds=2"))
         assert list(client.run(_left).values()) == [({"living"}, {"pipeline-account-living"})] * 2
@@ -643,7 +643,7 @@ def test_what_a_killed_client_left_is_dropped_without_another_run(
     with Client(address, set_as_default=False) as living:
         with Client(address, set_as_default=False) as killed:
             for run_id, owner in (("kept", living), ("dropped", killed)):
-                assert registry.enter(owner, run_id) == []
+                assert registry.enter(owner, run_id, forget_run) == []
                 owner.run(_leave_behind, run_id)
                 folders[run_id] = [Path(one) for one in owner.run(_write_scratch, run_id, str(tmp_path)).values()]
                 assert all(folder.is_dir() for folder in folders[run_id])
