@@ -1,1 +1,1 @@
-"""A training from the job to its model folder."""
+"""Runs one training from the job to its model folder."""

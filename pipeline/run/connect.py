@@ -1,4 +1,4 @@
-"""The verb `connect`: `with connect(job) as client`, a cluster with all that a run has in it."""
+"""Implements `connect`: `with connect(job) as client` gives a cluster that is ready for runs."""
 
 import contextlib
 from collections.abc import Callable
@@ -19,13 +19,13 @@ def connect(
     meanwhile: Callable[[], object] = lambda: None,
     first: Callable[[], object] = lambda: None,
 ) -> contextlib.AbstractContextManager[Client]:
-    """A client of the cluster the job asks for: a local one, or a running scheduler.
+    """Connects to the cluster that the job asks for: a local one, or a running scheduler.
 
-    Leaving the context closes the client and, if it was started here, the cluster: no process is left, whatever
-    happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
-    is read.  `first` is called before the cluster starts, and beside it where that takes longer than a second: if it
-    fails, nothing is left running.  `meanwhile` is called while the cluster starts.  Entering may be done in another
-    thread than leaving.
+    Leaving the context closes the client and, if it was started here, the cluster: no process is left, even after an
+    error inside.  Dask's loggers are silent unless `debug`.  Raises ClusterError for what the cluster cannot provide,
+    before any data is read.  `first` is called before the cluster starts, and in parallel with its start where `first`
+    takes longer than a second: if it fails, nothing is left running.  `meanwhile` is called while the cluster starts.
+    The context may be entered in one thread and left in another.
     """
     loaded = Loaded(PRELOADS, WARM_UP, TASKS)
     return connect_cluster(where, debug=debug, meanwhile=meanwhile, first=first, loaded=loaded, on_close=withdraw)

@@ -1,4 +1,4 @@
-"""Where a run writes: looked at before anything is started for it, and held as long as the run goes on."""
+"""Checks the output folder before anything is started for a run, and locks it until the run ends."""
 
 import contextlib
 import fcntl
@@ -14,12 +14,12 @@ from pipeline.model.folder import MANIFEST, claim_folder, is_model_folder
 from pipeline.storage.atomic import missing_parents, remove_empty
 from pipeline.training.checkpoint import SUFFIX, CheckpointStore, folder_for
 
-LOCK = "lock"  # beside the checkpoints
+LOCK = "lock"  # in the folder of the checkpoints
 LONGEST_HOLDER = 100  # bytes of the lock's file that a message shows
 
 
 def claim_destination(model: str | os.PathLike[str], *, resume: bool, overwrite: bool) -> Path:
-    """The absolute path of the model folder that is to be; a UserError where the run could not begin or end there."""
+    """Returns the absolute path of the future model folder.  UserError if the run could not begin or end there."""
     rounds = CheckpointStore(Path(os.path.abspath(local_path(model)))).rounds()
     if resume and not rounds:
         raise _nothing_to_resume(Path(model))
@@ -33,16 +33,16 @@ def claim_destination(model: str | os.PathLike[str], *, resume: bool, overwrite:
 
 
 def check_destination(model: str | os.PathLike[str], *, resume: bool, overwrite: bool) -> None:
-    """What would be refused once the cluster stands is refused now; nothing is left on the disk."""
+    """Raises now what would be refused once the cluster is up; leaves nothing on the disk."""
     with held(claim_destination(model, resume=resume, overwrite=overwrite)):
         pass
 
 
 @contextlib.contextmanager
 def held(model: Path) -> Iterator[None]:
-    """Keeps other runs from this model folder and its checkpoints.  OutputError where one is at work on them.
+    """Holds an exclusive lock on the output folder and its checkpoints.  OutputError if another run holds it.
 
-    The system lets go of the lock of a process that is gone, however it ended.
+    The system releases the lock of a process that ends, however it ends.
     """
     path = folder_for(model) / LOCK
     made = [path.parent, *missing_parents(path.parent)]
@@ -50,19 +50,19 @@ def held(model: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # the folder cannot be written any more; the lock ends all the same
-            path.unlink()  # before the lock ends: a process that has opened the file meanwhile sees that it is gone
+        with contextlib.suppress(OSError):  # the folder is no longer writable; closing the file still releases the lock
+            path.unlink()  # unlink before unlocking: a process that has opened the old file will notice by `samestat`
         os.close(lock)
         remove_empty(made)
 
 
 def _acquire(path: Path, model: Path) -> int:
-    """An open file with the lock, and with this process's number for those who are refused."""
+    """Returns an open, locked file that holds this process's id, for the message to runs that are refused."""
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except FileNotFoundError:  # a run that has just ended took the folder away
+        except FileNotFoundError:  # a run that has just ended removed the folder
             continue
         except OSError as error:
             raise OutputError(f"{path.parent}: cannot be written: {error.strerror}") from None
@@ -75,18 +75,18 @@ def _acquire(path: Path, model: Path) -> int:
                 f"{model}: {holder} is at work on it already: wait for it, or choose another folder"
             ) from None
         except OSError:
-            pass  # a disk without locks: the run goes on without
+            pass  # a disk without locks: the run continues without one
         if path.exists() and os.path.samestat(os.fstat(lock), os.stat(path)):
-            with contextlib.suppress(OSError):  # the disk is full: the lock holds all the same
+            with contextlib.suppress(OSError):  # the disk is full: the lock is held all the same
                 os.ftruncate(lock, 0)
                 os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return lock
-        os.close(lock)  # it was taken away between opening and locking
+        os.close(lock)  # the file was removed between opening and locking
 
 
 def _nothing_to_resume(model: Path) -> JobError | ModelError:
-    """What to tell where there is no checkpoint of such a model folder."""
-    for place in (model, model.parent):  # a file among the checkpoints, or their folder
+    """Returns the error for a model folder that has no checkpoint."""
+    for place in (model, model.parent):  # a checkpoint file, or the folder of checkpoints
         meant = place.with_name(place.name.removesuffix(SUFFIX)) if place.name.endswith(SUFFIX) else None
         if meant is not None and CheckpointStore(meant).rounds():
             return JobError(
@@ -100,7 +100,7 @@ def _nothing_to_resume(model: Path) -> JobError | ModelError:
 
 
 def _rounds(model: Path) -> str:
-    """The rounds of a finished model, in brackets; a damaged manifest says nothing."""
+    """Returns the rounds of a finished model, in brackets; empty if the manifest is damaged."""
     try:
         return f" ({int(json.loads((model / MANIFEST).read_bytes())['rounds'])} rounds)"
     except (OSError, ValueError, KeyError, TypeError):

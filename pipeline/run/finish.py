@@ -1,4 +1,4 @@
-"""From a finished training to its model folder, and to what there is to say about it."""
+"""Saves a finished training: manifest, documents and metrics into the model folder, and the run's summary."""
 
 import datetime
 from collections.abc import Sequence
@@ -24,27 +24,28 @@ from pipeline.training.xgboost.rounds import RoundsResult
 
 @dataclass(frozen=True)
 class Finished:
-    """Everything a run has led to, before it is written."""
+    """What a run has computed before it is written."""
 
     prepared: Prepared
     result: RoundsResult
     evaluation: Evaluation
     folder: Path
     memory: PeakMemory
-    ended: Ended  # where the worker-seconds went
-    efficiency: dict[str, Any]  # of the rounds, as the meters tell it
+    ended: Ended  # the worker-seconds by use
+    efficiency: dict[str, Any]  # of the rounds, from the meters
 
 
 def default_folder(run: str) -> str:
-    """A dated folder under models/, e.g. models/2026-11-21-031502-1f0c."""
+    """Returns a dated folder under models/, e.g. models/2026-11-21-031502-1f0c."""
     return f"models/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{run[:4]}"
 
 
 def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
-    """Writes the model folder; gives the model and the summary that `pipeline train --json` prints.
+    """Writes the model folder; returns the model and the summary that `pipeline train --json` prints.
 
-    The report shows the stages that are over when it is made: its own seconds are in the summary alone.  Likewise the
-    account: the report's ends where it is made, metrics.json's before the folder is written, the summary's after.
+    The report shows the stages that are complete when it is made: its own seconds appear in the summary only.  The
+    account in the report ends when the report is made, the one in metrics.json before the folder is written, the one in
+    the summary after that.
     """
     manifest = _manifest(walk, done)
     with walk.clock.stage("report" if walk.job.output.report else "save"):
@@ -90,7 +91,7 @@ def _manifest(walk: Walk, done: Finished) -> Manifest:
 
 
 def _rows(statistics: Statistics, skipped: Sequence[Bad]) -> dict[str, Any]:
-    """How many rows trained and validated, and how many did not, by the reason."""
+    """Counts the rows that trained and validated, and the others by the reason why they did not."""
     dropped = dict(statistics.dropped)
     if known := sum(item.known_rows for item in skipped):
         dropped["in bad fragments"] = known
@@ -149,6 +150,6 @@ def _summary(walk: Walk, done: Finished, model: Model) -> dict[str, Any]:
 
 
 def incidents(walk: Walk) -> list[tuple[float, str]]:
-    """What interrupted the run: (seconds since it began, what happened)."""
+    """Returns what interrupted the run: (seconds since it began, line)."""
     lines = ((event.time - walk.clock.begin, incident(event)) for event in walk.incidents)
     return [(seconds, line) for seconds, line in lines if line is not None]

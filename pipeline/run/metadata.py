@@ -1,6 +1,6 @@
-"""What the job and its files say before a row is read: everything that can be refused by that is refused here.
+"""Resolves a job before a row is read: opens its sources and checks columns, types, parameters and names.
 
-So a mistake is said at once, before a cluster starts for it or a task runs.
+So a mistake is reported at once, before a cluster starts for it or a task runs.
 """
 
 import dataclasses
@@ -19,15 +19,16 @@ from pipeline.preprocess.settings import column_settings, kind_of
 def resolve(
     job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
 ) -> Inputs:
-    """The opened sources of a job, whose columns, types, parameters and names have been checked.
+    """Returns the opened sources of a job, with columns, types, parameters and names checked.
 
-    `source`: what is in memory instead of `data.source`, `names`: those of an array's columns.  UserError for what does not fit.
+    `source`: data in memory instead of `data.source`; `names`: the columns of an array.  UserError for what does not
+    fit.
     """
     check_params(job.training.params, job.training.metrics, job.training.objective)
     inputs = open_inputs(job, source, names=names, allow_code=allow_code)
     check_types(inputs.job.data, inputs.job.training, inputs.schema)
     inputs = _without_empty(inputs)
-    # Last: XGBoost comes along, and what is wrong above need not wait.
+    # Last: this imports XGBoost, and the errors above need not wait for it.
     from pipeline.training.xgboost.trial import try_params
 
     try_params(job.training, job.training.objective)
@@ -35,7 +36,8 @@ def resolve(
 
 
 def _without_empty(inputs: Inputs) -> Inputs:
-    """The same, its job without settings for columns that cannot be features this time, though the files have them.
+    """Returns the inputs with a job without settings for columns that exist in the files but cannot be features this
+    time.
 
     JobError for names that fit no feature, and for options that do not fit a column's type.
     """
@@ -44,7 +46,7 @@ def _without_empty(inputs: Inputs) -> Inputs:
     notes: dict[str, None] = {}
 
     def kept(setting: str, names: list[str], fits: Callable[[str, str], bool]) -> list[str]:
-        """Those of the names that do not mean an absent column alone."""
+        """Returns the names without those that match absent columns only."""
         out = []
         for name in names:
             if not any(fits(name, column) for column in roles.features):
@@ -77,13 +79,13 @@ def _without_empty(inputs: Inputs) -> Inputs:
 
 
 def _made_from(feature: str, column: str) -> bool:
-    """Whether a feature may be one that a column becomes: `day.hour` and `origin=late` are made from day and origin."""
+    """Whether a feature may be derived from a column: `day.hour` and `origin=late` are made from day and origin."""
     name = feature_names([column])[0]
     return feature in (name, column) or feature.startswith((f"{name}.", f"{name}=", f"{name}_"))
 
 
 def _check_features(setting: str, names: list[str], columns: tuple[str, ...]) -> None:
-    """JobError for a name that no feature can have."""
+    """Raises JobError for a name that no feature can have."""
     for name in names:
         if not any(_made_from(name, column) for column in columns):
             free = [column for column in columns if column not in names]

@@ -1,5 +1,5 @@
-"""The modules that processes of a cluster load by their names."""
+"""Lists the modules that the processes of a cluster import by name."""
 
-PRELOADS = ("pipeline.dashboard.lazy",)  # of the scheduler of a cluster of our own that has a dashboard
-WARM_UP = ("pipeline.training.xgboost.boost",)  # what the first tasks of a worker of our own need
-TASKS = ("pipeline.training.xgboost.boost", "pipeline.preprocess.passes", "pipeline.runtime.recorder")  # what all need
+PRELOADS = ("pipeline.dashboard.lazy",)  # for the scheduler of a local cluster that has a dashboard
+WARM_UP = ("pipeline.training.xgboost.boost",)  # what the first tasks of a local worker need
+TASKS = ("pipeline.training.xgboost.boost", "pipeline.preprocess.passes", "pipeline.runtime.recorder")  # for every worker

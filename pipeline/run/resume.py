@@ -1,4 +1,4 @@
-"""How a run begins: anew, or from the checkpoints of one that was interrupted."""
+"""Decides where a run begins: with the first round, or at the checkpoint of an interrupted run."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from pipeline.training.checkpoint import CheckpointStore, Identity, State
 class Start:
     """Where the rounds begin."""
 
-    state: State | None = None  # None: with the first
+    state: State | None = None  # None: with the first round
     identity: Identity | None = None  # what the state belongs to
 
     def checked(self, identity: Identity) -> State | None:
-        """The state; JobError where its features are not those that the job and the data lead to now."""
+        """Returns the state.  JobError if its features differ from those that the job and the data give now."""
         if self.identity is not None:
             _same(self.identity, identity)
         return self.state
 
 
 def take_up(walk: Walk, store: CheckpointStore, identity: Identity) -> Start:
-    """From the last whole checkpoint.  ModelError where there is none; JobError where it belongs to something else."""
+    """Starts at the last whole checkpoint.  ModelError if there is none; JobError if it belongs to another run."""
     state, theirs, wrong = store.latest()
     walk.note(*wrong)
     _same(theirs, identity)

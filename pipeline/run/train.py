@@ -1,4 +1,4 @@
-"""The walk from a job to a model folder: every step in its order, each done by the room it belongs to."""
+"""Runs one training end to end: placement, data passes, supervised rounds, evaluation, saving."""
 
 import contextlib
 import functools
@@ -43,19 +43,19 @@ from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.forgetting import forget_run
 from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
 
-NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until they have been looked at
+NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
 BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
-FORGET_SECONDS = 5.0  # that workers get to drop what a run left
+FORGET_SECONDS = 5.0  # for workers to drop what a run left
 SHOWN = (
     "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
     "training.metrics", "training.params", "training.row_sample", "training.seed", "cluster.scheduler", "output.model",
 )  # fmt: skip
-SHOWN_CHARACTERS = 200  # of one of them
+SHOWN_CHARACTERS = 200  # of one setting
 
 
 @dataclass(frozen=True, repr=False)
 class TrainResult:
-    """A trained model, and what there is to say about how it came about."""
+    """A trained model and the summary of its run."""
 
     model: Model
     summary: dict[str, Any]  # what `pipeline train --json` prints
@@ -82,14 +82,14 @@ def train(
 ) -> TrainResult:
     """Trains a model as the job says and writes its folder.
 
-    `source` instead of the job's files: other names of files, rows in memory (an Arrow table, record batch or stream, a
+    `source` instead of the job's files: other file names, rows in memory (an Arrow table, record batch or stream, a
     pandas or Polars frame, a NumPy array, a mapping of names to values, a list of rows), a Dask DataFrame or Array.
-    `names`: those of an array's columns.  A frame's named index is a column, one without a name is left out.  The model
-    of a Dask collection does not depend on its partitions.  `listen` hears the run's events.
-    `clock` holds the seconds spent before (import, connect).  `inputs`: what `metadata.resolve` returned for this job and
-    source, if it was called before; otherwise it is called here, before the first task.  `resume`: the output folder of
-    an interrupted run, which continues from its last checkpoint.  UserError for what the user can mend, TrainingError for
-    what fails on a worker; no model folder is written then, and the checkpoints are kept.
+    `names`: the columns of an array.  A frame's named index is a column; an unnamed index is left out.  The model of a
+    Dask collection does not depend on its partitions.  `listen` receives the run's events.  `clock` holds the seconds
+    spent before (import, connect).  `inputs`: what `metadata.resolve` returned for this job and source, if it was
+    called before; otherwise it is called here, before the first task.  `resume`: the output folder of an interrupted
+    run, which continues from its last checkpoint.  UserError for what the user can fix, TrainingError for what fails on
+    a worker; then no model folder is written, and the checkpoints are kept.
     """
     require_client(client)
     clock = clock or StageClock(begin=steady())
@@ -118,7 +118,7 @@ def train(
 
 
 def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResult]) -> None:
-    """Publishes the run and trains; adds the result to `saved` as soon as the model is saved."""
+    """Publishes the run and trains; appends the result to `saved` as soon as the model is saved."""
     client, members = walk.client, walk.members
     with contextlib.ExitStack() as stack:
         alarms = Alarms(walk.job.alarm, walk.note)
@@ -147,7 +147,7 @@ def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResu
 
 @contextlib.contextmanager
 def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> Iterator[None]:
-    """Once the model is saved, a failure to clean up (a lost scheduler, a read-only folder) is a note, not an error."""
+    """Emits a note, not an error, if cleaning up fails (a lost scheduler, a read-only folder) once the model is saved."""
     try:
         yield
     except Exception as error:
@@ -159,13 +159,13 @@ def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> 
 
 
 def _lost(walk: Walk, watching: Watching, address: str, reason: str) -> None:
-    """The account counts a worker until now, before anybody makes something of its loss."""
+    """Ends the worker's account now, before the loss is handled, and emits WorkerLost."""
     watching.lost(address)
     walk.worker_lost(address, reason)
 
 
 def _all(*listeners: Listener) -> Listener:
-    """One that hands an event to each."""
+    """Returns a listener that passes each event to all of these."""
 
     def listen(event: Event) -> None:
         for listener in listeners:
@@ -176,15 +176,15 @@ def _all(*listeners: Listener) -> Listener:
 
 @dataclass(frozen=True)
 class Besides:
-    """What is asked for besides the job."""
+    """What one call asks for in addition to the job."""
 
     inputs: Inputs
     folder: Path  # of the model
-    resume: bool  # go on from the checkpoints beside that folder
+    resume: bool  # continue from the checkpoints of that folder
 
 
 def _placement(client: Client, job: Job, members: Members, listen: Listener) -> Placement:
-    """The workers; where one is lost while they are looked at, all are looked at again."""
+    """Returns the workers; probes all of them again if one is lost meanwhile."""
     busy = functools.partial(listen, BUSY)
     for _ in range(job.training.max_restarts):
         with contextlib.suppress(WorkerLostError, CollectiveError):
@@ -197,7 +197,7 @@ def _placement(client: Client, job: Job, members: Members, listen: Listener) -> 
 
 
 def _forget_dead(client: Client, run: str) -> None:
-    """Drops what runs have left on the workers whose clients are gone, killed perhaps before they could."""
+    """Drops what runs left on the workers if their clients are gone: a killed client could not do so itself."""
     dead = registry.enter(client, run, forget_run)
     for one in dead:
         client.run(forget_run, one, on_error="ignore")
@@ -206,9 +206,9 @@ def _forget_dead(client: Client, run: str) -> None:
 
 
 def _forget(client: Client, run: str) -> None:
-    """Workers of a running cluster outlive the run: they drop what it left there.
+    """Has the workers of a running cluster, which outlive the run, drop what the run left there.
 
-    A worker that does not answer must not hold back the run's result or error.
+    A worker that does not answer must not delay the run's result or error.
     """
 
     def ask() -> None:
@@ -219,7 +219,7 @@ def _forget(client: Client, run: str) -> None:
 
 
 def _settings(job: Job) -> dict[str, str]:
-    """The fields of a job by which a person tells one run from another."""
+    """Returns the fields of a job by which a person tells one run from another."""
     fields = storable(job)
     values = {
         name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)
@@ -228,7 +228,7 @@ def _settings(job: Job) -> dict[str, str]:
 
 
 def _said(value: Any) -> str:
-    """A field in words; nothing of what is not set.
+    """Formats a field as text; leaves out what is not set.
 
     >>> _said({"share": None, "column": "month", "values": [11, 12]})
     'column = month, values = 11, 12'
@@ -241,7 +241,7 @@ def _said(value: Any) -> str:
 
 
 def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, results: list[TrainResult]) -> None:
-    """Adds the result to `results` as soon as the model is saved, whatever fails after that."""
+    """Trains, saves and appends the result to `results` as soon as the model is saved, even if something fails later."""
     inputs, clock = asked.inputs, walk.clock
     with clock.stage("metadata"):
         walk.listen(Asked(settings=_settings(inputs.job)))
@@ -252,14 +252,14 @@ def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, r
         store = CheckpointStore(asked.folder)
         start = take_up(walk, store, identity) if asked.resume else Start()
         if not asked.resume:
-            store.remove()  # what a run has left whose loss was allowed
+            store.remove()  # checkpoints of an earlier run that this one may overwrite
     prepared = prepare(walk, inputs)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(walk, store, identity, start.checked(identity))
     beside = Beside(stands=memory.sample, joined=watching.start_again)
     outcome = Supervisor(walk, prepared, checkpoints, beside).run()
     trained = outcome.trained
-    walk.members.look()  # waits for a scheduler that is silent: what the workers have seen goes through it
+    walk.members.look()  # waits while the scheduler is silent: the workers' readings pass through it
     ended = watching.account(rounds_of(trained.meters, outcome.workers))
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
     done = Finished(prepared, trained.result, outcome.evaluation, asked.folder, memory, ended, efficiency)
