@@ -1,1 +1,1 @@
-"""One run on a cluster: its context, its workers, questions to them, and where its time goes."""
+"""The context of one run on a cluster: its workers, RPCs to them, and the account of its time."""

@@ -1,7 +1,7 @@
-"""How fast each worker is compared with the others: a quick probe under all of its threads, in CPU time.
+"""Measures how fast each worker is compared with the others: a quick probe in all of its threads, in CPU time.
 
 CPU time tells a slow core from a busy one: another program that takes a core for a moment does not make the worker
-slower for the rest of the run.  It is blind to what takes cores away for good (a CPU quota, a hypervisor).
+slower for the rest of the run.  It does not see what takes cores away for good (a CPU quota, a hypervisor).
 """
 
 import threading
@@ -13,8 +13,8 @@ import numpy as np
 
 from pipeline.runtime.membership import Members
 
-WINDOWS, WINDOW_SECONDS = 5, 0.03  # the best of several: caches shared with other programs only ever slow a worker
-BUSY_SECONDS = 3.0  # after which whoever waits for probes wants to know why
+WINDOWS, WINDOW_SECONDS = 5, 0.03  # the best of several: caches shared with other programs can only slow a worker
+BUSY_SECONDS = 3.0  # of waiting for probes, after which `busy` is called
 NOISE = 0.2  # a worker this close to what its threads promise counts as exactly that
 LEAST_AVAILABLE = 0.6  # of a core for each thread, in the best window: below it the worker's cores are busy
 
@@ -28,7 +28,7 @@ class ProbeResult:
 
 
 def probe(threads: int) -> ProbeResult:
-    """The best rate and the best availability of a few short windows."""
+    """Returns the best rate and the best availability of a few short windows."""
     windows = [window(threads) for _ in range(WINDOWS)]
     return ProbeResult(max(each.rate for each in windows), max(each.available for each in windows))
 
@@ -39,7 +39,7 @@ def window(
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.thread_time,
 ) -> ProbeResult:
-    """Sorts in so many threads at once for `seconds` (NumPy lets go of the interpreter's lock there).
+    """Sorts in `threads` threads at once for `seconds` (NumPy releases the GIL while it sorts).
 
     `clock` is in seconds, `cpu_clock` in CPU seconds of the calling thread.
     """
@@ -65,7 +65,7 @@ def window(
 
 
 def relative(threads: Sequence[int], rates: Sequence[float]) -> tuple[float, ...]:
-    """Capabilities from the probes' rates of one thread, in threads' worth of the typical worker.
+    """Computes capabilities from the probes' rates of one thread, in threads' worth of the typical worker.
 
     The typical rate is the median; a worker within 20 % of it counts as its number of threads, so that equal workers
     get equal shares however noisy the probe was.
@@ -81,9 +81,9 @@ def relative(threads: Sequence[int], rates: Sequence[float]) -> tuple[float, ...
 def measure(
     members: Members, workers: Sequence[tuple[str, int]], busy: Callable[[], object] = lambda: None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(capability, availability of a core to each thread, 0 to 1) of each (address, threads); a single worker is not probed.
+    """Returns (capability, availability of a core to each thread, 0 to 1) of each (address, threads).
 
-    `busy` is called where the probes have to wait: the workers have something else to do.
+    A single worker is not probed.  `busy` is called if the probes have to wait because the workers run other tasks.
     """
     threads = [count for _, count in workers]
     if len(workers) < 2:
@@ -100,7 +100,7 @@ def measure(
 
 
 def busy_notes(names: Sequence[str], available: Sequence[float]) -> tuple[str, ...]:
-    """A note about workers whose cores other programs use at this moment; none without such workers.
+    """Returns a note about workers whose cores other programs use at this moment; empty without such workers.
 
     >>> busy_notes(["0", "1"], [0.99, 0.31])
     ('other programs use the cores of worker 1 now: its threads ran 31% of the time; shares follow its speed in CPU time',)

@@ -1,6 +1,6 @@
-"""Messages that tasks log while a run goes on, for the run they belong to and nobody else.
+"""Passes the messages that tasks log during a run to the handlers of that run only.
 
-Dask keeps one handler per topic and client, and the events of a topic as long as the scheduler lives.  So the topics
+Dask keeps one handler per topic and client, and keeps the events of a topic until the scheduler ends.  So the topics
 are few and fixed, every message names its run, and the runs of one client share its one subscription.
 """
 
@@ -15,11 +15,11 @@ from distributed import Client
 
 from pipeline.runtime.rpc import if_there
 
-EVENTS = "pipeline-events"  # what a client says of its runs: {run: id, event: encoded event, client: its id}
-ROUNDS = "pipeline"  # what workers say of their rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
+EVENTS = "pipeline-events"  # clients emit events of their runs: {run: id, event: encoded event, client: its id}
+ROUNDS = "pipeline"  # workers emit rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
 
 Handler = Callable[[Mapping[str, Any]], None]
-_Listening = dict[object, tuple[str, Handler]]  # by a token of each listener
+_Listening = dict[object, tuple[str, Handler]]  # by subscription token
 
 _lock = threading.Lock()
 _listening: "weakref.WeakKeyDictionary[Client, dict[str, _Listening]]" = weakref.WeakKeyDictionary()
@@ -27,7 +27,7 @@ _listening: "weakref.WeakKeyDictionary[Client, dict[str, _Listening]]" = weakref
 
 @contextlib.contextmanager
 def hearing(client: Client, topic: str, run: str, handler: Handler) -> Iterator[None]:
-    """Hands the messages of this run, and of no other, to `handler` while the context lasts.
+    """Passes the messages of this run only to `handler` while the context lasts.
 
     A message is a dict with the run's id as "run"; Dask adds the address of the "worker".
     """
@@ -49,7 +49,7 @@ def hearing(client: Client, topic: str, run: str, handler: Handler) -> Iterator[
 def _dispatcher(listeners: _Listening) -> Callable[[tuple[float, Mapping[str, Any]]], None]:
     def dispatch(event: tuple[float, Mapping[str, Any]]) -> None:
         message: Any = event[1]
-        if not isinstance(message, Mapping):  # of somebody else
+        if not isinstance(message, Mapping):  # from other software
             return
         for run, handler in list(listeners.values()):
             if message.get("run") == run:

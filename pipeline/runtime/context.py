@@ -1,4 +1,4 @@
-"""What every step of a run needs to know."""
+"""Holds the per-run context that all stages share."""
 
 import contextlib
 import traceback
@@ -22,7 +22,7 @@ from pipeline.runtime.timing import TOPIC, Span, StageClock
 
 
 def new_run() -> str:
-    """A new run's id."""
+    """Returns a new run's id."""
     return uuid.uuid4().hex[:12]
 
 
@@ -38,13 +38,13 @@ class Walk:
     clock: StageClock
     run: str = field(default_factory=new_run)
     notes: list[UserNote] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)  # what the workers' tasks have logged
-    incidents: list[Event] = field(default_factory=list)  # losses, restarts, whatever interrupted the run
-    round: int = 0  # the last one heard of
-    planned_nbytes: int = WORKER_NBYTES  # that a worker is expected to take at its peak; until the plan: without a row
+    spans: list[Span] = field(default_factory=list)  # logged by the workers' tasks
+    incidents: list[Event] = field(default_factory=list)  # losses, restarts and other interruptions
+    round: int = 0  # the latest round reported
+    planned_nbytes: int = WORKER_NBYTES  # expected peak of a worker; until the plan is made: of one that holds no rows
 
     def note(self, *notes: UserNote) -> None:
-        """Emits each note once.  StrictError where there are findings among them and the job is strict about them."""
+        """Emits each note once.  StrictError if findings are among them and `data.strict` is set."""
         if self.job.data.strict and (found := findings(notes)):
             raise StrictError(f"{'; '.join(finding.message for finding in found)} (an error by data.strict)")
         for note in notes:
@@ -53,27 +53,27 @@ class Walk:
                 self.listen(Note(message=text_of(note)))
 
     def happened(self, event: Event) -> None:
-        """Tells of an incident, and keeps it for the report."""
+        """Emits an incident and keeps it for the report."""
         self.incidents.append(event)
         self.listen(event)
 
     def worker_lost(self, address: str, reason: str) -> None:
-        """Tells of a worker that has left, if this run made use of it."""
+        """Emits WorkerLost if the worker belongs to this run."""
         if any(worker.address == address for worker in self.placement.workers):
             stage = self.clock.current or "the run"
             self.happened(WorkerLost(worker=self.members.names[address], stage=stage, round=self.round, reason=reason))
 
     def span_everywhere(self, stage: str, workers: Iterable[str], start: float, stop: float) -> None:
-        """Notes a stage that kept all these workers (addresses) busy."""
+        """Records a stage that kept all these workers (addresses) busy."""
         self.spans.extend(Span(name, stage, start, stop) for name in self.names(workers))
 
     def names(self, addresses: Iterable[str]) -> tuple[str, ...]:
-        """What the workers at these addresses are called."""
+        """Returns the names of the workers at these addresses."""
         return tuple(self.members.names[address] for address in addresses)
 
     @contextlib.contextmanager
     def hearing_spans(self) -> Iterator[None]:
-        """Marks the tasks that are submitted while the context lasts as this run's, and collects their spans."""
+        """Marks the tasks submitted while the context lasts as this run's, and collects their spans."""
 
         def hear(said: Mapping[str, Any]) -> None:
             worker = self.members.names.get(said["worker"], said["worker"])
@@ -84,9 +84,9 @@ class Walk:
 
 
 def let_go(error: BaseException | None) -> None:
-    """Clears the frames that an error came through, which are over.
+    """Clears traceback frames so that their locals (futures) are released.
 
-    Their futures would keep statistics, blocks and matrices on the workers as long as somebody holds the error, as an
+    Those futures would keep statistics, blocks and matrices on the workers as long as the error is referenced, as an
     interactive session does.
     """
     while error is not None:

@@ -1,6 +1,6 @@
-"""On the scheduler: has the workers drop what a client's runs have left there, once the client is gone.
+"""Scheduler plugin: has the workers drop the runs of a client that is gone.
 
-A killed client cannot do so itself, and the next run, which does it where this one fails, may never come.
+A killed client cannot do so itself, and the next run, which does it if this plugin fails, may never come.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.pickle import dumps
 
 NAME = "pipeline-dead-clients"  # of the plugin
-RETURN_SECONDS = 10.0  # for a client that has lost its connection; it gives a run up sooner than that
+RETURN_SECONDS = 10.0  # for a client to reconnect; a client gives a run up sooner than that
 
 logger = logging.getLogger("distributed.pipeline")
 
 
 def install(scheduler: Any, forget: bytes) -> None:
-    """Installs the plugin, once.  `scheduler.pipeline_runs`: the client (id) of each run that has not been left.
+    """Installs the plugin, once.  `scheduler.pipeline_runs`: run -> client (id), for runs that are still registered.
 
     `forget`: the pickled function that drops a run on a worker.
     """
@@ -25,18 +25,18 @@ def install(scheduler: Any, forget: bytes) -> None:
 
 
 class DeadClients(SchedulerPlugin):
-    """Is told by the scheduler which clients it has lost."""
+    """Receives from the scheduler the clients that it has lost."""
 
     def __init__(self, scheduler: Any, forget: bytes) -> None:
         self._scheduler, self._forget_run = scheduler, forget
         self._under_way: set[asyncio.Task[None]] = set()  # the loop itself keeps no reference to them
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Called by the scheduler."""
+        """Called by the scheduler when a client disconnects."""
         asyncio.get_running_loop().call_later(RETURN_SECONDS, self._drop, client)
 
     def _drop(self, client: str) -> None:
-        """Has the runs of a client dropped that has not come back."""
+        """Drops the runs of a client that has not come back."""
         if client in self._scheduler.clients:
             return
         for run in [run for run, owner in self._scheduler.pipeline_runs.items() if owner == client]:
@@ -52,5 +52,5 @@ class DeadClients(SchedulerPlugin):
         except Exception:  # the scheduler is about to close
             logger.info("run %s of a client that is gone was not dropped", run, exc_info=True)
             return
-        if all(answers.get(worker, {}).get("status") == "OK" for worker in workers):  # else the next run does it
+        if all(answers.get(worker, {}).get("status") == "OK" for worker in workers):  # otherwise the next run drops it
             self._scheduler.pipeline_runs.pop(run, None)

@@ -1,4 +1,4 @@
-"""What the tasks of a run spend their time on, added up where they run."""
+"""Adds up, in each worker process, what the tasks of a run spend their time on."""
 
 import contextlib
 import sys
@@ -34,12 +34,12 @@ class Ledger:
             return tuple(self._parts.values())
 
 
-LEDGERS: dict[str, Ledger] = {}  # by run: one in each worker process, while the run keeps an account (runtime.recorder)
+LEDGERS: dict[str, Ledger] = {}  # by run, in each worker process, while runtime.recorder keeps an account
 Clocks = tuple[float, float, float]  # wall, CPU of the thread, CPU of the process; seconds
 
 
 class _Open(threading.local):
-    """The parts this thread is in, outermost first: what parts inside of each have taken; and their run."""
+    """The run and the open parts of this thread, outermost first, each with the time that parts inside it took."""
 
     def __init__(self) -> None:
         self.inside: list[Clocks] = []
@@ -51,7 +51,7 @@ _open = _Open()
 
 @contextlib.contextmanager
 def entered(name: str) -> Iterator[None]:
-    """Enters what runs inside into the account of the run this task belongs to; parts inside of it count by themselves."""
+    """Adds the block's time to the account of this task's run; parts inside the block count separately."""
     if not _open.inside:
         _open.run = run_of_task()
     _open.inside.append((0.0, 0.0, 0.0))
@@ -68,7 +68,9 @@ def entered(name: str) -> Iterator[None]:
 
 
 def run_of_task() -> str | None:
-    """The id of the run that the task in this thread belongs to: Dask hands it on with every task as an annotation."""
+    """Returns the id of the run that this thread's task belongs to, from the annotation that Dask passes with every
+    task.
+    """
     worker = current_worker()
     if worker is None:
         return None
@@ -80,8 +82,8 @@ def run_of_task() -> str | None:
 
 
 def current_worker() -> Any:
-    """The Dask worker that runs this; None outside of one."""
-    if "distributed" not in sys.modules:  # then there is none, and importing it takes half a second
+    """Returns the Dask worker that runs this code; None outside a worker."""
+    if "distributed" not in sys.modules:  # then there is no worker, and the import would take half a second
         return None
     from distributed import get_worker
 
@@ -92,7 +94,7 @@ def current_worker() -> Any:
 
 
 def tagged(run: str) -> Any:
-    """A context whose tasks belong to the run."""
+    """Returns a context that annotates its tasks with the run."""
     import dask
 
     return dask.annotate(**{RUN: run})

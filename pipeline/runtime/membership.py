@@ -1,13 +1,14 @@
-"""Who is in the cluster while a run goes on: workers that die, freeze, come back or join.
+"""Tracks cluster membership during a run: deaths, hangs, returns, joins.
 
-Every worker's event loop, a thread of its own beside those that compute, tells the scheduler at Dask's heartbeat
-interval that it is alive: about twice a second with up to ten workers, less often with more.  A worker whose last word
-does not change for `hang_seconds`, by the clock of this process, is taken for frozen and ended through its nanny.  A
-slow task leaves the event loop alone, but for one that keeps Python's lock (GIL), as code in `data.function` may: it
-holds up the event loop, and looks frozen where it does so for that long.  A slow round is told by `training.xgboost.slow_rounds`.
-While the scheduler itself is silent no worker can be heard: that time counts against none of them.
+Every worker's event loop, in a thread separate from the threads that compute, sends Dask's heartbeat to the scheduler:
+about twice a second with up to ten workers, less often with more.  A worker whose last heartbeat does not change for
+`hang_seconds`, by the clock of this process, is considered hung and killed through its nanny.  A slow task does not
+stop the event loop, unless it holds Python's lock (GIL), as code in `data.function` may: then the event loop is blocked
+too, and the worker looks hung if that lasts as long.  `training.xgboost.slow_rounds` reports slow rounds.
+While the scheduler itself is silent no heartbeat can arrive: that time counts against no worker.
 
-A worker is a process, not an address: with `dask worker --worker-port` the next process is found where the lost one was.
+A worker is a process, not an address: with `dask worker --worker-port` the next process has the address of the lost
+one.
 """
 
 import contextlib
@@ -35,30 +36,30 @@ from pipeline.runtime.shared_value import cancelled_by_others
 from pipeline.runtime.silence import WORKER_NOTE_SECONDS, SchedulerSilence
 
 POLL_SECONDS = 0.5
-POLL_SHARE = 0.05  # of the time that may go into asking
-SCHEDULER_SECONDS = 60.0  # of the scheduler's silence, for runs that have no `cluster.hang_seconds`
-ASK_AGAIN_SECONDS = 0.2  # after a question that got no answer
+POLL_SHARE = 0.05  # of the time that may be spent on polling
+SCHEDULER_SECONDS = 60.0  # of the scheduler's silence, for runs without `cluster.hang_seconds`
+ASK_AGAIN_SECONDS = 0.2  # after a request without an answer
 LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no more tasks and is about to end
 MIB = 2**20
 
-Facts = Mapping[str, Any]  # what the scheduler says of a worker
+Facts = Mapping[str, Any]  # what the scheduler reports of a worker
 Heard = Callable[[str, str], None]  # address, reason
 
 
 def going_on() -> None:
-    """For runs that nothing but their own work ends."""
+    """Default: never stops the run early."""
 
 
 def nobody(address: str, reason: str) -> None:
-    """Hears of lost workers where nobody else does."""
+    """Default: ignores lost workers."""
 
 
 def ignore_note(message: str) -> None:
-    """Drops notes where nobody shows them."""
+    """Default: drops notes."""
 
 
 def _answer_into[Answer](outcome: Outcome[Answer], context: contextvars.Context, ask: Callable[[], Answer]) -> None:
-    """Not a closure: an error's frames keep their functions, and thereby what those close over, such as futures."""
+    """Not a closure: an error's frames keep their functions, and with them what those close over, such as futures."""
     try:
         outcome.set_result(context.run(ask))
     except BaseException as error:
@@ -66,7 +67,7 @@ def _answer_into[Answer](outcome: Outcome[Answer], context: contextvars.Context,
 
 
 class Members:
-    """Watches the cluster of a client, in a thread of its own; a context manager."""
+    """Watches the cluster of a client in its own thread; a context manager."""
 
     def __init__(
         self,
@@ -76,37 +77,38 @@ class Members:
         *,
         patience_seconds: float = math.inf,
     ) -> None:
-        """`hang_seconds`: the silence after which a worker is ended and the scheduler lost; default: never, and 60 s.
+        """`hang_seconds`: the silence after which a worker is killed and the scheduler counts as lost; default: never,
+        and 60 s.
 
-        `patience_seconds`: how long there may be no worker at all.
+        `patience_seconds`: how long the cluster may have no worker at all.
         """
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
-        self.lost: Heard = nobody  # told of every worker that leaves, once
-        self.ended: Callable[[], None] = going_on  # raises what ends the run for a reason of its own
+        self.lost: Heard = nobody  # called once for every worker that leaves
+        self.ended: Callable[[], None] = going_on  # raises to end the run for another reason
         self.note: Callable[[str], object] = ignore_note  # shows a line to the user
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
-        self.most = 0  # workers that were there at once
+        self.most = 0  # workers that were present at the same time
         self.services: Mapping[str, Any] = {}  # of the scheduler: ports by name
         self._present: dict[str, Facts] = {}  # by address
-        self._counted_on: dict[str, str] = {}  # address -> the process that is meant by it
-        self._words: dict[str, tuple[float, float]] = {}  # process -> (its last word, when we first heard it)
-        self._reasons: dict[str, str] = {}  # of processes that are gone, or as good as
-        self._ending: set[str] = set()  # processes that are being ended
+        self._counted_on: dict[str, str] = {}  # address -> the process that the run uses there
+        self._words: dict[str, tuple[float, float]] = {}  # process -> (last heartbeat, when we first saw it)
+        self._reasons: dict[str, str] = {}  # of processes that are gone, or given up
+        self._ending: set[str] = set()  # processes that are being killed
         self._noted: set[str] = set()  # processes whose silence was noted
-        self._announced: set[str] = set()  # processes that are gone, or about to go, and have said so before
-        self._leaving: set[str] = set()  # those of them that are still connected
-        self._cut_off: set[str] = set()  # processes that were to be ended on hosts that do not answer
-        self._earlier: set[tuple[str, int]] = set()  # ended for memory before the watch began: address and process id
-        self._explained: set[tuple[str, int]] = set()  # likewise: those that have been taken for a loss
-        self._lock = threading.Lock()  # one look at a time: an older answer must not undo what a newer one has told
+        self._announced: set[str] = set()  # processes that are gone, or about to go, and announced that before
+        self._leaving: set[str] = set()  # those of `_announced` that are still connected
+        self._cut_off: set[str] = set()  # processes to be killed on hosts that do not answer
+        self._earlier: set[tuple[str, int]] = set()  # killed for memory before the watch began: address and process id
+        self._explained: set[tuple[str, int]] = set()  # the same; those that already explained a loss
+        self._lock = threading.Lock()  # one refresh at a time: an older answer must not overwrite a newer one
         self._stop = threading.Event()
-        self._unsaid: deque[str] = deque()  # notes that came up under the lock, for after it
+        self._unsaid: deque[str] = deque()  # notes made while the lock was held, to be emitted after it is released
         self._silence = SchedulerSilence(
             SCHEDULER_SECONDS if math.isinf(hang_seconds) else hang_seconds, self._unsaid.append
         )
         self._patience = Patience(patience_seconds, lambda message: self.note(message))
         self._scheduler_error: str | None = None
-        self._error: BaseException | None = None  # of the thread that watches, or of who listens there
+        self._error: BaseException | None = None  # raised in the watching thread, also by callbacks
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Members":
@@ -123,19 +125,19 @@ class Members:
             self._thread.join(ANSWER_SECONDS)
 
     def look(self) -> dict[str, Facts]:
-        """The workers that are there now and not about to leave or to be ended, by address.
+        """Returns the workers that are present now and neither about to leave nor being killed, by address.
 
-        Waits for a scheduler that is silent.  SchedulerLostError where its connection is closed and does not come back, or
-        where it is silent for too long.
+        Waits while the scheduler is silent.  SchedulerLostError if its connection is closed and does not come back, or
+        if it is silent for too long.
         """
         while True:
             try:
                 found = self._look()
-            finally:  # outside the lock: whoever hears a note may look, too
+            finally:  # outside the lock: a handler of a note may call `look`, too
                 self._say_notes()
             if found is not None:
                 break
-            if self._stop.wait(ASK_AGAIN_SECONDS):  # likewise
+            if self._stop.wait(ASK_AGAIN_SECONDS):  # the context was left: stop waiting
                 raise scheduler_lost("it does not answer")
         present, gone = found
         for address, reason in gone:
@@ -143,9 +145,9 @@ class Members:
         return present
 
     def _look(self) -> tuple[dict[str, Facts], list[tuple[str, str]]] | None:
-        """The workers, and those that have gone since (address, reason); None where the scheduler is silent."""
+        """Returns the workers, and those that have gone since (address, reason); None if the scheduler is silent."""
         with self._lock:
-            if self._scheduler_error is not None:  # at once: whoever puts things in order has little time
+            if self._scheduler_error is not None:  # raise at once: callers that clean up have little time
                 raise scheduler_lost(self._scheduler_error)
             info = self._ask()
             if info is None:
@@ -164,11 +166,11 @@ class Members:
             self.note(message)
 
     def processes(self) -> dict[str, str]:
-        """The worker processes that were there at the latest look, by address."""
+        """Returns the worker processes that were present at the latest refresh, by address."""
         return {address: process(facts) for address, facts in self._present.items()}
 
     def _ask(self) -> dict[str, Any] | None:
-        """What the scheduler says; None where it is silent.  SchedulerLostError."""
+        """Returns the scheduler's answer; None if it is silent.  SchedulerLostError if it is lost."""
         self._silence.asked(self._clock())
         try:
             _await_connection(self.client)
@@ -180,14 +182,15 @@ class Members:
                 return None
             self._scheduler_error = lost
             raise scheduler_lost(lost) from None
-        if silent := self._silence.answered(self._clock()):  # no worker could be heard meanwhile
+        if silent := self._silence.answered(self._clock()):  # no heartbeat could arrive meanwhile
             self._words = {worker: (word, at + silent) for worker, (word, at) in self._words.items()}
         return info
 
     def call[Answer](self, ask: Callable[[], Answer], addresses: Iterable[str] = ()) -> Answer:
-        """What `ask` gives or raises, for what Dask would wait for without a limit: it is asked in a thread of its own.
+        """Returns what `ask` returns, or raises what it raises; for calls in which Dask would wait without a limit.
 
-        Raises as `check` where the run ends, or one of these workers leaves, before there is an answer.
+        `ask` runs in its own thread.  Raises as `check` if the run ends, or one of these workers leaves, before it
+        returns.
         """
         outcome: Outcome[Answer] = Outcome()
         addresses = list(addresses)
@@ -198,13 +201,15 @@ class Members:
         return outcome.result()
 
     def count_on(self, processes: Mapping[str, str]) -> None:
-        """From now on these are what is meant by their addresses, whatever became of others that were there before."""
+        """Track these worker processes; earlier processes at the same addresses are ignored."""
         self._counted_on.update(processes)
 
     def check(self, addresses: Iterable[str]) -> None:
-        """WorkerLostError for the first of these workers that has left (DepartureError where it had announced that).
+        """Raises WorkerLostError for the first of these workers that has left (DepartureError if it had announced
+        that).
 
-        SchedulerLostError; errors of who listens; and what `ended` raises: so every wait for workers ends with the run.
+        Also raises SchedulerLostError, errors of callbacks, and what `ended` raises, so that every wait is
+        interruptible.
         """
         self.ended()
         if self._scheduler_error is not None:
@@ -219,18 +224,19 @@ class Members:
                 raise kind(address, reason)
 
     def announced(self, addresses: Iterable[str]) -> dict[str, bool]:
-        """Those of these workers that have announced that they leave, and whether each is still connected."""
+        """Returns those of these workers that have announced that they leave, and whether each is still connected."""
         counted_on = {address: self._counted_on.get(address, "") for address in addresses}
         return {address: meant in self._leaving for address, meant in counted_on.items() if meant in self._announced}
 
     def telling_loss(self) -> contextlib.AbstractContextManager[None]:
-        """Whatever fails in there because the scheduler was lost is told as that: SchedulerLostError."""
+        """Converts errors caused by losing the scheduler into SchedulerLostError."""
         return telling_loss(self.client, lambda: self._scheduler_error)
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str], seconds: float = math.inf) -> bool:
-        """Waits until all futures are done, well or not, or about so long; whether they are.
+        """Waits until all futures are done, with or without an error, or for about `seconds`; returns whether they are
+        done.
 
-        Raises as `check` where one of the workers leaves meanwhile.
+        Raises as `check` if one of the workers leaves meanwhile.
         """
         pending, begin = Pending(futures), time.monotonic()
         while pending and time.monotonic() - begin <= seconds:
@@ -239,22 +245,22 @@ class Members:
         return not pending
 
     def results(self, futures: Sequence[Future], addresses: Sequence[str]) -> list[Any]:
-        """Their results.  Raises as `wait`, or what the first failing task raised.
+        """Returns the futures' results.  Raises as `wait`, or what the first failing task raised.
 
-        CollectiveError where another client cancelled them: trying again helps.
+        CollectiveError if another client cancelled them: a retry helps.
         """
         self.wait(futures, addresses)
         try:
             return list(self.call(functools.partial(self.client.gather, list(futures)), addresses))
         except (CancelledError, KilledWorker, NoValidWorkerError, OSError) as error:
-            self.look()  # a worker that left between the two
+            self.look()  # a worker may have left between the two calls
             self.check(addresses)
             if isinstance(error, CancelledError) and cancelled_by_others(error):
                 raise CollectiveError("another client cancelled this run's tasks (client.restart()?)") from None
             raise
 
     def _note(self, workers: Mapping[str, Facts]) -> list[tuple[str, str]]:
-        """Takes down who is there; the addresses that have gone since, and why."""
+        """Records the workers that are present; returns the addresses that have gone since, with the reasons."""
         now, gone = self._clock(), []
         here = {address: facts for address, facts in workers.items() if facts["status"] not in LEAVING}
         for address, facts in self._present.items():
@@ -270,7 +276,7 @@ class Members:
                 gone.append((address, self._reasons[lost]))
         for address in here.keys() - self._present.keys():
             if (back := process(here[address])) not in self._ending:
-                self._reasons.pop(back, None)  # it was to be retired, and could not
+                self._reasons.pop(back, None)  # it was to be retired, and was not
                 self._announced.discard(back)
         self._leaving = {process(facts) for facts in workers.values() if facts["status"] in LEAVING}
         self._present, self.most = here, max(self.most, len(here))
@@ -286,7 +292,7 @@ class Members:
         return gone
 
     def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
-        """Why a worker left, as far as can be known: from its nanny where that is ours, or has told the scheduler."""
+        """Returns why a worker left, as far as known: from our own nanny, or from what the nanny told the scheduler."""
         ended = {event for event in nannies.ended_for_memory(self.client) - self._explained if event[0] == address}
         self._explained |= ended
         if ended:
@@ -301,7 +307,7 @@ class Members:
         return "its process ended or its connection broke"
 
     def frozen(self) -> list[str]:
-        """The addresses of workers that have been silent for too long."""
+        """Returns the addresses of workers that have been silent for too long."""
         now = self._clock()
         with self._lock:
             return self._silent(now)
@@ -315,13 +321,13 @@ class Members:
         ]
 
     def all_heard(self, addresses: Iterable[str]) -> bool:
-        """Whether none of these workers has been silent for half of the time after which it counts as frozen."""
+        """Whether none of these workers has been silent for half of the time after which it counts as hung."""
         now = self._clock()
         with self._lock:
             return not {*self._silent(now, self._hang_seconds / 2)} & {*addresses}
 
     def _note_silent(self) -> None:
-        """Notes the workers that are silent and not yet ended for it, each process once."""
+        """Emits a note for each worker that is silent but not yet killed for it, once per process."""
         if not WORKER_NOTE_SECONDS < self._hang_seconds < math.inf:
             return
         with self._lock:
@@ -338,9 +344,9 @@ class Members:
             )
 
     def out_of_memory(self, planned_nbytes: int) -> str | None:
-        """What to tell where workers were ended for their memory; None where none was since the watch began.
+        """Returns the message for workers that were killed for their memory; None if none was since the watch began.
 
-        `planned_nbytes`: what each was expected to take.
+        `planned_nbytes`: expected memory of each worker.
         """
         times = len(nannies.ended_for_memory(self.client) - self._earlier)
         limits = [facts.get("memory_limit") for facts in self._present.values()]
@@ -354,7 +360,7 @@ class Members:
         )
 
     def missing(self) -> tuple[str, str] | None:
-        """The name of a worker that is not there (any more), and why; None where none is known of."""
+        """Returns the name of a worker that is missing, and why; None if none is known."""
         present = {str(facts["name"]) for facts in self.look().values()}
         for name, nanny in nannies.nannies(self.client).items():
             if str(name) not in present and nanny.exits:
@@ -365,7 +371,7 @@ class Members:
         return None
 
     def known(self) -> int:
-        """How many workers there would be if none were lost, as far as we know."""
+        """Returns how many workers there would be if none were lost, as far as known."""
         return max(self.most, len(nannies.nannies(self.client)))
 
     def _watch(self) -> None:
@@ -381,14 +387,14 @@ class Members:
                     self._end_frozen(address)
                 pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
         except SchedulerLostError:
-            pass  # `check` says so
+            pass  # `check` raises it
         except BaseException as error:
-            self._error = error  # for whoever waits for workers; `check` raises it there
+            self._error = error  # `check` raises it in the threads that wait for workers
 
     def end(self, address: str, reason: str) -> None:
-        """Has a worker's nanny end it, if it is there; from now on nobody counts on it.
+        """Has a worker's nanny kill it, if it is present; from now on it counts as lost.
 
-        A worker without a nanny is told to end itself, and the scheduler forgets it.
+        The scheduler closes and removes a worker that has no nanny.
         """
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
@@ -397,7 +403,9 @@ class Members:
         self._have_ended(address, ended, reason)
 
     def leave_out(self, address: str, reason: str) -> None:
-        """Counts a worker as lost for this run without ending its process: it works, but other workers cannot reach it."""
+        """Counts a worker as lost for this run without killing its process: it works, but other workers cannot reach
+        it.
+        """
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
@@ -406,19 +414,19 @@ class Members:
 
     @property
     def hang_seconds(self) -> float:
-        """The silence after which something is taken for hung."""
+        """The silence after which a process is considered hung."""
         return self._hang_seconds
 
     def _end_frozen(self, address: str) -> None:
         reason = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"
         with self._lock:
             if address not in self._silent(self._clock()):
-                return  # it has spoken, or gone
+                return  # it has sent a heartbeat, or is gone
             ended = self._give_up(address, reason)
         self._have_ended(address, ended, reason)
 
     def _give_up(self, address: str, reason: str) -> str:
-        """The process at the address, which counts as lost from now on."""
+        """Marks the process at the address as lost from now on, and returns it."""
         given_up = process(self._present[address])
         self._ending.add(given_up)
         self._reasons[given_up] = reason
@@ -429,7 +437,9 @@ class Members:
         self.lost(address, reason)
 
     def _end_if_reached(self, address: str, ended: str) -> None:
-        """Has a worker's nanny end it; one whose host does not answer is left alone, and used again once it is back."""
+        """Has a worker's nanny kill it; if its host does not answer, the worker is left alone, and used again once the
+        host is back.
+        """
         if if_there(self.client, functools.partial(nannies.end, self.client, address)) is False:
             with self._lock:
                 self._ending.discard(ended)
@@ -440,14 +450,16 @@ class Members:
 
 
 def _await_connection(client: Client) -> None:
-    """OSError where the connection to the scheduler is closed and does not come back in time."""
+    """Raises OSError if the connection to the scheduler is closed and does not come back in time."""
     deadline = time.monotonic() + RECONNECT_SECONDS
-    while client.status == "connecting" and time.monotonic() < deadline:  # Dask connects again by itself
+    while client.status == "connecting" and time.monotonic() < deadline:  # Dask reconnects by itself
         time.sleep(0.05)
     if client.status != "running":
         raise OSError("the connection is closed")
 
 
 def process(facts: Facts) -> str:
-    """Tells one worker process from any other, at its own or at the same address: by its folder, made when it starts."""
+    """Identifies a worker process, also among processes at the same address: by its folder, which is made when it
+    starts.
+    """
     return f"{facts['host']}:{facts['local_directory']}"

@@ -1,4 +1,4 @@
-"""What nannies have done to workers, and having them end one."""
+"""Reads what nannies did to workers, and has a nanny kill its worker."""
 
 import contextlib
 from typing import Any
@@ -8,16 +8,16 @@ from distributed import Client
 from pipeline.cluster.scheduler_info import events
 from pipeline.runtime.rpc import ANSWER_SECONDS
 
-END_SECONDS = 10.0  # for a nanny to end a worker
-NANNY_SECONDS = 5.0  # for a nanny to say that it is there
+END_SECONDS = 10.0  # for a nanny to kill a worker
+NANNY_SECONDS = 5.0  # for a nanny to answer
 ENDED_FOR_MEMORY = "worker-restart-memory"  # Dask's event topic
 
 
 def end(client: Client, address: str) -> bool:
-    """Returns when the worker has gone, or its nanny is too slow.
+    """Kills a worker; returns when it is gone, or when its nanny is too slow.
 
-    False where its nanny does not answer either: its host is cut off, or stopped.  Then nothing is done: what Dask does
-    without a nanny closes both for good once the host is back.
+    False if its nanny does not answer either: its host is cut off, or stopped.  Then nothing is done: what Dask does
+    without a nanny would close both for good once the host is back.
     """
     if not client.run_on_scheduler(_nanny_answers, address, NANNY_SECONDS):
         return False
@@ -31,7 +31,7 @@ def end(client: Client, address: str) -> bool:
 
 
 async def _nanny_answers(address: str, seconds: float, dask_scheduler: Any = None) -> bool:
-    """On the scheduler: whether the worker's nanny answers; True where there is none to be asked."""
+    """On the scheduler: whether the worker's nanny answers; True if the worker has none."""
     import asyncio
 
     from distributed.core import rpc
@@ -51,26 +51,26 @@ async def _remove(address: str, dask_scheduler: Any = None) -> None:
     await dask_scheduler.remove_worker(address, stimulus_id="pipeline", close=True)
 
 
-_remove.__module__ = _nanny_answers.__module__ = "__main__"  # a scheduler elsewhere need not have this package
+_remove.__module__ = _nanny_answers.__module__ = "__main__"  # a remote scheduler need not have this package
 
 
 def more_memory(client: Client) -> str:
-    """What to do where workers need more memory than they may have."""
+    """Returns advice for workers that need more memory than they may have."""
     if client.cluster is None:
         return "give the workers more (dask worker --memory-limit)"
     return "raise cluster.memory, or use fewer workers with more memory each"
 
 
 def nannies(client: Client) -> dict[Any, Any]:
-    """Those of a cluster of ours, by the names of their workers."""
+    """Returns the nannies of a local cluster, by the names of their workers."""
     nannies = getattr(client.cluster, "workers", None) or {}
     return {name: nanny for name, nanny in nannies.items() if hasattr(nanny, "exits")}
 
 
 def ended_for_memory(client: Client) -> set[tuple[str, int]]:
-    """The workers that nannies have ended for their memory, ever: address and process id.
+    """Returns all workers that nannies have killed for their memory so far: address and process id.
 
-    Empty where the scheduler does not answer or the client is closed: a loss is then told with its general reason alone.
+    Empty if the scheduler does not answer or the client is closed: a loss then has its general reason only.
     """
     with contextlib.suppress(OSError, RuntimeError):
         found = events(client, ENDED_FOR_MEMORY, ANSWER_SECONDS)

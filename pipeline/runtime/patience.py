@@ -1,4 +1,4 @@
-"""How long a run waits for a cluster that has no worker: replacements, or its first workers, may be in a queue."""
+"""Limits how long a run waits for a cluster that has no worker: replacements, or its first workers, may be in a queue."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ NOTES_FACTOR = 2.0  # between two notes
 
 
 class Patience:
-    """Counts the time without any worker.  The caller's clock; not thread-safe."""
+    """Counts the time without any worker.  The caller passes the time; not thread-safe."""
 
     def __init__(self, seconds: float, note: Callable[[str], object]) -> None:
         self._seconds, self._note = seconds, note
@@ -16,7 +16,7 @@ class Patience:
         self._next_note = FIRST_NOTE_SECONDS
 
     def seen(self, now: float, workers: int) -> str | None:
-        """So many workers are there; why the run gives up, or None."""
+        """Takes the number of workers present; returns why the run gives up, or None."""
         if workers:
             self._since, self._next_note = None, FIRST_NOTE_SECONDS
             return None

@@ -1,4 +1,4 @@
-"""Waiting for tasks, a while at a time."""
+"""Waits for futures, for a limited time per call."""
 
 import threading
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from distributed import Future
 
 
 class Pending:
-    """Futures that are waited for, a while at a time.
+    """Futures that are waited for, for a limited time per call.
 
-    Dask's own `wait` raises where the time is over, through frames that then keep the futures, and with them matrices
-    on the workers, until Python happens to look for cycles.
+    Dask's own `wait` raises when the time is over, through frames that then keep the futures, and with them matrices on
+    the workers, until Python runs its cycle collector.
     """
 
     def __init__(self, futures: Iterable[Future]) -> None:
@@ -26,7 +26,9 @@ class Pending:
         return len(self._left)
 
     def ended(self, seconds: float) -> list[Future]:
-        """Those that have ended since the last call, well or not; waits so long for the first."""
+        """Returns those that have ended since the last call, with or without an error; waits up to `seconds` for the
+        first.
+        """
         if all(future.status == "pending" for future in self._left):
             self._woken.wait(seconds)
         self._woken.clear()

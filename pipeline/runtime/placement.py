@@ -1,4 +1,4 @@
-"""What the cluster consists of: its device, its workers, and what to tell about them."""
+"""Finds what the cluster consists of: its device, its workers, and notes about them."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ from pipeline.runtime import capability
 from pipeline.runtime.membership import Facts, Members, process
 from pipeline.runtime.patience import Patience
 
-TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
+TICK_SECONDS = 0.2  # between two polls of the cluster, while workers are waited for
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,19 @@ class WorkerInfo:
     memory_limit: int  # bytes; 0: none
     host: str
     capability: float  # relative speed, in threads' worth: only ratios between workers mean something
-    process: str = ""  # another one for each process, also where the address stays
+    process: str = ""  # differs for each process, also if the address stays
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a run takes place."""
+    """The device and the workers of a run."""
 
     device: Literal["cpu", "cuda"]
     workers: tuple[WorkerInfo, ...]  # in the order of their names, then addresses
     oversubscribed: bool  # a local cluster with more threads than cores
     dashboard: str | None  # link
-    local: bool  # our own cluster: every connection stays on loopback
-    notes: tuple[str, ...] = ()  # what the user should know
+    local: bool  # a local cluster: every connection stays on loopback
+    notes: tuple[str, ...] = ()  # for the user
 
 
 def placement(
@@ -54,12 +54,12 @@ def placement(
     busy: Callable[[], object] = lambda: None,
     modules: Sequence[str] = (),
 ) -> Placement:
-    """The workers of the client's cluster, as many as the job asks for, with their measured capabilities.
+    """Returns the workers of the client's cluster, as many as the job asks for, with their measured capabilities.
 
-    One that was lost before, or is being ended, is waited for.  ClusterError where there never were as many, or where a
-    GPU was asked for and a worker cannot use one; TrainingError where one does not come back; WorkerLostError where one
-    leaves meanwhile.  `busy` is called where the workers have something else to do first.  `modules`: what the first worker
-    has to be able to import where it comes late.
+    Waits for a worker that was lost before, or is being killed.  ClusterError if the cluster never had that many, or if
+    a GPU was asked for and a worker cannot use one; TrainingError if a worker does not come back; WorkerLostError if
+    one leaves meanwhile.  `busy` is called if the workers have other tasks to run first.  `modules`: what the first
+    worker has to be able to import if it comes late.
     """
     with contextlib.ExitStack() as stack:
         return _placement(client, section, members or stack.enter_context(Members(client)), busy, modules)
@@ -91,7 +91,9 @@ def _placement(
 
 
 def _all_there(section: Cluster, members: Members, modules: Sequence[str]) -> dict[str, Facts]:
-    """The workers, once there are as many as can be expected; those that stay away are done without where "auto" allows."""
+    """Returns the workers once all that can be expected are present; with "auto", continues without those that stay
+    away.
+    """
     give_up = time.monotonic() + section.wait_seconds
     if not members.look() and members.known() == 0:
         _await_first(section, members, modules)
@@ -114,9 +116,9 @@ def _all_there(section: Cluster, members: Members, modules: Sequence[str]) -> di
 
 
 def await_workers(client: Client, section: Cluster, note: Callable[[str], object], modules: Sequence[str] = ()) -> None:
-    """Returns when the client's cluster has a worker.  ClusterError where it has none for `cluster.patience`.
+    """Returns when the client's cluster has a worker.  ClusterError if it has none for `cluster.patience`.
 
-    `modules`: what it has to be able to import where it comes late.
+    `modules`: what a worker that comes late has to be able to import.
     """
     if scheduler_info(client)["workers"]:
         return
@@ -126,11 +128,11 @@ def await_workers(client: Client, section: Cluster, note: Callable[[str], object
 
 
 def _await_first(section: Cluster, members: Members, modules: Sequence[str] = ()) -> None:
-    """Returns when there is a worker, which has this package and can import these modules of it.
+    """Returns when there is a worker that has this package and can import these modules of it.
 
-    A task waits meanwhile, so that a cluster that adapts to its load starts one.
+    A task is pending meanwhile, so that a cluster that adapts to its load starts a worker.
     """
-    patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` has notes of its own
+    patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` emits its own notes
     task = None
     if seconds_of(section.patience):
         members.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
@@ -153,7 +155,7 @@ def _why_fewer(section: Cluster, members: Members) -> str:
 
 
 def exposure(workers: Sequence[WorkerInfo]) -> tuple[str, ...]:
-    """What to tell about workers on several hosts: between those, XGBoost talks in the clear."""
+    """Returns a note about workers on several hosts: XGBoost's connections between hosts are not encrypted."""
     hosts = len({worker.host for worker in workers})
     if hosts < 2:
         return ()
@@ -165,9 +167,9 @@ def exposure(workers: Sequence[WorkerInfo]) -> tuple[str, ...]:
 
 
 def usable(present: Mapping[str, Mapping[str, Any]], before: Placement, most: int) -> tuple[WorkerInfo, ...]:
-    """At most so many of the workers that are there: those that took part, those of their names, then any others.
+    """Returns at most `most` of the present workers: those that took part, those of the same names, then any others.
 
-    A worker that is back has another address; its capability is taken to be what it was.
+    A worker that is back has another address; it keeps its former capability.
     """
     known = {worker.name: worker for worker in before.workers}
     addresses = {worker.address for worker in before.workers}
@@ -194,13 +196,13 @@ def _worker(address: str, facts: Mapping[str, Any]) -> WorkerInfo:
 
 
 def _order(worker: WorkerInfo) -> tuple[bool, int, str]:
-    """Our own workers are named by numbers, others often by their address."""
+    """Local workers are named by numbers, others often by their address."""
     number = worker.name.isdigit()
     return (not number, int(worker.name) if number else 0, worker.address)
 
 
 def _dashboard(client: Client, services: Mapping[str, Any]) -> str | None:
-    """The link to Dask's dashboard."""
+    """Returns the link to Dask's dashboard."""
     if "dashboard" not in services:
         return None
     if client.cluster is not None:
@@ -210,7 +212,7 @@ def _dashboard(client: Client, services: Mapping[str, Any]) -> str | None:
 
 
 def _device(client: Client, section: Cluster, workers: list[WorkerInfo]) -> Literal["cpu", "cuda"]:
-    """A local cluster was started for its device; workers of others are asked."""
+    """A local cluster was started for its device; on other clusters the workers are asked."""
     if client.cluster is not None:
         return "cuda" if type(client.cluster).__name__ == "LocalCUDACluster" else "cpu"
     if section.device == "cpu":

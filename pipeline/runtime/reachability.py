@@ -1,7 +1,7 @@
-"""Which workers cannot open connections to each other, though all of them reach the scheduler.
+"""Finds workers that cannot open connections to each other, though all of them reach the scheduler.
 
-XGBoost's ranks connect to each other at ports that the system chooses.  A firewall or a broken route between two of them
-leaves all ranks in a collective that never ends, while every worker's heartbeat goes on.
+XGBoost's ranks connect to each other at ports that the system chooses.  A firewall or a broken route between two of
+them leaves all ranks in a collective that never ends, while every worker keeps sending heartbeats.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from distributed.comm.addressing import get_address_host
 from pipeline.runtime.rpc import ask_workers
 
 CONNECT_SECONDS = 5.0  # for a connection between two workers
-ANSWER_SECONDS = 10.0  # for a worker to say what it reached
+ANSWER_SECONDS = 10.0  # for a worker to report what it reached
 LISTEN_SECONDS = 30.0  # that the probe's ports stay open
 
 Pair = tuple[str, str]  # addresses
 
 
 def unreachable_pairs(client: Client, workers: Sequence[str]) -> list[Pair]:
-    """The pairs of these workers (addresses) of which one cannot connect to a new port of the other.
+    """Returns the pairs of these workers (addresses) of which one cannot connect to a new port of the other.
 
-    Workers that do not answer in time are in no pair: their silence is noticed elsewhere.
+    Workers that do not answer in time are in no pair: `membership` detects their silence.
     """
     opening = {worker: functools.partial(open_port, get_address_host(worker)) for worker in workers}
     ports = ask_workers(client, opening, ANSWER_SECONDS)
@@ -44,9 +44,9 @@ def unreachable_pairs(client: Client, workers: Sequence[str]) -> list[Pair]:
 
 
 def left_out(pairs: Sequence[Pair], workers: Sequence[str]) -> dict[str, str]:
-    """The workers to leave out so that all others reach each other, each with one that it does not reach.
+    """Returns the workers to leave out so that all others reach each other, each with a worker that it does not reach.
 
-    The one in most pairs first; of equals the last in `workers`.
+    The worker in most pairs goes first; of equals the last in `workers`.
 
     >>> left_out([("a", "c"), ("b", "c")], ["a", "b", "c"])
     {'c': 'a'}
@@ -63,7 +63,7 @@ def left_out(pairs: Sequence[Pair], workers: Sequence[str]) -> dict[str, str]:
 
 
 async def open_port(host: str) -> int:
-    """On a worker: a new port that takes connections for a while."""
+    """On a worker: opens a port that accepts connections for LISTEN_SECONDS."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), host, 0)
     asyncio.get_running_loop().call_later(LISTEN_SECONDS, server.close)
     port: int = server.sockets[0].getsockname()[1]
@@ -71,7 +71,7 @@ async def open_port(host: str) -> int:
 
 
 async def failing(targets: Mapping[str, tuple[str, int]]) -> list[str]:
-    """On a worker: the targets to which no connection can be opened."""
+    """On a worker: returns the targets to which no connection can be opened."""
     reached = await asyncio.gather(*(reaches(host, port) for host, port in targets.values()))
     return [worker for worker, good in zip(targets, reached, strict=True) if not good]
 

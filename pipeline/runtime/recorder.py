@@ -1,8 +1,8 @@
-"""Watches the workers of one run, for its account: who is busy is read from Dask's own state, on each worker's clock.
+"""Accounts for the time of one run's workers, read from Dask's own state, on each worker's clock.
 
-Three instruments, none of which knows of the others: the worker's state machine says how many of its slots have a
-task, by a plugin that is told of every transition; the task's thread says what it computed (`pipeline.runtime.ledger`); Dask's
-digests say what it cost to bring a task to its thread and its result away from it.
+Three independent instruments: a plugin receives every transition of the worker's state machine and counts the slots
+that have a task; the task's thread records what it computed (`pipeline.runtime.ledger`); Dask's digests record what it
+cost to bring a task to its thread and its result away from it.
 """
 
 import functools
@@ -24,9 +24,9 @@ from pipeline.runtime.placement import WorkerInfo
 from pipeline.runtime.rpc import ANSWER_SECONDS, if_there
 from pipeline.runtime.timing import StageClock
 
-WIDE = frozenset({"build", "rounds"})  # tasks, by the prefix of their keys, that use every thread of their worker
-CREDIBLE = 0.1  # what the parts of a worker's rounds may come to beyond the whole
-BROKEN_OFF = frozenset({"failed", "cancelled"})  # what Dask books all seconds of a task under that came to nothing
+WIDE = frozenset({"build", "rounds"})  # key prefixes of tasks that use every thread of their worker
+CREDIBLE = 0.1  # by this share the parts of a worker's rounds may exceed the whole
+BROKEN_OFF = frozenset({"failed", "cancelled"})  # Dask books all seconds of a task that had no result under these
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
@@ -42,11 +42,11 @@ class Watch(WorkerPlugin):
         self._begin = self._since = time.perf_counter()
         self._digests = dict(worker.digests_total)
         self._tasks: dict[str, Tasks] = {}  # by prefix
-        self._ours: dict[str, int] = {}  # prefix -> slots kept now
-        self._others = self._coming = 0  # slots that tasks of others keep; tasks whose data are on their way here
-        self._sums = [0.0] * 3  # others', exposed transfer, free
+        self._ours: dict[str, int] = {}  # prefix -> slots in use now
+        self._others = self._coming = 0  # slots of other runs' tasks; tasks whose data are in transfer to here
+        self._sums = [0.0] * 3  # other runs, exposed transfer, free
         LEDGERS[self.run] = Ledger()
-        self._look()  # a task that was broken off may be there still
+        self._look()  # a task of an interrupted attempt may still run
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         if start in CHANGES or finish in CHANGES:
@@ -92,13 +92,13 @@ class Watch(WorkerPlugin):
         )
 
     def _digested(self) -> dict[str, float]:
-        """What Dask has booked for our tasks' prefixes since the watch began; see `Reading`."""
+        """Returns what Dask has booked for our tasks' prefixes since the watch began; see `Reading`."""
         found = {"cpu": 0.0, "off_cpu": 0.0, "wide": 0.0, "overhead": 0.0}
         for key, value in list(self._worker.digests_total.items()):
             if not (isinstance(key, tuple) and key[0] == "execute" and key[-1] == "seconds" and key[2] in self._tasks):
                 continue
             seconds, wide = value - self._digests.get(key, 0.0), key[2] in WIDE
-            if key[3] in BROKEN_OFF:  # its thread's seconds are among them; of a narrow one the parts alone tell
+            if key[3] in BROKEN_OFF:  # they include its thread's seconds; narrow tasks count by their parts alone
                 found["wide"] += seconds if wide else 0.0
             elif key[3] not in ("thread-cpu", "thread-noncpu"):
                 found["overhead"] += seconds * (self._slots if wide else 1)
@@ -110,11 +110,11 @@ class Watch(WorkerPlugin):
 
 
 class Watching:
-    """The watches of one run, and the client's clock beside them.
+    """The watches of one run's workers, and the client's clock.
 
-    Where workers were lost or have joined, the run starts again, and so do all watches: the account is the sum of those
-    of its stretches, each of which has the same workers from its begin on.  So nobody waits for, or is idle in, what was
-    done before it joined.
+    When workers are lost or join, the run restarts, and so do all watches: the account is the sum of the accounts of
+    its segments, each of which has the same workers from its start on.  So a worker is charged no waiting or idle time
+    from before it joined.
     """
 
     def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageClock) -> None:
@@ -122,25 +122,25 @@ class Watching:
         self._client, self._run, self._clock = client, run, clock
         self._running = True
         self._addresses: set[str] = set()  # of all workers that were ever watched
-        self._earlier: Account | None = None  # of the stretches before this one
-        self._at_first = dict(clock.seconds)  # of each stage, before the first
+        self._earlier: Account | None = None  # of the segments before this one
+        self._at_first = dict(clock.seconds)  # of each stage, before the first segment
         asked = clock.clock()
         self._ask(_begin, workers)
         self._first = (asked + clock.clock()) / 2
         self._enter(workers, self._first)
 
     def _enter(self, workers: Sequence[WorkerInfo], now: float) -> None:
-        """Begins a stretch."""
+        """Begins a segment."""
         self._workers, self._start, self._before = tuple(workers), now, self._stages(now)
-        self._lost: dict[str, tuple[float, Mapping[str, float]]] = {}  # address -> when, and `_stages` then
+        self._lost: dict[str, tuple[float, Mapping[str, float]]] = {}  # address -> time of loss, and `_stages` then
 
     def lost(self, address: str) -> None:
-        """A worker has gone: it counts until now.  Called from the thread that watches the cluster."""
+        """Counts a lost worker until now.  Called from the thread that watches the cluster."""
         now = self._clock.clock()
         self._lost.setdefault(address, (now, self._stages(now)))
 
     def start_again(self, workers: Sequence[WorkerInfo]) -> None:
-        """The run goes on, on these workers: those that are left, that came back, or joined."""
+        """Starts a new segment on these workers: those that are left, that came back, or joined."""
         asked = self._clock.clock()
         readings = self._ask(_renew, workers)
         now = (asked + self._clock.clock()) / 2
@@ -148,14 +148,14 @@ class Watching:
         self._enter(workers, now)
 
     def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
-        """Ends the watches: from now on no worker has a task.  `rounds`: by the worker's name, since the last start."""
+        """Ends the watches: from now on no worker has a task.  `rounds`: by worker name, since the last restart."""
         asked = self._clock.clock()
         readings = self.stop()
-        now = (asked + self._clock.clock()) / 2  # the workers read their clocks between asking and hearing
+        now = (asked + self._clock.clock()) / 2  # the workers read their clocks between request and answer
         return Ended(self._account(now, readings, rounds), now, self._clock)
 
     def _account(self, now: float, readings: Mapping[str, Reading], rounds: Mapping[str, Rounds] | None) -> Account:
-        """Up to now, this stretch with those before it."""
+        """Returns the account up to now: this segment and those before it."""
         seen = [readings[worker.address] for worker in self._workers if worker.address in readings]
         unread = [self._unread(worker, now) for worker in self._workers if worker.address not in readings]
         made = account(seen, now - self._start, self._since(self._stages(now)), rounds, unread)
@@ -172,7 +172,9 @@ class Watching:
         )
 
     def _stages(self, now: float) -> dict[str, float]:
-        """The client's seconds in each stage since the first watch; what no stage has yet belongs to the one now."""
+        """Returns the client's seconds in each stage since the first watch; unassigned seconds count to the current
+        stage.
+        """
         spent = {
             stage: seconds - self._at_first.get(stage, 0.0) for stage, seconds in dict(self._clock.seconds).items()
         }
@@ -181,11 +183,13 @@ class Watching:
         return spent
 
     def _since(self, stages: Mapping[str, float]) -> dict[str, float]:
-        """What of them lies in this stretch."""
+        """Returns the seconds per stage within the current segment."""
         return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
 
     def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
-        """Has it done by those that are there; who does not answer soon must not hold up a run that is to go on."""
+        """Calls the workers that are present; waits at most ANSWER_SECONDS so that a slow worker cannot delay a
+        restart.
+        """
         self._addresses.update(worker.address for worker in workers)
         found: dict[str, Reading] = {}
 
@@ -198,13 +202,13 @@ class Watching:
         return dict(found)
 
     def stop(self) -> dict[str, Reading]:
-        """Ends the watches, if they still run; what those that answer (address) have seen."""
+        """Ends the watches, if they still run; returns the readings of the workers (address) that answer."""
         if not self._running:
             return {}
         self._running = False
         try:
             present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
-        except OSError:  # the scheduler is silent: nothing that it could pass on is worth waiting for
+        except OSError:  # the scheduler is silent: do not wait for readings that pass through it
             return {}
         for worker in self._workers:
             if worker.address not in present:
@@ -214,22 +218,22 @@ class Watching:
 
 @dataclass(frozen=True)
 class Ended:
-    """An account whose tasks are over, while the client goes on."""
+    """An account whose tasks are over, while the client still works."""
 
     account: Account
     at: float  # when its window ended, by the client's clock
     clock: StageClock
 
     def now(self, stage: str) -> Account:
-        """The account up to now; the client has been at `stage` since."""
+        """Returns the account up to now; the client has been at `stage` since."""
         return self.account.later(max(0.0, self.clock.clock() - self.at), stage)
 
 
 def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, Rounds]:
-    """What the meters tell of each worker's rounds; `names` by rank.
+    """Returns the split of each worker's rounds from the meters; `names` by rank.
 
-    Empty where they cannot tell it: on GPUs, and where they tell more than there was, because the few collectives that
-    a short run replays met another program that the rounds had not.
+    Empty if the meters cannot give it: on GPUs, and if their parts exceed the measured time, because the few
+    collectives that a short run replays met a load that the rounds had not.
     """
     samples = worker_samples(meters, names) if meters else ()
     found = {}
@@ -242,7 +246,7 @@ def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, 
 
 
 def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str]) -> dict[str, Reading]:
-    """What those of these workers had seen that had a watch (address)."""
+    """Returns the readings of those of these workers (address) that had a watch."""
     found = client.run(what, run, workers=addresses, on_error="ignore")
     return {address: reading for address, reading in found.items() if isinstance(reading, Reading)}
 
@@ -252,14 +256,14 @@ async def _begin(run: str, dask_worker: Any) -> None:
 
 
 async def _renew(run: str, dask_worker: Any) -> Reading | None:
-    """What the watch has seen, if there was one; a new one begins."""
+    """Returns the reading of the watch, if there was one; starts a new watch."""
     reading = await end_watch(run, dask_worker)
     await _begin(run, dask_worker)
     return reading
 
 
 async def end_watch(run: str, dask_worker: Any) -> Reading | None:
-    """Ends the watch on this worker; None where there is none, as after a restart."""
+    """Ends the watch on this worker and returns its reading; None if there is none, as after a restart."""
     watch = dask_worker.plugins.get(_name(run))
     if watch is None:
         return None

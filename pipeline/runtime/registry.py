@@ -1,6 +1,7 @@
-"""Which runs a scheduler knows of: what a killed client could not drop on the workers, the scheduler does, or the next run.
+"""Registers runs on the scheduler, so that the runs of a killed client are dropped by the scheduler, or by the next
+run.
 
-The scheduler keeps the runs with their clients, of which it notices itself that they have gone.
+The scheduler keeps each run with its client, and notices itself when a client is gone.
 """
 
 from collections.abc import Callable
@@ -11,16 +12,16 @@ from distributed.protocol.pickle import dumps
 
 
 def enter(client: Client, run: str, forget: Callable[..., object]) -> list[str]:
-    """Enters a run of this client; the runs that were not left and whose clients have gone.
+    """Registers a run of this client; returns the runs that are still registered and whose clients are gone.
 
-    `forget`: drops a run on a worker, for the scheduler to call where the client is gone.
+    `forget`: drops a run on a worker; the scheduler calls it if the client is gone.
     """
     dead: list[str] = client.run_on_scheduler(_enter, run, client.id, dumps(forget))
     return dead
 
 
 def leave(client: Client, *runs: str) -> None:
-    """Strikes runs off: the workers have nothing of them any more."""
+    """Unregisters runs: the workers have nothing of them any more."""
     client.run_on_scheduler(_leave, runs)
 
 
@@ -41,5 +42,5 @@ def _leave(runs: tuple[str, ...], dask_scheduler: Any = None) -> None:
         dask_scheduler.__dict__.get("pipeline_runs", {}).pop(run, None)
 
 
-# A scheduler elsewhere need not have this package: functions of `__main__` travel by value.
+# A remote scheduler need not have this package: functions of `__main__` are pickled by value.
 _enter.__module__ = _leave.__module__ = "__main__"

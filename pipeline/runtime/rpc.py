@@ -1,4 +1,4 @@
-"""Asking the scheduler and workers where it may be that nobody is there to answer."""
+"""RPCs to scheduler and workers with deadlines and disconnect handling."""
 
 import contextlib
 import functools
@@ -9,13 +9,15 @@ from distributed import Client
 from pipeline.cluster.deadline import in_time
 from pipeline.errors import ClusterError, PipelineError, SchedulerLostError
 
-ANSWER_SECONDS = 5.0  # for the scheduler to answer one question; one that does not is not lost (runtime.silence)
+ANSWER_SECONDS = 5.0  # for the scheduler to answer one request; a late answer is not a lost scheduler (runtime.silence)
 RECONNECT_SECONDS = 8.0  # for a lost connection to come back
 CONNECTION_LOST = "scheduler-connection-lost"  # Dask's reason for cancelling all futures of a client
 
 
 def require_client(client: object) -> None:
-    """ClusterError unless it is a client that can be waited for: neither asynchronous, nor closed, nor something else."""
+    """Raises ClusterError unless it is a client that can be waited for: neither asynchronous, nor closed, nor another
+    type.
+    """
     if not isinstance(client, Client):
         kind = "None" if client is None else f"a {type(client).__name__}"
         raise ClusterError(
@@ -30,10 +32,10 @@ def require_client(client: object) -> None:
 
 
 def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None:
-    """What `ask` gives; None where the client has no connection to its scheduler, or loses it meanwhile.
+    """Returns what `ask` returns; None if the client has no connection to its scheduler, or loses it meanwhile.
 
-    For what is put in order at the end, which must not hide why it is the end; a run that needs an answer asks without it.
-    Waits as long as `ask` does while the connection stands (`in_time` does not).
+    For clean-up at the end of a run, which must not hide the error that ended it; a run that needs an answer calls
+    `ask` directly.  Waits as long as `ask` does while the connection is open (`in_time` does not).
     """
     if client.status != "running":
         return None  # Dask would wait for the scheduler to come back
@@ -41,14 +43,16 @@ def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None
         return ask()
     except OSError:
         return None
-    except Exception:  # of many kinds, once a client has given up
+    except Exception:  # of many types, once a client has given up
         if client.status == "running":
             raise
         return None
 
 
 def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, object]:
-    """What each worker (address) returns for its function, all asked at once; without those that fail or take too long."""
+    """Calls each worker's (address) function, all at once; returns the results without those that fail or take too
+    long.
+    """
     answers: dict[str, object] = {}
 
     def ask(worker: str) -> None:
@@ -61,9 +65,9 @@ def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], second
 
 @contextlib.contextmanager
 def telling_loss(client: Client, known: Callable[[], str | None] = lambda: None) -> Iterator[None]:
-    """Whatever fails in here because the scheduler was lost is told as that: SchedulerLostError.
+    """Converts errors caused by losing the scheduler into SchedulerLostError.
 
-    `known`: how the loss was noticed, if it was.
+    `known`: returns how the loss was noticed, if it was.
     """
     try:
         yield
@@ -77,5 +81,5 @@ def telling_loss(client: Client, known: Callable[[], str | None] = lambda: None)
 
 
 def scheduler_lost(error: str | None = None) -> SchedulerLostError:
-    """`error`: how it was noticed."""
+    """Returns the error; `error`: how the loss was noticed."""
     return SchedulerLostError(f"the scheduler was lost: {error or 'the connection is closed'}")

@@ -1,35 +1,35 @@
-"""Silence of the scheduler is not its loss: until a limit it is a note, and nobody else is blamed for it meanwhile.
+"""Times the scheduler's silence: up to a limit it causes a note only, and it does not count against any worker.
 
 A scheduler's event loop is busy for seconds with a large graph, a garbage collection, another user's function, or on a
-loaded machine.  Its workers go on computing.  It is lost where the connection is closed and does not come back, or where
-it has not answered for `cluster.hang_seconds`.
+loaded machine.  Its workers keep computing.  It is lost if the connection is closed and does not come back, or if it
+has not answered for `cluster.hang_seconds`.
 """
 
 import math
 from collections.abc import Callable
 
-QUICK_SECONDS = 1.0  # an answer within that is no silence
+QUICK_SECONDS = 1.0  # a faster answer is no silence
 NOTE_SECONDS = 5.0  # of silence, after which there is a note
-LONGER = 1.5  # a silence is noted again when it ends only if it is so many times the longest before
+LONGER = 1.5  # the end of a silence is noted again only if it was so many times longer than the longest before
 WORKER_NOTE_SECONDS = 15.0  # of silence of a worker
 
 
 class SchedulerSilence:
-    """How long the scheduler has not answered.  The caller's clock; not thread-safe."""
+    """Counts how long the scheduler has not answered.  The caller passes the time; not thread-safe."""
 
     def __init__(self, limit_seconds: float, note: Callable[[str], object]) -> None:
         self._limit_seconds, self._note = limit_seconds, note
-        self._since: float | None = None  # when the first question was asked that has no answer
-        self._noted = False  # this silence
-        self._longest = 0.0  # noted when it ended
+        self._since: float | None = None  # time of the first request without an answer
+        self._noted = False  # whether this silence was noted
+        self._longest = 0.0  # of the silences whose end was noted
 
     def asked(self, now: float) -> None:
-        """A question is sent."""
+        """Records that a request was sent."""
         if self._since is None:
             self._since = now
 
     def answered(self, now: float) -> float:
-        """An answer has come; the seconds of the silence that it ends, 0 where there was none."""
+        """Records an answer; returns the seconds of the silence that it ends, 0 if there was none."""
         silent = 0.0 if self._since is None else now - self._since
         if self._noted and silent > LONGER * self._longest:
             self._note(f"the scheduler answers again, after {silent:.0f} s")
@@ -38,7 +38,9 @@ class SchedulerSilence:
         return silent if silent > QUICK_SECONDS else 0.0
 
     def unanswered(self, now: float) -> str | None:
-        """No answer has come yet; why the scheduler counts as lost, or None: it is waited for."""
+        """Records that there is no answer yet; returns why the scheduler counts as lost, or None if it is still waited
+        for.
+        """
         silent = 0.0 if self._since is None else now - self._since
         if silent >= self._limit_seconds:
             return f"it has not answered for {silent:.0f} s (cluster.hang_seconds = {self._limit_seconds:g})"
@@ -52,6 +54,6 @@ class SchedulerSilence:
         return f"the scheduler has not answered for {NOTE_SECONDS:g} s: waiting for it{limit}"
 
     def patience(self, now: float, most: float) -> float:
-        """How long to wait for the answer to a question that is asked now."""
+        """Returns how long to wait for the answer to a request sent now."""
         left = math.inf if self._since is None else self._limit_seconds - (now - self._since)
         return max(0.1, min(most, left, self._limit_seconds))

@@ -1,8 +1,8 @@
-"""Errors on their way from a worker to the client.
+"""Makes errors picklable on their way from a worker to the client.
 
-Dask pickles an error with everything that it was raised from.  Some libraries' errors cannot be pickled (aiohttp's hold a
-CIMultiDictProxy), and then a bare Exception arrives, whose class and exit code are lost.  `raise ... from None` does not
-help: it hides the context and keeps it.
+Dask pickles an error with its whole chain of causes and contexts.  Some libraries' errors cannot be pickled (aiohttp's
+hold a CIMultiDictProxy), and then a bare Exception arrives, whose class and exit code are lost.  `raise ... from None`
+does not help: it hides the context but keeps it.
 """
 
 import functools
@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError
 
 
 def task[**Arguments, Result](function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorator of every function that runs as a task of Dask's: its own errors leave it without those of libraries."""
+    """Decorates every function that runs as a Dask task: removes library errors from the chains of our own errors."""
 
     @functools.wraps(function)
     def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -26,7 +26,7 @@ def task[**Arguments, Result](function: Callable[Arguments, Result]) -> Callable
 
 
 def detach(error: BaseException) -> None:
-    """Takes the errors of libraries out of what an error was raised from; own ones stay."""
+    """Removes the errors of libraries from an error's chain of causes and contexts; our own stay."""
     while error is not None:
         if not isinstance(error.__cause__, PipelineError):
             error.__cause__ = None

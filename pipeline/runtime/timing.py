@@ -1,4 +1,4 @@
-"""Where the seconds of a run go: stages of the client, spans of the workers."""
+"""Times a run: stages of the client, spans of the workers."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ Clock = Callable[[], float]
 
 _EPOCH = time.time() - time.monotonic()
 
-TOPIC = "pipeline-spans"  # where workers log the spans of their tasks; every message names its run
+TOPIC = "pipeline-spans"  # workers log the spans of their tasks here; every message names its run
 
 
 def steady() -> float:
-    """Seconds since the epoch, by a clock that nobody sets back while this process lives."""
+    """Returns seconds since the epoch, by a clock that never goes back while this process runs."""
     return _EPOCH + time.monotonic()
 
 
@@ -43,7 +43,7 @@ class StageClock:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Counts the seconds of the block; those of a stage within it count there alone."""
+        """Counts the seconds of the block; those of a stage within it count there only."""
         start, before, self.current = self.clock(), self.current, name
         inside, self._inside = self._inside, 0.0
         try:
@@ -55,14 +55,14 @@ class StageClock:
             self._inside = inside + spent
 
     def close(self) -> dict[str, float]:
-        """The seconds of every stage, of what lay between them ("other"), and in all ("total")."""
+        """Returns the seconds of every stage, of the time between stages ("other"), and in all ("total")."""
         total = self.clock() - self.begin
         other = max(0.0, total - sum(self.seconds.values()))
         return {**self.seconds, "other": other, "total": total}
 
 
 def process_start() -> float:
-    """When this process began, in seconds since the epoch; now, where the system does not tell."""
+    """Returns when this process began, in seconds since the epoch; the current time if the system does not tell."""
     try:
         with open("/proc/self/stat", encoding="ascii") as stat, open("/proc/uptime", encoding="ascii") as uptime:
             ticks = int(stat.read().rpartition(")")[2].split()[19])
@@ -74,7 +74,7 @@ def process_start() -> float:
 
 @contextlib.contextmanager
 def span(stage: str) -> Iterator[None]:
-    """Logs what runs inside as a span of the worker this task is on, and enters it into the run's account.
+    """Logs the block as a span of the worker that runs this task, and adds it to the run's account.
 
     Outside a worker it does nothing.
     """
