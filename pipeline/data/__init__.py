@@ -1,1 +1,1 @@
-"""The source: files, their fragments, and the rows in them."""
+"""Opens sources: files, their fragments, and the rows in them."""

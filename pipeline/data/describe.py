@@ -1,4 +1,4 @@
-"""What a source holds: columns, missing and distinct values, ranges, the target's balance, files that differ."""
+"""Describes a source: columns, missing and distinct values, ranges, the target's balance, files that differ."""
 
 import posixpath
 from collections import Counter
@@ -22,8 +22,8 @@ from pipeline.errors import BadFragment, DataError
 from pipeline.events.findings import UserNote, plain, text_of
 from pipeline.formatting import escaped
 
-MAX_DISTINCT = 10_000  # values are told apart up to so many
-MAX_LINES = 60  # that a notebook shows
+MAX_DISTINCT = 10_000  # values are counted apart up to this many distinct ones
+MAX_LINES = 60  # shown in a notebook
 MAX_BALANCE = 50  # a target with more values is shown by its range alone
 
 
@@ -77,7 +77,7 @@ class Description:
         }
 
     def __repr__(self) -> str:
-        """The text, up to some length: a notebook shows it as the value of a cell."""
+        """The text, cut at MAX_LINES lines: a notebook shows it as the value of a cell."""
         lines = str(self).splitlines()
         more = [f"... {len(lines) - MAX_LINES:,} lines more: print it"] if len(lines) > MAX_LINES else []
         return "\n".join(lines[:MAX_LINES] + more)
@@ -108,18 +108,18 @@ class Description:
         if self.drift:
             rows = [(item.column, item.read_as, _kinds(item)) for item in self.drift]
             lines += ["", *_table(("differs between files", "read as", "found as"), rows)]
-        # The drift stands above in full already.
+        # The drift is already printed in full above.
         notes = [line for line in map(escaped, map(text_of, self.notes)) if not line.startswith("the files differ in ")]
         return "\n".join(lines + ([""] if notes else []) + notes)
 
 
 @dataclass
 class _Column:
-    """What has been seen of one column so far."""
+    """Running totals of one column."""
 
     field: pa.Field
     missing: int = 0
-    values: Counter[Any] | None = field(default_factory=Counter)  # None: too many to tell apart
+    values: Counter[Any] | None = field(default_factory=Counter)  # None: more than MAX_DISTINCT values
     minimum: Any = None
     maximum: Any = None
 
@@ -202,7 +202,7 @@ def describe(source: Any, target: str | None = None) -> Description:
 
 
 def _raw_target(data: Data, target: str | None) -> str | None:
-    """The target that is asked for, or the job's; one that is derived stands in no file."""
+    """The target that is asked for, or the job's; a derived target is in no file."""
     return target if target is not None or data.target in data.derive else data.target
 
 
@@ -233,7 +233,7 @@ def _shown(value: Any) -> str:
 
 
 def _kinds(drift: Drift) -> str:
-    """The types of a column with their files, the most frequent first; of the others the first file is named."""
+    """The types of a column with their files, the most frequent first; for the other types the first file is named."""
     kinds = sorted(drift.types, key=lambda entry: -entry[1])
     named = [
         f"{kind} in {count}" + (f" ({posixpath.basename(first)}...)" if place else "")

@@ -1,4 +1,4 @@
-"""What one fragment comes to once it is read: the rows that are used, and what is known of each."""
+"""The rows of one fragment once it is read: the rows that are used, and the arrays that describe them."""
 
 from dataclasses import dataclass, field
 

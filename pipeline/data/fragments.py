@@ -1,11 +1,11 @@
-"""Fragments: pieces of files that are read alone, and how small ones are merged.
+"""Cuts files into fragments: pieces that are read alone, small ones merged.
 
     file a: row groups  [0][1][2]     file b: [0]      file c: [0][1]
     pieces:             a0 a1 a2              b0               c0 c1
     fragments:          (a0-1) (a2        b0           c0)     (c1)
 
 They depend on the files alone, never on the number of workers: row ids, and with them everything random,
-stand on (fragment, position).
+follow from (fragment, position).
 """
 
 from collections.abc import Iterable
@@ -14,37 +14,37 @@ from dataclasses import dataclass, replace
 from pipeline.formatting import without_secrets
 
 MIB = 1 << 20
-MIN_FRAGMENT_NBYTES = 1 * MIB  # below that a task costs more than its work
+MIN_FRAGMENT_NBYTES = 1 * MIB  # a smaller task costs more than its work
 MIN_FRAGMENTS = 16  # small sources are cut finer, so that a few workers find work and a progress bar moves
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file was when the source was opened; whoever reads it later sees by that whether it still is."""
+    """State of a file when the source was opened; a later reader compares it to detect changes."""
 
     path: str
     nbytes: int
-    mark: int | str | None  # modification time in ns, ETag of a URL; None: not told
-    machine: str = ""  # that has this modification time: another may have a copy of its own; empty for URLs
+    mark: int | str | None  # modification time in ns, ETag of a URL; None: not reported
+    machine: str = ""  # the machine of this modification time: another may have its own copy; empty for URLs
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows that stand next to each other in one file."""
+    """Adjacent rows of one file."""
 
     path: str  # absolute path or URL; a name in angle brackets for tables in memory
-    row_groups: tuple[int, ...] | None  # Parquet row groups or Arrow record batches; None: not made of them
+    row_groups: tuple[int, ...] | None  # Parquet row groups or Arrow record batches; None: the format has none
     byte_range: tuple[int, int] | None  # text: the bytes from start up to stop, whole lines; None: the whole file
     rows: int | None  # None where they have not been counted yet
     nbytes: int  # estimate of the decoded size
     hive: tuple[tuple[str, str], ...] = ()  # keys and values from folder names such as month=11
     first_row: int = 0  # number of the piece's first row in its file or table
     first_query: int = 0  # LIBSVM with .query file: queries in the files before this one
-    stamps: tuple[Stamp, ...] = ()  # of the files that its rows stand in; none for tables in memory
-    bad: str = ""  # why it cannot be read, where that is known already
+    stamps: tuple[Stamp, ...] = ()  # of the files that its rows are in; none for tables in memory
+    bad: str = ""  # why it cannot be read, if that is known already
 
     def place(self, group: str = "row group") -> str:
-        """The file and the place in it, for people; `group`: what a row group is called.
+        """The file and the place in it, for messages; `group`: the format's word for a row group.
 
         >>> Piece("/a.parquet", (0, 1, 2, 5), None, 9, 9).place(), Piece("/a.csv", None, (10, 90), 9, 9).place()
         ('/a.parquet, row groups 0-2, 5', '/a.csv, bytes 10 to 90')
@@ -91,8 +91,8 @@ def target_nbytes(total_nbytes: int, wanted_nbytes: int) -> int:
 def cut_fragments(pieces: Iterable[Piece], target_nbytes: int) -> tuple[Fragment, ...]:
     """Merges pieces, in order, into fragments of at most `target_nbytes`; a larger piece is one of its own.
 
-    Pieces without rows are left out, for they would make fragments nobody can train on.  One that is known to be bad
-    is a fragment of its own: it must not take good ones with it.
+    Pieces without rows are left out, because no training is possible on an empty fragment.  A piece that is known to be
+    bad is a fragment of its own, so that good pieces are not skipped with it.
     """
     bundles: list[list[Piece]] = []
     filled = 0
@@ -108,7 +108,7 @@ def cut_fragments(pieces: Iterable[Piece], target_nbytes: int) -> tuple[Fragment
 
 
 def _join(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """The same rows in as few pieces as can be: neighbours in one file are read at once."""
+    """The same rows in as few pieces as possible: neighbours in one file are read at once."""
     joined: list[Piece] = []
     for piece in pieces:
         if joined and _adjacent(joined[-1], piece):

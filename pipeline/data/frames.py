@@ -1,4 +1,4 @@
-"""Data that is in memory already: tables of rows, and Dask collections, whose partitions the cluster computes.
+"""Handles data that is in memory already: tables of rows, and Dask collections, whose partitions the cluster computes.
 
 The client keeps them; each task gets its fragment's part as a payload.
 """
@@ -22,7 +22,7 @@ _SAMPLE_ROWS = 1_000  # of each end of a table go into its fingerprint
 
 
 def kind_of(source: Any) -> Literal["rows", "dask"] | None:
-    """What data in memory are; None for names of files; SourceError for anything else.  Imports nothing."""
+    """The kind of data in memory; None for names of files; SourceError for anything else.  Imports nothing."""
     if isinstance(source, (str, os.PathLike)):
         return None
     if isinstance(source, (list, tuple)) and not (source and all(isinstance(row, Mapping) for row in source)):
@@ -63,7 +63,7 @@ def table_digest(table: pa.Table) -> bytes:
 
 
 def payload(frame: Any, fragment: Fragment) -> Any:
-    """What a task reads its fragment from: bytes of an Arrow stream, or delayed parts of partitions."""
+    """The data a task reads its fragment from: bytes of an Arrow stream, or delayed parts of partitions."""
     if isinstance(frame, pa.Table):
         start = fragment.pieces[0].first_row
         return _stream(frame.slice(start, fragment.rows))  # a pickled slice would carry the whole table

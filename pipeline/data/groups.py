@@ -1,4 +1,4 @@
-"""Queries of a ranking task: whole in one fragment, their rows next to each other."""
+"""Keeps the queries of a ranking task whole in one fragment, their rows next to each other."""
 
 import dataclasses
 import hashlib
@@ -24,14 +24,15 @@ class GroupRuns:
 
 
 def group_keys(column: pa.ChunkedArray, name: str, fragment: int) -> np.ndarray:
-    """(rows,) int64 key of each row's query: integers themselves, anything else by a hash; the same everywhere.
+    """(rows,) int64 key of each row's query: integers as they are stored, anything else by a hash; the same on every
+    machine.
 
     DataError, naming the column and the fragment, where a row has no query.
     """
     missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
     if missing:
         raise DataError(f"the group {name} is missing in {missing} rows of fragment {fragment}")
-    if not pa.types.is_decimal(column.type):  # whose texts are exact
+    if not pa.types.is_decimal(column.type):  # the texts of decimals are exact
         column = decoded(column)
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
@@ -54,7 +55,7 @@ def join_groups(source: Source, column: str, runs: Sequence[GroupRuns]) -> Sourc
     """The source with neighbouring fragments merged so that every query is in one fragment.
 
     `runs` are those of all its fragments, in any order.  DataError where a query's rows are not next to each other.
-    The fragments are numbered anew from the first one's number.
+    The fragments are renumbered from the first one's number.
     """
     known = {run.fragment: run.keys for run in runs}
     joined: list[list[Fragment]] = []

@@ -1,4 +1,4 @@
-"""What the [data] section of a job means for the files it names: decided from metadata, before a row is read."""
+"""Opens the inputs of a job's [data] section: decided from metadata, before a row is read."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Inputs:
     derivation: Derivation
     schema: pa.Schema  # after the derivations
     roles: Roles
-    skipped: tuple[Bad, ...] = ()  # fragments that were left out, for they cannot be read
+    skipped: tuple[Bad, ...] = ()  # fragments left out because they cannot be read
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -77,7 +77,7 @@ class Inputs:
 def open_inputs(
     job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
 ) -> Inputs:
-    """Opens the job's sources; `source` (rows in memory, a Dask collection) stands in for `data.source`.
+    """Opens the job's sources; `source` (rows in memory, a Dask collection) replaces `data.source`.
 
     Fragments of the validation source are numbered after those of the training source, so that row ids stay unique.
     """
@@ -88,7 +88,7 @@ def open_inputs(
     derivation = Derivation(
         derive=tuple(data.derive.items()), where=data.where, function=data.function, allow_code=allow_code
     )
-    # A column without a value this time has its name all the same: what uses it must not fail.
+    # A column without a value this time keeps its name: expressions that use it must not fail.
     derived = check(derivation, training.with_empty(training.empty).schema)
     roles = assign_roles(data, derived, training.left_out)
     used = {*roles.read, *roles.predict}
@@ -115,7 +115,7 @@ def _parts(roles: Roles) -> dict[str, str | None]:
 
 
 def _absent_inputs(source: Source, derived: Derived, roles: Roles) -> list[Finding]:
-    """What to say of files that lack a column which a derived target, weight or filter is made from."""
+    """The notes on files that lack a column which a derived target, weight or filter is made from."""
     made = {f"data.derive.{name}": derived.inputs[name] for name in _parts(roles).values() if name in derived.inputs}
     made["data.where"] = derived.where
     found = []
@@ -133,14 +133,15 @@ def _absent_inputs(source: Source, derived: Derived, roles: Roles) -> list[Findi
 
 
 def reader(source: Source) -> Source:
-    """The source as tasks need it: how to read, not what there is; small however many files there are."""
+    """The source in the form tasks need, without its fragments; small however many files there are."""
     return dataclasses.replace(source, fragments=(), files=(), notes=(), digests={}, left_out={}, frame=None)
 
 
 def open_data(
     data: Data, source: object, hints: ColumnHints | None = None, names: Sequence[str] | None = None
 ) -> Source:
-    """Opens files as the job says; the types in the hints are those of the training source, for files to validate on.
+    """Opens files as the job specifies; the types in the hints are those of the training source, for files to
+    validate on.
 
     `names`: of the columns of a source that is an array.
     """
@@ -162,7 +163,7 @@ def _renumber(source: Source, first: int) -> Source:
 
 
 def _check_apart(training: Source, validation: Source) -> tuple[Finding, ...]:
-    """DataError where a file is in both sources, by whatever names; a finding where one looks like a copy."""
+    """DataError where a file is in both sources, under any name; a finding where one looks like a copy."""
     if shared := shared_files(training.files, validation.files):
         trains, validates = shared[0]
         name = validates if trains == validates else f"{validates} (in data.source: {trains})"

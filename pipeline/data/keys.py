@@ -1,7 +1,7 @@
-"""Row ids, and the hash that everything random is keyed on.
+"""Computes row ids, and the hash that everything random is keyed on.
 
 A row id is `(fragment << 40) | position`, where position is the row's place in its fragment before any filter.
-It depends on the files alone, so whatever is drawn from it is the same for any number of workers.
+It depends on the files alone, so everything that is drawn from it is the same for any number of workers.
 
 The functions take and return uint64 arrays of any array namespace (NumPy, CuPy, array-api-strict) and never
 modify their input.
@@ -23,13 +23,13 @@ def row_ids(fragment: int, positions: Any) -> Any:
 
 
 def place_of(row_id: int) -> str:
-    """One row id in words, for errors."""
+    """The fragment and position of a row id as text, for errors."""
     fragment, position = row_id >> POSITION_BITS, row_id & ((1 << POSITION_BITS) - 1)
     return f"row id {row_id} (fragment {fragment}, row {position})"
 
 
 def mix(keys: Any, seed: int) -> Any:
-    """uint64 hash of each key (uint64 array) under a seed: uniform, the same everywhere."""
+    """uint64 hash of each key (uint64 array) under a seed: uniform, the same on every machine."""
     z = keys ^ _scramble(seed & _MASK)
     z ^= z >> 30
     z *= _FIRST

@@ -1,6 +1,6 @@
-"""Dask DataFrames and Arrays: partitions that are computed on the cluster, and the rows of each once they are counted.
+"""Handles Dask DataFrames and Arrays: partitions computed on the cluster, and the rows of each once they are counted.
 
-A training cuts them into fragments by the number of the row, so that its model does not depend on the partitioning;
+A training cuts them into fragments by row number, so that its model does not depend on the partitioning;
 until then, and at prediction, a fragment is a partition.
 """
 
@@ -69,7 +69,7 @@ class Partitions:
 
 @dataclass(frozen=True)
 class Collection:
-    """A Dask collection that has been looked at; nothing of it has been computed."""
+    """The metadata of a Dask collection; nothing of it has been computed."""
 
     where: str
     partitions: Partitions
@@ -118,7 +118,9 @@ def _array(array: Any, names: Sequence[str] | None, digest: bytes) -> Collection
 
 
 def _delayed(collection: Any) -> tuple[Any, ...]:
-    """In a context of its own: its frames would warn that they cannot carry annotations, such as a run's id."""
+    """The collection's delayed partitions.  Runs in its own context: the frames would warn that they cannot carry
+    annotations, such as a run's id.
+    """
     found = contextvars.Context().run(collection.to_delayed)
     return tuple(np.ravel(found) if isinstance(found, np.ndarray) else found)
 
@@ -134,9 +136,9 @@ def _schema(meta: Any) -> pa.Schema:
 
 
 def check_texts(found: pa.Schema, expected: pa.Schema, where: str) -> None:
-    """SourceError where a partition holds something else in a column that the collection's types say is text.
+    """SourceError where a partition holds something else in a column that is text by the collection's types.
 
-    That is what they say of columns of Python objects, and of categories that are not known.
+    Dask gives that type to columns of Python objects and to unknown categories.
     """
     for field in expected:
         place = found.get_field_index(field.name)

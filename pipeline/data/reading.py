@@ -1,4 +1,4 @@
-"""From a fragment to a table of its rows."""
+"""Reads a fragment into a table of its rows."""
 
 import functools
 from collections.abc import Sequence
@@ -32,11 +32,10 @@ def read_fragment(
 ) -> pa.Table:
     """The fragment's rows, in order, with the source's types; `columns` in the order given, or all.
 
-    Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave.  Each error is one line
-    that names the file and the place in it, and holds no value:
-    BadFragment    the content cannot be read
-    AccessError    the file is gone, may not be read, or is not what it was when the source was opened
-    ReadError      storage failed again and again; `patience` says how often it is tried
+    Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave.  Each error is one
+    line that names the file and the place in it, and holds no value: BadFragment    the content cannot be read
+    AccessError    the file is gone, may not be read, or has changed since the source was opened ReadError      storage
+    failed again and again; `patience`: how often a read is tried
     """
     known = dict.fromkeys(source.schema.names)
     names = list(known if columns is None else columns)
@@ -45,13 +44,13 @@ def read_fragment(
         raise SourceError(f"no column {unknown[0]!r} in the source")
     schema = pa.schema([source.schema.field(name) for name in names])
     tables = [_read_piece(source, piece, schema, payload, patience) for piece in fragment.pieces]
-    if not names:  # a table of no columns keeps its number of rows only if nothing is done to it
+    if not names:  # Arrow keeps the number of rows of a table without columns only while the table is unchanged
         return pa.table({"": pa.nulls(sum(table.num_rows for table in tables))}).select([])
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
 
 
 def count_rows(source: Source) -> Source:
-    """The source with the rows of every fragment known: those it does not know are counted by reading."""
+    """The source with the rows of every fragment known: unknown counts are found by reading."""
     if source.rows is not None:
         return source
     if source.format == "dask":
@@ -109,7 +108,7 @@ def _read_file(source: Source, piece: Piece, stored: pa.Schema) -> pa.Table:
     try:
         with library_errors(piece.path):
             table = formats.read(source.format, piece, stored, source.csv)
-    except Exception:  # whatever is found in a file that was changed: that is the reason
+    except Exception:  # any error from a file that was changed: the change is the reason
         check_unchanged(piece.stamps)
         raise
     check_unchanged(piece.stamps)
@@ -119,7 +118,7 @@ def _read_file(source: Source, piece: Piece, stored: pa.Schema) -> pa.Table:
 
 
 def _add_hive(table: pa.Table, piece: Piece, source: Source) -> pa.Table:
-    """The table with the values its folders' names give, the same in every row."""
+    """The table with the hive columns of its folders' names, constant in every row."""
     for key, text in piece.hive:
         if key in source.hive:
             kind = source.schema.field(key).type

@@ -1,4 +1,4 @@
-"""One fragment as rows ready for use: features, label, weight, group, and who trains or validates."""
+"""Loads one fragment as rows ready for use: features, label, weight, group, and the training/validation split."""
 
 import functools
 from collections.abc import Collection
@@ -26,11 +26,11 @@ __all__ = ["TRAIN", "VALIDATION", "RowPlan", "Rows", "Selected", "Split", "load_
 
 @dataclass(frozen=True)
 class RowPlan:
-    """What `load_rows` needs to know besides the fragment."""
+    """What `load_rows` needs besides the fragment."""
 
     roles: Roles
     derivation: Derivation = NO_DERIVATION
-    target: Target | None = None  # None: labels are not wanted
+    target: Target | None = None  # None: no labels are needed
     split: Split | None = None  # None: no use codes
     seed: int = 0
     purpose: Literal["training", "prediction"] = "training"  # evaluation reads as training does
@@ -101,7 +101,7 @@ def read_columns(
     *,
     where: bool = False,
 ) -> Selected:
-    """The wanted columns (raw and derived) of a fragment; `raw` are the ones to read for them, if known already."""
+    """The wanted columns (raw and derived) of a fragment; `raw`: the raw columns they need, if already known."""
     if raw is None:
         raw = raw_columns(derivation, source.schema, frozenset(wanted), where)
     table = read_fragment(source, fragment, columns=list(raw), payload=payload)
@@ -169,7 +169,7 @@ def _check_whole_queries(weight: np.ndarray, group: np.ndarray, name: str, row_i
 
 
 def _groups(chosen: Selected, name: str | None, fragment: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """(the query's key per row or None, the key that folds and split go by)."""
+    """(the query's key per row or None, the key that folds and split are drawn by)."""
     if name is None:
         return None, chosen.row_ids
     group = group_keys(chosen.table.column(name), name, fragment)
@@ -182,5 +182,5 @@ def _use(split: Split, chosen: Selected, group: np.ndarray | None, fold_key: np.
     use = split_rows(split, chosen.table, fold_key)
     if group is None:
         return use
-    starts = starts_of_runs(group)  # a query goes where its first row goes
+    starts = starts_of_runs(group)  # all rows of a query go where its first row goes
     return np.repeat(use[starts], np.diff(starts, append=len(group)))

@@ -1,8 +1,8 @@
-"""Fragments that cannot be read and are left out of a run, where `data.skip_bad_fragments` allows it.
+"""Leaves unreadable fragments out of a run, where `data.skip_bad_fragments` allows it.
 
-Who is left out is decided once, by the survey, which then reads every column that the later passes will read.  So all
+The survey decides once which fragments are left out; it reads every column that the later passes will read.  So all
 passes agree: a fragment that the survey could not read never comes back, and one that it could read must stay
-readable, for its rows have been counted on.
+readable, because its rows have been counted.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ _NAMED = 3  # fragments whose reasons a note gives
 
 @dataclass(frozen=True)
 class Bad:
-    """What a task gives instead of its result for a fragment that cannot be read."""
+    """What a task returns in place of its result for a fragment that cannot be read."""
 
     fragment: int  # its index
-    rows: int | None  # None: nobody knows
+    rows: int | None  # None: unknown
     reason: str  # one line: file, place in it, what is wrong
 
     @property
     def known_rows(self) -> int:
-        """Its rows, as far as metadata tell."""
+        """Its rows, if the metadata contain the count."""
         return self.rows or 0
 
 
 def note(bad: Sequence[Bad], fragments: int) -> str:
-    """What the report says of the fragments that were left out of so many.
+    """The report's note on fragments left out of `fragments`.
 
     >>> note([Bad(3, 500, "/a.parquet, row group 3: damaged")], 16)
     '1 of 16 fragments left out (500 rows by their metadata): /a.parquet, row group 3: damaged'
@@ -45,7 +45,7 @@ def note(bad: Sequence[Bad], fragments: int) -> str:
 
 
 def turned_bad(error: BadFragment) -> AccessError:
-    """What it means where a later pass cannot read what the survey could: not to be skipped."""
+    """The error where a later pass cannot read a fragment that the survey could: such a fragment is not skipped."""
     return AccessError(
         f"{error.where}: changed during the run: it could be read when the run began, now {error.reason}"
     )

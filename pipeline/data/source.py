@@ -1,4 +1,4 @@
-"""The source: which files there are, the one schema they share, the fragments they are read in."""
+"""Opens a source: its files, the one schema they share, the fragments they are read in."""
 
 import hashlib
 import re
@@ -27,29 +27,29 @@ from pipeline.errors import DataError, SourceError
 from pipeline.events.findings import Finding, UserNote
 from pipeline.formatting import without_secrets
 
-NO_VALUE = "has no value in any file"  # why a column is left out that a job may name all the same
-Expected = tuple[Sequence[str], pa.Schema | None]  # patterns of excluded columns, and types that are known beforehand
+NO_VALUE = "has no value in any file"  # why a column is left out that a job may still name
+Expected = tuple[Sequence[str], pa.Schema | None]  # patterns of excluded columns, and types known beforehand
 _HIVE_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _HIVE_NUMBER = re.compile(r"-?[0-9]+")
-_LONGEST_INT64 = 40  # characters, leading zeros among them
-DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it names files that differ, the fingerprint decides
+_LONGEST_INT64 = 40  # characters, including leading zeros
+DIGEST_LENGTH = 16  # of one file, in hexadecimal digits: it identifies files that differ; the fingerprint decides
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files, or a table, ready to be read fragment by fragment.  Pickles small: data in memory stays behind."""
+    """Files, or a table, ready to be read fragment by fragment.  Pickles small: data in memory is not pickled."""
 
     format: str  # parquet, csv, feather, libsvm, arrow (a table) or dask (a DataFrame)
     schema: pa.Schema  # unified; after the columns of the files come the hive keys
     fragments: tuple[Fragment, ...]
     files: tuple[str, ...]
-    fingerprint: str  # SHA-256 of what the files say about their data; names relative, no times
+    fingerprint: str  # SHA-256 of the files' metadata; names relative, no times
     notes: tuple[UserNote, ...] = ()  # what was dropped or unified, one line each
     drift: tuple[Drift, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict, repr=False)  # columns that are not in the schema: why
-    hive: tuple[str, ...] = ()  # columns that come from the names of folders
+    hive: tuple[str, ...] = ()  # columns that come from folder names
     csv: CsvOptions = field(default_factory=CsvOptions)
-    skip_bad: bool = False  # fragments that cannot be read are to be left out
+    skip_bad: bool = False  # fragments that cannot be read are left out
     digests: Mapping[str, str] = field(default_factory=dict, repr=False)  # each file's part in the fingerprint, by name
     frame: Any = field(default=None, repr=False, compare=False)  # a table, or Partitions; never pickled
 
@@ -61,16 +61,16 @@ class Source:
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """The columns that the files have without a value in any of them."""
+        """The columns that hold no value in any file."""
         return tuple(name for name, why in self.left_out.items() if why == NO_VALUE)
 
     @property
     def null_columns(self) -> tuple[str, ...]:
-        """The columns of the schema that hold no value: those that something names (see `with_empty`)."""
+        """The columns of the schema that hold no value, kept because something names them (see `with_empty`)."""
         return tuple(item.name for item in self.schema if pt.is_null(item.type))
 
     def with_empty(self, names: Collection[str]) -> "Source":
-        """The same with those of the named columns that hold no value, as columns of type null."""
+        """The same with the named columns that hold no value added, as columns of type null."""
         empty = [pa.field(name, pa.null()) for name in self.empty if name in names]
         if not empty:
             return self
@@ -104,13 +104,13 @@ def open_source(
 
     `types`: types that named columns are known to have, say from a model's manifest: text is read as them, wholly
     missing columns get them, LIBSVM files have the features named there.  `exclude`: patterns of columns that may
-    have types that cannot be used.  `names`: those of an array's columns.  `only`: the columns of a pandas frame that are
-    wanted, None for all; others are not converted.  SourceError, in one line, for everything that is wrong with the files.
+    have types that cannot be used.  `names`: those of an array's columns.  `only`: the columns of a pandas frame to
+    convert, None for all.  SourceError, in one line, for any fault of the files.
 
-    `skip_bad`: what cannot be read becomes fragments that are known to be bad (see `skipping`), as long as anything can
-    be; DataError where nothing can.
+    `skip_bad`: content that cannot be read becomes fragments marked as bad (see `skipping`); DataError where nothing
+    can be read.
 
-    `hints`: what else is known of the columns; its `types` are used where the argument is not given.
+    `hints`: other known facts about the columns; its `types` are used where the argument is not given.
     """
     options = csv or CsvOptions()
     hints = hints or ColumnHints()
@@ -192,7 +192,7 @@ def _open_dask(found: partitions.Collection, expected: Expected) -> Source:
 
 
 def cut_by_rows(source: Source, rows: Sequence[int], fragment_nbytes: int) -> Source:
-    """A source of Dask partitions, which have so many rows, in fragments that do not depend on the partitioning.
+    """A source of Dask partitions, whose row counts are `rows`, in fragments that do not depend on the partitioning.
 
     They are those of an Arrow table with the same rows and types.
     """
@@ -203,7 +203,7 @@ def cut_by_rows(source: Source, rows: Sequence[int], fragment_nbytes: int) -> So
 def _usable(
     schema: pa.Schema, where: str, expected: Expected
 ) -> tuple[pa.Schema, tuple[UserNote, ...], dict[str, str]]:
-    """What can be read of a table's columns, what to say about the others, and why each of them is left out.
+    """The columns of a table that can be read, the notes on the others, and why each of them is left out.
 
     SourceError where no column can be read.
     """
@@ -229,8 +229,8 @@ def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
 def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, hints: ColumnHints) -> pa.Schema:
     """The columns that folder names such as month=11 add; not those the files hold anyway.
 
-    Integers where all are, and where none would lose a digit (01, 20 digits); the same type as in other folders, where
-    that is known.
+    Integers where all values are integers that lose no digit (01 and 20 digits would); the training folders' type,
+    where that is known.
     """
     values: dict[str, list[str]] = {}
     for item in surveys:
@@ -254,7 +254,7 @@ def _in_int64(text: str) -> bool:
 def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...], dict[str, str]]:
     """Leaves out what holds no data: columns of type null, and the row numbers pandas keeps.
 
-    Gives the schema, what to say, and why each column was left out.
+    Returns the schema, the notes, and why each column was left out.
     """
     null = [item.name for item in schema if pt.is_null(item.type)]
     index = [item.name for item in schema if is_pandas_index(item.name)]
@@ -268,13 +268,13 @@ def _drop(schema: pa.Schema) -> tuple[pa.Schema, tuple[str, ...], dict[str, str]
 
 
 def _refused(schemas: Iterable[pa.Schema], unified: pa.Schema) -> dict[str, str]:
-    """The columns of types that cannot be used, which the job excludes: why."""
+    """The columns of unusable types that the job excludes: name to reason."""
     known = set(unified.names)
     return {item.name: unusable(item.type) for schema in schemas for item in schema if item.name not in known}
 
 
 def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:
-    """The schema with the types that are known beforehand, where they hold every value of the files' types."""
+    """The schema with the types known beforehand, where they hold every value of the files' types."""
     fields = {item.name: item for item in schema}
     for item in types or ():
         if item.name in fields:
@@ -287,7 +287,7 @@ def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:
 
 
 def _unsettled(surveys: Sequence[Surveyed], hints: ColumnHints, exclude: Sequence[str]) -> tuple[UserNote, ...]:
-    """What the files say, each once, without columns about which the job has decided."""
+    """The distinct notes of the files, without those on columns that the job has decided."""
     notes = dict.fromkeys(note for item in surveys for note in item.notes)
     return tuple(
         note
@@ -305,7 +305,7 @@ def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:
 
 
 def _digests(surveys: Sequence[Surveyed]) -> dict[str, str]:
-    """A short hash of what each file says about its data, by its relative name."""
+    """A short hash of each file's metadata, by its relative name."""
     return {
         name: hashlib.sha256(f"{item.file.nbytes}\0{item.file.hive}\0".encode() + item.digest).hexdigest()[
             :DIGEST_LENGTH

@@ -1,4 +1,4 @@
-"""Who trains and who validates: decided by row ids or values, never by worker or order."""
+"""Splits rows into training and validation, by row ids or values, never by worker or order."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -77,7 +77,7 @@ def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 @dataclass(frozen=True)
 class Times:
-    """A column one can order rows by."""
+    """A column by which rows can be ordered."""
 
     values: np.ndarray  # (rows,) int64 ticks since 1970 in the column's unit, or the column's own numbers
     missing: np.ndarray  # (rows,) bool
@@ -91,8 +91,8 @@ def is_time(kind: pa.DataType) -> bool:
 
 
 def time_values(column: pa.ChunkedArray) -> Times:
-    """The order of the rows in time: timestamps and dates as ticks of their own unit, none of which another unit could
-    lack; numbers as they are."""
+    """The order of the rows in time: timestamps and dates as ticks of their own unit, so that no
+    tick is lost by a conversion; numbers unchanged."""
     column = decoded(column)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("ms"))  # a day or a millisecond, never rounded

@@ -1,8 +1,8 @@
-"""Rows that are in memory already, of whatever kind people have them, as an Arrow table.
+"""Converts rows in memory, of the common Python kinds, to an Arrow table.
 
-Accepted: an Arrow table, record batch or stream, a pandas frame, whatever speaks Arrow's C interface (Polars), a 2-D
+Accepted: an Arrow table, record batch or stream, a pandas frame, any object with Arrow's C interface (Polars), a 2-D
 NumPy array with names, a mapping of column names to values, and a list of such mappings, one for each row.
-A named index of a pandas frame is a column, an unnamed one is left out.  Columns that nobody reads are not converted.
+A named index of a pandas frame is a column, an unnamed one is left out.  Columns that are not used are not converted.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ ACCEPTED = (
     "an Arrow table, record batch or stream, a pandas or Polars frame, a 2-D NumPy array, "
     "a mapping of column names to values, or a list of such mappings, one a row"
 )
-UNREADABLE = pa.binary()  # stands in the schema for a column of Python objects that nobody reads
+UNREADABLE = pa.binary()  # type in the schema of a column of Python objects that is not used
 
 
 def is_rows(data: Any) -> bool:
@@ -46,7 +46,7 @@ def dask_kind(data: Any) -> str | None:
 
 
 def described(data: Any) -> str:
-    """The type of a thing, in words.
+    """The type of an object, as text.
 
     >>> described(3), described(pa.table({}))
     ('an int', 'a pyarrow.Table')
@@ -58,7 +58,7 @@ def described(data: Any) -> str:
 
 
 def refusal(data: Any, accepted: str = ACCEPTED) -> SourceError:
-    """The error for what no rows can be read from: its type, what to give instead, and what is accepted."""
+    """The error for an object that no rows can be read from: its type, what to pass instead, and what is accepted."""
     return SourceError(f"no rows can be read from {described(data)}{_hint(data)}; accepted: {accepted}")
 
 
@@ -108,7 +108,7 @@ def from_array(array: np.ndarray, where: str, names: Sequence[str] | None) -> pa
 
 
 def check_names(columns: int, where: str, names: Sequence[str] | None) -> None:
-    """SourceError unless `names` are those of as many columns, each once."""
+    """SourceError unless `names` match the columns in number and are distinct."""
     if names is None:
         raise SourceError(f"{where}: an array has no names of columns: give names=[...], {columns} of them")
     if isinstance(names, str) or len(names) != columns:
@@ -129,12 +129,12 @@ def from_pandas(
 ) -> pa.Table:
     """The rows of a pandas frame, the named levels of its index as columns after the others.
 
-    SourceError naming the column (Arrow's last argument) whose values are of no one type.
+    SourceError naming the column (Arrow's last argument) whose values are not of one type.
     """
     frame = with_index(frame)
     if only is not None:
         frame = frame.loc[:, [str(name) in only for name in frame.columns]]
-    if not frame.shape[1]:  # of no columns, Arrow would keep no rows either
+    if not frame.shape[1]:  # without columns, Arrow would not keep the number of rows
         return pa.table({"": pa.nulls(len(frame))}).select([])
     kinds = [str(kind) for kind in frame.dtypes]
     if any(kind.startswith("Sparse") for kind in kinds):
@@ -153,7 +153,7 @@ def from_pandas(
 
 
 def index_notes(frame: Any) -> tuple[UserNote, ...]:
-    """What is left out of a pandas frame's index; of rows counted 0, 1, 2 ... nothing is to be said."""
+    """Notes on a pandas frame's index that is left out; none for an index 0, 1, 2 ..."""
     columns = {str(name) for name in frame.columns}
     notes: list[UserNote] = []
     for level, name in enumerate(frame.index.names):
@@ -162,13 +162,15 @@ def index_notes(frame: Any) -> tuple[UserNote, ...]:
             notes.append(f"left out, the index {name} of the frame: a column has its name")
         elif name is None and type(frame.index).__name__ != "RangeIndex":
             said = f"left out, the index of the frame ({kind}): it has no name; give it one, and it is a column"
-            # integers: row numbers, of a frame that rows were taken out of
+            # integers: row numbers, of a frame that is a selection of rows
             notes.append(said if "int" in kind else Finding("unnamed_index", said))
     return tuple(notes)
 
 
 def with_index(frame: Any) -> Any:
-    """The frame with texts as names, and with the named levels of its index; a column of such a name stands for it."""
+    """The frame with texts as names, and with the named levels of its index; a column of the same name takes
+    precedence.
+    """
     names, levels = [str(name) for name in frame.columns], list(frame.index.names)
     wanted = [place for place, name in enumerate(levels) if name is not None and str(name) not in names]
     if not wanted and all(isinstance(name, str) for name in frame.columns):
@@ -181,7 +183,7 @@ def with_index(frame: Any) -> Any:
 
 
 def _without_unused(frame: Any, where: str, unused: set[str], nthreads: int | None) -> pa.Table:
-    """The table of a frame some of whose unused columns cannot be converted: those are `UNREADABLE`."""
+    """The table of a frame; unused columns that cannot be converted become `UNREADABLE`."""
     fields: dict[str, pa.ChunkedArray] = {}
     for place, name in enumerate(frame.columns):
         one = frame.iloc[:, [place]]
@@ -196,7 +198,9 @@ def _without_unused(frame: Any, where: str, unused: set[str], nthreads: int | No
 
 
 def _from_mapping(data: Mapping[Any, Any], where: str, only: Collection[str] | None) -> pa.Table:
-    """Names to columns, or, where no value has a length, to the values of one row; a single value beside columns is repeated."""
+    """Names to columns, or, where no value has a length, to the values of one row; a single value among columns is
+    repeated.
+    """
     wanted = {str(name): value for name, value in data.items() if only is None or str(name) in only}
     columns = {name: value for name, value in wanted.items() if not _is_single(value)}
     counts = {name: len(value) for name, value in columns.items()}
@@ -272,7 +276,7 @@ def _is_a(data: Any, top: str, name: str) -> bool:
 
 
 def _hint(data: Any) -> str:
-    """What to give instead of things that come near."""
+    """The advice for objects that resemble an accepted kind."""
     kind = dask_kind(data)
     if kind is not None:
         other = "bag.to_dataframe()" if kind == "Bag" else "a Dask DataFrame or Array"

@@ -1,1 +1,1 @@
-"""Which files a source means, and reading their bytes: storage, retries, links, changes."""
+"""Finds the files of a source and reads their bytes: storage, retries, links, changes."""

@@ -1,4 +1,4 @@
-"""Which files a source means, local or behind an fsspec URL."""
+"""Finds the files of a source, local or behind an fsspec URL."""
 
 import functools
 import glob
@@ -30,15 +30,15 @@ _MAGIC = {b"PAR1": "parquet", b"ARRO": "feather"}
 _NAMES = {"parquet": "Parquet", "csv": "CSV", "feather": "Feather", "libsvm": "LIBSVM"}
 
 
-Entry = tuple[str, Facts | None]  # a path, and its facts where the listing tells them
+Entry = tuple[str, Facts | None]  # a path, and its facts where the listing contains them
 
 
 class Listing(NamedTuple):
-    """What one path, folder, glob or URL stands for."""
+    """The files of one path, folder, glob or URL."""
 
     entries: list[Entry]  # in order
-    listed: bool  # whether from a folder or a pattern
-    aliases: Sequence[links.Alias] = ()  # links to folders that are among them already
+    listed: bool  # whether they come from a folder or a pattern
+    aliases: Sequence[links.Alias] = ()  # links to folders that are already in the listing
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class File:
     path: str  # absolute path, or URL
     nbytes: int  # its size on disk
     hive: tuple[tuple[str, str], ...] = ()  # keys and values of its folders
-    mark: int | str | None = None  # of its version, as `Facts` has it
+    mark: int | str | None = None  # of its version, as in `Facts`
 
 
 def cpu_count() -> int:
@@ -58,7 +58,7 @@ def cpu_count() -> int:
 
 def find_files(source: str | Sequence[str], wanted_format: str) -> tuple[str, list[File], tuple[Finding, ...]]:
     """(format, files, notes) of a file, folder, glob, URL, or a list of them; the files of each item in order of their
-    names.  A file that several names lead to is there once, and the notes say so.
+    names.  A file with several names is listed once, with a note.
 
     SourceError: no such path, no data file in a folder, more than one format, a path given twice.
     """
@@ -97,15 +97,15 @@ def _check_name(path: str) -> None:
 def _file(path: str, known: Facts | None) -> File:
     if known is None:
         known = patiently(functools.partial(facts, path), path)
-        if not os.path.isfile(path):  # a pipe would be waited for, for ever
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
             raise SourceError(f"{path}: not a regular file")
     return File(path, known.nbytes, _hive(path), known.mark)
 
 
 def relative_names(files: Sequence[File]) -> list[str]:
-    """The files' names from the folder they have in common, each once; what fingerprints name them by.
+    """The files' distinct names relative to their common folder, as fingerprints use them.
 
-    They hold no password and no query of a URL: with a new signature a file is still the same.
+    They hold no password and no query of a URL, so that a new signature does not change a file's name.
     """
     paths = [without_secrets(file.path) for file in files]
     folders = {posixpath.dirname(path) for path in paths}
@@ -114,14 +114,14 @@ def relative_names(files: Sequence[File]) -> list[str]:
     if len({*names}) == len(names):
         return names
     seen: Counter[str] = Counter()
-    for place, name in enumerate(names):  # files that nothing but their queries tells apart
+    for place, name in enumerate(names):  # files that differ only in their queries
         seen[name] += 1
         names[place] = f"{name} ({seen[name]})" if seen[name] > 1 else name
     return names
 
 
 def _expand(item: str) -> Listing:
-    """What one path, folder, glob or URL stands for."""
+    """Lists the files of one path, folder, glob or URL."""
     if item.startswith("file://"):
         item = urllib.parse.unquote(item.removeprefix("file://"))
     if is_url(item):
@@ -167,9 +167,9 @@ def _expand_url(url: str) -> Listing:
 
 
 def url_of(name: str, url: str, path: str) -> str:
-    """The URL of a file that a filesystem has found for a URL, whose path there is `path`.
+    """The URL of the file at `path` in the filesystem of `url`.
 
-    What `url` says beyond the path (host, user, cache, archive) is kept.
+    The other parts of `url` (host, user, cache, archive) are kept.
 
     >>> url_of("/data/x.csv", "sftp://me@host/data", "/data"), url_of("bucket/x.csv", "s3://bucket/*.csv", "bucket/*.csv")
     ('sftp://me@host/data/x.csv', 's3://bucket/x.csv')
@@ -178,15 +178,15 @@ def url_of(name: str, url: str, path: str) -> str:
     """
     if "://" in name:
         return name
-    links = url.split("::")  # of a chain: the path is that of the first that has one
+    links = url.split("::")  # of a chain: the path belongs to the first link that has a path
     place = next(number for number, link in enumerate(links) if "://" in link)
     scheme, _, tail = links[place].partition("://")
     tail = tail.rstrip("/")
-    shared = len(posixpath.commonprefix([tail[::-1], path[::-1]]))  # all that the two end with
+    shared = len(posixpath.commonprefix([tail[::-1], path[::-1]]))  # length of the common ending
     before, inner = tail[: len(tail) - shared], path[: len(path) - shared]
     rest = name.removeprefix(inner)
     if not before:
-        rest = name if scheme in ("file", "local") else name.lstrip("/")  # those behind a cache are from the root
+        rest = name if scheme in ("file", "local") else name.lstrip("/")  # paths behind a cache start at the root
     elif rest and not shared:
         rest = f"/{rest.lstrip('/')}"
     links[place] = f"{scheme}://{before}{rest}"
@@ -194,9 +194,10 @@ def url_of(name: str, url: str, path: str) -> str:
 
 
 def _bare(path: str) -> str:
-    """A path; of a URL what comes after the server, without its query: neither names a folder or a format.
+    """A path; of a URL the part after the server, without the query: neither server nor query names a folder or a
+    format.
 
-    Of a chain the link that has the path: a file in an archive is not of the archive's format.
+    Of a chain the link that has the path: a file in an archive does not have the archive's format.
     """
     path = next((link for link in path.split("::") if "://" in link), path)
     if not path.startswith(("http://", "https://")):
@@ -210,7 +211,7 @@ def _info(filesystem: Any, path: str) -> dict[str, Any]:
 
 
 def _kind(filesystem: Any, path: str) -> str | None:
-    """file or directory; None where there is neither.  fsspec's own questions answer no to every error."""
+    """file or directory; None where neither exists.  fsspec's own `isfile` and `isdir` answer False on every error."""
     try:
         return str(_info(filesystem, path)["type"])
     except FileNotFoundError as error:
@@ -220,7 +221,7 @@ def _kind(filesystem: Any, path: str) -> str | None:
 
 
 def _hidden(path: str) -> bool:
-    """Whether writers mean it as no data: _SUCCESS, _metadata, .part-0.crc, .ipynb_checkpoints/..."""
+    """Whether the name marks something that is not data: _SUCCESS, _metadata, .part-0.crc, .ipynb_checkpoints/..."""
     return any(part[0] in "._" and "=" not in part for part in path.split("/") if part)
 
 
@@ -252,7 +253,7 @@ def _by_ending(path: str) -> str | None:
 
 
 def _by_magic(path: str) -> str | None:
-    if not is_url(path) and not os.path.isfile(path):  # a pipe, or a link that leads nowhere, has none
+    if not is_url(path) and not os.path.isfile(path):  # a pipe or a dangling link has no first bytes
         return None
     return _MAGIC.get(patiently(lambda: read_range(path, 0, 4), path))
 

@@ -1,4 +1,4 @@
-"""Links among files and folders: each file is read once, however many names lead to it."""
+"""Resolves links among files and folders, so that each file is read once, however many names it has."""
 
 import functools
 import os
@@ -12,16 +12,17 @@ from pipeline.events.findings import Finding
 
 @dataclass(frozen=True)
 class Alias:
-    """A further name of a file or folder that is read already."""
+    """A further name of a file or folder that is already in the source."""
 
     name: str
     real: str  # the path without links
 
 
 def walk(folder: str, hidden: Callable[[str], bool]) -> tuple[list[str], list[Alias]]:
-    """(the files in a folder and below, the links to folders that are among them already).
+    """(the files in a folder and below, the links to folders that are already listed).
 
-    Links are followed, each folder once: first all that are reached without a link, so that these give the names.
+    Links are followed, each folder once: first all folders that are reached without a link, so that these give the
+    names.
     `hidden`: whether an entry of this name is left out.  AccessError for a folder that cannot be listed.
     """
     files: list[str] = []
@@ -51,12 +52,12 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:  # rows of a folder that cannot be listed must not be missing in silence
+    except OSError as error:  # raise: the rows of a folder that cannot be listed must not be missing silently
         raise failure(folder, error) from None
 
 
 def each_once(paths: Sequence[str]) -> tuple[set[str], list[Alias]]:
-    """(the paths to read, those that lead to one of these through a link); all are local files.
+    """(the paths to read, those that are links to one of these); all are local files.
 
     Of several names of one file the one without a link is kept, else the first.
     """
@@ -77,7 +78,7 @@ def each_once(paths: Sequence[str]) -> tuple[set[str], list[Alias]]:
 
 
 def note(aliases: Sequence[Alias]) -> Finding | None:
-    """What to say of names that were left out."""
+    """The note for names that were left out."""
     if not aliases:
         return None
     first = aliases[0]
@@ -93,13 +94,13 @@ def note(aliases: Sequence[Alias]) -> Finding | None:
 
 
 def shared_files(left: Iterable[str], right: Iterable[str]) -> list[tuple[str, str]]:
-    """The files of `right` that are files of `left`, by whatever names, as pairs (name in left, name in right)."""
+    """The files of `right` that are files of `left`, under any name, as pairs (name in left, name in right)."""
     known = {_identity(path): path for path in left}
     return [(known[identity], path) for path in right if (identity := _identity(path)) in known]
 
 
 def _identity(path: str) -> tuple[int, int] | str:
-    """What two names of one file have in common: links of both kinds, and mounts, lead to one inode."""
+    """An identity shared by all names of one file: links of both kinds, and mounts, lead to one inode."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # a URL

@@ -1,10 +1,10 @@
-"""Reads that fail for a passing reason are tried again; what is passing, and for how long one waits.
+"""Retries reads that fail for a transient reason: which errors are transient, and how long to wait.
 
-    passing      the connection broke, time ran out, an I/O error of a disk, the server is too busy (429, 5xx)
-    not passing  no such file, no permission, a folder; damaged content is none of this module's business
+    transient      the connection broke, a timeout, an I/O error of a disk, the server is too busy (429, 5xx)
+    not transient  no such file, no permission, a folder; damaged content is not handled in this module
 
-Whoever talks to storage turns its errors into `failure(path, error)`: an AccessError for good, or a Hiccup, which
-passes through Arrow and every reader up to `patiently`.
+Code that reads storage turns its errors into `failure(path, error)`: an AccessError where a retry is useless, or a
+Hiccup, which passes through Arrow and every reader up to `patiently`.
 """
 
 import errno
@@ -15,30 +15,30 @@ from dataclasses import dataclass
 from pipeline.data import keys
 from pipeline.errors import AccessError, PipelineError, ReadError, one_line
 
-JITTER = 0.5  # of a wait, added at most: readers that failed together do not come back together
+JITTER = 0.5  # largest share of a wait that is added at random: readers that failed together do not retry together
 LONGEST_REASON = 200  # characters
-_RETRIED_STATUS = (408, 425, 429)  # of HTTP: timeout, too early, too many requests; all other 4xx are lasting
+_RETRIED_STATUS = (408, 425, 429)  # of HTTP: timeout, too early, too many requests; all other 4xx are permanent
 _DENIED, _NO_SUCH = (401, 403, 407), (404, 410)
 _LASTING_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError)
 _LASTING_NUMBERS = {errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENXIO, errno.EROFS}
 
 
 class Hiccup(Exception):
-    """Storage failed for a reason that may pass; the message is that reason.  No user meets it as it is."""
+    """Storage failed for a reason that may pass; the message is that reason.  It never reaches the user in this form."""
 
 
 class NoSuchFile(AccessError):
-    """There is no file of that name, or no more."""
+    """The file does not exist, or no longer exists."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a read is tried again, and how long one waits before that."""
+    """How often a read is retried, and the waits between tries."""
 
     waits_seconds: tuple[float, ...] = (0.5, 1.0, 2.0)
     sleep: Callable[[float], None] = time.sleep
     longest_seconds: float = (
-        60.0  # after so long no further try begins: a server that does not answer is not asked again
+        60.0  # no further try starts after this time: a server that does not answer is not asked again
     )
     clock: Callable[[], float] = time.monotonic
 
@@ -47,7 +47,8 @@ PATIENCE = Patience()
 
 
 def patiently[Result](read: Callable[[], Result], where: str, patience: Patience | None = None) -> Result:
-    """What `read()` gives, tried again where it raises Hiccup; ReadError naming `where` and the tries after the last.
+    """The result of `read()`, retried where it raises Hiccup; after the last try ReadError, naming `where` and the
+    tries.
 
     The waits are the same in every run: their jitter follows from `where` and the try.
     """
@@ -65,7 +66,7 @@ def patiently[Result](read: Callable[[], Result], where: str, patience: Patience
 
 
 def wait_seconds(patience: Patience, where: str, tries: int) -> float:
-    """The wait after so many tries: the one that is set, and up to half of it more.
+    """The wait after `tries` tries: the configured wait plus up to half of it.
 
     >>> waits = [wait_seconds(Patience(), "/data/a.parquet, row group 3", tries) for tries in (1, 2, 3)]
     >>> all(low <= wait < 1.5 * low for low, wait in zip((0.5, 1.0, 2.0), waits))
@@ -76,11 +77,11 @@ def wait_seconds(patience: Patience, where: str, tries: int) -> float:
 
 
 def failure(path: str, error: BaseException) -> BaseException:
-    """What to raise for an error of storage: AccessError where it will stay, else Hiccup."""
+    """The error to raise for a storage error: AccessError where it is permanent, else Hiccup."""
     if isinstance(error, (PipelineError, Hiccup, MemoryError)):
         return error
     if isinstance(error, FileNotFoundError):
-        cause = error.__cause__  # fsspec says over HTTP that there is no such file, whatever has happened
+        cause = error.__cause__  # over HTTP fsspec raises FileNotFoundError for every failure
         from_network = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
         if cause is not None and from_network and not isinstance(found := failure(path, cause), NoSuchFile):
             return found
@@ -99,7 +100,7 @@ def failure(path: str, error: BaseException) -> BaseException:
 
 
 def reason_of(error: BaseException) -> str:
-    """A library's reason in one short line.
+    """A library's error as one short line.
 
     >>> reason_of(OSError(5, "Input/output error")), reason_of(TimeoutError()), reason_of(ValueError("a\\nb"))
     ('Input/output error', 'TimeoutError', 'a')

@@ -1,6 +1,6 @@
-"""Whether files are still what they were when the source was opened.
+"""Checks that files have not changed since the source was opened.
 
-Looked at after reading, whether that went well or not: one look sees what changed before and while one read.
+The check runs after reading, whether that succeeded or failed: one check finds changes before and during the read.
 """
 
 import functools
@@ -16,11 +16,11 @@ from pipeline.errors import AccessError
 
 
 def stamped(fragments: Iterable[Fragment], files: Sequence[File], kind: str) -> tuple[Fragment, ...]:
-    """The fragments of a source of this format, with the stamps of their files."""
+    """The fragments of a source of this format with the stamps of their files added."""
     stamps: dict[str, tuple[Stamp, ...]] = {
         file.path: (_stamp(file.path, Facts(file.nbytes, file.mark)),) for file in files
     }
-    if kind == "libsvm":  # a .query file decides on groups as much as the rows do
+    if kind == "libsvm":  # a .query file decides on groups as the rows do
         for path in stamps:
             name = path + QUERY_ENDING
             if patiently(functools.partial(exists, name), name):
@@ -36,9 +36,9 @@ def _stamp(path: str, known: Facts) -> Stamp:
 
 
 def check_unchanged(stamps: Iterable[Stamp]) -> None:
-    """AccessError where one of the files is gone or was written to since.
+    """AccessError where one of the files was removed or written to since.
 
-    On another machine than the stamp's, where the path may lead to a copy, the size alone is compared.
+    On a machine other than the stamp's, where the path may lead to a copy, only the size is compared.
     """
     for stamp in stamps:
         try:

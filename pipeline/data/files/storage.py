@@ -1,4 +1,4 @@
-"""How the bytes of files are had, local or behind an fsspec URL.
+"""Reads the bytes of files, local or behind an fsspec URL.
 
 Local files never go through fsspec: its import costs more than reading the footers of a hundred files.
 Every error of storage leaves this module as an AccessError or a Hiccup (see retries.py).
@@ -14,28 +14,31 @@ from pipeline.data.files import waiting
 from pipeline.data.files.retries import NoSuchFile, failure
 from pipeline.errors import AccessError, SourceError
 
-# Its files of references hold templates, which releases of fsspec that we still take render with all that Python can do.
+# The reference files of this protocol hold Jinja templates, which some fsspec releases that we support render without a
+# sandbox.
 REFUSED_PROTOCOLS = frozenset({"reference"})
-_MARKS = ("ETag", "etag", "mtime")  # what a filesystem may tell of a file's version without reading it
+_MARKS = ("ETag", "etag", "mtime")  # fields by which filesystems report a file's version without reading it
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What storage tells of a file without reading it."""
+    """What storage reports about a file without reading it."""
 
     nbytes: int
-    mark: int | str | None  # changes when the file does: modification time in ns; ETag of a URL; None: not told
+    mark: int | str | None  # changes when the file does: modification time in ns; ETag of a URL; None: not reported
 
 
 class Handle:
-    """An open file whose errors are those of this module; what Arrow and the text readers need of a file.
+    """An open file that raises this module's errors; offers what Arrow and the text readers need of a file.
 
-    As a context manager it ends with its own error, where it had one, whatever its reader has made of that: Arrow
-    reports some as damage.
+    As a context manager it raises its own error at exit, if it had one, whatever its reader made of that error: Arrow
+    reports some of them as damage.
     """
 
     def __init__(self, path: str, file: Any, filesystem: Any = None) -> None:
-        """`filesystem`: kept as long as the file is open, because that of an archive closes its files when it goes."""
+        """`filesystem` is kept as long as the file is open: an archive's filesystem closes its files when it is
+        collected.
+        """
         self._path, self._file, self._filesystem = path, file, filesystem
         self._error: BaseException | None = None
 
@@ -74,7 +77,7 @@ class Handle:
         if error is None:
             self.close()
             return
-        with contextlib.suppress(Exception):  # there is an error already
+        with contextlib.suppress(Exception):  # an error is being raised already
             self.close()
         if self._error is not None:
             raise self._error from None
@@ -89,7 +92,7 @@ class Handle:
 
 @contextlib.contextmanager
 def errors_of(path: str) -> Iterator[None]:
-    """Errors of storage inside are raised as what they mean for the file or folder of this name."""
+    """Converts storage errors raised inside into this module's errors for the file or folder of this name."""
     try:
         yield
     except Exception as error:  # filesystems raise errors of their libraries
@@ -101,7 +104,7 @@ def is_url(path: str) -> bool:
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
-    """(an fsspec filesystem, the path in it); SourceError where there is none for such URLs."""
+    """(an fsspec filesystem, the path in it); SourceError where no filesystem handles such URLs."""
     import fsspec
 
     protocols = {part.partition("://")[0] for part in url.split("::")}
@@ -114,7 +117,7 @@ def filesystem_of(url: str) -> tuple[Any, str]:
 
 
 def facts(path: str) -> Facts:
-    """Size and mark of a file, as they are now; AccessError where there is none."""
+    """Current size and mark of a file; AccessError where it does not exist."""
     if not is_url(path):
         try:
             status = os.stat(path)
@@ -123,19 +126,19 @@ def facts(path: str) -> Facts:
         return Facts(status.st_size, status.st_mtime_ns)
     filesystem, inner = filesystem_of(path)
     with errors_of(path):
-        filesystem.invalidate_cache(inner)  # what a listing has said may be old
+        filesystem.invalidate_cache(inner)  # the cached listing may be out of date
         return facts_in(path, waiting.answer(lambda: filesystem.info(inner), path))
 
 
 def _dangling(path: str) -> AccessError | None:
-    """What to tell of a link that leads nowhere."""
+    """The message about a link whose target does not exist."""
     if not os.path.islink(path) or os.path.exists(path):
         return None
     return NoSuchFile(f"{path}: a link to {os.readlink(path)}, which does not exist")
 
 
 def facts_in(path: str, info: Mapping[str, Any]) -> Facts:
-    """Size and mark in what an fsspec filesystem says of a file."""
+    """Size and mark from an fsspec filesystem's info of a file."""
     if info.get("size") is None:
         raise AccessError(f"{path}: the server does not tell the file's size")
     mark = next((str(info[name]) for name in _MARKS if info.get(name) is not None), None)
@@ -173,11 +176,11 @@ def read_all(path: str) -> bytes:
 
 
 def exists(path: str) -> bool:
-    """Whether there is such a file; a server that refuses to tell counts as no."""
+    """Whether the file exists; False where a server refuses to answer."""
     if not is_url(path):
         return os.path.exists(path)
     try:
         facts(path)
-    except AccessError:  # unlike fsspec's own answer, which is no for every error
+    except AccessError:  # not fsspec's own `exists`, which is False on every error
         return False
     return True

@@ -1,6 +1,6 @@
-"""Waits for storage that may never answer: said after a while, limited in all, and ended by any signal.
+"""Waits for storage that may never answer: reports long waits, limits them, and lets any signal end them.
 
-A server may accept a connection and send nothing, or a byte now and then.  So whatever asks one runs in a daemon thread:
+A server may accept a connection and send nothing, or a byte now and then.  So every request runs in a daemon thread:
 the thread that waits for it can give up, and the process can end, while the other is still stuck in a library.
 """
 
@@ -17,17 +17,17 @@ from pipeline.data.files.retries import Hiccup
 from pipeline.events.types import Listener, Note
 from pipeline.formatting import without_secrets
 
-SAY_SECONDS = 10.0  # without an answer: a note says what is waited for
-LIMIT_SECONDS = 60.0  # for one answer, besides the time that its bytes take
-LISTING_SECONDS = 600.0  # likewise for a listing, which a bucket of a million files gives in many answers
-LEAST_RATE = 1e6  # bytes a second: a server that is slower counts as one that does not answer
+SAY_SECONDS = 10.0  # without an answer: a note names what is waited for
+LIMIT_SECONDS = 60.0  # for one answer, in addition to the time its bytes take
+LISTING_SECONDS = 600.0  # the same for a listing, which a bucket of a million files returns in many answers
+LEAST_RATE = 1e6  # bytes a second: a slower server counts as not answering
 
 _told: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.ContextVar("told", default=None)
 
 
 @contextlib.contextmanager
 def notes_to(listen: Listener) -> Iterator[None]:
-    """Inside the block, `listen` gets a note where storage keeps one waiting; not more than one in `SAY_SECONDS`."""
+    """Inside the block, `listen` gets a note when storage does not answer; at most one per `SAY_SECONDS`."""
     lock, last = threading.Lock(), [float("-inf")]
 
     def tell(message: str) -> None:
@@ -46,7 +46,7 @@ def notes_to(listen: Listener) -> Iterator[None]:
 
 
 def answer[Result](ask: Callable[[], Result], name: str, nbytes: int = 0, limit: float | None = None) -> Result:
-    """What `ask()` gives or raises; Hiccup where it has not answered by the limit, which grows with `nbytes` to come.
+    """Returns or raises what `ask()` does; Hiccup if it has not finished by the limit, which grows with `nbytes`.
 
     `name`: of the file or folder, for the note.  `limit`: seconds, where it is not `LIMIT_SECONDS`.
     """
@@ -70,9 +70,10 @@ def answer[Result](ask: Callable[[], Result], name: str, nbytes: int = 0, limit:
 
 
 def in_threads[Item, Result](function: Callable[[Item], Result], items: Sequence[Item], count: int) -> list[Result]:
-    """The function's results in the order of the items, from at most so many threads.
+    """The function's results in the order of the items, from at most `count` threads.
 
-    The first error in that order is raised.  Nothing waits for the threads then, or where a signal ends the wait.
+    The first error in that order is raised.  Then, and where a signal ends the wait, the remaining threads are
+    abandoned.
     """
     count = min(count, len(items))
     if count <= 1:

@@ -1,1 +1,1 @@
-"""The file formats: what a file says about itself, and its rows."""
+"""Reads the file formats: what a file's metadata contain, and its rows."""

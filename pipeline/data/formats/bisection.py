@@ -1,4 +1,4 @@
-"""The first of many values that Arrow cannot convert, found without converting them one by one."""
+"""Finds the first of many values that Arrow cannot convert, without converting them one by one."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def first_misfit(count: int, convert: Callable[[int, int], object]) -> int:
     >>> first_misfit(5, lambda start, stop: pa.array(["1", "2", "x", "4", "y"][start:stop]).cast(pa.int64()))
     2
     """
-    low, high = 0, count  # none before `low` is wrong, one before `high` is
+    low, high = 0, count  # none before `low` fails, at least one before `high` does
     while high - low > 1:
         middle = (low + high) // 2
         try:

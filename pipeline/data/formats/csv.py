@@ -1,8 +1,8 @@
-"""CSV: columns, types that hold for every byte range of every file, and reading.
+"""Reads CSV: columns, types that hold for every byte range of every file, rows.
 
 The types come from a pass over the whole source, block by block, joined by rules that do not depend on where the
-blocks are cut: whole numbers that meet fractions become float64, dates that meet times become times, and whatever
-else meets something different is text.  So the same text has the same type wherever it stands.  The pass also
+blocks are cut: whole numbers and fractions together become float64, dates and times become times, and any other
+mixture is text.  So the same text has the same type everywhere.  The pass also
 counts the rows and finds ragged lines, bad encoding and odd values before anything else starts.
 
 Blanks around values mean nothing.  Empty lines are skipped.
@@ -54,7 +54,7 @@ def survey(
 
 
 def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> Surveyed:
-    """The file with the types that are fixed, null for the others, and with its rows not counted."""
+    """The file with the fixed types, null for the other columns, and its rows not counted."""
     layout = read_layout(file.path, options)
     out = [name for name in layout.unnamed if not hints.keeps(name)]
     schema = pa.schema([(name, hints.fixed(name) or pa.null()) for name in layout.names if name not in out])
@@ -63,7 +63,7 @@ def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> 
 
 
 def _joined(item: Surveyed, parts: Sequence[PieceSummary | str]) -> Surveyed:
-    """The file with what its pieces hold: the types joined, the rows counted, the reason of those that are bad."""
+    """The file with the results of its pieces: the types joined, the rows counted, the bad pieces with their reasons."""
     kinds = {field.name: field.type for field in item.schema}
     counted = []
     for piece, part in zip(item.pieces, parts, strict=True):
@@ -79,7 +79,7 @@ def _joined(item: Surveyed, parts: Sequence[PieceSummary | str]) -> Surveyed:
 def _settled(
     items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]], options: CsvOptions, hints: ColumnHints
 ) -> list[Surveyed]:
-    """The files with the types that columns are read as, and with what a user should know of them."""
+    """The files with the types that columns are read as, and with notes for the user."""
     merged: dict[str, pa.DataType] = {}
     for item in items:
         for field in item.schema if item.readable else ():
@@ -132,7 +132,7 @@ def _numbered(pieces: list[Piece]) -> tuple[Piece, ...]:
 
 
 def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> list[Piece]:
-    """Byte ranges where lines can be told without reading from the start; the whole file otherwise."""
+    """Byte ranges if lines can be found without reading from the start; the whole file otherwise."""
     nbytes = text.text_nbytes(file)
     if text.compression(file.path) is not None:
         return [Piece(file.path, None, None, None, nbytes, file.hive)]
@@ -142,7 +142,7 @@ def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> lis
 
 
 def _infer(piece: Piece, options: CsvOptions, hints: ColumnHints, skip_bad: bool) -> PieceSummary | str:
-    """The types and the number of the piece's rows; why it cannot be read, where bad pieces are skipped."""
+    """The types and the row count of a piece; why it cannot be read, where bad pieces are skipped."""
 
     def find() -> PieceSummary:
         layout = read_layout(piece.path, options)
@@ -156,7 +156,9 @@ def _infer(piece: Piece, options: CsvOptions, hints: ColumnHints, skip_bad: bool
 
 
 def read(piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
-    """The columns of `schema` that the file has, as those types; without any of them still the number of rows."""
+    """The columns of `schema` that the file has, as those types; if it has none of them, a table with only the number
+    of rows.
+    """
     layout = read_layout(piece.path, options)
     types = {item.name: pa.string() if item.type == TEXT_CODES else item.type for item in schema}
     stored = set(layout.names)
@@ -168,5 +170,5 @@ def read(piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
 
 
 def count(piece: Piece, options: CsvOptions) -> int:
-    """How many rows the piece has."""
+    """The number of rows of the piece."""
     return read(piece, pa.schema([]), options).num_rows

@@ -1,4 +1,4 @@
-"""CSV rows, block by block: from the bytes of a file to Arrow tables, and the lines of what cannot be read."""
+"""Splits CSV text into blocks: from the bytes of a file to Arrow tables, and the lines of what cannot be read."""
 
 import functools
 import re
@@ -18,8 +18,8 @@ from pipeline.data.formats.csv_layout import Layout, is_utf8, not_decoded
 from pipeline.data.fragments import Piece
 from pipeline.errors import SourceError
 
-_NEAR = 16  # rows that are soon found by going through the lines
-_LONGEST_PADDED = 40  # digits; what is longer may be a number
+_NEAR = 16  # rows that are found quickly by scanning the lines
+_LONGEST_PADDED = 40  # digits; a longer value may be a number
 
 
 class CsvBlock:
@@ -49,7 +49,7 @@ class CsvBlock:
         return _trim(table) if self._has_blanks() else table
 
     def texts(self, names: list[str]) -> pa.Table:
-        """Columns as the texts they are written as, null where missing."""
+        """Columns as the texts in the file, null where missing."""
         return self.parse(dict.fromkeys(names, pa.string()), names)
 
     def line_of(self, row: int) -> int:
@@ -79,17 +79,17 @@ class CsvBlock:
     def may_be_padded(self) -> bool:
         """Whether any value may be a whole number with a leading zero, or one written as 0x1F.
 
-        Far cheaper to see than to ask of each value; where zeros stand in texts, the answer may be yes for nothing.
+        Far cheaper than testing each value; zeros within texts may give a false True.
         """
         data = self._bytes
         zero = data[:-1] == ord("0")
         if (zero & ((data[1:] | 32) == ord("x"))).any():
             return True
-        places = np.flatnonzero(zero & (data[1:] - ord("0") < 10))  # unsigned: what is below 0 wraps around
+        places = np.flatnonzero(zero & (data[1:] - ord("0") < 10))  # unsigned: values below 0 wrap around
         before = places - 1
         before = before - np.isin(data[before], list(b"+-"))
         places = places[self._edges[data[before]]]
-        for _ in range(_LONGEST_PADDED):  # to the end of the number: 05:30 and 05.01.2020 are none
+        for _ in range(_LONGEST_PADDED):  # to the end of the number: 05:30 and 05.01.2020 are not numbers
             inside = data[places] - ord("0") < 10
             if not inside.any():
                 break
@@ -103,7 +103,7 @@ class CsvBlock:
 
     @functools.cached_property
     def _edges(self) -> npt.NDArray[np.bool_]:
-        """Of each byte, whether it may stand beside a value."""
+        """Of each byte, whether it may be next to a value."""
         edges = np.zeros(256, dtype=bool)
         edges[list(b'\r\n" \t' + self.layout.separator.encode())] = True
         return edges
@@ -121,15 +121,15 @@ class CsvBlock:
                 null_values=sorted(missing),
                 strings_can_be_null=True,
                 decimal_point=options.decimal,
-                # 1 is a number wherever a type is looked for: what it stands beside depends on where blocks are cut.
+                # Where types are inferred, 1 is a number: its neighbours depend on where blocks are cut.
                 true_values=["true", "True", "TRUE", *(["1"] if types else [])],
                 false_values=["false", "False", "FALSE", *(["0"] if types else [])],
-                check_utf8=False,  # done already
+                check_utf8=False,  # checked already
             ),
         )
 
     def _check_header(self) -> None:
-        """SourceError where the header stands among the rows: files that were joined with `cat`."""
+        """SourceError where the header is repeated among the rows, as in files joined with `cat`."""
         header = self.layout.header
         if not header or len(self.layout.names) < 2 or header not in self.content:
             return
@@ -141,14 +141,14 @@ class CsvBlock:
             )
 
     def _has_blanks(self) -> bool:
-        """Whether any value may begin or end with a blank; far cheaper to see than to trim."""
+        """Whether any value may begin or end with a blank; far cheaper to test than to trim."""
         if b" " not in self.content:
             return False
         places = np.flatnonzero(self._bytes == ord(" "))
         return bool((self._edges[self._bytes[places - 1]] | self._edges[self._bytes[places + 1]]).any())
 
     def _ragged(self, row: Any) -> SourceError:
-        # The row itself is looked for: Arrow's own count leaves out empty lines.
+        # Search for the row itself: Arrow's own count leaves out empty lines.
         found = re.search(rb"(?m)^" + re.escape(row.text.encode()) + rb"\r?$", self.content)
         line = self.line_in_file(self.content.count(b"\n", 0, found.start() if found else 0))
         return SourceError(
@@ -169,7 +169,7 @@ class CsvBlock:
         return SourceError(f"{path}: not a readable CSV file")
 
     def _first_misfit(self, name: str, kind: pa.DataType) -> int | None:
-        """The row of the first value that is not of the type; None where it cannot be told."""
+        """The row of the first value that is not of the type; None where it cannot be determined."""
         try:
             column = self.texts([name]).column(0)
         except SourceError:
@@ -201,7 +201,9 @@ def blocks(piece: Piece, layout: Layout, options: CsvOptions) -> Iterator[CsvBlo
 
 
 def _as_utf8(piece: Piece, index: int, block: bytes, options: CsvOptions) -> bytes:
-    """The text as UTF-8; SourceError where it is not in its encoding, ahead of parsing: Arrow says it of some rows only."""
+    """The text as UTF-8; SourceError where it is not in its encoding, before parsing: Arrow reports it for some rows
+    only.
+    """
     if block.isascii():
         return block
     try:

@@ -1,4 +1,4 @@
-"""What a user should know of the columns of CSV files: one odd value among numbers, leading zeros, columns without a name."""
+"""Finds what a user should know of CSV columns: one odd value among numbers, leading zeros, columns without a name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,16 @@ MIXED = "mixed_column"  # the kind of a finding
 
 @dataclass(frozen=True)
 class ColumnTally:
-    """One column over all files; of each first line the file in which it stands."""
+    """Counts of one column over all files; each first line with its file."""
 
     tally: Tally
-    files: dict[str, str]  # no_number, no_time and padded: the file of the line that the tally has
+    files: dict[str, str]  # no_number, no_time and padded: the file of that line
 
 
 def together(parts: Sequence[tuple[str, Tally]]) -> ColumnTally:
-    """One column of several files, (path, tally) each, with lines from 1: those of the first file that has any."""
+    """Merges the tallies of one column, one (path, tally) per file, with lines from 1; first lines are from the first
+    file that has any.
+    """
     tally = Tally()
     files: dict[str, str] = {}
     for path, part in parts:
@@ -36,7 +38,7 @@ def together(parts: Sequence[tuple[str, Tally]]) -> ColumnTally:
 
 
 def check_numbers(columns: dict[str, ColumnTally], kinds: dict[str, pa.DataType], hints: ColumnHints) -> None:
-    """SourceError where a column that the job calls a number holds a value that is none."""
+    """SourceError where a column that the job declares a number holds another value."""
     for name, seen in columns.items():
         if hints.known(name) is None and hints.kind(name) == "number" and kinds.get(name) == pa.string():
             tally = seen.tally
@@ -50,7 +52,9 @@ def check_numbers(columns: dict[str, ColumnTally], kinds: dict[str, pa.DataType]
 def notes_on(
     columns: dict[str, ColumnTally], kinds: dict[str, pa.DataType], options: CsvOptions, hints: ColumnHints
 ) -> tuple[UserNote, ...]:
-    """Columns that are text though nearly all of their values are numbers, or times; and those that leading zeros make text."""
+    """Columns that are text though nearly all of their values are numbers or times; and those that are text because
+    of leading zeros.
+    """
     notes: list[UserNote] = []
     padded = []
     for name, seen in columns.items():
@@ -70,7 +74,7 @@ def notes_on(
 
 
 def unnamed(path: str, name: str) -> Finding:
-    """A column that the header gives no name, and nothing uses."""
+    """A column that has no name in the header and is not used."""
     path = without_secrets(path)
     return Finding(
         "unnamed_column",

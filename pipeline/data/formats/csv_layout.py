@@ -1,4 +1,4 @@
-"""What the first lines of a CSV file tell: where its rows begin, what its columns are called, whether it is text at all."""
+"""Reads the first lines of a CSV file: where its rows begin, the names of its columns, whether it is text at all."""
 
 import codecs
 import csv
@@ -12,14 +12,14 @@ from pipeline.errors import SourceError
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a file's rows begin, and what its columns are called."""
+    """Where a file's rows begin, and the names of its columns."""
 
     names: tuple[str, ...]
     start: int  # bytes before the first row (after a byte order mark)
     separator: str
-    header: bytes = b""  # the header's line as UTF-8 text, without its end; empty where there is none
-    lines_before: int = 0  # the first row
-    unnamed: tuple[str, ...] = ()  # those of the names that only say the place: column 3
+    header: bytes = b""  # the header's line as UTF-8 text, without its line end; empty without a header
+    lines_before: int = 0  # lines before the first row
+    unnamed: tuple[str, ...] = ()  # names made from the position: column 3
 
 
 def read_layout(path: str, options: CsvOptions) -> Layout:
@@ -44,7 +44,7 @@ def read_layout(path: str, options: CsvOptions) -> Layout:
 
 
 def _names(path: str, fields: list[str], options: CsvOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(the names of all columns, those of them that only say the place)."""
+    """(the names of all columns, those that only give the position)."""
     given = options.columns
     if given:
         surplus = len(fields) == len(given) + 1 and not fields[-1].strip()  # lines that end with a separator
@@ -87,7 +87,7 @@ def is_utf8(options: CsvOptions) -> bool:
 
 
 def not_decoded(path: str, line: int, options: CsvOptions) -> SourceError:
-    """The error for a line whose bytes are none of the encoding's."""
+    """The error for a line whose bytes are not valid in the encoding."""
     if is_utf8(options):
         advice = 'convert the file to UTF-8, or set data.csv.encoding, e.g. "cp1252" or "latin-1"'
         return SourceError(f"{path}: line {line}: not UTF-8 text; {advice}")
@@ -109,7 +109,7 @@ def _has_one_more(path: str, line: bytes, separator: str, options: CsvOptions, c
         return False
     try:
         return len(_fields(path, line, separator, options)) == count + 1
-    except SourceError:  # is told where the rows are read
+    except SourceError:  # reported when the rows are read
         return False
 
 

@@ -1,7 +1,7 @@
-"""The types of CSV columns: what each block of text shows, joined by rules that do not depend on where blocks are cut.
+"""Infers the types of CSV columns: the types in each block, joined by rules that do not depend on where blocks are cut.
 
-A whole number with a leading zero, or beyond int64, is a name made of digits: as a number it would be another one, or
-would lose digits.  So a column that holds one is text, unless the job or a model says that it is a number.
+A whole number with a leading zero, or beyond int64, is a name made of digits: as a number it would be another name, or
+would lose digits.  So a column that holds one is text, unless the job or a model declares it a number.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ from pipeline.data.formats.csv_blocks import CsvBlock
 from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.schema.unify import common
 
-BEYOND_INT64 = pa.decimal128(38, 0)  # stands for whole numbers that int64 does not hold, until all files are seen
+BEYOND_INT64 = pa.decimal128(38, 0)  # placeholder for whole numbers beyond int64, until all files are read
 _SAMPLED = 256  # values of a block that show whether a column is text throughout
-_ALL = 1_024  # so many values are looked at one by one
-_MOSTLY = 0.9  # a column with so large a share of numbers, or of times, is meant as that
+_ALL = 1_024  # up to this many values are tested one by one
+_MOSTLY = 0.9  # a column with at least this share of numbers, or of times, is meant as that type
 _END = r"[ \t]*$"
 _WHOLE = r"^[ \t]*[+-]?\d+" + _END
 _PADDED = r"^[ \t]*[+-]?0(?:\d+|[xX][0-9a-fA-F]+)" + _END
@@ -30,17 +30,17 @@ _OTHER_POINT = {".": r"^[ \t]*[+-]?\d*,(?:\d{1,2}|\d{4,})" + _END, ",": r"^[ \t]
 class Tally:
     """How many values of a column are numbers and times; the lines are numbered from 0 in the piece."""
 
-    values: int = 0  # that are not missing
+    values: int = 0  # not missing
     numbers: int = 0
     times: int = 0
-    commas: int = 0  # of those that are neither: numbers with a comma for the decimal point, or the other way round
-    pointed: bool = False  # some number has a fraction in the job's own way
-    no_number: int | None = None  # line of the first value that is none
+    commas: int = 0  # of values that are neither: numbers with a comma for the decimal point, or the reverse
+    pointed: bool = False  # a number has a fraction with the job's decimal point
+    no_number: int | None = None  # line of the first value that is no number
     no_time: int | None = None
     padded: int | None = None  # line of the first whole number with a leading zero
 
     def after(self, line: int) -> "Tally":
-        """The same where so many lines come first."""
+        """The same with `line` lines before it."""
         lines = {name: getattr(self, name) for name in ("no_number", "no_time", "padded")}
         return replace(self, **{name: place + line for name, place in lines.items() if place is not None})
 
@@ -69,7 +69,7 @@ class PieceSummary:
     lines: int = 0
 
     def behind(self, lines: int) -> "PieceSummary":
-        """The same where so many lines stand before the piece that no piece holds."""
+        """The same with `lines` lines before the piece that belong to no piece."""
         tallies = {name: tally.after(lines) for name, tally in self.tallies.items()}
         return replace(self, tallies=tallies, lines=self.lines + lines)
 
@@ -103,7 +103,7 @@ def look(blocks: Iterable[CsvBlock], wanted: list[str], counted: str, hints: Col
 
 
 def settle(kind: pa.DataType, is_number: bool) -> pa.DataType:
-    """The type that a column is read as, once all files have been seen."""
+    """The type that a column is read as, once all files have been read."""
     if kind != BEYOND_INT64:
         return kind
     return pa.float64() if is_number else pa.string()
@@ -112,7 +112,7 @@ def settle(kind: pa.DataType, is_number: bool) -> pa.DataType:
 def _look(
     block: CsvBlock, table: pa.Table, numbers: set[str], before: dict[str, Tally]
 ) -> dict[str, tuple[pa.DataType, Tally]]:
-    """Type and tally of each column of one block; places that are known from before are not looked for."""
+    """Type and tally of each column of one block; places that earlier blocks gave are not searched for."""
     found = {}
     free = [item.name for item in table.schema if item.name not in numbers]
     padded = _padded(block, table, free)
@@ -140,7 +140,7 @@ def _padded(block: CsvBlock, table: pa.Table, names: list[str]) -> dict[str, int
 
 
 def _beyond_int64(block: CsvBlock, table: pa.Table) -> set[str]:
-    """The columns of whole numbers of which int64 does not hold all."""
+    """The columns of whole numbers with a value beyond int64."""
     names = []
     for item in table.schema:
         if pt.is_floating(item.type):
@@ -156,7 +156,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _tally(block: CsvBlock, column: pa.ChunkedArray, before: Tally, exact: bool) -> Tally:
-    """The numbers and times of one column; with `exact` also where most values are neither."""
+    """The numbers and times of one column; with `exact` even if most values are neither."""
     values = len(column) - column.null_count
     kind = column.type
     if not values:
@@ -193,7 +193,7 @@ def _tally_texts(block: CsvBlock, column: pa.ChunkedArray, before: Tally, values
 
 
 def _is_text(column: pa.ChunkedArray, decimal: str) -> bool:
-    """Whether a few values of many, taken evenly, are neither numbers nor times for the most part."""
+    """Whether most of a few evenly spaced values are neither numbers nor times."""
     if len(column) <= _ALL:
         return False
     step = len(column) // _SAMPLED
@@ -220,5 +220,5 @@ def _line(block: CsvBlock, mask: pa.ChunkedArray) -> int | None:
 
 
 def mostly(part: int, tally: Tally) -> bool:
-    """Whether a column is meant to hold nothing but such values."""
+    """Whether nearly all of a column's values are of this kind: `part` of those in `tally`."""
     return part < tally.values and part >= _MOSTLY * tally.values

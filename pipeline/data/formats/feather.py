@@ -1,4 +1,4 @@
-"""Feather (Arrow IPC files): record batches are what row groups are in Parquet."""
+"""Reads Feather (Arrow IPC files): record batches correspond to row groups in Parquet."""
 
 import functools
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def _survey(file: File, skip_bad: bool) -> Surveyed:
 
 
 def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
-    """The named columns that the file has; without any of them still the number of rows."""
+    """The named columns that the file has; if it has none of them, a table with only the number of rows."""
     with open_file(piece.path) as handle:
         schema = _reader(piece.path, handle, None).schema
         known = set(schema.names)
@@ -67,7 +67,7 @@ def _reader(path: str, handle: object, fields: list[int] | None) -> pa.ipc.Recor
 def _batch(path: str, reader: pa.ipc.RecordBatchFileReader, index: int) -> pa.RecordBatch:
     try:
         batch = reader.get_batch(index)
-        batch.validate(full=True)  # else offsets that lead elsewhere crash the process
+        batch.validate(full=True)  # else out-of-range offsets crash the process
         return batch
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{path}: damaged Feather file: {reason_of(error)}") from None

@@ -1,4 +1,4 @@
-"""The file formats, each with the same two functions: what files say about themselves, and the rows of a piece."""
+"""Calls the format of a source: the metadata of its files, and the rows of a piece."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,9 @@ def survey(
 
 
 def read(kind: str, piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
-    """The columns of `schema` that the file has, in its types or in those; at least the number of rows is right."""
+    """The columns of `schema` that the file has, in the file's types or in those of `schema`; without any, the number
+    of rows is still right.
+    """
     if kind == "parquet":
         return parquet.read(piece, schema.names)
     if kind == "feather":

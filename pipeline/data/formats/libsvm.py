@@ -1,10 +1,10 @@
-"""LIBSVM text: `label index:value index:value ...`, for ranking with `qid:n` or a .query file of group sizes.
+"""Reads LIBSVM text: `label index:value index:value ...`, for ranking with `qid:n` or a .query file of group sizes.
 
-Columns are called f0, f1, ... after the indices (from f1 where no file has an index 0), float32; the label is
+Columns are named f0, f1, ... after the indices (from f1 where no file has an index 0), float32; the label is
 `label` and the query `query`.  An index that a row does not name is missing, as XGBoost reads it; where zeros were
 left out and mean zero, set `impute = 0` for the columns.
 
-With a .query file beside it (rank.train.query), queries are numbered through all files of the source.
+With a .query file next to it (rank.train.query), queries are numbered through all files of the source.
 """
 
 import functools
@@ -34,14 +34,14 @@ _FEATURE = re.compile(r"f(\d+)")
 
 
 def is_feature(name: str) -> bool:
-    """Whether a column is called as the features of LIBSVM files are."""
+    """Whether the name is one of a LIBSVM feature column."""
     return _FEATURE.fullmatch(name) is not None
 
 
 def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = NO_HINTS) -> list[Surveyed]:
     """Rows, columns and byte ranges of all files, from one pass over their text; pieces end with queries.
 
-    With `skip_bad`, a file with a malformed line is one bad piece: what stands behind that line is not known.
+    With `skip_bad`, a file with a malformed line is one bad piece: the content after that line is unknown.
     """
     seen = [(file, attempt(functools.partial(_survey, file), file.path, file.path, skip_bad)) for file in files]
     found = [item for _, item in seen if isinstance(item, _File)]
@@ -83,8 +83,9 @@ def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = N
 def _check_bases(files: Sequence["_File"], hints: ColumnHints) -> tuple[Finding, ...]:
     """SourceError where some files count their features from 0 and others from 1, which shifts every column by one.
 
-    A file that names no index 0 may do so for want of values: only one with an index more than those that do, and with
-    an index 1, is refused.  Others are findings, and so are files whose indices do not begin as those of a model do.
+    A file without an index 0 may just lack values there: it is refused only if it has one index more than the files
+    with an index 0, and an index 1.  Other cases are findings, and so are files whose first index differs from a
+    model's.
     """
     zero = [item for item in files if item.lowest == 0]
     one = [item for item in files if item.lowest > 0 and item.highest]
@@ -122,7 +123,7 @@ class _File:
 
     path: str  # without secrets
     pieces: list[Piece]
-    lowest: int  # index; 1 and a highest of 0 where no row names any
+    lowest: int  # index; 1 (and a highest of 0) where no row names any
     highest: int
     queries: int  # in its .query file
     has_queries: bool
@@ -179,7 +180,7 @@ def _pieces(file: File, cuts: list[tuple[int, int]], rows: int, stop: int | None
 
 
 def _query_starts(block: Block, first_row: int, ends: np.ndarray | None, last_query: int | None) -> np.ndarray:
-    """(rows,) True where a piece may begin: at each row, or where queries are, at the first of a query."""
+    """(rows,) True where a piece may begin: at each row, or, with queries, at the first row of a query."""
     count = block.line_starts.size
     if ends is not None:
         return np.isin(np.arange(first_row, first_row + count), np.concatenate([[0], ends]))

@@ -1,4 +1,4 @@
-"""Blocks of LIBSVM lines, taken apart without a loop over them."""
+"""Parses blocks of LIBSVM lines without a loop over the lines."""
 
 import re
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Block:
-    """Some whole lines, taken apart; places are bytes from the start of the block."""
+    """Some whole lines, parsed; places are bytes from the start of the block."""
 
     place: Place
     bytes: npt.NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Block:
     queries: Places | None  # (rows,), where qid is given
 
     def numbers(self, starts: Places, stops: Places, kind: pa.DataType, what: str) -> npt.NDArray[Any]:
-        """The numbers whose texts stand at these places; SourceError naming the line where one is none."""
+        """The numbers whose texts are at these places; SourceError naming the line of a text that is no number."""
         return _numbers(self.place, self.bytes, starts, stops, (kind, what))
 
 
@@ -82,12 +82,12 @@ def parse_block(raw: bytes, path: str, byte_range: tuple[int, int] | None, index
 
 
 def _check_indices(block: Block) -> None:
-    """SourceError for an index that is negative, or twice in a row: which of two values counts, nobody knows."""
+    """SourceError for an index that is negative, or repeated in a row: which of the two values counts is unknown."""
     indices, rows = block.indices, block.rows
     if not indices.size:
         return
     wrong, what = np.flatnonzero(indices < 0), "a negative index"
-    if not wrong.size and ((indices[1:] <= indices[:-1]) & (rows[1:] == rows[:-1])).any():  # seldom: they are in order
+    if not wrong.size and ((indices[1:] <= indices[:-1]) & (rows[1:] == rows[:-1])).any():  # rare: they are in order
         order = np.lexsort((indices, rows))
         again = (indices[order][1:] == indices[order][:-1]) & (rows[order][1:] == rows[order][:-1])
         wrong, what = order[1:][again], "an index twice in one row"
@@ -96,18 +96,18 @@ def _check_indices(block: Block) -> None:
 
 
 def _line_of(data: npt.NDArray[np.uint8], place: int) -> int:
-    """The number, from 0, of the line in which a byte stands."""
+    """The number, from 0, of the line that contains a byte."""
     return int(np.count_nonzero(data[:place] == ord("\n")))
 
 
 def _numbers(
     place: Place, data: npt.NDArray[np.uint8], starts: Places, stops: Places, meant: tuple[pa.DataType, str]
 ) -> npt.NDArray[Any]:
-    """The numbers whose texts stand at the given places of the bytes; `meant`: their type, and what they are."""
+    """The numbers whose texts are at the given places of the bytes; `meant`: their type, and what they are."""
     kind, what = meant
     try:
         return _read(data, starts, stops, kind)
-    except pa.ArrowInvalid:  # whose message holds the value
+    except pa.ArrowInvalid:  # Arrow's message holds the value
         wrong = first_misfit(starts.size, lambda low, high: _read(data, starts[low:high], stops[low:high], kind))
         raise place.error(_line_of(data, int(starts[wrong])), f"{what} that is no number") from None
 
@@ -117,7 +117,7 @@ def _read(data: npt.NDArray[np.uint8], starts: Places, stops: Places, kind: pa.D
     offsets = np.zeros(lengths.size + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
     marks = np.zeros(data.size + 1, dtype=np.int8)
-    marks[starts] += 1  # each place stands here once: texts do not touch
+    marks[starts] += 1  # each place occurs once: texts do not touch
     marks[stops] -= 1
     kept = data[np.cumsum(marks[:-1], dtype=np.int8).astype(bool)]
     texts = pa.Array.from_buffers(pa.string(), lengths.size, [None, pa.py_buffer(offsets), pa.py_buffer(kept)])

@@ -1,4 +1,4 @@
-"""Parquet: what a footer tells, and reading row groups."""
+"""Reads Parquet: the contents of footers, and row groups."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ from pipeline.errors import SourceError
 MAGIC = b"PAR1"
 TAIL_NBYTES = 64 << 10  # holds most footers: one read instead of two
 SURVEY_THREADS = 16
-LOCAL_SERIAL = 32  # so many local footers are read faster without threads (0.1 ms each)
+LOCAL_SERIAL = 32  # up to this many local footers are read faster without threads (0.1 ms each)
 COLUMNS_AT_ONCE = (
     8  # of a local file: Arrow keeps buffers for each until all are read (163 MB for 33 MB of 128 columns)
 )
@@ -58,7 +58,7 @@ def _survey(file: File) -> Surveyed:
 
 
 def _footer(file: File) -> bytes:
-    """The footer with its length and magic bytes, as it stands at the end of the file."""
+    """The footer with its length and magic bytes, as stored at the end of the file."""
     tail = read_range(file.path, max(0, file.nbytes - TAIL_NBYTES), file.nbytes)
     if tail[-4:] != MAGIC or file.nbytes < 12:
         if file.nbytes == 0:
@@ -89,11 +89,11 @@ def value_nbytes(kind: pa.DataType) -> int:
 
 
 def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
-    """The named columns that the file has, as it has them; rows in the order of the file.
+    """The named columns that the file has, in its types; rows in the order of the file.
 
     A table without any of them still has the piece's number of rows.
 
-    Plain reads, not a memory map: mapped pages count in the memory by which nannies kill.
+    Plain reads, not a memory map: nannies count mapped pages as the worker's memory and may kill it.
     """
     remote = is_url(piece.path)
     try:
@@ -105,7 +105,7 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
             known = set(file.schema_arrow.names)
             wanted = [name for name in columns if name in known]
             if not wanted:
-                return pa.table({"": pa.nulls(piece.rows or 0)})  # nothing but the number of rows
+                return pa.table({"": pa.nulls(piece.rows or 0)})  # only the number of rows
             at_once = len(wanted) if remote else COLUMNS_AT_ONCE
             parts = [
                 file.read_row_groups(list(piece.row_groups or ()), columns=list(names), use_threads=False)
@@ -117,14 +117,14 @@ def read(piece: Piece, columns: Sequence[str]) -> pa.Table:
             )
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) not in (None, errno.EINVAL):  # EINVAL: a damaged file's offsets
-            raise failure(piece.path, error) from None  # of storage: what Arrow finds in the bytes has no number
+            raise failure(piece.path, error) from None  # of storage: Arrow's errors about the content have no errno
         raise SourceError(f"{piece.path}: damaged Parquet file: {reason_of(error)}") from None
     _check_texts(piece.path, table)
     return table.replace_schema_metadata(None)
 
 
 def _check_texts(path: str, table: pa.Table) -> None:
-    """SourceError where a text is not UTF-8, which neither its writer nor Arrow has checked."""
+    """SourceError where a text is not UTF-8, which neither the writer nor Arrow has checked."""
     for name, column in zip(table.schema.names, table.columns, strict=True):
         kind = column.type.value_type if pt.is_dictionary(column.type) else column.type
         if is_text(normalise(kind) or kind):

@@ -1,4 +1,4 @@
-"""What one file says about itself before its rows are read: what every format's survey gives."""
+"""Surveys one file before its rows are read: what the survey of every format returns."""
 
 import contextlib
 import hashlib
@@ -25,13 +25,13 @@ class Surveyed:
     file: File
     schema: pa.Schema
     pieces: tuple[Piece, ...]
-    digest: bytes  # of what the file says about its data, for the source's fingerprint
-    readable: bool = True  # False: its columns are not known, and it is one bad piece
-    notes: tuple[UserNote, ...] = ()  # what a user should know of it
+    digest: bytes  # of the file's own metadata, for the source's fingerprint
+    readable: bool = True  # False: its columns are unknown, and it is one bad piece
+    notes: tuple[UserNote, ...] = ()  # for the user
 
 
 def survey_file(file: File, look: Callable[[File], Surveyed], skip_bad: bool) -> Surveyed:
-    """What `look(file)` gives; with `skip_bad`, a file that says nothing sensible about itself is one bad piece."""
+    """What `look(file)` returns; with `skip_bad`, a file whose metadata cannot be read is one bad piece."""
     seen = attempt(lambda: _named(look(file)), file.path, file.path, skip_bad)
     return bad_file(file, seen) if isinstance(seen, str) else seen
 
@@ -44,9 +44,9 @@ def _named(item: Surveyed) -> Surveyed:
 
 @contextlib.contextmanager
 def library_errors(path: str) -> Iterator[None]:
-    """What a library raises for the content of a file, however damaged, is an error of that file.
+    """Converts any error that a library raises for the content of a file, however damaged, into an error of that file.
 
-    Its own words are left out: they may hold values.
+    The library's message is left out: it may hold values.
     """
     try:
         yield
@@ -55,9 +55,9 @@ def library_errors(path: str) -> Iterator[None]:
 
 
 def attempt[Seen](look: Callable[[], Seen], path: str, where: str, skip_bad: bool) -> Seen | str:
-    """What `look()` gives, tried again where storage has a hiccup; `where` names what is looked at.
+    """What `look()` returns, retried after a storage hiccup; `where` names what is read.
 
-    With `skip_bad`, the reason in words where the content is at fault; else SourceError.
+    With `skip_bad`, the reason as a text if the content is at fault; else SourceError.
     """
 
     def looked() -> Seen:
@@ -82,12 +82,12 @@ def bad_file(file: File, reason: str) -> Surveyed:
 
 
 def reason_in(path: str, error: SourceError) -> str:
-    """What a reader's error says besides the file's name."""
+    """A reader's error message without the file's name."""
     return str(error).removeprefix(f"{one_line(without_secrets(path))}: ")
 
 
 def ends_digest(file: File) -> bytes:
-    """SHA-256 of the file's first and last 64 KiB: with the size, a quick mark of what is in it."""
+    """SHA-256 of the file's first and last 64 KiB: with the size, a quick fingerprint of the content."""
     digest = hashlib.sha256(read_range(file.path, 0, END_NBYTES))
     digest.update(read_range(file.path, max(END_NBYTES, file.nbytes - END_NBYTES), file.nbytes))
     return digest.digest()

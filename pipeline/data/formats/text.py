@@ -1,4 +1,4 @@
-"""Text files as blocks of whole lines: from byte ranges, or decompressed on the way; and lines named in errors."""
+"""Reads text files as blocks of whole lines, from byte ranges or decompressed; names lines in errors."""
 
 import struct
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from pipeline.errors import SourceError
 BLOCK_NBYTES = 8 << 20
 BOM = b"\xef\xbb\xbf"
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-_COMPRESSED_RATIO = 4  # assumed for what does not tell its decompressed size
+_COMPRESSED_RATIO = 4  # assumed where the file does not record its decompressed size
 _NEWLINE_SEARCH_NBYTES = 64 << 10
-LONGEST_LINE_NBYTES = 64 << 20  # of the first line: what is longer is no text
+LONGEST_LINE_NBYTES = 64 << 20  # of the first line: a longer one is not text
 
 
 def compression(path: str) -> str | None:
@@ -23,7 +23,7 @@ def compression(path: str) -> str | None:
 
 
 def text_nbytes(file: File) -> int:
-    """The size of the decompressed text; an estimate for compressed files, the same whoever asks."""
+    """The size of the decompressed text; an estimate for compressed files, the same on every call."""
     kind = compression(file.path)
     if kind is None:
         return file.nbytes
@@ -79,7 +79,7 @@ def _last_line_end(text: bytes, quoted: bool) -> int:
     if not quoted or not end:
         return end
     odd = text.count(b'"', 0, end) % 2
-    while end and odd:  # the last newline stands inside quotes: go back to one that does not
+    while end and odd:  # the last newline is inside quotes: go back to one that is not
         before = text.rfind(b"\n", 0, end - 1) + 1
         odd = (odd + text.count(b'"', before, end)) % 2
         end = before
@@ -135,7 +135,7 @@ def _head_blocks(path: str) -> Iterator[bytes]:
         if end:
             part = part[:end]
             break
-        if b"\r" in part:  # its lines end with that alone, which the caller refuses
+        if b"\r" in part:  # its lines end with \r alone, which the caller refuses
             break
         if nbytes >= LONGEST_LINE_NBYTES:
             raise SourceError(f"{path}: no line end in the first {nbytes >> 20} MiB: not a text file of lines")
@@ -146,7 +146,7 @@ def _head_blocks(path: str) -> Iterator[bytes]:
 def line_number(path: str, byte_range: tuple[int, int] | None, block_index: int, line: int) -> int:
     """The number in the file, from 1, of a line known by its number, from 0, in one of a byte range's blocks.
 
-    Reads the file up to it: only for errors.
+    Reads the file up to it, so use it for errors only.
     """
     lines = 1 + line
     if byte_range is not None and byte_range[0] > 0:
@@ -157,5 +157,5 @@ def line_number(path: str, byte_range: tuple[int, int] | None, block_index: int,
 
 
 def line_count(path: str, byte_range: tuple[int, int] | None) -> int:
-    """The line ends in a byte range.  Reads it: only where something is wrong with it."""
+    """The line ends in a byte range.  Reads the range, so use it for errors only."""
     return sum(block.count(b"\n") for block in blocks(path, byte_range))

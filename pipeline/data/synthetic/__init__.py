@@ -1,1 +1,1 @@
-"""Synthetic data of any size."""
+"""Generates synthetic data of any size."""

@@ -1,6 +1,6 @@
-"""Synthetic data of any size: the same rows for the same seed, a file at a time, in bounded memory.
+"""Generates synthetic data of any size: the same rows for the same seed, a file at a time, in bounded memory.
 
-What a file holds is a function of (seed, its chunk) alone, so that files can be made anywhere and in any order.
+A file's content is a function of (seed, its chunk) alone, so that files can be made anywhere and in any order.
 """
 
 import math
@@ -31,7 +31,7 @@ CHUNK_ROWS = 125_000  # rows of a file unless the number of files is given; abou
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one file holds."""
+    """The plan of one file."""
 
     kind: Kind
     seed: int
@@ -141,12 +141,12 @@ def generate(
 
 
 def _is_generated(path: Path) -> bool:
-    """Whether it is a folder of nothing but files such as are written here: the only kind that is replaced."""
+    """Whether the folder contains only files that `generate` writes: only such a folder is replaced."""
     return path.is_dir() and all(FILE_NAME.fullmatch(name) for name in os.listdir(path))
 
 
 def _write_all(folder: Path, chunks: tuple[Chunk, ...], listen: Listener) -> None:
-    """Threads are enough: NumPy's generators and pyarrow's writer let go of the interpreter's lock."""
+    """Writes all files with threads: NumPy's generators and pyarrow's writer release the GIL."""
     with ThreadPoolExecutor(cpu_count()) as pool:
         futures = [pool.submit(write_file, folder / file_name(chunk), chunk) for chunk in chunks]
         try:
@@ -158,7 +158,7 @@ def _write_all(folder: Path, chunks: tuple[Chunk, ...], listen: Listener) -> Non
 
 
 def _swap(new: Path, target: Path) -> None:
-    """Puts `new` in the place of `target`; the old one is removed only when the new one stands."""
+    """Puts `new` in the place of `target`; the old folder is removed only after `new` is in place."""
     if not target.exists():
         os.rename(new, target)
         return

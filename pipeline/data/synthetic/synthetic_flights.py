@@ -1,4 +1,4 @@
-"""Flights-like rows: airports, aircraft, weather, delays that build up over the day; a signal and much noise.
+"""Generates flights-like rows: airports, aircraft, weather, delays that build up over the day; a signal and much noise.
 
 What is known only after departure (dep_delay, taxi_out) is in the data, as in real files: a job has to exclude it.
 """
@@ -13,14 +13,14 @@ DAY_SECONDS = 86_400
 FLIGHTS_PER_DAY = 2_740  # a million rows are a year
 AIRPORTS, HUBS, AIRCRAFT = 420, 24, 6_000
 CARRIERS = ("AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "NK", "OO", "UA", "US", "VX", "WN", "YV")
-WORLD, DAY, ROWS = 1, 2, 3  # what a random stream is for, beside the seed
+WORLD, DAY, ROWS = 1, 2, 3  # purposes of random streams, combined with the seed
 
 Floats = np.ndarray
 Rng = np.random.Generator
 
 
 def make_flights(seed: int, index: int, first_row: int, rows: int) -> pa.Table:
-    """`rows` flights in order of schedule, beginning where `first_row` flights at a steady rate would end."""
+    """`rows` flights in order of schedule, starting where the first `first_row` flights at a steady rate end."""
     rng = np.random.default_rng((seed, ROWS, index))
     world = _make_world(seed)
     when = _schedule(rng, first_row, rows)
@@ -31,7 +31,7 @@ def make_flights(seed: int, index: int, first_row: int, rows: int) -> pa.Table:
 
 @dataclass(frozen=True)
 class _World:
-    """What is the same for all rows of a seed; effects are in minutes of delay."""
+    """Values shared by all rows of a seed; effects are in minutes of delay."""
 
     codes: list[str]  # airport codes; the first HUBS are origins
     position: Floats  # (AIRPORTS, 2) degrees
@@ -81,7 +81,7 @@ def _make_world(seed: int) -> _World:
 
 
 def _schedule(rng: Rng, first_row: int, rows: int) -> np.ndarray:
-    """Scheduled departures, sorted: the days follow the row numbers, the hours the habits of a day."""
+    """Scheduled departures, sorted: the days follow the row numbers, the hours a daily pattern."""
     days = (first_row + np.arange(rows)) // FLIGHTS_PER_DAY
     hours = np.arange(5, 24)
     habit = np.exp(-(((hours - 8) / 2.5) ** 2)) + np.exp(-(((hours - 17) / 3.5) ** 2)) + 0.15
@@ -102,7 +102,7 @@ def _route(rng: Rng, world: _World, scheduled: np.ndarray) -> _Flights:
         hour=since % DAY_SECONDS // 3600,
         origin=origin,
         dest=dest,
-        tail=(AIRCRAFT * rng.random(rows) ** 1.5).astype(np.int64),  # some fly much more than others
+        tail=(AIRCRAFT * rng.random(rows) ** 1.5).astype(np.int64),  # some aircraft fly much more than others
         miles=_miles(world.position[origin], world.position[dest]),
     )
 

@@ -1,9 +1,11 @@
-"""Plain numeric rows, like those of a physics experiment: float32 features, a binary label, a nonlinear signal."""
+"""Generates plain numeric rows, like those of a physics experiment: float32 features, a binary label, a nonlinear
+signal.
+"""
 
 import numpy as np
 import pyarrow as pa
 
-WORLD, ROWS = 4, 5  # what a random stream is for, beside the seed
+WORLD, ROWS = 4, 5  # purposes of random streams, combined with the seed
 STEPS = np.array([0.0, 1.0865, 2.1731], dtype=np.float32)  # the few values of a tagger's output
 
 
