@@ -1,1 +1,1 @@
-"""From columns to features: mergeable statistics, a recipe in plain JSON, and the functions that apply it."""
+"""Turns columns into features: mergeable statistics, a recipe in plain JSON, and the functions that apply it."""

@@ -1,4 +1,4 @@
-"""A recipe applied to a table: the same block for one row as for a million, on the CPU or the GPU."""
+"""Applies a recipe to a table: the same block for a single row as within a million, on the CPU or the GPU."""
 
 import zlib
 from collections.abc import Iterator
@@ -81,10 +81,10 @@ class _Column:
 
     @cached_property
     def time_parts(self) -> tuple[dict[str, Any], Any]:
-        """The parts wanted, (rows,) each, and where the time is missing, or None."""
+        """The requested parts, (rows,) each, and where the time is missing, or None."""
         seconds, missing = columns.seconds(self.raw)
         wanted = [feature for feature in self.features if isinstance(feature, TimePart)]
-        origin = max(feature.origin for feature in wanted)  # only the epoch has one
+        origin = max(feature.origin for feature in wanted)  # only the epoch has an origin
         parts = transforms.time_parts(self.xp.asarray(seconds), [feature.part for feature in wanted], origin, self.xp)
         return parts, None if missing is None else self.xp.asarray(missing)
 
@@ -121,7 +121,7 @@ def _made(feature: Feature, column: _Column) -> Any:
 def _number(feature: Number, raw: pa.ChunkedArray, xp: Any) -> Any:
     if feature.plain:
         return xp.asarray(columns.numbers(raw))
-    # In float64, so that a result is rounded to float32 once.
+    # In float64, so that a result is rounded to float32 only once.
     x = xp.asarray(columns.numbers(raw, np.float64))
     if feature.impute is not None:
         x = transforms.impute(x, feature.impute, xp)

@@ -1,7 +1,7 @@
-"""Global cut points: made once from a sample, the same for every worker.
+"""Computes global cut points: once, from a sample, the same for every worker.
 
 A feature with cuts `c[0] < c[1] < ...` has the bins `(-inf, c[0]), [c[0], c[1]), ...`; a bin's number is its code.
-Codes are uint8 with 255 for missing, so a row takes one byte a feature until XGBoost has its own matrix.
+Codes are uint8 with 255 for missing, so a row takes one byte per feature until XGBoost has its own matrix.
 XGBoost takes the cuts from a small reference matrix whose rows are the cut points.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 MISSING = 255  # the code of a missing value
 LOWEST, HIGHEST = np.finfo(np.float32).min, np.finfo(np.float32).max  # reference rows, see `reference`
 MAX_BINS = 253  # of a numeric feature: with XGBoost's two for the sentinels, 255, which fit a byte on a GPU too
-XGBOOST_MAX_BIN = 256  # what XGBoost is told; the cuts given to it decide
+XGBOOST_MAX_BIN = 256  # max_bin that XGBoost gets; the cuts given to it decide
 CHUNK_ROWS = 16_384  # rows coded or decoded at a time, so that the intermediate arrays stay in the cache
 MAX_STEPS = 3  # cuts in one bucket of `_Buckets` up to which it is faster than a binary search
 MAX_TABLES = (
@@ -56,7 +56,7 @@ def make_cuts(
 
 
 def _quantiles(column: np.ndarray, weights: np.ndarray | None, bins: int) -> np.ndarray:
-    """At most `bins - 1` cuts that share the weight evenly.
+    """At most `bins - 1` cuts that divide the weight evenly.
 
     A value heavier than an even share gets a bin of its own, and the others share what is left.
     """
@@ -91,7 +91,7 @@ def _distinct(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarra
 
 
 def encode(column: Any, feature: int, cuts: Cuts, xp: ModuleType = np) -> Any:
-    """The bin codes (rows,) uint8 of one feature's float32 column; NaN, and a category never seen, become 255."""
+    """The bin codes (rows,) uint8 of one feature's float32 column; NaN, and an unknown category, become 255."""
     levels = cuts.levels[feature]
     if levels is not None:
         known = (column >= 0) & (column < levels)
@@ -106,10 +106,11 @@ def encode(column: Any, feature: int, cuts: Cuts, xp: ModuleType = np) -> Any:
 
 
 class _Buckets:
-    """Coding by the upper 16 bits of a float32: a table gives the lowest code there, a few comparisons the rest.
+    """Encodes by the upper 16 bits of a float32: a table gives the lowest code of the bucket, a few comparisons the
+    rest.
 
-    6 ns a value against 48 for a binary search.  A NaN with nothing in its upper mantissa bits, which no
-    arithmetic makes, would be taken for an infinity.
+    6 ns a value against 48 for a binary search.  A NaN whose upper mantissa bits are all 0, which no
+    arithmetic produces, would be treated as an infinity.
     """
 
     def __init__(self, points: np.ndarray) -> None:
@@ -118,13 +119,15 @@ class _Buckets:
         toward_zero, away = upper.view(np.float32), (upper | 0xFFFF).view(np.float32)
         low = np.where(negative, away, toward_zero)
         high = np.where(negative, toward_zero, away)
-        low[0xFF80], high[0x7F80] = -np.inf, np.inf  # the buckets that infinity shares with NaNs
+        low[0xFF80], high[0x7F80] = -np.inf, np.inf  # infinity shares these buckets with NaNs
         lowest = np.searchsorted(points, low, side="right")
         highest = np.searchsorted(points, high, side="right")
         number = ~np.isnan(low) & ~np.isnan(high)
         self.steps = int((highest - lowest)[number].max(initial=0))
         self._lowest = np.where(number, lowest, MISSING).astype(np.uint8)
-        self._next = np.full(256, np.nan, np.float32)  # the cut above each code; none: NaN, never reached
+        self._next = np.full(
+            256, np.nan, np.float32
+        )  # the cut above each code; NaN, which is never reached, after the last
         self._next[: len(points)] = points
 
     def encode(self, column: np.ndarray) -> np.ndarray:
@@ -140,12 +143,12 @@ class _Buckets:
 
 @lru_cache(maxsize=MAX_TABLES)
 def _buckets(points: bytes) -> _Buckets:
-    """The tables of a feature, made once in a process: every fragment needs them."""
+    """The tables of a feature, cached per process: every fragment needs them."""
     return _Buckets(np.frombuffer(points, np.float32))
 
 
 def decode_table(cuts: Cuts) -> np.ndarray:
-    """What each code stands for, (features, 256) float32: the lower edge of its bin; NaN for missing."""
+    """The value of each code, (features, 256) float32: the lower edge of its bin; NaN for missing."""
     table = np.full((len(cuts), 256), np.nan, np.float32)
     for row, points, levels in zip(table, cuts.points, cuts.levels, strict=True):
         if levels is None:
@@ -173,8 +176,9 @@ def decode(codes: Any, table: Any, xp: ModuleType = np, out: Any = None) -> Any:
 def reference(cuts: Cuts) -> tuple[np.ndarray, list[str]]:
     """The rows (k, features) float32 of which XGBoost makes exactly these cuts, and XGBoost's feature types.
 
-    Numeric columns start and end with the extremes of float32: XGBoost closes the last bin a little above the largest value it saw,
-    and a larger one would train in that bin but be sent elsewhere by a split between present and missing.
+    Numeric columns start and end with the extremes of float32: XGBoost closes the last bin a little above the largest
+    value it saw, and a larger value would train in that bin but a split between present and missing would send it
+    elsewhere.
     """
     columns = [
         np.concatenate([[LOWEST], points, [HIGHEST]]) if levels is None else np.arange(levels)

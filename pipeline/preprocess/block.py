@@ -1,4 +1,4 @@
-"""A block: one fragment as bin codes on its worker, in memory or in a file."""
+"""Holds one fragment as bin codes on its worker, in memory or in a file."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ Rows = slice | np.ndarray  # of one block: a slice, or ascending positions (k,)
 
 @dataclass(frozen=True)
 class Block:
-    """One fragment's rows, ready for the quantised matrix: a byte a value."""
+    """One fragment's rows, ready for the quantised matrix: one byte per value."""
 
     fragment: int  # its number in the source
-    codes: np.ndarray | StoredArray  # (rows, features) uint8, 255 = missing; pickled, a file becomes an array
+    codes: np.ndarray | StoredArray  # (rows, features) uint8, 255 = missing; a codes file is pickled as an array
     label: np.ndarray  # (rows,) float32
     weight: np.ndarray | None  # (rows,) float32; None: all 1
     group: np.ndarray | None  # (rows,) int64 key of the row's query, for ranking
@@ -27,13 +27,13 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """Of all arrays, wherever they lie."""
+        """Bytes of all arrays, in memory or in a file."""
         arrays = (self.codes, self.label, self.weight, self.group, self.row_ids, self.use)
         return sum(array.nbytes for array in arrays if array is not None)
 
     @property
     def disk_nbytes(self) -> int:
-        """Of those that lie in a file."""
+        """Bytes of the arrays in a file."""
         return self.codes.nbytes if isinstance(self.codes, StoredArray) else 0
 
     def __sizeof__(self) -> int:
@@ -47,14 +47,16 @@ class Block:
         return slice(None) if chosen.all() else np.flatnonzero(chosen)
 
     def chunks(self, rows: Rows) -> Iterator[np.ndarray]:
-        """The codes of these rows (k, features) uint8, in pieces: all at once from memory, a few MiB from a file."""
+        """The codes of these rows (k, features) uint8, in pieces: one piece from memory, pieces of a few MiB from a
+        file.
+        """
         if isinstance(self.codes, StoredArray):
             yield from self.codes.chunks(rows)
         else:
             yield self.codes[rows]
 
     def on_disk(self, folder: Path) -> "Block":
-        """The same with its codes in a file.  OutputError where there is no room."""
+        """The same block with its codes in a file.  OutputError where the disk is full."""
         if isinstance(self.codes, StoredArray):
             return self
         return dataclasses.replace(self, codes=StoredArray(self.codes, folder, "the bin codes of a block"))

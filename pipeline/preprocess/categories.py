@@ -1,4 +1,4 @@
-"""How a column of levels becomes codes, a target encoding, frequencies or hashes, decided from its counts alone."""
+"""Encodes a column of levels as codes, a target encoding, frequencies or hashes, decided from its counts alone."""
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ def choose_category(
 def _encoding(
     name: str, counts: LevelCounts, kept: int, setting: Column, plan: tuple[Preprocess, Target]
 ) -> tuple[str, list[str]]:
-    """The encoding of a column with `kept` levels that are frequent enough, and what is to be said about it."""
+    """The encoding of a column with `kept` levels that are frequent enough, and the note about it."""
     preprocess, target = plan
     encoding: str = setting.encoding
     notes = []
@@ -75,7 +75,7 @@ def _target(
     statistics: Statistics,
     plan: tuple[Preprocess, Target],
 ) -> tuple[TargetEncoding, ...]:
-    """One feature; from three classes on one per class."""
+    """One feature; with three or more classes, one per class."""
     preprocess, target = plan
     levels, order = table
     assert counts.fold_rows is not None
@@ -111,6 +111,8 @@ def _target(
 def _smoothed(
     sums: npt.NDArray[np.float64], rows: npt.NDArray[np.float64], prior: float, smoothing: float
 ) -> npt.NDArray[np.float64]:
-    """Means of the label drawn towards the prior, as if `smoothing` more rows had it; the prior where no row is."""
+    """Means of the label shrunk towards the prior, as if `smoothing` more rows had it; the prior where there are no
+    rows.
+    """
     weight = rows + smoothing
     return np.where(weight > 0, (sums + smoothing * prior) / np.where(weight > 0, weight, 1.0), prior)

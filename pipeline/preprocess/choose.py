@@ -1,4 +1,4 @@
-"""Which features a column becomes, decided from its statistics alone."""
+"""Chooses the features that a column becomes, from its statistics alone."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pipeline.preprocess.statistics.statistics import Statistics
 from pipeline.preprocess.transforms import DAY_SECONDS
 
 EXACT_FLOAT32 = 2**24  # float32 holds every integer up to here
-FEW_STEPS = 100  # float32 values within a standard deviation: fewer are worth a note
+FEW_STEPS = 100  # float32 values within a standard deviation: fewer produce a note
 
 
 def choose(
@@ -68,7 +68,7 @@ def _time(name: str, column: TimeColumn, setting: Column) -> Chosen:
     assert column.low is not None
     varying = [part for part, value in column.parts.items() if value is None]
     wanted = list(dict.fromkeys(setting.parts)) or varying
-    # With missing values even a constant part says something, but one is enough.
+    # With missing values even a constant part is informative, but a single part is enough.
     parts = [part for part in wanted if part in varying] or (wanted or ["epoch"])[:1] * bool(column.missing)
     if not parts:
         return Chosen(dropped="constant")

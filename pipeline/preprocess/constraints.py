@@ -1,4 +1,4 @@
-"""The constraints of a job, training.monotone and training.interactions, against the features there are."""
+"""Checks a job's constraints, training.monotone and training.interactions, against the existing features."""
 
 from pipeline.config.job import Training
 from pipeline.config.xgboost import check_features
@@ -7,7 +7,9 @@ from pipeline.preprocess.recipe import Recipe
 
 
 def without_absent(training: Training, recipe: Recipe) -> Training:
-    """The training without constraints on features whose columns say nothing in these rows: other rows may have them."""
+    """The training section without constraints on features whose columns carry no information in these rows: other
+    rows may have them.
+    """
     monotone = {name: sign for name, sign in training.monotone.items() if not recipe.lacks(name)}
     groups = [
         [name for name in group if not recipe.lacks(name)]

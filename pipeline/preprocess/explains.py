@@ -1,7 +1,8 @@
-"""Features that alone explain the target: mostly its copy, or something that is only known after the outcome.
+"""Finds features that alone explain the target: mostly copies of it, or values known only after the outcome.
 
 Each feature is judged by itself on a sample of training rows: by how well its values order two classes (AUC), by its
-correlation with a number (R2, of values or of ranks), and by what its bins or levels say of the rows of the other half.
+correlation with a number (R2, of values or of ranks), and by how well its bins or levels predict the rows of the other
+half.
 """
 
 import dataclasses
@@ -19,11 +20,11 @@ from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.statistics.sample import Sample
 
 EXPLAINED = 0.999  # AUC, R2, or the share of the majority's errors that a feature avoids
-SUSPICIOUS = 0.97  # likewise in a few rows: only such features are looked at further
+SUSPICIOUS = 0.97  # the same measure on a few rows: only features above it are examined further
 ROWS, SCREEN_ROWS = 16_384, 1_024
-VALUES = 8 << 20  # of all features that are looked at further
+VALUES = 8 << 20  # of all features that are examined further
 LEAST_ROWS = 100
-LEAST_OF_CLASS = 10  # rows that are not of the largest class: fewer are ordered by chance
+LEAST_OF_CLASS = 10  # rows outside the largest class: with fewer, the order is chance
 MOST_BINS = 256
 
 type Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -52,13 +53,15 @@ def explaining(recipe: Recipe, sample: Sample, target: Target, confirmed: Collec
 
 
 def _kind(column: str, recipe: Recipe) -> str:
-    """What a column is, as the job would say it."""
+    """The kind of a column, as the job would name it."""
     made = next(feature for feature in recipe.features if feature.column == column)
     return {Number: "number", Indicator: "number", TimePart: "time"}.get(type(made), "category")
 
 
 def _above(limit: float, recipe: Recipe, sample: Sample, target: Target) -> Recipe:
-    """The recipe with only those features that explain more than `limit`; with all where the rows are too few to tell."""
+    """The recipe with only the features that explain more than `limit`; with all features where the rows are too few
+    to decide.
+    """
     label = sample.label.astype(np.float64)
     if not _enough(label, target):
         return dataclasses.replace(recipe, features=() if limit == EXPLAINED else recipe.features)
@@ -80,7 +83,9 @@ def _enough(label: Floats, target: Target) -> bool:
 
 
 def explained(values: Floats, label: Floats, target: Target, *, categorical: bool = False) -> float:
-    """How much one feature (rows,) tells of the label (rows,), 0 to 1, by the measure of the target's kind; NaN is missing."""
+    """How well one feature (rows,) explains the label (rows,), 0 to 1, by the measure of the target's kind; NaN is
+    missing.
+    """
     values = np.asarray(values, np.float32)
     missing = np.isnan(values)
     if missing.all() or (not missing.any() and (values == values[0]).all()):
@@ -100,7 +105,9 @@ def explained(values: Floats, label: Floats, target: Target, *, categorical: boo
 
 
 def _bins(values: Floats, missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """(rows,) the bin of each value: its own where there are few values, else one of as many rows; 0 where missing."""
+    """(rows,) the bin of each value: one bin per value where there are few values, else bins with equal numbers of
+    rows; 0 where missing.
+    """
     ordered = np.sort(values[~missing])
     distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])]
     if len(distinct) > MOST_BINS:
@@ -109,7 +116,7 @@ def _bins(values: Floats, missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.int6
 
 
 def _halves(bins: npt.NDArray[np.int64]) -> Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Places to learn from and to judge, each half once: a level of a single row must not explain itself."""
+    """Places to learn from and to judge, each half once: the label of a level's single row must not explain itself."""
     even, odd = np.arange(0, len(bins), 2), np.arange(1, len(bins), 2)
     return (even, odd), (odd, even)
 
@@ -139,7 +146,7 @@ def _of_classes(bins: npt.NDArray[np.int64], label: npt.NDArray[np.int64], class
 
 
 def _auc(score: Floats, label: Floats) -> float:
-    """Of the better of both directions."""
+    """AUC, of the better of both directions."""
     positive = label > 0.5
     many = int(positive.sum())
     pairs = many * (len(label) - many)
@@ -150,7 +157,7 @@ def _auc(score: Floats, label: Floats) -> float:
 
 
 def _ranks(values: Floats) -> npt.NDArray[np.float64]:
-    """(rows,) from 1; equal values share the mean of their ranks."""
+    """(rows,) ranks from 1; equal values share the mean of their ranks."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
@@ -161,7 +168,7 @@ def _ranks(values: Floats) -> npt.NDArray[np.float64]:
 
 
 def _correlation(values: Floats, label: Floats) -> float:
-    """Squared: the R2 of a straight line."""
+    """Squared correlation: the R2 of a straight line."""
     x, y = (part - part.mean() for part in (values.astype(np.float64), label.astype(np.float64)))
     spread = float(np.dot(x, x) * np.dot(y, y))
     return float(np.dot(x, y)) ** 2 / spread if spread else 0.0

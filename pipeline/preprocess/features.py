@@ -1,4 +1,4 @@
-"""The kinds of feature a recipe is made of: frozen values that say how one raw column becomes one feature."""
+"""Defines the kinds of feature a recipe is made of: frozen values that say how one raw column becomes one feature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ class Levels:
 
     @cached_property
     def array(self) -> pa.Array:
-        """large_string, for lookups."""
+        """The levels as large_string, for lookups."""
         return pa.array(self.names, pa.large_string())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number: impute, clip, log1p, standardise, in this order, each where given."""
+    """A number: impute, clip, log1p, standardise, in this order, each only if given."""
 
     encoding: ClassVar[str] = "number"
     name: str
@@ -44,7 +44,7 @@ class Number:
 
     @property
     def plain(self) -> bool:
-        """Whether values pass through as they are."""
+        """Whether values pass through unchanged."""
         return self.impute is None and self.clip is None and not self.log1p and self.standardise is None
 
 
@@ -59,7 +59,7 @@ class Indicator:
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """The code of the level, for native categorical splits; missing where the level is not known."""
+    """The code of the level, for native categorical splits; missing where the level is unknown."""
 
     encoding: ClassVar[str] = "codes"
     name: str
@@ -72,7 +72,7 @@ class TargetEncoding:
     """The smoothed mean of the label among the training rows of the level.
 
     Rows whose level is not in the table get the prior; missing stays missing.  Training rows get the mean of the
-    other folds' rows (`fold_values`), so that no row's label is in its own feature.  These stay out of recipe.json:
+    other folds' rows (`fold_values`), so that no row's label is in its own feature.  recipe.json omits `fold_values`:
     only training needs them.
     """
 
@@ -124,11 +124,11 @@ KINDS: tuple[type[Feature], ...] = (Number, Indicator, Category, TargetEncoding,
 
 @dataclass(frozen=True)
 class Chosen:
-    """What one column becomes."""
+    """The features of one column, or why it has none."""
 
     features: tuple[Feature, ...] = ()
-    dropped: str | None = None  # why it became nothing
-    note: str | None = None  # what the user should know
+    dropped: str | None = None  # why it has no features
+    note: str | None = None  # for the user
 
 
 def level_count(feature: Feature) -> int | None:
@@ -139,7 +139,7 @@ def level_count(feature: Feature) -> int | None:
 
 
 def check_feature(feature: Feature) -> None:
-    """ValueError where the numbers of a feature that was read from a file could not have been fitted."""
+    """ValueError where the numbers of a feature that was read from a file are impossible as the result of a fit."""
     if isinstance(feature, (TargetEncoding, Frequency)) and len(feature.values) != len(feature.levels):
         raise ValueError(f"{feature.name} has {len(feature.values)} values for {len(feature.levels)} levels")
     if isinstance(feature, (TargetEncoding, Frequency)) and not _in_float32(feature.values):
@@ -166,12 +166,13 @@ def _in_float32(values: tuple[float, ...]) -> bool:
 
 
 def rounded(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Values as features hold them: the shortest decimals that are the same float32."""
+    """Values rounded as features hold them: the shortest decimals that are the same float32."""
     return tuple(float(str(value)) for value in values.astype(np.float32))
 
 
 def feature_names(names: Sequence[str]) -> list[str]:
-    """Names that XGBoost takes, in their order: without [, ] and <, and without what its C strings or a page cannot show.
+    """Names that XGBoost takes, in their order: without [, ] and <, and without characters that its C strings or a page
+    cannot show.
 
     >>> feature_names(["x[1]", "income=<50K", "x(1)"])
     ['x(1)', 'income=_50K', 'x(1)_2']

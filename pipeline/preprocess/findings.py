@@ -1,4 +1,4 @@
-"""Findings of the statistics pass: columns, classes and a target that can hardly have been meant as they are."""
+"""Finds suspicious columns, classes and targets in the statistics pass: data that the user can hardly have meant."""
 
 from pipeline.config.problems import show_path
 from pipeline.data.schema.target import Target
@@ -9,13 +9,13 @@ from pipeline.preprocess.statistics.statistics import Statistics
 
 
 def statistics_findings(statistics: Statistics, recipe: Recipe, target: Target) -> tuple[Finding, ...]:
-    """What the statistics of all training rows show; `recipe`: the one they led to."""
+    """Findings from the statistics of all training rows; `recipe`: the fitted recipe."""
     columns = [found for name in statistics.columns for found in _counting(name, statistics, recipe)]
     return (*columns, *_rare_classes(statistics, target))
 
 
 def _counting(name: str, statistics: Statistics, recipe: Recipe) -> list[Finding]:
-    """A column that counts the rows, or that is a clock."""
+    """A column that counts the rows or is a clock."""
     column = statistics.columns[name]
     order = column.order if isinstance(column, NumberColumn) else None
     if order is None or order.kind is None:
@@ -40,7 +40,7 @@ def _counting(name: str, statistics: Statistics, recipe: Recipe) -> list[Finding
 
 
 def _rare_classes(statistics: Statistics, target: Target) -> list[Finding]:
-    """Classes of no or of one training row."""
+    """Classes with no training row or only one."""
     counts = statistics.class_counts
     found = []
     for kind, rows, setting in (("class_without_rows", 0, "data.validation"), ("class_of_one_row", 1, "data.where")):

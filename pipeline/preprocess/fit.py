@@ -1,4 +1,4 @@
-"""The two passes over the data, as Dask tasks: fragments to statistics, statistics to a recipe, fragments to blocks.
+"""Defines the Dask tasks of the two passes: fragments to statistics, statistics to a recipe, fragments to blocks.
 
 A pass runs each fragment on the worker that will keep it.  Rows read in the first pass stay there for the
 second while they fit in memory that training will need anyway, so that keeping them never raises the run's peak.
@@ -37,7 +37,7 @@ from pipeline.runtime.timing import span
 from pipeline.storage.scratch import close_scratch, memory_is_short, open_scratch
 
 FAN_IN = 8  # statistics merged by one task
-PREVIEW_VALUES = 4 << 20  # it travels to every worker and to the client
+PREVIEW_VALUES = 4 << 20  # the preview travels to every worker and to the client
 PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importance
 
 
@@ -45,16 +45,16 @@ PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importanc
 class Unit:
     """One fragment's work."""
 
-    source: Source  # without its fragments: small, for it travels with every task
+    source: Source  # without its fragments: small, because every task carries it
     fragment: Fragment
     rows: RowPlan
-    worker: str | None = None  # the address of the worker it belongs to; None: whoever is free
-    training_share: float = 1.0  # of its rows, as far as the survey tells
+    worker: str | None = None  # the address of the worker it belongs to; None: any worker
+    training_share: float = 1.0  # share of its rows that train, as far as the survey can tell
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What every task of a pass needs to know besides its unit."""
+    """What every task of a pass needs in addition to its unit."""
 
     run: str
     preprocess: Preprocess
@@ -63,12 +63,12 @@ class Pass:
     expected_rows: int | None  # of all fragments, where the format has counts
     keep_nbytes: int  # raw rows one worker may keep between the passes
     scratch: str | None = None  # `cluster.scratch`
-    codes: Literal["memory", "disk"] = "memory"  # where blocks have theirs; memory: on disk as well where it gets short
+    codes: Literal["memory", "disk"] = "memory"  # where blocks keep theirs; memory falls back to disk when it is short
 
 
 @dataclass(frozen=True)
 class BlockFacts:
-    """What the client needs to know of a block that stays on its worker."""
+    """What the client needs to know about a block that stays on its worker."""
 
     train_rows: int
     validation_rows: int
@@ -78,7 +78,7 @@ class BlockFacts:
 
 @dataclass(frozen=True)
 class Coding:
-    """What it takes to make blocks."""
+    """What tasks need to make blocks."""
 
     recipe: Recipe
     cuts: Cuts
@@ -87,7 +87,7 @@ class Coding:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the first pass leads to: the recipe, the cuts, and what is known about the training rows."""
+    """The result of the first pass: the recipe, the cuts, and facts about the training rows."""
 
     recipe: Recipe
     cuts: Cuts
@@ -95,8 +95,8 @@ class Fitted:
     preview: np.ndarray  # (sampled rows, features) float32
     preview_label: np.ndarray  # (sampled rows,) float32
     class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
-    mean_label: float  # weighted; what the intercept of most objectives follows from
-    findings: tuple[Finding, ...] = ()  # what can hardly have been meant
+    mean_label: float  # weighted; most objectives derive their intercept from it
+    findings: tuple[Finding, ...] = ()  # data that the user can hardly have meant
 
     @property
     def coding(self) -> Coding:
@@ -104,12 +104,12 @@ class Fitted:
 
 
 class _Kept:
-    """Rows that wait on a worker for the second pass."""
+    """Cache of rows that wait on a worker for the second pass."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, int], Rows] = {}
         self._nbytes = 0
-        self._over: set[str] = set()  # runs that tasks may still be at work for, but nobody will take rows of
+        self._over: set[str] = set()  # ended runs: late tasks may still put rows, but no task will take them
         self._lock = threading.Lock()
 
     def put(self, run: str, rows: Rows, limit_nbytes: int) -> None:
@@ -134,18 +134,18 @@ class _Kept:
                 self._nbytes -= self._rows.pop(key).table.nbytes
 
 
-_KEPT = _Kept()  # one per worker process: a cache, whose loss costs a second reading and nothing else
+_KEPT = _Kept()  # one cache per worker process: losing rows costs only a second read
 
 
 @task
 def count_unit(unit: Unit, payload: list[Any]) -> int:
-    """The rows of a partition, which the task before this one has computed."""
+    """The rows of a partition, which the previous task has computed."""
     return sum(map(len, payload))
 
 
 @task
 def survey_unit(unit: Unit, payload: object) -> Survey | Bad:
-    """The first look at one fragment's target, time and group; Bad where it cannot be read and may be left out."""
+    """Surveys one fragment's target, time and group; Bad where it cannot be read and may be left out."""
     with span("survey"):
         try:
             return survey_fragment(unit.source, unit.fragment, unit.rows, payload)
@@ -180,7 +180,7 @@ def collect_unit(unit: Unit, payload: object, shared: Pass) -> Statistics:
 
 
 def merge_in_order(client: Client, parts: Sequence[Future]) -> Future:
-    """One future of all statistics, merged as a tree in the order of the fragments, whoever computed them."""
+    """One future of all statistics, merged as a tree in the order of the fragments, whichever workers computed them."""
     parts = list(parts)
     while len(parts) > 1:
         parts = [client.submit(_merge_all, parts[i : i + FAN_IN], pure=False) for i in range(0, len(parts), FAN_IN)]
@@ -197,7 +197,7 @@ def _merge_all(parts: Sequence[Statistics]) -> Statistics:
 
 @task
 def fit(statistics: Statistics, shared: Pass) -> Fitted:
-    """The recipe, the cuts and the intercept that the statistics lead to.
+    """The recipe, the cuts and the intercept that follow from the statistics.
 
     DataError where the training rows cannot be trained on (infinite features, no features left).
     """
@@ -256,19 +256,19 @@ def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Blo
 
 
 def give_back() -> None:
-    """Returns to the system what Arrow's pool keeps of tables that are gone: 484 MB of 560 without it (measured)."""
+    """Returns Arrow's free pool memory to the system: without it the pool kept 484 MB of 560 (measured)."""
     pa.default_memory_pool().release_unused()
 
 
 @task
 def block_facts(block: Block) -> BlockFacts:
-    """Rows by use, and bytes."""
+    """The block's rows by use, and its bytes."""
     validation = 0 if block.use is None else int(np.count_nonzero(block.use == VALIDATION))
     return BlockFacts(len(block.label) - validation, validation, block.nbytes, block.disk_nbytes)
 
 
 def forget(run: str) -> None:
-    """Drops what a run has left on this worker: rows, and files."""
+    """Drops a run's rows and files on this worker."""
     _KEPT.clear(run)
     close_scratch(run)
 

@@ -1,7 +1,8 @@
-"""How far a column of whole numbers counts its rows: in order from row to row, and distinct.
+"""Measures how far a column of whole numbers counts its rows: in order from row to row, and distinct.
 
-A row number, or an id given in the order of the rows, tells a model where a row stands in the files.  Where these are sorted
-by something that hangs together with the target, it explains the target in the training rows and nothing anywhere else.
+A row number, or an id given in the order of the rows, tells a model the position of a row in the files.  If the files
+are sorted by something correlated with the target, it explains the target in the training rows and nothing anywhere
+else.
 
 `Order` is collected by fragment and merged in the order of the fragments.  It depends on the rows alone, not on which
 worker read them: neighbours are counted across the borders of fragments too, and distinct values by those with the
@@ -20,10 +21,10 @@ from pipeline.config.job import Column
 from pipeline.data.keys import mix, seed_for
 
 LEAST_ROWS = 1_000
-LEAST_SHARE = 0.99  # of the values that are distinct, and of the neighbours that are in order
-CANDIDATE_SHARE = 0.9  # of neighbours in order: a column with fewer is not looked at further, once a few are known
-PROBE_ROWS = 1_024  # of a fragment, looked at first
-FEW = 10  # neighbours out of order decide nothing yet
+LEAST_SHARE = 0.99  # of the values that are distinct, and of the adjacent pairs that are in order
+CANDIDATE_SHARE = 0.9  # of adjacent pairs in order: a column with fewer is no candidate, once a few pairs are known
+PROBE_ROWS = 1_024  # of a fragment, tested first
+FEW = 10  # this few adjacent pairs out of order decide nothing yet
 KEPT_HASHES = 2_048
 CLOCK_STEP = 3  # a number that grows by more from row to row, and that reads as a time, is a clock
 _SEED = seed_for(0, "distinct")
@@ -50,16 +51,16 @@ class Distinct:
 
     @property
     def share(self) -> float:
-        """Of distinct values among the rows."""
+        """The share of distinct values among the rows."""
         return len(self.hashes) / max(1, int(self.rows.sum()))
 
 
 @dataclass(frozen=True)
 class Order:
-    """Of a column's whole numbers, missing ones left out, in the order of the rows."""
+    """The order of a column's whole numbers, missing values left out, in row order."""
 
     values: int = 0
-    rising: int = 0  # neighbours of which the second is larger
+    rising: int = 0  # adjacent pairs of which the second value is larger
     falling: int = 0
     first: int = 0
     last: int = 0
@@ -83,12 +84,12 @@ class Order:
 
     @property
     def in_order(self) -> float:
-        """The share of neighbours that are in the order of most."""
+        """The share of adjacent pairs that are in the prevailing order."""
         return max(self.rising, self.falling) / max(1, self.values - 1)
 
     @property
     def candidate(self) -> bool:
-        """Whether the column can still turn out to be in order."""
+        """Whether the column may still prove to be in order."""
         outside = self.values - 1 - max(self.rising, self.falling)
         return outside <= FEW or self.in_order >= CANDIDATE_SHARE
 
@@ -109,7 +110,7 @@ class Order:
 
 
 _FIRST, _LAST = 631_152_000, 4_102_444_800  # the years 1990 and 2100, in seconds since 1970
-_UNITS = (1, 10**3, 10**6, 10**9)  # a second
+_UNITS = (1, 10**3, 10**6, 10**9)  # per second
 
 
 def _is_date(number: int) -> bool:
@@ -128,10 +129,10 @@ def merge_orders(left: Order | None, right: Order | None) -> Order | None:
 
 
 def collect_order(column: pa.ChunkedArray, setting: Column) -> Order | None:
-    """The order of a column that may be a row number; None where it is none.
+    """The order of a column that may be a row number; None where it cannot be.
 
     Integers, and floats whose values are all whole: with one value missing, pandas writes a row number as
-    float64.  A column whose kind the job names is what the job says.
+    float64.  A column whose kind the job names is never a row number.
     """
     dtype = column.type
     if setting.kind != "auto" or not (pa.types.is_integer(dtype) or pa.types.is_floating(dtype)):
@@ -153,7 +154,7 @@ def collect_order(column: pa.ChunkedArray, setting: Column) -> Order | None:
 
 
 def _ordered(values: npt.NDArray[np.int64]) -> Order:
-    """Without the distinct values."""
+    """The order without the distinct values."""
     if not len(values):
         return Order()
     return Order(
@@ -168,7 +169,7 @@ def _ordered(values: npt.NDArray[np.int64]) -> Order:
 
 
 def _whole(column: pa.ChunkedArray) -> npt.NDArray[np.int64] | None:
-    """The values that are present as int64, exactly; None where one of them is no whole number that int64 holds."""
+    """The values that are present as int64, exactly; None where a value is not a whole number within int64."""
     array = column.drop_null() if column.null_count else column
     values: npt.NDArray[Any] = array.to_numpy()
     if values.dtype.kind == "u":

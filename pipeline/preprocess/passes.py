@@ -1,4 +1,4 @@
-"""The passes over the data, seen from the client: survey, statistics, blocks.
+"""Runs the passes over the data from the client: survey, statistics, blocks.
 
 Each is one task per fragment; statistics and blocks run on the worker that will keep the fragment.
 """
@@ -57,22 +57,22 @@ from pipeline.runtime.nannies import more_memory
 from pipeline.runtime.placement import WorkerInfo
 from pipeline.runtime.shared_value import SharedValue
 
-VALIDATION_COST = 0.2  # of a validation row over a training row: it is read and evaluated
+VALIDATION_COST = 0.2  # cost of a validation row relative to a training row: it is read and evaluated
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known once every training row has been read once."""
+    """The results of the first reading of all training rows."""
 
     inputs: Inputs
     target: Target
     units: tuple[Unit, ...]  # in the order of the fragments
     fitted: Fitted
     payloads: Payloads
-    shape: Shape  # what memory depends on, as far as it is known by now
+    shape: Shape  # what memory depends on, as far as known at this point
 
     def storage(self, asked: Where, rows: int, memory_limit_nbytes: int) -> "Storage":
-        """Where a worker with so many rows and such a limit (0: none) has its matrix and codes; ClusterError."""
+        """Where a worker with `rows` rows and this limit (0: none) keeps its matrix and codes; ClusterError."""
         matrix = choose_matrix(asked, self.shape, rows, memory_limit_nbytes)
         codes = choose_codes(matrix, self.shape, rows, memory_limit_nbytes)
         return Storage(matrix, codes, worker_need(self.shape, rows).nbytes(matrix, codes))
@@ -80,17 +80,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where what a worker keeps lies."""
+    """Where a worker keeps its matrix and codes."""
 
     matrix: Literal["memory", "disk"]
-    codes: Literal["memory", "disk"]  # of the blocks, until the matrix stands
-    planned_nbytes: int  # that the worker is expected to take at its peak
+    codes: Literal["memory", "disk"]  # of the blocks, until the matrix is built
+    planned_nbytes: int  # expected peak of the worker
 
 
 def prepare(walk: Walk, inputs: Inputs) -> Prepared:
     """From files to a recipe and cuts: the survey and the statistics pass.
 
-    DataError, of whatever task finds it, where the rows cannot be trained on.
+    DataError, from whichever task finds it, where the rows cannot be trained on.
     """
     payloads = Payloads(walk.client)
     with walk.clock.stage("survey"):
@@ -127,12 +127,14 @@ def prepare(walk: Walk, inputs: Inputs) -> Prepared:
 
 
 def _first_guess(walk: Walk, shape: Shape) -> Literal["memory", "disk"]:
-    """Where the matrices will lie, by metadata alone; ClusterError, before a row is read, where nothing would do."""
+    """Where the matrices will be, from metadata alone; ClusterError, before a row is read, where neither memory nor
+    disk would do.
+    """
     return choose_matrix(asked_matrix(walk), shape, _rows_of_one(shape), _least_limit(walk))
 
 
 def _compare_with_limit(walk: Walk, shape: Shape, matrix: Literal["memory", "disk"]) -> None:
-    """Takes down what a worker is expected to take; says so where that hardly fits."""
+    """Records the expected memory of a worker; emits a note where it hardly fits."""
     limit, rows = _least_limit(walk), _rows_of_one(shape)
     planned = worker_need(shape, rows).nbytes(matrix, choose_codes(matrix, shape, rows, limit))
     walk.planned_nbytes = planned
@@ -144,7 +146,7 @@ def _compare_with_limit(walk: Walk, shape: Shape, matrix: Literal["memory", "dis
 
 
 def _least_limit(walk: Walk) -> int:
-    """Of the workers' memory, in bytes; 0: none."""
+    """The smallest of the workers' memory limits, in bytes; 0: none."""
     return min((worker.memory_limit for worker in walk.placement.workers if worker.memory_limit), default=0)
 
 
@@ -153,20 +155,20 @@ def _rows_of_one(shape: Shape) -> int:
 
 
 def asked_matrix(walk: Walk) -> Where:
-    """What the job says of it; on GPUs "auto" means memory: theirs is not what Dask's limit is about."""
+    """The job's setting; on GPUs "auto" means memory: Dask's limit is not about GPU memory."""
     asked = walk.job.training.matrix
     return "memory" if asked == "auto" and walk.placement.device == "cuda" else asked
 
 
 def _fitted(walk: Walk, shared: Pass, parts: list[Future]) -> Callable[[], Fitted]:
-    """Has statistics merged while others are still collected."""
+    """Merges statistics while others are still collected."""
     merged = merge_in_order(walk.client, parts)
     future = walk.client.submit(fit, merged, shared, pure=False)
     return future.result  # a closure's frame would keep the future, with the error
 
 
 def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Target, Split, list[float]]:
-    """A first look at target, time and group columns; ranking sources get fragments that split no query.
+    """Surveys the target, time and group columns; ranking sources get fragments that split no query.
 
     Also the share of each training fragment's rows that will train; none where fragments were joined.
     """
@@ -179,7 +181,7 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(data, training, surveys[0], inputs.schema)
-    check_metrics(training.metrics, target.objective)  # where it was "auto", it is known only now
+    check_metrics(training.metrics, target.objective)  # with metrics "auto" the task is known only now
     check_fitting(training.params, target.objective)
     for merged in surveys:
         if merged.label is not None:
@@ -199,9 +201,10 @@ def survey(walk: Walk, inputs: Inputs, payloads: Payloads) -> tuple[Inputs, Targ
 
 
 def _cut_by_rows(walk: Walk, inputs: Inputs, payloads: Payloads, plan: RowPlan) -> Inputs:
-    """A Dask collection in fragments that do not depend on its partitioning: its partitions are computed and counted.
+    """Cuts a Dask collection into fragments that do not depend on its partitioning: its partitions are computed and
+    counted.
 
-    They stay on the cluster for the passes, which need them anyway.
+    The partitions stay on the cluster: the passes need them.
     """
     source = inputs.training
     if source.format != "dask":
@@ -216,7 +219,7 @@ def _cut_by_rows(walk: Walk, inputs: Inputs, payloads: Payloads, plan: RowPlan) 
 
 
 def _without_bad(walk: Walk, inputs: Inputs, found: Sequence[Survey | Bad]) -> tuple[Inputs, list[Survey]]:
-    """The inputs and the surveys without the fragments that cannot be read, each of which is said."""
+    """The inputs and the surveys without the fragments that cannot be read; emits a note for them."""
     bad = [item for item in found if isinstance(item, Bad)]
     for item in bad:
         walk.happened(Skipped(fragment=item.fragment, reason=item.reason))
@@ -243,7 +246,7 @@ def make_blocks(
 ) -> Made:
     """The second pass: fragments (by their places among the units) as blocks, on these workers (addresses).
 
-    `codes`: where they wait for their matrix.  A worker that dies meanwhile loses nothing: its blocks are made elsewhere.
+    `codes`: where blocks are kept until their matrix is built.  If a worker dies, its blocks are made elsewhere.
     """
     start = time.monotonic()
     places = sorted(workers)
@@ -258,7 +261,7 @@ def make_blocks(
         scratch=walk.job.cluster.scratch,
         codes=codes,
     )
-    # As a task, not as scattered data, which would be gone with the worker that has it.
+    # As a task, not as scattered data, which would be lost with the worker that holds it.
     coding = SharedValue(functools.partial(walk.client.submit, as_it_is, prepared.fitted.coding, pure=False))
     blocks, facts = Passing(walk, prepared.inputs, prepared.payloads).run(
         "blocks", units, functools.partial(_with_facts, walk), make_block, shared, coding
@@ -280,7 +283,7 @@ def _both(walk: Walk, blocks: list[Future], facts: list[Future]) -> tuple[list[F
 
 
 def _row_plans(walk: Walk, inputs: Inputs, target: Target, split: Split) -> list[RowPlan]:
-    """How the rows of each source are read: those of a validation source all validate."""
+    """How the rows of each source are read: all rows of a validation source validate."""
     plan = RowPlan(
         roles=inputs.roles, derivation=inputs.derivation, target=target, split=split, seed=walk.job.training.seed
     )
@@ -308,15 +311,15 @@ def assign_units(workers: Sequence[WorkerInfo], units: Sequence[Unit]) -> tuple[
 
 
 def load(unit: Unit) -> int:
-    """The unit's bytes, those of validation rows counted by what they cost of a training row.
+    """The unit's bytes, validation rows weighted by their cost relative to a training row.
 
-    What counts is the work to come: rows that validate are read like the others, but trees are not grown on them.
+    The load is the remaining work: validation rows are read like the others, but no trees are grown on them.
     """
     return max(1, round(unit.fragment.nbytes * (VALIDATION_COST + (1 - VALIDATION_COST) * unit.training_share)))
 
 
 def _shape(walk: Walk, inputs: Inputs, target: Target, units: Sequence[Unit]) -> Shape:
-    """What the run's memory depends on, as far as metadata tell; rows of text files are estimated from their bytes."""
+    """What the run's memory depends on, as far as metadata show; rows of text files are estimated from their bytes."""
     training, workers = walk.job.training, walk.placement.workers
     features = len(inputs.roles.features)
     rows = [unit.fragment.rows or unit.fragment.nbytes // (8 * max(1, features)) for unit in units]
@@ -334,7 +337,7 @@ def _shape(walk: Walk, inputs: Inputs, target: Target, units: Sequence[Unit]) ->
 
 
 def _depth(asked: Any) -> int:
-    """The depth of trees; XGBoost's default of 6 where none, or nothing that is a depth, is asked for."""
+    """The depth of trees; XGBoost's default of 6 where the setting is missing or is no valid depth."""
     return int(asked) or 6 if str(asked).isdecimal() else 6
 
 

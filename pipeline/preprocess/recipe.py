@@ -1,4 +1,4 @@
-"""The recipe: the fitted preprocessing, as plain values and as JSON.
+"""Fits the recipe, and reads and writes it: the fitted preprocessing, as plain values and as JSON.
 
 recipe.json is meant to be read: which features there are, what each is made of, and every number it uses.
 
@@ -43,8 +43,8 @@ class Recipe:
     """How raw columns become features."""
 
     features: tuple[Feature, ...]
-    dropped: dict[str, str]  # column -> why it became no feature
-    notes: tuple[str, ...] = ()  # what the user should know, one line each
+    dropped: dict[str, str]  # column -> why it has no feature
+    notes: tuple[str, ...] = ()  # for the user, one line each
     seed: int = 0  # of the folds
     folds: int = 5  # of out-of-fold encodings
     version: int = VERSION
@@ -55,7 +55,7 @@ class Recipe:
         return tuple(feature.name for feature in self.features)
 
     def lacks(self, feature: str) -> bool:
-        """Whether a feature of this name is missing because its column says nothing in these training rows."""
+        """Whether this feature is missing because its column carries no information in these training rows."""
         if feature in self.names:
             return False
         plain = {feature_names([column])[0] for column in self.dropped}
@@ -63,17 +63,17 @@ class Recipe:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The raw columns that are needed, each once."""
+        """The raw columns that are needed, distinct."""
         return tuple(dict.fromkeys(feature.column for feature in self.features))
 
     @property
     def levels(self) -> tuple[int | None, ...]:
-        """By feature: the number of its codes where it is categorical, else None."""
+        """Number of codes per feature; None where it is numeric."""
         return tuple(level_count(feature) for feature in self.features)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """By feature: XGBoost's feature type, "c" where it is categorical, else "q"."""
+        """XGBoost's feature type per feature: "c" categorical, "q" numeric."""
         return tuple("q" if count is None else "c" for count in self.levels)
 
     @property
@@ -119,7 +119,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Said:
-    """What recipe.json says besides the features, and the tables of their levels."""
+    """The other fields of recipe.json, and the tables of its levels."""
 
     levels: dict[str, tuple[str, ...]]
     dropped: dict[str, str]
@@ -130,7 +130,7 @@ class _Said:
 
 
 def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -> Recipe:
-    """The recipe that the statistics of all training rows lead to.
+    """The recipe that follows from the statistics of all training rows.
 
     DataError where there are no training rows, a feature has infinite values, or no feature is left.
     """
@@ -159,7 +159,7 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
         notes.insert(0, f"columns that say nothing in the training rows are left out: {listed}")
     if features:
         dropped |= dict.fromkeys(counting, ROW_NUMBER)
-    else:  # a row number alone must have been meant
+    else:  # a row number as the only column must be intended
         features = [feature for chosen in counting.values() for feature in chosen.features]
         notes += [chosen.note for chosen in counting.values() if chosen.note is not None]
     if not features:
@@ -183,7 +183,7 @@ def _levels(feature: Feature) -> tuple[str, ...]:
 
 
 def _plain(feature: Feature) -> dict[str, Any]:
-    """A feature as JSON; fields at their default are left out, levels stand in a table of their own."""
+    """A feature as JSON; fields at their default are left out, levels are in a table of their own."""
     entry: dict[str, Any] = {"encoding": feature.encoding}
     for field in dataclasses.fields(feature):
         value = getattr(feature, field.name)

@@ -1,4 +1,4 @@
-"""What the job says about each column: kind and options, from exact names, patterns and the column's type."""
+"""Resolves the job's settings for each column: kind and options, from exact names, patterns and the column's type."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -43,7 +43,7 @@ def column_settings(preprocess: Preprocess, names: Sequence[str]) -> dict[str, C
 
 
 def _check_finite(pattern: str, column: Column) -> None:
-    """JobError where an option puts values in the place of others that features, which are float32, cannot hold."""
+    """JobError where an option replaces values by others that float32 features cannot hold."""
     for option, values in (("clip", column.clip or ()), ("impute", (column.impute,))):
         for value in values:
             if isinstance(value, (int, float)) and abs(value) > FLOAT32_MAX:
@@ -53,7 +53,7 @@ def _check_finite(pattern: str, column: Column) -> None:
 
 
 def kind_of(name: str, setting: Column, dtype: pa.DataType, *, exact: bool = False) -> Kind:
-    """What a column is: as the job says, or else by the options given, or else by its type.
+    """The kind of a column: the job's, else the kind implied by its options, else by its type.
 
     DataError where the type cannot be that; JobError where an `exact`ly named column has options that do not apply.
     """

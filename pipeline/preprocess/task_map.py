@@ -1,4 +1,4 @@
-"""Runs the tasks of a pass: one for each fragment, on its worker where that can be; what is lost is made again."""
+"""Runs the tasks of a pass: one per fragment, on its worker if possible; recomputes lost results."""
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,11 +20,11 @@ from pipeline.runtime.context import Walk
 from pipeline.runtime.pending import Pending
 from pipeline.runtime.shared_value import SharedValue, cancelled_by_others, is_usable
 
-POLL_SECONDS = 0.5  # how often a pass looks whether its run is over
+POLL_SECONDS = 0.5  # how often a pass checks whether its run has ended
 
 
 class Payloads:
-    """Rows that were in memory, on the cluster: sent once, and again where the worker that had them is gone."""
+    """In-memory rows on the cluster: sent once, and again after the worker that held them is lost."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -57,28 +57,28 @@ class Payloads:
         return self._client.submit(rows_between, whole, part.start, part.stop, pure=False)
 
     def recut(self) -> None:
-        """Forgets fragments that are others now; whole partitions stay."""
+        """Drops the futures of fragments, which are about to change; whole partitions stay."""
         self._sent.clear()
 
     def keep_fragments(self) -> None:
-        """Forgets whole partitions whose rows are in fragments by now: they would count twice in a worker's memory."""
+        """Drops whole partitions, whose rows are now in fragments: they would count twice in a worker's memory."""
         self._partitions.clear()
 
     def release(self) -> None:
-        """Lets the cluster forget all of them."""
+        """Releases all futures."""
         self._sent.clear()
         self._partitions.clear()
 
 
 class _WorkersReplaced(Exception):
-    """None of the worker processes that a pass began on is there any more, and others are."""
+    """All worker processes that a pass began on have been replaced by others."""
 
 
 class Passing:
-    """Runs a pass: one task for each unit, on the unit's worker where that is possible, and what follows from them.
+    """Runs a pass: one task for each unit, on the unit's worker where that is possible, and its follow-up tasks.
 
-    What a lost worker had is made again elsewhere, by Dask; rows from memory that went with it are sent again, and
-    the pass begins anew.  So it does where another client restarts the workers, which cancels the tasks of all clients.
+    Dask recomputes a lost worker's results elsewhere; if in-memory rows were lost with it, they are sent again and the
+    pass restarts.  It also restarts when another client restarts the workers, which cancels the tasks of all clients.
     """
 
     def __init__(self, walk: Walk, inputs: Inputs, payloads: Payloads) -> None:
@@ -93,7 +93,9 @@ class Passing:
         task: Callable[..., Any],
         *arguments: Any,
     ) -> Result:
-        """`task(unit, payload, *arguments)` for each unit; `follow` submits what comes after, and gives what fetches it."""
+        """`task(unit, payload, *arguments)` for each unit; `follow` submits the follow-up tasks and returns a function
+        that fetches their result.
+        """
         for again in range(self._walk.job.training.max_restarts + 1):
             workers = self._walk.members.processes()
             futures = self._submit(units, workers, task, *arguments)
@@ -108,15 +110,15 @@ class Passing:
             except CancelledError as error:
                 if not cancelled_by_others(error):
                     raise
-                self._walk.members.look()  # SchedulerLostError, where that is why
+                self._walk.members.look()  # raises SchedulerLostError if that is the cause
                 self._begin_again(stage, units, again, "another client cancelled this run's tasks (client.restart()?)")
         raise AssertionError("the last attempt returns or raises")
 
     def _check(self, workers: Mapping[str, str]) -> None:
-        """Raises what ends the wait for tasks that were submitted when these worker processes were there.
+        """Raises what must end the wait for tasks that were submitted to these worker processes.
 
         Dask (2026.7, `bulk_schedule_unrunnable_after_adding_worker`) never runs a task that only prefers a worker
-        which is gone, if no other one was there when it was to run: such a pass has to begin again.
+        which is gone, if there was no other worker when it became runnable: such a pass has to restart.
         """
         self._walk.members.check(())
         present = self._walk.members.processes()
@@ -124,9 +126,9 @@ class Passing:
             raise _WorkersReplaced
 
     def _begin_again(self, stage: str, units: Sequence[Unit], again: int, why: str) -> None:
-        """Says why a pass is repeated; TrainingError where it was too often.
+        """Emits why a pass is repeated; TrainingError after too many repetitions.
 
-        Rows from memory are lost with their worker, which is told as such already.
+        In-memory rows are lost with their worker, for which an event was already emitted.
         """
         most = self._walk.job.training.max_restarts
         if again == most:
@@ -143,9 +145,9 @@ class Passing:
         units: Sequence[Unit],
         error: KilledWorker | NoValidWorkerError | NoWorkerError,
     ) -> str:
-        """A fragment is named only where nothing else is known to be at fault."""
+        """The reason as text; it names a fragment only if no other cause is known."""
         members = self._walk.members
-        members.look()  # SchedulerLostError, where that is why
+        members.look()  # raises SchedulerLostError if that is the cause
         if (short := members.out_of_memory(self._walk.planned_nbytes)) is not None:
             return f"{stage}: {short}"
         of = {future.key: unit.fragment for future, unit in zip(futures, units, strict=True)}
@@ -160,7 +162,8 @@ class Passing:
     def _submit(
         self, units: Sequence[Unit], workers: Collection[str], task: Callable[..., Any], *arguments: Any
     ) -> list[Future]:
-        """One future of `task(unit, payload, *arguments)` for each unit, in their order; shared values as their futures.
+        """One future of `task(unit, payload, *arguments)` for each unit, in their order; shared values as their
+        futures.
 
         `workers`: the addresses that tasks may prefer.
         """
@@ -185,9 +188,9 @@ def wait_for(
     units: Sequence[Unit],
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Waits for all futures and says how many are done; the first error lets go of the others and is raised.
+    """Waits for all futures and emits how many are done; the first error releases the others and is raised.
 
-    So does what `check` raises, which is called now and then.
+    An error that `check` raises, which is called at intervals, has the same effect.
     """
     of: dict[Key, Unit] = {future.key: unit for future, unit in zip(futures, units, strict=True)}
     done, done_rows, pending = 0, 0, Pending(futures)
@@ -201,8 +204,8 @@ def wait_for(
                 done_rows += of[future.key].fragment.rows or 0
                 listen(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
     except BaseException:
-        # Not cancelled: where what follows is not wanted any more, the scheduler (2026.7, `stimulus_cancel`) fails at that
-        # and drops the client.  What nobody wants it does not begin.
+        # Released, not cancelled: if the follow-up tasks are unwanted too, the scheduler (2026.7, `stimulus_cancel`)
+        # fails at a cancellation and drops the client.  The scheduler does not start tasks that no client wants.
         for future in futures:
             future.release()
         raise
@@ -217,5 +220,5 @@ def result_of(future: Future) -> Any:
 
 
 def as_it_is[Value](value: Value) -> Value:
-    """A task that holds a value: what is lost with a worker comes back with the task."""
+    """Identity task that holds a value: Dask recomputes it if its worker dies."""
     return value

@@ -1,4 +1,4 @@
-"""What must hold of the training rows as a whole, and what their classes and labels lead to."""
+"""Checks the training rows as a whole; computes class weights and the mean label."""
 
 from collections.abc import Iterable
 
@@ -47,14 +47,14 @@ def mean_label(statistics: Statistics, by_class: tuple[float, ...]) -> float:
 def class_weights(target: Target, counts: Iterable[int], training: Training) -> tuple[float, ...]:
     """The weight of each class: as given by name, or rows / (classes * rows of the class) where balanced.
 
-    DataError for a name that is none of the classes, or a target without classes.
+    DataError for a name that is not among the classes, or a target without classes.
     """
     if training.class_weights is None:
         return ()
     if not target.classes:
         raise DataError(f"training.class_weights is for classes; the target {target.column} makes a {target.kind} task")
     counts = list(counts)
-    if training.class_weights == "balanced":  # a class without training rows weighs what it would with an even share
+    if training.class_weights == "balanced":  # a class without rows: as with an even share
         return tuple(sum(counts) / (len(counts) * count) if count else 1.0 for count in counts)
     names = [str(name).lower() if isinstance(name, bool) else str(name) for name in target.classes]
     for name in training.class_weights:

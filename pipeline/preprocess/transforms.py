@@ -1,6 +1,6 @@
-"""Elementary functions on arrays of any namespace (NumPy, CuPy, array-api-strict).
+"""Applies elementary functions to arrays of any namespace (NumPy, CuPy, array-api-strict).
 
-`xp` is the namespace.  No function modifies its input; NaN is a missing value and stays one, except in `impute`.
+`xp` is the namespace.  No function modifies its input; NaN is a missing value and stays NaN, except in `impute`.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def log1p(x: Any, xp: Any) -> Any:
 
 def standardise(x: Any, mean: float, deviation: float, xp: Any) -> Any:
     """(rows,) floats: (x - mean) / deviation."""
-    del xp  # arithmetic alone: any array does it
+    del xp  # arithmetic alone: works on any array
     return (x - mean) / deviation
 
 
@@ -44,8 +44,8 @@ def lookup(codes: Any, table: Any, xp: Any) -> Any:
 def time_parts(seconds: Any, parts: Sequence[str], origin_seconds: int, xp: Any) -> dict[str, Any]:
     """Each of `parts` (see PARTS) of seconds since 1970 (rows,) int64.
 
-    int64 (weekday: Monday is 0), but `epoch`: float64 days since `origin_seconds`, which keep their precision in
-    float32 (days since 1970 would be rounded to three minutes).
+    All are int64 (weekday: Monday is 0) except `epoch`: float64 days since `origin_seconds`, which keep their precision
+    in float32 (days since 1970 would be rounded to three minutes).
     """
     days = seconds // DAY_SECONDS
     within = seconds - days * DAY_SECONDS

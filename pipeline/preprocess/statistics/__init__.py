@@ -1,1 +1,1 @@
-"""What the first pass learns of the columns: statistics that can be merged."""
+"""Collects the first pass's statistics of the columns, which can be merged."""

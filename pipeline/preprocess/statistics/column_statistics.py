@@ -1,4 +1,6 @@
-"""What is learned of one column in one pass, by its kind; each can be merged with the same column of later fragments."""
+"""Collects the statistics of one column in one pass, by its kind; each merges with the same column of later
+fragments.
+"""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -28,7 +30,7 @@ class NumberColumn:
     shaped: Moments  # after clip and log1p; what standardising needs
     infinite: int = 0  # values beyond what float32 holds
     first_infinite: int | None = None  # row id
-    order: Order | None = None  # None: the column is no row number
+    order: Order | None = None  # None: the column cannot be a row number
 
     @property
     def counts_rows(self) -> bool:

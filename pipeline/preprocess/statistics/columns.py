@@ -1,7 +1,7 @@
-"""Arrow columns as NumPy arrays: numbers, texts as codes, times as seconds.
+"""Converts Arrow columns to NumPy arrays: numbers, texts as codes, times as seconds.
 
 The result depends on the values alone: not on chunks, on the width of an integer, nor on whether texts are
-strings or dictionaries; so one row becomes what it would become among a million.
+strings or dictionaries; so a single row gives the same result as within a million.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 class ConversionError(ValueError):
-    """Values that are not what the column was said to hold; the message holds none of them."""
+    """Values that do not match the column's declared kind; the message holds none of them."""
 
 
 def numbers(column: Column, dtype: type[np.float32] | type[np.float64] = np.float32) -> Float:
@@ -72,7 +72,7 @@ def texts(column: Column) -> tuple[npt.NDArray[np.int64], pa.Array]:
 
 
 def seconds(column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
-    """Seconds since 1970 (rows,) int64, rounded down, UTC where there is a zone; and where they are missing, or None."""
+    """Seconds since 1970 (rows,) int64, rounded down, UTC where there is a zone; and a mask of missing values, or None."""
     array = _combined(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -116,7 +116,7 @@ def _cast(array: pa.Array, dtype: pa.DataType, what: str) -> pa.Array:
 
 
 def _written_times(values: pa.Array) -> pa.Array:
-    """In microseconds, whatever their unit; those that microseconds cannot hold as Arrow writes their own ticks."""
+    """In microseconds, whatever their unit; times beyond the range of microseconds as Arrow writes their own ticks."""
     per_second = _PER_SECOND[values.type.unit]
     most = (2**63 - 1) // (1_000_000 // per_second) if per_second < 1_000_000 else 2**63 - 1
     ticks = values.cast(pa.int64())

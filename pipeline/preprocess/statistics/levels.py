@@ -1,4 +1,4 @@
-"""Counts of a column's levels: rows, and sums of labels by fold for out-of-fold encodings, in bounded memory."""
+"""Counts a column's levels: rows, and sums of labels by fold for out-of-fold encodings, in bounded memory."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True)
 class Labels:
-    """What level counts need to know of the rows' labels."""
+    """What level counts need of the rows' labels."""
 
     folds: npt.NDArray[np.int64]  # (rows,) the fold of each row
     label: npt.NDArray[np.float32]  # (rows,) class index or number
@@ -20,7 +20,7 @@ class Labels:
 
     @property
     def outputs(self) -> int:
-        """Sums per level and fold: positive rows; rows by class from three classes on; the label's sum."""
+        """Sums per level and fold: 1 (positive rows, or the label's sum), or one per class from three classes on."""
         return self.classes if self.classes > 2 else 1
 
 
@@ -28,8 +28,8 @@ class Labels:
 class LevelCounts:
     """Levels in the order of their first appearance, at most `bound` of them.
 
-    Whatever is beyond the bound is left out rarest first, later ones first among equals, in the order of the
-    fragments: the same for any number of workers, though not for any cutting into fragments.
+    Beyond the bound the rarest levels are left out first, among equals the later ones, in the order of the
+    fragments: the result is the same for any number of workers, but depends on how the source is cut into fragments.
     """
 
     bound: int
@@ -57,7 +57,7 @@ class LevelCounts:
         return joined.bounded()
 
     def bounded(self) -> "LevelCounts":
-        """Without the rarest levels beyond the bound."""
+        """The counts without the rarest levels beyond the bound."""
         if len(self.levels) <= self.bound:
             return self
         kept = most_frequent(self.rows, self.bound)
@@ -81,14 +81,14 @@ def count_levels(
 ) -> LevelCounts:
     """Counts of one fragment; a code (rows,) beyond the last of `levels` means missing."""
     rows = np.bincount(codes, minlength=len(levels) + 1)[: len(levels)].astype(np.int64)
-    seen = np.flatnonzero(rows)  # a dictionary may hold levels that no row has
+    seen = np.flatnonzero(rows)  # a dictionary may hold levels that occur in no row
     counts = LevelCounts(bound, levels, rows)
     if len(seen) < len(levels):
         counts = LevelCounts(bound, levels.take(pa.array(seen)), rows[seen])
     counts = counts.bounded()
     if labels is None:
         return counts
-    # The bound comes first: sums by fold and class are many times the size of the counts.
+    # Apply the bound first: sums by fold and class are many times the size of the counts.
     place = pc.index_in(levels, value_set=counts.levels).fill_null(len(counts.levels))
     lookup = np.append(place.to_numpy().astype(np.int64), len(counts.levels))
     fold_rows, sums = _by_fold(lookup[codes], len(counts.levels), labels)

@@ -1,4 +1,4 @@
-"""Count, mean and variance of numbers, mergeable without loss of digits."""
+"""Computes count, mean and variance of numbers, mergeable without loss of digits."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +13,7 @@ _STRIDE = 16_384  # values whose float64 copy stays in the core's cache
 
 @dataclass(frozen=True)
 class Moments:
-    """Of finite values."""
+    """Moments of finite values."""
 
     count: int = 0
     mean: float = 0.0
@@ -46,7 +46,7 @@ class Summary:
 
 
 def summarise(values: Float) -> Summary:
-    """The summary of `values` (rows,); infinite means: beyond what float32 holds.
+    """The summary of `values` (rows,); infinite means beyond float32's range.
 
     Block by block: the copy in float64 stays in cache, and the sums have few digits to lose.
     """
@@ -66,7 +66,7 @@ def summarise(values: Float) -> Summary:
 
 def _block(values: Float) -> Summary:
     low, high = float(values.min()), float(values.max())
-    if low >= -FLOAT32_MAX and high <= FLOAT32_MAX:  # False where anything is NaN
+    if low >= -FLOAT32_MAX and high <= FLOAT32_MAX:  # False if any value is NaN
         return Summary(_moments(values), low, high, 0, None)
     missing = np.isnan(values)
     infinite = np.abs(values) > FLOAT32_MAX
@@ -78,14 +78,14 @@ def _block(values: Float) -> Summary:
 
 
 def _moments(values: Float) -> Moments:
-    """Of finite values, at least one."""
+    """Moments of finite values, at least one."""
     mean = float(values.sum(dtype=np.float64)) / len(values)
     centred = np.subtract(values, mean, dtype=np.float64)
     return Moments(len(values), mean, float(np.einsum("i,i->", centred, centred)))
 
 
 def _merge_all(parts: list[Moments]) -> Moments:
-    """What merging one after the other gives, all at once."""
+    """The result of merging the parts in sequence, computed at once."""
     if len(parts) < 2:
         return parts[0] if parts else Moments()
     counts = np.array([part.count for part in parts], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A uniform sample of rows, chosen by a hash of the row id: the same whoever reads which fragment."""
+"""Draws a uniform sample of rows by a hash of the row id: the same whichever worker reads a fragment."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipeline.data.keys import mix, seed_for
 
 _EVERYTHING = 1 << 64  # above any hash
 _MARGIN = 1.25  # rows a fragment contributes beyond its expected share: the hashes are not evenly spaced
-_SLACK = 2  # how many times the wanted rows may pile up before the surplus is dropped
+_SLACK = 2  # surplus rows are dropped once there are this many times the wanted rows
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ _ARRAYS = ("hashes", "fold_keys", "row_ids", "label", "weight")
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """How many rows to sample of how many."""
+    """How many rows to sample, and of how many."""
 
-    rows: int  # at most so many
+    rows: int  # at most
     seed: int
-    expected_rows: int | None = None  # of all fragments before anything is left out; None: not known
+    expected_rows: int | None = None  # of all fragments before any row is left out; None: not known
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of some fragments, in their order; surplus rows go when they pile up."""
+    """The samples of some fragments, in their order; surplus rows are dropped from time to time."""
 
     rows: int  # wanted
     chunks: tuple[Sample, ...]
@@ -79,7 +79,7 @@ class Samples:
         return joined
 
     def trimmed(self) -> "Samples":
-        """Only the rows with the smallest hashes, at most as many as wanted."""
+        """The rows with the smallest hashes, at most as many as wanted."""
         hashes = np.concatenate([chunk.hashes for chunk in self.chunks])
         limit = min(self.complete_below, int(_cut(hashes, self.rows)) if len(hashes) > self.rows else _EVERYTHING)
         chunks = tuple(chunk.below(limit) for chunk in self.chunks)
@@ -96,7 +96,7 @@ def draw(rows: Sample, train: npt.NDArray[np.int64] | None, plan: SamplePlan, re
     """The sample of one fragment: all its training rows below a threshold, which the number of expected rows sets.
 
     `rows` are the fragment's rows, with any hashes; `train` the places of its training rows (None: all); `read` how
-    many rows the fragment had before any was left out.  Where few of them train, the threshold rises accordingly;
+    many rows the fragment had before any was left out.  If few of them train, the threshold rises accordingly;
     `complete_below` then keeps the merged sample uniform, at worst somewhat smaller than wanted.
     """
     row_ids = rows.row_ids if train is None else rows.row_ids[train]

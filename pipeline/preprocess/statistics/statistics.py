@@ -1,6 +1,6 @@
-"""Everything the first pass learns, from training rows only: mergeable, in the order of the fragments.
+"""Collects and merges the first pass's statistics of training rows, in the order of the fragments.
 
-Floating-point sums are not associative, so statistics are always merged as the same tree, whichever worker made
+Floating-point sums are not associative, so statistics are always merged as the same tree, whichever worker collected
 them; the result then depends on the files alone.
 """
 
@@ -31,7 +31,7 @@ from pipeline.preprocess.statistics.levels import Labels
 from pipeline.preprocess.statistics.moments import Moments, summarise
 from pipeline.preprocess.statistics.sample import Sample, SamplePlan, Samples, draw
 
-SAMPLE_NBYTES = 1 << 30  # it stands on one worker while the cuts are made
+SAMPLE_NBYTES = 1 << 30  # it is on one worker while the cuts are made
 LEAST_SAMPLE_ROWS = 16_384
 FEW_CLASSES = 10  # target encodings make a feature per class: not for more classes
 
@@ -63,7 +63,7 @@ class LabelStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the training rows of some fragments."""
+    """The statistics of the training rows of some fragments."""
 
     seed: int  # of folds and sample
     rows: int  # training rows
@@ -73,11 +73,11 @@ class Statistics:
     types: dict[str, str]  # Arrow types of all feature columns, as text
     label: LabelStatistics
     validation_label: LabelStatistics
-    samples: Samples | None  # None once it is not needed any more
+    samples: Samples | None  # None once it is no longer needed
 
     @property
     def sample(self) -> Sample:
-        """The sampled training rows; made anew on each access."""
+        """The sampled training rows; computed on each access."""
         assert self.samples is not None, "this is statistics.without_sample()"
         return self.samples.joined()
 
@@ -101,7 +101,7 @@ def collect(
     """The statistics of one fragment's training rows.
 
     `expected_rows`: rows of all fragments, where known; it only bounds how many rows each contributes to the sample.
-    JobError, DataError where options do not fit the columns or values are not what they were said to be.
+    JobError where options do not fit the columns, DataError where values do not match the column's kind.
     """
     train = _training_places(rows)
     table = rows.table
@@ -165,7 +165,9 @@ def merge(left: Statistics, right: Statistics) -> Statistics:
 
 
 def _merged_columns(left: Statistics, right: Statistics) -> dict[str, AnyColumn]:
-    """Where one side has no training rows, the other's columns: files that only validate may have other types."""
+    """The columns of both; the other side's where one has no training rows: files that only validate may have other
+    types.
+    """
     if not left.rows or not right.rows:
         return left.columns if left.rows else right.columns
     return {name: merge_columns(column, right.columns[name]) for name, column in left.columns.items()}
@@ -178,7 +180,7 @@ def fold_of(fold_keys: npt.NDArray[np.uint64], folds: int, seed: int) -> npt.NDA
 
 
 def target_outputs(target: Target) -> int:
-    """How many features a target encoding makes; 0 where it is not for this target."""
+    """How many features a target encoding makes; 0 where the target does not allow one."""
     if target.kind != "multiclass":
         return 1
     return len(target.classes) if len(target.classes) <= FEW_CLASSES else 0
