@@ -1,1 +1,1 @@
-"""How rounds are run: who has which rows, checkpoints, and what is done when workers come and go."""
+"""Runs the boosting rounds: which worker holds which rows, checkpoints, recovery when workers leave or join."""

@@ -1,11 +1,11 @@
-"""Checkpoints: what a training is after some round, in files that are either whole or not there.
+"""Writes and reads checkpoints: the state of a training after a round, in files that are either whole or absent.
 
 A file is a line with the format's name and version, a line with the SHA-256 of all that follows, the length of the
-header (8 bytes, big-endian), the header (JSON), the booster (UBJSON), and perhaps that of the best round.  Nothing in it is ever executed, and XGBoost
-sees no byte before the hash has been checked.
+header (8 bytes, big-endian), the header (JSON), the booster (UBJSON), and perhaps that of the best round.  Nothing in
+it is ever executed, and XGBoost sees no byte before the hash has been checked.
 
-    models/late                                      the model folder that is to be
-    models/late.checkpoints/round-000137.checkpoint  beside it, the last two
+    models/late                                      the future model folder
+    models/late.checkpoints/round-000137.checkpoint  next to it, the last two
 """
 
 import contextlib
@@ -27,17 +27,17 @@ from pipeline.storage.atomic import refusal
 from pipeline.training.later_fields import field_value
 
 MAGIC = b"pipeline-checkpoint 1\n"
-KEPT = 2  # checkpoints: a damaged one falls back to the one before
+KEPT = 2  # checkpoints: if one is damaged, the one before is used
 LARGEST_NBYTES = 4 << 30
-MOST_FILES = 10_000  # whose digests stand in a checkpoint: about 1 MB
+MOST_FILES = 10_000  # whose digests a checkpoint holds: about 1 MB
 NAMED = 5  # files of each kind that a message names
 SUFFIX = ".checkpoints"
 _NAME = re.compile(r"round-(\d{6,})\.checkpoint")
 _PARTIAL = ".checkpoint.partial"
-# Fields of the job that may differ: they do not change the model, or only how many rounds it gets.
+# Fields of the job that may differ: they do not change the model, or only its number of rounds.
 FREE = frozenset(
     {
-        "data.source", "data.validation.source",  # files may have moved: their fingerprint tells whether they are the same
+        "data.source", "data.validation.source",  # files may have moved: their fingerprint identifies them
         "data.strict", "training.rounds", "training.timeout_seconds", "training.checkpoint_rounds", "training.checkpoint_seconds",
         "training.max_restarts", "training.matrix",
     }
@@ -46,34 +46,34 @@ FREE = frozenset(
 
 @dataclass(frozen=True)
 class State:
-    """A training after a round: all that the next round depends on, for seeds and rounds decide what is random."""
+    """State of a training after a round: all that the next round depends on; seed and round decide what is random."""
 
-    round: int  # boosted so far
+    round: int  # rounds boosted so far
     booster: bytes = field(repr=False)  # UBJSON, with all rounds
     history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
     round_seconds: list[float]
     best_round: int  # of early stopping
     best: float  # the deciding metric in that round
-    stopped: bool = False  # early stopping has ended the training
-    best_booster: bytes = field(repr=False, default=b"")  # of the best round, where it is no part of `booster` (dart)
+    stopped: bool = False  # whether early stopping has ended the training
+    best_booster: bytes = field(repr=False, default=b"")  # of the best round, if `booster` does not contain it (dart)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to: training goes on from it only where all of this is the same."""
+    """What a checkpoint belongs to: training resumes from it only if all of this is the same."""
 
-    job: Mapping[str, Any]  # data, preprocess and training, without what is FREE: dotted path -> value
+    job: Mapping[str, Any]  # data, preprocess and training, without FREE fields: dotted path -> value
     data: tuple[str, ...]  # fingerprints of the sources
     device: str
     xgboost: str  # version
-    features: str = ""  # hash of recipe and cuts; empty until they are known
-    files: tuple[Mapping[str, str], ...] = ()  # of each source: file -> its digest; to name those that differ
+    features: str = ""  # hash of recipe and cuts; empty until both exist
+    files: tuple[Mapping[str, str], ...] = ()  # of each source: file -> digest; to name the files that differ
 
     @classmethod
     def of(
         cls, job: Mapping[str, Any], data: tuple[str, ...], device: str, files: tuple[Mapping[str, str], ...] = ()
     ) -> "Identity":
-        """`job`: as `Job.model_dump(mode="json")` gives it.  Of sources with very many files none is kept."""
+        """Builds the identity from `Job.model_dump(mode="json")`; keeps no digests of sources with very many files."""
         import xgboost
 
         sections = {name: job[name] for name in ("data", "preprocess", "training")}
@@ -82,14 +82,14 @@ class Identity:
         return cls(decisive, data, device, xgboost.__version__, files=kept)
 
     def with_features(self, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
-        """With the hash of the recipe (JSON) and of every feature's cut points."""
+        """Returns the identity with the hash of the recipe (JSON) and of every feature's cut points."""
         digest = hashlib.sha256(recipe.encode())
         for points in cuts:
             digest.update(len(points).to_bytes(8, "big") + points.tobytes())
         return dataclasses.replace(self, features=digest.hexdigest())
 
     def differences(self, now: "Identity") -> list[str]:
-        """What is not as it was, in words; empty where training can go on."""
+        """Describes each difference as text; empty if training can resume."""
         found = []
         for path in sorted({*self.job, *now.job}):
             then, today = field_value(self.job, path), now.job.get(path)
@@ -106,7 +106,7 @@ class Identity:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted paths."""
+    """Flattens a nested mapping to dotted paths."""
     if not isinstance(value, Mapping) or not value:
         return {path: value}
     flat: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _changes(then: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> str:
-    """Which files differ, as far as they are known.
+    """Names the files that differ, as far as known.
 
     >>> _changes([{"a.csv": "1", "b.csv": "2"}], [{"a.csv": "9", "c.csv": "3"}])
     'changed: a.csv; removed: b.csv; added: c.csv'
@@ -146,7 +146,7 @@ _BYTES = ("booster", "best_booster")  # fields of the state that follow the head
 
 
 def encode(state: State, identity: Identity) -> bytes:
-    """The content of a checkpoint's file."""
+    """Returns the content of a checkpoint file."""
     header = {
         "state": {
             item.name: getattr(state, item.name) for item in dataclasses.fields(State) if item.name not in _BYTES
@@ -160,7 +160,7 @@ def encode(state: State, identity: Identity) -> bytes:
 
 
 def decode(content: bytes) -> tuple[State, Identity]:
-    """What `encode` was given; ModelError, without a name of the file, for anything else."""
+    """Returns what `encode` was given.  ModelError, which does not name the file, for any other content."""
     start = len(MAGIC) + 65
     if not content.startswith(MAGIC):
         raise ModelError("not a checkpoint of this version")
@@ -185,7 +185,7 @@ def decode(content: bytes) -> tuple[State, Identity]:
 
 
 def _sensible(state: State, identity: Identity) -> bool:
-    """A file with a right hash may still come from somebody else's hand."""
+    """Checks the values: a file with a correct hash may still have been written by other software."""
     numbers = (state.round, state.best_round)
     return (
         all(type(number) is int and number >= 0 for number in numbers)
@@ -212,19 +212,19 @@ def _numbers(values: Any) -> bool:
 
 
 def folder_for(model: Path) -> Path:
-    """Where the checkpoints of a model folder that is to be lie."""
+    """Returns the folder of the checkpoints of a model folder, which need not exist yet."""
     return model.with_name(model.name + SUFFIX)
 
 
 class CheckpointStore:
-    """The checkpoints of one model folder that is to be."""
+    """The checkpoints of one model folder, which need not exist yet."""
 
     def __init__(self, model: Path) -> None:
         self.model = model
         self.folder = folder_for(model)
 
     def rounds(self) -> list[int]:
-        """The rounds there are files for, latest first; whole or not."""
+        """Returns the rounds that have a file, latest first; the files may be damaged."""
         try:
             names = os.listdir(self.folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -235,11 +235,12 @@ class CheckpointStore:
         return self.folder / f"round-{number:06d}.checkpoint"
 
     def write(self, state: State, identity: Identity) -> Path:
-        """Writes one, whole or not at all, and removes all but the last two.  OSError where the disk refuses, and why.
+        """Writes a checkpoint, whole or not at all, and removes all but the last two.  OSError, with the reason.
 
-        Files of later rounds are damaged, or training would have gone on from them: they count for neither, and go too.
+        Files of later rounds must be damaged, or training would have resumed from them: they do not count among the
+        two, and are removed too.
         """
-        first = not self.rounds()  # the folder is new, or only held by this run
+        first = not self.rounds()  # the folder is new, or holds only this run's lock
         content = encode(state, identity)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(state.round)
@@ -255,7 +256,7 @@ class CheckpointStore:
                 partial.unlink()
             reason = refusal(error, self.folder, len(content))
             with contextlib.suppress(OSError):
-                self.folder.rmdir()  # if it was made for this one
+                self.folder.rmdir()  # if it was made for this checkpoint
             raise OSError(error.errno, reason) from error
         _sync(self.folder)
         if first:
@@ -268,7 +269,7 @@ class CheckpointStore:
         return path
 
     def read(self, number: int) -> tuple[State, Identity]:
-        """ModelError names the file that is damaged or cannot be read."""
+        """Reads the checkpoint of a round.  ModelError names the file if it is damaged or cannot be read."""
         path = self.path(number)
         content = read_limited(path, LARGEST_NBYTES, "a checkpoint", ModelError, MAGIC)
         try:
@@ -277,7 +278,7 @@ class CheckpointStore:
             raise ModelError(f"{path}: {error}") from None
 
     def latest(self) -> tuple[State, Identity, list[str]]:
-        """The latest checkpoint that is whole, and what is wrong with later ones; ModelError where there is none."""
+        """Returns the latest whole checkpoint, and what is wrong with later ones.  ModelError if there is none."""
         wrong: list[str] = []
         for number in self.rounds():
             try:
@@ -289,7 +290,7 @@ class CheckpointStore:
         raise ModelError(f"{self.model}: nothing to resume: no checkpoint in {self.folder}")
 
     def remove(self) -> str | None:
-        """Removes the checkpoints, and their folder if nothing else is in it; why some are left, None if none is."""
+        """Removes the checkpoints, and their folder if it is then empty; returns why some are left, None if none is."""
         reason: str | None = None
         try:
             names = os.listdir(self.folder)

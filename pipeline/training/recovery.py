@@ -1,4 +1,4 @@
-"""What to do when workers are lost or join: decided here, done by the supervisor.
+"""Decides what to do when workers are lost or join; the supervisor does it.
 
         interrupted, departed, joined      all there, or waited long enough
     running ────────────────────► waiting ──────────────────────────────────► restarting ──► running
@@ -13,51 +13,51 @@ Arithmetic and dataclasses only: no cluster, no clock of its own.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-REPLACED_SECONDS = 10.0  # for the replacement of a worker that has left as announced: most have none
+REPLACED_SECONDS = 10.0  # for the replacement of a worker that left as announced: most have none
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a run is."""
+    """How long a run waits, and how often it restarts."""
 
     wait_seconds: float  # for a lost worker to come back
-    max_restarts: int  # without a checkpoint of progress in between
-    patience_seconds: float = 0.0  # for the first worker to come back where none is left; `wait_seconds` at least
+    max_restarts: int  # without a new checkpoint in between
+    patience_seconds: float = 0.0  # for the first worker to come back if none is left; `wait_seconds` at least
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """Where a run stands."""
+    """State of a run's recovery."""
 
     state: Literal["running", "waiting", "restarting", "failed"]
-    expected: int  # workers the run is laid out for
+    expected: int  # workers that the run is laid out for
     restarts: int = 0  # since there was progress
     progress: int = 0  # round of the checkpoint that counted last
-    since: float = 0.0  # when the waiting began, by the observer's monotonic clock
+    since: float = 0.0  # when the waiting began, by the caller's monotonic clock
     events: tuple[str, ...] = ()  # what happened, a line each
     reason: str = ""  # why it failed
-    empty: bool = False  # no worker was left at the latest look
-    planned: bool = False  # the waiting began with a departure that had been announced
+    empty: bool = False  # whether no worker was present at the latest look
+    planned: bool = False  # whether the waiting began with an announced departure
 
     def wait_seconds(self, policy: Policy) -> float:
-        """How long workers are waited for where some are left."""
+        """Returns how long workers are waited for if some are left."""
         return min(policy.wait_seconds, REPLACED_SECONDS) if self.planned else policy.wait_seconds
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A worker is gone while it was needed, or the workers' connections broke."""
+    """A worker that was needed is gone, or the workers' connections broke."""
 
     at: float  # seconds, monotonic
-    line: str  # what happened, for people
+    line: str  # what happened, for the user
 
 
 @dataclass(frozen=True)
 class Departed:
-    """A worker has left as it had announced: no failure, so it does not count among the restarts."""
+    """A worker has left as it had announced: this is no failure, so it does not count among the restarts."""
 
     at: float  # seconds, monotonic
-    line: str  # what happened, for people
+    line: str  # what happened, for the user
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Present:
 
 @dataclass(frozen=True)
 class Joined:
-    """Workers that the run is not laid out for can be used."""
+    """Workers are available that the run is not laid out for."""
 
     at: float
-    workers: int  # that can be used now
+    workers: int  # available now
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ Seen = Interrupted | Departed | Present | Joined | Checkpointed | Started
 
 
 def begin(workers: int) -> Recovery:
-    """A run that is laid out for so many workers."""
+    """Returns the state of a run that is laid out for `workers` workers."""
     return Recovery("running", expected=workers)
 
 
 def step(now: Recovery, seen: Seen, policy: Policy) -> Recovery:
-    """Where the run stands after what was seen.  What does not concern a state leaves it as it is.
+    """Returns the state after an observation.  A state does not change by an observation that does not concern it.
 
     >>> policy = Policy(wait_seconds=30, max_restarts=1)
     >>> waiting = step(begin(2), Interrupted(at=5.0, line="worker 1 lost"), policy)
@@ -127,7 +127,7 @@ def step(now: Recovery, seen: Seen, policy: Policy) -> Recovery:
 
 
 def _again(now: Recovery, line: str, policy: Policy, at: float) -> Recovery:
-    """One restart more, unless there were too many."""
+    """Restarts once more, unless there were too many restarts."""
     events = (*now.events, line)
     if now.restarts >= policy.max_restarts:
         times = "restart" if now.restarts == 1 else "restarts"
@@ -147,6 +147,6 @@ def _waited(now: Recovery, at: float, workers: int, policy: Policy) -> Recovery:
             return replace(now, empty=True)
         reason = f"no worker is left, and none came back within {patience:g} s (cluster.patience)"
         return replace(now, state="failed", reason=reason)
-    if now.empty:  # the first one has come back: the others get as long as after a loss
+    if now.empty:  # the first worker has come back: the others get as long as after a loss
         now = replace(now, empty=False, since=at)
     return now if at - now.since < now.wait_seconds(policy) else replace(now, state="restarting")

@@ -1,4 +1,4 @@
-"""Sees a training through: when workers are lost it decides (recovery), repairs the layout and goes on from the last state."""
+"""Supervises a training: when workers are lost, decides (recovery), repairs the layout and resumes from the last state."""
 
 import sys
 import threading
@@ -34,12 +34,12 @@ from pipeline.training.xgboost.boost import Evaluation, boost, evaluate
 from pipeline.training.xgboost.dispatch import StoppedError, Trained
 from pipeline.training.xgboost.training_events import Going
 
-TICK_SECONDS = 0.2  # between two looks at who is there, while workers are waited for
+TICK_SECONDS = 0.2  # between two polls of the cluster, while workers are waited for
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training has come to."""
+    """The result of a training."""
 
     trained: Trained
     evaluation: Evaluation
@@ -47,18 +47,18 @@ class Outcome:
 
 
 class Checkpoints:
-    """The latest state of a training, here and on the disk."""
+    """The latest state of a training, in memory and on the disk."""
 
     def __init__(self, walk: Walk, store: CheckpointStore, identity: Identity, start: State | None) -> None:
         self._walk, self._store, self._identity = walk, store, identity
         self._lock = threading.Lock()
-        self._refused = False  # the disk did not take the last one
+        self._refused = False  # whether the disk refused the last one
         self.latest = start
 
     def keep(self, state: State) -> None:
-        """Takes a state down.  A disk that refuses it stops nothing but a later --resume.
+        """Stores a state.  If the disk refuses it, the training continues; only a later --resume cannot use it.
 
-        Workers' states may come late, even after the last of all, which is no longer theirs to change.
+        Workers' states may come late, even after the final one, which they must not replace.
         """
         with self._lock:
             if self.latest is not None and (state.round, state.stopped) <= (self.latest.round, self.latest.stopped):
@@ -72,14 +72,14 @@ class Checkpoints:
             except OSError as error:
                 refusal, self._refused = self._refusal(error), True
             seconds = time.monotonic() - start
-        # Outside the lock, which the caller's listener must not hold.
+        # outside the lock: the caller's listener must not run while it is held
         if refusal is None:
             self._walk.listen(Checkpoint(round=state.round, path=str(self._store.model), seconds=seconds))
         elif not refused:  # noted once, not at every checkpoint
             self._walk.note(refusal)
 
     def saved(self) -> int | None:
-        """The round of the last checkpoint on the disk; None where there is none."""
+        """Returns the round of the last checkpoint on the disk; None if there is none."""
         return next(iter(self._store.rounds()), None)
 
     def _refusal(self, error: OSError) -> str:
@@ -91,25 +91,25 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Beside:
-    """Who wants to know of a training's turns besides its listener."""
+    """Hooks called by the supervisor in addition to the event handler."""
 
-    stands: Callable[[], object] = lambda: None  # all matrices stand: the moment of most memory
-    joined: Callable[[tuple[WorkerInfo, ...]], object] = lambda workers: None  # the run goes on, on these workers
+    stands: Callable[[], object] = lambda: None  # all matrices are built: the moment of most memory
+    joined: Callable[[tuple[WorkerInfo, ...]], object] = lambda workers: None  # the run continues on these
 
 
 class Supervisor:
-    """One run's training."""
+    """Runs the attempts of one training."""
 
     def __init__(self, walk: Walk, prepared: Prepared, checkpoints: Checkpoints, beside: "Beside") -> None:
         self._walk, self._prepared, self._checkpoints, self._beside = walk, prepared, checkpoints, beside
         cluster, training = walk.job.cluster, walk.job.training
         self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
         self._team = Team(walk, prepared)
-        self._anew = False  # whether all fragments are dealt out again
+        self._anew = False  # whether all fragments are assigned anew
         self._kept_here = 0  # checkpoints of this attempt
 
     def run(self) -> Outcome:
-        """Until the model is evaluated.  TrainingError tells what happened where it was too much."""
+        """Returns when the model is evaluated.  TrainingError says what happened if there were too many failures."""
         now = recovery.begin(len(self._walk.placement.workers))
         while True:
             try:
@@ -118,20 +118,20 @@ class Supervisor:
                 if isinstance(error, CancelledError) and not cancelled_by_others(error):
                     raise
                 seen = self._seen(error)
-                let_go(error)  # its frames hold matrices that may have to make room
+                let_go(error)  # its frames hold matrices whose memory may be needed
             else:
                 return outcome
             with self._walk.clock.stage("recovery"):
                 now = self._recover(step(now, recovery.Checkpointed(self._round()), self._policy), seen)
 
     def _seen(self, error: Exception) -> Seen:
-        """What ended an attempt, as the state machine takes it."""
-        if isinstance(error, CancelledError):  # by a future that was to be another task's argument
+        """Converts the error that ended an attempt into an observation for the state machine."""
+        if isinstance(error, CancelledError):  # caused by a future that was another task's argument
             return recovery.Interrupted(
                 time.monotonic(), "another client cancelled this run's tasks (client.restart()?)"
             )
         if isinstance(error, WorkerLostError):
-            self._walk.members.look()  # has it told, if nobody saw it yet
+            self._walk.members.look()  # emits WorkerLost if that has not happened yet
             kind = recovery.Departed if isinstance(error, DepartureError) else recovery.Interrupted
             return kind(time.monotonic(), self._line(error))
         if isinstance(error, StoppedError):
@@ -139,7 +139,7 @@ class Supervisor:
         return recovery.Interrupted(time.monotonic(), str(error))
 
     def _attempt(self) -> Outcome:
-        """From the layout as it is to an evaluated model."""
+        """Runs one attempt, from the current layout to an evaluated model."""
         walk = self._walk
         partitions = self._team.ready(anew=self._anew)
         self._anew = False
@@ -150,7 +150,7 @@ class Supervisor:
             trained, found = boost(walk, self._prepared, partitions, going)
         if trained.result.state is not None:
             self._checkpoints.keep(trained.result.state)
-        self._note_findings(found)  # after that: where the job is strict, the rounds are not lost
+        self._note_findings(found)  # after the state is kept: if `data.strict` raises here, the rounds are not lost
         workers = partitions.workers
         del partitions
         self._team.release()
@@ -159,7 +159,7 @@ class Supervisor:
         return Outcome(trained, evaluation, walk.names(workers))
 
     def _note_findings(self, found: Sequence[Finding]) -> None:
-        """StrictError, where the job is strict about them, says how to save the model all the same."""
+        """Emits findings; StrictError, with `data.strict`, says how to save the model all the same."""
         try:
             self._walk.note(*found)
         except StrictError as error:
@@ -170,12 +170,12 @@ class Supervisor:
             ) from None
 
     def _recover(self, now: Recovery, seen: Seen) -> Recovery:
-        """Waits for workers where that is decided, and lays the run out on those that are there."""
+        """Waits for workers if the decision is to wait, then lays the run out on those that are present."""
         now = step(now, seen, self._policy)
         workers: tuple[WorkerInfo, ...] = ()
         told = False
         while now.state == "waiting":
-            self._walk.members.check(())  # whether the run was ended meanwhile
+            self._walk.members.check(())  # raises if the run was ended meanwhile
             workers = self._usable(now.expected)
             now = step(now, recovery.Present(time.monotonic(), len(workers)), self._policy)
             if now.state == "waiting":
@@ -205,7 +205,7 @@ class Supervisor:
         if isinstance(event, RoundDone):
             self._walk.round = max(self._walk.round, event.round)
         if isinstance(event, Note):
-            self._walk.note(event.message)  # for the report, too
+            self._walk.note(event.message)  # also kept for the report
         else:
             self._walk.listen(event)
 
@@ -217,12 +217,12 @@ class Supervisor:
         return len(self._candidates()) > len(self._walk.placement.workers)
 
     def _candidates(self) -> tuple[WorkerInfo, ...]:
-        """The workers that could take part, as many as the job asks for."""
+        """Returns the workers that could take part, as many as the job asks for."""
         asked = self._walk.job.cluster.workers
         return self._usable(asked if isinstance(asked, int) else sys.maxsize)
 
     def _usable(self, most: int) -> tuple[WorkerInfo, ...]:
-        """At most so many of the workers that take on work: not those that are retired, or paused for want of memory."""
+        """Returns at most `most` workers that accept tasks: not those that are retired, or paused for lack of memory."""
         present = self._walk.members.look()
         running = {address: facts for address, facts in present.items() if facts["status"] == "running"}
         return usable(running, self._walk.placement, most)
@@ -231,7 +231,7 @@ class Supervisor:
         return self._checkpoints.latest.round if self._checkpoints.latest else 0
 
     def _line(self, lost: WorkerLostError) -> str:
-        """As it was told when it was seen."""
+        """Returns the line that was emitted when the loss was noticed."""
         (name,) = self._walk.names([lost.worker])
         for told in reversed(self._walk.incidents):
             if isinstance(told, WorkerLost) and told.worker == name:

@@ -1,4 +1,4 @@
-"""Which worker has which fragments, and the quantised matrices made of them; repaired when workers come and go."""
+"""Assigns fragments to workers and builds their quantised matrices; reassigns when workers leave or join."""
 
 import time
 from collections.abc import Sequence
@@ -32,26 +32,26 @@ class Partitions:
 
 
 class Team:
-    """What the workers of one run hold: their fragments, and matrices of them.
+    """Which worker of a run holds which fragments, and the matrices built from them.
 
-    Blocks live only until their matrices stand.  A share that changes has its matrix built again, of blocks that are
-    made again: a quantised matrix cannot be extended.
+    Blocks exist only until their matrices are built.  If a share changes, its blocks are made again and its matrix is
+    rebuilt: a quantised matrix cannot be extended.
     """
 
     def __init__(self, walk: Walk, prepared: Prepared) -> None:
         self._walk, self._prepared = walk, prepared
-        self._shares: dict[str, tuple[int, ...]] = {}  # address -> places of the units
-        self._built: dict[str, tuple[int, ...]] = {}  # likewise: what the matrices were built of
+        self._shares: dict[str, tuple[int, ...]] = {}  # address -> indices of the units
+        self._built: dict[str, tuple[int, ...]] = {}  # address -> indices of the units that the matrix was built of
         self._matrices: dict[str, Future] = {}
-        self._blocks: dict[int, Future] = {}  # by place
+        self._blocks: dict[int, Future] = {}  # by index
         self._facts: dict[int, BlockFacts] = {}
         self._storage: dict[str, Storage] = {}  # by address
 
     def ready(self, *, anew: bool = False) -> Partitions:
-        """Matrices on the workers of the walk's placement; builds those that are missing.
+        """Returns the matrices on the workers of the walk's placement; builds those that are missing.
 
-        `anew`: all fragments are dealt out again, because there are more workers.  WorkerLostError where a worker leaves
-        meanwhile: what stands is used when this is called again.
+        `anew`: all fragments are assigned again, because there are more workers.  WorkerLostError if a worker leaves
+        meanwhile: the next call uses the matrices that are complete.
         """
         walk = self._walk
         walk.members.count_on({worker.address: worker.process for worker in walk.placement.workers})
@@ -71,13 +71,13 @@ class Team:
         missing = changed(self._shares, self._built)
         self._make_blocks({address: self._shares[address] for address in missing})
         self._build(missing)
-        self._blocks.clear()  # the workers drop them: from here on only the quantised matrices live
-        self._prepared.payloads.release()  # likewise rows that came from memory
+        self._blocks.clear()  # the workers drop them: from here on only the quantised matrices exist
+        self._prepared.payloads.release()  # and rows that came from memory
         workers = tuple(self._shares)
         return Partitions(workers, tuple(self._matrices[address] for address in workers))
 
     def places(self) -> tuple[Place, ...]:
-        """Where the rows lie, by rank; of a team that is ready."""
+        """Returns where the rows are, by rank; requires `ready`."""
         walk, placed = self._walk, {worker.address: worker for worker in self._walk.placement.workers}
         rows = {
             address: sum(self._facts[place].train_rows + self._facts[place].validation_rows for place in share)
@@ -99,7 +99,7 @@ class Team:
         self._built.clear()
 
     def _forget_lost(self) -> None:
-        """What went with its worker: matrices, which Dask must not make again, and blocks, which it may not be able to."""
+        """Drops what was lost with a worker: matrices (Dask must not recompute them), and blocks, which it may be unable to."""
         present = {worker.address for worker in self._walk.placement.workers}
         for address in [address for address in self._matrices if address not in present]:
             self._drop_matrix(address)
@@ -110,9 +110,9 @@ class Team:
         del self._built[address]
 
     def _finish_builds(self) -> None:
-        """Waits for matrices that are still being built: nothing stops that, and a second beside it may not fit.
+        """Waits for matrices that are being built: a build cannot be stopped, and a second one in parallel may not fit.
 
-        Those of a worker that is back at its old address are among them: Dask makes them again by itself.
+        This includes those of a worker that is back at its old address: Dask rebuilds them by itself.
         """
         walk = self._walk
         building = {address: future for address, future in self._matrices.items() if future.status != "finished"}
@@ -123,7 +123,7 @@ class Team:
                 ]
                 walk.members.wait(done, list(building))
         for address in building:
-            if self._matrices[address].status != "finished":  # with rows that came from memory and are gone
+            if self._matrices[address].status != "finished":  # it needed rows from memory that have been dropped
                 self._drop_matrix(address)
 
     def _deal(self) -> dict[str, tuple[int, ...]]:
@@ -137,7 +137,7 @@ class Team:
         return repair(self._shares, self._walk.members.names, [load(unit) for unit in self._prepared.units], workers)
 
     def _store(self) -> None:
-        """Decides where each worker's matrix and codes lie; ClusterError where neither memory nor disk will do."""
+        """Decides where each worker's matrix and codes are stored.  ClusterError if neither memory nor disk suffices."""
         walk, units = self._walk, self._prepared.units
         limits = {worker.address: worker.memory_limit for worker in walk.placement.workers}
         nbytes = sum(unit.fragment.nbytes for unit in units)
@@ -158,7 +158,7 @@ class Team:
             walk.note(f"out of core: the quantised matrices of {on_disk} of {len(self._shares)} workers lie on disk")
 
     def _make_blocks(self, shares: dict[str, tuple[int, ...]]) -> None:
-        """The blocks of these shares that are not there already."""
+        """Makes the blocks of these shares that do not exist yet."""
         wanted = {place: address for address, share in shares.items() for place in share if place not in self._blocks}
         if wanted:
             codes: Literal["memory", "disk"] = "memory"
@@ -170,14 +170,14 @@ class Team:
             self._facts |= made.facts
 
     def _build(self, workers: Sequence[str]) -> None:
-        """The matrices of these workers, side by side, outside any communicator."""
+        """Builds the matrices of these workers in parallel, outside any communicator."""
         if not workers:
             return
         walk, fitted, start = self._walk, self._prepared.fitted, time.monotonic()
         threads = {worker.address: worker.threads for worker in walk.placement.workers}
         with walk.clock.stage("matrix"):
             for address in workers:
-                if address in self._matrices:  # before the new one is built: both may not fit
+                if address in self._matrices:  # drop it before building the new one: both may not fit
                     self._drop_matrix(address)
             futures = {
                 address: walk.client.submit(
@@ -192,7 +192,7 @@ class Team:
                 walk.client.submit(_nbytes, future, workers=[address], pure=False)
                 for address, future in futures.items()
             ]
-            self._matrices |= futures  # of use, whatever becomes of the others
+            self._matrices |= futures  # kept even if other workers fail
             self._built |= {address: self._shares[address] for address in futures}
             nbytes = sum(walk.members.results(sizes, list(self._shares)))
         walk.listen(MatrixDone(nbytes=nbytes, seconds=time.monotonic() - start))
@@ -207,14 +207,14 @@ def _build(
     device: Literal["cpu", "cuda"],
     on_disk: tuple[str, str | None] | None,
 ) -> Partition:
-    """`on_disk`: the run and its scratch folder, where the matrix is to lie there."""
+    """Builds a worker's matrix; `on_disk`: the run and its scratch folder, if the matrix is stored there."""
     with span("matrix"):
         scratch = None if on_disk is None else open_scratch(*on_disk)
         return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device), scratch=scratch)
 
 
 def _stands(partition: Partition) -> None:
-    """Done when the matrix stands."""
+    """No-op task; completes when its input matrix is built."""
 
 
 def _nbytes(partition: Partition) -> int:

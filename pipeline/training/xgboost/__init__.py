@@ -1,1 +1,1 @@
-"""Rounds by XGBoost: matrices, the communicator, and the tasks that boost."""
+"""Trains with XGBoost: matrices, the communicator, and the tasks that boost."""

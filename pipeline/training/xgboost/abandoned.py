@@ -1,10 +1,10 @@
-"""Gets a rank out of a collective whose result nobody wants any more: its client was killed, perhaps.
+"""Frees a rank from a collective whose result is no longer wanted, e.g. because its client was killed.
 
-Ranks agree to stop after a round (`rounds._check`).  One that waits in a collective for a peer that never comes, as after
-an error that XGBoost has lost or while the ranks join, gets to no such round, and XGBoost's timeout is half an hour.
-So a thread beside it looks whether its task is still wanted.  Where it is not and the rank does nothing, the thread shuts
-XGBoost's sockets down, which fails the collective on both sides; where that does not help, it ends the process, and the
-nanny starts another one.
+Ranks agree to stop after a round (`rounds._check`).  A rank that waits in a collective for a peer that never comes, as
+after an error that XGBoost has lost or while the ranks join, reaches no such round, and XGBoost's timeout is half an
+hour.  So a separate thread checks whether the rank's task is still wanted.  If it is not and the rank does nothing, the
+thread shuts XGBoost's sockets down, which fails the collective on both sides; if that does not help, it ends the
+process, and the nanny starts another one.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from pipeline.storage.scratch import close_all_scratch
 from pipeline.training.xgboost.rank_exit import BUSY_SECONDS
 
 LOOK_SECONDS = 0.5
-IDLE_SECONDS = 1.5  # of an unwanted rank, after which its sockets are shut down: where it had rounds, one of them more
-LONGEST_SECONDS = 30.0  # that a round counts there
+IDLE_SECONDS = 1.5  # of an unwanted rank, until its sockets are shut down; plus one round, if it had rounds
+LONGEST_SECONDS = 30.0  # at most that a round adds to it
 STUCK_SECONDS = 4.0  # after that, until its process is ended
 REMOVE_SECONDS = 2.0  # for its files to be removed before that
 
 
 class Pulse:
-    """How long a rank takes from one of its own looks whether it is wanted to the next: until then its peers may work."""
+    """Measures the longest time between two checks of a rank whether it is wanted: its peers may compute that long."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,7 +35,7 @@ class Pulse:
         self.longest_seconds = 0.0
 
     def beat(self) -> None:
-        """The rank looks."""
+        """Records a check."""
         now = self._clock()
         if self._last is not None:
             self.longest_seconds = max(self.longest_seconds, now - self._last)
@@ -43,7 +43,7 @@ class Pulse:
 
 
 class Watchdog:
-    """Decides what to do with one rank; all that it does is passed in."""
+    """Decides what to do with one rank; all actions are arguments."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class Watchdog:
         end: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`used`: CPU seconds of the rank's thread; `shut`: shuts its connections down; `end`: ends its process."""
+        """`used`: CPU seconds of the rank's thread; `shut`: shuts down its connections; `end`: ends its process."""
         self._unwanted, self._pulse, self._used = unwanted, pulse, used
         self._shut, self._end, self._clock = shut, end, clock
         self._idle_since: float | None = None
-        self._before = 0.0  # CPU seconds when it was last seen to work
+        self._before = 0.0  # CPU seconds when it was last seen working
 
     def look(self) -> None:
-        """One look, every half second or so."""
+        """Checks once; called every half second or so."""
         if not self._unwanted():
             self._idle_since = None
             return
@@ -78,7 +78,7 @@ class Watchdog:
 
 @contextlib.contextmanager
 def freed_when(unwanted: Callable[[], bool], pulse: Pulse, used: Callable[[], float | None]) -> Iterator[None]:
-    """On the worker: the rank in this block does not outlive its task for long, whatever it waits in."""
+    """On the worker: frees the rank in this block soon after its task is no longer wanted, whatever it waits in."""
     before = sockets.connections()
     watchdog = Watchdog(unwanted, pulse, lambda: used() or 0.0, lambda: shut_native(before), end_process)
     over = threading.Event()
@@ -97,17 +97,17 @@ def freed_when(unwanted: Callable[[], bool], pulse: Pulse, used: Callable[[], fl
 
 
 def end_process() -> None:
-    """Ends this process at once; removes what it has on disk first, which nobody else would until the next run."""
+    """Ends this process at once; first removes its files on disk, which would otherwise stay until the next run."""
     removing = threading.Thread(target=close_all_scratch, name="remove scratch", daemon=True)
     removing.start()
-    removing.join(REMOVE_SECONDS)  # a thread that is stuck may hold what is needed for it
+    removing.join(REMOVE_SECONDS)  # a stuck thread may hold a lock that the removal needs
     os._exit(1)
 
 
 def shut_native(before: frozenset[str]) -> None:
     """Shuts down the TCP connections that libraries outside Python have opened since `before`: XGBoost's.
 
-    Dask's connections, and whatever else Python code has opened, belong to socket objects.
+    Dask's connections, and all others that Python code has opened, belong to socket objects.
     """
     owned = {
         one.fileno() for one in gc.get_objects() if issubclass(type(one), socket.socket)
@@ -118,7 +118,7 @@ def shut_native(before: frozenset[str]) -> None:
 
 
 def _shut(fd: int) -> None:
-    """Does nothing to a descriptor that is no TCP connection, or was closed meanwhile."""
+    """Shuts a TCP connection down; ignores a descriptor that is none, or was closed meanwhile."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as second:
         if second.type == socket.SOCK_STREAM and second.family in (socket.AF_INET, socket.AF_INET6):
             second.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""From matrices to an evaluated booster, seen from the client: rounds, exact evaluation."""
+"""Runs the rounds and the exact evaluation from the client: from matrices to an evaluated booster."""
 
 import dataclasses
 import time
@@ -33,15 +33,15 @@ from pipeline.training.xgboost.training_events import Going
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the final model comes to, over all rows of each use."""
+    """Metrics of the final model over all rows of each use."""
 
     metrics: dict[str, metrics.Metrics]  # "train", "validation" -> metric -> value
-    curves: dict[str, curves.Curves]  # likewise
+    curves: dict[str, curves.Curves]  # "train", "validation" -> curves
     seconds: float
 
 
 def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) -> tuple[Trained, tuple[Finding, ...]]:
-    """The rounds, on all workers under one communicator; and what they show, which the caller notes."""
+    """Runs the rounds on all workers under one communicator; returns the result, and findings for the caller to emit."""
     spec = _continued(spec_for(walk, prepared, partitions), walk.job.training, going.start)
     undefined = undefined_metric(spec.metrics, prepared.target, prepared.fitted.statistics.validation_label)
     if spec.early_stopping and undefined is not None:
@@ -54,7 +54,7 @@ def boost(walk: Walk, prepared: Prepared, partitions: Partitions, going: Going) 
 
 
 def _continued(spec: RoundsSpec, training: Training, start: State | None) -> RoundsSpec:
-    """With the metrics of the interrupted run where the job names none: another version may have other defaults."""
+    """Sets the metrics of the interrupted run if the job names none: another version may have other defaults."""
     if training.metrics or start is None or not start.history:
         return spec
     measured = [name.partition(".") for name in start.history]
@@ -64,12 +64,12 @@ def _continued(spec: RoundsSpec, training: Training, start: State | None) -> Rou
 
 
 def spec_for(walk: Walk, prepared: Prepared, partitions: Partitions) -> RoundsSpec:
-    """What every worker must know to train on these partitions."""
+    """Builds what every worker must know to train on these partitions."""
     return rounds_spec(walk, prepared, _intercept(walk, prepared, partitions))
 
 
 def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float | tuple[float, ...]:
-    """Computed from all training rows: from their mean, or on one worker from every label."""
+    """Computes the intercept from all training rows: from their mean, or on one worker from every label."""
     name, mean = prepared.target.objective, prepared.fitted.mean_label
     quantiles = quantiles_of(walk.job.training, prepared.target)
     if name not in objective.BY_QUANTILE:
@@ -86,7 +86,7 @@ def _intercept(walk: Walk, prepared: Prepared, partitions: Partitions) -> float 
 
 @task
 def _labels_of(partition: Partition) -> tuple[np.ndarray, np.ndarray | None]:
-    """Labels and weights of the training rows."""
+    """Returns labels and weights of the training rows."""
     return partition.train.matrix.get_label(), partition.train.weight
 
 
@@ -100,7 +100,7 @@ def _intercept_of(
 
 
 def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, ...]) -> RoundsSpec:
-    """Likewise, with the intercept given."""
+    """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = walk.job.training, prepared.target, prepared.fitted.recipe
     quantiles, constraints = quantiles_of(training, target), without_absent(training, recipe)
     shape = objective.Shape(
@@ -127,14 +127,14 @@ def rounds_spec(walk: Walk, prepared: Prepared, intercept: float | tuple[float, 
 
 
 def quantiles_of(training: Training, target: Target) -> tuple[float, ...]:
-    """The quantiles that are predicted; empty for other objectives."""
+    """Returns the quantiles that are predicted; empty for other objectives."""
     return (tuple(training.quantiles) or (0.5,)) if target.objective == "reg:quantileerror" else ()
 
 
 def evaluate(walk: Walk, prepared: Prepared, trained: Trained, workers: Sequence[str]) -> Evaluation:
-    """Exact metrics of all training and validation rows, computed on the cluster; only the numbers travel.
+    """Computes exact metrics of all training and validation rows on the cluster; only the numbers are transferred.
 
-    `workers`: those the rows were trained on.
+    `workers`: those that the rows were trained on.
     """
     start = time.monotonic()
     asked = Asked(
@@ -172,9 +172,9 @@ class Asked:
 def _evaluate(
     parts: Sequence[tuple[Scores | None, Scores | None]], asked: Asked
 ) -> tuple[dict[str, metrics.Metrics], dict[str, curves.Curves]]:
-    """Metrics and curves, each by use.
+    """Computes metrics and curves, each by use.
 
-    Rows count by their own weights: class weights are a means of training, not a measure.
+    Rows count by their own weights: class weights affect the training, not the measurement.
     """
     kind, objective_name, quantiles = asked.target.kind, asked.target.objective, asked.quantiles
     with span("evaluate"):
@@ -195,9 +195,9 @@ def _evaluate(
 
 
 def in_order(parts: Sequence[Scores | None]) -> Scores | None:
-    """The rows of all workers in the order of their row ids, so that sums do not depend on the layout.
+    """Returns the rows of all workers in the order of their row ids, so that sums do not depend on the layout.
 
-    Workers without rows of this use are left out: they know neither of weights nor of several outputs.
+    Workers without rows of this use are left out: they do not know whether there are weights or several outputs.
     """
     present = [part for part in parts if part is not None and len(part.row_ids)]
     if len(present) <= 1:

@@ -1,4 +1,4 @@
-"""XGBoost's communicator: the tracker that introduces the ranks to each other, and each rank's way in and out."""
+"""Sets up XGBoost's communicator: the tracker that connects the ranks, and how each rank joins and leaves."""
 
 import contextlib
 import functools
@@ -21,18 +21,18 @@ from pipeline.runtime.rpc import if_there
 from pipeline.runtime.task_errors import task
 from pipeline.training.xgboost import ports
 
-RETRIES = 1  # of a connection; XGBoost's 3 keep a worker busy for 12 s after a failure, looking for the tracker
-LOCK_SECONDS = 0.5  # between two tries to have the workers
-# For a worker to answer that its tracker has ended, and for the scheduler that it has the locks back.
+RETRIES = 1  # of a connection; with XGBoost's 3 a worker looks for the tracker for 12 s after a failure
+LOCK_SECONDS = 0.5  # between two attempts to lock the workers
+# For a worker to answer that its tracker has ended, and for the scheduler that the locks are released.
 STOP_SECONDS = 2.0
-LEAVE_SECONDS = 60  # how long the tracker stays for ranks that are still to leave
+LEAVE_SECONDS = 60  # that the tracker waits for ranks that have not left yet
 
 
 @contextlib.contextmanager
 def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
-    """XGBoost's collective.
+    """Joins XGBoost's collective for the block.
 
-    Leaving it fails after a failure, and where its listener is closed already; nothing depends on that any more.
+    Leaving raises after a failure, and if its listener is closed already; such errors do not matter any more.
     """
     if rank_args is None:
         yield
@@ -49,7 +49,7 @@ def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_rank_lines() -> Iterator[None]:
-    """Holds back what the tracker's thread prints about each rank, past Python, on this process's stderr."""
+    """Suppresses what the tracker's thread prints about each rank, bypassing Python, on this process's stderr."""
     with tempfile.TemporaryFile() as held:
         stderr = os.dup(2)
         os.dup2(held.fileno(), 2)
@@ -68,11 +68,11 @@ def _without_rank_lines() -> Iterator[None]:
 def worker_locks(
     members: Members, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
-    """Keeps two trainings from waiting for each other, each on half of the workers: all of them, or none yet.
+    """Locks all these workers for one training, so that two trainings never wait for each other with half of them each.
 
-    The scheduler keeps who has which; what a client had that is gone is free at once (Dask's own locks wait 30 s for it,
-    a MultiLock for ever).  `waiting` is called once, before the first wait.  WorkerLostError where one of them leaves
-    meanwhile.
+    The scheduler keeps the owner of each worker; the locks of a client that is gone are free at once (Dask's own locks
+    wait 30 s for it, a MultiLock for ever).  `waiting` is called once, before the first wait.  WorkerLostError if a
+    worker leaves meanwhile.
     """
     if len(workers) == 1:
         yield
@@ -93,7 +93,7 @@ def worker_locks(
 
 
 def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
-    """On the scheduler: takes all of these workers; True where somebody has one of them."""
+    """On the scheduler: locks all of these workers, or none; returns True if another owner has one of them."""
     held = dask_scheduler.__dict__.setdefault("pipeline_trainings", {})  # worker -> owner
     for worker in [worker for worker, other in held.items() if other.partition("/")[0] not in dask_scheduler.clients]:
         del held[worker]
@@ -104,24 +104,24 @@ def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
 
 
 def _give_back(owner: str, dask_scheduler: Any = None) -> None:
-    """On the scheduler: frees what this owner has."""
+    """On the scheduler: releases the locks of this owner."""
     held = dask_scheduler.__dict__.get("pipeline_trainings", {})
     for worker in [worker for worker, other in held.items() if other == owner]:
         del held[worker]
 
 
-# A scheduler elsewhere need not have this package: functions of `__main__` travel by value.
+# A remote scheduler need not have this package: functions of `__main__` are pickled by value.
 _take.__module__ = _give_back.__module__ = "__main__"
 
-_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must live as long as the rounds
+_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must exist as long as the rounds run
 
 
 def start_tracker(
     members: Members, workers: Sequence[str], run: str, timeout_seconds: int
 ) -> list[dict[str, Any] | None]:
-    """The arguments each rank joins the communicator with; the tracker runs on rank 0's worker.
+    """Starts the tracker on rank 0's worker; returns the arguments with which each rank joins the communicator.
 
-    None for a single worker, which needs no communicator.  WorkerLostError where that worker leaves meanwhile.
+    None for a single worker, which needs no communicator.  WorkerLostError if rank 0's worker leaves meanwhile.
     """
     if len(workers) == 1:
         return [None]
@@ -138,7 +138,7 @@ def start_tracker(
 def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: bool) -> None:
     """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them.
 
-    Its worker may be gone, or frozen and never answer: then the tracker goes with it.
+    Its worker may be gone, or hung and never answer: then the tracker ends with it.
     """
     if len(workers) == 1:
         return
@@ -154,7 +154,7 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
     from xgboost.tracker import RabitTracker
 
-    for other in list(_TRACKERS):  # of clients that are gone: this worker is ours now
+    for other in list(_TRACKERS):  # of clients that are gone: this worker is locked by us now
         _stop_tracker(other, 0)
     tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
     tracker.start()
@@ -163,10 +163,10 @@ def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict
 
 
 def _stop_tracker(run: str, leave_seconds: int) -> None:
-    """Frees the tracker in a thread of its own, once the ranks have left it, or after so many seconds.
+    """Frees the tracker in its own thread, once the ranks have left it, or after `leave_seconds`.
 
     A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
-    until it goes.
+    until it is freed.
     """
     tracker = _TRACKERS.pop(run, None)
     if tracker is not None:
@@ -181,4 +181,4 @@ def _free(tracker: Any, leave_seconds: int) -> None:
         try:
             step()
         except (xgboost.core.XGBoostError, ValueError):
-            pass  # after a failure both complain; the training's own error has been told
+            pass  # after a failure both calls raise; the training's own error has been reported

@@ -1,6 +1,6 @@
 """Runs the training tasks from the client: one pinned to each worker, one communicator, the first real error.
 
-One attempt: what to do about lost workers is the supervisor's business.
+One attempt; the supervisor handles lost workers.
 """
 
 import contextlib
@@ -48,27 +48,27 @@ from pipeline.training.xgboost.rounds import RoundsResult, Scores, train_rounds
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import Going, TrainingEvents, training_events
 
-POLL_SECONDS = 0.5  # how often the client looks whether a worker is gone
-STAYING = (Status.running, Status.paused)  # of a worker that is not about to leave
-GONE_SECONDS = 10.0  # for the other ranks to end after a worker that had announced it is gone
-ECHO_SECONDS = 5.0  # how long the real error is waited for after the first echo
+POLL_SECONDS = 0.5  # between two checks of the client whether a worker is gone
+STAYING = (Status.running, Status.paused)  # status of a worker that is not about to leave
+GONE_SECONDS = 10.0  # for the other ranks to end once a worker that had announced it is gone
+ECHO_SECONDS = 5.0  # to wait for the real error after the first echo
 ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
 WAITING = Note(message="waiting for another training that has one of these workers")
-PARAMETER = re.compile(  # XGBoost's words for a value it cannot use
+PARAMETER = re.compile(  # XGBoost's text for a value it cannot use
     r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
 )
 
 
 class StoppedError(TrainingError):
-    """The rounds were stopped because `Going.enough` said so."""
+    """The rounds were stopped because `Going.enough` returned True."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The result, and where the predictions for the exact evaluation lie."""
+    """The result, and where the predictions for the exact evaluation are."""
 
     result: RoundsResult  # without scores
-    scores: tuple[Future, ...]  # one of a (train, validation or None) pair of Scores per rank, on that worker
+    scores: tuple[Future, ...]  # per rank a (train, validation or None) pair of Scores, on that worker
     meters: tuple[MeterRecord, ...]  # by rank; empty where no round was left to boost
 
 
@@ -82,8 +82,9 @@ def run_training(
 ) -> Trained:
     """Trains on the partitions, each on the worker (address) that built it; rank 0 is the first.
 
-    WorkerLostError, CollectiveError or SchedulerLostError where it may go on elsewhere or later; TrainingError or DataError
-    with the worker's address for the first real error; KeyboardInterrupt stops the workers before it goes on.
+    WorkerLostError, CollectiveError or SchedulerLostError if the training may continue elsewhere or later;
+    TrainingError or DataError with the worker's address for the first real error; KeyboardInterrupt stops the workers
+    before it propagates.
     """
     with contextlib.ExitStack() as stack:
         members = members or stack.enter_context(Members(client))
@@ -121,9 +122,9 @@ def run_training(
 def _with_last_state(
     members: Members, workers: Sequence[str], spec: RoundsSpec, going: Going, error: Exception
 ) -> Exception:
-    """Keeps the state that the ranks have ended an attempt with; the error, or the departure that has led to it.
+    """Keeps the state that ended an attempt on the ranks; returns the error, or the departure that caused it.
 
-    Lost workers are not asked: Dask would try to connect to them until the time to answer is over.
+    Lost workers are not asked: Dask would try to connect to them until the time for answers is over.
     """
     if isinstance(error, SchedulerLostError):
         return error
@@ -144,15 +145,15 @@ def _with_last_state(
 
 
 def _placed(client: Client, start: State, workers: Sequence[str]) -> Future:
-    """The state on the cluster: as a task, not as scattered data, which would be gone with the worker that has it."""
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # Dask warns of 10 MB
+    """Puts the state on the cluster as a task: scattered data would be lost with the worker that holds it."""
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # Dask warns at 10 MB
         return client.submit(as_it_is, start, workers=list(workers), pure=False)
 
 
 def _collect(
     client: Client, futures: Sequence[Future], workers: Sequence[str], members: Members, events: TrainingEvents
 ) -> Trained:
-    """Fetches the small part of the results; the predictions stay where they are."""
+    """Fetches the small part of the results; the predictions stay on the workers."""
     placed = list(zip(futures, workers, strict=True))
     small = client.submit(_without_scores, futures[0], workers=[workers[0]], pure=False)
     scores = tuple(client.submit(_only_scores, future, workers=[worker], pure=False) for future, worker in placed)
@@ -179,7 +180,7 @@ def _only_meter(result: RoundsResult) -> MeterRecord | None:
 def _train_task(
     partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None, name: str
 ) -> RoundsResult:
-    """What runs on a worker, whose name it has to know."""
+    """Trains on a worker; `name`: that worker's."""
     worker = get_worker()
     key = worker.get_current_task()
 
@@ -211,7 +212,7 @@ def _train_task(
         partition.lock,
         inside(spec.run),
         freed_when(unwanted, pulse, used),
-    ):  # an attempt before this one may not be over yet
+    ):  # an earlier attempt may not have ended yet
         handover.drop(spec.run)
         return train_rounds(
             partition, spec, rank_args,
@@ -224,7 +225,7 @@ def _wait(
 ) -> None:
     """Waits until all ranks are done; raises the first real error, not its echo on the others.
 
-    Where a worker has announced that it leaves, the ranks that stay end the attempt themselves: they are waited for.
+    If a worker has announced that it leaves, the ranks that stay end the attempt themselves: this waits for them.
     """
     pending, failed_at, echo = Pending(futures), None, None
     of, departures = dict(zip(futures, workers, strict=True)), _Departures(members, workers)
@@ -253,7 +254,7 @@ def _wait(
 
 
 def _probe(members: Members, workers: Sequence[str]) -> None:
-    """Where no round ends though all heartbeats come: leaves out workers that others cannot reach (DepartureError)."""
+    """If no round ends though all heartbeats arrive: leaves out workers that others cannot reach (DepartureError)."""
     unreached = left_out(members.call(lambda: unreachable_pairs(members.client, workers), workers), workers)
     for worker, other in unreached.items():
         name, other_name = members.names[worker], members.names[other]
@@ -270,13 +271,13 @@ class _Departures:
 
     def __init__(self, members: Members, workers: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._members, self._workers, self._clock = members, workers, clock
-        self._gone_at: float | None = None  # when the first one was found to be disconnected
+        self._gone_at: float | None = None  # when the first of them was seen to be disconnected
 
     def check(self, running: Collection[str]) -> None:
-        """As `Members.check`; DepartureError once the ranks that stay have ended, or do not within a while.
+        """Raises as `Members.check`; DepartureError once the ranks that stay have ended, or GONE_SECONDS are over.
 
         `running`: the workers whose ranks have not ended.  A worker that leaves and is still connected stays in its
-        collectives, so that the others end with it; after that the attempt breaks by itself, or never.
+        collectives, so that the others end with it; after it disconnects, the attempt fails by itself, or never.
         """
         leaving = self._members.announced(self._workers)
         self._members.check([worker for worker in self._workers if worker not in leaving])
@@ -295,7 +296,7 @@ def _is_echo(error: BaseException) -> bool:
 
 
 def _named(error: BaseException, worker: str) -> PipelineError:
-    """The error as one of ours, in one line, with the worker's address."""
+    """Converts the error into one of ours, in one line, with the worker's address."""
     if isinstance(error, PipelineError):
         return type(error)(f"worker {worker}: {error}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Findings about a training: a metric that the validation rows do not define, and a model that has learned nothing."""
+"""Finds problems of a training: a metric that the validation rows do not define, a model that has learned nothing."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ SMALL_DEVIATION = 1e-4  # of a target: the gain of a split falls with its square
 
 
 def undefined_metric(metrics: Sequence[str], target: Target, validation: LabelStatistics) -> Finding | None:
-    """A finding where the validation rows do not define the metric that decides early stopping, the last one."""
+    """Returns a finding if the validation rows do not define the metric that decides early stopping, the last one."""
     if not metrics or not validation.moments.count:
         return None
     name = metrics[-1]
@@ -37,7 +37,7 @@ def undefined_metric(metrics: Sequence[str], target: Target, validation: LabelSt
 def training_findings(
     result: RoundsResult, spec: RoundsSpec, statistics: Statistics, target: Target
 ) -> tuple[Finding, ...]:
-    """What the rounds show: nothing was learned, or the deciding metric was never a number."""
+    """Returns findings about the rounds: nothing was learned, or the deciding metric was never a number."""
     found = []
     if not result.has_split:
         found.append(

@@ -1,4 +1,4 @@
-"""The intercept that XGBoost is given: of all training rows, whatever worker has them."""
+"""Computes the intercept that XGBoost is given: from all training rows, independent of their distribution over workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Labels:
-    """What the intercept is computed from, over all training rows whatever worker has them."""
+    """What the intercept is computed from: all training rows, independent of their distribution over workers."""
 
     mean: float  # weighted
-    values: NDArray[np.float32] | None = None  # (rows,) every label; needed where BY_QUANTILE
-    weights: NDArray[np.float32] | None = None  # (rows,) or all the same
+    values: NDArray[np.float32] | None = None  # (rows,) every label; needed for BY_QUANTILE
+    weights: NDArray[np.float32] | None = None  # (rows,); None: all the same
 
 
 def base_score(objective: str, labels: Labels, quantiles: Sequence[float] = ()) -> float | tuple[float, ...]:
-    """The intercept that XGBoost is given, in the space of its predictions; one for each quantile.
+    """Returns the intercept that XGBoost is given, in the space of its predictions; one for each quantile.
 
-    Means and quantiles are exact, those of all training rows.
+    Means and quantiles are exact, over all training rows.
     """
     if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
         return float(np.clip(labels.mean, 1e-7, 1 - 1e-7))
@@ -37,7 +37,7 @@ def base_score(objective: str, labels: Labels, quantiles: Sequence[float] = ()) 
 
 
 def quantile(values: NDArray[np.float32] | None, weight: NDArray[np.float32] | None, alpha: float) -> float:
-    """The smallest value below or at which lies a share `alpha` of the weight, whatever the order of the rows."""
+    """Returns the smallest value at or below which a share `alpha` of the weight lies, in any order of the rows."""
     assert values is not None  # an objective of BY_QUANTILE
     order = np.argsort(values) if weight is None else np.lexsort((weight, values))
     mass = np.ones(len(values)) if weight is None else weight[order].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Blocks become quantised matrices, outside any communicator, on the worker that keeps them."""
+"""Builds quantised matrices from blocks, outside any communicator, on the worker that keeps them."""
 
 import contextlib
 import ctypes
@@ -23,9 +23,9 @@ from pipeline.storage.scratch import reserved_space
 
 @dataclass(frozen=True)
 class Side:
-    """The rows of one use on one worker: XGBoost's matrix, and what XGBoost does not keep."""
+    """The rows of one use on one worker: XGBoost's matrix, and arrays that XGBoost does not keep."""
 
-    matrix: xgboost.DMatrix  # quantised; holds labels, weights and query sizes too
+    matrix: xgboost.DMatrix  # quantised; also holds labels, weights and query sizes
     row_ids: np.ndarray  # (rows,) uint64
     weight: np.ndarray | None  # (rows,) float32; None: all 1
     group: np.ndarray | None  # (rows,) int64 key of the row's query
@@ -36,17 +36,17 @@ class Side:
 
     @property
     def query_starts(self) -> np.ndarray:
-        """Position of each query's first row, (queries,) int64."""
+        """Returns the position of each query's first row, (queries,) int64."""
         assert self.group is not None
         return np.flatnonzero(np.append(True, self.group[1:] != self.group[:-1]))
 
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """One worker's share of the rows; lives on that worker until its future is released."""
+    """One worker's share of the rows; stays on that worker until its future is released."""
 
     train: Side
-    validation: Side  # perhaps of no rows, as `train`: a worker without rows of one use still takes part
+    validation: Side  # may have no rows, as may `train`: a worker without rows of one use takes part
     nbytes: int  # of both matrices, as XGBoost counts non-missing values: 1 byte each and its column copy
     seconds: float
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # one training at a time
@@ -55,7 +55,7 @@ class Partition:
         raise TypeError("a Partition stays on the worker that built it: it cannot be sent or spilled")
 
     def __sizeof__(self) -> int:
-        return 64  # so that Dask does not think of spilling it
+        return 64  # so that Dask does not try to spill it
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Part:
 
 
 def batches_of(blocks: Sequence[Block], use: int, most_rows: int | None) -> list[tuple[Part, ...]]:
-    """The rows of one use, in order, as the batches that XGBoost gets.
+    """Returns the rows of one use, in order, as the batches that XGBoost gets.
 
-    A batch is a block; with `most_rows` so many rows (the last one fewer), wherever blocks end.
+    A batch is a block; with `most_rows`, that many rows (the last batch fewer), independent of the ends of blocks.
     """
     parts = [Part(block, rows) for block in blocks if len(block.label[rows := block.rows_for(use)])]
     if most_rows is None:
@@ -96,9 +96,9 @@ def batches_of(blocks: Sequence[Block], use: int, most_rows: int | None) -> list
 
 
 class BlockIter(xgboost.DataIter):
-    """Hands XGBoost one batch at a time as float32, decoded into a buffer that is used again for the next.
+    """Passes XGBoost one batch at a time as float32, decoded into a buffer that is reused for the next.
 
-    XGBoost reads a batch only until it asks for the next one, and walks over all of them three times.
+    XGBoost reads a batch only until it asks for the next one, and iterates over all of them three times.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class BlockIter(xgboost.DataIter):
         xp: ModuleType,
         cache_prefix: str | None = None,
     ) -> None:
-        """`cache_prefix`: how the files begin that XGBoost makes of the batches, one page of each; None: none."""
+        """`cache_prefix`: of the files that XGBoost writes, one page per batch; None: no files."""
         super().__init__(cache_prefix=cache_prefix, on_host=False)
         self._all = list(batches)
         self._names = list(names)
@@ -131,10 +131,10 @@ class BlockIter(xgboost.DataIter):
         return True
 
     def _decoded(self, batch: tuple[Part, ...]) -> Any:
-        """(rows, features) float32."""
+        """Decodes a batch to (rows, features) float32."""
         chunks = (chunk for part in batch for chunk in part.block.chunks(part.rows))
         if self._buffer is None:
-            codes = np.concatenate(list(chunks))  # on the way to the GPU a byte a value
+            codes = np.concatenate(list(chunks))  # on the way to the GPU one byte per value
             return decode(self._xp.asarray(codes), self._table, self._xp)
         filled = 0
         for codes in chunks:
@@ -144,7 +144,7 @@ class BlockIter(xgboost.DataIter):
 
 
 class PagedMatrix(xgboost.ExtMemQuantileDMatrix):
-    """A matrix on disk.  Its end is quiet: its files may have gone before it, with the run's folder."""
+    """A matrix on disk.  Its destructor prints nothing: its files may have been removed earlier, with the run's folder."""
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception), xgboost.config_context(verbosity=0):
@@ -160,16 +160,16 @@ def build_partition(
     xp: ModuleType = np,
     scratch: Path | None = None,
 ) -> Partition:
-    """The quantised matrices of a worker's blocks (in the order of their fragments).
+    """Builds the quantised matrices of a worker's blocks (in the order of their fragments).
 
-    `names`: of the features.  `xp`: CuPy to build them on the GPU.  `scratch`: a folder for them on local disk, of which
-    a few MiB at a time are read in each round; None: in memory.  The model is the same either way.  OutputError where
-    the disk is full.
+    `names`: of the features.  `xp`: CuPy to build them on the GPU.  `scratch`: a folder for them on local disk, of
+    which a few MiB at a time are read in each round; None: in memory.  The model is the same either way.  OutputError
+    if the disk is full.
     """
     start = time.perf_counter()
     blocks = sorted(blocks, key=lambda block: block.fragment)
     if scratch is not None:
-        trim()  # what the making of blocks has left would be missing here
+        trim()  # memory that making the blocks has left in the C library is needed here
     with xgboost.config_context(nthread=threads):
         rows, types = reference(cuts)
         cut_source = xgboost.QuantileDMatrix(
@@ -185,7 +185,7 @@ def build_partition(
 
 @dataclass(frozen=True)
 class _Builder:
-    """What both sides are made with."""
+    """The common settings of both sides."""
 
     cut_source: xgboost.QuantileDMatrix
     cuts: Cuts
@@ -195,7 +195,7 @@ class _Builder:
     scratch: Path | None
 
     def side(self, blocks: Sequence[Block], use: int) -> Side:
-        """The matrix of the rows of one use."""
+        """Builds the matrix of the rows of one use."""
         row_ids = _gather(blocks, use, "row_ids")
         if row_ids is None or not len(row_ids):
             return _empty(self.cut_source, ranking=any(block.group is not None for block in blocks))
@@ -217,9 +217,9 @@ class _Builder:
         return xgboost.QuantileDMatrix(batches, **self._options())
 
     def _on_disk(self, blocks: Sequence[Block], use: int, scratch: Path) -> "PagedMatrix":
-        """XGBoost's files go with the matrix; what it leaves behind when it fails goes here.
+        """Builds a matrix on disk; XGBoost's files are removed with the matrix, and here if XGBoost fails.
 
-        Where its disk is full it ends the process, so the space is looked at before.
+        XGBoost ends the process if its disk is full, so the space is checked before.
         """
         batches = batches_of(blocks, use, page_rows(len(self.cuts)))
         prefix = scratch / f"matrix-{uuid.uuid4().hex}"
@@ -240,7 +240,7 @@ class _Builder:
 
 
 def present(batch: tuple[Part, ...]) -> tuple[int, list[int]]:
-    """The rows of a batch, and of each feature those where it is not missing: by looking through the codes."""
+    """Counts the rows of a batch, and for each feature the rows where it is not missing, from the codes."""
     rows, counts = 0, np.zeros(batch[0].block.codes.shape[1], np.int64)
     for part in batch:
         for codes in part.block.chunks(part.rows):
@@ -249,13 +249,13 @@ def present(batch: tuple[Part, ...]) -> tuple[int, list[int]]:
 
 
 def trim() -> None:
-    """Returns to the system what the C library keeps of freed pages and buffers, where it can (glibc)."""
+    """Returns to the system the freed pages and buffers that the C library keeps, where it can (glibc)."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:
-    """A side of no rows; made here, for in a communicator the others would have to make one too."""
+    """Builds a side of no rows; locally, since in a communicator the others would have to build one too."""
     matrix = xgboost.QuantileDMatrix(
         np.empty((0, cut_source.num_col()), np.float32),
         label=np.empty(0, np.float32),
@@ -269,7 +269,7 @@ def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:
 
 
 def _gather(blocks: Sequence[Block], use: int, name: str) -> np.ndarray | None:
-    """One array of all blocks, in their order; None where the blocks have none."""
+    """Concatenates one array of all blocks, in their order; None if the blocks have none."""
     parts = [(getattr(block, name), block.rows_for(use)) for block in blocks]
     if not parts or any(array is None for array, _ in parts):
         return None

@@ -1,4 +1,4 @@
-"""What is measured in the rounds, on all workers together, and its history."""
+"""Computes the metrics of each round over all workers, and keeps their history."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ class Measured:
         self.history: dict[str, list[float]] = {}  # "validation.auc" -> a value per round, NaN where not measured
 
     def enter(self, number: int, values: Mapping[str, float]) -> None:
-        """Enters a round's values."""
+        """Appends a round's values to the history."""
         for name, value in values.items():
             series = self.history.setdefault(name, [])
             series.extend([math.nan] * (number - 1 - len(series)))
             series.append(value)
 
     def fill(self, rounds: int) -> None:
-        """Makes every series as long as there were rounds."""
+        """Extends every series to the number of rounds."""
         for series in self.history.values():
             series.extend([math.nan] * (rounds - len(series)))
 
     def side(self, side: Side, name: str, number: int, meter: Meter, *, native_only: bool = False) -> dict[str, float]:
-        """The metrics of one side in a round, over all workers, in the order asked for; `native_only`: XGBoost's own."""
+        """Computes one side's metrics in a round over all workers, in the given order; `native_only`: XGBoost's own."""
         text = self._booster.eval_set([(side.matrix, name)], number - 1)
         values = {}
         for part in text.split("\t")[1:]:

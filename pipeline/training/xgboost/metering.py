@@ -1,4 +1,4 @@
-"""What the meter has to know of XGBoost's booster."""
+"""Reads from XGBoost's booster what the meter needs to know."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ DEPTH = 6  # XGBoost's default
 
 
 def start_meter(booster: xgboost.Booster, train: Side, spec: "RoundsSpec", before: frozenset[str]) -> Meter:
-    """A meter for these rounds; all ranks call it together.  `before`: this process's sockets before XGBoost's came."""
+    """Starts a meter for these rounds; all ranks call it together.  `before`: the sockets from before XGBoost's opened."""
     world, rank = collective.get_world_size(), collective.get_rank()
     trees = trees_per_round(booster)
     setting = Setting(
@@ -41,13 +41,13 @@ def _sum(values: Any) -> Any:
 
 
 def growth_of(params: Any, bins: int, device: Any) -> Growth:
-    """How trees grow under XGBoost's parameters."""
+    """Returns how trees grow under XGBoost's parameters."""
     policy = params.get("grow_policy", "depthwise")
     return Growth(bins, int(params.get("max_depth", DEPTH)), int(params.get("max_leaves", 0)), policy, device)
 
 
 def total_bins(matrix: xgboost.DMatrix) -> int:
-    """The bins of all features together, as histograms have them.
+    """Returns the number of bins of all features together, as histograms have them.
 
     The cuts of a numeric feature begin with minus infinity, which is no bin; those of a categorical one are its codes.
     """
@@ -57,7 +57,7 @@ def total_bins(matrix: xgboost.DMatrix) -> int:
 
 
 def trees_per_round(booster: xgboost.Booster) -> int:
-    """One, but for several classes or quantiles (one tree each)."""
+    """Returns 1, or more for several classes or quantiles (one tree each)."""
     model = json.loads(booster.save_config())["learner"]
     classes = int(model["learner_model_param"]["num_class"])
     targets = int(model["learner_model_param"]["num_target"])
@@ -66,7 +66,7 @@ def trees_per_round(booster: xgboost.Booster) -> int:
 
 
 def grown_trees(booster: xgboost.Booster) -> tuple[tuple[Grown, ...], ...]:
-    """The shapes of all trees, round by round."""
+    """Returns the shapes of all trees, round by round."""
     model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
     shapes = [grown(tree["parents"], tree["left_children"]) for tree in model["trees"]]
     starts = model["iteration_indptr"]

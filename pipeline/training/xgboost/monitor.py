@@ -1,4 +1,4 @@
-"""Metrics of every round that do not depend on the layout, and the decision to stop early."""
+"""Computes per-round metrics that do not depend on the layout, and decides early stopping."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ KEYS = 65_536  # buckets of a score in the binned AUC
 
 
 def rounded(value: float) -> float:
-    """The value to `DIGITS` significant digits, so that it does not depend on the order of a sum."""
+    """Rounds the value to `DIGITS` significant digits, so that it does not depend on the order of a sum."""
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else value
 
 
 @dataclass
 class EarlyStopping:
-    """Whether training continues, from one metric of the validation rows.  A value that is NaN is never the best."""
+    """Decides whether training continues, from one metric of the validation rows.  NaN is never the best value."""
 
     patience: int  # rounds without a better value; 0: never stop, and the last round is the best
     metric: str
@@ -26,7 +26,7 @@ class EarlyStopping:
     best: float = field(default=math.nan)
 
     def observe(self, round_number: int, value: float) -> bool:
-        """Takes the value of a round (counted from 1); True when training should stop."""
+        """Takes the value of a round (counted from 1); returns True if training should stop."""
         if self.patience == 0:
             self.best_round, self.best = round_number, value
             return False
@@ -50,8 +50,10 @@ class ScoreCounts:
         self._weight = weight
 
     def count(self, scores: np.ndarray) -> np.ndarray:
-        """Weight of negatives and positives by bucket, (2, KEYS) float64, scores rising; additive over workers."""
-        flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)  # XGBoost's are (0, 1) where no row is
+        """Weight of negatives and positives by bucket, (2, KEYS) float64, scores rising; workers' counts
+        add up.
+        """
+        flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)  # XGBoost's are (0, 1) if there are no rows
         upper = flat.view("<u2")[1::2]
         counts = np.bincount(self._offset + upper, weights=self._weight, minlength=2 * KEYS)
         positive, negative = counts.reshape(2, 2, -1).transpose(1, 0, 2)  # by the sign bit
@@ -59,7 +61,7 @@ class ScoreCounts:
 
 
 def binned_auc(counts: np.ndarray) -> float:
-    """Area under the ROC curve of `ScoreCounts.count`, ties counted half; NaN with one class only."""
+    """Returns the area under the ROC curve of `ScoreCounts.count`, ties counted half; NaN with one class only."""
     negative, positive = counts
     below = np.cumsum(negative) - negative / 2
     pairs = negative.sum() * positive.sum()
@@ -67,9 +69,9 @@ def binned_auc(counts: np.ndarray) -> float:
 
 
 def binned_aucpr(counts: np.ndarray) -> float:
-    """Average precision of `ScoreCounts.count`: precision at each bucket, weighted by the recall it adds.
+    """Returns the average precision of `ScoreCounts.count`: precision at each bucket, weighted by the recall it adds.
 
-    Rows of a bucket count as tied, which takes about 0.0002 from it: fit for comparing rounds.
+    Rows of a bucket count as tied, which lowers it by about 0.0002: good enough to compare rounds.
     """
     negative, positive = counts[:, ::-1]
     total = positive.sum()

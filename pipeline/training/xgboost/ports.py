@@ -1,9 +1,9 @@
-"""Closes the ports that XGBoost opens in every worker of a communicator, as soon as that stands.
+"""Closes the ports that XGBoost opens in every worker of a communicator, as soon as the ranks are connected.
 
-Each rank listens on all addresses of its machine for the news that another one has failed: four bytes from anybody who
-reaches that port end the process.  Nobody sends such news here (`collective.signal_error` is what would): what a rank
-needs to know, it sees from its connections to the others.  XGBoost closes the port when the rank leaves in order, and
-never after a failure (3.4, read and seen); told by `shutdown(2)`, its thread ends without a word.
+Each rank listens on all addresses of its machine for the message that another rank has failed: four bytes from any
+sender that reaches that port end the process.  This package never sends that message (`collective.signal_error` would):
+a rank learns of failures from its connections to the others.  XGBoost closes the port when the rank leaves in order,
+and never after a failure (3.4, read and seen); after `shutdown(2)` its thread ends silently.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pipeline.efficiency import sockets
 
 @contextlib.contextmanager
 def closed() -> Iterator[None]:
-    """What began to listen on all addresses inside stops doing so in the end; other sockets are left alone."""
+    """Closes, at the end of the block, sockets that began to listen on all addresses inside it; leaves others alone."""
     before = sockets.connections()
     try:
         yield
@@ -27,7 +27,7 @@ def closed() -> Iterator[None]:
 
 
 def _stop_listening(fd: int) -> None:
-    """Does nothing to a socket that is none of that kind, or that was closed meanwhile."""
+    """Stops a listening socket; ignores descriptors of any other kind, or closed meanwhile."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as second:
         listens = second.family in (socket.AF_INET, socket.AF_INET6) and second.getsockopt(
             socket.SOL_SOCKET, socket.SO_ACCEPTCONN

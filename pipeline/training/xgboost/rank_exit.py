@@ -1,8 +1,8 @@
-"""Sees to it that every rank has left a training that failed, before anything else is done on its worker.
+"""Ensures that every rank has left a failed training before anything else runs on its worker.
 
-XGBoost (3.4, read and seen) may lose the error of a connection that broke: the thread that reads hands the operation back
-before it has noted what came of it.  A rank that goes on in between waits for an answer that nobody is left to give; no
-timeout ends that, nor anybody else's leaving, but the end of its process.
+XGBoost (3.4, read and seen) may lose the error of a connection that broke: the thread that reads returns the operation
+before it has recorded its result.  A rank that continues in between waits for an answer that no peer will send; neither
+a timeout nor the exit of other ranks ends that wait, only the end of its process.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ from pipeline.runtime.rpc import if_there
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 2.0  # for a worker
-# Without work, after which a rank is taken for stuck; one that looks for its tracker takes a second.
+# Without work, after which a rank counts as stuck; a rank that looks for its tracker takes a second.
 STUCK_SECONDS = 5.0
-BUSY_SECONDS = 0.02  # of CPU time between two looks, that make a rank busy
+BUSY_SECONDS = 0.02  # of CPU time between two checks; a rank that uses more is busy
 STUCK = "it did not leave the rounds after that (stuck in XGBoost), ended"
 
-_inside: dict[str, int] = {}  # on the worker: run -> the thread that trains for it
+_inside: dict[str, int] = {}  # on the worker: run -> thread that trains for it
 
 
 @contextlib.contextmanager
 def inside(run: str) -> Iterator[None]:
-    """On the worker: this thread is in the rounds of the run."""
+    """On the worker: marks this thread as being in the rounds of the run."""
     _inside[run] = threading.get_native_id()
     try:
         yield
@@ -40,21 +40,21 @@ def inside(run: str) -> Iterator[None]:
 
 
 def worked(run: str) -> float | None:
-    """On the worker: CPU seconds of the thread that is in the rounds of the run; None where none is."""
+    """On the worker: returns the CPU seconds of the thread that is in the rounds of the run; None if there is none."""
     thread = _inside.get(run)
     if thread is None:
         return None
     known = [used.user_time + used.system_time for used in psutil.Process().threads() if used.id == thread]
-    return known[0] if known else time.process_time()  # systems that number threads in another way
+    return known[0] if known else time.process_time()  # systems that number threads differently
 
 
 def all_left(members: Members, workers: Sequence[str], run: str) -> None:
-    """Waits until the ranks of the run have left its rounds; one that does nothing any more is ended.
+    """Waits until the ranks of the run have left its rounds; kills the worker of a rank that does nothing any more.
 
-    Not for workers that do not answer: `Members` ends those that are frozen.  A scheduler that is lost meanwhile is told
-    of elsewhere.
+    Does not wait for workers that do not answer: `Members` kills those that hang.  A scheduler lost meanwhile is
+    reported elsewhere.
     """
-    last = dict.fromkeys(workers, (0.0, time.monotonic()))  # worker -> CPU seconds, and when they were seen to grow
+    last = dict.fromkeys(workers, (0.0, time.monotonic()))  # worker -> CPU seconds, and when they last grew
     with contextlib.suppress(SchedulerLostError):
         while there := members.look().keys() & workers:
             busy = {worker: used for worker, used in _answers(members.client, there, run).items() if used is not None}
@@ -71,7 +71,7 @@ def all_left(members: Members, workers: Sequence[str], run: str) -> None:
 
 
 def _answers(client: Client, workers: Collection[str], run: str) -> Mapping[str, float | None]:
-    """What `worked` is on these workers, as far as they answer in time."""
+    """Returns `worked` of those of these workers that answer in time."""
     answers: dict[str, float | None] = {}
 
     def ask(worker: str) -> None:

@@ -1,4 +1,4 @@
-"""The boosting rounds, as they run in one task of one worker."""
+"""Runs the boosting rounds in one task of one worker."""
 
 import contextlib
 import json
@@ -28,13 +28,13 @@ from pipeline.training.xgboost.monitor import BINNED, EarlyStopping
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.weights import Weights, prime_ranking
 
-CHECK_SECONDS = 0.5  # how often a worker looks whether it is still wanted
-# To tell a round takes about three milliseconds of CPU time on all sides, a worker's account half of that
+CHECK_SECONDS = 0.5  # between two checks of a worker whether it is still wanted
+# A round event takes about three milliseconds of CPU time on all sides, a worker's account half of that
 # (`python -m benchmarks.events_cost`).
-EVENT_SECONDS = 2.0  # rounds are told at most this often, but for the first and some others
-ACCOUNT_SECONDS = 4.0  # likewise what they took on a worker
-ACCOUNTS_A_SECOND = 100.0  # that all workers may send together: a scheduler takes 0.17 ms for each, 2 % of a core
-CHECKPOINT_SHARE = 0.005  # of the time that may go into making checkpoints
+EVENT_SECONDS = 2.0  # round events are emitted at most this often, except the first and some others
+ACCOUNT_SECONDS = 4.0  # the same for a worker's account of its rounds
+ACCOUNTS_A_SECOND = 100.0  # for the whole cluster: a scheduler takes 0.17 ms for each, 2 % of a core
+CHECKPOINT_SHARE = 0.005  # of the time that may be spent on checkpoints
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,26 @@ class Scores:
 
 @dataclass(frozen=True)
 class RoundsResult:
-    """What the rounds have led to; the same on all workers, but for `model`, `has_split` and the scores."""
+    """The result of the rounds; the same on all workers, except `model`, `has_split` and the scores."""
 
-    model: bytes  # UBJSON, cut to the best round; empty but for rank 0
+    model: bytes  # UBJSON, cut to the best round; empty except on rank 0
     rounds: int  # boosted
     best_round: int  # rounds of the model
-    has_split: bool  # whether any of its trees has one; False but for rank 0
+    has_split: bool  # whether any of its trees has one; False except on rank 0
     history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
     round_seconds: list[float]
     seconds: float  # of the whole task
     meter: MeterRecord | None = field(repr=False, default=None)  # of this worker; None: it boosted no round
-    state: State | None = field(repr=False, default=None)  # after the last round; None but for rank 0
+    state: State | None = field(repr=False, default=None)  # after the last round; None except on rank 0
     train: Scores | None = field(repr=False, default=None)
     validation: Scores | None = field(repr=False, default=None)
 
 
 Report = Callable[[RoundDone], None]
-Account = Callable[[int, int, Spent], None]  # first and last round, and what they took on this worker
+Account = Callable[[int, int, Spent], None]  # first and last round, and their time on this worker
 Unwanted = Callable[[], bool]
 Keep = Callable[[State], None]
-HandOver = Callable[[State, tuple[int, ...]], None]  # the ranks that leave are the second
+HandOver = Callable[[State, tuple[int, ...]], None]  # the second argument: ranks that leave
 
 
 def train_rounds(
@@ -85,13 +85,13 @@ def train_rounds(
     keep: Keep = lambda state: None,
     hand_over: HandOver = lambda state, leaving: None,
 ) -> RoundsResult:
-    """Boosts on this worker's partition, together with its peers where `rank_args` (of the tracker) is given.
+    """Boosts on this worker's partition, together with its peers if `rank_args` (of the tracker) is given.
 
-    `start`: goes on after that state's round, as if it had boosted the rounds before.  `unwanted` tells whether nobody wants
-    the result any more, `leaving` whether this worker is about to leave; CollectiveError then, on all of them, after the
-    first rank that stays got the state by `hand_over`; after the last round every rank does, since a loss while rows are
-    scored must not cost rounds.  `report` and `account` hear of rounds now and then, on rank
-    0 and on every worker; `keep` gets the states for checkpoints, on rank 0.
+    `start`: continues after that state's round, as if it had boosted the rounds before.  `unwanted` returns whether the
+    result is no longer wanted, `leaving` whether this worker is about to leave; then all workers raise CollectiveError,
+    after the first rank that stays passed the state to `hand_over`.  After the last round every rank passes it, since a
+    loss while rows are scored must not cost rounds.  `report` (on rank 0) and `account` (on every worker) are called
+    for rounds now and then; `keep` gets the states for checkpoints, on rank 0.
     """
     begin = time.perf_counter()
     before = sockets.connections()
@@ -115,7 +115,7 @@ def train_rounds(
 
 @dataclass(frozen=True)
 class Outside:
-    """Whom the rounds talk to."""
+    """Callbacks of the rounds."""
 
     unwanted: Unwanted
     leaving: Unwanted
@@ -134,7 +134,7 @@ class _Rounds:
         self.spec, self.alone, self.outside = spec, alone, outside
         self.rank = 0 if alone else collective.get_rank()
         self.world = 1 if alone else collective.get_world_size()
-        # No method of this object: a cycle would keep matrices that have been released.
+        # A plain function, not a bound method: a reference cycle would keep the matrices alive.
         total = own if alone else over_all
         self.train = partition.train
         rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
@@ -148,7 +148,7 @@ class _Rounds:
             spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
         )
         self.stopped = False
-        # Later rounds of dart rescale the trees of earlier ones: the best round is then no part of the last one's model.
+        # Later rounds of dart rescale the trees of earlier ones: the best model is then no prefix of the last one.
         self.keeps_best = spec.params.get("booster") == "dart" and self.stopping.patience > 0
         self.best_booster = b""
         self.weights = Weights(self.train, total, share=spec.row_sample, seed=spec.seed)
@@ -163,7 +163,7 @@ class _Rounds:
         self._kept_at, self._kept_seconds = time.monotonic(), 0.0
 
     def _restore(self, start: State) -> None:
-        """Goes back to where a training was after some round."""
+        """Restores the state of a training after a round."""
         self.booster.load_model(bytearray(start.booster))
         self.measured.history = {name: list(series) for name, series in start.history.items()}
         self.seconds, self.stopped = list(start.round_seconds), start.stopped
@@ -176,7 +176,7 @@ class _Rounds:
             prime_ranking(self.booster, self.train.matrix, self.spec.params.get("interaction_constraints", ()))
 
     def boost(self) -> None:
-        """The rounds that are left."""
+        """Boosts the remaining rounds."""
         for number in range(self.first, self.spec.rounds + 1):
             if self.stopped:
                 break
@@ -198,7 +198,7 @@ class _Rounds:
                 self._keep()
 
     def _measure(self, number: int) -> bool:
-        """The round's metrics; True when training should stop.
+        """Computes the round's metrics; returns True if training should stop.
 
         Validation rows are measured in every round, training rows in some.
         """
@@ -224,9 +224,10 @@ class _Rounds:
         return stop
 
     def _check(self, number: int) -> None:
-        """Ends the attempt on all workers where one of them leaves, or its result is no longer wanted.
+        """Ends the attempt on all workers if one of them leaves, or if the result is no longer wanted.
 
-        The workers agree in one collective about every half second: rank 0 says how many rounds that is.
+        The workers agree in one collective about every half second: rank 0 decides after how many rounds the next one
+        is.
         """
         recent = self.seconds[-8:]
         rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
@@ -243,7 +244,7 @@ class _Rounds:
         self._check_at = number + int(agreed[1])
 
     def _checkpoint_is_due(self, number: int) -> bool:
-        """By rounds or by time, but never so often that checkpoints take more than their share of it.
+        """Whether to checkpoint, by rounds or by time; by time never more than CHECKPOINT_SHARE of it.
 
         Rank 0 decides alone, and the others wait for it in the next collective.
         """
@@ -295,10 +296,10 @@ class _Rounds:
             self._accounted, self._accounted_at = number, now
 
     def result(self, begin: float, last: State) -> RoundsResult:
-        """`last`: the state after the last round."""
+        """Returns the result; `last`: the state after the last round."""
         self.weights.restore()
         boosted = len(self.seconds)
-        best = self.stopping.best_round or boosted  # none is the best where the metric was never a number
+        best = self.stopping.best_round or boosted  # there is no best round if the metric was never a number
         booster = self._best(best, boosted)
         self.measured.fill(boosted)
         return RoundsResult(
@@ -330,7 +331,7 @@ class _Rounds:
 
 
 def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
-    """XGBoost's, with those that depend on the worker."""
+    """Returns XGBoost's parameters, with those that depend on the worker."""
     return {
         **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
         "verbosity": spec.verbosity, "eval_metric": [metric for metric in spec.metrics if metric not in BINNED],
@@ -340,18 +341,18 @@ def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
 def measures_training(number: int) -> bool:
     """Whether the metrics of training rows are measured in this round: in 1, 2, 5, 10, 20, 50...
 
-    Going over all of them costs up to a quarter of a round, and nothing is decided by it.
+    Predicting all of them costs up to a quarter of a round, and no decision depends on it.
     """
     return f"{number}".rstrip("0") in ("1", "2", "5")
 
 
 def own(values: np.ndarray) -> np.ndarray:
-    """The sum over the workers, where there is one."""
+    """Returns the values: the sum over a single worker."""
     return values
 
 
 def over_all(values: np.ndarray) -> np.ndarray:
-    """The sum over the workers."""
+    """Returns the sum over the workers."""
     found: np.ndarray = collective.allreduce(values, collective.Op.SUM)
     return found
 
@@ -367,7 +368,7 @@ def _scores(booster: xgboost.Booster, side: Side) -> Scores:
 
 
 def check_device(booster: xgboost.Booster, device: str) -> None:
-    """TrainingError where XGBoost has quietly trained on another device than asked."""
+    """Raises TrainingError if XGBoost has silently trained on another device than requested."""
     used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if used.partition(":")[0] != device.partition(":")[0]:
         raise TrainingError(f"XGBoost trained on {used} though {device} was asked for")

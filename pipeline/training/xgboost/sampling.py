@@ -1,4 +1,4 @@
-"""Which rows take part in a round: chosen by a hash of row id, round and seed, never by worker or order."""
+"""Chooses the rows that take part in a round: by a hash of row id, round and seed, independent of worker and order."""
 
 from types import ModuleType
 from typing import Any
@@ -9,15 +9,15 @@ from pipeline.data.keys import mix, seed_for
 
 
 def row_keys(row_ids: Any, seed: int) -> Any:
-    """uint64 keys of rows (or of queries, by their first row): the part of the hash that all rounds share."""
+    """Returns uint64 keys of rows (or of queries, by their first row): the part of the hash that all rounds share."""
     return mix(row_ids, seed_for(seed, "row_sample"))
 
 
 def chosen_mask(keys: Any, round_number: int, seed: int, share: float, xp: ModuleType = np) -> Any:
-    """Boolean (rows,): the rows of one round, about `share` of them; `keys` of `row_keys`.
+    """Returns a boolean (rows,) mask: the rows of one round, about `share` of them; `keys`: from `row_keys`.
 
-    One odd multiplier a round, of which the upper bits are compared (multiply-shift hashing): a few
-    operations a row, because this runs before every round.
+    One odd multiplier per round, of which the upper bits are compared (multiply-shift hashing): a few operations per
+    row, because this runs before every round.
     """
     if share >= 1:
         return xp.ones(keys.shape, dtype=xp.bool)
@@ -26,5 +26,5 @@ def chosen_mask(keys: Any, round_number: int, seed: int, share: float, xp: Modul
 
 
 def row_mask(row_ids: Any, round_number: int, seed: int, share: float, xp: ModuleType = np) -> Any:
-    """The mask of one round straight from row ids (uint64)."""
+    """Returns the mask of one round directly from row ids (uint64)."""
     return chosen_mask(row_keys(row_ids, seed), round_number, seed, share, xp)

@@ -1,4 +1,4 @@
-"""Tells of a round that takes unusually long while every worker answers: it is reported, never ended."""
+"""Reports a round that takes unusually long while every worker answers; never ends it."""
 
 import statistics
 import time
@@ -8,26 +8,26 @@ from collections.abc import Callable, Mapping
 from pipeline.events.types import RoundDone
 from pipeline.training.xgboost.rounds import EVENT_SECONDS
 
-TIMES = 10  # the median, from which on a round takes unusually long
-LEAST_SECONDS = 10.0  # nobody wants to hear of less
-KNOWN = 3  # rounds, before there is something to compare with
+TIMES = 10  # times the median, from which on a round takes unusually long
+LEAST_SECONDS = 10.0  # shorter rounds are never reported
+KNOWN = 3  # rounds needed for comparison
 RECENT = 100  # events whose seconds count
 
 
 class Pace:
-    """How fast the rounds of one training come, as their events tell."""
+    """Detects a slow round from the events of one training."""
 
     def __init__(self, early_stopping: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`early_stopping`: rounds without a better one that end the training; 0: none do."""
+        """`early_stopping`: rounds without a better one that end the training; 0: never."""
         self._early_stopping, self._clock = early_stopping, clock
-        self._heard: deque[tuple[RoundDone, float]] = deque()  # in another thread than the one that asks
+        self._heard: deque[tuple[RoundDone, float]] = deque()  # filled in another thread than the one that reads it
         self._seconds: deque[float] = deque(maxlen=RECENT)  # of a round
-        self._last: tuple[int, float] | None = None  # round, when it was heard of
-        self._told = False  # whether there is nothing more to tell before the next round
-        self._words: Mapping[str, float] | None = None  # of the workers, when the round was first found slow
+        self._last: tuple[int, float] | None = None  # round, and when its event arrived
+        self._told = False  # whether there is nothing more to report before the next round
+        self._words: Mapping[str, float] | None = None  # heartbeats of the workers when the round was first found slow
 
     def heard(self, event: RoundDone) -> None:
-        """A round has ended; events may leave rounds out.  May be called in any thread."""
+        """Records that a round has ended; events may skip rounds.  May be called in any thread."""
         self._heard.append((event, self._clock()))
 
     def _enter(self, event: RoundDone, now: float) -> None:
@@ -37,10 +37,10 @@ class Pace:
         self._last, self._told, self._words = (event.round, now), stopped or event.round == event.rounds, None
 
     def slow(self, words: Callable[[], Mapping[str, float]]) -> str | None:
-        """What there is to say of the round that is under way, once.
+        """Returns a message about the current round if it is slow, once.
 
-        `words`: when each worker was last heard of, by address.  As long as one of them has not spoken since the round
-        was found slow, it may be frozen, which is told and ended elsewhere.
+        `words`: returns the last heartbeat of each worker, by address.  As long as one of them has sent none since the
+        round was found slow, it may be hung, which `Members` reports and ends.
         """
         while self._heard:
             self._enter(*self._heard.popleft())
@@ -64,18 +64,18 @@ class Pace:
 
 
 class Stall:
-    """Tells when no round has ended for so long that something is to be looked into, and again as long after that."""
+    """Detects that no round has ended for `seconds`, and again each time after as many seconds more."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
         self._since = clock()
 
     def heard(self) -> None:
-        """A round has ended, or the rounds begin.  May be called in any thread."""
+        """Records that a round has ended, or that the rounds begin.  May be called in any thread."""
         self._since = self._clock()
 
     def due(self) -> bool:
-        """Whether it is time to look."""
+        """Whether the time is over."""
         if self._clock() - self._since <= self._seconds:
             return False
         self._since = self._clock()

@@ -1,4 +1,4 @@
-"""What is asked of the boosting rounds."""
+"""Defines the specification of the boosting rounds."""
 
 import math
 from collections.abc import Mapping
@@ -22,5 +22,5 @@ class RoundsSpec:
     timeout_seconds: int = 1800  # of one collective, and of gathering the workers
     verbosity: int = 0
     checkpoint_rounds: int | None = None  # rounds between two checkpoints
-    checkpoint_seconds: float = math.inf  # likewise; whichever comes first
+    checkpoint_seconds: float = math.inf  # the same in seconds; whichever comes first
     full_meter: bool = False  # for benchmarks: the meter replays every collective often, and keeps the trees' shapes

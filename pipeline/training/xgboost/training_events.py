@@ -1,4 +1,4 @@
-"""What a training says while it runs: its rounds, the states of its checkpoints, rounds that take unusually long."""
+"""Receives a training's events on the client: rounds, checkpoint states, rounds that take unusually long."""
 
 import contextlib
 import math
@@ -21,27 +21,27 @@ from pipeline.training.xgboost.rounds import RoundsResult
 from pipeline.training.xgboost.slow_rounds import Pace, Stall
 from pipeline.training.xgboost.spec import RoundsSpec
 
-FETCH_SECONDS = 2.0  # that a checkpoint under way may still take when its training ends
+FETCH_SECONDS = 2.0  # for a checkpoint that is being fetched when its training ends
 
 
 def no_checkpoints(state: State) -> None:
-    """For callers who keep none."""
+    """Default: keeps none."""
 
 
 @dataclass(frozen=True)
 class Going:
-    """How a training goes on, and whom it tells."""
+    """Start state and callbacks of one training attempt."""
 
-    start: State | None = None  # goes on after its round
-    listen: Callable[[Event], None] = ignore  # hears RoundDone, WorkerRounds, and notes
-    keep: Callable[[State], None] = no_checkpoints  # gets the states of checkpoints, in a thread of its own
-    enough: Callable[[], bool] = lambda: False  # whether to stop here, because it can go on better
+    start: State | None = None  # continue after its round
+    listen: Callable[[Event], None] = ignore  # receives RoundDone, WorkerRounds, and notes
+    keep: Callable[[State], None] = no_checkpoints  # receives the states of checkpoints, in its own thread
+    enough: Callable[[], bool] = lambda: False  # whether to stop here, because the run can restart on more workers
 
 
 class TrainingEvents:
-    """Passes a run's RoundDone events on, the last round's always; and fetches the states of checkpoints.
+    """Passes on a run's RoundDone events, the last round's always; and fetches the states of checkpoints.
 
-    Both in threads of Dask's or their own, where an error of those who listen would be lost: `check` raises it.
+    Both run in threads of Dask's or their own, where an error of a callback would be lost: `check` raises it.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class TrainingEvents:
         self._client, self._spec, self._going, self._first = client, spec, going, first
         self._last, self._lock = going.start.round if going.start else 0, threading.Lock()
         self._pace = Pace(spec.early_stopping)
-        self._error: BaseException | None = None  # of those who listen
+        self._error: BaseException | None = None  # raised by a callback
         self._checkpoints: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # rounds; None: the end
 
     def receive(self, message: Mapping[str, Any]) -> None:
         if "checkpoint" in message:
             self._checkpoints.put(message["checkpoint"])
             return
-        event = replace(decode(message["event"]), time=time.time())  # the clocks of other hosts may be set differently
+        event = replace(decode(message["event"]), time=time.time())  # clocks of other hosts may differ
         with self._catching():
             if isinstance(event, RoundDone):
                 self._pass(event)
@@ -67,7 +67,7 @@ class TrainingEvents:
                 self._going.listen(event)
 
     def check(self) -> None:
-        """Raises the first error of those who listen."""
+        """Raises the first error of a callback."""
         if self._error is not None:
             raise self._error
 
@@ -79,12 +79,12 @@ class TrainingEvents:
             self._error = self._error or error
 
     def tell_slow(self, words: Callable[[], Mapping[str, float]]) -> None:
-        """Says once that a round takes unusually long; `words`: when each worker was last heard of."""
+        """Emits a note, once, if a round takes unusually long; `words`: returns the last heartbeat of each worker."""
         if (said := self._pace.slow(words)) is not None:
             self._going.listen(Note(message=said))
 
     def finish(self, result: RoundsResult) -> None:
-        """Says the last round, whose event may still be under way."""
+        """Emits the last round, whose event may not have arrived yet."""
         latest = {name: series[-1] for name, series in result.history.items() if math.isfinite(series[-1])}
         self._pass(
             RoundDone(
@@ -103,7 +103,7 @@ class TrainingEvents:
 
     @contextlib.contextmanager
     def fetching(self) -> Iterator[None]:
-        """Fetches states as they come, beside the training: it may take long, or for ever where a worker freezes."""
+        """Fetches states in parallel with the training: a fetch may take long, or for ever if a worker hangs."""
         thread = threading.Thread(target=self._fetch, name="checkpoints", daemon=True)
         thread.start()
         try:
@@ -121,7 +121,7 @@ class TrainingEvents:
                     self._going.keep(waiting.state)
 
     def _take(self) -> Mapping[str, object]:
-        """What rank 0's worker has to hand over, or an error, by its address."""
+        """Returns what rank 0's worker has to hand over, or an error, by its address."""
         taken: Mapping[str, object] = self._client.run(
             handover.take, self._spec.run, workers=[self._first], on_error="return"
         )
@@ -129,7 +129,7 @@ class TrainingEvents:
 
 
 def _best(result: RoundsResult) -> float | None:
-    """The deciding metric in the best round; None where nothing is measured."""
+    """Returns the deciding metric in the best round; None if nothing is measured."""
     best = math.nan if result.state is None else result.state.best
     return None if math.isnan(best) else best
 
@@ -138,7 +138,7 @@ def _best(result: RoundsResult) -> float | None:
 def training_events(
     client: Client, spec: RoundsSpec, going: Going, first: str, hang_seconds: float = math.inf
 ) -> Iterator[TrainingEvents]:
-    """Listens to a run's events while the context lasts."""
+    """Receives a run's events while the context lasts."""
     events = TrainingEvents(client, spec, going, first, hang_seconds)
     with events.fetching(), hearing(client, ROUNDS, spec.run, events.receive):
         yield events

@@ -1,4 +1,4 @@
-"""A round of XGBoost on sixteen made-up rows: parameters that it refuses are refused before any data are read."""
+"""Trains one round on sixteen made-up rows, so that parameters that XGBoost refuses fail before any data are read."""
 
 import re
 from typing import Any
@@ -13,15 +13,15 @@ from pipeline.errors import JobError
 from pipeline.training.xgboost.monitor import BINNED
 
 ROWS = 16
-MOST_TREES = 4  # of a round, here
+MOST_TREES = 4  # of a round, in this trial
 _PLACE = re.compile(r"^\[[\d:]+\] \S+?:\d+: ")  # time and source file
 _LONGEST = 300  # characters of XGBoost's text
 
 
 def try_params(training: Training, objective: str) -> None:
-    """JobError, with XGBoost's reason, for values of training.params, metrics or quantiles that it refuses.
+    """Raises JobError, with XGBoost's reason, for values of training.params, metrics or quantiles that it refuses.
 
-    `objective` may be "auto": another one then stands in for the one that the target will decide.
+    `objective` may be "auto": another one then replaces the one that the target will decide.
     """
     objective = "reg:squarederror" if objective == "auto" else objective
     params: dict[str, Any] = {
@@ -47,13 +47,13 @@ def try_params(training: Training, objective: str) -> None:
 
 
 def reason(text: str) -> str:
-    """What XGBoost says, without its stack trace and the place in its source."""
+    """Returns XGBoost's message without its stack trace and the place in its source."""
     lines = [_PLACE.sub("", line) for line in text.partition("Stack trace")[0].splitlines()]
     return " ".join(line.strip() for line in lines if line.strip())[:_LONGEST]
 
 
 def _matrix(objective: str) -> xgboost.DMatrix:
-    """Rows with labels that every objective of the kind takes."""
+    """Builds rows with labels that every objective of the kind accepts."""
     values = np.arange(2 * ROWS, dtype=np.float32).reshape(ROWS, 2) % 5
     kind = KINDS[objective]
     label = np.arange(ROWS) % (3 if kind == "multiclass" else 2) + (objective == "reg:gamma")

@@ -1,4 +1,4 @@
-"""The training rows' weights from round to round."""
+"""Sets the training rows' weights from round to round."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ Total = Callable[[np.ndarray], np.ndarray]  # the sum over all workers
 class Weights:
     """The training rows' weights from round to round: rows (queries) left out of a round weigh nothing.
 
-    For ranking, XGBoost divides the weights of queries by their mean on this worker alone, as it is in the first
-    round (`weight_norm_` of its ranking cache).  So there the first round takes all queries with the same weight,
-    and the weights of the later ones are divided by the mean over all workers here.
+    For ranking, XGBoost divides the weights of queries by their mean on this worker alone, taken in the first round
+    (`weight_norm_` of its ranking cache).  So for ranking the first round gives all queries the same weight, and this
+    class divides the weights of later rounds by the mean over all workers.
     """
 
     def __init__(self, side: Side, total: Total, *, share: float, seed: int) -> None:
@@ -38,7 +38,7 @@ class Weights:
             self._scaled = own
 
     def draw(self, number: int) -> None:
-        """The weights of a round (counted from 1)."""
+        """Sets the weights of a round (counted from 1)."""
         if not self.needed:
             return
         if self.ranking and number == 1:
@@ -48,7 +48,7 @@ class Weights:
             self._matrix.set_info(weight=self._scaled * mask)
 
     def restore(self) -> None:
-        """The rows' own weights, for metrics."""
+        """Restores the rows' own weights, for metrics."""
         if self.needed:
             self._matrix.set_info(weight=self._own)
 
@@ -59,10 +59,10 @@ def _any(total: Total, flag: bool) -> bool:
 
 
 def prime_ranking(booster: xgboost.Booster, matrix: xgboost.DMatrix, interactions: Sequence[Sequence[str]]) -> None:
-    """Has XGBoost take its norm of the queries' weights from the weights set now, as it does in a first round.
+    """Makes XGBoost compute its norm of the queries' weights from the weights set now, as it does in a first round.
 
-    It does so when it first computes gradients, and nothing but `update` makes it.  So here is one that fails after
-    the gradients and before the first tree, because its constraints cannot be read.
+    It does so when it first computes gradients, and only `update` triggers that.  So this calls an update that fails
+    after the gradients and before the first tree, because its constraints cannot be read.
     """
     places = {name: place for place, name in enumerate(matrix.feature_names or ())}
     wanted = json.dumps([[places[name] for name in group] for group in interactions]) if interactions else ""
