@@ -1,1 +1,1 @@
-"""The state of runs from their events, and what acts on it: publishing, Prometheus, alarms."""
+"""Builds the state of runs from their events, and acts on it: publishing, Prometheus, alarms."""

@@ -1,4 +1,4 @@
-"""`pipeline watch`: the progress of a training that another client runs, in this terminal."""
+"""Shows the progress of a training that another client runs, in this terminal: `pipeline watch`."""
 
 import contextlib
 import itertools
@@ -21,10 +21,10 @@ from pipeline.events.types import Event, Failed, FragmentDone, Listener, Note, R
 from pipeline.runtime.channel import EVENTS
 from pipeline.runtime.rpc import if_there
 
-POLL_SECONDS = 1.0  # of silence, after which the scheduler is asked
-KNOWN = 2_000  # messages kept in mind; a scheduler keeps the last thousand of a topic
-LOST_SECONDS = 5.0  # for a lost connection to come back
-SILENT_SECONDS = 60.0  # after which a run that has not ended gives way to one that begins
+POLL_SECONDS = 1.0  # of silence, after which the scheduler is polled
+KNOWN = 2_000  # messages remembered; a scheduler keeps the last thousand of a topic
+LOST_SECONDS = 5.0  # to reconnect after a lost connection
+SILENT_SECONDS = 60.0  # after which an unfinished run gives way to one that begins
 
 Said = Mapping[str, Any]  # a message of the topic EVENTS
 ENDS = (Saved.__name__, Failed.__name__)
@@ -34,24 +34,24 @@ LEFT_ALONE = f"{STOPPED}; the training goes on"
 
 @dataclass
 class Following:
-    """Which of a scheduler's runs is shown: the newest that has not ended, until it ends."""
+    """Selects the run of a scheduler that is shown: the newest that has not ended, until it ends."""
 
-    wanted: str | None = None  # this run and no other
+    wanted: str | None = None  # only this run
     clock: Callable[[], float] = time.monotonic
     run: str | None = None
-    _heard: float = field(default=0.0)  # when the run was last heard of
+    _heard: float = field(default=0.0)  # time of the last event of the run
 
     def follow(self, run: str, silent_seconds: float = 0.0) -> None:
-        """Shows this run from now on, which was last heard of so long ago."""
+        """Shows this run from now on; its last event was `silent_seconds` ago."""
         self.run, self._heard = run, self.clock() - silent_seconds
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is a run that is shown, and it was heard of just now."""
+        """Whether a run is shown and its last event is recent."""
         return self.run is not None and self.clock() - self._heard <= SILENT_SECONDS
 
     def takes(self, run: str, event: Event) -> bool:
-        """Whether the event is one of the run that is shown."""
+        """Whether the event belongs to the run that is shown."""
         if self.wanted is None:
             takes = self.run in (None, run) or (not self.goes_on and isinstance(event, Started))
         else:
@@ -62,11 +62,12 @@ class Following:
 
 
 def watch(address: str, section: Cluster, listen: Listener, *, run: str | None = None) -> dict[str, Any]:
-    """Shows `listen` a run of the scheduler at `address` until it ends, from where it stands; what it came to.
+    """Passes the events of a run of the scheduler at `address` to `listen` until it ends, from its current state;
+    returns its outcome.
 
-    `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the files of TLS.
-    Neither the training nor its scheduler notices.  ClusterError where the scheduler cannot be reached,
-    SchedulerLostError where it is lost, TrainingError where the run fails, UserError where `run` is not known there.
+    `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the TLS files. Neither
+    the training nor its scheduler notices.  ClusterError where the scheduler cannot be reached, SchedulerLostError
+    where it is lost, TrainingError where the run fails, UserError where the scheduler does not know `run`.
     """
     logs.silence()
     there = section.model_copy(update={"scheduler": address})
@@ -103,10 +104,10 @@ def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, A
 
 
 class _Said:
-    """What is said from now on, as it comes, each message once.
+    """Messages in the order of arrival, each once.
 
-    A subscription takes effect a moment after it is asked for, and nobody repeats what is said while a connection is
-    broken: so after some silence the scheduler is asked for what it keeps of the topic.
+    A subscription takes effect a moment after the request, and messages are not repeated that are emitted while a
+    connection is broken: so after some silence the scheduler is polled for the messages it keeps of the topic.
     """
 
     def __init__(self, client: Client, address: str) -> None:
@@ -114,10 +115,10 @@ class _Said:
         self._heard: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._known: deque[Hashable] = deque(maxlen=KNOWN)
         client.subscribe_topic(EVENTS, lambda event: self._heard.put(event[1]))
-        self.before = self._new(self._kept())  # what had been said
+        self.before = self._new(self._kept())  # messages from before the subscription
 
     def __iter__(self) -> Iterator[Said]:
-        """SchedulerLostError where the scheduler does not come back."""
+        """Yields the messages; SchedulerLostError where the scheduler does not come back."""
         while True:
             try:
                 message = self._heard.get(timeout=POLL_SECONDS)
@@ -126,9 +127,9 @@ class _Said:
                 yield from self._new(self._kept())
 
     def _missed(self, message: Said) -> list[Said]:
-        """What was said before the end of a run and perhaps not heard; nothing before any other message."""
+        """Messages from before the end of a run that may have been missed; none before any other message."""
         ends = _well_formed(message) and message["event"]["event"] in ENDS
-        with contextlib.suppress(SchedulerLostError):  # it went with the run
+        with contextlib.suppress(SchedulerLostError):  # the scheduler closed with the run
             return self._kept() if ends else []
         return []
 
@@ -144,7 +145,7 @@ class _Said:
         return [message for _, message in events(self._client, EVENTS, LOST_SECONDS)]
 
     def _new(self, messages: Iterable[Said]) -> list[Said]:
-        """Those that were not heard before."""
+        """The messages that have not been seen before."""
         keyed = ((_key(message), message) for message in messages if _well_formed(message))
         new = {key: message for key, message in keyed if key not in self._known}
         self._known.extend(new)
@@ -152,7 +153,7 @@ class _Said:
 
 
 def _well_formed(message: Any) -> bool:
-    """Whether it can be one of a run's events: anybody may log anything.  `decode` looks at the rest."""
+    """Whether it may be an event of a run: any client may log anything.  `decode` checks the rest."""
     event = message.get("event") if isinstance(message, Mapping) else None
     if not isinstance(event, Mapping):
         return False
@@ -169,7 +170,7 @@ def _key(message: Said) -> Hashable:
 
 
 def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
-    """What has been said of the newest run that has not ended, as far as it matters now: of rounds and fragments the last.
+    """The messages of the newest run that has not ended that still matter: of rounds and fragments only the last.
 
     `wanted`: of this run, whether or not it has ended.
     """
@@ -192,6 +193,6 @@ def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
 
 
 def _decoded(message: Said) -> Iterator[Event]:
-    """The message's event; nothing where a client of another version says something that this one does not know."""
+    """The message's event; nothing where a client of another version emits an event that this version does not know."""
     with contextlib.suppress(ValueError):
         yield decode(message["event"])

@@ -1,4 +1,4 @@
-"""What the runs say, for Prometheus, on the scheduler's own `/metrics`; there where prometheus_client is installed.
+"""Exports the state of the runs to Prometheus, on the scheduler's own `/metrics`, if prometheus_client is installed.
 
 | metric                               | labels           | unit, and what it is                                     |
 |--------------------------------------|------------------|----------------------------------------------------------|
@@ -20,8 +20,8 @@
 | pipeline_worker_gpu_memory_bytes     | run, worker      | bytes in use on its GPU                                  |
 | pipeline_worker_gpu_utilisation      | run, worker      | 0 to 1                                                   |
 
-What is not known is left out.  Only eight runs have series, those that go on before those that ended last; and workers
-only those of runs that go on.  A run's metrics are those it measures.
+Unknown values are left out.  At most eight runs have series, running ones before those that ended last; workers have
+series only while their run is running.  A run's metrics are those it measures.
 """
 
 import importlib.util
@@ -36,15 +36,15 @@ from pipeline.monitoring.state.run import Run
 from pipeline.monitoring.state.worker_state import WorkerState
 
 RUNS = 8
-METRICS = 50  # of one run
+METRICS = 50  # per run
 
-Sample = tuple[str, dict[str, str], float | None]  # name without "pipeline_", labels, value; None: not known
+Sample = tuple[str, dict[str, str], float | None]  # name without "pipeline_", labels, value; None: unknown
 
 _boards: list[Board] = []  # of the schedulers in this process, which have one registry
 
 
 def expose(board: Board) -> Callable[[], None]:
-    """Adds the board's metrics to those of this process; returns what takes them out again."""
+    """Adds the board's metrics to those of this process; returns a function that removes them."""
     if importlib.util.find_spec("prometheus_client") is None:
         return lambda: None
     from prometheus_client import REGISTRY
@@ -62,10 +62,10 @@ def expose(board: Board) -> Callable[[], None]:
 
 
 class Collector:
-    """Asked by prometheus_client whenever somebody reads `/metrics`."""
+    """Collector that prometheus_client calls on each request to `/metrics`."""
 
     def describe(self) -> list[Any]:
-        """No names in advance: they depend on what runs."""
+        """No names in advance: they depend on the runs."""
         return []
 
     def collect(self) -> Iterator[Any]:
@@ -87,9 +87,9 @@ _COLLECTOR: Any = Collector()
 
 
 def samples(board: Board) -> Iterator[Sample]:
-    """Every metric of the runs that go on, and of those that ended last."""
+    """Every metric of the running runs, and of those that ended last."""
     yield "events_dropped_total", {}, board.dropped
-    runs = [*reversed([*board.runs.values()])]  # a web server's thread may ask
+    runs = [*reversed([*board.runs.values()])]  # a web server's thread may call this
     runs.sort(key=lambda run: (run.state != "running", -(run.ended or run.heard)))
     for run in runs[:RUNS]:
         name = run.name

@@ -1,6 +1,6 @@
-"""Sends what a run says to its scheduler, where the dashboard, Prometheus and `pipeline watch` hear it.
+"""Publishes a run's events to its scheduler, for the dashboard, Prometheus and `pipeline watch`.
 
-From a thread of its own: those who say something never wait, and what goes wrong here is nobody's trouble.
+A thread of its own sends them: emitting never blocks, and publishing errors never reach the training.
 `WorkerRounds` is left out, because workers log it themselves.
 """
 
@@ -29,22 +29,22 @@ from pipeline.events.types import (
 from pipeline.runtime.channel import EVENTS
 
 INTERVAL_SECONDS = 1.0  # between two RoundDone, and between two FragmentDone of the same stage
-WAITING = 1_000  # events that may wait to be sent; the oldest are let go
-LEAVE_SECONDS = 2.0  # for what is left when the run has ended
+WAITING = 1_000  # events that may wait to be sent; the oldest are dropped
+LEAVE_SECONDS = 2.0  # for pending events when the run has ended
 
-ORDERED = (Restarted, Saved, Failed)  # what was said before one of these has to come before it
+ORDERED = (Restarted, Saved, Failed)  # events emitted before one of these have to be sent before it
 
 Send = Callable[[Mapping[str, Any]], object]
 
-logger = logging.getLogger("distributed.pipeline")  # silent or not as Dask's own
+logger = logging.getLogger("distributed.pipeline")  # as silent as Dask's own
 
 
 @contextlib.contextmanager
 def publishing(client: Client, run: str) -> Iterator[Listener]:
-    """A listener that sends the run's events to the client's scheduler.
+    """An event handler that sends the run's events to the client's scheduler.
 
-    It returns at once, in any thread; it raises nothing, whatever becomes of the scheduler.  Leaving the context sends
-    what still waits, for two seconds at most.
+    It returns at once, in any thread, and never raises, even if the scheduler is lost.  Leaving the context sends
+    the pending events, for two seconds at most.
     """
 
     def send(message: Mapping[str, Any]) -> None:
@@ -61,12 +61,12 @@ def publishing(client: Client, run: str) -> Iterator[Listener]:
 
 
 class Publisher:
-    """Events that wait to be sent: of rounds and of fragments the latest, of all others each; a run's end comes last."""
+    """Queue of events to send: of rounds and of fragments the latest, of all others each; a run's end comes last."""
 
     def __init__(self, run: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._send, self._clock = run, send, clock
         self._waiting: OrderedDict[Hashable, Event] = OrderedDict()
-        self._sent: dict[Hashable, float] = {}  # throttled kinds -> when the last event was sent
+        self._sent: dict[Hashable, float] = {}  # throttled kinds -> time of the last event sent
         self._changed = threading.Condition()
         self._closing = False
 
@@ -79,27 +79,27 @@ class Publisher:
             self._waiting[kind] = event
             if len(self._waiting) > WAITING:
                 self._waiting.popitem(last=False)
-            if replaced is None:  # else the thread knows when to wake up
+            if replaced is None:  # otherwise the thread knows when to wake up
                 self._changed.notify()
 
     def close(self) -> None:
-        """Has `work` send what waits, and end."""
+        """Makes `work` send the pending events and return."""
         with self._changed:
             self._closing = True
             self._changed.notify()
 
     def work(self) -> None:
-        """Sends until closed."""
+        """Sends events until closed."""
         while (event := self._next()) is not None:
             try:
                 self._send({"run": self._run, "event": encode(event)})
-            except Exception:  # the scheduler has gone, the client is closed: the run itself will notice
+            except Exception:  # the scheduler is gone or the client closed: the run itself detects that
                 logger.info("an event was not sent", exc_info=True)
                 if self._closing:
                     return
 
     def _next(self) -> Event | None:
-        """The first event that is due, once there is one; None: closed, and nothing is left."""
+        """The first event that is due, waiting for it; None: closed and empty."""
         with self._changed:
             while True:
                 now = self._clock()
@@ -121,7 +121,7 @@ class Publisher:
 
 
 def throttled(event: Event) -> Hashable | None:
-    """What a later event of the same kind replaces; None: every one counts."""
+    """The key of events that a later event replaces; None: every event is sent."""
     match event:
         case RoundDone():
             return "rounds"

@@ -1,1 +1,1 @@
-"""Alarms of a run: what may be watched, when that is told, and what is done about it."""
+"""Watches a run's alarms: the conditions, when an alarm fires, and the actions it triggers."""

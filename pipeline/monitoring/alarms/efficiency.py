@@ -1,4 +1,4 @@
-"""The efficiency of a run now, for its alarms: a board of its own, asked for the same figures as the pages show."""
+"""Computes a run's current efficiency for its alarms, from a board of its own, with the same figures as the pages."""
 
 from pipeline.config.alarms import LIVE
 from pipeline.events.types import Event
@@ -7,17 +7,17 @@ from pipeline.monitoring.state.live import figures_of
 
 
 class Efficiency:
-    """PE, E, J and LB of the last rounds, as far as they can be told (on GPUs they cannot)."""
+    """Efficiency: PE, E, J and LB of the last rounds, as far as they can be measured (on GPUs they cannot)."""
 
     def __init__(self) -> None:
         self._board = Board()
 
     def take(self, run: str, event: Event) -> None:
-        """Takes an event of the run."""
+        """Applies an event of the run."""
         self._board.take(run, event)
 
     def values(self, run: str) -> dict[str, float]:
-        """Their values by the names that alarms have for them."""
+        """The figures by their alarm names."""
         known = self._board.runs.get(run)
         live = figures_of(known) if known is not None else None
         if live is None:

@@ -1,38 +1,36 @@
-"""When an alarm is told: once for each episode.  Pure: time is an argument.
+"""Decides when an alarm fires: once for each episode.  Pure: time is an argument.
 
              the condition has held for its window
-    quiet ────────────────────────────────────────────► on   (told here, and only here)
+    quiet ────────────────────────────────────────────► on   (fires here, and only here)
        ▲                                                │
        └────────────────────────────────────────────────┘
              it has not held for its window, and for `CALM_SECONDS`
 
-What counts are the values that are told, so nothing begins or ends an episode while nothing is heard; and a value that
-goes to and fro about the threshold is one episode, for one value on the right side ends none.
+Only reported values count, so no episode begins or ends while no value arrives; a value that
+oscillates about the threshold is one episode, because a single value on the right side ends none.
 """
 
 from dataclasses import dataclass
 
 from pipeline.config.alarms import Condition
 
-CALM_SECONDS = 60.0  # at least, without the condition, before an episode is over
+CALM_SECONDS = 60.0  # minimum time without the condition before an episode is over
 
 
 @dataclass(frozen=True)
 class Episode:
-    """Where an alarm stands."""
+    """The state of an alarm."""
 
-    on: bool = False  # whether it has been told, and is not over
-    since: float | None = (
-        None  # seconds: the first of the values that speak for a change; None: the last spoke against it
-    )
+    on: bool = False  # whether it has fired, and is not over
+    since: float | None = None  # seconds: the first of the values that support a change; None: the last one did not
 
     def interrupted(self) -> "Episode":
-        """The values from now on are of something else: they are not added to those before."""
+        """The state after an interruption: later values are not added to earlier ones."""
         return Episode(self.on)
 
 
 def step(now: Episode, condition: Condition, holds: bool, at: float) -> tuple[Episode, bool]:
-    """Where the alarm stands after a value that was told `at` (seconds); whether it is to be told now.
+    """The state of the alarm after a value reported `at` (seconds); whether it fires now.
 
     >>> condition = Condition("pe < 0.6 for 60s", "pe", "<", 0.6, 60.0)
     >>> first, _ = step(Episode(), condition, True, at=10.0)

@@ -1,4 +1,4 @@
-"""Hears a run's events, tells its alarms, and does what the job says about each."""
+"""Subscribes to a run's events, fires its alarms, and runs the job's action for each."""
 
 import threading
 import time
@@ -18,13 +18,13 @@ TICK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Fired:
-    """An alarm that is to be told now."""
+    """An alarm that fires now."""
 
     alarm: Alarm
     condition: Condition  # the alarm's
     run: str
     value: float
-    round: int  # the last one heard of; 0 before the first
+    round: int  # the last known one; 0 before the first
 
     @property
     def line(self) -> str:
@@ -38,23 +38,23 @@ class Fired:
 
 
 class Alarms:
-    """The alarms of one run: a listener of its events, and a context manager.
+    """The alarms of one run: an event handler, and a context manager.
 
-    It never raises where it is called as a listener, for that may be any thread.  What ends the run, an alarm with
-    do = "exit" or an error of `tell`, is raised by `check`, which the run's own thread calls while it waits.
+    As an event handler it never raises, because any thread may call it.  Errors that end the run, an alarm with
+    do = "exit" or an error of `tell`, are raised by `check`, which the run's own thread calls while it waits.
     """
 
     def __init__(
         self, alarms: Sequence[Alarm], tell: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`tell` is told in a line what alarms have to say, in any thread."""
+        """`tell` receives each alarm message as one line, in any thread."""
         self._alarms = [(alarm, parse(alarm.when)) for alarm in alarms]
         self._episodes = [Episode()] * len(self._alarms)
         self._unheard = {condition.quantity for _, condition in self._alarms} - {NO_PROGRESS, "restarts"}
         self._tell, self._clock = tell, clock
         self._poster = Poster(self._note)
         self._readings = Readings(clock(), self._efficiency())
-        self._lock = threading.Lock()  # of episodes and readings; nobody is told of anything inside
+        self._lock = threading.Lock()  # of episodes and readings; never held while `tell` runs
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -62,19 +62,19 @@ class Alarms:
     def _efficiency(self) -> Live | None:
         if not any(condition.quantity in LIVE for _, condition in self._alarms):
             return None
-        from pipeline.monitoring.alarms.efficiency import Efficiency  # most runs need none
+        from pipeline.monitoring.alarms.efficiency import Efficiency  # most runs have no such alarm
 
         return Efficiency()
 
     def start(self) -> "Alarms":
-        """Looks every second at what no event tells."""
+        """Starts a thread that checks every second the quantities without events."""
         if self._alarms:
             self._thread = threading.Thread(target=self._ticking, name="alarms", daemon=True)
             self._thread.start()
         return self
 
     def stop(self) -> None:
-        """The run is over; what is still to be posted gets a few seconds."""
+        """Stops at the end of the run; pending posts get a few seconds."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -87,7 +87,7 @@ class Alarms:
         self.stop()
 
     def __call__(self, event: Event) -> None:
-        """Hears an event of the run, in any thread."""
+        """Handles an event of the run, in any thread."""
         if not self._alarms or isinstance(event, Note):
             return
         with self._lock:
@@ -99,14 +99,14 @@ class Alarms:
         self._act(fired, missing)
 
     def tick(self) -> None:
-        """Looks at what no event tells; `start` has it called by a thread."""
+        """Checks the quantities that no event reports; the thread of `start` calls it."""
         with self._lock:
             at = self._clock()
             fired = self._look(self._readings.tick(at), at)
         self._act(fired, [])
 
     def check(self) -> None:
-        """AlarmError where an alarm has ended the run; the first error of `tell`."""
+        """Raises AlarmError if an alarm has ended the run, or the first error of `tell`."""
         if self._error is not None:
             raise self._error
 
@@ -115,7 +115,7 @@ class Alarms:
             self.tick()
 
     def _look(self, values: Values, at: float) -> list[Fired]:
-        """Takes the alarms on whose quantities there is a value a step further."""
+        """Advances the alarms on whose quantities there is a value."""
         fired = []
         for place, (alarm, condition) in enumerate(self._alarms):
             value = values.get(condition.quantity)
@@ -129,7 +129,7 @@ class Alarms:
         return fired
 
     def _missing(self, event: Event) -> list[str]:
-        """Of which alarms there is nothing to look at, told once: metrics when others are told, the rest at the end."""
+        """The alarms without any value, reported once: on metrics when the first metrics arrive, the rest at the end."""
         match event:
             case RoundDone(metrics=metrics) if metrics:
                 told = {"validation", *(name.partition(".")[0] for name in metrics)}  # training rows: in some rounds
@@ -158,5 +158,5 @@ class Alarms:
     def _note(self, line: str) -> None:
         try:
             self._tell(line)
-        except BaseException as error:  # of those who listen: raised where the run waits
+        except BaseException as error:  # raised by handlers: re-raised where the run waits
             self._error = self._error or error

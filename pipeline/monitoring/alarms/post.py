@@ -1,4 +1,4 @@
-"""Sends what an alarm has to say to a web server, beside the training and without any harm to it."""
+"""Posts alarm messages to a web server, outside the training thread and without affecting the training."""
 
 import http.client
 import json
@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 ANSWER_SECONDS = 5.0  # for each step of a request
-END_SECONDS = 5.0  # that what is still to be sent may take when the run is over
+END_SECONDS = 5.0  # limit for pending messages when the run is over
 MOST_WAITING = 20  # messages; more are dropped
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: the job decides where a message goes, not the server."""
+    """Follows no redirect: the job decides where a message goes, not the server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class Poster:
-    """Sends messages in a thread of its own, one after the other; each once, whether it arrives or not."""
+    """Sends messages in order from a thread of its own; each once, whether it arrives or not."""
 
     def __init__(self, tell: Callable[[str], None], answer_seconds: float = ANSWER_SECONDS) -> None:
-        """`tell` hears of a server that does not take a message, once for each server, in any thread."""
+        """`tell` gets a message about a server that does not accept a message, once for each server, in any thread."""
         self._tell, self._answer_seconds = tell, answer_seconds
         self._opener = urllib.request.build_opener(_Stay)
         self._waiting: queue.Queue[tuple[str, bytes] | None] = queue.Queue(MOST_WAITING)
@@ -35,7 +35,7 @@ class Poster:
         self._thread: threading.Thread | None = None
 
     def send(self, url: str, message: Mapping[str, Any]) -> None:
-        """Returns at once."""
+        """Queues the message; returns at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="alarms-post", daemon=True)
             self._thread.start()
@@ -45,7 +45,7 @@ class Poster:
             self._failed(url, f"{MOST_WAITING} messages are waiting already")
 
     def stop(self, seconds: float = END_SECONDS) -> None:
-        """Waits so long for what is still to be sent, and leaves the rest."""
+        """Waits `seconds` for pending messages, and drops the rest."""
         if self._thread is None:
             return
         deadline = time.monotonic() + seconds
@@ -74,7 +74,7 @@ class Poster:
             pass
 
     def _failed(self, url: str, reason: str) -> None:
-        """Tells it once for each server, without the path, which may hold a secret."""
+        """Reports the failure once for each server, without the path, which may hold a secret."""
         server = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
         if server not in self._told:
             self._told.add(server)

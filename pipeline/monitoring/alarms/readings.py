@@ -1,4 +1,4 @@
-"""What alarms look at, from the events of a run.  Pure: time is an argument."""
+"""Extracts the quantities that alarms watch from the events of a run.  Pure: time is an argument."""
 
 import dataclasses
 import math
@@ -34,36 +34,36 @@ Values = Mapping[str, float]
 
 
 class Live(Protocol):
-    """What knows the efficiency of a run now."""
+    """Interface of the source of a run's current efficiency."""
 
     def take(self, run: str, event: Event) -> None:
-        """Takes an event of the run."""
+        """Applies an event of the run."""
 
     def values(self, run: str) -> Values:
-        """PE and the like, by the names that alarms have for them."""
+        """PE and the others, by their alarm names."""
         ...
 
 
 class Readings:
-    """The quantities of one run.  Events come in any order; `at` is when they are heard of, in seconds."""
+    """The quantities of one run.  Events come in any order; `at` is when they arrive, in seconds."""
 
     def __init__(self, at: float, efficiency: Live | None = None) -> None:
-        """`efficiency`: gives that of the last rounds, where somebody wants to know."""
+        """`efficiency`: computes that of the last rounds, for alarms on it."""
         self.run, self.round = "", 0
         self._over = False
-        self._progress = at  # when there was some
+        self._progress = at  # time of the last progress
         self._restarts = Restarts()
         self._best: dict[str, float] = {}  # of each metric
         self._limits: dict[str, int] = {}  # of each worker's memory
         self._memory: dict[str, float] = {}  # share of the limit
-        self._fresh = False  # whether a worker has said something that no tick has looked at
+        self._fresh = False  # whether a worker has sent data since the last tick
         self._efficiency = efficiency
 
     def take(self, event: Event, at: float) -> Values:
-        """Takes an event; the values that it tells."""
+        """Applies an event; returns the values that it reports."""
         if isinstance(event, Started):
             self.run = event.run
-        heard = dataclasses.replace(event, time=at)  # the client's clock may be set meanwhile
+        heard = dataclasses.replace(event, time=at)  # the client's clock may be changed meanwhile
         if self._efficiency is not None:
             self._efficiency.take(self.run, heard)
         self._restarts.take(heard)
@@ -77,7 +77,7 @@ class Readings:
             case WorkerLost(worker=worker):
                 self._memory.pop(worker, None)
             case Restarted():
-                self._best.clear()  # of rounds that are boosted again, and were better perhaps than those will be for a while
+                self._best.clear()  # of rounds that are boosted again; their best may not be reached again for a while
                 told["restarts"] = self._restarts.count
             case RoundDone():
                 told |= self._round_done(event)
@@ -89,7 +89,7 @@ class Readings:
         return told
 
     def tick(self, at: float) -> Values:
-        """The values that are looked at now and then."""
+        """The values that are checked periodically."""
         if self._over:
             return {}
         told = {NO_PROGRESS: at - self._progress}
@@ -115,9 +115,9 @@ class Readings:
         told = {name: value for name, value in event.metrics.items() if math.isfinite(value)}
         for name, value in told.items():
             self._better(name, value)
-        if event.metrics and event.best is not None and math.isfinite(event.best):  # in a round nobody told of
+        if event.metrics and event.best is not None and math.isfinite(event.best):  # in a round that had no event
             self._better(list(event.metrics)[-1], event.best)
-        if event.rows_per_second > 0:  # 0: not known, of a last round whose event is late
+        if event.rows_per_second > 0:  # 0: unknown, of a last round whose event is late
             told["rows_per_second"] = event.rows_per_second
         return told
 

@@ -1,1 +1,1 @@
-"""What is known of each run, from its events alone."""
+"""Builds the state of each run from its events alone."""

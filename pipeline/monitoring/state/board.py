@@ -1,9 +1,10 @@
-"""The runs heard of: what the pages, the metrics and the alarms read.
+"""Holds the in-memory state of all known runs, read by pages, Prometheus and alarms.
 
 No Dask and no Bokeh: `Board.take` may be called in a scheduler, in a test or from a recorded file.  Events may come in
-any order and more than once: of two that speak of the same thing the younger one (`Event.time`) counts.  So all times
-are of one clock that nobody sets back.  A scheduler's plugin and the alarms stamp what they hear with such a one; a file
-has the times of its client's clock, in the order in which events came, and a step back in them is taken out.
+any order and more than once: of two about the same thing the younger (`Event.time`) counts.  So all times
+must be of one clock that is never set back.  A scheduler's plugin and the alarms stamp arriving events with such a
+clock; a file
+has the times of its client's clock, in the order in which events came, and steps back in them are compensated.
 """
 
 import dataclasses
@@ -14,21 +15,22 @@ from pipeline.events.types import Evaluated, Event, Failed, Saved, Started
 from pipeline.monitoring.state.run import Run
 
 FINISHED_RUNS = 8
-OPEN_RUNS = 24  # whose client may have died without a word
-# By which an event of a file must be older than one before it; threads write at nearly the same time.
+OPEN_RUNS = 24  # of a run still open the client may have died silently
+# Seconds by which an event of a file must be older than an earlier one to count as a clock set back; threads write at
+# nearly the same time.
 SET_BACK_SECONDS = 5.0
 
 
 class Board:
-    """The runs heard of, newest last; the oldest are forgotten."""
+    """The known runs, newest last; the oldest are dropped."""
 
     def __init__(self, *, recorded: bool = False) -> None:
         """`recorded`: events come from a file, in their order."""
         self.recorded = recorded
         self.runs: dict[str, Run] = {}
-        self.dropped = 0  # messages that were no events
+        self.dropped = 0  # messages that were not valid events
         self._set_back: defaultdict[str, float] = defaultdict(float)  # seconds, by run
-        self._gone: deque[str] = deque(maxlen=1_000)  # forgotten, so that a late event does not bring one back
+        self._gone: deque[str] = deque(maxlen=1_000)  # dropped runs, so that a late event does not bring one back
 
     def take(self, run: str, event: Event) -> None:
         """Adds an event of the run with this id."""
@@ -41,16 +43,16 @@ class Board:
             self._forget()
 
     def read_no_further(self, why: str) -> None:
-        """The file that the runs come from is damaged."""
+        """Marks the runs' recorded file as damaged."""
         for run in self.runs.values():
             run.read_no_further(why)
 
     def newest(self) -> Run | None:
-        """The run that began last."""
+        """The run that started last."""
         return max(self.runs.values(), key=lambda run: run.started, default=None)
 
     def _straight(self, run: str, event: Event) -> Event:
-        """The event, as if nobody had set the clock back before it."""
+        """The event with its time corrected for clock steps before it."""
         behind = self.runs[run].heard - (event.time + self._set_back[run])
         if behind > SET_BACK_SECONDS:
             self._set_back[run] += behind
@@ -64,6 +66,6 @@ class Board:
             self._gone.append(run.name)
 
     def _beyond(self, *, open_: bool, limit: int) -> Iterator[Run]:
-        """Those heard of the longest ago, beyond as many as are kept."""
+        """The runs with the oldest last event, beyond as many as are kept."""
         runs = [run for run in self.runs.values() if (run.state == "running") == open_]
         yield from sorted(runs, key=lambda run: run.heard)[: max(0, len(runs) - limit)]

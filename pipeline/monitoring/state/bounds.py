@@ -1,4 +1,4 @@
-"""How much is kept of one run: a scheduler may see very long ones, of very many workers, with very long names."""
+"""Bounds the state kept of one run: a scheduler may see very long runs, with very many workers and very long names."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ CURVE_POINTS = 2_000  # of learning curves and of the pace
 WINDOWS = 120  # messages of a worker
 INCIDENTS = 200
 NOTES = 200
-WORKERS = 2_000  # those that have left among them
+WORKERS = 2_000  # including workers that have left
 STAGES = 50
 METRICS = 64  # of a round
 SETTINGS = 50
@@ -15,7 +15,7 @@ LONGEST_TEXT = 400  # characters
 
 
 class Ordered(Protocol):
-    """What can be sorted."""
+    """Any sortable type."""
 
     def __gt__(self, other: Any, /) -> bool: ...
 
@@ -23,7 +23,7 @@ class Ordered(Protocol):
 
 
 def keep[T: Ordered](things: list[T], thing: T, limit: int) -> None:
-    """Adds it in order; the oldest goes where there are too many."""
+    """Inserts it in order; drops the oldest beyond the limit."""
     things.append(thing)
     if len(things) > 1 and things[-2] > thing:
         things.sort()
@@ -31,10 +31,10 @@ def keep[T: Ordered](things: list[T], thing: T, limit: int) -> None:
 
 
 def last_metrics(metrics: Mapping[str, float]) -> Mapping[str, float]:
-    """The last of very many metrics: the deciding one is among them."""
+    """The last of very many metrics: they include the deciding one."""
     return dict([*metrics.items()][-METRICS:])
 
 
 def short(text: str) -> str:
-    """The text, or its beginning where it is very long."""
+    """The text, truncated if very long."""
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 4]} ..."

@@ -1,11 +1,12 @@
-"""How efficient a run is now: an estimate from what each worker says of its last rounds.
+"""Estimates a run's current efficiency from each worker's report of its last rounds.
 
-Of the wall clock T of its rounds a worker knows what its training thread computed and how long that was ready without a
-core; the remainder it was blocked, in a collective.  A collective takes as long as its transfer for the worker that
-comes last, and that one waits least: the least blocked worker's share is taken for everybody's transfer, which is an
-upper bound of it, and the rest of each one's is waiting.  The report after the run has measured values.
+Within the wall clock T of its rounds a worker measures the CPU time of its training thread and how long the thread was
+ready without a core; for the remainder it was blocked, in a collective.  For the worker that arrives last a collective
+takes only its transfer, so that worker is blocked least: the smallest blocked time counts as every worker's transfer,
+which is an upper bound, and the rest of each worker's blocked time as waiting.  The report after the run has measured
+values.
 
-    useful = cpu    other = runqueue    blocked = T - useful - other    transfer = min blocked    wait = blocked - transfer
+useful = cpu    other = runqueue    blocked = T - useful - other    transfer = min blocked    wait = blocked - transfer
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from pipeline.efficiency.definitions import Figures, figures
 from pipeline.monitoring.state.run import Run
 from pipeline.monitoring.state.worker_state import Sums, WorkerState
 
-SILENT_SECONDS = 60.0  # a worker that said nothing for so long, while others did, is not looked at
-UNEVEN = 0.97  # load balance below which somebody is waited for
+SILENT_SECONDS = 60.0  # a worker without messages for so long, while others sent some, is left out
+UNEVEN = 0.97  # load balance below which a straggler is named
 
 
 @dataclass(frozen=True)
 class LiveWorker:
-    """One worker's share of a round, in seconds; None: a CPU's clock says nothing of a GPU's work."""
+    """One worker's share of a round, in seconds; None on GPUs: CPU time does not measure a GPU's work."""
 
     name: str
     useful: float | None
@@ -37,7 +38,7 @@ class Live:
     """The estimates of one run; the figures are None on GPUs, E and J also where there is next to no overhead."""
 
     seconds: float  # of a round, T
-    rounds: int  # looked at
+    rounds: int  # that the estimate covers
     workers: tuple[LiveWorker, ...]  # by rank
     PE: float | None
     E: float | None
@@ -46,11 +47,11 @@ class Live:
     SerE: float | None
     TE: float | None
     CommE: float | None
-    straggler: str | None  # the worker that the others wait for; None: nobody in particular
+    straggler: str | None  # the worker that the others wait for; None: no particular worker
 
 
 def figures_of(run: Run, *, since_start: bool = False) -> Live | None:
-    """The estimates of the last 30 s or so, or of all rounds; None before the first rounds."""
+    """The estimates of about the last 30 s, or of all rounds; None before the first rounds."""
     heard = [worker for worker in run.training if worker.sums.rounds and worker.sums.seconds > 0]
     latest = max((worker.heard for worker in heard), default=0.0)
     heard = [worker for worker in heard if worker.heard >= latest - SILENT_SECONDS]
@@ -60,7 +61,7 @@ def figures_of(run: Run, *, since_start: bool = False) -> Live | None:
     seconds = sum(each.seconds for each in sums) / sum(each.rounds for each in sums)
     rounds = max(each.rounds for each in sums)
     gpu = any(worker.gpu_utilisation is not None or worker.gpu_memory_nbytes is not None for worker in heard)
-    if gpu or run.device == "cuda":  # NVML may be missing, and who attaches late may not have heard of the device
+    if gpu or run.device == "cuda":  # NVML may be missing, and a client that attaches late may not know the device
         return _unmeasured(seconds, rounds, heard, sums)
     return _measured(seconds, rounds, heard, sums)
 
@@ -73,7 +74,7 @@ def _measured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: S
     blocked = [max(0.0, seconds - u - o) for u, o in zip(useful, other, strict=True)]
     alone, queued = len(heard) == 1, other
     transfer = 0.0 if alone else min(blocked)
-    if alone:  # nobody to exchange with: what is not computed is neither
+    if alone:  # no exchange with other workers: time without computing is neither transfer nor wait
         other, blocked = [seconds - useful[0]], [0.0]
     found = figures(seconds, useful, [transfer] * len(heard), _capabilities(heard))
     workers = tuple(
@@ -96,7 +97,7 @@ def _unmeasured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums:
 
 
 def _capabilities(heard: Sequence[WorkerState]) -> list[float]:
-    """As given when the rounds began; all the same where one is not known."""
+    """As given when the rounds began; all equal if one is unknown."""
     known = [worker.place.capability for worker in heard if worker.place is not None and worker.place.capability > 0]
     return known if len(known) == len(heard) else [1.0] * len(heard)
 

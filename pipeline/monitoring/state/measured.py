@@ -1,4 +1,4 @@
-"""What the rounds of a run measured: curves, the latest value of each metric, and which one decides."""
+"""Collects what the rounds of a run measured: curves, the latest value of each metric, and which metric decides."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -10,22 +10,22 @@ from pipeline.monitoring.state.thinning import Thinned
 
 
 class Measured:
-    """Of one run; rounds that are boosted again leave it."""
+    """The metrics of one run; rounds that are boosted again are removed."""
 
     def __init__(self) -> None:
         self._curve = Thinned()
         self._names: dict[str, None] = {}
-        self._deciding = ""  # the metric that had its best value in a round that was the best
+        self._deciding = ""  # the metric whose best value was in the best round
         self._restarts: deque[tuple[float, int]] = deque(maxlen=bounds.INCIDENTS)  # (time, last round that counts)
 
     @property
     def curve(self) -> Mapping[int, Mapping[str, float]]:
-        """Metrics by round, ascending; of a long run every so many rounds, the best and the last always."""
+        """Metrics by round, ascending; of a long run a sample of rounds, always with the best and the last."""
         return self._curve.kept
 
     @property
     def names(self) -> Sequence[str]:
-        """All metrics heard of; not every round has each of them."""
+        """All known metrics; not every round has each of them."""
         return [*self._names]
 
     @property
@@ -40,12 +40,12 @@ class Measured:
 
     @property
     def deciding(self) -> str:
-        """Name of the metric that decides early stopping; "" where nothing is measured."""
+        """Name of the metric that decides early stopping; "" where no metric is measured."""
         last = self.curve[next(reversed(self._curve.kept))] if self.curve else {}
         return self._deciding or next(reversed(dict(last)), "")
 
     def take(self, event: RoundDone, best_round: int) -> None:
-        """Adds a round's metrics, unless that is boosted again; `best_round`: the best one heard of."""
+        """Adds a round's metrics, unless that round is boosted again; `best_round`: the best known round."""
         stale = any(event.time < moment and event.round > number for moment, number in self._restarts)
         if event.metrics and not stale:
             self._names |= dict.fromkeys([*event.metrics][-bounds.METRICS :])
@@ -57,6 +57,6 @@ class Measured:
             self._deciding = best[-1] if best else self._deciding
 
     def begins_again(self, time: float, number: int) -> None:
-        """The rounds after `number` are boosted again."""
+        """Drops the rounds after `number`, which are boosted again."""
         self._restarts.append((time, number))
         self._curve.forget(time, number)

@@ -1,6 +1,7 @@
-"""Names: of metrics, with the one by which to tell how good a model is; and of workers, in their order.
+"""Handles names: of metrics, with the metric that judges a model; of workers, in their order.
 
-A metric's name is a data set and a metric, "validation.auc"; a metric may have a decimal parameter: "validation.error@0.3".
+A metric's name is a data set and a metric, "validation.auc"; a metric may have a decimal parameter:
+"validation.error@0.3".
 """
 
 import re
@@ -21,7 +22,7 @@ def parted(name: str) -> tuple[str, str]:
 
 
 def exact_of(deciding: str, metrics: Mapping[str, float]) -> str:
-    """The exact metric by which to tell how good the model is: the deciding one, else one of the same rows.
+    """The exact metric that judges the model: the deciding one, else one of the same rows.
 
     >>> exact_of("validation.mlogloss", {"train.logloss": 0.4, "validation.auc": 0.9, "validation.logloss": 0.5})
     'validation.logloss'
@@ -38,7 +39,7 @@ def exact_of(deciding: str, metrics: Mapping[str, float]) -> str:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts names as people do.
+    """A sort key for natural order.
 
     >>> sorted(["w10", "w2", "10", "9"], key=natural)
     ['9', '10', 'w2', 'w10']

@@ -1,6 +1,6 @@
-"""How often a training went on after a failure: one definition for pages, Prometheus and alarms.
+"""Counts how often a training continued after a failure: one definition for pages, Prometheus and alarms.
 
-Going on from a checkpoint as asked (`--resume`, said before anything is planned) is no failure, and neither is going on
+Resuming from a checkpoint on request (`--resume`, emitted before planning) is not a failure, nor is continuing
 with workers that have joined where none was lost.
 """
 
@@ -9,15 +9,15 @@ from pipeline.monitoring.state.bounds import INCIDENTS
 
 
 class Restarts:
-    """Counts them; events may come in any order, and more than once."""
+    """Counts restarts; events may come in any order, and more than once."""
 
     def __init__(self) -> None:
         self._turns: list[Event] = []  # by time
-        self._planned = False  # by what has been let go of `_turns`, with
+        self._planned = False  # whether the events dropped from `_turns` included the planning
         self._earlier = 0  # restarts
 
     def take(self, event: Event) -> None:
-        """Takes any event."""
+        """Applies any event."""
         if not isinstance(event, (Planned, WorkerLost, WorkerJoined, Restarted)) or event in self._turns:
             return
         self._turns.append(event)
@@ -30,7 +30,7 @@ class Restarts:
 
     @property
     def count(self) -> int:
-        """So far."""
+        """The number so far."""
         return self._earlier + self._counted(self._turns)
 
     def _counted(self, turns: list[Event]) -> int:

@@ -1,4 +1,4 @@
-"""What is known of one run, from its events: how far it is, how good, who takes part, and what happened to it."""
+"""Builds the state of one run from its events: progress, metrics, workers and incidents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -37,34 +37,34 @@ from pipeline.monitoring.state.restarts import Restarts
 from pipeline.monitoring.state.stages import Stage, Stages, Turns
 from pipeline.monitoring.state.worker_state import WorkerState
 
-ALARM = "alarm: "  # how the note of one begins
+ALARM = "alarm: "  # prefix of an alarm's note
 State = Literal["running", "finished", "failed"]
 
 
 class Incident(NamedTuple):
-    """One thing that interrupted a run, or went on after that."""
+    """An interruption of a run, or its continuation afterwards."""
 
     time: float  # seconds since the epoch
     text: str
     kind: str  # the event's name; "Note": an alarm
-    worker: str  # "" where it is nobody's
+    worker: str  # "" where it concerns no worker
 
 
 class Run:
-    """Everything that is shown of one run; times are seconds since the epoch."""
+    """The state shown of one run; times are seconds since the epoch."""
 
     def __init__(self, name: str, *, recorded: bool = False) -> None:
         self.name = name  # its id
         self.recorded = recorded  # from a file, which may end before the run
         self.verb = ""
         self.state: State = "running"
-        self.started = 0.0  # the oldest event heard of
+        self.started = 0.0  # time of the oldest event
         self.ended: float | None = None
-        self.heard = 0.0  # the youngest event
-        self.changes = 0  # grows with every event: whoever draws need not look where it stands still
+        self.heard = 0.0  # time of the youngest event
+        self.changes = 0  # version counter: unchanged means no redraw
         self.asked: Mapping[str, str] = {}
         self.planned: Planned | None = None
-        self.rounds = 0  # asked for
+        self.rounds = 0  # requested
         self.round = 0  # reached; falls back where the run starts again from a checkpoint
         self.round_at = 0.0
         self.pace = Pace()
@@ -80,22 +80,22 @@ class Run:
         self.metrics: Mapping[str, float] = {}  # of the exact evaluation
         self.path = ""  # of the model
         self.message = ""  # why it failed
-        self.unread = ""  # why its file is read no further
+        self.unread = ""  # why reading its file stopped
         self._stages = Stages()
         self._latest: dict[str, float] = {}  # time of the youngest event of each sort
         self._measured = Measured()
         self._failures = Restarts()
 
-    # What is derived
+    # Derived values
 
     @property
     def curve(self) -> Mapping[int, Mapping[str, float]]:
-        """Metrics by round, ascending; of a long run every so many rounds, the best and the last always."""
+        """Metrics by round, ascending; of a long run a sample of rounds, always with the best and the last."""
         return self._measured.curve
 
     @property
     def metric_names(self) -> Sequence[str]:
-        """All metrics heard of; not every round has each of them."""
+        """All known metrics; not every round has each of them."""
         return self._measured.names
 
     @property
@@ -105,42 +105,44 @@ class Run:
 
     @property
     def deciding(self) -> str:
-        """Name of the metric that decides early stopping; "" where nothing is measured."""
+        """Name of the metric that decides early stopping; "" where no metric is measured."""
         return self._measured.deciding
 
     @property
     def restarts(self) -> int:
-        """How often it went on after a failure."""
+        """How often it continued after a failure."""
         return self._failures.count
 
     @property
     def stages(self) -> dict[str, Stage]:
-        """The stages heard of, in their order."""
+        """The known stages, in order."""
         return self._stages.seen(self._turns)
 
     @property
     def going(self) -> str:
-        """The stage that goes on now; "" where that is none, or unknown."""
+        """The current stage; "" where there is none, or it is unknown."""
         return self._stages.going(self._turns)
 
     @property
     def interrupted(self) -> bool:
-        """A worker was lost, and nothing has gone on since."""
+        """Whether a worker was lost and the run has not continued since."""
         return self._stages.interrupted(self._turns)
 
     @property
     def mending(self) -> bool:
-        """What was lost is done again before the rounds go on."""
+        """Whether lost work is redone before the rounds continue."""
         return "rounds" in self._stages and self.going not in ("", "rounds", "evaluate")
 
     @property
     def stops_early(self) -> bool:
-        """Whether the rounds may end before the last one asked for; without that the last one is taken, not the best."""
+        """Whether the rounds may end before the last requested one; otherwise the model uses the last round, not the
+        best.
+        """
         return self.asked.get("training.early_stopping") != "0" and parted(self.deciding)[0] != "train"
 
     @property
     def patience_left(self) -> int | None:
-        """Rounds after which it stops if none of them is better; None: it does not, or that is not known."""
+        """Rounds without improvement until early stopping; None: no early stopping, or unknown."""
         asked = self.asked.get("training.early_stopping", "")
         if not (asked.isdecimal() and self.stops_early and self.best_round):
             return None
@@ -148,7 +150,7 @@ class Run:
 
     @property
     def eta(self) -> tuple[float, float, float] | None:
-        """Seconds from the last round to the last one asked for: low, middle, high; None where there is no telling.
+        """Seconds from the last round to the last requested one: low, middle, high; None if unknown.
 
         Early stopping may end the rounds before that, and does when no patience is left.
         """
@@ -164,14 +166,14 @@ class Run:
 
     @property
     def rounds_ended(self) -> bool:
-        """Whether what comes after the rounds has begun, or the run has ended."""
+        """Whether a later stage than the rounds has begun, or the run has ended."""
         return self.state != "running" or "Evaluated" in self._latest or "evaluate" in self._stages
 
     @property
     def training(self) -> list[WorkerState]:
-        """The workers that take part now, by rank; all that were heard of where ranks are unknown.
+        """The workers that take part now, by rank; all known workers where ranks are unknown.
 
-        After a restart, until they are placed, the ones before it stand for those that came in their places.
+        After a restart, until workers are placed, the earlier workers represent their replacements.
         """
         if not self.places:
             return [worker for worker in self.workers.values() if not worker.away]
@@ -180,7 +182,7 @@ class Run:
 
     @property
     def missing(self) -> list[str]:
-        """Names of the workers that were lost and that nobody has come for; none where the run has ended."""
+        """Names of the lost workers that have not been replaced; none where the run has ended."""
         return [worker.name for worker in self.workers.values() if worker.missing] if self.state == "running" else []
 
     @property
@@ -191,10 +193,10 @@ class Run:
             rounds_ended=self.rounds_ended and self.state != "failed",
         )  # fmt: skip
 
-    # What is heard
+    # Events
 
     def take(self, event: Event) -> None:
-        """Adds what the event says."""
+        """Applies the event."""
         self.changes += 1
         self.started = min(self.started or event.time, event.time)
         self.heard = max(self.heard, event.time)
@@ -227,7 +229,7 @@ class Run:
                 self._interrupted(event)
 
     def read_no_further(self, why: str) -> None:
-        """Its file holds something that cannot be read: what comes after that is not known."""
+        """Marks its file as unreadable from here: later events are unknown."""
         self.changes += 1
         self.unread = short(why)
 
@@ -277,7 +279,7 @@ class Run:
                 worker.there(event.time)
 
     def _interrupted(self, event: Event) -> None:
-        """Workers lost, waited for, joined; the run restarted; a fragment left out."""
+        """Handles workers lost, waited for, joined; the run restarted; a fragment left out."""
         if isinstance(event, Skipped):
             text: str | None = f"fragment {event.fragment} left out: {event.reason}"
         else:
@@ -293,7 +295,7 @@ class Run:
             case WorkerJoined(worker=name):
                 self._worker(name, event.time).there(event.time)
             case Restarted(round=number, workers=workers):
-                if workers >= len(self.places):  # who they are is said when they are placed
+                if workers >= len(self.places):  # which workers these are is known once they are placed
                     for place in self.places:
                         self._worker(place.worker, event.time).replaced(event.time)
                 self._restarted(event, number)
@@ -308,7 +310,7 @@ class Run:
             self.pace.begins_again()
 
     def _incident(self, event: Event, text: str) -> bool:
-        """Whether it is new."""
+        """Adds the incident; whether it is new."""
         told = Incident(event.time, text, type(event).__name__, str(getattr(event, "worker", "")))
         if told in self.incidents:
             return False
@@ -316,7 +318,7 @@ class Run:
         return True
 
     def _end_with_verb(self) -> None:
-        """Verbs that save no model end with their figures, or with the last fragment."""
+        """Ends runs of verbs that save no model, with their figures or with the last fragment."""
         predicted = self._stages.complete("predict")
         if self.verb == "evaluate" and "Evaluated" in self._latest:
             self._close("finished", self._latest["Evaluated"])
@@ -335,7 +337,7 @@ class Run:
         return self.workers.setdefault(name, WorkerState(name, since=moment))
 
     def _younger(self, what: str, event: Event) -> bool:
-        """Whether nothing younger has been heard of this; remembers it."""
+        """Whether no younger event about this has arrived; remembers the event's time."""
         if event.time < self._latest.get(what, 0.0):
             return False
         self._latest[what] = event.time

@@ -1,7 +1,7 @@
-"""How far each stage of a run has come, which one goes on now, and what is done again after a loss.
+"""Tracks how far each stage of a run is, which one is current, and which work is repeated after a loss.
 
-A pass that ended is not begun anew: the fragments of a lost worker are gone through once more, which is counted apart
-(`Again`), and whoever looks sees both.
+A completed pass does not restart: only the fragments of a lost worker are repeated, which is counted separately
+(`Again`), so that both are shown.
 """
 
 from collections.abc import Sequence
@@ -13,43 +13,43 @@ from pipeline.monitoring.state.bounds import STAGES, short
 
 PASSES = ("survey", "statistics", "blocks", "matrix", "rounds", "evaluate", "predict", "generate")  # in their order
 TRAINING = ("survey", "statistics", "blocks", "matrix", "rounds", "evaluate")  # each follows the one before it
-TELLING = ("statistics", "blocks", "matrix")  # whose end has an event of its own, after the last fragment
-AGAIN = "blocks"  # where a training goes on that has lost a part of its matrix
+TELLING = ("statistics", "blocks", "matrix")  # stages whose end has its own event, after the last fragment
+AGAIN = "blocks"  # the stage where a training continues that has lost a part of its matrix
 
 
 class Again(NamedTuple):
-    """What is done once more after a stage had ended: of late, not all times together."""
+    """Work repeated after a stage had ended: the latest repetition, not their sum."""
 
     done: int
-    total: int  # fragments; 0: nothing to count
-    seconds: float  # so far, or all of it
+    total: int  # fragments; 0: no count
+    seconds: float  # so far, or in total
     ended: bool
 
 
 class Stage(NamedTuple):
-    """How far a stage has come: fragments, or rounds."""
+    """Progress of a stage: fragments, or rounds."""
 
     done: int
-    total: int  # 0: nothing to count
-    seconds: float  # so far, or all of it
+    total: int  # 0: no count
+    seconds: float  # so far, or in total
     ended: bool
     again: Again | None = None
 
 
 class Turns(NamedTuple):
-    """What of a run's own turns its stages depend on; times are seconds since the epoch, 0: never."""
+    """The events of a run that its stages depend on; times are seconds since the epoch, 0: never."""
 
-    now: float  # when it was last heard of
+    now: float  # time of the last event
     running: bool
-    lost: float  # when a worker was lost, or waited for
+    lost: float  # time when a worker was lost, or waited for
     restarted: float
     round: int
-    rounds: int  # 0: not known
+    rounds: int  # 0: unknown
     rounds_ended: bool
 
 
 class Stages:
-    """The stages heard of."""
+    """The known stages."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Course] = {}
@@ -58,22 +58,22 @@ class Stages:
         return name in self._known
 
     def heard(self, name: str, event: Event) -> "_Course":
-        """The event belongs to this stage."""
+        """Records an event of this stage."""
         name, course = short(name), _Course(event.time, event.time)
-        if name in self._known or len(self._known) < STAGES:  # else nobody's: there are not so many
+        if name in self._known or len(self._known) < STAGES:  # else dropped: there are not so many stages
             course = self._known.setdefault(name, course)
         course.began, course.last = min(course.began, event.time), max(course.last, event.time)
         return course
 
     def counted(self, name: str, event: Event, done: int, total: int) -> None:
-        """So many of its fragments are done."""
+        """Records that `done` of its fragments are done."""
         course = self.heard(name, event)
         course.whole = max(course.whole, total)
         if event.time >= course.counted:
             course.counted, course.done, course.total = event.time, done, total
 
     def ended(self, name: str, event: Event, seconds: float) -> None:
-        """It has ended, for the first time or once more."""
+        """Records the end of the stage, the first or a repeated one."""
         course = self.heard(name, event)
         course.began = min(course.began, event.time - seconds)
         end = (event.time, seconds)
@@ -81,26 +81,26 @@ class Stages:
         course.last_end = max(course.last_end or end, end)
 
     def complete(self, name: str) -> float | None:
-        """When the last of its fragments was done; None: some are left."""
+        """Time at which the last fragment was done; None: some are left."""
         course = self._known.get(name)
         return course.last if course is not None and 0 < course.total == course.done else None
 
     def youngest(self) -> float:
-        """When a stage was last heard of."""
+        """Time of the youngest event of any stage."""
         return max((course.last for course in self._known.values()), default=0.0)
 
     def interrupted(self, turns: Turns) -> bool:
-        """A worker was lost, and nothing has gone on since."""
+        """Whether a worker was lost and the run has not continued since."""
         return turns.running and turns.lost > max(turns.restarted, self.youngest())
 
     def seen(self, turns: Turns) -> dict[str, Stage]:
-        """All of them, in their order."""
+        """All stages, in order."""
         known = [name for name in PASSES if name in self._known]
         names = known + [name for name in self._known if name not in PASSES]
         return {name: self._seen(name, names[i + 1 :], turns) for i, name in enumerate(names)}
 
     def going(self, turns: Turns) -> str:
-        """The one that goes on now; "" where that is none, or unknown."""
+        """The current stage; "" where there is none, or it is unknown."""
         if not self._known or not turns.running or self.interrupted(turns):
             return ""
         since = [name for name in self._known if self._known[name].last > turns.restarted]
@@ -118,7 +118,7 @@ class Stages:
         return following[0] if following else ""
 
     def _order(self, name: str) -> tuple[int, float]:
-        """Of two stages the later one; a count may arrive after what follows it, because counts are held back."""
+        """Sort key by order; a count may arrive after events of the next stage, because counts are delayed."""
         return TRAINING.index(name) if name in TRAINING else -1, self._known[name].last
 
     def _seen(self, name: str, following: Sequence[str], turns: Turns) -> Stage:
@@ -138,19 +138,19 @@ class Stages:
 
 @dataclass
 class _Course:
-    """What was heard of one stage; of events that come in any order."""
+    """The events of one stage, which may come in any order."""
 
     began: float
     last: float
-    counted: float = 0.0  # when its fragments were last counted, as
+    counted: float = 0.0  # time of its last fragment count
     done: int = 0
     total: int = 0
-    whole: int = 0  # the most that were ever to be gone through
-    first_end: tuple[float, float] | None = None  # (time, seconds that it took)
+    whole: int = 0  # the largest number of fragments
+    first_end: tuple[float, float] | None = None  # (time, duration in seconds)
     last_end: tuple[float, float] | None = None
 
     def again(self, turns: Turns, ended: float, *, passed: bool) -> Again | None:
-        """What was done since the last restart, where it had `ended` before; `passed`: what follows was heard of since."""
+        """Work done since the last restart, if the stage had `ended` before; `passed`: later stages had events since."""
         if not self.last > turns.restarted > ended:
             return None
         done, total = (self.done, self.total) if self.counted > turns.restarted else (0, 0)

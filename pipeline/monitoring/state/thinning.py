@@ -1,26 +1,26 @@
-"""Metrics by round, of which a long run's are thinned: the best round and the last always stay."""
+"""Keeps metrics by round, thinned for long runs: the best round and the last always stay."""
 
 from collections.abc import Mapping
 
 from pipeline.monitoring.state import bounds
 
-KINDS = 16  # of rounds that are told apart; training rows are measured in some rounds only
+KINDS = 16  # of rounds that differ in their metrics; training rows are measured in some rounds only
 
 
 class Thinned:
     """Metrics by round, ascending, `CURVE_POINTS` at most.
 
-    Where there are more, the last round stays of each `_stride` rounds, and of each kind: those that measure the same.
+    Beyond that, the last round of each `_stride` rounds stays, and of each kind (rounds with the same metrics).
     """
 
     def __init__(self) -> None:
         self.kept: dict[int, Mapping[str, float]] = {}
-        self._times: dict[int, float] = {}  # of the events they are from
+        self._times: dict[int, float] = {}  # of the events they come from
         self._kinds: dict[frozenset[str], int] = {}
         self._stride = 1
 
     def put(self, number: int, time: float, metrics: Mapping[str, float], best: int) -> None:
-        """Adds the metrics of round `number`, unless younger ones are there; the round `best` stays."""
+        """Adds the metrics of round `number`, unless younger ones are stored; the round `best` stays."""
         if time < self._times.get(number, 0.0):
             return
         last = next(reversed(self.kept), number)
@@ -34,11 +34,11 @@ class Thinned:
             self._stay({*{self._place(each): each for each in self.kept}.values(), best})
 
     def forget(self, time: float, number: int) -> None:
-        """What was heard before `time` of the rounds after `number`: they are boosted again."""
+        """Drops the metrics from before `time` of the rounds after `number`: they are boosted again."""
         self._stay({each for each in self.kept if each <= number or self._times[each] >= time})
 
     def _place(self, number: int) -> tuple[int, int]:
-        """Of the rounds with the same one the last stays."""
+        """The key of a round: of the rounds with equal keys the last stays."""
         names = frozenset(self.kept[number])
         if len(self._kinds) < KINDS:
             self._kinds.setdefault(names, len(self._kinds))

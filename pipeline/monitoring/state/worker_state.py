@@ -1,4 +1,4 @@
-"""What is known of one worker of a run: its place, its rounds and their sums, its memory, its losses."""
+"""Builds the state of one worker of a run: its place, its rounds and their sums, its memory, its losses."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -7,18 +7,18 @@ from pipeline.events.types import Place, WorkerRounds
 from pipeline.monitoring.state.bounds import INCIDENTS, WINDOWS, keep
 
 WINDOW_SECONDS = 30.0
-TIGHT = 0.8  # of a worker's memory: from there on Dask pauses it
+TIGHT = 0.8  # share of a worker's memory above which Dask pauses it
 
 
 @dataclass
 class Sums:
-    """What a worker did in some rounds."""
+    """Sums of a worker's work in some rounds."""
 
     rounds: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     runqueue_seconds: float = 0.0
-    bytes_sent: int | None = 0  # None: the system does not tell
+    bytes_sent: int | None = 0  # None: the system does not report it
 
     def add(self, event: WorkerRounds) -> None:
         self.rounds += max(1, event.round - event.first + 1)
@@ -31,10 +31,10 @@ class Sums:
 
 @dataclass
 class WorkerState:
-    """What is known of one worker."""
+    """The state of one worker."""
 
     name: str
-    place: Place | None = None  # what it was given last
+    place: Place | None = None  # its latest place
     round: int = 0
     heard: float = 0.0  # when its latest rounds ended, seconds since the epoch
     sums: Sums = field(default_factory=Sums)  # since the start
@@ -44,47 +44,47 @@ class WorkerState:
     gpu_utilisation: float | None = None
     lost: int = 0  # how often it died or froze
     lost_at: float = 0.0
-    joined_at: float = 0.0  # when it was last given a place, or said to be back
-    replaced_at: float = 0.0  # when as many went on as before: with it, or with another in its place
-    begins: list[float] = field(default_factory=list)  # when it was first heard of after each loss
-    since: float = 0.0  # when it was first heard of
+    joined_at: float = 0.0  # when it last got a place, or was reported back
+    replaced_at: float = 0.0  # when the run continued with the same number of workers: with this one, or a replacement
+    begins: list[float] = field(default_factory=list)  # time of its first event after each loss
+    since: float = 0.0  # time of its first event
     windows: deque[WorkerRounds] = field(default_factory=deque)  # by time
-    _forgotten: float = 0.0  # when the youngest ended that has left the window
+    _forgotten: float = 0.0  # end of the youngest one that has left the window
 
     @property
     def away(self) -> bool:
-        """It was lost and has not been heard of since."""
+        """Whether it was lost and has had no event since."""
         return self.lost_at > max(self.heard, self.joined_at)
 
     @property
     def missing(self) -> bool:
-        """It is away, and nobody has come in its place."""
+        """Whether it is lost and has not been replaced."""
         return self.away and self.lost_at > self.replaced_at
 
     @property
     def window(self) -> Sums:
-        """Its rounds of the last 30 s or so."""
+        """Its rounds of about the last 30 s."""
         sums = Sums()
         for event in self.windows:
             sums.add(event)
         return sums
 
     def there(self, moment: float) -> None:
-        """It takes part at this moment."""
+        """Records that it takes part at this moment."""
         self.joined_at = max(self.joined_at, moment)
         if moment > self.lost_at > max(self.begins, default=0.0):
             keep(self.begins, moment, INCIDENTS)
 
     def replaced(self, moment: float) -> None:
-        """As many go on as before; whether it is one of them is not known yet."""
+        """Records that the run continues with as many workers; whether with this one is not known yet."""
         self.replaced_at = max(self.replaced_at, moment)
 
     def gone(self, moment: float) -> None:
-        """It died or froze."""
+        """Records that it died or hung."""
         self.lost, self.lost_at = self.lost + 1, max(self.lost_at, moment)
 
     def take(self, event: WorkerRounds) -> None:
-        """Counts the rounds, unless they have been: what is older than the window counts as such."""
+        """Counts the rounds, unless already counted: rounds older than the window count as counted."""
         if event.time <= self._forgotten or event in self.windows:
             return
         self.there(event.time)
