@@ -390,6 +390,10 @@ class Job(Section):
 
         Relative sources are taken from the file's folder.  JobError names file, field, value and what is allowed.
         """
+        if isinstance(path, Mapping):
+            raise JobError("Job.load takes the name of a TOML file; for a mapping call Job.parse({...})")
+        if not isinstance(path, (str, os.PathLike)):
+            raise JobError(f"Job.load takes the name of a TOML file, not {type(path).__name__}")
         path = Path(path)
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -95,10 +95,10 @@ def _merge(index: int, parts: Sequence[Fragment]) -> Fragment:
 
 
 def _check_contiguous(column: str, pieces: Sequence[np.ndarray]) -> None:
-    keys = np.concatenate([*pieces, np.empty(0, dtype=np.int64)])
-    again = len(keys) - len(np.unique(keys))
+    runs = np.unique(np.concatenate([*pieces, np.empty(0, dtype=np.int64)]), return_counts=True)[1]
+    again = int((runs > 1).sum())
     if again:
         raise DataError(
-            f"data.group = {column!r}: the rows of a query must be next to each other, and {again} of {len(keys) - again}"
-            " queries begin again further down: sort the files by it"
+            f"data.group = {column!r}: to train, the rows of a query must be next to each other, and {again:,} of "
+            f"{len(runs):,} queries begin again further down: sort the rows by it (evaluate takes any order)"
         )

@@ -5,7 +5,8 @@ NumPy array with names, a mapping of column names to values, and a list of such 
 A named index of a pandas frame is a column, an unnamed one is left out.  Columns that are not used are not converted.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ ACCEPTED = (
     "an Arrow table, record batch or stream, a pandas or Polars frame, a 2-D NumPy array, "
     "a mapping of column names to values, or a list of such mappings, one a row"
 )
+_WAY_OUT = "convert it, or leave it out of the training (data.exclude)"
 UNREADABLE = pa.binary()  # type in the schema of a column of Python objects that is not used
 
 
@@ -114,9 +116,7 @@ def check_names(columns: int, where: str, names: Sequence[str] | None) -> None:
     if isinstance(names, str) or len(names) != columns:
         count = "one text" if isinstance(names, str) else len(names)
         raise SourceError(f"{where}: names= holds {count}, the array has {columns} columns")
-    twice = next((name for name in names if list(names).count(name) > 1), None)
-    if twice is not None:
-        raise SourceError(f"{where}: two columns are named {twice!r}")
+    check_distinct(map(str, names), where)
 
 
 def from_pandas(
@@ -142,14 +142,35 @@ def from_pandas(
         for place, kind in enumerate(kinds):
             if kind.startswith("Sparse"):
                 frame.isetitem(place, frame.iloc[:, place].sparse.to_dense())
+    check_distinct(map(str, frame.columns), where)
     try:
         return pa.Table.from_pandas(frame, preserve_index=False, nthreads=nthreads).replace_schema_metadata(None)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         hidden = set(unused).intersection(frame.columns)
         if hidden:
             return _without_unused(frame, where, hidden, nthreads)
-        column = str(error.args[-1]).splitlines()[0] if error.args else ""
-        raise SourceError(f"{where}: {column}") from None
+        raise SourceError(f"{where}: {_unconverted(frame, error)}") from None
+
+
+def _unconverted(frame: Any, error: Exception) -> str:
+    """Names the column that Arrow cannot convert, and the ways out; the values stay unmentioned."""
+    for place, name in enumerate(frame.columns):
+        try:
+            pa.array(frame.iloc[:, place], from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            kind = str(frame.dtypes.iloc[place])
+            if kind.startswith("complex"):
+                return f"column {name!r} holds complex numbers ({kind}), which no column can have: {_WAY_OUT}"
+            what = "Python objects that are of no one type" if kind == "object" else f"values of the type {kind}"
+            return f"column {name!r} holds {what}, which no column can have: {_WAY_OUT}; astype(str) makes it text"
+    return str(error.args[-1]).splitlines()[0] if error.args else type(error).__name__
+
+
+def check_distinct(names: Iterable[str], where: str) -> None:
+    """SourceError naming a column whose name another one has."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise SourceError(f"{where}: two columns are named {twice!r}")
 
 
 def index_notes(frame: Any) -> tuple[UserNote, ...]:
@@ -239,7 +260,7 @@ def _table(columns: Mapping[str, Any], where: str) -> pa.Table:
             arrays[name] = _array(values)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             what = f"its values are of no one type that a column can have ({type(error).__name__})"
-            raise SourceError(f"{where}: column {name!r}: {what}") from None
+            raise SourceError(f"{where}: column {name!r}: {what}: {_WAY_OUT}") from None
     return pa.table(arrays)
 
 

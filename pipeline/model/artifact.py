@@ -94,6 +94,7 @@ class Model:
         ModelError where there is none, it is of a newer format, or a byte of any file is not as it was written:
         XGBoost sees no byte before all hashes have been checked, and nothing is ever unpickled.
         """
+        _check_path(path)
         if is_url(path):
             raise ModelError(f"{path}: models are read from local folders: copy it to one first")
         folder = Path(os.path.abspath(os.path.expanduser(path)))
@@ -194,6 +195,17 @@ def as_model(model: object) -> Model:
         return Model.load(model)
     hint = ": pass its .model" if isinstance(getattr(model, "model", None), Model) else ""
     raise ModelError(f"expected a Model or the path of a model folder, got {type(model).__name__}{hint}")
+
+
+def _check_path(path: object) -> None:
+    """ModelError for what is no path."""
+    if isinstance(path, (str, os.PathLike)):
+        return
+    known = isinstance(path, Model) or isinstance(getattr(path, "model", None), Model)
+    hint = ": it holds the model already" if known else ""
+    raise ModelError(
+        f'Model.load takes the path of a model folder, e.g. Model.load("models/late"), not {type(path).__name__}{hint}'
+    )
 
 
 def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Recipe, dict[str, Any]]:

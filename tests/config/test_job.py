@@ -277,3 +277,10 @@ def test_a_setting_is_one_value():
 def test_numbers_that_python_does_not_write_are_refused():
     with pytest.raises(JobError, match="thousands of digits"):
         Job.parse({"data": {"source": "x", "target": 16**5_000}})
+
+
+def test_what_is_no_file_name_is_refused_with_what_to_call() -> None:
+    with pytest.raises(JobError, match=r"for a mapping call Job\.parse"):
+        Job.load({"data": {"source": "a"}})  # type: ignore[arg-type]
+    with pytest.raises(JobError, match="takes the name of a TOML file, not NoneType"):
+        Job.load(None)  # type: ignore[arg-type]

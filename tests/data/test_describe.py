@@ -10,7 +10,7 @@ import pytest
 from pipeline.config.job import Job
 from pipeline.data.describe import describe
 from pipeline.data.source import open_source
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SourceError
 
 
 def test_flights(data: Path) -> None:
@@ -62,3 +62,11 @@ def test_a_job_says_how_the_files_are_read(tmp_path: Path) -> None:
     assert found.balance == (("no", 2), ("yes", 1))
     derived = {**data, "target": "old", "derive": {"old": "age > 40"}}
     assert describe(Job.parse({"data": derived}).data).target is None
+
+
+def test_a_model_folder_is_named_with_what_opens_it(tmp_path: Path) -> None:
+    for name in ("manifest.json", "model.ubj", "metrics.json"):
+        (tmp_path / name).write_text("{}")
+    for source in (str(tmp_path), [str(tmp_path)]):
+        with pytest.raises(SourceError, match=r"a model folder, no data: open it with pipeline\.Model\.load"):
+            describe(source)

@@ -250,11 +250,13 @@ def test_fragments_that_share_a_query_are_merged():
 
 def test_queries_that_begin_again_are_refused():
     with pytest.raises(
-        DataError, match=r"data\.group = 'q': the rows of a query must be next to each other, and 1 of 3"
+        DataError, match=r"data\.group = 'q': to train, the rows of a query must be next to each other, and 1 of 3"
     ):
         ranking([1, 1, 2, 1, 3], [2, 3])
     with pytest.raises(DataError, match="next to each other"):
         ranking([1, 2, 1], [3])
+    with pytest.raises(DataError, match=r"and 2 of 3 queries begin again further down.*evaluate takes any order"):
+        ranking([1, 2, 1, 2, 1, 2, 1, 3], [8])
 
 
 def test_a_query_that_goes_over_fragments_without_rows():

@@ -198,7 +198,9 @@ def objects() -> pd.DataFrame:
 
 
 def test_columns_of_objects_that_are_left_out_are_not_converted() -> None:
-    with pytest.raises(SourceError, match="column odd"):
+    with pytest.raises(
+        SourceError, match=r"column 'odd' holds Python objects.*convert it, or leave it out.*data\.exclude"
+    ):
         open_source(objects())
     source = open_source(objects(), exclude=["od*"])
     assert source.schema.names == ["x", "y"]
@@ -206,6 +208,33 @@ def test_columns_of_objects_that_are_left_out_are_not_converted() -> None:
     assert read_fragment(source, fragment, payload=source.payload(fragment))["y"].to_pylist() == [0, 1]
     assert open_source(objects(), only={"x"}).schema.names == ["x"]
     assert tabular.to_table(objects(), "the data", only={"x"}).column_names == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            [1, "a"],
+            r"column 'o' holds Python objects that are of no one type, .*convert it, or .*data\.exclude.*astype",
+        ),
+        ([{"a": 1}, 2.0], "column 'o' holds Python objects"),
+        ([1j, 2j], r"column 'o' holds complex numbers \(complex128\).*convert it, or .*data\.exclude"),
+    ],
+)
+def test_a_column_that_cannot_be_converted_is_named_with_the_ways_out(values: list[Any], message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(pd.DataFrame({"x": [1.0, 2.0], "o": values}))
+    with pytest.raises(SourceError, match=r"column 'o'.*convert it, or .*data\.exclude"):
+        open_source({"x": [1.0, 2.0], "o": values if values != [1j, 2j] else np.array(values)})
+
+
+def test_two_columns_of_one_name_are_refused_by_name() -> None:
+    given = pd.DataFrame([[1.0, 2.0, 3.0]], columns=["x", "y", "x"])
+    with pytest.raises(SourceError, match=r"two columns are named 'x'"):
+        open_source(given)
+    assert tabular.to_table(given, "the data", only={"y"}).column_names == ["y"]
+    with pytest.raises(SourceError, match=r"two columns are named '1'"):
+        open_source(pd.DataFrame([[1.0, 2.0]], columns=[1, "1"]))
 
 
 def test_of_dask_frames_too() -> None:

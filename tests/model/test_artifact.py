@@ -77,6 +77,12 @@ def test_no_folder_and_no_model_folder(tmp_path):
         Model.load(tmp_path)
 
 
+def test_what_is_no_path_is_refused_with_what_to_pass(make_model):
+    for given, kind in ((None, "NoneType"), (3, "int"), ({"a": 1}, "dict"), (make_model("binary"), "Model: it holds")):
+        with pytest.raises(ModelError, match=f"Model.load takes the path of a model folder, e.g. .*, not {kind}"):
+            Model.load(given)
+
+
 def test_a_newer_format_is_refused_with_both_numbers(copy):
     path = copy / "manifest.json"
     path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 7', 1))

@@ -229,6 +229,9 @@ def _ordered(paths: Any) -> list[str]:
     return sorted(paths, key=lambda path: path.split("/"))
 
 
+_MODEL_FILES = ("manifest.json", "model.ubj")  # as in pipeline.model.folder, which imports this package
+
+
 def _format(found: list[tuple[str, Listing]], wanted: str) -> str:
     """The format asked for, or the one that the files' endings (else their first bytes) show."""
     if wanted != "auto":
@@ -242,6 +245,11 @@ def _format(found: list[tuple[str, Listing]], wanted: str) -> str:
     if kinds:
         names = " and ".join(_NAMES[kind] for kind in sorted(kinds))
         raise SourceError(f"{found[0][0]}: {names} files together; choose one with data.format")
+    for named, listing in found:
+        if {os.path.basename(path) for path, _ in listing.entries}.issuperset(_MODEL_FILES):
+            raise SourceError(
+                f"{named}: a model folder, no data: open it with pipeline.Model.load(...), or `pipeline describe` in a shell"
+            )
     raise SourceError(
         f"{found[0][0]}: no Parquet, CSV, Feather or LIBSVM files by their endings; say which with data.format"
     )
