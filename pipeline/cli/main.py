@@ -24,6 +24,7 @@ from pipeline.cli.options import (
     events_file,
     job_option,
     model_and_data,
+    model_options,
     resumable,
     set_option,
     settings_given,
@@ -65,15 +66,21 @@ def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
 
 
 def cluster_asked() -> "Cluster":
-    """The cluster of the options, for verbs that read data as the model's job says."""
+    """The cluster of the options, for a verb that has no job."""
+    return _asked("cluster")[0]
+
+
+def _asked(*sections: str) -> tuple["Cluster", dict[str, Any]]:
+    """The cluster of the options and the fields of `data.csv` among them; JobError for a field of no such section."""
     from pipeline.config.job import Job
     from pipeline.errors import JobError
 
     settings = settings_given()
     for setting in settings:
-        if not setting.strip().startswith("cluster."):
-            raise JobError(f"--set {setting}: only fields of cluster can be set here; the model says how data are read")
-    return Job.parse({"data": {"source": []}}, settings=settings, origin="command line").cluster
+        if not setting.strip().startswith(tuple(f"{section}." for section in sections)):
+            raise JobError(f"--set {setting}: only fields of {' and '.join(sections)} can be set here")
+    job = Job.parse({"data": {"source": []}}, settings=settings, origin="command line")
+    return job.cluster, job.data.csv.model_dump(exclude_unset=True)
 
 
 def connecting(
@@ -161,6 +168,7 @@ def cli() -> None:
     help="Go on from the last checkpoint of a run that was interrupted: DIR is the model folder that was to be.",
 )
 @cluster_options
+@set_option()
 @allow_code
 @click.option(
     "--fields",
@@ -231,7 +239,7 @@ def train(
 @click.option("--out", required=True, metavar="DIR", help="The folder to write: Parquet, in the order of the rows.")
 @click.option("--contributions", is_flag=True, help="Also each feature's share in each prediction (SHAP values).")
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
-@cluster_options
+@model_options
 @allow_code
 @talking
 def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: Any) -> None:
@@ -247,14 +255,14 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
     wanted = {name: options[name] for name in ("contributions", "overwrite")}
     with talk.running() as listen:
         local_path(out, "--out")  # before a cluster is started for it
-        cluster = cluster_asked()
+        cluster, csv = _asked("cluster", "data.csv")
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
 
         def open_data() -> Any:
             from pipeline.inference.predict import claim_predictions, open_to_predict
 
             claim_predictions(out, wanted["overwrite"])
-            return open_to_predict(loaded, files_of(data))
+            return open_to_predict(loaded, files_of(data), csv=csv)
 
         opened = Opened(open_data, listen, files_of(data))
         with connected(cluster, talk, listen, "pipeline.inference.predict", opened) as client:
@@ -264,7 +272,7 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
 
 @cli.command(cls=Verb, short_help="Measure a model on some data.")
 @model_and_data
-@cluster_options
+@model_options
 @allow_code
 @talking
 def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **_: Any) -> None:
@@ -278,13 +286,13 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     from pipeline.cli.output import metrics_text
 
     with talk.running() as listen:
-        cluster = cluster_asked()
+        cluster, csv = _asked("cluster", "data.csv")
         loaded = pipeline.Model.load(model, allow_code=allow_code)
 
         def open_data() -> Any:
             from pipeline.inference.evaluate import open_to_evaluate
 
-            return open_to_evaluate(loaded, files_of(data))
+            return open_to_evaluate(loaded, files_of(data), csv=csv)
 
         opened = Opened(open_data, listen, files_of(data))
         with connected(cluster, talk, listen, "pipeline.inference.evaluate", opened) as client:
@@ -295,7 +303,7 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
 @cli.command(cls=Verb, short_help="Say what is in files or in a model folder.")
 @click.argument("source", nargs=-1, required=True, metavar="MODEL | JOB.toml | DATA...")
 @job_option("--target", field="data.target", text=True, metavar="COLUMN", help="Also this column's balance.")
-@set_option
+@set_option()
 @talking
 def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
     """Say what is in files (columns, missing and distinct values, files that drift) or in a model folder.
@@ -349,7 +357,7 @@ def scale(talk: Talk, job: str, **options: Any) -> None:
     show_default=True,
     help="Of the pages of a recorded run; where it is in use, the next free one.",
 )
-@set_option
+@set_option("A field of cluster")
 @talking
 def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None:
     """Watch a training: its progress here, if SOURCE is the scheduler it runs on (`cluster.scheduler`, or the one a

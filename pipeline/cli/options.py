@@ -78,15 +78,20 @@ def job_option(*names: str, field: str, **kwargs: Any) -> Any:
     return click.option(*names, cls=JobOption, field=field, expose_value=True, **kwargs)
 
 
-set_option = click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the job; may be repeated."
-)
+def set_option(what: str = "Any field of the job") -> Any:
+    """Decorator: `--set`, for the fields that `what` names."""
+    return click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help=f"{what}; may be repeated.")
+
+
 cluster_options = all_of(
     job_option("--device", field="cluster.device", text=True, metavar="NAME"),
     job_option("--workers", field="cluster.workers", metavar="N"),
     job_option("--threads", field="cluster.threads", metavar="N"),
     job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
-    set_option,
+)
+model_options = all_of(
+    cluster_options,
+    set_option("A field of cluster, or of data.csv where the files are written otherwise than the training's"),
 )
 model_and_data = all_of(
     click.argument("model", type=click.Path()),

@@ -90,7 +90,7 @@ scale_options = all_of(
     click.option("--force", is_flag=True, help="Compare although the other machine was a different one."),
     job_option("--device", field="cluster.device", text=True, metavar="NAME"),
     job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
-    set_option,
+    set_option(),
 )  # fmt: skip
 
 

@@ -65,14 +65,27 @@ def show(text: str, *, err: bool = False) -> None:
     """
     from pipeline.formatting import for_terminal
 
-    click.echo(for_terminal(text), err=err)
+    _write(for_terminal(text), err=err)
 
 
 def show_json(value: Any) -> None:
     """Writes one line of JSON to stdout, which means the same and holds no control characters either."""
     from pipeline.formatting import json_for_terminal
 
-    click.echo(json_for_terminal(json.dumps(value, ensure_ascii=False)))
+    _write(json_for_terminal(json.dumps(value, ensure_ascii=False)))
+
+
+def _write(text: str, *, err: bool = False) -> None:
+    """PipelineError where stdout cannot be written, for example because its disk is full; what follows is discarded."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from pipeline.errors import PipelineError
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise PipelineError(f"stdout cannot be written: {error.strerror}") from error
 
 
 def hush() -> None:

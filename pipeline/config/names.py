@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 MOST_NEAR = 3  # suggestions
+SEPARATORS = ";\t|,"  # of CSV files
 MOST_SHOWN = 20  # names that are listed where none is near
 _ALIKE = 0.6  # of difflib's ratio: less is another name
 _AS_GOOD = 0.15  # of the ratio: names that much less similar than the best are not meant
@@ -71,3 +72,16 @@ def listed(names: Iterable[str], word: str = "and") -> str:
     """
     *first, last = names
     return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def separator_hint(names: Iterable[str]) -> str:
+    """What to add where a column is missing and the only one there is holds a separator: a CSV file written with another.
+
+    >>> separator_hint(["x;z;y"])
+    "; the only column is 'x;z;y': is data.csv.separator = ';' meant?"
+    >>> separator_hint(["x"]), separator_hint(["x;y", "z"])
+    ('', '')
+    """
+    known = list(names)
+    found = next((mark for mark in SEPARATORS if len(known) == 1 and mark in known[0]), None)
+    return "" if found is None else f"; the only column is {known[0]!r}: is data.csv.separator = {found!r} meant?"

@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,13 @@ def evaluate(
     data: Any,
     *,
     names: Sequence[str] | None = None,
+    csv: Mapping[str, Any] | None = None,
     listen: Listener = ignore,
 ) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
     `model`: a model, or its folder.  `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of
-    an array's columns.  Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the
+    an array's columns.  `csv`: fields of `data.csv` that differ from those of the training.  Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the
     data lack the target or another column, or no row has a label.
     """
     if client is not None:
@@ -57,7 +58,7 @@ def evaluate(
         model = as_model(model)
         with contextlib.nullcontext() if client is None else telling_loss(client):
             with waiting.notes_to(listen):
-                source = open_to_evaluate(model, data, names)
+                source = open_to_evaluate(model, data, names, csv)
             metrics = _evaluate(client, model, source, listen)
     except BaseException as error:
         let_go(error)
@@ -85,12 +86,14 @@ def _evaluate(client: Client | None, model: Model, source: Source, listen: Liste
     return exact.evaluate(target.kind, target.objective, prediction, label, weight, group, quantiles=quantiles)
 
 
-def open_to_evaluate(model: Model, data: Any, names: Sequence[str] | None = None) -> Source:
+def open_to_evaluate(
+    model: Model, data: Any, names: Sequence[str] | None = None, csv: Mapping[str, Any] | None = None
+) -> Source:
     """The data as a source that the model can be measured on; opened already, it is given back."""
     if isinstance(data, Source):
         return data
     roles = model.manifest.roles
-    source = open_for(model, data, roles.read, names)
+    source = open_for(model, data, roles.read, names, csv)
     check_schema(model.manifest.named(roles.read), source.schema)
     labelled = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
     check_in_every_file(source.drift, labelled, len(source.files))

@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from distributed import Client, Future, as_completed
 
-from pipeline.config.job import CsvOptions
+from pipeline.config.job import CsvOptions, Job
 from pipeline.data.files import waiting
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
@@ -73,13 +73,15 @@ def predict(
     contributions: bool = False,
     overwrite: bool = False,
     names: Sequence[str] | None = None,
+    csv: Mapping[str, Any] | None = None,
     listen: Listener = ignore,
 ) -> Predicted:
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
 
     `model`: a model, or its folder.  `data`: names of files, rows in memory of any kind that `Model.predict` takes, a Dask
     DataFrame or Array.  `names`: those of an array's columns; without them they are the columns that the model needs, ids
-    among them, in the order of the training.  A Dask DataFrame is computed twice: its rows are counted first.
+    among them, in the order of the training.  `csv`: fields of `data.csv` that differ from those of the training, e.g.
+    `{"separator": ";"}`.  A Dask DataFrame is computed twice: its rows are counted first.
 
     Columns: the model's id columns; `row`, the global number of the row in the data (uint64); `prediction`, a number,
     class or score; for classification `probability` or `probability_<class>`; with contributions
@@ -98,7 +100,7 @@ def predict(
         ):
             named = _names_for(data, model) if names is None else names
             with waiting.notes_to(listen):
-                source = count_rows(open_to_predict(model, data, named))
+                source = count_rows(open_to_predict(model, data, named, csv))
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         let_go(error)
@@ -132,29 +134,35 @@ def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool]
     return rows
 
 
-def open_to_predict(model: Model, data: Any, names: Sequence[str] | None = None) -> Source:
+def open_to_predict(
+    model: Model, data: Any, names: Sequence[str] | None = None, csv: Mapping[str, Any] | None = None
+) -> Source:
     """The data as a source that the model can predict; opened already, it is given back.  UserError where it cannot."""
     if isinstance(data, Source):
         return data
     roles = model.manifest.roles
-    source = open_for(model, data, roles.predict, names)
+    source = open_for(model, data, roles.predict, names, csv)
     check_schema(model.manifest.named(roles.predict), source.schema, model.manifest.copied)
     check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
     return source
 
 
 def open_for(
-    model: Model, data: Any, wanted: Collection[str] | None = None, names: Sequence[str] | None = None
+    model: Model,
+    data: Any,
+    wanted: Collection[str] | None = None,
+    names: Sequence[str] | None = None,
+    csv: Mapping[str, Any] | None = None,
 ) -> Source:
     """The data as a source read the way the training data were: CSV options, size of fragments, types.
 
     `wanted`: the columns that will be read, None for all; others of a pandas frame are not converted.  `names`: those of
-    an array's columns.  Files that do not show what they are (no known ending or magic) have the format that the job names.
+    an array's columns.  `csv`: fields of `data.csv` that differ this time.  Files that do not show what they are (no known ending or magic) have the format that the job names.
     """
     told = model.manifest.job["data"]
     named = told["format"]
     how: dict[str, Any] = {
-        "csv": CsvOptions(**told["csv"]),
+        "csv": csv_options(model, csv),
         "fragment_nbytes": told["fragment_mib"] * 2**20,
         "hints": ColumnHints(types=schema_of(model.manifest.columns), copied=model.manifest.copied),
         "exclude": ["*"],  # further columns are nobody's concern, whatever their type
@@ -168,6 +176,12 @@ def open_for(
         if named == "auto" or isinstance(error, AccessError) or not isinstance(data, (str, list)):
             raise
         return open_source(data, format=named, **how).with_empty(used)
+
+
+def csv_options(model: Model, given: Mapping[str, Any] | None) -> CsvOptions:
+    """The options of the training's CSV files, with those that are given; JobError where one is wrong."""
+    told = {**model.manifest.job["data"]["csv"], **(given or {})}
+    return Job.parse({"data": {"source": [], "csv": told}}, origin="csv").data.csv
 
 
 def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.config.names import listed, nearest
+from pipeline.config.names import listed, nearest, separator_hint
 from pipeline.data import tabular
 from pipeline.data.schema.unify import has_zone, zones_differ
 from pipeline.errors import DataError, SourceError
@@ -36,7 +36,7 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collec
         if column.name not in known:
             used = {other.name for other in columns}
             near = nearest(column.name, (name for name in schema.names if name not in used))
-            hint = f"; did you mean {listed(map(repr, near), 'or')} to be it?" if near else ""
+            hint = f"; did you mean {listed(map(repr, near), 'or')} to be it?" if near else separator_hint(schema.names)
             raise DataError(
                 f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}"
             )

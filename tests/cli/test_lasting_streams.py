@@ -27,3 +27,11 @@ def test_a_stream_that_is_full_is_an_error(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("options", ["", " --json"])
+def test_a_result_that_cannot_be_written_is_one_line(tmp_path: Path, options: str) -> None:
+    doctor = f"{sys.executable} -c 'from pipeline.cli.main import main; main()' doctor{options}"
+    done = shell(f"{doctor} > /dev/full", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "pipeline: error: stdout cannot be written: No space left on device\n"

@@ -142,11 +142,21 @@ def test_predict_and_evaluate_pass_on_what_was_asked(asked):
 
 
 @pytest.mark.parametrize("verb", [["predict", "m", "a", "--out", "p"], ["evaluate", "m", "a"]])
-def test_only_the_cluster_can_be_set_where_the_model_says_the_rest(asked, capfd, verb):
-    assert run(cli, [*verb, "--set", "cluster.workers=2", "--quiet"]) == 0
+def test_what_can_be_set_where_the_model_says_the_rest(asked, monkeypatch, tmp_path, capfd, verb):
+    @contextlib.contextmanager
+    def connect(where, *, debug, meanwhile, first):
+        first()
+        yield asked.setdefault("connect", where) and CLIENT
+
+    opened = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "connect", connect)
+    monkeypatch.setattr(f"pipeline.inference.{verb[0]}.open_to_{verb[0]}", lambda model, data, csv: opened.append(csv))
+    assert run(cli, [*verb, "--set", "cluster.workers=2", "--set", "data.csv.separator=;", "--quiet"]) == 0
     assert asked["connect"] == Cluster(workers=2)
-    assert run(cli, [*verb, "--set", "data.csv.separator=;", "--quiet"]) == 2
-    assert "data.csv.separator=;: only fields of cluster" in capfd.readouterr().err
+    assert opened == [{"separator": ";"}]
+    assert run(cli, [*verb, "--set", "data.exclude=['x']", "--quiet"]) == 2
+    assert "only fields of cluster and data.csv can be set here" in capfd.readouterr().err
 
 
 def test_describe_takes_a_job_or_settings(asked, monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 import pipeline
 from pipeline.config.job import Job
+from pipeline.errors import DataError, JobError
 from pipeline.events.types import Note
 
 ROWS = 400
@@ -91,3 +92,18 @@ def test_ids_that_lose_nothing_as_texts_are_texts_also_where_they_were_numbers(
     assert predicted(client, numbers, write(path))[0]["id"].to_pylist() == [f"{row:05}" for row in range(ROWS)]
     long = write(path, ids="{:020}")
     assert predicted(client, numbers, long)[0]["id"].to_pylist() == [f"{row:020}" for row in range(ROWS)]
+
+
+def test_files_that_are_written_otherwise_than_the_training_s(client: Any, model: Any, tmp_path: Path) -> None:
+    """`csv` says how; without it the message names the field to set."""
+    plain, other = write(tmp_path / "t.csv"), tmp_path / "other.csv"
+    other.write_text(plain.read_text().replace(",", ";"))
+    expected, _ = predicted(client, model, plain)
+    pipeline.predict(client, model, str(other), out=tmp_path / "other", csv={"separator": ";"})
+    assert pq.read_table(tmp_path / "other").equals(expected)
+    measured = pipeline.evaluate(client, model, str(other), csv={"separator": ";"})
+    assert measured == pipeline.evaluate(client, model, str(plain))
+    with pytest.raises(DataError, match=r"the only column is .*: is data\.csv\.separator = ';' meant\?"):
+        pipeline.evaluate(client, model, str(other))
+    with pytest.raises(JobError, match=r"csv: data\.csv\.separator"):
+        pipeline.evaluate(client, model, str(other), csv={"separator": ";;"})

@@ -48,6 +48,11 @@ def test_another_run_would_lose_the_checkpoints(model: Path) -> None:
         claim_destination(model, resume=False, overwrite=False)
 
 
+def test_a_run_that_still_works_on_it_is_not_called_interrupted(model: Path) -> None:
+    with held(model), pytest.raises(OutputError, match=f"process {os.getpid()} on .* is at work on it already"):
+        claim_destination(model, resume=False, overwrite=False)
+
+
 def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
     model = finished(tmp_path / "late")
     for overwrite in (False, True):

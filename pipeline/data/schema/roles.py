@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow.types as pt
 
 from pipeline.config.job import Data, Job
-from pipeline.config.names import hint, listed, matches
+from pipeline.config.names import hint, listed, matches, separator_hint
 from pipeline.data.formats.libsvm import LABEL, QUERY
 from pipeline.data.schema.derive import Derived
 from pipeline.data.source import NO_VALUE, Source
@@ -101,7 +101,8 @@ class _Names:
             return name
         if name in self.left_out:
             raise DataError(f"{setting} = {name!r}: the column {self.left_out[name]}")
-        raise DataError(f"{setting} = {name!r}: no such column{hint(name, self.free(setting))}")
+        more = separator_hint(self.derived.schema.names) or hint(name, self.free(setting))
+        raise DataError(f"{setting} = {name!r}: no such column{more}")
 
     def usable(self, setting: str, name: str | None) -> str | None:
         """Likewise, and DataError where the column holds no value."""
