@@ -1,5 +1,5 @@
-"""Training in the Dask dashboard, live and afterwards.
+"""Shows trainings in the Dask dashboard, live and afterwards.
 
-`pages` has the pages and their registry, which show what `monitoring.state` knows of each run; `install` puts them into a
-scheduler's dashboard, `lazy` has that loaded at the first visit, `replay` serves them for a recorded file.
+`pages` has the pages and their registry, which show the state of `monitoring.state`; `install` adds them to a
+scheduler's dashboard, `lazy` loads that at the first visit, `replay` serves them for a recorded file.
 """

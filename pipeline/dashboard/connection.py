@@ -1,7 +1,8 @@
-"""What a page says when its server has gone, and how it takes up what another server has at the same address.
+"""Handles a page whose server has gone: shows a message, and reloads the page when a server answers at the same
+address.
 
-BokehJS would go on with its own session where a server answers again; that is often another one, of the next training,
-and both runs would be drawn into one picture.  So the page is loaded anew, once there is one to be loaded.
+BokehJS would continue its own session when a server answers again; that is often the server of the next training,
+and both runs would be drawn into one plot.  So the page is reloaded as soon as a server answers.
 """
 
 from bokeh.document import Document
@@ -19,7 +20,7 @@ OVER = (
     "The run is over, and its server has ended: this is its last state. The page is loaded again as soon as there is one "
     "here."
 )
-ENDED = ("finished", "failed")  # where a server's end is no failure
+ENDED = ("finished", "failed")  # states in which a server's end is no failure
 CODE = """
 if (document.getElementById('connection-lost')) return;
 const line = document.createElement('div');
@@ -40,16 +41,16 @@ setTimeout(again, wait);
 
 
 def tell_state(root: Column, run: Run | None) -> None:
-    """Has the page know, for when it is alone, what state the run that it shows is in."""
+    """Stores the state of the shown run in the page, for use after the connection is lost."""
     tags = [] if run is None else [run.state]
     if root.tags != tags:
         root.tags = tags
 
 
 def watch_over(doc: Document, root: Column) -> None:
-    """Has the page of this document say so when it has lost its server, and be loaded anew when one answers.
+    """Makes the page of this document show that it has lost its server, and reload when a server answers.
 
-    `root`: who was told the state of the run.
+    `root`: the column in which `tell_state` stored the run's state.
     """
     doc.config.reconnect_session = False
     doc.config.notify_connection_status = False

@@ -1,4 +1,4 @@
-"""The drawings of the pages: empty figures, lanes, values under the pointer, and what is sent to them."""
+"""Draws the building blocks of the pages: empty figures, lanes, hover tips, data updates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def chart(label: str, below: str, *, height: int = 250, **properties: Any) -> fi
 
 
 class Lanes:
-    """A figure with a lane for each of some names, one above the other."""
+    """A figure with a lane for each of several names, stacked vertically."""
 
     def __init__(self, below: str) -> None:
         self._names = FactorRange()
@@ -39,21 +39,23 @@ class Lanes:
         self.figure.ygrid.visible = False
 
     def show(self, names: Sequence[str]) -> None:
-        """Has a lane for each of these, from the top."""
+        """Sets the lanes to these names, from the top."""
         upwards = list(reversed(names))
         if list(self._names.factors) != upwards:
             self._names.factors = upwards
             self.figure.height = 80 + 26 * max(2, len(names))
-            self.figure.min_height = 80 + 12 * max(2, len(names))  # where it fills a window
+            self.figure.min_height = 80 + 12 * max(2, len(names))  # when it fills a window
 
 
 def hover(drawn: figure, renderers: Sequence[Any], tips: str | Sequence[tuple[str, str]]) -> None:
-    """Says values under the pointer; Bokeh escapes what it fills in."""
+    """Adds hover tips; Bokeh escapes the values."""
     drawn.add_tools(HoverTool(renderers=list(renderers), tooltips=tips if isinstance(tips, str) else list(tips)))
 
 
 def refresh(source: ColumnDataSource, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Gives the source its columns, of equal lengths: nothing is sent where nothing changed, only the new end where it grew."""
+    """Updates the source's columns, of equal lengths: sends nothing if nothing changed, only the new end if they
+    grew.
+    """
     new = {name: _array(values) for name, values in columns.items()}
     old = {name: np.asarray(values) for name, values in source.data.items()}
     if old.keys() == new.keys():
@@ -68,13 +70,13 @@ def refresh(source: ColumnDataSource, columns: Mapping[str, Sequence[Any]]) -> N
 
 
 def put(root: Column, *children: UIElement) -> None:
-    """Shows these in the column: figures only once they have something to draw, for Bokeh complains of empty ones."""
+    """Puts these into the column: figures only once they have data, because Bokeh warns about empty ones."""
     if root.children != [*children]:
         root.children = [*children]
 
 
 def flex() -> dict[str, str]:
-    """How wide a chart is beside others: they stand in one column where there is no room."""
+    """Layout of charts in a row: they wrap into one column where the page is narrow."""
     return {"flex": "1 1 420px", "min-width": "min(100%, 320px)"}
 
 

@@ -1,7 +1,7 @@
-"""The training's pages in the dashboard of a scheduler: a plugin that keeps what runs say, and shows it.
+"""Adds the training's pages to a scheduler's dashboard: a plugin that stores the events of runs, and shows them.
 
-Dask has no documented way to add a page.  So all of that (`internals`) is tried, and where it fails the training goes on
-without pages and says so once.  On clusters of ours a preload installs them (`pipeline.dashboard.lazy`), on a running
+Dask has no documented way to add a page.  So all of that (`internals`) may fail; then the training continues
+without pages and emits one note.  On clusters of ours a preload installs them (`pipeline.dashboard.lazy`), on a running
 scheduler the first client that trains there; `dask scheduler --preload pipeline.dashboard.install` has them from the
 start.  A dashboard that is switched off stays off.
 """
@@ -29,10 +29,10 @@ from pipeline.monitoring.state.board import Board
 from pipeline.runtime.channel import EVENTS, ROUNDS, hearing
 from pipeline.runtime.dead_clients import RETURN_SECONDS
 
-NAME = "pipeline-dashboard"  # of the plugin, and of the topic of what it says of itself
-HEARING_SECONDS = 1.0  # until a client that has just come hears what is logged
-REGISTER_SECONDS = 60.0  # for the scheduler to take the pages; importing them takes seconds on a busy machine
-LAST_SECONDS = 1.5  # for open pages to hear the end of the run
+NAME = "pipeline-dashboard"  # of the plugin, and of the topic of its own messages
+HEARING_SECONDS = 1.0  # until a client that has just connected is subscribed to the log
+REGISTER_SECONDS = 60.0  # for the scheduler to install the pages; importing them takes seconds on a busy machine
+LAST_SECONDS = 1.5  # for open pages to show the end of the run
 CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
 NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard"
@@ -48,27 +48,27 @@ async def dask_setup(scheduler: Any) -> None:
 
 
 async def install(scheduler: Any, *, later: bool = False) -> None:
-    """Installs plugin and pages, once; `later`: Dask's dashboard, too, is loaded at the first visit."""
+    """Installs plugin and pages, once; `later`: Dask's dashboard itself is also loaded at the first visit."""
     await scheduler.register_scheduler_plugin(Dashboard(later=later), name=NAME, idempotent=True)
 
 
 async def withdraw(scheduler: Any) -> None:
-    """Stops the dashboard before its scheduler closes; pages that somebody has open show the latest before."""
+    """Stops the dashboard before its scheduler closes; open pages show the latest state before."""
     try:
         await asyncio.wait_for(internals.draw_last(scheduler), LAST_SECONDS)
-    except Exception:  # a reader that takes nothing is not waited for
+    except Exception:  # do not wait for a browser that does not read
         logger.info("the pages may not show the end of the run", exc_info=True)
     try:
         await internals.withdraw(scheduler)
-    except Exception:  # then the scheduler closes it as it can
+    except Exception:  # then the scheduler closes it its own way
         logger.info("the dashboard was not stopped", exc_info=True)
 
 
 @contextlib.contextmanager
 def attached(client: Client, note: Callable[[str], None]) -> Iterator[None]:
-    """Sees to it that the scheduler has the pages; `note` is told once, in a line, why it has none.
+    """Makes sure that the scheduler has the pages; `note` gets one line, once, if it has none.
 
-    While the context lasts, because a dashboard may be loaded late.  May be called in Dask's own thread.
+    Watches as long as the context lasts, because a dashboard may be loaded late.  May be called in Dask's own thread.
     """
     told: set[str] = set()
 
@@ -94,7 +94,9 @@ def no_pages(missing: str) -> str:
 
 
 def register(client: Client) -> str | None:
-    """Gives the client's scheduler the pages, once; why it has none, or None: it has, or will when its dashboard is loaded."""
+    """Installs the pages on the client's scheduler, once; the reason if it has none, or None: it has them, or will
+    when its dashboard is loaded.
+    """
     found: list[str | None] = []
     in_time(REGISTER_SECONDS, "register pages", lambda: found.append(_register(client)))
     return found[0] if found else f"the scheduler has not answered for {REGISTER_SECONDS:g} s"
@@ -109,15 +111,15 @@ def _register(client: Client) -> str | None:
         if (error.name or "").partition(".")[0] != "pipeline":
             return f"the scheduler cannot load them ({_line(error)})"
         return f"the scheduler has no module {error.name}: install {package()} there, too"
-    except Exception as error:  # whatever a scheduler of another version makes of this: the training does not need it
+    except Exception as error:  # any error of a scheduler of another version: the training does not need pages
         if client.status != "running":
-            return None  # the scheduler is lost, which is told elsewhere
+            return None  # the scheduler is lost, which is reported elsewhere
         return f"the scheduler refuses them ({_line(error)})"
     return said[-1] if said else None
 
 
 async def _import_pages(plugin: str, dask_scheduler: Any = None) -> None:
-    """On the scheduler, in a thread: importing plugin and pages would hold up its event loop for seconds."""
+    """Runs on the scheduler, in a thread: importing plugin and pages would block its event loop for seconds."""
     import asyncio
     import importlib
     import logging
@@ -127,14 +129,14 @@ async def _import_pages(plugin: str, dask_scheduler: Any = None) -> None:
             importlib.import_module("pipeline.dashboard.install")
             if any(hasattr(application, "app_paths") for application in dask_scheduler.http_application.applications):
                 importlib.import_module("pipeline.dashboard.pages.registry")
-        except Exception:  # the plugin, which needs the same modules, fails likewise and says so to the client
+        except Exception:  # the plugin needs the same modules: it fails too and reports that to the client
             logging.getLogger("distributed.pipeline").info("the pages were not imported ahead", exc_info=True)
 
     if plugin not in dask_scheduler.plugins:
         await asyncio.get_running_loop().run_in_executor(None, load)
 
 
-_import_pages.__module__ = "__main__"  # a scheduler elsewhere need not have this package: travels by value
+_import_pages.__module__ = "__main__"  # a scheduler elsewhere may lack this package: the function is pickled by value
 
 
 def _line(error: BaseException) -> str:
@@ -143,19 +145,19 @@ def _line(error: BaseException) -> str:
 
 
 class Dashboard(SchedulerPlugin):
-    """Keeps what the runs of all clients say in a `Board`, for the pages and for Prometheus."""
+    """Scheduler plugin that stores the events of all clients' runs in a `Board`, for the pages and for Prometheus."""
 
     name = NAME
-    idempotent = True  # of two clients the first one installs it
+    idempotent = True  # of two clients the first installs it
 
     def __init__(self, *, later: bool = False) -> None:
         self._later = later
         self._started = False
 
     async def start(self, scheduler: Any) -> None:
-        """Takes up what was said before; without a pause, so that of two clients' plugins only one gets here.
+        """Replays past events.  No await before this point: two clients may install the plugin concurrently.
 
-        Dask calls it again where a preload has registered the plugin: it starts all that it finds.
+        Dask calls it again where a preload has registered the plugin: it starts every plugin that it finds.
         """
         if self._started:
             return
@@ -164,12 +166,12 @@ class Dashboard(SchedulerPlugin):
         self._shown = False
         self._strangers: set[str] = set()  # clients of another version
         self.board = Board()
-        self._owners: dict[str, str] = {}  # runs that go on -> their clients
+        self._owners: dict[str, str] = {}  # running runs -> their clients
         self._begin = time.time() - time.monotonic()
         for topic in (EVENTS, ROUNDS):
             for at, message in scheduler.get_events(topic):
                 self._take(topic, message, at)
-        for client in set(self._owners.values()):  # soon: the scheduler does not know this plugin yet
+        for client in set(self._owners.values()):  # delayed: the scheduler does not know this plugin yet
             asyncio.get_running_loop().call_soon(self._ended, client)
         self._metrics = prometheus.expose(self.board)
         if self._later:
@@ -178,20 +180,22 @@ class Dashboard(SchedulerPlugin):
             self._show()
 
     def now(self) -> float:
-        """Seconds since the epoch, by this scheduler's clock as it was at the start: nobody can set it back."""
+        """Seconds since the epoch, from this scheduler's clock at the start plus elapsed time: unaffected if the
+        clock is set back.
+        """
         return self._begin + time.monotonic()
 
     def log_event(self, topic: str, message: Any) -> None:
-        """Called by the scheduler for whatever is logged under any topic."""
+        """Called by the scheduler for each message of any topic."""
         self._take(topic, message, self.now())
 
     def _take(self, topic: str, message: Any, at: float) -> None:
-        """Takes what arrived at that time; clients and workers may have other clocks."""
+        """Handles a message that arrived at time `at`; clients and workers may have other clocks."""
         if topic not in (EVENTS, ROUNDS) or not isinstance(message, Mapping) or "event" not in message:
             return
         said, client = message["event"], message.get("client")
         if topic == ROUNDS and isinstance(said, Mapping) and str(said.get("event"))[:100] in _OF_CLIENTS:
-            return  # the client tells of what is common to all workers
+            return  # the client emits the events that all workers share
         try:
             run = run_of(message)
             event = dataclasses.replace(decode(said), time=at)
@@ -208,18 +212,18 @@ class Dashboard(SchedulerPlugin):
                 asyncio.get_running_loop().call_later(HEARING_SECONDS, self._say, said)
 
     def _owned(self, run: str, event: Event, client: str | None) -> None:
-        """Keeps in mind whose run it is, as long as it lasts."""
+        """Remembers the client of a run until the run ends."""
         if isinstance(event, (Saved, Failed)):
             self._owners.pop(run, None)
         elif isinstance(event, Started) and client is not None:
             self._owners[run] = client
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Called by the scheduler when it has lost a client; a killed one cannot say that its runs have failed."""
+        """Called by the scheduler when it has lost a client; a killed client cannot emit that its runs have failed."""
         asyncio.get_running_loop().call_later(RETURN_SECONDS, self._ended, client)
 
     def _ended(self, client: str) -> None:
-        """Ends the runs of a client that has not come back."""
+        """Ends the runs of a client that has not reconnected."""
         if client not in self._scheduler.clients:
             for run in [run for run, owner in self._owners.items() if owner == client]:
                 self._scheduler.log_event(EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
@@ -228,7 +232,7 @@ class Dashboard(SchedulerPlugin):
         self._metrics()
 
     def _offer(self) -> None:
-        """Has Dask's dashboard and the pages loaded when somebody asks for them; or says why not."""
+        """Makes Dask's dashboard and the pages load at the first request; or reports why not."""
         if importlib.util.find_spec("bokeh") is None:
             self._say({"missing": NO_BOKEH})
         try:
@@ -237,7 +241,7 @@ class Dashboard(SchedulerPlugin):
             self._unfit(error)
 
     def _show(self) -> None:
-        """Adds the pages, or says why not."""
+        """Adds the pages, or reports why not."""
         if not self._shown:
             missing = missing_pages(self._scheduler, self.board, self.now)
             self._shown = missing is None
@@ -252,20 +256,20 @@ class Dashboard(SchedulerPlugin):
 
 
 def missing_pages(scheduler: Any, board: Board, now: Callable[[], float]) -> str | None:
-    """Adds the pages to the scheduler's dashboard; why that cannot be, or None."""
+    """Adds the pages to the scheduler's dashboard; the reason if that fails, or None."""
     if importlib.util.find_spec("bokeh") is None:
         return NO_BOKEH
     try:
         if internals.bokeh(scheduler) is None:
             return NO_DASHBOARD
         internals.add(scheduler, board, now)
-    except Exception as error:  # whatever another version's internals come to
+    except Exception as error:  # any error from another version's internals
         logger.info("no training pages", exc_info=True)
         return unfit(error)
     return None
 
 
 def unfit(error: Exception) -> str:
-    """What to say where Dask's internals are not as they were."""
+    """The message where Dask's internals have changed."""
     version = importlib.metadata.version("distributed")
     return f"they do not fit the dashboard of distributed {version} ({_line(error)})"

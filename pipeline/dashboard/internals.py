@@ -1,6 +1,7 @@
-"""What Dask does not promise: how a page gets into a scheduler's dashboard, and how that is loaded late.
+"""Uses Dask's undocumented internals: adds a page to a scheduler's dashboard, and loads the dashboard late.
 
-The one module that uses distributed's internals.  Whatever of them another version has not is an exception here, which
+The only module that uses distributed's internals.  Where another version lacks one of them, an exception is raised,
+which
 `pipeline.dashboard.install` turns into a line.
 """
 
@@ -19,12 +20,12 @@ TEMPLATE = "simple.html"  # Dask's, with its navigation
 
 
 def bokeh(scheduler: Any) -> Any:
-    """Dask's own Bokeh application of the scheduler; None where there is none."""
+    """Dask's own Bokeh application of the scheduler; None without one."""
     return next((app for app in scheduler.http_application.applications if hasattr(app, "app_paths")), None)
 
 
 def prefix(client: Client) -> str | None:
-    """What the paths of Dask's pages of the client's scheduler begin with; None where it runs without its dashboard."""
+    """The prefix of the paths of Dask's pages on the client's scheduler; None where it runs without its dashboard."""
     found: str | None = client.run_on_scheduler(_prefix)
     return found
 
@@ -34,12 +35,12 @@ def _prefix(dask_scheduler: Any = None) -> str | None:
     return next((app.prefix for app in applications if hasattr(app, "app_paths")), None)
 
 
-# A scheduler elsewhere need not have this package: functions of `__main__` travel by value.
+# A scheduler elsewhere may lack this package: functions of `__main__` are pickled by value.
 _prefix.__module__ = "__main__"
 
 
 def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
-    """Adds the pages to a dashboard that is there; `now`: the clock of the board's times."""
+    """Adds the pages to a loaded dashboard; `now`: the clock of the board's times."""
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
     from distributed.http.scheduler.info import IndividualPlots
@@ -71,7 +72,7 @@ def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
 
 
 def _title(route: str) -> str:
-    """As Dask names its plots in that list: "individual-task-stream" is "Individual Task Stream"."""
+    """The title in the style of Dask's plots in that list: "individual-task-stream" is "Individual Task Stream"."""
     return route.strip("/").replace("-", " ").title()
 
 
@@ -92,7 +93,7 @@ def _plot(
 
 
 def offer(scheduler: Any, connected: Callable[[], None], failed: Callable[[Exception], None]) -> None:
-    """Makes the scheduler's web server load the dashboard when a page that it does not know is asked for.
+    """Makes the scheduler's web server load the dashboard when an unknown page is requested.
 
     Then either `connected` or `failed` is called; after a failure the next visitor tries again.
     """
@@ -101,7 +102,7 @@ def offer(scheduler: Any, connected: Callable[[], None], failed: Callable[[Excep
 
 
 class _Doorbell(web.RequestHandler):
-    """Loads the dashboard, takes itself out, and sends the visitor to the page asked for."""
+    """Loads the dashboard, removes itself, and redirects the visitor to the requested page."""
 
     def initialize(self, scheduler: Any, connected: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         self.scheduler, self.connected, self.failed = scheduler, connected, failed
@@ -112,7 +113,7 @@ class _Doorbell(web.RequestHandler):
         except ImportError as error:
             raise web.HTTPError(503, reason="No dashboard: Dask needs Bokeh for it") from error
         applications = self.scheduler.http_application.applications
-        if self.application in applications:  # nobody else's first visit was faster
+        if self.application in applications:  # no concurrent first visit was faster
             applications.remove(self.application)
             try:
                 connect(self.scheduler.http_application, self.scheduler.http_server, self.scheduler, prefix="")
@@ -127,16 +128,16 @@ class _Doorbell(web.RequestHandler):
 def _load() -> Any:
     from distributed.dashboard.scheduler import connect
 
-    # In this thread: it would hold up the scheduler's event loop.
+    # In this thread: it would block the scheduler's event loop.
     importlib.import_module("pipeline.dashboard.pages.registry")
     return connect
 
 
 async def draw_last(scheduler: Any) -> None:
-    """Has the pages of ours that somebody has open show the latest, and returns when it is sent."""
+    """Draws the latest state in the open pages of ours, and returns when it is sent."""
     applications = [app for app in scheduler.http_application.applications if hasattr(app, "app_paths")]
     if not applications:
-        return  # nobody has asked for the dashboard
+        return  # no page was ever opened
     pages = importlib.import_module("pipeline.dashboard.pages.registry")
     routes = {page.route for page in (*pages.PAGES, *pages.INDIVIDUAL)}
     sessions = [

@@ -1,6 +1,7 @@
-"""Dask's dashboard on demand: its link works from the start, its code is loaded at the first visit.
+"""Loads Dask's dashboard on demand: its link works from the start, its code is loaded at the first visit.
 
-Loading Bokeh costs 0.3 s of processor time and 20 MB in the client's process, which most runs never need.  The schedulers
+Loading Bokeh costs 0.3 s of processor time and 20 MB in the client's process, which most runs never need.  The
+schedulers
 of our own clusters load this module as a Dask preload.
 """
 
@@ -15,12 +16,13 @@ from pipeline.events.types import Event, Listener, Note, Started
 
 
 def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "") -> str:
-    """The address of a page of the dashboard of the client's cluster, in words: why it is not the usual one.
+    """The address of a page of the dashboard of the client's cluster, and, after it, the reason if it is not the usual
+    one.
 
-    `prefix`: of all its pages, which Dask's own link leaves out; `run`: an id to tell as well.
+    `prefix`: of all its pages, which Dask's own link omits; `run`: the run's id, to be added.
     """
     address: str = client.dashboard_link
-    if address.endswith("/status"):  # else it is what the user's configuration makes of it
+    if address.endswith("/status"):  # else the user's configuration sets the link
         base = address.removesuffix("/status")
         address = f"{base if base.endswith(prefix) else base + prefix}/{page}"
     remarks = [f"run {run}"] if run else []
@@ -30,19 +32,21 @@ def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "
 
 
 def tell(client: Client, listen: Listener) -> None:
-    """Tells of the dashboard, if there is one."""
+    """Emits a note with the dashboard's link, if there is a dashboard."""
     prefix = _prefix(client)
     if prefix is not None:
         listen(Note(message=f"dashboard at {link(client, prefix=prefix)}"))
 
 
 def telling(client: Client, listen: Listener) -> Listener:
-    """A listener that hands events on and, as a run begins, tells its id and where its pages are, or why it has none."""
+    """An event handler that passes events on and, when a run begins, emits its id and the link of its pages, or why
+    it has none.
+    """
     repeated = ""
 
     def hear(event: Event) -> None:
         nonlocal repeated
-        if isinstance(event, Note) and event.message == repeated:  # the run itself says it, too
+        if isinstance(event, Note) and event.message == repeated:  # the run emits the same note
             repeated = ""
             return
         listen(event)
@@ -55,7 +59,7 @@ def telling(client: Client, listen: Listener) -> Listener:
 
 
 def _of_run(client: Client, run: str, missing: str | None) -> str:
-    """What to say of the dashboard as the run begins; `missing`: why it has none of our pages."""
+    """The note on the dashboard when the run begins; `missing`: why it has none of our pages."""
     prefix = _prefix(client)
     if prefix is None:
         return f"no dashboard (run {run}): {missing or install.NO_DASHBOARD}"
@@ -65,12 +69,12 @@ def _of_run(client: Client, run: str, missing: str | None) -> str:
 
 
 def _prefix(client: Client) -> str | None:
-    """What the paths of the dashboard's pages begin with; None where there is no dashboard."""
-    if client.cluster is not None:  # of ours, which is loaded at the first visit
+    """The prefix of the paths of the dashboard's pages; None without a dashboard."""
+    if client.cluster is not None:  # of our own clusters, which load it at the first visit
         return "" if importlib.util.find_spec("bokeh") else None
     try:
         return internals.prefix(client)
-    except Exception:  # of another version: Dask's link is what is left
+    except Exception:  # of another version: fall back to Dask's link
         return ""
 
 

@@ -1,4 +1,4 @@
-"""The text of the pages: HTML, every string of a user in it escaped."""
+"""Renders the text of the pages: HTML, with every user string escaped."""
 
 import html
 import math
@@ -8,36 +8,37 @@ from collections.abc import Collection, Iterable, Sequence
 from pipeline.formatting import for_terminal
 from pipeline.monitoring.state.run import Run
 
-LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # incidents that are coloured, and how
+LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # coloured incidents, and their colours
 
 
 def text(value: object) -> str:
-    """The value as text of HTML: escaped."""
+    """The value as escaped HTML text."""
     return html.escape(for_terminal(str(value)), quote=True)
 
 
 def plain(value: str) -> str:
-    """A string for a drawing, where Bokeh would take $$ for the sign of mathematics."""
+    """A string for a plot, where Bokeh would interpret $$ as mathematics."""
     return value.replace("$$", "$ $").replace("\\", "/")
 
 
 def card(label: str, value: str, about: str = "", kind: str = "", part: float | None = None) -> str:
-    """A figure with its name, a line about it, and how much of it is done; all three are HTML."""
+    """A figure with its name, a line about it, and its progress; all three are HTML."""
     bar = "" if part is None else progress(part)
     return f'<div class="card {kind}"><span>{label}</span><b>{value}</b>{bar}<small>{about}</small></div>'
 
 
 def progress(part: float) -> str:
-    """A bar that is filled by this part of 1."""
+    """A bar filled to this fraction (0 to 1)."""
     return f'<div class="bar"><i style="width:{100 * min(1.0, max(0.0, part)):.1f}%"></i></div>'
 
 
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, kind: str = "", wide: Collection[str] = ()
 ) -> str:
-    """A table of HTML cells; the last `numbers` columns are numbers, and those named in `wide` need a wide window.
+    """A table of HTML cells; the last `numbers` columns are numbers, and the columns in `wide` are hidden in narrow
+    windows.
 
-    `kind` "when": the first column is a time; "facts": it is what the second one tells.
+    `kind` "when": the first column is a time; "facts": it is the name of the second.
     """
     first = len(head) - numbers
     classes = [f"{'n ' * (i >= first)}{'wide' * (name in wide)}".strip() for i, name in enumerate(head)]
@@ -54,7 +55,7 @@ def table(
 
 
 def key(colour: str, label: str, shape: str = "") -> str:
-    """An entry of a legend; `shape`: "line", "tick", a sign that marks something, or nothing: an area."""
+    """An entry of a legend; `shape`: "line", "tick", a marker's sign, or empty: an area."""
     if shape in ("", "line", "tick"):
         sign = f'<i class="{shape}" style="background:{colour}"></i>'
     else:
@@ -63,7 +64,9 @@ def key(colour: str, label: str, shape: str = "") -> str:
 
 
 def occurred(run: Run, limit: int) -> list[tuple[str, str]]:
-    """The last incidents, newest first, with the time since the start of the run; alarms and losses stand out."""
+    """The latest incidents, newest first, with the time since the start of the run; alarms and losses are
+    highlighted.
+    """
     return [
         (f"+{duration(one.time - run.started)}", f'<span class="{LOUD.get(one.kind, "")}">{text(one.text)}</span>')
         for one in reversed(run.incidents[-limit:])
@@ -71,7 +74,7 @@ def occurred(run: Run, limit: int) -> list[tuple[str, str]]:
 
 
 def title(run: Run) -> str:
-    """A run by what a person knows of it, and its id."""
+    """A run's readable name and its id."""
     known = known_by(run)
     about = f"{text(known)} <span class=sub>{text(run.name)}</span>" if known else text(run.name)
     return f"{text(run.verb or 'run')} {about}"
@@ -84,12 +87,12 @@ def known_by(run: Run) -> str:
 
 
 def waiting() -> str:
-    """What a page says before the first run."""
+    """The text of a page before the first run."""
     return "<h2>No training yet</h2><p class=sub>This page fills as soon as one begins on this cluster.</p>"
 
 
 def unknown(name: str) -> str:
-    """What a page says of a run that was asked for and has not been heard of."""
+    """The text of a page for a requested run that is unknown."""
     about = "It is shown as soon as it is; those that are known can be chosen above."
     return f"<h2>Run {text(name)} is not known here (yet)</h2><p class=sub>{about}</p>"
 
@@ -110,12 +113,12 @@ def duration(seconds: float) -> str:
 
 
 def clock_time(moment: float) -> str:
-    """The time of day here, to the second."""
+    """The local time of day, to the second."""
     return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def later(run: Run) -> str:
-    """When it is known what comes of the rounds."""
+    """When the outcome of the rounds will be known."""
     if run.state != "running":
         return "not known: the rounds were not reached"
     return "known after some more rounds" if run.round or run.restarts else "known after the first rounds"
@@ -141,7 +144,7 @@ def large(number: float) -> str:
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """What to count so much time in, and its seconds.
+    """A unit suited to this duration, and its seconds.
 
     >>> time_unit(90), time_unit(3000), time_unit(30_000)
     (('seconds', 1.0), ('minutes', 60.0), ('hours', 3600.0))

@@ -1,4 +1,4 @@
-"""The same pages without a scheduler: for a recorded file, also one that is still being written."""
+"""Serves the same pages without a scheduler: for a recorded file, even one that is still being written."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from pipeline.monitoring.state.board import Board
 from pipeline.monitoring.state.run import Run
 
 HOST = "127.0.0.1"
-PORTS = 20  # tried, from the one asked for on
+PORTS = 20  # tried, starting with the requested one
 POLL_SECONDS = 0.5
 TEMPLATE = Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en">
@@ -59,12 +59,12 @@ nav span { margin-left: auto; padding: 13px 16px; color: #444444; font-size: 14p
 def serve(
     path: Path, port: int, ready: Callable[[dict[str, Any]], None], *, run: str | None = None, debug: bool = False
 ) -> None:
-    """Serves a recorded file's pages on this machine alone until Ctrl-C; `run`: this one alone, by its id.
+    """Serves a recorded file's pages on this machine alone until Ctrl-C; `run`: the id of the only run to show.
 
-    `ready` hears, as soon as they are there, their link and what the runs have come to so far.  EventsError where the file
-    cannot be read, UserError where there is no such run in it, ClusterError where no port is free.
+    `ready` gets, as soon as the pages are served, their link and the outcomes of the runs so far.  EventsError where
+    the file cannot be read, UserError where there is no such run in it, ClusterError where no port is free.
     """
-    if not debug:  # pages that are not there are no news here
+    if not debug:  # requests for missing pages are not logged
         logging.getLogger("tornado.access").setLevel(logging.ERROR)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(path, port, ready, run))
@@ -81,7 +81,7 @@ async def _serve(path: Path, port: int, ready: Callable[[dict[str, Any]], None],
 
 
 def _outcome(run: Run) -> dict[str, Any]:
-    """What a run has come to, for programs."""
+    """A run's outcome, for programs."""
     return {"run": run.name, "state": run.state, "model": run.path or None, "message": run.message or None}
 
 
@@ -98,7 +98,7 @@ async def serving(source: Board | Path, port: int, run: str | None = None) -> As
 
 
 def _opened(path: Path, reader: Reader, run: str | None) -> Board:
-    """What is recorded so far, of this run alone or of all."""
+    """The recorded events so far, of this run alone or of all."""
     board = Board(recorded=True)
     known = _read(reader, board, run)
     if not known:
@@ -110,7 +110,7 @@ def _opened(path: Path, reader: Reader, run: str | None) -> Board:
 
 @contextlib.asynccontextmanager
 async def _followed(path: Path, reader: Reader, board: Board, port: int, run: str | None) -> AsyncIterator[str]:
-    """Serves the pages, and reads on, while the context lasts."""
+    """Serves the pages, and keeps reading, while the context lasts."""
     async with _server(board, str(path), port) as link:
         following = asyncio.create_task(_follow(reader, board, run))
         try:
@@ -120,7 +120,7 @@ async def _followed(path: Path, reader: Reader, board: Board, port: int, run: st
 
 
 async def _follow(reader: Reader, board: Board, run: str | None) -> None:
-    """Reads on while the file grows; a line that cannot be read ends that, as the pages say."""
+    """Keeps reading while the file grows; stops at a line that cannot be read, which the pages show."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         try:
@@ -132,7 +132,7 @@ async def _follow(reader: Reader, board: Board, run: str | None) -> None:
 
 
 def _read(reader: Reader, board: Board, wanted: str | None) -> list[str]:
-    """Takes what is new, of the run wanted; the ids of all runs heard of."""
+    """Applies the new events, of `wanted` if given; the ids of all known runs."""
     heard: dict[str, None] = {}
     for run, event in reader.new():
         heard[run] = None
@@ -142,7 +142,7 @@ def _read(reader: Reader, board: Board, wanted: str | None) -> list[str]:
 
 
 def _latest(board: Board) -> float:
-    """Now, for a recorded file: when its last event was."""
+    """The clock of a recorded file: the time of its last event."""
     return max((run.heard for run in board.runs.values()), default=0.0)
 
 
@@ -154,18 +154,18 @@ async def _server(board: Board, source: str, port: int) -> AsyncIterator[str]:
     try:
         yield f"http://{HOST}:{server.port}{PAGES[0].route}"
     finally:
-        stop = getattr(server, "stop_async", server.stop)  # Bokeh 3.10 has it, and refuses the other one here
+        stop = getattr(server, "stop_async", server.stop)  # Bokeh 3.10 has it, and refuses `stop` here
         if inspect.isawaitable(stopping := stop()):
             await stopping
 
 
 def _bound(pages: dict[str, Application], port: int) -> Any:
-    """On the port asked for, or on the next one that is free; 0: on any."""
+    """Binds the requested port, or the next free one; 0: any."""
     last = min(port + PORTS, 65_536) - 1
     for attempt in map(_free, range(port, last + 1) if port else [0] * PORTS):
         if attempt is None:
             continue
-        with contextlib.suppress(OSError):  # somebody else was faster
+        with contextlib.suppress(OSError):  # another process was faster
             return Server(
                 pages, address=HOST, port=attempt, use_index=False,
                 allow_websocket_origin=[f"{HOST}:{attempt}", f"localhost:{attempt}"],
@@ -175,9 +175,9 @@ def _bound(pages: dict[str, Application], port: int) -> Any:
 
 
 def _free(port: int) -> int | None:
-    """The port if nobody listens on it; for 0 one of which that is true.
+    """The port if no process listens on it; for 0 any free port.
 
-    Bokeh has to know it before it binds, to refuse the pages of other sites.
+    Bokeh must know it before it binds, to refuse the pages of other sites.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

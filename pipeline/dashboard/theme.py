@@ -1,8 +1,8 @@
-"""How the pages look: colours, text, tables, figures; in light and in dark, at any width.
+"""Styles the pages: colours, text, tables, figures; in light and dark mode, at any width.
 
 Text is HTML in a `Div`, every string in it escaped.  The drawing area follows the reader's colour scheme through CSS
-variables that Bokeh reads (`--bk-...`).  Colours are those of Okabe and Ito ("Color Universal Design", 2008), which
-colour-blind people can tell apart.
+variables that Bokeh reads (`--bk-...`).  The colours are those of Okabe and Ito ("Color Universal Design", 2008), which
+colour-blind people can distinguish.
 """
 
 from bokeh.themes import Theme
@@ -11,8 +11,8 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8A919C",
 )  # fmt: skip
 
-# Inside Dask's pages: they are light only, so their frame is told the dark colours too.  Their navigation floats above
-# the page and would hide its top where there are more links than one line has room for.
+# Inside Dask's pages, which are light only, the frame needs the dark colours too.  Dask's navigation bar floats above
+# the page and would hide its top if its links need more than one line.
 FRAME = """
 :root { color-scheme: light dark; --ink: #1c2430; --muted: #5b6472; --rule: #d9dde3; --card: #ffffff; --ground: #fafafa;
   --bk-major-label-text-color: #5b6472; --bk-axis-label-text-color: #5b6472; --bk-axis-line-color: #b4bac4;

@@ -1,4 +1,4 @@
-"""What one browser's window shows of the runs: the parts of a page, drawn again when something has changed."""
+"""Shows the runs in one browser window: the parts of a page, redrawn when the run has changed."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from pipeline.dashboard.theme import FRAME, SELECT
 from pipeline.monitoring.state.board import Board
 from pipeline.monitoring.state.run import Run
 
-NEWEST = ""  # the selector's value that follows whichever run began last
+NEWEST = ""  # the selector's value that follows the newest run
 SHARE = 0.02  # of a core, for drawing one window
 
 GetBoard = Callable[[], Board]
@@ -30,17 +30,18 @@ class Part(Protocol):
 
     @property
     def root(self) -> UIElement:
-        """What goes into the document."""
+        """The model to put into the document."""
 
     def update(self, run: Run | None, now: float) -> None:
-        """Shows the run as it is at `now`, seconds since the epoch; only what has changed is sent."""
+        """Shows the run's state at `now`, seconds since the epoch; only changes are sent."""
 
 
 class Shown:
-    """The parts of one page in one browser's window.
+    """The parts of one page in one browser window.
 
-    They are drawn again when the run has changed or a second of it has passed; where that takes long, with very many
-    workers, less often: a window is to cost the scheduler at most `SHARE` of a core.  That a run has ended is drawn at
+    They are redrawn when the run has changed or a second of it has passed; less often where that is slow, with very
+    many
+    workers: a window may cost the scheduler at most `SHARE` of a core.  The end of a run is drawn at
     once, because its scheduler may end with it.
     """
 
@@ -50,7 +51,7 @@ class Shown:
         self._next = -math.inf
 
     def update(self, run: Run | None, now: float) -> None:
-        """Draws the run as it is at `now`, seconds since the epoch, if it is time to."""
+        """Draws the run's state at `now`, seconds since the epoch, if a redraw is due."""
         which: tuple[object, ...] = (None,) if run is None else (run.name, run.state)
         state = which if run is None else (*which, run.changes, int(now) if run.state == "running" else 0)
         begin = self._clock()
@@ -59,13 +60,13 @@ class Shown:
             return
         for part in self._parts:
             part.update(run, now)
-        if same:  # the first time is not what it takes from now on
+        if same:  # the duration of the first drawing is not typical
             self._next = begin + (self._clock() - begin) / SHARE
         self._drawn = state
 
 
 class Alone:
-    """A part that fills its window, or says why there is nothing in it."""
+    """A part that fills its window, or a text why it is empty."""
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -76,21 +77,21 @@ class Alone:
         self._part.update(run, now)
         self._why.visible = not self._part.root.visible
         self._why.text = waiting() if run is None else f"<p class=sub>Nothing to draw: it is {later(run)}.</p>"
-        for model in self._part.root.references():  # some are made when they are needed
+        for model in self._part.root.references():  # some models are created when needed
             if isinstance(model, (figure, Column, Row)):
                 model.sizing_mode = "stretch_both"
 
 
 class Window:
-    """What one browser's window shows: a selector, where there are several runs, and the parts of the page.
+    """The contents of one browser window: a selector, if there are several runs, and the parts of the page.
 
-    A run that was asked for and is not known is waited for: the newest one would be taken for it.
+    A requested run that is unknown is waited for: the newest run could be mistaken for it.
     """
 
     def __init__(
         self, parts: Sequence[Part], board: GetBoard, clock: Clock, *, asked: str = NEWEST, fill: bool = False
     ) -> None:
-        """`asked`: the run to begin with, by its id."""
+        """`asked`: the id of the run to start with."""
         self._board, self._clock, self._shown, self._asked = board, clock, Shown(parts), asked
         self._parts, self._unknown = [part.root for part in parts], div()
         self._unknown.text = unknown(asked)
@@ -104,11 +105,11 @@ class Window:
             self.select,
             *self._parts,
             sizing_mode="stretch_both" if fill else "stretch_width",
-            stylesheets=[GlobalInlineStyleSheet(css=FRAME)],  # a model of each document
+            stylesheets=[GlobalInlineStyleSheet(css=FRAME)],  # one model for each document
         )
 
     def tick(self) -> None:
-        """Shows what has changed."""
+        """Shows the changes."""
         board = self._board()
         runs = sorted(board.runs.values(), key=lambda run: -run.started)
         options: list[str | tuple[Any, str]] = [
@@ -136,7 +137,7 @@ class Window:
 
 
 def label(run: Run) -> str:
-    """A run in the selector."""
+    """A run's entry in the selector."""
     known = known_by(run)
     name, last = (known, f", {run.name}") if known else (run.name, "")
     return f"{run.verb or 'run'} {name}, {clock_time(run.started)}, {run.state}{last}"

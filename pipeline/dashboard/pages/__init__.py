@@ -1,1 +1,1 @@
-"""The pages of the dashboard, each a module; `registry` lists them."""
+"""Holds the pages of the dashboard, one module each; `registry` lists them."""

@@ -1,4 +1,4 @@
-"""The drawings of /training: a chart for each metric with a line for each data set, and the speed of the rounds."""
+"""Draws the curves of /training: a chart for each metric with a line for each data set, and the speed of the rounds."""
 
 import itertools
 import math
@@ -16,10 +16,10 @@ from pipeline.dashboard.theme import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from pipeline.monitoring.state.naming import parted
 from pipeline.monitoring.state.run import Run
 
-CHARTS = 4  # metrics that are drawn; the others are left to the terminal
+CHARTS = 4  # metrics that are drawn; the terminal shows the others
 SETS = {"validation": BLUE, "train": ORANGE}  # drawn in this order
 OTHER_SETS = (PURPLE, SKY, GREEN)
-SPEED_POINTS, FEW_POINTS = 400, 20  # of a long run, and of one that takes seconds
+SPEED_POINTS, FEW_POINTS = 400, 20  # of a long run, and of a run of seconds
 
 
 class Curves:
@@ -43,7 +43,7 @@ class Curves:
 
 
 class Speed:
-    """Boosting rounds a second, as they went."""
+    """Boosting rounds a second, over time."""
 
     def __init__(self) -> None:
         self._source = ColumnDataSource({"at": [], "rate": [], "round": []})
@@ -68,7 +68,7 @@ class Speed:
         self.figure.xaxis.axis_label = f"{unit} since the start"
         lost = [one for one in run.incidents if one.kind == "WorkerLost"]
         refresh(self._source, {"at": [each / size for each in seconds], "rate": rates, "round": rounds})
-        above = 0.06 * max((rate for rate in rates if rate > 0), default=1.0)  # the axis, to be seen
+        above = 0.06 * max((rate for rate in rates if rate > 0), default=1.0)  # keeps the axis visible
         at = [(one.time - run.started) / size for one in lost]
         refresh(self._lost, {"at": at, "rate": [above] * len(lost), "said": [one.text for one in lost]})
         keys = key(BLUE, "rounds per second", "line") + (key(VERMILION, "a worker was lost", "✖") if lost else "")
@@ -130,7 +130,7 @@ def lines_of(run: Run, metric: str) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def colour_of(data_set: str, known: Sequence[str]) -> str:
-    """A data set's colour; `known`: those that have one, itself among them."""
+    """A data set's colour; `known`: the data sets that have a colour, itself among them."""
     others = [name for name in known if name not in SETS]
     return SETS[data_set] if data_set in SETS else OTHER_SETS[others.index(data_set) % len(OTHER_SETS)]
 
@@ -148,15 +148,15 @@ def speed_of(run: Run) -> tuple[list[float], list[float], list[float]]:
 
 
 def _apart(marks: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Marks far enough from each other to tell a speed: what is told at once need not have happened at once."""
+    """Marks far enough apart to give a speed: events may arrive together that did not happen together."""
     if not marks:
         return []
     whole = marks[-1][0] - marks[0][0]
     seconds = max(whole / SPEED_POINTS, min(1.0, whole / FEW_POINTS))
-    seconds = 2.0 ** math.ceil(math.log2(seconds)) if seconds else 0.0  # the same for long: only what is new is sent
+    seconds = 2.0 ** math.ceil(math.log2(seconds)) if seconds else 0.0  # seldom changes: only new data are sent
     kept = [marks[0]]
     for before, mark in itertools.pairwise(marks):
-        if mark[1] <= before[1]:  # it began again
+        if mark[1] <= before[1]:  # the rounds restarted
             kept += [before, mark] if before != kept[-1] else [mark]
         elif mark[0] - kept[-1][0] >= seconds:
             kept.append(mark)

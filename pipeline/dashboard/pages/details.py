@@ -1,4 +1,4 @@
-"""The words of /training: what was asked and planned, what happened, and what the run has to say."""
+"""Shows the texts of /training: the settings and the plan, the incidents, and the notes of the run."""
 
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.markup import count, duration, occurred, table, text, value
@@ -9,7 +9,7 @@ MANY_INCIDENTS = 12  # shown
 
 
 class Words:
-    """What was asked and planned, what happened, and what the run has to say."""
+    """The settings and the plan, the incidents, and the notes of the run."""
 
     def __init__(self) -> None:
         self.root = div()

@@ -1,4 +1,4 @@
-"""/efficiency: where each worker's time goes, in the last rounds and since the start."""
+"""Shows /efficiency: where each worker's time goes, in the last rounds and since the start."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ from pipeline.monitoring.state.naming import natural
 from pipeline.monitoring.state.run import Run
 
 SHARES = {"useful": GREEN, "transfer": BLUE, "wait": ORANGE, "other": GREY}
-BARS = 24  # workers drawn; of more, those that compute longest and those that wait longest
+BARS = 24  # workers drawn; of more workers those that compute longest and those that compute least
 GOOD = 0.8
-CROWDED = 0.15  # of the time without a core, that is said
+CROWDED = 0.15  # of the time without a core, above which the page reports it
 MEANING = (
     "Useful: trees are computed. Transfer: the workers' sums travel between them. Wait: for a worker that is not ready. "
     "Other: ready to compute, but without a core."
 )
 ALONE = "Useful: trees are computed. Other: the training thread computes nothing, because it has no core or because it waits."
-WAITS = "for its own threads, for memory, or between two rounds"  # a single worker, that exchanges nothing
+WAITS = "for its own threads, for memory, or between two rounds"  # a single worker, which exchanges nothing
 ABOUT = (
     "Live estimates, from what each worker's training thread computed and how long it stood without a core. "
     "Transfer is at most what is shown: the share of the worker that waits least is taken for it. "
@@ -36,7 +36,7 @@ ON_GPU = (
 
 
 class Factors:
-    """E, J, PE and the factors of POP (Performance Optimisation and Productivity), now."""
+    """E, J, PE and the factors of POP (Performance Optimisation and Productivity), over the last rounds."""
 
     def __init__(self) -> None:
         self.root = div()
@@ -97,7 +97,7 @@ class Shares:
 
 
 class Table:
-    """The same in figures, with the bytes each worker sends."""
+    """The same as a table, with the bytes each worker sends."""
 
     def __init__(self) -> None:
         self.root = div()
@@ -116,7 +116,7 @@ class Table:
 
 
 def selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
-    """All of them by name; of very many those that compute longest, then those that compute least."""
+    """All workers by name; of very many those that compute longest, then those that compute least."""
     if len(workers) <= BARS:
         return sorted(workers, key=lambda worker: natural(worker.name))
     busiest = sorted(workers, key=lambda worker: (-(worker.useful or 0.0), worker.name))
@@ -153,12 +153,12 @@ def _sentence(live: Live) -> str:
 
 
 def without_core(live: Live) -> float:
-    """The part of all workers' time in which they were ready and had no core; 0 where that is not known."""
+    """The share of all workers' time in which they were ready and had no core; 0 where that is unknown."""
     return sum(worker.queued or 0.0 for worker in live.workers) / len(live.workers) / live.seconds
 
 
 def alone(live: Live) -> str:
-    """What a single worker does when it does not compute; nothing where it always does."""
+    """What a single worker does while it does not compute; empty where it always computes."""
     (worker,) = live.workers
     queued, other = (worker.queued or 0.0) / live.seconds, (worker.other or 0.0) / live.seconds
     said = [f"For {queued:.0%} it has no core: more runs on its machine than that has cores."] * (queued >= CROWDED)
@@ -168,7 +168,7 @@ def alone(live: Live) -> str:
 
 
 def duration_of(seconds: float) -> str:
-    """A round's seconds, in milliseconds where that reads better."""
+    """A round's duration, in milliseconds where that is more readable."""
     if seconds < 1:
         return f"{1e3 * seconds:,.0f} ms"
     return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)
@@ -213,7 +213,7 @@ def parts() -> list[Part]:
 
 
 class Both:
-    """The last rounds and all since the start, beside each other."""
+    """The last rounds and all since the start, next to each other."""
 
     def __init__(self) -> None:
         self._shares = (Shares(since_start=False), Shares(since_start=True))

@@ -1,7 +1,7 @@
-"""The registry of the pages: what is shown where, and how it is put into a Bokeh document.
+"""Registers the pages: their titles, routes and parts, and how they are put into a Bokeh document.
 
-`PAGES` are whole pages; `INDIVIDUAL` are single drawings of them, which JupyterLab's Dask extension docks beside a
-notebook.  Whoever serves them gives the document a template, or none.
+`PAGES` are whole pages; `INDIVIDUAL` are single plots of them, which JupyterLab's Dask extension docks next to a
+notebook.  The server gives the document a template, or none.
 """
 
 import functools
@@ -24,14 +24,14 @@ INTERVAL_MILLISECONDS = 500
 class Page:
     """One page of the dashboard."""
 
-    name: str  # in a navigation
+    name: str  # in a navigation bar
     title: str
     route: str  # "/training"
     parts: Callable[[], Sequence[Part]]
-    fill: bool = False  # its window, of whatever size
+    fill: bool = False  # whether it fills the window
 
     def make(self, doc: Document, board: GetBoard, clock: Clock = time.time) -> None:
-        """Fills the document, and keeps it up to date as long as its session lasts."""
+        """Fills the document, and updates it as long as its session lasts."""
         window = Window(self.parts(), board, clock, asked=_asked(doc), fill=self.fill)
         window.tick()
         doc.title = self.title
@@ -42,8 +42,8 @@ class Page:
 
 
 def _asked(doc: Document) -> str:
-    """The run that the page's address names: /training?run=5a844a224206."""
-    request = getattr(doc.session_context, "request", None)  # none where the document has no session
+    """The run in the page's address: /training?run=5a844a224206."""
+    request = getattr(doc.session_context, "request", None)  # missing where the document has no session
     given: list[bytes] = request.arguments.get("run", []) if request else []
     return short(given[-1].decode(errors="replace").strip()) if given else NEWEST
 

@@ -1,10 +1,10 @@
-"""The strip of stages: how far each has come, which one goes on now, and what is done once more after a loss."""
+"""Draws the strip of stages: the progress of each, the current one, and the work repeated after a loss."""
 
 from pipeline.dashboard.markup import count, duration, progress, text
 from pipeline.monitoring.state.run import Run
 from pipeline.monitoring.state.stages import Again, Stage
 
-USUAL = {"train": ("statistics", "blocks", "matrix", "rounds", "evaluate")}  # stages a verb goes through
+USUAL = {"train": ("statistics", "blocks", "matrix", "rounds", "evaluate")}  # stages of each verb
 MEANING = {
     "survey": "a first look at the files",
     "statistics": "what each column holds",
@@ -16,9 +16,9 @@ MEANING = {
 
 
 def strip(run: Run) -> str:
-    """A box for each stage, those to come among them."""
+    """A box for each stage, including future ones."""
     known, going = run.stages, run.going
-    order = USUAL.get(run.verb or ("train" if run.rounds else ""), ())  # whoever attaches late has not heard the verb
+    order = USUAL.get(run.verb or ("train" if run.rounds else ""), ())  # a late client lacks the verb
     names = [*known, *(name for name in order if name not in known and run.state == "running")]
     names.sort(key=lambda name: order.index(name) if name in order else -1)
     boxes = []
@@ -27,7 +27,7 @@ def strip(run: Run) -> str:
             boxes.append(_box(name, known[name], run, now=name == going))
         elif name == going:
             boxes.append(_div(name, "now", 0.0, "under way"))
-        elif any(other in known for other in order[order.index(name) :]):  # who attaches late has not heard of it
+        elif any(other in known for other in order[order.index(name) :]):  # a late client lacks its events
             boxes.append(_div(name, "done", 1.0, "done"))
         else:
             boxes.append(_div(name, "later", 0.0, "to come"))
@@ -39,7 +39,7 @@ def _box(name: str, stage: Stage, run: Run, *, now: bool) -> str:
         return _rounds(stage, run, now=now)
     said = _counted(stage.done, stage.total, stage.seconds)
     part = 1.0 if stage.ended else stage.done / stage.total if stage.total else 0.0
-    if now and stage.ended and (stage.again is None or stage.again.ended):  # nothing of it has been heard yet
+    if now and stage.ended and (stage.again is None or stage.again.ended):  # no event of the repetition yet
         return _div(name, "now", 0.0, said, "once more, for what was lost")
     if stage.again is None:
         return _div(name, "now" if now else "done" if stage.ended else "", part, said)

@@ -1,4 +1,4 @@
-"""/training: how far, how good, how long still, and what happened on the way."""
+"""Shows /training: progress, metrics, remaining time and incidents."""
 
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.markup import card, count, duration, large, later, text, title, value, waiting
@@ -14,14 +14,14 @@ from pipeline.monitoring.state.run import Run
 from pipeline.monitoring.state.worker_state import TIGHT
 
 DRAWN_LATER = "Learning curves and speed are drawn here as soon as the rounds begin."
-SILENT_SECONDS = 30.0  # without a word, after which the page says so
+SILENT_SECONDS = 30.0  # without an event, after which the page says so
 RECORD_ENDS = "Whether the run went on is not known; the page follows the file if it still grows."
 UNREAD = "Whether the run went on is not known; the file is damaged, and the page does not follow it any more:"
-FULL = 0.95  # of a worker's memory: there Dask ends it
+FULL = 0.95  # of a worker's memory: at this share Dask kills it
 
 
 class Progress:
-    """The run in a line, what a person asks first, and how far each stage is."""
+    """The run in one line, its main figures, and the progress of each stage."""
 
     def __init__(self) -> None:
         self.root = div()
@@ -107,7 +107,7 @@ def _long(run: Run, now: float) -> str:
 
 
 def _long_before_rounds(run: Run) -> str:
-    """What can be said of the stage that goes on."""
+    """The status of the current stage before the rounds."""
     name, stage = list(run.stages.items())[-1] if run.stages else ("", None)
     if stage is None or stage.ended or name == "rounds" or not 0 < stage.done < stage.total:
         return later(run)
@@ -126,7 +126,7 @@ def _good(run: Run) -> str:
     if not run.deciding:
         return card("How good", "–", "nothing is measured yet" if run.state == "running" else "nothing was measured")
     latest = run.measured.get(run.deciding)
-    if not run.best_round or not run.stops_early:  # what was the best is boosted again; nobody asks which one is
+    if not run.best_round or not run.stops_early:  # the best round is boosted again, or the last one counts
         return card(f"How good: {text(run.deciding)}", value(latest), "in the latest round")
     return card(
         f"How good: {text(run.deciding)}", value(run.best), f"best in round {run.best_round:,}; now {value(latest)}"

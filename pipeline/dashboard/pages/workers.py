@@ -1,6 +1,6 @@
-"""/team: what each worker has to do, how far it is, whether its memory is safe, and what became of it.
+"""Shows /team: each worker's load, progress, memory and losses.
 
-Dask has a page /workers of its own, and its navigation has room for one short word more.
+Dask has its own page /workers, and its navigation bar has room for one more short word.
 """
 
 import math
@@ -32,10 +32,10 @@ from pipeline.monitoring.state.naming import natural
 from pipeline.monitoring.state.run import Run
 from pipeline.monitoring.state.worker_state import TIGHT, WorkerState
 
-BARS = 24  # workers drawn; of more, the fullest
+BARS = 24  # workers drawn; of more workers the fullest
 ROWS = 200  # of the table
-FAR = 2.0  # times what is taken or planned, from where on a limit is not drawn
-WIDE = ("lost", "of plan", "peak", "capability", "threads", "GPU busy")  # columns that need a wide window
+FAR = 2.0  # times the used or planned memory, from which a limit is not drawn
+WIDE = ("lost", "of plan", "peak", "capability", "threads", "GPU busy")  # columns that are hidden in narrow windows
 EMPTY = ("worker", "memory", "peak", "plan", "limit", "colour", "said")
 
 
@@ -69,7 +69,7 @@ class Table:
 
 
 class Memory:
-    """Each worker's memory now and at its peak, beside what was planned and its limit."""
+    """Each worker's current and peak memory, next to the plan and its limit."""
 
     def __init__(self) -> None:
         self._source = ColumnDataSource({name: [] for name in EMPTY})
@@ -102,7 +102,7 @@ class Memory:
 
 
 class TimeLine:
-    """When each worker took part, and when and why one was lost."""
+    """The time line of each worker's presence, with its losses and their causes."""
 
     def __init__(self) -> None:
         self._bars = ColumnDataSource({"worker": [], "left": [], "right": []})
@@ -148,7 +148,7 @@ class TimeLine:
 
 
 class Happened:
-    """What interrupted the run, in words."""
+    """The incidents that interrupted the run, as text."""
 
     def __init__(self) -> None:
         self.root = div()
@@ -163,17 +163,17 @@ class Happened:
 
 
 def by_name(run: Run) -> list[WorkerState]:
-    """All that were heard of, in an order that stays when workers come and go."""
+    """All known workers, in an order that does not change when workers come and go."""
     return sorted(run.workers.values(), key=lambda worker: natural(worker.name))
 
 
 def taking_part(run: Run) -> set[str]:
-    """Names of those that take part now, or did at the end: what is said of the others is of the past."""
+    """Names of the workers that take part now, or did at the end: figures of the others are in the past."""
     return {worker.name for worker in run.training}
 
 
 def _noteworthy(workers: list[WorkerState]) -> list[WorkerState]:
-    """All of them; of very many those that were lost, then the fullest."""
+    """All workers; of very many those that were lost, then the fullest."""
     if len(workers) <= ROWS:
         return workers
     return sorted(workers, key=lambda worker: (worker.away, worker.lost, _fullness(worker)), reverse=True)[:ROWS]
@@ -219,7 +219,7 @@ def _row(worker: WorkerState, run: Run, *, gpu: bool, here: bool) -> list[str]:
 
 def _state(worker: WorkerState, run: Run) -> str:
     placed = worker.name in {place.worker for place in run.places}
-    if worker.away:  # it may come back, unless another has its place
+    if worker.away:  # it may come back, unless another worker has its place
         still = run.state == "running" and (placed or worker.missing)
         return f'<span class="lost">{"away" if still else "lost"}</span>'
     if run.state != "running":
@@ -242,7 +242,7 @@ def _fullness(worker: WorkerState) -> float:
 
 
 def _bars(workers: Sequence[WorkerState], names: Sequence[str], here: Set[str]) -> tuple[dict[str, list[Any]], str]:
-    """What is drawn, in gigabytes; and the limits in words, where they are too far away to be drawn."""
+    """The drawn bars, in gigabytes; and, as text, the limits too large to be drawn."""
     limits = [worker.place.memory_limit_nbytes if worker.place else 0 for worker in workers]
     plans = [worker.place.planned_nbytes if worker.place else 0 for worker in workers]
     now = [worker.memory_nbytes if worker.name in here else 0 for worker in workers]
@@ -270,7 +270,7 @@ def _bars(workers: Sequence[WorkerState], names: Sequence[str], here: Set[str]) 
 
 
 def _gigabytes(sizes: Sequence[int]) -> list[float]:
-    """NaN, which is not drawn, for those that are not known."""
+    """Sizes in gigabytes; NaN, which is not drawn, for unknown ones."""
     return [size / 1e9 if size else math.nan for size in sizes]
 
 
