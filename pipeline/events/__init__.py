@@ -1,1 +1,1 @@
-"""What a run says: the kinds of event, their fields, findings, and events in a file."""
+"""Defines the events of a run: their kinds and fields, findings, and events in a file."""

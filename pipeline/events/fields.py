@@ -1,6 +1,6 @@
-"""Whether the fields of an event that has come from elsewhere are what its kind says: types, ranges, lengths.
+"""Checks the fields of an event from another process against its kind: types, ranges, lengths.
 
-Whoever can connect to a scheduler can log anything there under the topics of our events.  One event with a text for a
+Any client of a scheduler can log anything there under the topics of our events.  A single event with a text for a
 round, a time that is no number or a name of megabytes would otherwise break the pages and metrics of all runs.
 """
 
@@ -15,18 +15,20 @@ from typing import Any
 
 LONGEST_NAME = 1_000  # characters: of workers, stages, paths, ids
 LONGEST_METRIC = 200  # of a metric, or of a field of a job
-LONGEST_MESSAGE = 10_000  # longer ones are cut, for a note may name thousands of columns
+LONGEST_MESSAGE = 10_000  # longer ones are truncated: a note may name thousands of columns
 MOST_ENTRIES = 1_000  # metrics, or fields of a job
 MOST_WORKERS = 100_000
 LARGEST = 2**63 - 1
 LATEST = 1e11  # seconds since the epoch
 MESSAGES = frozenset({"message", "reason", "note"})
 
-Check = Callable[[str, Any], Any]  # (name of the field, its value) -> the value to take; ValueError for a wrong one
+Check = Callable[[str, Any], Any]  # (name of the field, its value) -> the accepted value; ValueError for an invalid one
 
 
 def checked(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields, with messages cut; ValueError names the first that is wrong, without its value, or is not of this kind."""
+    """The fields, with long messages truncated; ValueError names the first that is invalid, without its value, or
+    that this kind does not have.
+    """
     checks = _checks(kind)
     if unknown := [str(name)[:LONGEST_METRIC] for name in fields if name not in checks]:
         raise ValueError(f"not the fields of {kind.__name__}: {', '.join(unknown[:5])}")
@@ -58,7 +60,7 @@ def _check_of(name: str, hint: Any) -> Check:
         of = arguments[0]
         item = functools.partial(_record, of) if dataclasses.is_dataclass(of) else _check_of(name, of)
         return functools.partial(_items, item)
-    raise TypeError(f"{name}: no check for {hint}")  # of an event that is new: its test says so
+    raise TypeError(f"{name}: no check for {hint}")  # of a new event: its test reports this
 
 
 def _whole(where: str, value: Any) -> Any:
@@ -68,12 +70,12 @@ def _whole(where: str, value: Any) -> Any:
 
 
 def _number(where: str, value: Any) -> Any:
-    """Metrics may be NaN: not measured."""
+    """The number; metrics may be NaN: not measured."""
     try:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError
         float(value)
-    except (ValueError, OverflowError):  # whole numbers of 400 digits
+    except (ValueError, OverflowError):  # integers of 400 digits
         raise ValueError(f"{where} is not a number") from None
     return value
 

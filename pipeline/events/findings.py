@@ -1,7 +1,8 @@
-"""Findings: results that are legal and that nobody can have meant, such as a column that is text because of one cell.
+"""Defines findings: valid results that the user can hardly have meant, such as a column that is text because of one
+cell.
 
 A run shows each once, as soon as it is known; the summary, metrics.json and the report repeat it under `notes`.  With
-`data.strict = true` a finding is an error.  Notes that are plain strings concern the operation of a run and are never
+`data.strict = true` a finding is an error.  Plain string notes concern the operation of a run and are never
 errors.
 """
 
@@ -25,11 +26,11 @@ class Finding:
     setting: str | None = None  # the field of the job that changes it
 
 
-UserNote = str | Finding  # what a source, the roles of columns or a run have to say
+UserNote = str | Finding  # the notes of a source, of the roles of columns or of a run
 
 
 def text_of(note: UserNote) -> str:
-    """The line that a user reads."""
+    """The note as a line for the user."""
     return without_secrets(note if isinstance(note, str) else note.message)
 
 

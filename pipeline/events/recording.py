@@ -1,9 +1,9 @@
-"""Events in a file, a line of JSON for each: what `--events FILE` writes and `pipeline watch FILE` reads.
+"""Records events in a file, one JSON line each: `--events FILE` writes it and `pipeline watch FILE` reads it.
 
     {"run": "3f2a", "event": {"event": "RoundDone", "version": 1, "time": 1790000000.5, "round": 7, ...}}
 
 A file may hold several runs.  It is flushed after every line, so that it can be read while it is written; its last
-line may then be torn, and whoever writes on takes that one away.
+line may then be incomplete; a writer that continues the file removes it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pipeline.events.types import Event, Listener, Note, Started, decode, encode
 
 Write = Callable[[str, Event], None]
 LONGEST_LINE = 64 << 20  # bytes; the places of 100,000 workers take 20 MB
-BEGIN = b'{"run":'  # of every line
+BEGIN = b'{"run":'  # start of every line
 LEFT = "so it is left as it is; give another file"
 
 
@@ -29,10 +29,10 @@ class EventsError(UserError):
 
 @contextlib.contextmanager
 def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
-    """What writes an event of a run to the file, which is continued if it is there; for any thread.
+    """A function that appends an event of a run to the file, continuing an existing one; thread-safe.
 
-    OutputError where it cannot be written, EventsError where it holds something else, which stays as it is.  What goes
-    wrong later, a full disk, ends the recording and not the run: `tell` is told in a line, once.
+    OutputError where it cannot be written, EventsError where it holds something else; such a file is not changed.  A
+    later error, such as a full disk, ends the recording and not the run: `tell` gets one line, once.
     """
     path = local_path(path)
     try:
@@ -64,9 +64,9 @@ def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def recorded(path: Path, listen: Listener) -> Iterator[Listener]:
-    """A listener that records what a run says, and hands it on; errors as `recording`.
+    """An event handler that records a run's events and passes them on; errors as in `recording`.
 
-    What is said before the run has an id is recorded with it.
+    Events emitted before the run has an id are recorded with it.
     """
     run, early, lock = "", list[Event](), threading.Lock()
     with recording(path, lambda line: listen(Note(message=line))) as write:
@@ -99,7 +99,7 @@ def read(path: Path) -> Iterator[tuple[str, Event]]:
 
 
 class Reader:
-    """Reads a file that may still be written; EventsError where there is none."""
+    """Reads a file that may still be written; EventsError where it does not exist."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._number = path, 0
@@ -111,7 +111,7 @@ class Reader:
             raise EventsError(f"{path}: no recorded events: {error.strerror}") from None
 
     def new(self) -> Iterator[tuple[str, Event]]:
-        """The events since the last call; a line that has not been written to its end comes with the next one."""
+        """The events since the last call; an incomplete line is returned by a later call."""
         while True:
             place = self._file.tell()
             line = self._file.readline(LONGEST_LINE)
@@ -155,11 +155,11 @@ def _decoded(message: Any) -> tuple[str, Event]:
 
 
 def _continue(path: Path) -> None:
-    """Takes away a torn last event; EventsError where the file begins or ends with something that is no event."""
+    """Removes an incomplete last event; EventsError where the file begins or ends with something that is no event."""
     with path.open("r+b") as file:
         if file.read(len(BEGIN)) != BEGIN:
             raise EventsError(f"{path}: does not begin with an event, {LEFT}")
-        for _ in read(path):  # of this version
+        for _ in read(path):  # checks that all are of this version
             break
         end = size = file.seek(0, 2)
         while not _ends_line(file, end):

@@ -1,9 +1,9 @@
-"""What a run says while it goes on.
+"""Defines the events that a run emits.
 
-Training emits these; progress bars, the dashboard, the report and `--json` listen.  Every event is a
+Training emits them; progress bars, the dashboard, the report and `--json` consume them.  Every event is a
 frozen dataclass of plain values, so that it crosses processes as a dict (`encode`, `decode`).
 
-| event          | said when                          | fields (units)                                          |
+| event          | emitted when                       | fields (units)                                          |
 |----------------|------------------------------------|---------------------------------------------------------|
 | Started        | the verb begins                    | verb, run                                               |
 | Asked          | the job is complete                | settings                                                |
@@ -11,18 +11,18 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
 | StatisticsDone | the first pass has ended           | rows, seconds                                           |
 | BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
-| MatrixDone     | the quantised matrices stand       | nbytes, seconds                                         |
+| MatrixDone     | the quantised matrices are built   | nbytes, seconds                                         |
 | Placed         | rounds begin, or begin again       | workers, device                                          |
 | RoundDone      | a boosting round has ended         | round, rounds, metrics, best_round, best, rows_per_second |
 | WorkerRounds   | a worker has boosted some rounds   | worker, first, round, seconds, cpu_seconds, runqueue_seconds, bytes_sent, memory_nbytes, gpu_memory_nbytes, gpu_utilisation |
 | Checkpoint     | a checkpoint was written           | round, path, seconds                                    |
-| WorkerLost     | a worker died or froze             | worker, stage, round, reason                            |
-| Waiting        | a lost worker is waited for        | workers, expected, seconds                              |
+| WorkerLost     | a worker died or hung              | worker, stage, round, reason                            |
+| Waiting        | the run waits for a lost worker    | workers, expected, seconds                              |
 | WorkerJoined   | a new worker takes part from now on | worker                                                 |
-| Restarted      | training goes on                   | round, workers                                          |
+| Restarted      | training continues                 | round, workers                                          |
 | Skipped        | a fragment that cannot be read is left out | fragment, reason                                |
 | Evaluated      | the exact evaluation has ended     | metrics, seconds                                        |
-| Saved          | the model folder stands            | path, sha256                                            |
+| Saved          | the model folder is complete       | path, sha256                                            |
 | Failed         | the verb ends without a result     | message                                                 |
 | Note           | something the user should know     | message                                                 |
 """
@@ -42,12 +42,12 @@ LONGEST_RUN = 100  # characters of a run's id, which has 12
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing a run says; `time` is seconds since the epoch, by the client's clock."""
+    """One event of a run; `time` is seconds since the epoch, by the client's clock."""
 
     time: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        """No event holds the password or the query of a URL: events are shown, recorded and kept by the scheduler."""
+        """Removes passwords and queries from URLs: events are shown, recorded and kept by the scheduler."""
         for name in MESSAGES:
             value = getattr(self, name, None)
             if isinstance(value, str) and "://" in value:
@@ -65,7 +65,7 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(Event):
-    settings: Mapping[str, str]  # a few fields of the job, by their names, in the order to show them
+    settings: Mapping[str, str]  # a few fields of the job, by their names, in display order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Place:
     capability: float  # of all workers' together
     threads: int
     memory_limit_nbytes: int  # 0: none
-    planned_nbytes: int  # what it is expected to take at its peak
+    planned_nbytes: int  # its expected peak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,22 +131,24 @@ class RoundDone(Event):
     rounds: int
     metrics: Mapping[str, float]  # "validation.logloss" -> value; the last one decides early stopping
     best_round: int
-    best: float | None = None  # value of the deciding metric in the best round; None: nothing is measured
-    rows_per_second: float  # boosted since the RoundDone before; 0: not known
+    best: float | None = None  # value of the deciding metric in the best round; None: no metric is measured
+    rows_per_second: float  # boosted since the previous RoundDone; 0: unknown
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRounds(Event):
-    """What a worker did in the rounds `first` to `round`: every few seconds at most, and rarely where there are many."""
+    """A worker's statistics of the rounds `first` to `round`: every few seconds at most, and rarely where there are
+    many workers.
+    """
 
     worker: str  # its name
     first: int
     round: int
     seconds: float  # wall clock of these rounds
     cpu_seconds: float  # of the training thread
-    runqueue_seconds: float  # it was ready and had no core
-    bytes_sent: int | None  # by growing trees; None: the system does not tell
-    memory_nbytes: int  # resident, now
+    runqueue_seconds: float  # ready, without a core
+    bytes_sent: int | None  # by growing trees; None: the system does not report it
+    memory_nbytes: int  # resident, current
     gpu_memory_nbytes: int | None = None  # None: no GPU
     gpu_utilisation: float | None = None  # 0 to 1
 
@@ -154,23 +156,23 @@ class WorkerRounds(Event):
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Event):
     round: int
-    path: str  # of the model folder that --resume takes
-    seconds: float  # that fetching and writing it took
+    path: str  # of the model folder to pass to --resume
+    seconds: float  # to fetch and write it
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLost(Event):
     worker: str  # its name
     stage: str  # "statistics", "blocks", "matrix", "rounds", "evaluate"
-    round: int  # the last one that was heard of; 0 before the first
+    round: int  # the last known one; 0 before the first
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting(Event):
-    workers: int  # that are left
+    workers: int  # remaining workers
     expected: int
-    seconds: float  # at most
+    seconds: float  # the longest wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +182,7 @@ class WorkerJoined(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Restarted(Event):
-    round: int  # the first to be boosted again is the next one
+    round: int  # the next round is the first to be boosted again
     workers: int
 
 
@@ -227,9 +229,10 @@ def encode(event: Event) -> dict[str, Any]:
 
 
 def decode(message: Any) -> Event:
-    """The event a dict of `encode` stands for; ValueError for another version, an unknown name, or fields that are not its own.
+    """The event encoded in a dict of `encode`; ValueError for another version, an unknown name, or fields that are not
+    its own.
 
-    The message may come from anybody: types and lengths are checked, long messages are cut.
+    The message may come from any client: types and lengths are checked, long messages are truncated.
     """
     name = message.get("event") if isinstance(message, Mapping) else None
     if not isinstance(name, str) or name not in KINDS or message.get("version") != VERSION:
@@ -238,12 +241,12 @@ def decode(message: Any) -> Event:
     fields = {key: value for key, value in message.items() if key not in ("event", "version")}
     try:
         return KINDS[name](**checked(KINDS[name], fields))
-    except TypeError:  # one is missing
+    except TypeError:  # a field is missing
         raise ValueError(f"not the fields of {name}: {', '.join(map(str, fields))}") from None
 
 
 def run_of(message: Mapping[str, Any]) -> str:
-    """The id of the run that a message of somebody's is of; ValueError where that cannot be one."""
+    """The id of the run in a message from any client; ValueError where it is invalid."""
     run = message.get("run")
     if not isinstance(run, str) or not 0 < len(run) <= LONGEST_RUN:
         raise ValueError(f"not the id of a run: expected a text of at most {LONGEST_RUN} characters")
@@ -251,7 +254,7 @@ def run_of(message: Mapping[str, Any]) -> str:
 
 
 def incident(event: Event) -> str | None:
-    """What interrupted a run or went on after that, in a line; None for everything else.
+    """An interruption of a run or its continuation as one line; None for other events.
 
     >>> incident(WorkerLost(worker="2", stage="rounds", round=137, reason="killed by signal 9"))
     'worker 2 lost at round 137: killed by signal 9'
@@ -274,4 +277,4 @@ def incident(event: Event) -> str | None:
 
 
 def ignore(event: Event) -> None:
-    """A listener for callers who do not care."""
+    """No-op event handler."""
