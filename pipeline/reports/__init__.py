@@ -1,1 +1,1 @@
-"""What is written for people about a model: the report, its pictures, the card."""
+"""Writes the documents about a model for people: the report, its pictures, the card."""

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a model is, what it was made of, how good it is, and what is not known about it."""
+"""Writes MODEL_CARD.md: the model's purpose, data, metrics and unknowns."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -102,5 +102,5 @@ def _limits(manifest: Manifest, metrics: Mapping[str, Mapping[str, Any]]) -> lis
 
 
 def _safe(value: object, longest: int = 120) -> str:
-    """A text from outside that Markdown and HTML leave as it is."""
+    """A text from outside that neither Markdown nor HTML interprets."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", plain(value, longest))

@@ -1,4 +1,4 @@
-"""What a report shows, and nothing about how it looks."""
+"""Holds the contents of a report, independent of its layout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ HEADLINES = {
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """A raw column as training saw it."""
+    """A raw column as seen in training."""
 
     name: str
     type: str  # Arrow's name of it
@@ -54,7 +54,7 @@ class ColumnSummary:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a worker did from `start` to `stop`, in seconds since the run began."""
+    """A worker's activity from `start` to `stop`, in seconds since the run began."""
 
     worker: str
     stage: str
@@ -64,23 +64,23 @@ class Bar:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on the page.  Whatever is empty is left out of it."""
+    """The contents of the page.  Empty parts are left out of it."""
 
     title: str
-    created: str  # as it is to be shown
+    created: str  # as displayed
     target: Target
     metrics: Mapping[str, Mapping[str, Any]]  # "train", "validation" -> the exact metrics
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)  # "validation.logloss" -> value per round
     best_round: int = 0  # counted from 1; rounds of the model
     gain: Mapping[str, float] = field(default_factory=dict)  # feature -> summed gain of its splits
-    permutation: Mapping[str, float] = field(default_factory=dict)  # feature -> what shuffling it costs
+    permutation: Mapping[str, float] = field(default_factory=dict)  # feature -> loss added by shuffling it
     permutation_unit: str = "loss added by shuffling"
     curves: Mapping[str, Curves] = field(default_factory=dict)  # "train", "validation"
     facts: Mapping[str, str] = field(default_factory=dict)  # name -> text, e.g. "training rows" -> "261,000"
     columns: Sequence[ColumnSummary] = ()
     stages: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, without the total
     timeline: Sequence[Bar] = ()
-    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the start, what happened)
+    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the start, text)
     account: Account | None = None  # where the worker-seconds went
     job: Mapping[str, Any] = field(default_factory=dict)  # nested, as in the manifest
     notes: Sequence[str] = ()
@@ -88,22 +88,22 @@ class ReportData:
 
     @property
     def judged(self) -> str:
-        """The use whose numbers are the headline: validation where there is one."""
+        """The use whose numbers are the headline: validation where it exists."""
         return "validation" if self.metrics.get("validation") else "train"
 
     @property
     def rounds(self) -> int:
-        """How many were trained."""
+        """How many rounds were trained."""
         return max((len(values) for values in self.history.values()), default=self.best_round)
 
     @property
     def kept(self) -> str:
-        """Which round the model ends with; without early stopping the last one is not called the best."""
+        """The model's last round; without early stopping the last round is not called the best."""
         return "best" if self.best_round < self.rounds else "last"
 
 
 def plain(text: object, longest: int = 200) -> str:
-    """One line of a user's text that Bokeh does not take for mathematics, cut to `longest` characters."""
+    """One line of a user's text that Bokeh does not interpret as mathematics, truncated to `longest` characters."""
     line = " ".join(str(text).split())
     line = "".join(letter if letter.isprintable() else "�" for letter in line)
     for mark in ("$$", "\\(", "\\["):
@@ -112,7 +112,7 @@ def plain(text: object, longest: int = 200) -> str:
 
 
 def title_of(metric: str) -> str:
-    """How a metric is called on the page."""
+    """The display name of a metric."""
     name, at, k = metric.partition("@")
     if name.startswith(("pinball_", "below_")):
         kind, _, quantile = name.partition("_")
@@ -123,7 +123,7 @@ def title_of(metric: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number for reading: four significant digits, thousands grouped."""
+    """A readable number: four significant digits, thousands grouped."""
     if value == 0:
         return "0"
     if 1e-4 <= abs(value) < 1:
@@ -145,7 +145,7 @@ def thinned(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def metric_names(history: Mapping[str, Sequence[float]], best_round: int = 0) -> list[str]:
-    """The metrics of a history; first those that are at their best in the best round: one of them decided."""
+    """The metrics of a history; first those whose best value is in the best round: one of them decided."""
     names = list(dict.fromkeys(key.partition(".")[2] for key, values in history.items() if len(thinned(values)[0])))
 
     def decided(name: str) -> bool:
@@ -156,7 +156,7 @@ def metric_names(history: Mapping[str, Sequence[float]], best_round: int = 0) ->
 
 
 def merged_bars(bars: Sequence[Bar]) -> list[Bar]:
-    """The timeline with neighbouring bars of one worker and stage made one, so that few enough are left to draw."""
+    """The timeline with adjacent bars of one worker and stage merged, so that few enough remain to draw."""
     if not bars:
         return []
     span = max(bar.stop for bar in bars) - min(bar.start for bar in bars)

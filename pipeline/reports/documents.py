@@ -1,4 +1,4 @@
-"""What is written for people about a finished training: the card, the report, its pictures."""
+"""Writes the documents about a finished training: the card, the report, its pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from pipeline.runtime.timing import Span
 
 @dataclass(frozen=True)
 class Record:
-    """All that is known about a training once its model stands."""
+    """The results of a training whose model is complete."""
 
     name: str  # of the model folder
     manifest: Manifest
     recipe: Recipe
     booster: bytes  # UBJSON, made by this run
     metrics: Mapping[str, Mapping[str, Any]]  # "train", "validation"
-    curves: Mapping[str, Curves]  # likewise
+    curves: Mapping[str, Curves]  # the same keys
     history: Mapping[str, Sequence[float]]  # "validation.logloss" -> value per round
     statistics: Statistics
     preview: np.ndarray  # (sampled training rows, features) float32
@@ -41,7 +41,7 @@ class Record:
     spans: Sequence[Span] = ()
     begin: float = 0.0  # of the run, seconds since the epoch
     account: Account | None = None  # where the worker-seconds went
-    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the beginning, what interrupted the run)
+    incidents: Sequence[tuple[float, str]] = ()  # (seconds since the beginning, incident)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Documents:
 
 
 def write_documents(record: Record, *, report: bool = True) -> Documents:
-    """The card, and with `report` the page and its pictures; in memory, nothing is written."""
+    """The card, and with `report` the page and its pictures; in memory: no file is written."""
     booster = make_booster(record.booster, 0)
     gain = importance.gain(booster)
     text = card(record.manifest, record.metrics, [name for name, value in gain.items() if value > 0])
@@ -65,7 +65,7 @@ def write_documents(record: Record, *, report: bool = True) -> Documents:
 
 
 def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> ReportData:
-    """The record as the report shows it."""
+    """The record as the report's data."""
     manifest = record.manifest
     costs, unit = importance.permutation(
         booster, manifest.target, record.preview, record.preview_label, seed=manifest.job["training"]["seed"]
@@ -115,7 +115,7 @@ def _facts(record: Record) -> dict[str, str]:
 
 
 def _columns(record: Record) -> list[ColumnSummary]:
-    """The features' columns as the training rows have them, those that became no feature too, and the target."""
+    """The features' columns as in the training rows, including those without a feature, and the target."""
     statistics, dropped = record.statistics, record.recipe.dropped
     rows = max(1, statistics.rows)
     found = []
@@ -139,7 +139,7 @@ def _columns(record: Record) -> list[ColumnSummary]:
 
 
 def _range(column: AnyColumn) -> tuple[int | None, str, str]:
-    """(distinct values, the smallest, the largest) as far as the statistics know them."""
+    """(distinct values, the smallest, the largest) as far as the statistics have them."""
     if isinstance(column, CategoryColumn):
         return (None if column.counts.left_out else len(column.counts.levels)), "", ""
     if isinstance(column, NumberColumn) and column.low <= column.high:

@@ -1,4 +1,4 @@
-"""The report's charts, in Bokeh."""
+"""Draws the report's charts with Bokeh."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -58,7 +58,7 @@ def learning(data: ReportData, metric: str) -> Figure:
             plot.scatter([data.best_round], [values[place]], size=9, color=BEST)
             plot.title.text += f" – {report_data.number(values[place])} at the {data.kept} round, {data.best_round:,}"
     _legend(plot, "left")
-    for legend in list(plot.legend):  # above the chart, where no line can run into it
+    for legend in list(plot.legend):  # above the chart, where no line crosses it
         plot.center.remove(legend)
         legend.orientation, legend.spacing, legend.margin = "horizontal", 16, 0
         plot.add_layout(legend, "above")
@@ -104,7 +104,7 @@ def roc(data: ReportData) -> Figure:
 
 
 def precision_recall(data: ReportData) -> Figure:
-    """Precision by recall, as `roc` does it."""
+    """Precision by recall, for the same curves as `roc`."""
     plot = _figure("Precision and recall", "recall", "precision", height=340)
     for label, color, curve in _curves(data):
         _line(plot, curve.recall, curve.precision, color, f"{label}  {curve.average_precision:.4f}")
@@ -159,7 +159,7 @@ def queries(data: ReportData) -> Figure:
 
 
 def timeline(data: ReportData, colors: Mapping[str, str]) -> Figure:
-    """What each worker did when."""
+    """Each worker's activity over time."""
     bars = report_data.merged_bars(data.timeline)
     workers = list(dict.fromkeys(bar.worker for bar in bars))[::-1]
     place = {worker: index for index, worker in enumerate(workers)}
@@ -178,7 +178,7 @@ def timeline(data: ReportData, colors: Mapping[str, str]) -> Figure:
     drawn = plot.hbar(y="y", left="left", right="right", height=0.62, source=source, color="color", line_color=None)
     tips = [("", "@worker"), ("", "@stage"), ("seconds", "@seconds{0.00}"), ("from", "@left{0.00}")]
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
-    for seconds, _ in data.incidents:  # a list below the chart tells what they were
+    for seconds, _ in data.incidents:  # a list below the chart describes them
         plot.add_layout(
             Span(location=seconds, dimension="height", line_color=INCIDENT, line_dash="dashed", line_width=1.5)
         )
@@ -191,13 +191,13 @@ def timeline(data: ReportData, colors: Mapping[str, str]) -> Figure:
 
 
 def stage_colors(data: ReportData) -> dict[str, str]:
-    """One color for each stage, on the client and on the workers."""
+    """One color for each stage of the client and of the workers."""
     names = dict.fromkeys([*data.stages, *(bar.stage for bar in data.timeline)])
     return {name: STAGES[index % len(STAGES)] for index, name in enumerate(names)}
 
 
 def _curves(data: ReportData) -> list[tuple[str, str, ClassCurves]]:
-    """(label, color, curves) of what the classification charts draw."""
+    """(label, color, curves) for the classification charts."""
     if data.target.kind == "binary":
         found = [(use, data.curves[use]) for use in ("train", "validation") if use in data.curves]
         colors = {"train": TRAIN, "validation": VALIDATION}
@@ -208,8 +208,8 @@ def _curves(data: ReportData) -> list[tuple[str, str, ClassCurves]]:
 
 
 def _figure(title: str, x: str, y: str, height: int) -> Figure:
-    """An empty chart in the page's style, as wide as its place."""
-    heading = Title(text=title[:1].upper() + title[1:], visible=False)  # the page shows it: text there can wrap
+    """An empty chart in the page's style, as wide as its container."""
+    heading = Title(text=title[:1].upper() + title[1:], visible=False)  # shown by the page, where it can wrap
     plot = figure(
         title=heading, x_axis_label=x or None, y_axis_label=y or None, height=height, min_width=200,
         sizing_mode="stretch_width", tools="", toolbar_location=None, background_fill_color=None,

@@ -1,4 +1,4 @@
-"""report.html: one page that holds everything it shows, scripts included, and asks the network for nothing."""
+"""Writes report.html: a self-contained page, scripts included, without network requests."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ MOST_BESIDE = 6  # classes whose confusion matrix fits beside another card
 
 
 def report_html(data: ReportData) -> str:
-    """The page.  Bokeh is imported here and nowhere else."""
+    """The page.  Bokeh is imported only here."""
     from bokeh.embed import components
     from bokeh.resources import Resources
 
@@ -37,7 +37,7 @@ def report_html(data: ReportData) -> str:
 
 
 class _Page:
-    """Sections of cards; a figure stands as its name between nulls until Bokeh has made its place."""
+    """Sections of cards; a figure is a placeholder, its name between nulls, until Bokeh has rendered it."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -50,7 +50,7 @@ class _Page:
     def figure(self, name: str, make: Callable[..., Any], *arguments: object) -> str:
         figure = self.figures[name] = make(*arguments)
         title = f"<h3>{parts.text(figure.title.text)}</h3>" if figure.title.text else ""
-        return title + f"\0{name}\0"  # no text from outside holds a null
+        return title + f"\0{name}\0"  # no text from outside contains a null
 
 
 def _card(content: str, *, wide: bool = False) -> str:

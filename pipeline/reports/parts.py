@@ -1,4 +1,4 @@
-"""The report's tables and other HTML; every text from outside is escaped here."""
+"""Renders the report's tables and other HTML; every text from outside is escaped here."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from pipeline.efficiency.advice import largest_loss
 from pipeline.reports import data as report_data
 from pipeline.reports.data import HEADLINES, ColumnSummary, ReportData, number, plain, title_of
 
-SPENT = {  # kind of worker-seconds -> how it is called, its color
+SPENT = {  # kind of worker-seconds -> its label, its color
     "useful": ("useful", "#0f9d74"),
     "transfer": ("transfer", "#2563eb"),
     "wait": ("waiting", "#ca8a04"),
@@ -33,7 +33,7 @@ def text(value: object, longest: int = 200) -> str:
 
 
 def header(data: ReportData) -> str:
-    """Title, what it is about, and the headline metrics."""
+    """Title, subtitle, and the headline metrics."""
     what = _WHATS[data.target.kind].format(n=len(data.target.classes))
     lines = [f"Predicts <b>{text(data.target.column)}</b>: {what}, <code>{text(data.target.objective)}</code>"]
     facts = [f"{text(value)} {text(name)}" for name, value in data.facts.items()]
@@ -61,7 +61,7 @@ def _heads(data: ReportData) -> str:
 
 
 def metrics_table(data: ReportData) -> str:
-    """All numbers, training beside validation."""
+    """All metrics, training next to validation."""
     uses = [use for use in USES if data.metrics.get(use)]
     names = dict.fromkeys(
         name for use in uses for name, value in data.metrics[use].items() if isinstance(value, (int, float))
@@ -131,7 +131,7 @@ def stages(data: ReportData, colors: Mapping[str, str]) -> str:
 
 
 def account(spent: Account) -> str:
-    """Where the worker-seconds went: one bar for all, and a table by stage."""
+    """How the worker-seconds were spent: one bar for all, and a table by stage."""
     shares = spent.shares()
     bar = "".join(
         f'<i style="flex: {max(0.0, shares[kind]):.5f} 1 0; background: {color}" title="{name}: {shares[kind]:.1%}"></i>'
@@ -160,14 +160,14 @@ def _account_row(name: str, spent: Spent) -> list[tuple[str, str]]:
 
 
 def timeline_legend(data: ReportData, colors: Mapping[str, str]) -> str:
-    """Which color is which stage of the workers."""
+    """The legend of the workers' stages by color."""
     names = dict.fromkeys(bar.stage for bar in data.timeline)
     items = "".join(f'<li><i style="background: {colors[name]}"></i><span>{text(name)}</span></li>' for name in names)
     return f'<ul class="legend">{items}</ul>'
 
 
 def incidents(data: ReportData) -> str:
-    """What interrupted the run, and when; the dashed lines of the timeline."""
+    """The run's interruptions with their times; the dashed lines of the timeline."""
     items = "".join(
         f"<li>{seconds:,.1f} s: {text(line[:1].upper() + line[1:], 400)}</li>" for seconds, line in data.incidents
     )
@@ -175,7 +175,7 @@ def incidents(data: ReportData) -> str:
 
 
 def notes(lines: Sequence[str]) -> str:
-    """What the run had to say."""
+    """The notes of the run."""
     return f'<ul class="notes">{"".join(f"<li>{text(line, 500)}</li>" for line in lines)}</ul>'
 
 
@@ -198,7 +198,7 @@ def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, s
 
 
 def footer(data: ReportData) -> str:
-    """What made it."""
+    """The footer: versions of the software that made the model."""
     return f"<footer>{' · '.join(f'{text(name)} {text(version)}' for name, version in data.versions.items())}</footer>"
 
 

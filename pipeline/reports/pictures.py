@@ -1,4 +1,4 @@
-"""The report's main charts as PNGs, for where no page can be shown."""
+"""Draws the report's main charts as PNGs, for use where the page cannot be shown."""
 
 import io
 from typing import Any
@@ -15,7 +15,7 @@ DPI = 120
 def pictures(data: ReportData) -> dict[str, bytes]:
     """PNG by name: learning, importance, and quality (ROC; predicted and observed; NDCG of the queries).
 
-    Matplotlib is imported here and nowhere else, and nothing of its global state is touched.
+    Matplotlib is imported only here, and its global state is not changed.
     """
     made = {}
     if metric_names(data.history):
@@ -102,5 +102,5 @@ def _quality(axes: Any, data: ReportData) -> str:
 
 
 def _literal(text: str) -> str:
-    """The text as Matplotlib shows it: a pair of dollars would be mathematics."""
+    """The text as Matplotlib shows it literally: a pair of dollars would be mathematics."""
     return text.replace("$", r"\$")

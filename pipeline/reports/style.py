@@ -1,4 +1,4 @@
-"""The report's style sheet.  One column below 760 px, two above; no fonts or images from elsewhere."""
+"""Defines the report's style sheet: one column below 760 px, two above; no fonts or images from elsewhere."""
 
 CSS = """
 :root { --ink: #1c2430; --muted: #667085; --rule: #e4e7ec; --paper: #ffffff; --ground: #f5f6f8; --accent: #2563eb; }
