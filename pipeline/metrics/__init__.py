@@ -1,1 +1,1 @@
-"""Exact metrics of predictions, and the curves behind them."""
+"""Computes exact metrics of predictions, and the curves behind them."""

@@ -1,4 +1,4 @@
-"""The curves behind the metrics, small enough for a page: ROC, precision-recall, calibration, residuals."""
+"""Computes the curves behind the metrics, small enough for a page: ROC, precision-recall, calibration, residuals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Curves:
-    """What a report draws; empty where the target has no such curve."""
+    """The curves of a report; empty where the target has no such curve."""
 
     classes: tuple[ClassCurves, ...] = ()
     errors: Histogram | None = None  # regression: prediction - label, its outer half percents left out

@@ -1,7 +1,8 @@
-"""Exact metrics of predictions, over all rows at once, with row weights.
+"""Computes exact metrics of predictions, over all rows at once, with row weights.
 
-They depend on the rows and not on their order, except for the last bits of float64 sums.  A metric that the rows
-do not define (AUC of a single class, R2 of a constant label) is left out; without rows, or weight, all are.
+The metrics depend on the rows and not on their order, except for the last bits of float64 sums.  A metric that the rows
+do not define (AUC of a single class, R2 of a constant label) is left out; without rows, or weight, all metrics are left
+out.
 
 | target     | metrics                                                                       |
 |------------|-------------------------------------------------------------------------------|
@@ -39,8 +40,8 @@ def evaluate(
 ) -> Metrics:
     """The metrics for a kind of target ("binary", "multiclass", "regression", "ranking").
 
-    prediction (rows,) or (rows, classes or quantiles) float32, as XGBoost returns it; label (rows,), the class index for
-    classification; weight, group (rows,).  DataError where predictions are not finite.
+    prediction (rows,) or (rows, classes or quantiles) float32, as XGBoost returns it; label (rows,), the class index
+    for classification; weight, group (rows,).  DataError where predictions are not finite.
     """
     if len(label) == 0 or (weight is not None and not weight.any()):
         return {}
@@ -58,14 +59,14 @@ def evaluate(
 
 
 def as_probability(objective: str, prediction: Array) -> Array:
-    """What an objective predicts, with the raw margins of binary:logitraw made probabilities (float32)."""
+    """An objective's predictions; raw margins of binary:logitraw are converted to probabilities (float32)."""
     if objective != "binary:logitraw":
         return prediction
     return (1 / (1 + np.exp(-np.clip(prediction.astype(np.float64), -700, 700)))).astype(np.float32)
 
 
 def evaluate_binary(label: Array, probability: Array, weight: Array | None = None, *, crisp: bool = False) -> Metrics:
-    """Metrics of the probability of class 1; `crisp` predictions are 0 or 1, so that logloss and brier mean nothing."""
+    """Metrics of the probability of class 1; `crisp` predictions are 0 or 1, so that logloss and brier are meaningless."""
     loss = brier = total = 0.0
     confusion = np.zeros(4)
     for part, w in _chunks(len(label), weight):
@@ -114,7 +115,7 @@ def evaluate_multiclass(label: Array, prediction: Array, weight: Array | None = 
 def evaluate_regression(
     label: Array, prediction: Array, weight: Array | None = None, *, quantiles: Sequence[float] = ()
 ) -> Metrics:
-    """Metrics of predicted numbers (rows,), or of quantiles (rows, quantiles), judged by the one nearest the median."""
+    """Metrics of predicted numbers (rows,), or of quantiles (rows, quantiles), evaluated at the one nearest the median."""
     columns = prediction[:, None] if prediction.ndim == 1 else prediction
     middle = int(np.argmin(np.abs(np.asarray(quantiles) - 0.5))) if len(quantiles) > 1 else 0
     center = columns[:, middle]
@@ -170,7 +171,7 @@ def _pinball(label: Array, columns: Array, weight: Array | None, quantiles: Sequ
 
 
 def _one_against_rest(label: Array, prediction: Array, weight: Array | None) -> Metrics:
-    """Means of AUC and average precision over the classes that define them."""
+    """Means of AUC and average precision over the classes for which they are defined."""
     ranked = [rank(prediction[:, k], label == k, weight) for k in range(prediction.shape[1])]
     known = [result for result in ranked if result is not None]
     if not known:
@@ -194,7 +195,7 @@ def _evaluate_crisp(label: Array, prediction: Array, weight: Array | None) -> Me
 
 
 def _chunks(rows: int, weight: Array | None) -> Iterator[tuple[slice, Floats | None]]:
-    """Slices of the rows with their weights as float64: no more than a chunk is ever copied."""
+    """Slices of the rows with their weights as float64: only one chunk is copied at a time."""
     for start in range(0, rows, CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         yield part, None if weight is None else weight[part].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Exact ranking metrics over whole queries, all queries at once."""
+"""Computes exact ranking metrics over whole queries, all queries at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.metrics.thresholds import Array, Floats, descending
 
-LARGEST_EXPONENTIAL = 31  # labels above it gain linearly: 2^label would drown the rest (XGBoost refuses them too)
+LARGEST_EXPONENTIAL = 31  # labels above it have linear gains: 2^label would dominate (XGBoost refuses them too)
 
 
 def evaluate_ranking(
@@ -17,9 +17,10 @@ def evaluate_ranking(
 ) -> dict[str, float]:
     """NDCG at each of `at` and over whole queries, and MAP, averaged over queries by their weight.
 
-    label (rows,) relevance >= 0; score (rows,); group (rows,) int64: the query's key; weight (rows,): a query
-    weighs as its rows do on average.  Rows of equal score share their places, so no order of rows matters.
-    NDCG gains 2^label - 1; MAP counts labels above 0 as relevant; a query with nothing relevant scores 1, as in XGBoost.
+    label (rows,) relevance >= 0; score (rows,); group (rows,) int64: the query's key; weight (rows,): a query's weight
+    is the mean of its rows' weights.  Rows of equal score share their places, so the order of rows does not matter.
+    NDCG gains 2^label - 1; MAP counts labels above 0 as relevant; a query with nothing relevant scores 1, as in
+    XGBoost.
     """
     queries = _Queries.of(label, score, group)
     weights = queries.average(weight)
@@ -90,12 +91,12 @@ class _Queries:
 
     @cached_property
     def gain(self) -> Floats:
-        """(rows,) what each row adds."""
+        """(rows,) the gain of each row."""
         return self.label if self.label.max() > LARGEST_EXPONENTIAL else np.exp2(self.label) - 1
 
     @cached_property
     def best_first(self) -> Floats:
-        """(rows,) the gains of each query from the largest down; gains are few, so their ranks sort in place of them."""
+        """(rows,) the gains of each query from the largest down; gains are few, so their ranks are sorted instead."""
         values, ranks = np.unique(-self.gain, return_inverse=True)
         keys = self.query * len(values) + ranks
         keys.sort()

@@ -1,6 +1,7 @@
-"""What follows from sorting rows by score once: AUC, average precision, and the points of both curves.
+"""Computes the metrics that follow from one sort of the rows by score: AUC, average precision, and the points of both
+curves.
 
-Memory: one key per row (4 bytes unweighted, 8 weighted); everything else is done in chunks of the sorted keys.
+Memory: one key per row (4 bytes unweighted, 8 weighted); the rest is done in chunks of the sorted keys.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ _LOW = np.uint64(0xFFFF_FFFF)
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Rows ranked by score, highest first, against who is positive."""
+    """Rows ranked by score, highest first, with the summed weights of positives and negatives."""
 
     auc: float
     average_precision: float
@@ -37,7 +38,7 @@ def rank(score: Array, positive: Array, weight: Array | None = None) -> Threshol
     if positives <= 0 or negatives <= 0:
         return None
     area = precision = 0.0
-    true, false = 0.0, 0.0  # reached so far
+    true, false = 0.0, 0.0  # running totals
     points = [np.zeros((1, 2))]
     for tp, fp in walk(score, positive, weight):
         true_steps, false_steps = np.diff(tp, prepend=true), np.diff(fp, prepend=false)
