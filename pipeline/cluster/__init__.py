@@ -1,1 +1,1 @@
-"""How to get a client: a cluster, its devices and cores, its certificates, and what its processes load."""
+"""Starts or reaches a cluster: its devices and cores, its certificates, and what its processes load."""

@@ -1,7 +1,7 @@
-"""Cores: which ones this process may use, which NUMA node each is on, and each worker's own set.
+"""Finds the cores that this process may use and their NUMA nodes, and assigns each worker its own set.
 
 Everything is read from /sys, /proc and the cgroup files; on systems without them every worker may use every core.
-As a module it is also the preload of our workers: `dask_setup` runs in each worker process as it starts.
+The module is also the preload of local workers: `dask_setup` runs in each worker process as it starts.
 """
 
 import importlib
@@ -15,21 +15,21 @@ from typing import Any
 
 CORE_SETS = "pipeline.core-sets"  # configuration key: the core set of each worker, by its index
 WARM_UP = "pipeline.warm-up"  # configuration key: the names of modules that a worker imports as it starts
-DEBUG = "pipeline.debug"  # configuration key: let Dask's loggers speak
+DEBUG = "pipeline.debug"  # configuration key: keep Dask's loggers enabled
 
 _NODES = Path("/sys/devices/system/node")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def allowed_cores() -> tuple[int, ...]:
-    """The cores this process may be scheduled on, ascending."""
+    """Returns the cores this process may be scheduled on, ascending."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
 def cpu_quota(root: Path = _CGROUP) -> float | None:
-    """The cores' worth of time the cgroup allows, None where there is no limit."""
+    """Returns the cores' worth of time that the cgroup allows, None if there is no limit."""
     if (v2 := _read(root / "cpu.max")) is not None:
         quota, period = v2.split()
         return None if quota == "max" else float(quota) / float(period)
@@ -40,14 +40,14 @@ def cpu_quota(root: Path = _CGROUP) -> float | None:
 
 
 def cores() -> int:
-    """How many threads can run at once: allowed cores, or the cgroup's quota where that is less; at least 1."""
+    """Returns how many threads can run at once: allowed cores, or the cgroup's quota if that is less; at least 1."""
     count = len(allowed_cores())
     quota = cpu_quota()
     return count if quota is None else max(1, min(count, math.floor(quota)))
 
 
 def numa_nodes(root: Path = _NODES) -> tuple[tuple[int, ...], ...]:
-    """The allowed cores by NUMA node; nodes without an allowed core are left out; one node where nothing is known."""
+    """Groups the allowed cores by NUMA node; leaves out nodes without one; returns a single node if nothing is known."""
     allowed = set(allowed_cores())
     lists = sorted(root.glob("node[0-9]*/cpulist"), key=lambda path: int(path.parent.name[4:]))
     nodes = [tuple(sorted(allowed.intersection(parse_cores(path.read_text())))) for path in lists]
@@ -56,7 +56,7 @@ def numa_nodes(root: Path = _NODES) -> tuple[tuple[int, ...], ...]:
 
 
 def parse_cores(text: str) -> tuple[int, ...]:
-    """The numbers in the kernel's list format: "0-2,8" -> (0, 1, 2, 8)."""
+    """Parses the kernel's list format: "0-2,8" -> (0, 1, 2, 8)."""
     found: list[int] = []
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -68,12 +68,12 @@ def parse_cores(text: str) -> tuple[int, ...]:
 def core_sets(
     workers: int, threads: int, nodes: tuple[tuple[int, ...], ...], limit: int | None = None
 ) -> tuple[tuple[int, ...] | None, ...]:
-    """Each worker's cores, disjoint and shared out evenly; None: the worker may use every core.
+    """Returns each worker's cores, disjoint and of even sizes; None: the worker may use every core.
 
-    Workers are dealt out to the nodes so that none spans two while that leaves it `threads` cores; otherwise
-    neighbouring cores are shared out without regard to nodes.  Nobody is pinned where there are more threads than
-    cores, or where the cgroup allows less time (`limit`, in cores) than there are cores: the cores to pin to would
-    be the same ones that every other such container picks.
+    Workers are distributed over the nodes so that none spans two, if that leaves each `threads` cores; otherwise
+    neighbouring cores are distributed without regard to nodes.  No worker is pinned if there are more threads than
+    cores, or if the cgroup allows less time (`limit`, in cores) than there are cores: every other such container would
+    pin to the same cores.
     """
     everything = tuple(core for node in nodes for core in node)
     if workers * threads > len(everything) or (limit is not None and limit < len(everything)):
@@ -85,13 +85,13 @@ def core_sets(
 
 
 def _split(items: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """`items` in `count` runs whose lengths differ by one at most."""
+    """Splits `items` into `count` runs whose lengths differ by one at most."""
     edges = [len(items) * index // count for index in range(count + 1)] if count else [0]
     return [items[first:last] for first, last in itertools.pairwise(edges)]
 
 
 def pin(core_set: tuple[int, ...]) -> None:
-    """Confines every thread of this process, and all it will start, to the cores."""
+    """Restricts every thread of this process, and all that it will start, to the cores."""
     for thread in os.listdir("/proc/self/task"):
         try:
             os.sched_setaffinity(int(thread), core_set)
@@ -117,7 +117,7 @@ def dask_setup(worker: Any) -> None:
 
 
 def _warm_up(modules: Sequence[str]) -> None:
-    """Imports what the first tasks need while the client still reads metadata."""
+    """Imports the modules of the first tasks while the client still reads metadata."""
     for module in modules:
         importlib.import_module(module)
 

@@ -1,4 +1,4 @@
-"""Processes that this one has started, and what its workers said as they failed to start."""
+"""Finds and kills child processes, and collects the stderr of workers that fail to start."""
 
 import contextlib
 import multiprocessing
@@ -12,23 +12,23 @@ from pathlib import Path
 
 from pipeline.cluster.memory import process_tree
 
-STDERR_FOLDER = "PIPELINE_WORKER_STDERR"  # environment of workers that start: where what they say goes
+STDERR_FOLDER = "PIPELINE_WORKER_STDERR"  # environment variable of workers that start: the folder for their stderr
 
 
 def children() -> set[int]:
-    """All processes below this one, but Python's tracker of resources; no file has to be opened for its own."""
+    """Returns all descendants of this process except Python's resource tracker; opens no file for direct children."""
     tracker = getattr(getattr(resource_tracker, "_resource_tracker", None), "_pid", None)
     own = {process.pid for process in multiprocessing.active_children() if process.pid is not None}
     return (own | set(process_tree())) - {os.getpid(), tracker}
 
 
 def kill_children(spared: Collection[int] = ()) -> None:
-    """Kills all processes below this one but these."""
+    """Kills all descendants of this process except these."""
     kill_own(children().difference(spared))
 
 
 def kill_own(pids: Iterable[int]) -> None:
-    """Kills those of these processes that are below this one: a number may belong to somebody else by now."""
+    """Kills those of these processes that are descendants of this one: an id may have been reused by another process."""
     for pid in children().intersection(pids):
         with contextlib.suppress(OSError):  # it has ended, or runs as another user
             os.kill(pid, signal.SIGKILL)
@@ -36,9 +36,9 @@ def kill_own(pids: Iterable[int]) -> None:
 
 @contextlib.contextmanager
 def stderr_of_workers() -> Iterator[Path | None]:
-    """A folder where workers that start meanwhile leave what they write to stderr until they have started.
+    """Gives a folder where workers that start meanwhile write their stderr until they have started.
 
-    Environment of this process, which they inherit.  None where no folder can be made.
+    Set by an environment variable that they inherit.  None if no folder can be made.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="pipeline-start-"))
@@ -54,7 +54,7 @@ def stderr_of_workers() -> Iterator[Path | None]:
 
 
 def last_words(folder: Path | None) -> str:
-    """The last line that a worker wrote; empty where none wrote any."""
+    """Returns the last line that a worker wrote; empty if none wrote any."""
     found = ""
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir()) if folder else ():

@@ -1,4 +1,4 @@
-"""The one way to a cluster: `with connect(job) as client`."""
+"""Connects to a cluster, the only way in the package: `with connect(job) as client`."""
 
 import contextlib
 import functools
@@ -20,23 +20,23 @@ from pipeline.errors import ClusterStartError
 
 CLOSE_SECONDS = 20.0  # for a cluster to close; Dask waits half a minute for its parts, or for ever
 GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster closes
-# Read while the cluster lives.  So long after a worker was lost, Dask closes its nanny if no worker of that name is
-# there: also one that came back meanwhile, and was lost again a moment ago.
+# Read while the cluster runs.  After this time since a worker was lost, Dask closes its nanny if no worker of that
+# name is present: also for a worker that came back meanwhile, and was lost again a moment ago.
 LASTING = {"distributed.deploy.lost-worker-timeout": "365 days"}
-OnClose = Callable[[Any], Awaitable[object]]  # called with the scheduler of a cluster of our own before that closes
+OnClose = Callable[[Any], Awaitable[object]]  # called with the scheduler of a local cluster before that closes
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Modules, by their names, that processes of a cluster load, and of which nothing here knows more."""
+    """Names of modules that processes of a cluster load; this package knows nothing else about them."""
 
-    preloads: tuple[str, ...] = ()  # of the scheduler of a cluster of our own that has a dashboard
-    warm_up: tuple[str, ...] = ()  # imported by the workers of a cluster of our own as they start
-    tasks: tuple[str, ...] = ()  # which a running scheduler and its workers have to be able to import
+    preloads: tuple[str, ...] = ()  # for the scheduler of a local cluster that has a dashboard
+    warm_up: tuple[str, ...] = ()  # imported by the workers of a local cluster as they start
+    tasks: tuple[str, ...] = ()  # that a running scheduler and its workers must be able to import
 
 
 async def _nothing(scheduler: Any) -> None:
-    """The OnClose of a cluster that needs none."""
+    """Default OnClose: does nothing."""
 
 
 @contextlib.contextmanager
@@ -49,13 +49,13 @@ def connect(
     loaded: Loaded = Loaded(),
     on_close: OnClose = _nothing,
 ) -> Iterator[Client]:
-    """A client of the cluster the job asks for: a local one, or a running scheduler.
+    """Connects to the cluster that the job asks for: a local one, or a running scheduler.
 
-    Leaving the context closes the client and, if it was started here, the cluster: no process is left, whatever
-    happened inside.  Dask's loggers are silent unless `debug`.  ClusterError says what cannot be had, before any data
-    is read.  `first` is called before the cluster starts, and beside it where that takes longer than a second: if it
-    fails, nothing is left running.  `meanwhile` is called while the cluster starts.  Entering may be done in another
-    thread than leaving.  `on_close` is called before a cluster of our own closes.
+    Leaving the context closes the client and, if it was started here, the cluster: no process is left, even after an
+    error inside.  Dask's loggers are silent unless `debug`.  Raises ClusterError for what the cluster cannot provide,
+    before any data is read.  `first` is called before the cluster starts, and in parallel with its start where `first`
+    takes longer than a second: if it fails, nothing is left running.  `meanwhile` is called while the cluster starts.
+    The context may be entered in one thread and left in another.  `on_close` is called before a local cluster closes.
     """
     section = where.cluster if isinstance(where, Job) else where or Cluster()
     if not debug:
@@ -79,7 +79,7 @@ def connect(
 
 
 def _start(section: Cluster, debug: bool, loaded: Loaded, on_close: OnClose) -> Client:
-    """A client of a new local cluster; nothing is left of it if that fails."""
+    """Starts a local cluster and returns its client; cleans up if that fails."""
     starting.check_resources(section)
     with stderr_of_workers() as said:
         try:
@@ -96,7 +96,7 @@ def _start(section: Cluster, debug: bool, loaded: Loaded, on_close: OnClose) -> 
 
 
 def _end(client: Client, on_close: OnClose) -> None:
-    """Closes client and cluster; what does not close in time is killed and left alone."""
+    """Closes client and cluster; kills and abandons what does not close in time."""
     workers = _processes(client.cluster)
     late = interrupts.Limit(CLOSE_SECONDS, lambda: TimeoutError("closing"), lambda: kill_own(workers))
     with contextlib.suppress(TimeoutError):
@@ -104,14 +104,14 @@ def _end(client: Client, on_close: OnClose) -> None:
 
 
 def _close(client: Client, on_close: OnClose) -> None:
-    """Closes the client, its cluster, and ends workers that do not."""
+    """Closes the client and its cluster, and kills workers that do not end."""
     cluster: Any = client.cluster
     client.close(timeout=GRACE_SECONDS)
     _close_cluster(cluster, on_close)
 
 
 def _close_cluster(cluster: LocalCluster, on_close: OnClose) -> None:
-    """Closes it; a worker too busy to answer is killed after the grace."""
+    """Closes the cluster; kills a worker too busy to answer after GRACE_SECONDS."""
     throwaway_tls.withdraw(cluster.scheduler_address)
     started = _processes(cluster)
     killer = threading.Timer(GRACE_SECONDS, kill_own, [started])
@@ -126,6 +126,6 @@ def _close_cluster(cluster: LocalCluster, on_close: OnClose) -> None:
 
 
 def _processes(cluster: Any) -> list[int]:
-    """Its workers', and what they have started."""
+    """Returns the processes of the cluster's workers and their descendants."""
     workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
     return [pid for worker in workers for pid in process_tree(worker)]

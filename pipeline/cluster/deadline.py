@@ -1,4 +1,4 @@
-"""Waiting for several calls at once, and no longer than a limit."""
+"""Runs several calls in parallel and waits no longer than a limit."""
 
 import threading
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:
-    """Has all of these done at once, each in a thread of its own, and waits for them so long at most.
+    """Runs all of these in parallel, each in its own thread, and waits for them at most `seconds`.
 
-    Dask itself waits half a minute for a worker that has gone, and for ever for a scheduler that has stopped.  What is not
-    done by then goes on by itself; nothing waits for it at the end of the process.  `asks` raise nothing.
+    Dask itself waits half a minute for a worker that has gone, and for ever for a scheduler that has stopped.  Calls
+    that are not done by then keep running; the end of the process does not wait for them.  `asks` must not raise.
     """
     deadline = time.monotonic() + seconds
     threads = [threading.Thread(target=ask, name=name, daemon=True) for ask in asks]

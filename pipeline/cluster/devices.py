@@ -1,4 +1,4 @@
-"""CPU or GPU: one word, chosen once.  Importable is not usable, so an allocation is really tried."""
+"""Resolves the device, CPU or GPU, once per run.  Importable is not usable, so an allocation is really tried."""
 
 import ctypes
 import functools
@@ -15,7 +15,7 @@ from pipeline.errors import ClusterError
 PROBE_SECONDS = 120  # the first contact with a GPU loads CUDA's libraries, seconds on a slow disk
 EXTRA = "pip install 'dask-train-pipeline[cuda13]'"
 
-# Runs in a process of its own: a CUDA context would stay in this one, and cost hundreds of MB.
+# Runs in a separate process: a CUDA context would stay in this one, and cost hundreds of MB.
 _TRY = """
 import json, cupy, xgboost
 found = {"names": [], "nbytes": [], "xgboost": bool(xgboost.build_info().get("USE_CUDA"))}
@@ -41,7 +41,7 @@ class Gpus:
 
 @functools.cache
 def probe_gpu() -> Gpus:
-    """What there is, and why it cannot be used; quick (under 10 ms) where there is no driver."""
+    """Returns the GPUs, and why they cannot be used; quick (under 10 ms) if there is no driver."""
     if reason := _missing():
         return Gpus(0, (), (), reason)
     command = [sys.executable, "-c", _TRY]
@@ -61,7 +61,7 @@ def probe_gpu() -> Gpus:
 
 
 def _missing() -> str | None:
-    """What a GPU needs and this machine lacks, found without starting anything."""
+    """Returns what a GPU needs and this machine lacks, without starting anything."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -71,7 +71,7 @@ def _missing() -> str | None:
 
 
 def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """The device a job gets; ClusterError with the reason where the GPU was asked for and cannot be used."""
+    """Returns the device that a job gets.  ClusterError, with the reason, if the GPU was asked for and cannot be used."""
     if device == "cpu":
         return "cpu"
     gpus = probe_gpu()
@@ -83,7 +83,7 @@ def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cu
 
 
 def array_namespace(device: Literal["cpu", "cuda"]) -> ModuleType:
-    """NumPy, or CuPy: the only place that imports CuPy."""
+    """Returns NumPy, or CuPy: the only place that imports CuPy."""
     if device == "cuda":
         import cupy
 
@@ -94,18 +94,18 @@ def array_namespace(device: Literal["cpu", "cuda"]) -> ModuleType:
 
 
 def synchronise(device: Literal["cpu", "cuda"]) -> None:
-    """Waits until the GPU has done what it was given: before a clock is stopped."""
+    """Waits until the GPU has done its work: call before a clock is stopped."""
     if device == "cuda":
         array_namespace(device).cuda.get_current_stream().synchronize()
 
 
 def gpu_now() -> dict[str, float | None]:
-    """Memory in use (bytes) and utilisation (0 to 1) of this process's first GPU, by NVML; None where it does not tell."""
+    """Returns memory in use (bytes) and utilisation (0 to 1) of this process's first GPU, by NVML; None if unavailable."""
     from distributed.diagnostics import nvml
 
     try:
         now = nvml.real_time()
-    except Exception:  # NVML's errors are classes that pynvml makes as it is loaded; none of them may end a training
+    except Exception:  # pynvml makes the classes of NVML's errors as it is loaded; none of them may end a training
         return {"gpu_memory_nbytes": None, "gpu_utilisation": None}
     used, busy = now["memory-used"], now["utilization"]
     return {"gpu_memory_nbytes": used, "gpu_utilisation": None if busy is None else busy / 100}

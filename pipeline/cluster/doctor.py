@@ -1,4 +1,4 @@
-"""`pipeline doctor`: what this machine offers a run, and what would stand in its way."""
+"""`pipeline doctor`: checks what this machine offers a run, and what would prevent one."""
 
 import importlib.metadata
 import platform
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def doctor() -> dict[str, Any]:
-    """Checks by name, each a plain value or a dict of them; "problems" lists what would stop a run, in words.
+    """Returns checks by name, each a plain value or a dict of them; "problems" lists as text what would stop a run.
 
     Starts a worker for a moment, to see the settings that a worker really gets.
     """
@@ -60,7 +60,7 @@ def doctor() -> dict[str, Any]:
 
 
 def lines(checks: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The checks as (what, finding) for people."""
+    """Returns the checks as (what, finding) for people."""
     cores, memory, gpu = checks["cores"], checks["memory"], checks["gpu"]
     ports, worker = checks["ports"], checks["worker"]
     installed = (f"{name} {version}" for name, version in checks["versions"].items() if version)
@@ -88,13 +88,13 @@ def lines(checks: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _worker_settings() -> dict[str, Any]:
-    """What the first worker of a default cluster has."""
+    """Returns the settings of the first worker of a default cluster."""
     section = Cluster(device="cpu", dashboard=False)
     try:
         with connect(section) as client:
             found: dict[str, Any] = client.submit(_look, pure=False).result(timeout=30)
             return found
-    except Exception as error:  # a doctor reports what it meets, whatever it is
+    except Exception as error:  # a doctor reports every error
         return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -1,13 +1,13 @@
-"""What can be refused without a cluster is looked at before one starts, and beside its start where that takes long."""
+"""Runs checks that need no cluster before the cluster starts, and in parallel with its start if they take long."""
 
 import threading
 from collections.abc import Callable
 
-SECONDS = 1.0  # that the start of a cluster waits; so long, local files and a job are read and checked
+SECONDS = 1.0  # that the start of a cluster waits; enough to read and check local files and a job
 
 
 class HeadStart:
-    """Holds `start` back until `look` is done, or for `seconds`; where `look` fails by then, nothing is started."""
+    """Delays `start` until `look` is done, or for `seconds`; if `look` fails by then, nothing is started."""
 
     def __init__(self, look: Callable[[], object], seconds: float = SECONDS) -> None:
         self._look, self._seconds = look, seconds
@@ -15,7 +15,7 @@ class HeadStart:
         self._failed = False
 
     def held[Result](self, start: Callable[[], Result]) -> Callable[[], Result]:
-        """`start`, for the thread that is to start the cluster."""
+        """Wraps `start`, for the thread that starts the cluster."""
 
         def run() -> Result:
             self._done.wait(self._seconds)
@@ -26,7 +26,7 @@ class HeadStart:
         return run
 
     def before(self, then: Callable[[], object]) -> Callable[[], None]:
-        """The look and then `then`, for the thread that waits for the cluster; raises what the look raises."""
+        """Calls `look` and then `then`, in the thread that waits for the cluster; raises what `look` raises."""
 
         def run() -> None:
             try:
@@ -42,4 +42,4 @@ class HeadStart:
 
 
 class NotStarted(Exception):
-    """The cluster was not started: what was looked at first has failed.  Never leaves `connect`."""
+    """The cluster was not started, because `look` failed.  Never leaves `connect`."""

@@ -1,4 +1,4 @@
-"""Work that Ctrl-C must not cut in half: starting a cluster, and closing one.  Other signals that end a run as it does.
+"""Protects the start and the end of a cluster from Ctrl-C, and makes other signals end a run as Ctrl-C does.
 
 The first signal ends a run in order.  The second one ends the process at once, wherever it is.
 """
@@ -17,13 +17,13 @@ from typing import Any
 
 from pipeline.cluster.child_processes import kill_children
 
-REPEAT_SECONDS = 1.0  # a signal within that of the first is the same one: `timeout` and Slurm send theirs twice
+REPEAT_SECONDS = 1.0  # a signal this soon after the first is the same one: `timeout` and Slurm send theirs twice
 POLL_SECONDS = 0.5
-INTERRUPTED_SECONDS = 10.0  # that work which has a limit gets once it was interrupted
+INTERRUPTED_SECONDS = 10.0  # for work with a limit, once it was interrupted
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal that asks the process to end: of a batch system, a service manager, a terminal that is closed."""
+    """A signal that asks the process to end: from a batch system, a service manager, or a closed terminal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
@@ -31,14 +31,14 @@ class Terminated(KeyboardInterrupt):
 
 
 class Signals:
-    """What each signal that asks the process to end comes to."""
+    """Decides what each signal that asks the process to end does."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._first: float | None = None  # when the first one came
+        self._first: float | None = None  # when the first signal came
 
     def ends_at_once(self) -> bool:
-        """Takes note of a signal that has come; whether it is the second one."""
+        """Records a signal; returns whether it is the second one."""
         now = self._clock()
         if self._first is None:
             self._first = now
@@ -46,10 +46,10 @@ class Signals:
 
 
 def heed_termination() -> None:
-    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does; for programs of our own, not for those that use us.
+    """Makes SIGTERM and SIGHUP end this process as Ctrl-C does; for our own programs, not for importers.
 
-    A second signal ends it at once, whatever its main thread is waiting for.  What the caller wants ignored, as nohup
-    does with SIGHUP, stays ignored.
+    A second signal ends it at once, whatever its main thread is waiting for.  A signal that the caller ignores, as
+    nohup does with SIGHUP, stays ignored.
     """
     taken = []
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -62,16 +62,16 @@ def heed_termination() -> None:
     threading.Thread(target=_count, args=(reader, taken, Signals()), name="signals", daemon=True).start()
 
 
-_ending = False  # state of the process, as its signals are: whether the first one has come
+_ending = False  # state of the process, as are its signal handlers: whether the first signal has come
 
 
 def _end(number: int, _frame: object) -> None:
-    """Runs in the main thread; the second signal is for `_count`, which need not wait for that thread."""
+    """Handles a signal in the main thread; `_count` handles the second one, without waiting for that thread."""
     global _ending
     if _ending:
         return
     _ending = True
-    for stream in (1, 2):  # what is still said to a terminal that is gone goes nowhere, instead of failing
+    for stream in (1, 2):  # send later output to a closed terminal to /dev/null, so that it does not fail
         try:
             os.write(stream, b"")
         except OSError:
@@ -80,14 +80,14 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _count(reader: int, taken: list[signal.Signals], signals: Signals) -> None:
-    """Reads the numbers of signals, which Python writes there as they come, and ends the process at the second one."""
+    """Reads the numbers of signals, which Python writes to the pipe as they arrive, and ends the process at the second."""
     while received := os.read(reader, 1):
         if received[0] in taken and signals.ends_at_once():
             end_at_once(received[0])
 
 
 def end_at_once(number: int) -> None:
-    """Ends this process and all that it has started, without putting anything in order."""
+    """Ends this process and all that it has started, without cleaning up."""
     with contextlib.suppress(OSError):
         os.write(2, f"pipeline: ended at once by a second signal ({signal.Signals(number).name})\n".encode())
     kill_children()

@@ -1,7 +1,7 @@
-"""Imports XGBoost without scikit-learn, in processes of our own.
+"""Imports XGBoost without scikit-learn, in our own processes.
 
-XGBoost imports scikit-learn, and with it pandas, wherever it is installed, for wrapper classes that nothing here
-uses: 1.1 s of processor time and 117 MB in every process (measured; 0.13 s and 31 MB without).  Meant for workers and
+XGBoost imports scikit-learn, and with it pandas, if it is installed, for wrapper classes that this package does not
+use: 1.1 s of processor time and 117 MB in every process (measured; 0.13 s and 31 MB without).  Meant for workers and
 for the command line; in a user's own process XGBoost's scikit-learn classes have to work.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 
 def install() -> None:
-    """From now on `import xgboost` does without scikit-learn in this process; importing that itself still works."""
+    """Makes `import xgboost` skip scikit-learn in this process; importing scikit-learn itself still works."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Hides scikit-learn from the one thread that is importing XGBoost, for as long as it is."""
+    """Hides scikit-learn from the thread that is importing XGBoost, during that import only."""
 
     def __init__(self) -> None:
         self.here = threading.local()
@@ -40,7 +40,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """XGBoost's own loader, with a note of when it runs."""
+    """XGBoost's own loader, which records when it runs."""
 
     def __init__(self, loader: Any, here: threading.local) -> None:
         self.loader, self.here = loader, here

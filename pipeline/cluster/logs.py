@@ -1,7 +1,7 @@
-"""Dask's loggers: silent unless someone debugs.
+"""Silences Dask's loggers, except in debug mode.
 
-Records still reach the buffers Dask keeps for `Client.get_scheduler_logs()`; only what would go to the
-terminal is held back, the shutdown's tracebacks of closed connections among it.
+Records still reach the buffers Dask keeps for `Client.get_scheduler_logs()`; only output to the terminal is suppressed,
+including tracebacks of connections that close at shutdown.
 """
 
 import logging
@@ -11,7 +11,7 @@ NEVER = logging.CRITICAL + 1
 
 
 def silence() -> None:
-    """Keeps the loggers of Dask, Tornado, Bokeh and asyncio in this process off the terminal, from now on."""
+    """Keeps the loggers of Dask, Tornado, Bokeh and asyncio in this process off the terminal."""
     known = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _FAMILIES]
     for name in {*_FAMILIES, *known}:
         logger = logging.getLogger(name)

@@ -1,8 +1,8 @@
-"""Peak memory of all processes of a run together: this one and everything it started.
+"""Measures the peak memory of all processes of a run together: this one and everything it started.
 
-PSS counts each shared page once in all, so that sums mean something.  Reading it takes 0.1 to 1 ms per GB
-of a process (measured), walking the tree of processes 0.05 ms.  Workers of a running scheduler are nobody's child here:
-then it is this client's memory alone, and has to be called that (`counted`).
+PSS counts each shared page once in all, so that sums mean something.  Reading it takes 0.1 to 1 ms per GB of a process
+(measured), walking the tree of processes 0.05 ms.  Workers of a running scheduler are no children of this process: then
+the sum is this client's memory alone, and `counted` names it so.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ MOST_SHARE = 0.002  # of the time that may go into sampling
 
 
 def counted(own_workers: bool) -> str:
-    """Whose memory it is, for people; `own_workers`: this process has started the workers."""
+    """Names whose memory was counted, for people; `own_workers`: this process has started the workers."""
     return "all processes together" if own_workers else "this client alone"
 
 
 def process_tree(root: int | None = None) -> list[int]:
-    """The process (default: this one) and all its descendants."""
+    """Returns the process (default: this one) and all its descendants."""
     found, waiting = [], [os.getpid() if root is None else root]
     while waiting:
         pid = waiting.pop()
@@ -31,15 +31,15 @@ def process_tree(root: int | None = None) -> list[int]:
 
 
 def _children(pid: int) -> list[int]:
-    """Children started by any thread of the process; empty when it has ended.
+    """Returns children started by any thread of the process; empty if it has ended.
 
-    As far as they can be seen: where we may open no more files, the sum of memory is too small for that moment.
+    Only as far as they can be seen: if no more files may be opened, the sum of memory is too small for that moment.
     """
     children: list[int] = []
     with contextlib.suppress(OSError):  # the process has ended
         for thread in os.listdir(f"/proc/{pid}/task"):
             with (
-                contextlib.suppress(OSError),  # this thread has ended; the others' children count all the same
+                contextlib.suppress(OSError),  # this thread has ended; children of other threads still count
                 open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listing,
             ):
                 children.extend(map(int, listing.read().split()))
@@ -47,7 +47,7 @@ def _children(pid: int) -> list[int]:
 
 
 def pss_nbytes(pid: int) -> int | None:
-    """Proportional set size; None where the system does not tell (not Linux, or another user's process)."""
+    """Returns the proportional set size; None if unavailable (not Linux, or another user's process)."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
             for line in rollup:
@@ -59,7 +59,7 @@ def pss_nbytes(pid: int) -> int | None:
 
 
 def rss_nbytes(pid: int) -> int:
-    """Resident set size; 0 for a process that has ended."""
+    """Returns the resident set size; 0 for a process that has ended."""
     import psutil
 
     try:
@@ -69,9 +69,9 @@ def rss_nbytes(pid: int) -> int:
 
 
 class PeakMemory:
-    """Samples the sum over some processes in a thread of its own, from `start` to `stop`; also a context manager.
+    """Samples the total memory of some processes in its own thread, from `start` to `stop`; also a context manager.
 
-    `pids` says which processes, anew for each sample; default: this one and everything it started.
+    `pids` returns the processes, anew for each sample; default: this one and everything it started.
     """
 
     def __init__(self, pids: Callable[[], Iterable[int]] = process_tree, interval: float = INTERVAL_SECONDS) -> None:
@@ -82,7 +82,7 @@ class PeakMemory:
         self._thread: threading.Thread | None = None
 
     def sample(self) -> int:
-        """The sum now, in bytes; the peak is kept."""
+        """Returns the current sum in bytes, and updates the peak."""
         if self.measure == "pss":
             total = sum(pss_nbytes(pid) or 0 for pid in self._pids())
         else:
@@ -91,7 +91,7 @@ class PeakMemory:
         return total
 
     def sample_peak(self) -> int:
-        """The peak so far, in bytes, this moment counted in."""
+        """Returns the peak so far in bytes, including now."""
         self.sample()
         return self.peak_nbytes
 
@@ -102,7 +102,7 @@ class PeakMemory:
         return self
 
     def stop(self) -> int:
-        """Ends the sampling; the peak in bytes."""
+        """Ends the sampling; returns the peak in bytes."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -117,7 +117,7 @@ class PeakMemory:
         self.stop()
 
     def _run(self) -> None:
-        """Samples, the less often the longer it takes: the kernel walks all pages, and a process waits if it wants more."""
+        """Samples, less often the longer a sample takes: the kernel walks all pages, which blocks allocations."""
         pause = self._interval
         while not self._ended.wait(pause):
             start = time.perf_counter()

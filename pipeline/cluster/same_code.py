@@ -1,7 +1,7 @@
-"""Whether a running scheduler and its workers can do the work: same versions, same code, and the code can be imported.
+"""Checks that a running scheduler and its workers have the same versions and the same code, and can import it.
 
-What asks them travels by value and raises nothing: a process without this package could not unpickle a reference to
-it, and one that fails to import it in a task or a plugin of Dask's may be closed for that, to the harm of all users.
+The functions sent to them are pickled by value and raise nothing: a process without this package could not unpickle a
+reference to it, and Dask may close a process that fails to import it in a task or a plugin, which harms all users.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ from pipeline.errors import ClusterError
 
 ANSWER_SECONDS = 120.0  # for all workers to import the package, from a slow disk on a busy machine
 VERSIONS = ("python", "distributed", "numpy", "pyarrow", "xgboost", "pipeline")
-CODE, IMPORT = "code", "import"  # further keys of an answer: a hash of the package's files; why it cannot be imported
+CODE, IMPORT = "code", "import"  # other keys of an answer: a hash of the package's files; why it cannot be imported
 SHOWN_DIGITS = 8
 PACKAGE = "dask-train-pipeline"
 
@@ -24,9 +24,9 @@ Answer = Mapping[str, str | None]
 
 
 def check_same(client: Client, address: str, modules: Sequence[str] = ()) -> None:
-    """ClusterError unless the scheduler at `address` and all its workers have this package, as it is here.
+    """Raises ClusterError unless the scheduler at `address` and all its workers have this package in this version.
 
-    `modules`: of it that they have to be able to import.
+    `modules`: modules of it that they must be able to import.
     """
     ours = _local()
     scheduler, workers = _answers(client, address, tuple(modules))
@@ -45,12 +45,12 @@ def check_same(client: Client, address: str, modules: Sequence[str] = ()) -> Non
 
 
 def install() -> str:
-    """What to do about it."""
+    """Returns advice on how to install the package there."""
     return f"install {package()} there, as it is here, and start them again (pip install)"
 
 
 def package() -> str:
-    """This package as pip knows it, with its version; without one where it is a folder on the path, not installed."""
+    """Returns the package as pip knows it, with its version; without one if it is a folder on the path, not installed."""
     try:
         return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
     except importlib.metadata.PackageNotFoundError:
@@ -58,7 +58,7 @@ def package() -> str:
 
 
 def differences(ours: Answer, theirs: Answer) -> list[str]:
-    """What of another process does not fit, a few words each; the first reason only where one explains the others.
+    """Returns what does not match in another process, a few words each; only the first if it explains the others.
 
     >>> here = {"python": "3.13", "pipeline": "1.0", "code": "abc", "import": None}
     >>> differences(here, here), differences(here, {**here, "pipeline": None, "code": None, "import": "x"})
@@ -79,7 +79,7 @@ def differences(ours: Answer, theirs: Answer) -> list[str]:
 
 
 def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[Answer, Mapping[str, Answer]]:
-    """Of the scheduler and of each worker; ClusterError where one does not answer in time."""
+    """Returns the answers of the scheduler and of each worker.  ClusterError if one does not answer in time."""
     found: dict[str, Any] = {}
 
     def ask(key: str, question: Callable[[], Any]) -> Callable[[], None]:
@@ -107,7 +107,7 @@ def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[An
     for worker, one in found["workers"].items():
         if isinstance(one, dict):
             there[worker] = one
-        elif not isinstance(one, OSError):  # else it has just left
+        elif not isinstance(one, OSError):  # otherwise it has just left
             raise ClusterError(f"{address}: the worker {worker} cannot be asked: {type(one).__name__}: {one}")
     return found["scheduler"], there
 
@@ -117,7 +117,7 @@ def _local() -> Answer:
 
 
 async def _look(modules: tuple[str, ...]) -> dict[str, str | None]:
-    """On a worker or the scheduler; imports in a thread, because their event loops are other users', too."""
+    """Runs on a worker or the scheduler; imports in a thread, because other users share their event loops."""
     import asyncio
     import importlib
 
@@ -138,7 +138,7 @@ async def _look(modules: tuple[str, ...]) -> dict[str, str | None]:
 
 
 def _versions_and_code() -> dict[str, str | None]:
-    """Versions that have to be the same on every side, None for what is not installed, and a hash of our code."""
+    """Returns versions that must be the same on every side, None for what is not installed, and a hash of our code."""
     import hashlib
     import importlib.metadata
     import importlib.util
@@ -167,5 +167,5 @@ def _versions_and_code() -> dict[str, str | None]:
     return found
 
 
-# Functions of `__main__` travel by value.
+# Functions of `__main__` are pickled by value.
 _look.__module__ = _versions_and_code.__module__ = "__main__"

@@ -1,4 +1,4 @@
-"""What the scheduler says of itself and its workers, asked now."""
+"""Asks the scheduler for its current state and that of its workers."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ from distributed import Client
 
 
 def scheduler_info(client: Client, timeout_seconds: float | None = None) -> dict[str, Any]:
-    """As `Client.scheduler_info(n_workers=-1)`, whose answer may hold no worker at all.
+    """Returns what `Client.scheduler_info(n_workers=-1)` should: that method's answer may lack all workers.
 
-    Dask's client refreshes what it knows of the scheduler every two seconds, without the workers, in the same place that
-    method reads its answer from: a refresh in between empties it.  OSError where the scheduler does not answer, or
-    not in time.
+    Dask's client refreshes its copy of the scheduler's state every two seconds, without the workers, in the same place
+    that the method reads its answer from: a refresh in between empties it.  OSError if the scheduler does not answer,
+    or not in time.
     """
     info: dict[str, Any] = client.sync(_scheduler(client).identity, n_workers=-1, callback_timeout=timeout_seconds)
     return info
 
 
 def events(client: Client, topic: str, timeout_seconds: float) -> tuple[tuple[float, Any], ...]:
-    """As `Client.get_events(topic)`, whose answer may never come.  OSError as above."""
+    """Returns what `Client.get_events(topic)` does, with a limit of time.  OSError as above."""
     found: tuple[tuple[float, Any], ...] = client.sync(
         _scheduler(client).events, topic=topic, callback_timeout=timeout_seconds
     )
@@ -25,7 +25,7 @@ def events(client: Client, topic: str, timeout_seconds: float) -> tuple[tuple[fl
 
 
 def _scheduler(client: Client) -> Any:
-    """How the client asks its scheduler; one that gives up takes it away, whoever is asking."""
+    """Returns the client's RPC to its scheduler; a client that gives up removes it, even during a call."""
     scheduler = client.scheduler
     if scheduler is None:
         raise OSError("the client is closed")

@@ -1,4 +1,4 @@
-"""Starting a cluster of our own within a limit, and why one does not start."""
+"""Starts a local cluster within a limit, and explains why one does not start."""
 
 import os
 import tempfile
@@ -15,15 +15,15 @@ START_SECONDS = 120.0  # for workers to import what they need, from a slow disk 
 FILES, FILES_PER_WORKER = (
     40,
     12,
-)  # that this process has open at the same time, beside those before (measured, rounded up)
-UNTOLD = ("Nanny failed to start", "failed to start", "Cluster failed to start")  # of Dask's errors, which say no more
+)  # that this process has open at the same time, in addition to those before (measured, rounded up)
+UNTOLD = ("Nanny failed to start", "failed to start", "Cluster failed to start")  # of Dask's errors that give no reason
 LIMITS = "too little memory (ulimit -v, container), too few processes (ulimit -u) or open files (ulimit -n)"
 
 
 def start_within_limit(
     start: Callable[[], Client], undo: Callable[[Client], object], meanwhile: Callable[[], object]
 ) -> Client:
-    """What `start` gives.  ClusterStartError where it takes too long, or no thread can be started for it."""
+    """Returns what `start` returns.  ClusterStartError if it takes too long, or no thread can be started for it."""
     before = children()
 
     def late() -> Exception:
@@ -39,7 +39,7 @@ def start_within_limit(
 
 
 def check_resources(section: Cluster) -> None:
-    """ClusterStartError or ClusterError where it is known beforehand that a cluster cannot start: Dask would hang."""
+    """Raises ClusterStartError or ClusterError if it is known beforehand that a cluster cannot start: Dask would hang."""
     _check_files(1 if section.workers == "auto" else section.workers)
     if section.local_directory:
         try:
@@ -52,7 +52,7 @@ def check_resources(section: Cluster) -> None:
 
 
 def _check_files(workers: int) -> None:
-    """The limit of open files is raised as far as it may be."""
+    """Raises the limit of open files as far as needed.  ClusterStartError if that is not allowed."""
     try:
         import resource
 
@@ -72,7 +72,7 @@ def _check_files(workers: int) -> None:
 
 
 def why(error: BaseException, words: str, exit_codes: Sequence[int]) -> str:
-    """One line from what Dask raised, what a worker wrote last, and how workers ended."""
+    """Returns one line from what Dask raised, what a worker wrote last, and how workers ended."""
     reasons, seen = [], set()
     at: BaseException | None = error
     while at is not None and id(at) not in seen:

@@ -1,8 +1,8 @@
-"""TLS for one cluster of our own, with a certificate that is made as it starts and forgotten as it closes.
+"""Makes TLS certificates for one local cluster: made as it starts, dropped as it closes.
 
-`cluster.security = "auto"`: keeps other users of this machine away from the cluster, without files to look after.  One
-self-signed certificate is everybody's, and the only authority.  Its key is in the memory of the cluster's processes, and in a
-file that only this user can read, by which `pipeline watch` finds its way to the scheduler.
+`cluster.security = "auto"`: keeps other users of this machine away from the cluster, without files to look after.  All
+processes share one self-signed certificate, which is also the only authority.  Its key is in the memory of the
+cluster's processes, and in a file that only this user can read, with which `pipeline watch` connects to the scheduler.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ _COMMAND = (
 
 
 def make() -> Security:
-    """A new certificate for all processes of a cluster; ClusterError where the command openssl does not make one."""
+    """Makes a certificate for all processes of a cluster.  ClusterError if the command openssl does not make one."""
     command = shutil.which("openssl")
     if command is None:
         raise ClusterError(
@@ -69,14 +69,14 @@ def _block(name: str, text: str) -> str:
 
 
 def _security(certificate: str, key: str) -> Security:
-    """For every role; Dask takes the content of PEM files as well as their names."""
+    """Returns the settings for every role; Dask accepts the content of PEM files as well as their names."""
     given = {f"tls_{role}_cert": certificate for role in ("client", "scheduler", "worker")}
     given |= {f"tls_{role}_key": key for role in ("client", "scheduler", "worker")}
     return Security(require_encryption=True, tls_ca_file=certificate, **given)
 
 
 def publish(address: str, security: Security) -> None:
-    """Leaves certificate and key for this user's other programs; without a place for that, nobody finds them."""
+    """Writes certificate and key for this user's other programs; if no file can be written, they cannot connect."""
     with contextlib.suppress(OSError):
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,13 +92,13 @@ def publish(address: str, security: Security) -> None:
 
 
 def withdraw(address: str) -> None:
-    """Removes what `publish` has left; nothing where it left nothing."""
+    """Removes what `publish` wrote, if anything."""
     with contextlib.suppress(OSError):
         _file(_folder(), address).unlink(missing_ok=True)
 
 
 def find(address: str) -> Security | None:
-    """What a cluster of this user's on this machine has published for its scheduler's address; None: nothing."""
+    """Returns what a local cluster of this user has published for its scheduler's address; None if nothing."""
     parts = urlsplit(address)
     if parts.scheme != "tls" or parts.hostname != "127.0.0.1":
         return None
@@ -114,12 +114,12 @@ def find(address: str) -> Security | None:
 
 
 def usable() -> bool:
-    """Whether this machine has what makes the certificates."""
+    """Whether this machine has the command that makes certificates."""
     return shutil.which("openssl") is not None
 
 
 def running() -> list[str]:
-    """Addresses of the schedulers that have published something; those of killed programs are not there any more."""
+    """Returns addresses of the schedulers that have published something; removes those of killed programs."""
     with contextlib.suppress(OSError):
         folder = _folder()
         if _only_ours(folder):
@@ -129,7 +129,7 @@ def running() -> list[str]:
 
 
 def _folder() -> Path:
-    """Of this user alone, gone with the session where the system has such a place."""
+    """Returns a folder of this user, which is removed with the session if the system provides such a place."""
     root = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "dask-train-pipeline" / "clusters"
 
@@ -139,13 +139,13 @@ def _file(folder: Path, address: str) -> Path:
 
 
 def _only_ours(path: Path) -> bool:
-    """Whether it is this user's, and nobody else may read or write it."""
+    """Whether it belongs to this user and no other user may read or write it."""
     status = os.lstat(path)
     return status.st_uid == os.getuid() and not stat.S_ISLNK(status.st_mode) and not status.st_mode & 0o077
 
 
 def _remove_dead(folder: Path) -> None:
-    """Removes what clusters have left whose process was killed."""
+    """Removes the files of clusters whose process was killed."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if not psutil.pid_exists(int(json.loads(path.read_text(encoding="ascii"))["pid"])):

@@ -1,7 +1,7 @@
-"""TLS for Dask's connections, from the job's files: checked before anything is connected or started.
+"""Configures TLS for Dask's connections from the job's files, checked before anything is connected or started.
 
-Dask asks both sides for a certificate of the given authority and looks at no names in it: whoever has a key with such
-a certificate takes part.  So the authority should be one of its own for the cluster.
+Dask asks both sides for a certificate of the given authority and ignores the names in it: every process with such a
+certificate and its key can take part.  So use an authority that serves this cluster only.
 """
 
 import os
@@ -14,15 +14,15 @@ from pipeline.errors import ClusterError
 
 
 def for_client(files: Files) -> Security:
-    """For a client of a running scheduler; ClusterError where a file cannot be used."""
+    """Returns TLS for a client of a running scheduler.  ClusterError if a file cannot be used."""
     return _security(files, ("client",))
 
 
 def for_all(files: Files) -> Security:
-    """For scheduler, workers, nannies and client of a cluster of our own, all with the same certificate.
+    """Returns TLS for scheduler, workers, nannies and client of a local cluster, all with the same certificate.
 
-    ClusterError where a file cannot be used, or where a certificate is not one that the authority accepts for both
-    ends of a connection: processes that refuse each other would try again and again.
+    ClusterError if a file cannot be used, or if the authority does not accept a certificate for both ends of a
+    connection: processes that refuse each other would retry for ever.
     """
     security = _security(files, ("client", "scheduler", "worker"))
     try:
@@ -37,12 +37,12 @@ def _security(files: Files, roles: tuple[str, ...]) -> Security:
         os.path.abspath(os.path.expanduser(path)) for path in (files.ca_file, files.cert_file, files.key_file)
     )
     for name, path in (("ca_file", ca), ("cert_file", cert), ("key_file", key)):
-        if "\n" in path:  # Dask would take it for the file's content, and it may be a key: not repeated
+        if "\n" in path:  # Dask would take it for the file's content; it may be a key, so it is not shown
             raise ClusterError(f"cluster.security.{name}: give the path of a file, not its content")
         try:
             with open(path, "rb"):
                 pass
-        except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
+        except (OSError, ValueError) as error:  # ValueError: not a valid path
             raise ClusterError(f"cluster.security.{name} = {path}: {getattr(error, 'strerror', error)}") from None
     _readable(files, ca, cert, key)
     given = {f"tls_{role}_cert": cert for role in roles} | {f"tls_{role}_key": key for role in roles}
@@ -50,7 +50,7 @@ def _security(files: Files, roles: tuple[str, ...]) -> Security:
 
 
 def _readable(files: Files, ca: str, cert: str, key: str) -> None:
-    """ClusterError where OpenSSL cannot use a file; a key with a pass phrase would have it ask on the terminal."""
+    """Raises ClusterError if OpenSSL cannot use a file; for a key with a pass phrase it would prompt on the terminal."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     asked: list[str] = []
 
@@ -73,7 +73,7 @@ def _readable(files: Files, ca: str, cert: str, key: str) -> None:
 
 
 def _shake_hands(security: Security) -> None:
-    """A handshake of a worker with a scheduler, in memory; ssl.SSLError where one refuses the other."""
+    """Does a TLS handshake of a worker with a scheduler, in memory.  ssl.SSLError if one refuses the other."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = security.get_connection_args("worker")["ssl_context"].wrap_bio(to_client, to_server)
     server = security.get_listen_args("scheduler")["ssl_context"].wrap_bio(to_server, to_client, server_side=True)
@@ -87,7 +87,7 @@ def _shake_hands(security: Security) -> None:
 
 
 def _words(error: ssl.SSLError) -> str:
-    """What OpenSSL says, without its place in C."""
+    """Returns OpenSSL's message without its place in C."""
     reason = str(getattr(error, "verify_message", None) or error.reason or error)
     if "PEM" in reason:
         return "not a certificate and its key (PEM)"

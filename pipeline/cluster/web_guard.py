@@ -1,13 +1,13 @@
-"""Keeps web pages of other sites away from the web servers of Dask's processes.
+"""Blocks requests from web pages of other sites to the web servers of Dask's processes.
 
-These listen on loopback, where every page in a browser on this machine can reach them: by a WebSocket, which browsers open
-across sites, or by a name of the page's own server that suddenly means 127.0.0.1 (DNS rebinding).  So two headers are
-checked that no page can forge:
+These listen on loopback, where every page in a browser on this machine can reach them: by a WebSocket, which browsers
+open across sites, or by a host name of the page's own site that is changed to resolve to 127.0.0.1 (DNS rebinding).  So
+two headers are checked that no page can forge:
 
-    Host     a name that nobody else can point here: an address, localhost, this machine's name, one that was allowed
-    Origin   where there is one: the same as Host, a loopback name (tunnels and proxies that rewrite Host), one that was allowed
+    Host     a name that no other site can point here: an address, localhost, this machine's name, an allowed name
+    Origin   if present: the same as Host, a loopback name (tunnels and proxies that rewrite Host), an allowed name
 
-As a module it is also a preload of the schedulers and workers of our own clusters.
+The module is also a preload of the schedulers and workers of local clusters.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from tornado.web import Application, RequestHandler
 
 HOSTS = "pipeline.dashboard-hosts"  # configuration key: names that are allowed; "*": all
 SETTING = "cluster.dashboard_hosts"
-_ADDRESSES = ("JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_PUBLIC_HUB_URL", "JUPYTERHUB_HOST")  # whose proxy passes Host on
+_ADDRESSES = ("JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_PUBLIC_HUB_URL", "JUPYTERHUB_HOST")  # whose proxies pass Host on
 
 
 def allowed_hosts(given: Collection[str]) -> tuple[str, ...]:
-    """The names given, and those that the user's configuration of Dask and JupyterHub names for the dashboard."""
+    """Returns the names given, and those that the user's configuration of Dask and JupyterHub names for the dashboard."""
     origins = dask.config.get("distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin", [])
     links = [str(dask.config.get("distributed.dashboard.link", "")), *(os.environ.get(name, "") for name in _ADDRESSES)]
     found = [origin.rpartition(":")[0] or origin for origin in origins if "*" not in origin]  # Dask's default is "*"
     for link in links:
-        with contextlib.suppress(ValueError):  # no URL: it names no host, and the refusal of one says how to allow it
+        with contextlib.suppress(ValueError):  # no URL: it names no host; a refusal says how to allow one
             found.append(urllib.parse.urlsplit(link).netloc.rpartition("@")[2])
     names = (_bare(name) for name in (*given, *found) if "{" not in name)
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def refusal(host: str, origin: str | None, allowed: Collection[str]) -> str | None:
-    """Why a request with these headers is refused, in a line; None where it is let through.
+    """Returns why a request with these headers is refused, in a line; None if it is allowed.
 
     >>> refusal("localhost:9000", "http://localhost:9000", ()), refusal("10.0.0.5", None, ())
     (None, None)
@@ -61,7 +61,7 @@ def refusal(host: str, origin: str | None, allowed: Collection[str]) -> str | No
 
 
 def install(application: Application, allowed: Collection[str]) -> None:
-    """Has the application of a web server, and those added to it, answer only what `refusal` lets through."""
+    """Makes the application of a web server, and those added to it, answer only what `refusal` allows."""
     find = application.find_handler
 
     def find_handler(request: HTTPServerRequest, **options: Any) -> Any:
@@ -91,7 +91,7 @@ class _Refused(RequestHandler):
 
 
 def _bare(host: str) -> str:
-    """The name in host:port, in lower case and without brackets or the last dot."""
+    """Returns the name in host:port, in lower case and without brackets or the last dot."""
     host = host.strip().lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]

@@ -1,12 +1,13 @@
-"""The main module of worker processes that start: what they write to stderr is kept apart until they have started.
+"""Main module of worker processes that start: redirects their stderr to a file until they have started.
 
-`pipeline.cluster.launchers.local` names it as the main module that spawned processes import first, in place of the user's script.
+`pipeline.cluster.launchers.local` names it as the main module that spawned processes import first, in place of the
+user's script.
 """
 
 import contextlib
 import os
 
-KEPT = "PIPELINE_WORKER_STDERR_KEPT"  # environment: the number of this process's own stderr
+KEPT = "PIPELINE_WORKER_STDERR_KEPT"  # environment variable: descriptor of this process's own stderr
 
 
 def _redirect() -> None:
@@ -16,7 +17,7 @@ def _redirect() -> None:
     try:
         file = os.open(os.path.join(folder, str(os.getpid())), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:
-        return  # a worker that starts again later: its folder is gone
+        return  # a worker that restarts later: its folder is gone
     try:
         saved = os.dup(2)
     except OSError:  # stderr is closed
@@ -27,7 +28,7 @@ def _redirect() -> None:
 
 
 def restore() -> None:
-    """Gives this process back its own stderr, with what was written meanwhile, if another one is in its place."""
+    """Restores this process's own stderr, with what was written meanwhile, if it was redirected."""
     saved, folder = os.environ.pop(KEPT, ""), os.environ.pop("PIPELINE_WORKER_STDERR", "")
     if not saved:
         return

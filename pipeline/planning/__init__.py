@@ -1,1 +1,1 @@
-"""What a run will need, and which worker gets which fragments, worked out before it starts."""
+"""Estimates what a run will need and assigns fragments to workers, before anything starts."""

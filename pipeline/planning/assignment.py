@@ -1,9 +1,9 @@
-"""Which worker gets which fragments: pure arithmetic on sizes and capabilities."""
+"""Assigns fragments to workers: pure arithmetic on sizes and capabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Shares = Mapping[str, tuple[int, ...]]  # worker (address) -> its fragments, as places in the sizes, ascending
+Shares = Mapping[str, tuple[int, ...]]  # worker (address) -> its fragments, as indices into the sizes, ascending
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Candidate:
 def assign(
     sizes: Sequence[int], capabilities: Sequence[float], loads: Sequence[int] = ()
 ) -> tuple[tuple[int, ...], ...]:
-    """The fragments of each worker, as indices into `sizes`, ascending.
+    """Returns the fragments of each worker, as indices into `sizes`, ascending.
 
     The largest fragment first, each to the worker that would then be done first; equals go to the earlier worker.
-    A worker may come out empty: it is then no part of the training.  `loads`: what each has to do already.
+    A worker may get none: it then takes no part in the training.  `loads`: the load that each has already.
 
     >>> assign([4, 3, 2, 1], [1.0, 1.0])
     ((0, 3), (1, 2))
@@ -45,11 +45,11 @@ def assign(
 def repair(
     shares: Shares, names: Mapping[str, str], sizes: Sequence[int], workers: Sequence[Candidate]
 ) -> dict[str, tuple[int, ...]]:
-    """The shares on the workers that are there now, with as few of them changed as can be.
+    """Returns shares for the workers that are present now, with as few changes as possible.
 
-    A worker that is still there keeps its share.  A share without a worker goes, whole, to one without a share: to
-    the one of the same name (a worker that was started again has another address), else to any.  What is left over
-    is dealt out, a fragment at a time, and the shares of those who get some grow.  `names`: by address, of everyone.
+    A worker that is still present keeps its share.  A share without a worker goes, whole, to a worker without a share:
+    to the one of the same name (a restarted worker has another address), else to any.  The rest is assigned one
+    fragment at a time, and adds to the shares of its workers.  `names`: by address, of all workers ever seen.
 
     >>> back, other = Candidate("b2", "b", 1.0), Candidate("a", "a", 1.0)
     >>> repair({"a": (0, 2), "b": (1, 3)}, {"a": "a", "b": "b"}, [1, 1, 1, 1], [other, back])
@@ -78,7 +78,7 @@ def repair(
 def _deal(
     shares: Shares, places: Sequence[int], sizes: Sequence[int], workers: Sequence[Candidate]
 ) -> dict[str, tuple[int, ...]]:
-    """The shares with these fragments dealt out over all workers."""
+    """Returns the shares with these fragments added, assigned over all workers."""
     loads = [sum(sizes[place] for place in shares.get(worker.address, ())) for worker in workers]
     dealt = assign([sizes[place] for place in places], [worker.capability for worker in workers], loads)
     grown = dict(shares)
@@ -90,10 +90,10 @@ def _deal(
 
 
 def with_training_rows(shares: Shares, train_rows: Mapping[int, int]) -> dict[str, tuple[int, ...]]:
-    """The shares of the workers that have training rows, in the order of their first fragments.
+    """Returns the shares of the workers that have training rows, in the order of their first fragments.
 
-    One without cannot take part: its fragments go to the first that has.  Addresses hold random ports, and sums
-    follow the order of the ranks: hence the order.
+    A worker without training rows cannot take part: its fragments go to the first that has some.  Sums follow the order
+    of the ranks, and addresses hold random ports: hence the order by fragments.
     """
     ordered = sorted(((share, address) for address, share in shares.items() if share), key=lambda item: item[0][0])
     able = [address for share, address in ordered if sum(train_rows[place] for place in share) > 0]
@@ -106,5 +106,5 @@ def with_training_rows(shares: Shares, train_rows: Mapping[int, int]) -> dict[st
 
 
 def changed(shares: Shares, built: Shares) -> list[str]:
-    """The workers whose share is not the one that their matrix was built of."""
+    """Returns the workers whose share differs from the one that their matrix was built of."""
     return [address for address, share in shares.items() if built.get(address) != share]

@@ -1,4 +1,4 @@
-"""How much memory a training run takes, by stage.  Arithmetic only.
+"""Estimates how much memory a training run takes, by stage; arithmetic only.
 
 All processes together, on the CPU:
 
@@ -25,7 +25,7 @@ WORKER_NBYTES = 230 * 2**20  # a worker's interpreter, Dask, Arrow and XGBoost
 MATRIX_NBYTES_PER_VALUE = 2.9  # quantised matrix where no value is missing: codes by row and by column
 MATRIX_NBYTES_PER_VALUE_MISSING = 5.8  # with a single missing value anywhere
 ROW_NBYTES = 48  # label, weight, row id, margin, gradient pair, position in the tree, all per row
-PAGED_ROW_NBYTES = 72  # likewise with the matrix on disk: what 3 and 6 million rows of 128 features took
+PAGED_ROW_NBYTES = 72  # the same with the matrix on disk: what 3 and 6 million rows of 128 features took
 BIN_NBYTES = 16  # a histogram bin: two doubles
 MAX_CACHED_NODES = 65_536  # XGBoost's histogram cache
 PAGE_NBYTES = 64 * 2**20  # of a page as float32: in smaller ones rounds took longer (2 to 4 times with a quarter of it)
@@ -37,8 +37,8 @@ FILE_NBYTES_PER_VALUE_MISSING = 5.4  # where one is
 FILE_NBYTES_PER_VALUE_SPARSE = 13.5  # where a column is present in less than SPARSE_SHARE of the page's rows
 FILE_NBYTES_PER_BIN = 16  # cut points, in each page
 SPARSE_SHARE = 0.2
-FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny ends it at 0.95
-LIMIT_SHARE = 0.95  # likewise, where it is sure to be ended
+FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny kills it at 0.95
+LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
 MIB = 2**20
 
 Where = Literal["auto", "memory", "disk"]
@@ -46,7 +46,7 @@ Where = Literal["auto", "memory", "disk"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a run's memory depends on."""
+    """The quantities that a run's memory depends on."""
 
     rows: int
     features: int
@@ -74,12 +74,12 @@ class Estimate:
 
 
 def processes_nbytes(workers: int) -> int:
-    """What the client and its workers take before they hold a row."""
+    """Returns what the client and its workers take before they hold a row."""
     return CLIENT_NBYTES + workers * WORKER_NBYTES
 
 
 def estimate(shape: Shape) -> Estimate:
-    """The memory a run takes, by stage; `blocks_nbytes` holds no raw rows kept between the passes."""
+    """Estimates the memory of a run, by stage; `blocks_nbytes` holds no raw rows kept between the passes."""
     values = shape.rows * shape.features
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
     matrix = int(values * per_value)
@@ -98,24 +98,24 @@ def _row_nbytes(shape: Shape, one_class: int = ROW_NBYTES) -> int:
 
 
 def histograms_nbytes(shape: Shape) -> int:
-    """Of one worker's trees."""
+    """Returns the bytes of the histograms of one worker's trees."""
     nodes: int = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
     return BIN_NBYTES * shape.features * shape.bins * nodes
 
 
 def spare_nbytes(shape: Shape) -> int:
-    """Bytes of raw rows that can be kept between the passes without raising the run's peak."""
+    """Returns the bytes of raw rows that can be kept between the passes without raising the run's peak."""
     need = estimate(shape)
     return max(0, max(need.matrix_nbytes, need.rounds_nbytes) - need.blocks_nbytes)
 
 
 def page_rows(features: int) -> int:
-    """Rows of a page of a matrix on disk."""
+    """Returns the rows of a page of a matrix on disk."""
     return max(MIN_PAGE_ROWS, PAGE_NBYTES // (4 * max(1, features)))
 
 
 def file_nbytes(pages: Sequence[tuple[int, Sequence[int]]]) -> int:
-    """What XGBoost's cache file takes; of each page its rows and, for each feature, those where it is not missing.
+    """Returns the size of XGBoost's cache file; `pages`: for each page its rows and, per feature, the rows not missing.
 
     A value missing in one page makes all of them larger.  Between 1 and 1.8 times what was measured for 3,000 to 50,000
     rows of 3 to 128 features.
@@ -132,22 +132,22 @@ def file_nbytes(pages: Sequence[tuple[int, Sequence[int]]]) -> int:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that one worker takes at its peak, by where its matrix and the codes it is made of lie."""
+    """Bytes that one worker takes at its peak, by where its matrix and the codes it is made of are stored."""
 
     all_nbytes: int  # both in memory
     memory_nbytes: int  # the matrix in memory, codes on disk
     disk_nbytes: int  # both on disk
-    row_nbytes: int  # of each row that no disk takes
-    fixed_nbytes: int  # whatever the number of rows, with both on disk
+    row_nbytes: int  # of each row, which stay in memory in any case
+    fixed_nbytes: int  # independent of the number of rows, with both on disk
 
     def nbytes(self, matrix: Literal["memory", "disk"], codes: Literal["memory", "disk"]) -> int:
-        """With the matrix and the codes in these places."""
+        """Returns the bytes with the matrix and the codes in these places."""
         in_memory = self.all_nbytes if codes == "memory" else self.memory_nbytes
         return in_memory if matrix == "memory" else self.disk_nbytes
 
 
 def worker_need(shape: Shape, rows: int) -> Need:
-    """What a worker with so many rows (training and validation) takes; `shape` says the rest."""
+    """Returns what a worker with `rows` rows (training and validation) takes; `shape` has the rest."""
     values, row_nbytes = rows * shape.features, _row_nbytes(shape, PAGED_ROW_NBYTES)
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
     histograms, decoded = histograms_nbytes(shape), 2 * shape.fragment_rows * shape.features * 4
@@ -169,9 +169,9 @@ def worker_need(shape: Shape, rows: int) -> Need:
 
 
 def choose_matrix(asked: Where, shape: Shape, rows: int, memory_limit_nbytes: int) -> Literal["memory", "disk"]:
-    """Where the quantised matrix of the worker with the most rows lies; 0 bytes: no limit.
+    """Decides where the quantised matrix of the worker with the most rows is stored; 0 bytes: no limit.
 
-    What is asked is done, but for a matrix on disk whose row state does not fit either: ClusterError.
+    The request is followed, except for a matrix on disk whose row state does not fit either: ClusterError.
     """
     need, fits = worker_need(shape, rows), FITTING_SHARE * memory_limit_nbytes
     if asked == "memory" or (asked == "auto" and (not memory_limit_nbytes or need.memory_nbytes <= fits)):
@@ -189,6 +189,6 @@ def choose_matrix(asked: Where, shape: Shape, rows: int, memory_limit_nbytes: in
 def choose_codes(
     matrix: Literal["memory", "disk"], shape: Shape, rows: int, memory_limit_nbytes: int
 ) -> Literal["memory", "disk"]:
-    """Where the bin codes wait for the matrix: with it on disk, or where both do not fit in memory together."""
+    """Decides where the bin codes wait for the matrix: on disk if it is, or if both do not fit in memory together."""
     fits = not memory_limit_nbytes or worker_need(shape, rows).all_nbytes <= FITTING_SHARE * memory_limit_nbytes
     return "memory" if matrix == "memory" and fits else "disk"

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and files in place of memory."""
+"""Writes files that are either whole or absent, and keeps data in files instead of memory."""

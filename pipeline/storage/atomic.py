@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there: written as a temporary sibling, synced, renamed."""
+"""Writes folders that are either whole or absent: written as a temporary sibling, synced, renamed."""
 
 import contextlib
 import errno
@@ -12,14 +12,14 @@ from pathlib import Path
 from pipeline.config.urls import local_path
 from pipeline.errors import OutputError, PipelineError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of the user's share in it
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of the user's quota
 Ours = Callable[[Path], bool]  # whether a folder is of the kind that may be replaced
 
 
 def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Path:
-    """The absolute path of a folder that can be written; OutputError, before any work is done, where it cannot.
+    """Returns the absolute path of a writable folder.  OutputError, before any work is done, if it cannot be written.
 
-    With `overwrite` an empty folder, or one that is `ours`, may be replaced; anything else is never deleted.
+    With `overwrite` an empty folder, or one for which `ours` is true, may be replaced; any other is never deleted.
     """
     path = Path(os.path.abspath(local_path(folder)))
     if os.path.lexists(path):
@@ -36,7 +36,7 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
     missing = missing_parents(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # root may write to everything, it seems
+        os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # root may write despite the mode
     except (FileExistsError, NotADirectoryError):
         raise OutputError(f"{folder}: cannot be written: a part of its path is a file") from None
     except OSError as error:
@@ -48,9 +48,9 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
 
 @contextlib.contextmanager
 def whole_folder(folder: Path, *, overwrite: bool, ours: Ours, nbytes: int | None = None) -> Iterator[Path]:
-    """A temporary sibling to write into; when the block ends well it becomes `folder`, else it is deleted.
+    """Gives a temporary sibling to write into; if the block succeeds it becomes `folder`, else it is deleted.
 
-    OutputError where the system refuses, PipelineError where the disk is full; `nbytes` are to be written, if known.
+    OutputError if the system refuses, PipelineError if the disk is full; `nbytes`: size to be written, if known.
     A folder that it replaces is moved aside first and deleted after, so that no reader ever sees a mixture.
     """
     folder = claim(folder, overwrite=overwrite, ours=ours)
@@ -64,8 +64,8 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours, nbytes: int | Non
         _replace(partial, claim(folder, overwrite=overwrite, ours=ours), token)
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError):
-            raise  # of the cluster that was to fill the folder, not of the folder
-        shutil.rmtree(partial, ignore_errors=True)  # what it took is free again
+            raise  # an error of the cluster that was to fill the folder, not of the folder
+        shutil.rmtree(partial, ignore_errors=True)  # frees its space
         if error.errno in FULL:
             raise PipelineError(f"{folder}: cannot be written: {refusal(error, folder, nbytes)}: make room") from error
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
@@ -75,7 +75,7 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours, nbytes: int | Non
 
 
 def refusal(error: OSError, folder: Path, nbytes: int | None = None) -> str:
-    """Why the system refuses to write `nbytes`; of a full disk also how much is needed and free."""
+    """Returns why the system refuses to write `nbytes`; for a full disk also how much is needed and free."""
     reason = error.strerror or str(error)
     if error.errno not in FULL:
         return reason
@@ -85,19 +85,19 @@ def refusal(error: OSError, folder: Path, nbytes: int | None = None) -> str:
 
 
 def missing_parents(folder: Path) -> list[Path]:
-    """The folders above that are still to be made, innermost first."""
+    """Returns the parent folders that do not exist yet, innermost first."""
     return [parent for parent in folder.parents if not parent.exists()]
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Removes those that were made for nothing."""
+    """Removes those of the folders that are empty."""
     for folder in folders:
-        with contextlib.suppress(OSError):  # something is in it, or it never came about
+        with contextlib.suppress(OSError):  # it is not empty, or was never made
             folder.rmdir()
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a new file and makes sure that it is on the disk."""
+    """Writes a new file and syncs it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "xb") as file:
         file.write(content)
@@ -121,7 +121,7 @@ def _sync(path: Path) -> None:
 
 
 def _replace(partial: Path, folder: Path, token: str) -> None:
-    """Puts `partial` in the place of `folder`; the old one is back if that fails."""
+    """Moves `partial` to `folder`; restores the old folder if that fails."""
     old = folder.parent / f".{folder.name}.{token}.old"
     existed = folder.exists()
     if existed:

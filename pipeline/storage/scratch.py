@@ -1,7 +1,7 @@
-"""Folders on a worker's local disk for what does not fit in its memory, and whether it does.
+"""Manages scratch folders on a worker's local disk, and decides whether data fit in its memory.
 
-A process has one folder for each run, named by run, process id and start time, and holds a lock on a file beside it
-as long as it lives.  So whoever opens a folder next can tell those of processes that are gone, also in other
+A process has one folder for each run, named by run, process id and start time, and holds a lock on a file next to it as
+long as it runs.  So the next process that opens a folder recognises those of processes that are gone, also of other
 containers that share the disk, where process ids mean nothing; it removes them.
 """
 
@@ -25,7 +25,7 @@ import psutil
 from pipeline.errors import OutputError, PipelineError
 
 PREFIX, LOCK, RESERVED = "pipeline-scratch-", ".lock", ".reserved"
-SPILL_SHARE = 0.6  # of a worker's memory limit; its matrix is still to come, and the nanny ends it at 0.95
+SPILL_SHARE = 0.6  # of a worker's memory limit; its matrix is not built yet, and the nanny kills it at 0.95
 MIB = 2**20
 
 
@@ -42,7 +42,7 @@ class _Folders:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, Path], _Folder] = {}
-        self._over: set[str] = set()  # runs that tasks may still be at work for, but nobody will clean up after
+        self._over: set[str] = set()  # runs that are over: late tasks must not make folders for them
         self._guard = threading.Lock()
 
     def open(self, run: str, root: Path) -> Path:
@@ -66,41 +66,42 @@ class _Folders:
                 _remove(self._open.popitem()[1])
 
 
-_FOLDERS = _Folders()  # one per process, as its locks are
+_FOLDERS = _Folders()  # one per process, as locks are per process
 atexit.register(_FOLDERS.close_all)
 
 
 def open_scratch(run: str, root: str | None) -> Path:
-    """The run's folder of this process, of mode 0700 under `root` (`cluster.scratch`; None: where Dask has the worker's own files).
+    """Returns the run's folder of this process, of mode 0700 under `root`.
 
-    The first use in a run removes what processes that are gone have left under the same root.  OutputError where it cannot be made.
+    `root`: `cluster.scratch`; None: where Dask has the worker's own files.  The first use in a run removes what
+    processes that are gone have left under the same root.  OutputError if the folder cannot be made.
     """
     return _FOLDERS.open(run, Path(root).expanduser() if root is not None else _default_root())
 
 
 def close_scratch(run: str) -> None:
-    """Removes the run's folders of this process, with all that is in them; none can be opened again."""
-    gc.collect()  # matrices that are gone but for a cycle look for their files when they go
+    """Removes the run's folders of this process with their content; none can be opened again."""
+    gc.collect()  # matrices that only a reference cycle keeps need their files when they are collected
     _FOLDERS.close(run)
 
 
 def close_all_scratch() -> None:
-    """Removes the folders of all runs of this process, which is about to end."""
+    """Removes the folders of all runs of this process; called before it ends."""
     _FOLDERS.close_all()
 
 
 @contextlib.contextmanager
 def reserved_space(prefix: Path, nbytes: int, what: str) -> Iterator[None]:
-    """While it holds, the workers that share the disk leave this room to the files whose paths begin so.
+    """Reserves disk space for files with this prefix, against other workers on the same disk, while the context lasts.
 
-    OutputError, as `require_space`, where there is less.
+    OutputError, as `require_space`, if there is less.
     """
     reservation = Path(f"{prefix}{RESERVED}")
     with _alone(prefix.parent.parent) as root:
-        remove_leftovers(root)  # a process that is gone needs no room
+        remove_leftovers(root)  # frees the space of processes that are gone
         require_space(prefix.parent, nbytes, what)
         with open(reservation, "wb") as file:
-            file.truncate(nbytes)  # its length is the message: it has no blocks
+            file.truncate(nbytes)  # the file's length is the reservation: it has no blocks
     try:
         yield
     finally:
@@ -109,7 +110,7 @@ def reserved_space(prefix: Path, nbytes: int, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[Path]:
-    """Whoever else reserves space there waits."""
+    """Serialises reservations under a root."""
     lock = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -119,7 +120,7 @@ def _alone(root: Path) -> Iterator[Path]:
 
 
 def _outstanding_nbytes(root: Path) -> int:
-    """What is reserved under a root and not written yet."""
+    """Returns what is reserved under a root and not written yet."""
     total = 0
     for reservation in root.glob(f"{PREFIX}*/*{RESERVED}"):
         with contextlib.suppress(OSError):
@@ -130,7 +131,7 @@ def _outstanding_nbytes(root: Path) -> int:
 
 
 def require_space(folder: Path, nbytes: int, what: str) -> None:
-    """OutputError where the folder's disk has less room, without what others have reserved, than is to be written."""
+    """Raises OutputError if the folder's disk, minus the reservations of others, has less room than will be written."""
     free = max(0, shutil.disk_usage(folder).free - _outstanding_nbytes(folder.parent))
     if nbytes > free:
         raise OutputError(
@@ -140,7 +141,7 @@ def require_space(folder: Path, nbytes: int, what: str) -> None:
 
 
 def write_error(folder: Path, error: OSError) -> OutputError:
-    """What to tell where scratch space cannot be used."""
+    """Returns the error for scratch space that cannot be used."""
     root = _root_of(folder)
     if isinstance(error, FileExistsError) and root.is_file():
         reason = "it is a file, not a folder"
@@ -155,19 +156,19 @@ def write_error(folder: Path, error: OSError) -> OutputError:
 
 
 def _root_of(folder: Path) -> Path:
-    """What the user knows of a folder for scratch files: the one it lies in."""
+    """Returns the folder of scratch files that the user knows: the one that contains it."""
     return folder.parent if folder.name.startswith(PREFIX) else folder
 
 
 def memory_is_short(share: float = SPILL_SHARE) -> bool:
-    """Whether this worker's process takes more than a share of its limit, as nannies count it; False outside a worker."""
+    """Whether this worker's process exceeds a share of its limit, as nannies measure it; False outside a worker."""
     worker = _worker()
     limit = worker.memory_manager.memory_limit if worker is not None else None
     return bool(limit) and psutil.Process().memory_info().rss > share * int(limit or 0)
 
 
 def _worker() -> Any:
-    """The Dask worker whose task this is; None outside tasks."""
+    """Returns the Dask worker that runs this task; None outside tasks."""
     from distributed import get_worker
 
     try:
@@ -182,9 +183,9 @@ def _default_root() -> Path:
 
 
 def _make(run: str, root: Path) -> _Folder:
-    """The lock first: a folder without one is nobody's."""
+    """Makes a folder, its lock first: a folder without a lock counts as left behind."""
     try:
-        root.mkdir(exist_ok=True)  # no folders above it: a path that was misspelled is no new tree
+        root.mkdir(exist_ok=True)  # makes no parents: a misspelled path must not create a new tree
         remove_leftovers(root)
         path = root / f"{PREFIX}{run}-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
         lock = os.open(f"{path}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -206,7 +207,7 @@ def _remove(folder: _Folder) -> None:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Removes the folders of processes that are gone; those of other users, and on disks without locks, stay."""
+    """Removes the folders of processes that are gone; keeps those of other users, and on disks without locks."""
     for path in root.glob(f"{PREFIX}*"):
         if path.suffix == LOCK or not path.is_dir():
             continue

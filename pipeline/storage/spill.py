@@ -1,4 +1,4 @@
-"""Arrays in files, read by plain reads: a memory map's pages count in the RSS by which nannies end workers."""
+"""Keeps arrays in files, read by plain reads: a memory map's pages count in the RSS by which nannies kill workers."""
 
 import os
 import uuid
@@ -12,17 +12,17 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.storage.scratch import require_space, write_error
 
-CHUNK_NBYTES = 4 << 20  # read at a time, where all is not needed at once
+CHUNK_NBYTES = 4 << 20  # read at a time, if not all is needed at once
 
 
 class StoredArray:
-    """Rows (rows, columns) of any dtype in a file, which goes when this object does.
+    """Rows (rows, columns) of any dtype in a file, which is removed with this object.
 
     Pickled, it becomes the array itself: another process may not see this disk.
     """
 
     def __init__(self, array: np.ndarray, folder: Path, what: str) -> None:
-        """Writes it.  OutputError, with `what` it is, where there is no room; nothing is left then."""
+        """Writes the array.  OutputError, which names it `what`, if there is no room; nothing is left then."""
         array = np.ascontiguousarray(array)
         self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
         self.path = folder / f"{uuid.uuid4().hex}.array"
@@ -48,12 +48,12 @@ class StoredArray:
         return np.asarray, (self[:],)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """These rows, in memory: a slice, or ascending positions (k,)."""
+        """Returns these rows, in memory: a slice, or ascending positions (k,)."""
         parts = list(self.chunks(rows))
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
 
     def chunks(self, rows: slice | np.ndarray, chunk_rows: int | None = None) -> Iterator[np.ndarray]:
-        """These rows, in arrays of a few MiB."""
+        """Returns these rows, in arrays of a few MiB."""
         row_nbytes = max(1, self.nbytes // max(1, len(self)))
         chunk_rows = chunk_rows or max(1, CHUNK_NBYTES // row_nbytes)
         with self._reading() as stream:
@@ -69,7 +69,7 @@ class StoredArray:
                 yield from self._chosen(stream, chosen, chunk_rows)
 
     def _chosen(self, stream: Any, chosen: np.ndarray, chunk_rows: int) -> Iterator[np.ndarray]:
-        """Ascending positions: what lies between them is read too, but never more than a chunk at a time."""
+        """Reads ascending positions, including the rows between them, but never more than a chunk at a time."""
         while len(chosen):
             start = int(chosen[0])
             count = int(np.searchsorted(chosen, start + chunk_rows))
@@ -83,7 +83,7 @@ class StoredArray:
             raise PipelineError(f"{self.path}: cannot be read again: {error.strerror}") from None
 
     def _read(self, stream: Any, start: int, stop: int) -> np.ndarray:
-        """The rows `start` to `stop` (excluded)."""
+        """Reads the rows `start` to `stop` (excluded)."""
         found = np.empty((stop - start, *self.shape[1:]), self.dtype)
         view = memoryview(found.reshape(-1)).cast("B") if found.nbytes else memoryview(b"")
         offset = start * (self.nbytes // max(1, len(self)))

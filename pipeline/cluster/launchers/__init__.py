@@ -1,1 +1,1 @@
-"""What starts workers, or finds them: on this machine, on its GPUs, behind a running scheduler."""
+"""Starts workers, or finds them: on this machine, on its GPUs, behind a running scheduler."""

@@ -1,4 +1,4 @@
-"""A cluster of this machine's GPUs: one worker for each, by dask-cuda."""
+"""Starts a cluster of this machine's GPUs: one worker for each, by dask-cuda."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pipeline.errors import ClusterError
 
 
 def workers(section: Cluster) -> int:
-    """One per visible GPU, or as many as asked for; ClusterError where that is more than there are."""
+    """Returns one worker per visible GPU, or as many as asked for.  ClusterError if that is more than there are."""
     gpus = probe_gpu()
     if section.workers == "auto":
         return gpus.count
@@ -22,9 +22,9 @@ def workers(section: Cluster) -> int:
 
 
 def start(section: Cluster, count: int, threads: int, options: dict[str, Any]) -> LocalCluster:
-    """`count` workers, each with its own GPU, the cores next to it, and the memory settings of the job.
+    """Starts `count` workers, each with its own GPU, the cores next to it, and the memory settings of the job.
 
-    `options` are what any local cluster gets (addresses, limits, nanny).
+    `options`: those of any local cluster (addresses, limits, nanny).
     """
     try:
         from dask_cuda import LocalCUDACluster

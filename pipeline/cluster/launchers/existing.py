@@ -1,4 +1,4 @@
-"""A running scheduler: reached or refused soon, over TLS where files are given, with workers that have our code."""
+"""Connects to a running scheduler within a limit, over TLS if files are given, and checks the code of its workers."""
 
 import asyncio
 import socket
@@ -16,13 +16,13 @@ from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, seconds_of
 from pipeline.errors import ClusterError
 
-TIMEOUT_SECONDS = 8  # to reach the scheduler; the user is told within 10
-SILENT_SECONDS = 30  # for one that accepts connections and says nothing yet: its event loop may be busy
-NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses have the name or number of a host
+TIMEOUT_SECONDS = 8  # to reach the scheduler; the error comes within 10
+SILENT_SECONDS = 30  # for one that accepts connections but does not answer yet: its event loop may be busy
+NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses contain a host name or IP address
 
 
 def attach(section: Cluster, modules: Sequence[str] = ()) -> Client:
-    """A client of `section.scheduler`; ClusterError where it cannot be reached or its workers cannot do the work."""
+    """Connects to `section.scheduler`.  ClusterError if it cannot be reached or its workers cannot do the work."""
     client = reach(section)
     try:
         check(client, section, modules)
@@ -33,7 +33,7 @@ def attach(section: Cluster, modules: Sequence[str] = ()) -> Client:
 
 
 def reach(section: Cluster) -> Client:
-    """A client of `section.scheduler`, whatever its workers; ClusterError where it cannot be reached."""
+    """Connects to `section.scheduler`, without checking its workers.  ClusterError if it cannot be reached."""
     address = str(section.scheduler)
     files = section.security
     security = throwaway_tls.find(address) if files is None or files == "auto" else tls.for_client(files)
@@ -48,13 +48,13 @@ def reach(section: Cluster) -> Client:
 
 
 def _look_up(address: str) -> None:
-    """ClusterError where the address has a host's name that is not known: Dask would ask for it again and again."""
+    """Raises ClusterError if the address has an unknown host name: Dask would look it up again and again."""
     parts = urlsplit(address)
     host = parts.hostname
     try:
         if host and parts.scheme in NAMED:
             socket.getaddrinfo(host, None)
-    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: longer than a name may be
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: name too long
         why = getattr(error, "strerror", None) or _first_line(error)
         raise ClusterError(
             f"cluster.scheduler = {address}: not reachable: the host name {host} is not known ({why})"
@@ -62,7 +62,7 @@ def _look_up(address: str) -> None:
 
 
 def _accepts(address: str) -> bool:
-    """Whether something accepts connections there; False for what has no host and port."""
+    """Whether a process accepts connections there; False for an address without host and port."""
     try:
         parts = urlsplit(address)
         if parts.scheme not in NAMED or parts.port is None:
@@ -74,7 +74,7 @@ def _accepts(address: str) -> bool:
 
 
 async def _knock(address: str, security: Security, seconds: float) -> None:
-    """Connects and shakes hands once: Dask waits for ever for the answer of a port where something else listens."""
+    """Connects and shakes hands once: Dask waits for ever for an answer of other software on that port."""
     arguments = security.get_connection_args("client")
     try:
         comm = await asyncio.wait_for(comms.connect(address, timeout=seconds, **arguments), seconds)
@@ -84,11 +84,11 @@ async def _knock(address: str, security: Security, seconds: float) -> None:
 
 
 def check(client: Client, section: Cluster, modules: Sequence[str]) -> None:
-    """ClusterError unless there are enough workers, each with this pipeline in the client's versions, and these modules."""
+    """Raises ClusterError unless there are enough workers, each with the client's versions and these modules."""
     found = len(scheduler_info(client)["workers"])
     asked = 1 if section.workers == "auto" else section.workers
     if found == 0 and seconds_of(section.patience) > 0:
-        pass  # the first one is waited for, where that can be shown (`placement`)
+        pass  # `placement` waits for the first worker and can show that
     elif found < asked:
         raise ClusterError(
             f"cluster.workers = {section.workers}, but {section.scheduler} has {found}: "
@@ -98,7 +98,7 @@ def check(client: Client, section: Cluster, modules: Sequence[str]) -> None:
 
 
 def gpu_reasons(client: Client, workers: list[str]) -> dict[str, str | None]:
-    """Why the GPU of each worker cannot be used; None where it can."""
+    """Returns why the GPU of each worker cannot be used; None if it can."""
     found: dict[str, Any] = client.run(_gpu_reason, workers=workers)
     return found
 

@@ -1,4 +1,4 @@
-"""A cluster on this machine: how many workers, with how many threads and how much memory, on which cores."""
+"""Starts a cluster on this machine: how many workers, with how many threads and how much memory, on which cores."""
 
 import contextlib
 import importlib.machinery
@@ -33,18 +33,18 @@ class Layout:
     threads: int  # per worker
     memory_limit_nbytes: int  # per worker
     core_sets: tuple[tuple[int, ...] | None, ...]  # None: not pinned
-    cores: int  # of the machine, as far as this process may use them
+    cores: int  # of the machine that this process may use
 
     @property
     def oversubscribed(self) -> bool:
-        """More threads than cores."""
+        """Whether there are more threads than cores."""
         return self.workers * self.threads > self.cores
 
 
 def layout(section: Cluster) -> Layout:
-    """What "auto" means here: a worker with all cores for each NUMA node, or one for each GPU; memory shared evenly.
+    """Resolves "auto": one worker with all cores per NUMA node, or one per GPU; memory shared evenly.
 
-    ClusterError where the GPU was asked for and cannot be used, or where there are fewer GPUs than workers.
+    ClusterError if the GPU was asked for and cannot be used, or if there are fewer GPUs than workers.
     """
     device = resolve_device(section.device)
     nodes, cores = affinity.numa_nodes(), affinity.cores()
@@ -60,11 +60,11 @@ def layout(section: Cluster) -> Layout:
 
 
 def settings(plan: Layout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
-    """Dask's configuration for a cluster of ours, in the client's process and in the workers.
+    """Returns Dask's configuration for a local cluster, in the client's process and in the workers.
 
-    Memory: nothing is spilled (what we keep is meant to be in memory, and what is not is decoded again) and no
-    worker is paused (without spilling a paused worker waits for ever); one above 95 % of its limit is restarted
-    by its nanny, which reaches the user as an error.
+    Memory: nothing is spilled (kept data belong in memory; other data are decoded again) and no worker is paused
+    (without spilling a paused worker waits for ever); the nanny restarts a worker above 95 % of its limit, which the
+    user sees as an error.
     Lost workers: a restarted worker has another address, so tasks pinned to the old one would wait for ever.
     Quiet: the profiler, the event loops' health checks and the monitors took 7.6 % of a core as Dask sets them, 2 %
     like this (measured, idle cluster of one worker).
@@ -75,7 +75,7 @@ def settings(plan: Layout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequ
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.scheduler.no-workers-timeout": "30s",  # safely more than a restart takes
-        "distributed.scheduler.worker-ttl": None,  # by the system's clock, which may be set; `Members` watches by its own
+        "distributed.scheduler.worker-ttl": None,  # uses the system's clock, which may be set; `Members` uses its own
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "1h",
@@ -89,11 +89,11 @@ def settings(plan: Layout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequ
 
 
 def preloads(of: Literal["scheduler", "worker"], *modules: str) -> dict[str, Any]:
-    """Dask's configuration for what they load as they start: these modules, after those that the user has named there."""
+    """Returns the configuration of preloads for schedulers or workers: the user's modules, then these."""
     names, arguments = f"distributed.{of}.preload", f"distributed.{of}.preload-argv"
     given, argv = dask.config.get(names), dask.config.get(arguments)
     found: dict[str, Any] = {names: [*([given] if isinstance(given, str) else given), *modules]}
-    if argv and not isinstance(argv[0], str):  # one list for each of them
+    if argv and not isinstance(argv[0], str):  # one list for each module
         found[arguments] = [*argv, *([] for _ in modules)]
     return found
 
@@ -101,11 +101,11 @@ def preloads(of: Literal["scheduler", "worker"], *modules: str) -> dict[str, Any
 def start(
     section: Cluster, debug: bool = False, scheduler_preloads: Sequence[str] = (), warm_up: Sequence[str] = ()
 ) -> LocalCluster:
-    """A running cluster on loopback, for the device the job asks for, its workers pinned and answering.
+    """Starts a cluster on loopback, for the device the job asks for, its workers pinned and answering.
 
-    With `cluster.security` all its connections are encrypted, and each side shows a certificate; the
-    dashboard, whose browser has none, stays on loopback as it is.  ClusterError where a file cannot be used.
-    `scheduler_preloads`: modules that the scheduler loads where it has a dashboard; `warm_up`: those that each worker
+    With `cluster.security` all its connections are encrypted, and each side shows a certificate; the dashboard, whose
+    browser has none, stays on loopback without TLS.  ClusterError if a file cannot be used.
+    `scheduler_preloads`: modules that the scheduler loads if it has a dashboard; `warm_up`: modules that each worker
     imports as it starts.
     """
     plan = layout(section)
@@ -135,16 +135,16 @@ def start(
 class PlainNanny(Nanny):
     """A nanny whose worker does not import the main script again.
 
-    Spawned processes import it because pickled functions might need it; ours never do, the import costs time and
-    memory in every worker, and a script without `if __name__ == "__main__"` would start a cluster in each.
-    It also sets the variables of `openmp.environment`.
+    Spawned processes import it because pickled functions might need it; ours never do, and the import costs time and
+    memory in every worker, and a script without `if __name__ == "__main__"` would start a cluster in each.  It also
+    sets the variables of `openmp.environment`.
     """
 
-    exit_codes: ClassVar[list[int]] = []  # of workers of this process that ended, since the latest cluster was started
+    exit_codes: ClassVar[list[int]] = []  # of this process's workers that ended, since the latest cluster was started
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.exits: dict[str, int] = {}  # how its workers ended: address -> exit code
+        self.exits: dict[str, int] = {}  # of its workers that ended: address -> exit code
         variables = openmp.environment(self.nthreads)
         self.pre_spawn_env.update(variables)  # for libraries that read it as they are loaded
         self.env.update(variables)
@@ -159,7 +159,7 @@ class PlainNanny(Nanny):
             return await super().instantiate()
 
 
-# State of the process, as its one main module is: nannies start side by side, and the last one puts back what was hidden.
+# State of the process, like its main module: nannies start in parallel, and the last one restores what was hidden.
 _main_lock = threading.Lock()
 _main_hidden = 0
 _main_kept: dict[str, Any] = {}
@@ -188,7 +188,7 @@ def _hidden_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
-    """Takes back what nannies write into this process's environment for their workers."""
+    """Removes what nannies write into this process's environment for their workers."""
     before = dict(os.environ)
     try:
         yield
