@@ -45,14 +45,14 @@ HELD_OUT = 0.2  # the share that validates where neither a job file nor an optio
 
 def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
     """The job of a TOML file, or of files and options."""
-    from pipeline.config.job import Job
+    from pipeline.config.job import Job, Setting
 
     settings = settings_given()
     share = validation is not None and validation.replace(".", "", 1).isdigit()
     nothing_held_out = share and float(validation or 0) == 0
     if validation is not None and not nothing_held_out:
         value = f"share={validation}" if share else f"source={json.dumps(validation, ensure_ascii=False)}"
-        settings.insert(0, f"data.validation={{{value}}}")
+        settings.insert(0, Setting(f"data.validation={{{value}}}", "--validation"))
     if len(source) == 1 and source[0].endswith(".toml"):
         job = Job.load(source[0], settings)
     else:

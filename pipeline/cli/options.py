@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 class Verb(click.Command):
-    """A command whose help ends with the exit codes."""
+    """A command whose help ends with the exit codes, and whose errors of usage point to its own help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:  # the parser's own do not know the command
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
@@ -45,7 +52,9 @@ class JobOption(click.Option):
 
     def setting(self, value: Any) -> str:
         written = json.dumps(value, ensure_ascii=False) if self.text or isinstance(value, bool) else value
-        return f"{self.field}={written}"
+        from pipeline.config.job import Setting
+
+        return Setting(f"{self.field}={written}", self.opts[0])
 
 
 def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -4,8 +4,10 @@ Every field's description is what `--help`, the README and error messages show; 
 """
 
 import codecs
+import itertools
 import math
 import os
+import re
 import textwrap
 import tomllib
 import urllib.parse
@@ -16,12 +18,13 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
-from pipeline.config.problems import explain, show_path
+from pipeline.config.problems import Origins, explain, show_path
 from pipeline.config.urls import LOCAL_ONLY, is_url
 from pipeline.errors import JobError
 from pipeline.formatting import hidden_in, server_of
 
 LONGEST_URL = 2_000  # characters
+SET = "--set"  # what errors name for a setting
 ALARM = "alarm"  # the one list of tables among the sections
 _STATEFUL = frozenset({"hz", "raw-unicode-escape"})  # the same bytes as ASCII, and yet not ASCII
 DEEPEST = 30  # dots in a key: a column's name may hold some
@@ -37,8 +40,26 @@ def _local(path: str) -> str:
 
 LocalFolder = Annotated[str, AfterValidator(_local)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
-Positive = Annotated[int, Field(strict=True, ge=1)]
-Seconds = Annotated[float, Field(strict=True, gt=0)]
+LARGEST = 2**31 - 1  # whole number: fits in Dask's protocol, Arrow and XGBoost, also times 1 MiB
+MOST_PROCESSES = 65_536  # workers, and threads of one
+LARGEST_WEIGHT = 1e12  # far from the largest float32, also as a sum over rows
+LARGEST_NBYTES = 2**60  # of a worker's memory: Dask's protocol takes less than 2**64
+LONGEST_SECONDS = 315_360_000  # 10 years
+LONGEST_COLLECTIVE_SECONDS = 2_000_000  # XGBoost passes it to poll() as milliseconds of 32 bits: 24.8 days at most
+Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST_PROCESSES)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=LONGEST_SECONDS)]
+
+
+class Setting(str):
+    """One `section.field=value` that goes over a job's table, and the option that errors name for it."""
+
+    option: str
+
+    def __new__(cls, text: str, option: str = SET) -> Self:
+        setting = super().__new__(cls, text)
+        setting.option = option
+        return setting
 
 
 class Section(pydantic.BaseModel):
@@ -185,10 +206,10 @@ class Preprocess(Section):
         5, description="folds of the out-of-fold target encoding"
     )
     hash_bins: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(254, description="codes of the hash encoding")
-    tracked_levels: Annotated[int, Field(strict=True, ge=254)] = Field(
+    tracked_levels: Annotated[int, Field(strict=True, ge=254, le=LARGEST)] = Field(
         100_000, description="levels counted per column; rarer ones are left out"
     )
-    sample_rows: Annotated[int, Field(strict=True, ge=1_000)] = Field(
+    sample_rows: Annotated[int, Field(strict=True, ge=1_000, le=LARGEST)] = Field(
         262_144, description="rows sampled for the cut points"
     )
 
@@ -198,7 +219,7 @@ class Training(Section):
 
     objective: str = Field("auto", description="an XGBoost objective; auto: by the target's type")
     rounds: Positive = Field(100, description="boosting rounds at most")
-    early_stopping: Annotated[int, Field(strict=True, ge=0)] = Field(
+    early_stopping: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = Field(
         20, description="stop after so many rounds without a better validation metric; 0: never. Needs data.validation"
     )
     metrics: list[str] = Field(
@@ -208,27 +229,36 @@ class Training(Section):
     row_sample: Annotated[float, Field(strict=True, gt=0, le=1)] = Field(
         1.0, description="share of the rows (queries) each round, same for any layout"
     )
-    class_weights: dict[str, Annotated[float, Field(strict=True, gt=0)]] | Literal["balanced"] | None = Field(
-        None, description="weight by class, or balanced"
-    )
+    class_weights: (
+        dict[str, Annotated[float, Field(strict=True, gt=0, le=LARGEST_WEIGHT)]] | Literal["balanced"] | None
+    ) = Field(None, description="weight by class, or balanced")
     monotone: dict[str, Literal[-1, 0, 1]] = Field({}, description="feature = 1 (rising), -1 (falling)")
     interactions: list[list[str]] = Field([], description="groups of features that may meet on a path")
-    quantiles: list[Share] = Field([], description="for reg:quantileerror: the quantiles")
+    quantiles: list[Share] = Field([], description="for reg:quantileerror: the quantiles, in rising order")
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
     params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
-    timeout_seconds: Positive = Field(1800, description="how long a worker waits for its peers in one collective")
+    timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=LONGEST_COLLECTIVE_SECONDS)] = Field(
+        1800, description="how long a worker waits for its peers in one collective"
+    )
     checkpoint_rounds: Positive | None = Field(
         None, description="rounds between two checkpoints; default: by time alone"
     )
     checkpoint_seconds: Seconds = Field(
         30.0, description="seconds between two checkpoints; longer where a checkpoint takes more than 0.5 % of that"
     )
-    max_restarts: Annotated[int, Field(strict=True, ge=0)] = Field(
+    max_restarts: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = Field(
         3, description="restarts after lost workers without a checkpoint in between; then the run fails"
     )
     matrix: Literal["auto", "memory", "disk"] = Field(
         "auto", description="where the quantised matrix lies; auto: on disk where it does not fit in memory"
     )
+
+    @pydantic.field_validator("quantiles")
+    @classmethod
+    def _rising(cls, quantiles: list[float]) -> list[float]:
+        if any(one >= other for one, other in itertools.pairwise(quantiles)):
+            raise ValueError("expected rising values, each once, e.g. [0.1, 0.5, 0.9]")
+        return quantiles
 
     @pydantic.field_validator("params")
     @classmethod
@@ -250,12 +280,15 @@ class Security(Section):
     key_file: str = Field(description="PEM file of the certificate's key")
 
 
+_UNIT_NBYTES = {"k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # at most: kB is less than KiB
+
+
 class Cluster(Section):
     """Where it runs."""
 
     device: Device = Field("auto", description="auto: the GPUs if they can be used, else the CPU")
-    workers: Positive | Literal["auto"] = Field("auto", description="auto: one per NUMA node, or one per GPU")
-    threads: Positive | Literal["auto"] = Field("auto", description="per worker; auto: the cores shared evenly")
+    workers: Count | Literal["auto"] = Field("auto", description="auto: one per NUMA node, or one per GPU")
+    threads: Count | Literal["auto"] = Field("auto", description="per worker; auto: the cores shared evenly")
     memory: str = Field(
         "auto", pattern=r"^(auto|\d+(\.\d+)?\s*([kMGT]i?B))$", description="limit per worker, e.g. 4GiB"
     )
@@ -291,6 +324,21 @@ class Cluster(Section):
         description="folder on each worker's local disk for what does not fit in memory; default: the worker's own",
     )
     local_directory: LocalFolder | None = Field(None, description="folder of Dask's own files on the workers")
+
+    @pydantic.field_validator("memory")
+    @classmethod
+    def _within_64_bits(cls, memory: str) -> str:
+        number, unit, _ = re.split(r"\s*([kMGT])", memory) if memory != "auto" else ("0", "k", "")
+        if float(number) * _UNIT_NBYTES[unit] > LARGEST_NBYTES:
+            raise ValueError(f"expected at most {LARGEST_NBYTES // 2**40}TiB")
+        return memory
+
+    @pydantic.field_validator("patience")
+    @classmethod
+    def _at_most_years(cls, patience: str) -> str:
+        if seconds_of(patience) > LONGEST_SECONDS:
+            raise ValueError("expected at most 3650d")
+        return patience
 
 
 def seconds_of(duration: str) -> float:
@@ -388,7 +436,8 @@ class Job(Section):
     def load(cls, path: str | os.PathLike[str], settings: Iterable[str] = ()) -> "Job":
         """The job in a TOML file, with `settings` ("training.rounds=50") over it.
 
-        Relative sources are taken from the file's folder.  JobError names file, field, value and what is allowed.
+        Relative sources are taken from the file's folder.  JobError names file or setting, field, value and what is
+        allowed.
         """
         if isinstance(path, Mapping):
             raise JobError("Job.load takes the name of a TOML file; for a mapping call Job.parse({...})")
@@ -396,7 +445,7 @@ class Job(Section):
             raise JobError(f"Job.load takes the name of a TOML file, not {type(path).__name__}")
         path = Path(path)
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise JobError(f"{path}: no such job file") from None
         except (OSError, ValueError, RecursionError) as error:  # of TOML, UTF-8, whole numbers of 5,000 digits, ...
@@ -416,12 +465,13 @@ class Job(Section):
         table = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
         if folder is not None:
             _anchor(table, folder)
-        for setting in settings:
-            _apply(table, setting)
+        written = dict(table)
+        given = [(tuple(_apply(table, setting)), setting) for setting in settings]
         try:
             return cls.model_validate(table)
         except pydantic.ValidationError as error:
-            raise JobError(f"{origin}: {explain(error, table, cls)}") from None
+            told = Origins(origin, written, [(path, getattr(setting, "option", SET)) for path, setting in given])
+            raise JobError(explain(error, table, cls, told)) from None
 
 
 def storable(job: Job) -> dict[str, Any]:
@@ -455,8 +505,8 @@ def _anchored(source: Any, folder: Path) -> Any:
     return os.path.normpath(folder / os.path.expanduser(source))
 
 
-def _apply(table: dict[str, Any], setting: str) -> None:
-    """Puts one `section.field=value` into the table; the value is TOML, or else a bare string."""
+def _apply(table: dict[str, Any], setting: str) -> list[str]:
+    """Puts one `section.field=value` into the table and returns its path; the value is TOML, or else a bare string."""
     name, sign, text = setting.partition("=")
     parts = _parts(name.strip()) if name.count(".") < DEEPEST else []
     if not sign or (len(parts) < 2 and parts != [ALARM]) or not all(parts):
@@ -470,6 +520,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
         place[part] = dict(inner)
         place = place[part]
     place[parts[-1]] = value
+    return parts
 
 
 def _value(text: str) -> Any:

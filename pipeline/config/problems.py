@@ -50,8 +50,36 @@ class _Problem:
     error: Any  # pydantic_core.ErrorDetails
 
 
-def explain(error: pydantic.ValidationError, table: Mapping[str, Any], job: type[pydantic.BaseModel]) -> str:
-    """All that is wrong with the table of a job (a model of `job`), each place said once."""
+@dataclass(frozen=True)
+class Origins:
+    """Where the values of a job come from: a table, and settings over it."""
+
+    table: str  # the table's name in messages
+    written: Mapping[str, Any]  # the table, without the settings
+    settings: Sequence[tuple[tuple[str, ...], str]]  # path and option of each, e.g. (("training", "rounds"), "--set")
+
+    def of(self, path: tuple[str | int, ...], *, missing: bool) -> str:
+        """The name of what is at fault for the value at a path; the last setting wins.
+
+        >>> origins = Origins("a.toml", {"data": {"csv": {}}}, [(("training", "rounds"), "--rounds"), (("data", "csv", "header"), "--set")])
+        >>> [origins.of(path, missing=False) for path in (("training", "rounds"), ("training", "seed"), ("data", "csv"))]
+        ['--rounds', 'a.toml', 'a.toml with --set']
+        """
+        for setting, option in reversed(self.settings):
+            if path[: len(setting)] == setting:
+                return option
+            holder = path[:-1] if missing else path
+            if holder and setting[: len(holder)] == holder:
+                mixed = _contains(self.written, holder)
+                if not (mixed and missing):  # the table should have had it
+                    return f"{self.table} with {option}" if mixed else option
+        return self.table
+
+
+def explain(
+    error: pydantic.ValidationError, table: Mapping[str, Any], job: type[pydantic.BaseModel], origins: Origins
+) -> str:
+    """All that is wrong with the table of a job (a model of `job`), each place said once, after its origin."""
     problems = [_problem(item, table) for item in error.errors()]
     paths = [problem.path for problem in problems]
     by_path: dict[tuple[str | int, ...], list[_Problem]] = {}
@@ -59,7 +87,11 @@ def explain(error: pydantic.ValidationError, table: Mapping[str, Any], job: type
         deeper = (path for path in paths if len(path) > len(problem.path) and path[: len(problem.path)] == problem.path)
         if not (problem.of_union and any(deeper)):  # the member that was meant says it better
             by_path.setdefault(problem.path, []).append(problem)
-    return "; ".join(_said(path, found, job) for path, found in by_path.items())
+    said: dict[str, list[str]] = {}
+    for path, found in by_path.items():
+        origin = origins.of(path, missing=found[0].error["type"] == "missing")
+        said.setdefault(origin, []).append(_said(path, found, job))
+    return "; ".join(f"{origin}: {'; '.join(texts)}" for origin, texts in said.items())
 
 
 def show_path(path: Iterable[str | int]) -> str:
@@ -86,6 +118,15 @@ def _problem(error: Any, table: Mapping[str, Any]) -> _Problem:
             continue
         path.append(part)
     return _Problem(tuple(path), of_union, error)
+
+
+def _contains(value: Any, path: Iterable[str | int]) -> bool:
+    """Whether a path leads to a value."""
+    for part in path:
+        if not _has(value, part):
+            return False
+        value = value[part]
+    return True
 
 
 def _has(value: Any, part: str | int) -> bool:

@@ -96,7 +96,10 @@ def _nothing_to_resume(model: Path) -> JobError | ModelError:
                 f"did you mean --resume {meant}?"
             )
     if is_model_folder(model):
-        return JobError(f"--resume {model}: this run is finished{_rounds(model)}: nothing to resume")
+        return JobError(
+            f"--resume {model}: this run is finished{_rounds(model)}: nothing to resume; to train for more rounds, "
+            "begin a new run without --resume: another --out, or --overwrite"
+        )
     path = os.path.abspath(os.path.expanduser(model))
     return ModelError(f"{path}: nothing to resume: no checkpoint in {folder_for(Path(path))}")
 

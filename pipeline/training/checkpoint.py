@@ -93,7 +93,7 @@ class Identity:
         found = []
         for path in sorted({*self.job, *now.job}):
             then, today = field_value(self.job, path), now.job.get(path)
-            if then != today:
+            if then != today and not (_unset(then) and _unset(today)) and not _told_below(path, self.job, now.job):
                 found.append(f"{path} was {_short(then)}, now {_short(today)}")
         if self.data != now.data:
             found.append(f"the data are not the same: {_changes(self.files, now.files)}")
@@ -103,6 +103,23 @@ class Identity:
         if not found and self.features and now.features and self.features != now.features:
             found.append("the same job and data led to other features or cut points: another version of this program?")
         return found
+
+
+def _unset(value: Any) -> bool:
+    """Whether it is the value of an optional field, list or table that holds nothing."""
+    return value is None or value in ([], {})
+
+
+def _told_below(path: str, *jobs: Mapping[str, Any]) -> bool:
+    """Whether the difference at a path is that of its fields, since one of the jobs has a table there.
+
+    >>> _told_below("training.params", {"training.params": {}}, {"training.params.max_depth": 3})
+    True
+    >>> _told_below("training.class_weights", {"training.class_weights": "balanced"}, {"training.class_weights.yes": 2.0})
+    False
+    """
+    table = any(name.startswith(f"{path}.") for job in jobs for name in job)
+    return table and all(_unset(job.get(path)) for job in jobs)
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

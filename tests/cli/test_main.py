@@ -127,6 +127,25 @@ def test_options_set_fields_and_win_over_the_file(asked, tmp_path):
     assert job.data.validation is None
 
 
+def test_errors_name_the_option_that_is_at_fault(asked, capfd, tmp_path):
+    file = tmp_path / "job.toml"
+    file.write_text('[data]\nsource = "d"\ntarget = "y"\n[training]\nrounds = 10\n')
+    for arguments, said in (
+        (["--rounds", "abc"], "--rounds: training.rounds = 'abc': expected a whole number"),
+        (["--rounds", str(2**64)], f"--rounds: training.rounds = {2**64}: expected <= 2147483647"),
+        (["--set", "training.rounds=abc"], "--set: training.rounds = 'abc': expected a whole number"),
+        (["--validation", "2"], "--validation: data.validation.share = 2: expected < 1"),
+    ):
+        assert run(cli, ["train", str(file), *arguments, "--quiet"]) == 2
+        assert capfd.readouterr().err.startswith(f"pipeline: error: {said}")
+
+
+@pytest.mark.parametrize("arguments", [["--resume"], ["--rounds"], ["--nonsense"], ["a", "--workers"]])
+def test_errors_of_usage_point_to_the_help_of_the_verb(capfd, arguments):
+    assert run(cli, ["train", *arguments]) == 2
+    assert capfd.readouterr().err.endswith("See 'pipeline train --help'.\n")
+
+
 def test_several_files_are_one_source(asked):
     assert job_of(asked, "a.csv", "b.csv", "--target", "y").data.source == ["a.csv", "b.csv"]
 

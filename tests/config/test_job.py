@@ -1,14 +1,17 @@
 """The job: what is accepted, and what is said about what is not."""
 
+import contextlib
 import json
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config.job import Column, Job, Validation
-from pipeline.config.problems import show_path
+from pipeline.config.job import Column, Job, Setting, Validation
+from pipeline.config.problems import sections_in, show_path
 from pipeline.errors import JobError
 
 SMALLEST = {"data": {"source": "files", "target": "y"}}
@@ -23,55 +26,63 @@ def told(*settings: str, table: Any = None) -> str:
 
 WRONG = {
     # unknown keys, with the nearest, with the section they belong to, with all there are
-    "training.roundz=5": "job: unknown key training.roundz; did you mean rounds?",
-    "trainning.rounds=3": "job: unknown key trainning; did you mean training?",
-    "preprocess.columns.x.clipp=[0, 1]": "job: unknown key preprocess.columns.x.clipp; did you mean clip?",
-    "data.rounds=3": "job: unknown key data.rounds; did you mean training.rounds?",
-    "output.zzz=1": "job: unknown key output.zzz; known: model, overwrite, report",
+    "training.roundz=5": "--set: unknown key training.roundz; did you mean rounds?",
+    "trainning.rounds=3": "--set: unknown key trainning; did you mean training?",
+    "preprocess.columns.x.clipp=[0, 1]": "--set: unknown key preprocess.columns.x.clipp; did you mean clip?",
+    "data.rounds=3": "--set: unknown key data.rounds; did you mean training.rounds?",
+    "output.zzz=1": "--set: unknown key output.zzz; known: model, overwrite, report",
     # types
-    "training.rounds='many'": "job: training.rounds = 'many': expected a whole number (boosting rounds at most)",
-    "training.rounds=1.5": "job: training.rounds = 1.5: expected a whole number (boosting rounds at most)",
-    "training.rounds=true": "job: training.rounds = True: expected a whole number (boosting rounds at most)",
-    "training.row_sample=true": "job: training.row_sample = True: expected a number (share of the rows (queries) each round, same for any layout)",
-    "output.overwrite='maybe'": "job: output.overwrite = 'maybe': expected true or false (replace an existing model folder)",
-    "data.target=3": "job: data.target = 3: expected a text (the column to predict; LIBSVM files have it built in)",
-    "data.id=name": "job: data.id = 'name': expected a list (columns copied to predictions, never features)",
-    "data.validation=0.2": "job: data.validation = 0.2: expected a table (which rows are held out; default: none)",
-    "training.params=3": "job: training.params = 3: expected a table (further XGBoost parameters, passed through)",
-    "preprocess.columns.x=1": "job: preprocess.columns.x = 1: expected a table (overrides by column name or pattern (* and ?))",
+    "training.rounds='many'": "--set: training.rounds = 'many': expected a whole number (boosting rounds at most)",
+    "training.rounds=1.5": "--set: training.rounds = 1.5: expected a whole number (boosting rounds at most)",
+    "training.rounds=true": "--set: training.rounds = True: expected a whole number (boosting rounds at most)",
+    "training.row_sample=true": "--set: training.row_sample = True: expected a number (share of the rows (queries) each round, same for any layout)",
+    "output.overwrite='maybe'": "--set: output.overwrite = 'maybe': expected true or false (replace an existing model folder)",
+    "data.target=3": "--set: data.target = 3: expected a text (the column to predict; LIBSVM files have it built in)",
+    "data.id=name": "--set: data.id = 'name': expected a list (columns copied to predictions, never features)",
+    "data.validation=0.2": "--set: data.validation = 0.2: expected a table (which rows are held out; default: none)",
+    "training.params=3": "--set: training.params = 3: expected a table (further XGBoost parameters, passed through)",
+    "preprocess.columns.x=1": "--set: preprocess.columns.x = 1: expected a table (overrides by column name or pattern (* and ?))",
     # ranges and choices
-    "training.rounds=0": "job: training.rounds = 0: expected >= 1 (boosting rounds at most)",
-    "training.max_bin=1000": "job: training.max_bin = 1000: expected <= 255 (bins per feature)",
-    "training.quantiles=[0.5, 1.5]": "job: training.quantiles[1] = 1.5: expected < 1.0 (for reg:quantileerror: the quantiles)",
-    "training.row_sample=nan": "job: training.row_sample = nan: expected a finite number (share of the rows (queries) each round, same for any layout)",
-    "cluster.device=gpu": "job: cluster.device = 'gpu': expected 'auto', 'cpu' or 'cuda' (auto: the GPUs if they can be used, else the CPU)",
-    "cluster.memory=lots": "job: cluster.memory = 'lots': expected a text of another form (limit per worker, e.g. 4GiB)",
-    "data.csv.separator=';;'": "job: data.csv.separator = ';;': expected at most 1 character (one character)",
-    "preprocess.columns.x.clip=[1]": "job: preprocess.columns.x.clip[1] is missing",
-    "preprocess.columns.x.clip=[1, 2, 3]": "job: preprocess.columns.x.clip = [1, 2, 3]: expected at most 2 values (lowest and highest value kept)",
-    'preprocess.columns."a.b".kind=1': "job: preprocess.columns.\"a.b\".kind = 1: expected 'auto', 'number', 'category', 'time' or 'drop' (auto: by the column's type)",
+    "training.rounds=0": "--set: training.rounds = 0: expected >= 1 (boosting rounds at most)",
+    "training.max_bin=1000": "--set: training.max_bin = 1000: expected <= 255 (bins per feature)",
+    "training.quantiles=[0.5, 1.5]": "--set: training.quantiles[1] = 1.5: expected < 1.0 (for reg:quantileerror: the quantiles, in rising order)",
+    "training.row_sample=nan": "--set: training.row_sample = nan: expected a finite number (share of the rows (queries) each round, same for any layout)",
+    "cluster.device=gpu": "--set: cluster.device = 'gpu': expected 'auto', 'cpu' or 'cuda' (auto: the GPUs if they can be used, else the CPU)",
+    "cluster.memory=lots": "--set: cluster.memory = 'lots': expected a text of another form (limit per worker, e.g. 4GiB)",
+    "data.csv.separator=';;'": "--set: data.csv.separator = ';;': expected at most 1 character (one character)",
+    "preprocess.columns.x.clip=[1]": "--set: preprocess.columns.x.clip[1] is missing",
+    "preprocess.columns.x.clip=[1, 2, 3]": "--set: preprocess.columns.x.clip = [1, 2, 3]: expected at most 2 values (lowest and highest value kept)",
+    'preprocess.columns."a.b".kind=1': "--set: preprocess.columns.\"a.b\".kind = 1: expected 'auto', 'number', 'category', 'time' or 'drop' (auto: by the column's type)",
     # one of several types: said once, at the field
-    "data.source=3": "job: data.source = 3: expected a text or a list (a file, folder, glob, URL, or a list of them)",
-    "data.source=[1, 'a']": "job: data.source[0] = 1: expected a text (a file, folder, glob, URL, or a list of them)",
-    "cluster.workers=all": "job: cluster.workers = 'all': expected a whole number or 'auto' (auto: one per NUMA node, or one per GPU)",
-    "cluster.workers=0": "job: cluster.workers = 0: expected >= 1 or 'auto' (auto: one per NUMA node, or one per GPU)",
-    "training.class_weights=equal": "job: training.class_weights = 'equal': expected a table or 'balanced' (weight by class, or balanced)",
-    "training.class_weights={float=0}": "job: training.class_weights.float = 0: expected > 0.0 (weight by class, or balanced)",
-    "preprocess.columns.x.impute=median": "job: preprocess.columns.x.impute = 'median': expected a number or 'mean' (number that replaces missing values, or mean)",
-    "data.positive=[1]": "job: data.positive = [1]: expected a text or a number or true or false (the positive class of a two-class target; default: the class that sorts last)",
+    "data.source=3": "--set: data.source = 3: expected a text or a list (a file, folder, glob, URL, or a list of them)",
+    "data.source=[1, 'a']": "--set: data.source[0] = 1: expected a text (a file, folder, glob, URL, or a list of them)",
+    "cluster.workers=all": "--set: cluster.workers = 'all': expected a whole number or 'auto' (auto: one per NUMA node, or one per GPU)",
+    "cluster.workers=0": "--set: cluster.workers = 0: expected >= 1 or 'auto' (auto: one per NUMA node, or one per GPU)",
+    "training.class_weights=equal": "--set: training.class_weights = 'equal': expected a table or 'balanced' (weight by class, or balanced)",
+    "training.class_weights={float=0}": "--set: training.class_weights.float = 0: expected > 0.0 (weight by class, or balanced)",
+    "preprocess.columns.x.impute=median": "--set: preprocess.columns.x.impute = 'median': expected a number or 'mean' (number that replaces missing values, or mean)",
+    "data.positive=[1]": "--set: data.positive = [1]: expected a text or a number or true or false (the positive class of a two-class target; default: the class that sorts last)",
+    # what no process, protocol or library can hold
+    "training.rounds=99999999999999999999": "--set: training.rounds = 99999999999999999999: expected <= 2147483647 (boosting rounds at most)",
+    "training.rounds=18446744073709551616": "--set: training.rounds = 18446744073709551616: expected <= 2147483647 (boosting rounds at most)",
+    "cluster.hang_seconds=1e20": "--set: cluster.hang_seconds = 1e+20: expected <= 315360000.0 (a worker that is silent for so long is taken for frozen and ended; a scheduler counts as lost)",
+    "cluster.patience=99999d": "--set: cluster.patience = '99999d': expected at most 3650d",
+    "cluster.memory=9999999TiB": "--set: cluster.memory = '9999999TiB': expected at most 1048576TiB",
     # what belongs together
-    "data.validation={}": "job: data.validation: give share, source, column with values, or time with share",
-    "data.validation={share=0.2, source='b'}": "job: data.validation: share does not go with source",
-    "data.validation={share=0.2, column='m', values=[1]}": "job: data.validation: share does not go with column",
-    "data.validation={source='b', time='t'}": "job: data.validation: say it one way: source and time were given",
-    "data.validation={source='b', column='m', values=[1]}": "job: data.validation: say it one way: source and column were given",
-    "data.validation={time='t'}": "job: data.validation: time needs share, e.g. share = 0.2",
-    "data.validation={column='m'}": 'job: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
-    "data.validation={values=[1]}": 'job: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
-    "data.csv.columns=['a','a']": "job: data.csv.columns = ['a', 'a']: each name once, and none of them empty",
-    "data.csv.separator='ß'": "job: data.csv.separator = 'ß': expected one ASCII character, neither a quote nor a line break",
-    "data.csv.encoding=utf-16": "job: data.csv.encoding = 'utf-16': files in this encoding cannot be read in parts: convert them to UTF-8",
-    "cluster.security.ca_file=a": "job: cluster.security.cert_file is missing; cluster.security.key_file is missing",
+    "training.quantiles=[0.9, 0.1]": "--set: training.quantiles = [0.9, 0.1]: expected rising values, each once, e.g. [0.1, 0.5, 0.9]",
+    "training.quantiles=[0.5, 0.5]": "--set: training.quantiles = [0.5, 0.5]: expected rising values, each once, e.g. [0.1, 0.5, 0.9]",
+    "data.validation={}": "--set: data.validation: give share, source, column with values, or time with share",
+    "data.validation={share=0.2, source='b'}": "--set: data.validation: share does not go with source",
+    "data.validation={share=0.2, column='m', values=[1]}": "--set: data.validation: share does not go with column",
+    "data.validation={source='b', time='t'}": "--set: data.validation: say it one way: source and time were given",
+    "data.validation={source='b', column='m', values=[1]}": "--set: data.validation: say it one way: source and column were given",
+    "data.validation={time='t'}": "--set: data.validation: time needs share, e.g. share = 0.2",
+    "data.validation={column='m'}": '--set: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
+    "data.validation={values=[1]}": '--set: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
+    "data.csv.columns=['a','a']": "--set: data.csv.columns = ['a', 'a']: each name once, and none of them empty",
+    "data.csv.separator='ß'": "--set: data.csv.separator = 'ß': expected one ASCII character, neither a quote nor a line break",
+    "data.csv.encoding=utf-16": "--set: data.csv.encoding = 'utf-16': files in this encoding cannot be read in parts: convert them to UTF-8",
+    "cluster.security.ca_file=a": "--set: cluster.security.cert_file is missing; cluster.security.key_file is missing",
 }  # fmt: skip
 
 
@@ -94,7 +105,7 @@ def test_what_is_missing() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    assert told(f"training.rounds='{'x' * 500}'").startswith("job: training.rounds = 'xxx")
+    assert told(f"training.rounds='{'x' * 500}'").startswith("--set: training.rounds = 'xxx")
     assert len(told(f"training.rounds='{'x' * 500}'")) < 200
 
 
@@ -190,6 +201,35 @@ def test_errors_name_the_file(job_file: Path, text: str, says: str) -> None:
     assert str(caught.value).startswith(f"{job_file}: {says}")
 
 
+def test_errors_tell_settings_from_the_file(job_file: Path) -> None:
+    def said(*settings: str) -> str:
+        with pytest.raises(JobError) as caught:
+            Job.load(job_file, settings)
+        return str(caught.value)
+
+    write(job_file, "[data]\nsource = 'a'\nvalidation = {source = 'b'}\n[training]\nrounds = 10")
+    wrong = "training.rounds = 'abc': expected a whole number (boosting rounds at most)"
+    assert said("training.rounds=abc") == f"--set: {wrong}"
+    assert said(Setting("training.rounds=abc", "--rounds")) == f"--rounds: {wrong}"
+    assert said(Setting("training.rounds=5", "--rounds"), "training.rounds=abc") == f"--set: {wrong}"
+    share = "data.validation: share does not go with source"
+    assert said("data.validation.share=0.2") == f"{job_file} with --set: {share}"
+    assert said("cluster.security.ca_file=a").startswith("--set: cluster.security.cert_file is missing")
+    write(job_file, "[data]\nsource = 'a'\n[training]\nrounds = 0\nseed = 1")
+    assert said("training.seed=x", "output.z=1") == (
+        f"{job_file}: training.rounds = 0: expected >= 1 (boosting rounds at most); --set: training.seed = 'x': expected a "
+        "whole number (seed of everything random); unknown key output.z; known: model, overwrite, report"
+    )
+    write(job_file, "[data]\ntarget = 'y'")
+    assert said("data.format=csv") == f"{job_file}: data.source is missing"
+
+
+def test_a_byte_order_mark_is_skipped(job_file: Path) -> None:
+    write(job_file, "\ufeff[data]\nsource = '/a'")
+    assert job_file.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert Job.load(job_file).data.source == "/a"
+
+
 def test_files_that_cannot_be_read(job_file: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"job.toml: no such job file$"):
         Job.load(job_file)
@@ -272,6 +312,74 @@ def test_settings_without_a_field_are_refused(setting):
 def test_a_setting_is_one_value():
     job = Job.parse({"data": {"source": "x"}}, settings=["data.target=1\n[training]"])
     assert job.data.target == "1\n[training]"
+
+
+HUGE = 10**20
+HARMLESS = {  # a value of the data, which is compared; a value of a feature, which `column_settings` keeps to float32
+    "data.positive", "data.validation.values", "preprocess.columns.NAME.impute", "preprocess.columns.NAME.clip",
+    "training.params",  # XGBoost parses them before data are read
+}  # fmt: skip
+
+
+def numeric_fields() -> list[str]:
+    """Every field of the job whose type has a number in it."""
+
+    def numbers(annotation: Any) -> bool:
+        inner = typing.get_args(annotation)
+        if typing.get_origin(annotation) is typing.Literal:
+            return any(type(value) is int for value in inner)
+        return annotation in (int, float, Any) or any(map(numbers, inner))
+
+    def fields(section: Any, path: str) -> Iterator[str]:
+        for name, field in section.model_fields.items():
+            each = ".NAME" if typing.get_origin(field.annotation) is dict else ""
+            for below in sections_in(field.annotation):
+                yield from fields(below, f"{path}{name}{each}.")
+            if numbers(field.annotation):
+                yield path + name
+
+    return list(fields(Job, ""))
+
+
+@pytest.mark.parametrize("huge", [HUGE, float(HUGE), -HUGE], ids=str)
+@pytest.mark.parametrize("field", numeric_fields())
+def test_a_number_beyond_all_bounds_is_refused_or_harmless(field: str, huge: float) -> None:
+    shapes: list[Any] = [huge, [huge], [huge, huge], {"a": huge}]
+    path, _, name = field.rpartition(".")
+    fitting = []
+    for value in shapes:
+        table: dict[str, Any] = {"data": {"source": "files"}}
+        place = table
+        for part in path.split("."):
+            place = place.setdefault(part, {})
+        place[name] = value
+        if field == "data.validation.values":
+            place["column"] = "x"
+        with contextlib.suppress(JobError):
+            fitting.append(Job.parse(table))
+    assert bool(fitting) == (field in HARMLESS)
+    for job in fitting:
+        assert Job.parse(job.model_dump(mode="json")) == job
+
+
+def test_all_numeric_fields_are_tried() -> None:
+    known = {
+        "training.rounds",
+        "cluster.workers",
+        "cluster.hang_seconds",
+        "training.class_weights",
+        "training.quantiles",
+    }
+    assert known | HARMLESS <= {*numeric_fields()}
+    assert len(numeric_fields()) > 25
+
+
+def test_the_largest_numbers_are_generous() -> None:
+    settings = (
+        "training.rounds=2147483647", "training.timeout_seconds=1209600", "cluster.hang_seconds=315360000",
+        "cluster.wait_seconds=31536000", "cluster.workers=10000", "cluster.patience=365d", "cluster.memory=12.5 TiB",
+    )  # fmt: skip
+    assert Job.parse(SMALLEST, settings=settings).training.rounds == 2**31 - 1
 
 
 def test_numbers_that_python_does_not_write_are_refused():

@@ -56,10 +56,13 @@ def test_a_run_that_still_works_on_it_is_not_called_interrupted(model: Path) -> 
 def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
     model = finished(tmp_path / "late")
     for overwrite in (False, True):
-        with pytest.raises(JobError, match=r"late: this run is finished \(600 rounds\): nothing to resume$"):
+        with pytest.raises(
+            JobError,
+            match=r"late: this run is finished \(600 rounds\): nothing to resume; to train for more rounds, .* --out, or --overwrite$",
+        ):
             claim_destination(model, resume=True, overwrite=overwrite)
     (model / "manifest.json").write_text("[]")
-    with pytest.raises(JobError, match=r"this run is finished: nothing to resume$"):
+    with pytest.raises(JobError, match=r"this run is finished: nothing to resume; to train for more"):
         claim_destination(model, resume=True, overwrite=False)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,28 @@ def test_a_full_disk_leaves_what_was_there(store: CheckpointStore, monkeypatch: 
 )
 def test_what_is_not_the_same_is_named(setting: str, said: str) -> None:
     assert said in identity().differences(identity(setting))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["training.params.max_depth=3"], ["training.params.max_depth was none, now 3"]),
+        (["training.monotone.x=1"], ["training.monotone.x was none, now 1"]),
+        (["data.validation.share=0.2"], ["data.validation.share was none, now 0.2"]),
+        (["data.derive.z='x > 1'"], ['data.derive.z was none, now "x > 1"']),
+    ],
+)
+def test_a_table_that_was_empty_is_not_named_beside_its_fields(settings: list[str], said: list[str]) -> None:
+    assert identity().differences(identity(*settings)) == said
+    back = [f"{name} was {now}, now {was}" for name, was, now in (re.split(" was |, now ", text) for text in said)]
+    assert identity(*settings).differences(identity()) == back
+
+
+def test_a_table_in_place_of_a_value_is_named() -> None:
+    balanced, by_name = identity("training.class_weights=balanced"), identity("training.class_weights.yes=2.0")
+    assert balanced.differences(by_name) == [
+        'training.class_weights was "balanced", now none', "training.class_weights.yes was none, now 2.0",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
