@@ -19,7 +19,7 @@ from pipeline.data.schema.differences import check_in_every_file
 from pipeline.data.source import Source
 from pipeline.errors import DataError
 from pipeline.events.types import Evaluated, Failed, FragmentDone, Listener, Started, ignore
-from pipeline.inference.predict import in_flight, open_for, rows_of, tell_of
+from pipeline.inference.predict import await_any, in_flight, open_for, rows_of, tell_of
 from pipeline.metrics import exact
 from pipeline.metrics.exact import Metrics
 from pipeline.model import inference
@@ -59,6 +59,8 @@ def evaluate(
         with contextlib.nullcontext() if client is None else telling_loss(client):
             with waiting.notes_to(listen):
                 source = open_to_evaluate(model, data, names, csv)
+            if client is not None:
+                await_any(client, listen)
             metrics = _evaluate(client, model, source, listen)
     except BaseException as error:
         let_go(error)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from distributed import Client, Future, as_completed
 
-from pipeline.config.job import CsvOptions, Job
+from pipeline.config.job import Cluster, CsvOptions, Job
 from pipeline.data.files import waiting
 from pipeline.data.fragments import Fragment
 from pipeline.data.inputs import reader
@@ -35,12 +35,14 @@ from pipeline.model.schema import check_schema, schema_of
 from pipeline.planning import memory
 from pipeline.runtime.context import let_go
 from pipeline.runtime.membership import Members
+from pipeline.runtime.placement import await_workers
 from pipeline.runtime.rpc import if_there, require_client, telling_loss
 from pipeline.runtime.shared_value import RETRIES, broadcast, cancelled_by_others
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import span
 from pipeline.storage.atomic import claim, whole_folder
 
+CLUSTER = Cluster()  # a caller's client comes without a job's own section
 IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
 
 
@@ -100,13 +102,20 @@ def predict(
         ):
             named = _names_for(data, model) if names is None else names
             with waiting.notes_to(listen):
-                source = count_rows(open_to_predict(model, data, named, csv))
+                source = open_to_predict(model, data, named, csv)
+                await_any(client, listen)
+                source = count_rows(source)
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         let_go(error)
         listen(Failed(message=str(error) or type(error).__name__))
         raise
     return Predicted(os.fspath(out), sum(rows), len(rows), time.time() - begin)
+
+
+def await_any(client: Client, listen: Listener) -> None:
+    """Returns when the cluster has a worker, with a note if it waits; ClusterError after `CLUSTER.patience` without."""
+    await_workers(client, CLUSTER, lambda message: listen(Note(message=message)))
 
 
 def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:

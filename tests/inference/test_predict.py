@@ -4,6 +4,7 @@ import dataclasses
 import time
 from types import SimpleNamespace
 
+import dask.dataframe
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -11,8 +12,18 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import xgboost
+from distributed import Client, LocalCluster
 
-from pipeline.errors import DataError, ModelError, OutputError, PipelineError, SchedulerLostError, SourceError
+from pipeline.config.job import Cluster
+from pipeline.errors import (
+    ClusterError,
+    DataError,
+    ModelError,
+    OutputError,
+    PipelineError,
+    SchedulerLostError,
+    SourceError,
+)
 from pipeline.events.types import FragmentDone, Note, Planned
 from pipeline.inference import predict
 from pipeline.inference.evaluate import evaluate
@@ -378,3 +389,57 @@ def test_a_scheduler_that_answers_no_more_ends_a_prediction(client, monkeypatch)
     monkeypatch.setattr(membership, "SCHEDULER_SECONDS", 0.2)
     with pytest.raises(SchedulerLostError, match="it has not answered for"):
         list(predict.in_flight(client, [3.0], lambda seconds: client.submit(time.sleep, seconds, pure=False)))
+
+
+@pytest.fixture(scope="module")
+def empty_cluster():
+    """A cluster without workers, and a client of it."""
+    with LocalCluster(n_workers=0, dashboard_address=None, processes=False) as cluster, Client(cluster) as client:
+        yield cluster, client
+
+
+@pytest.mark.parametrize("kind", ["memory", "files", "dask"])
+def test_a_cluster_without_workers_is_waited_for_and_refused(
+    make_model, empty_cluster, new_data, tmp_path, monkeypatch, kind
+):
+    _, client = empty_cluster
+    monkeypatch.setattr(predict, "CLUSTER", Cluster(patience="0.5s"))
+    model, table = make_model("binary"), flights(30, seed=1)
+    pq.write_table(table, tmp_path / "labelled.parquet")
+    data = {
+        "memory": table.to_pandas(),
+        "files": str(tmp_path / "labelled.parquet"),
+        "dask": dask.dataframe.from_pandas(table.to_pandas(), npartitions=2),
+    }[kind]
+    verbs = (
+        lambda listen: evaluate(client, model, data, listen=listen),
+        lambda listen: predict.predict(client, model, data, out=tmp_path / "out", listen=listen),
+    )
+    for verb in verbs:
+        heard = []
+        with pytest.raises(
+            ClusterError, match=r"the cluster has 0: no worker was there for .* \(cluster\.patience = 0 s\)"
+        ):
+            verb(heard.append)
+        (note,) = [event.message for event in heard if isinstance(event, Note)]
+        assert note == "no worker is there yet: waiting for one, up to 0.5s (cluster.patience)"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_comes_late_evaluates(make_model, empty_cluster):
+    cluster, client = empty_cluster
+    table, heard = flights(300, seed=8), []
+
+    def listen(event):
+        heard.append(event)
+        if isinstance(event, Note):
+            cluster.scale(1)
+
+    assert evaluate(client, make_model("binary"), table, listen=listen)["auc"] > 0.6
+    assert [event for event in heard if isinstance(event, Note)]
+
+
+def test_evaluation_takes_the_rows_of_queries_in_any_order(make_model):
+    model, table = make_model("ranking"), flights(500, seed=8)
+    shuffled = table.take(np.random.default_rng(0).permutation(500))
+    assert evaluate(None, model, shuffled) == pytest.approx(evaluate(None, model, table))
