@@ -2,6 +2,7 @@
 #   make train       generate a realistic data set and train on it
 #   make test        the tests but the slow ones; SLOW=1 for all of them
 #   make newest      the dashboard's tests with the newest Dask and Bokeh, whatever the lock holds
+#   make docs        the documentation as a site in site/; a broken link or any other warning is an error
 #   make check       formatting, lint and types
 #   make chaos       random faults against a training for MINUTES, each of which has to end as the table says
 #   make lock        write the lock files anew
@@ -23,8 +24,9 @@ SEED ?= 1
 MARKERS := not gpu$(if $(SLOW),, and not slow)
 
 NEWEST := .venv-newest
+DOCS := .venv-docs
 
-.PHONY: train test newest check chaos format lock clean setup
+.PHONY: train test newest docs check chaos format lock clean setup
 
 train: $(STAMP) $(DATA)
 	$(BIN)/pipeline train workflows/generated.toml --set data.source=$(CURDIR)/$(DATA) --out $(MODEL) --overwrite
@@ -43,6 +45,14 @@ newest: $(STAMP)
 	@$(NEWEST)/bin/python -m pip install -qq --disable-pip-version-check --upgrade dask distributed bokeh
 	$(NEWEST)/bin/python -c 'import bokeh, dask, distributed as d; print("dask", dask.__version__, "distributed", d.__version__, "bokeh", bokeh.__version__)'
 	$(NEWEST)/bin/python -m pytest -q -m "$(MARKERS)" tests/dashboard tests/monitoring tests/events $(ARGS)
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+
+$(DOCS)/.installed: requirements-docs.lock tools/find_python.sh
+	@rm -rf $(DOCS); "$$(tools/find_python.sh)" -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
 
 check: $(STAMP)
 	$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
@@ -73,5 +83,5 @@ $(STAMP): $(LOCK) pyproject.toml tools/find_python.sh
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST) build data models predictions .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(NEWEST) $(DOCS) site build data models predictions .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find pipeline benchmarks faults tests workflows tools -name __pycache__ -type d -prune -exec rm -rf {} +

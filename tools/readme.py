@@ -1,4 +1,4 @@
-"""Writes the parts of README.md that follow from the code: the fields of a job, and the file tree.
+"""Writes the parts of the documentation that follow from the code: the job's fields, the packages, the file tree.
 
 python -m tools.readme          writes them
 python -m tools.readme --check  exit code 1 where they are out of date
@@ -7,12 +7,14 @@ python -m tools.readme --check  exit code 1 where they are out of date
 import ast
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from pipeline.config.fields import job_fields
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 FOLDERS = ("pipeline", "workflows", "benchmarks", "faults", "tools")
 
 
@@ -57,25 +59,50 @@ def role(path: Path) -> str:
     return re.split(r"(?<=[.?])\s", " ".join(paragraph.split()))[0].removesuffix(".")
 
 
-def updated(text: str) -> str:
-    """The README with both parts written anew between their markers."""
-    for name, part in (("fields", fields_table()), ("tree", file_tree())):
+def packages_table() -> str:
+    """The packages of pipeline/ in the order of the layer test, with what their docstrings say."""
+    layers = ast.parse((ROOT / "tests" / "test_layers.py").read_text(encoding="utf-8"))
+    (order,) = (ast.literal_eval(node.value) for node in layers.body if _assigns(node, "ORDER"))
+    rows = []
+    for name in order:
+        package, module = ROOT / "pipeline" / name / "__init__.py", ROOT / "pipeline" / f"{name}.py"
+        found = next((path for path in (package, module) if path.exists()), None)
+        if found is not None:
+            rows.append(f"| `{name}` | {role(found)} |")
+    return "\n".join(["| package | what it is |", "|---|---|", *rows])
+
+
+def _assigns(node: ast.stmt, name: str) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets)
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "job.md": {"fields": fields_table},
+    "architecture.md": {"packages": packages_table, "tree": file_tree},
+}
+
+
+def updated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The text with its parts written anew between their markers."""
+    for name, write in parts.items():
         pattern = rf"(<!-- {name}[^>]*-->\n).*?(<!-- end of {name} -->)"
         text, count = re.subn(
-            pattern, lambda match, part=part: match[1] + part + "\n" + match[2], text, flags=re.DOTALL
+            pattern, lambda match, write=write: match[1] + write() + "\n" + match[2], text, flags=re.DOTALL
         )
         if count != 1:
-            raise SystemExit(f"README.md has no part named {name}")
+            raise SystemExit(f"no part is named {name}")
     return text
 
 
 def main() -> int:
-    old = README.read_text(encoding="utf-8")
-    new = updated(old)
-    if "--check" in sys.argv[1:]:
-        return int(new != old)
-    README.write_text(new, encoding="utf-8")
-    return 0
+    changed = False
+    for name, parts in PARTS.items():
+        old = (DOCS / name).read_text(encoding="utf-8")
+        new = updated(old, parts)
+        changed |= new != old
+        if "--check" not in sys.argv[1:]:
+            (DOCS / name).write_text(new, encoding="utf-8")
+    return int(changed and "--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -350,12 +350,6 @@ def test_fields_are_all_fields_of_the_job(capfd):
     assert "preprocess.columns.NAME.clip" in out
 
 
-def test_the_readme_is_up_to_date():
-    """Its table of fields and its file tree follow from the code: python -m tools.readme writes them."""
-    done = subprocess.run([sys.executable, "-m", "tools.readme", "--check"], cwd=REPOSITORY, check=False)
-    assert done.returncode == 0
-
-
 def test_help_imports_nothing_heavy():
     code = "import sys; from pipeline.cli.main import cli; from pipeline.cli.terminal import run; run(cli, ['train', '--help']); print(sorted(sys.modules))"
     start = time.perf_counter()
