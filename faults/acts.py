@@ -1,4 +1,4 @@
-"""Doing what acts say: signals, damage to files, a disk that is full or read-only, a clock that jumps, a stalled network."""
+"""Does acts: signals, damage to files, a disk that is full or read-only, a clock that jumps, a stalled network."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def meant(act: Act, event: Event) -> bool:
 
 
 def do(act: Act, traps: Path, scheduler: str = "", step: operators.Step = lambda number: None) -> None:
-    """`scheduler`: the address of the run's; not needed between two runs.  `step`: hears of what is done beside the run."""
+    """Does an act.  `scheduler`: the address of the run's; not needed between runs.  `step`: called by acts in threads."""
     if act.do in BESIDE:
         operators.start(act, traps, scheduler, step)
     elif act.do == "signal":
@@ -46,7 +46,7 @@ def do(act: Act, traps: Path, scheduler: str = "", step: operators.Step = lambda
 
 
 def _signal(act: Act, traps: Path) -> None:
-    """To the client itself, its process group as a terminal does, a worker by its name, or a process by its number."""
+    """Signals the client itself, its process group as a terminal does, a worker by name, or a process by id."""
     if act.target == "terminal":
         os.killpg(os.getpgid(0), act.signal)
     else:
@@ -56,7 +56,7 @@ def _signal(act: Act, traps: Path) -> None:
 
 
 def damage(act: Act) -> None:
-    """Deletes, halves, flips a byte in the middle of, or overwrites the last file that the pattern names."""
+    """Deletes, halves, flips a byte in the middle of, or overwrites the last file that matches the pattern."""
     pattern = Path(act.target)
     path = max(pattern.parent.glob(pattern.name), default=None)
     if path is None:
@@ -83,9 +83,9 @@ def flip(path: Path, place: int, mask: int = 1) -> None:
 
 
 def fill(ballast: Path) -> None:
-    """Fills the disk; `ballast` deleted, it is free again.
+    """Fills the disk; deleting `ballast` frees it.
 
-    A disk that is larger than a test may fill is full for the patched client alone, as long as the file exists.
+    A disk that is larger than a test may fill is full for the patched client only, as long as the file exists.
     """
     if not may_be_filled(ballast.parent):
         ballast.touch()
@@ -101,13 +101,13 @@ def fill(ballast: Path) -> None:
 
 
 def may_be_filled(folder: Path) -> bool:
-    """Whether the folder is on a disk as small as one that is mounted for this."""
+    """Whether the folder is on a disk as small as those mounted for this purpose."""
     disk = os.statvfs(folder)
     return disk.f_blocks * disk.f_frsize <= SMALL_NBYTES
 
 
 def make_read_only(folder: Path) -> None:
-    """Nothing can be written to the folder any more; it is unmounted with what lies around it."""
+    """Makes the folder read-only; it is unmounted together with the disk around it."""
     if os.geteuid():
         folder.chmod(0o555)
         return
@@ -117,12 +117,14 @@ def make_read_only(folder: Path) -> None:
 
 
 def fill_by_patch(ballast: Path) -> None:
-    """Where no small disk could be mounted: fsync below the ballast's folder fails with ENOSPC while the ballast exists."""
+    """Makes fsync below the ballast's folder fail with ENOSPC while the ballast exists; if no small disk can be
+    mounted.
+    """
     _fail_fsync(ballast.parent, errno.ENOSPC, ballast.exists)
 
 
 def _fail_fsync(folder: Path, code: int, now: Callable[[], bool]) -> None:
-    """In this process, for files below the folder, while `now` says so."""
+    """Makes fsync fail in this process, for files below the folder, while `now` returns True."""
     real = os.fsync
 
     def fsync(descriptor: Any) -> None:

@@ -1,4 +1,4 @@
-"""What all trials share: the data, the jobs, and what the undisturbed run of each came to."""
+"""Holds what all trials share: the data, the jobs, and the undisturbed run of each."""
 
 import contextlib
 import shutil
@@ -18,7 +18,7 @@ from faults.runs import Ended, Wrong, run
 from faults.workloads import CHECKPOINT_ROUNDS, USUAL, write_job, write_sources
 from pipeline.model.artifact import Model
 
-DISK_NBYTES = 12 * 2**20  # of the disk that the model is written to, where one may be mounted
+DISK_NBYTES = 12 * 2**20  # of the disk that the model is written to, if one can be mounted
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Undisturbed:
 
 
 class Bench:
-    """Data in a folder; the undisturbed run of each job is made when it is first asked for."""
+    """Data in a folder; the undisturbed run of each job is made on first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Bench:
 
     @contextlib.contextmanager
     def folder_for_a_run(self, workload: str = USUAL) -> Iterator[Path]:
-        """A folder with the job, data of its own, and an `out` on a small disk if one can be mounted."""
+        """Gives a folder with the job, its own data, and an `out` on a small disk if one can be mounted."""
         folder = self.folder / f"run-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         write_job(folder / "job.toml", workload)
@@ -61,7 +61,7 @@ class Bench:
     def train(
         self, place: Local | Processes, folder: Path, *settings: str, resume: bool = False, **options: object
     ) -> Ended:
-        """The command on this place: `options` as of `run`."""
+        """Runs the command on this place: `options` as of `run`."""
         given = [word for setting in [*place.settings(), *settings] for word in ("--set", setting)]
         again = ["--resume", str(folder / "out" / "model")] if resume else []
         arguments = [
@@ -78,7 +78,7 @@ class Bench:
     def undisturbed(
         self, place: Local | Processes, workload: str = USUAL, model_settings: tuple[str, ...] = ()
     ) -> Undisturbed:
-        """What a run without faults comes to on this place with two workers; it is made when it is first asked for."""
+        """Returns the result of a run without faults on this place with two workers; makes it on first use."""
         key = (place.kind, workload, model_settings)
         if key not in self._known:
             made = self._run_undisturbed(place, workload, model_settings)
@@ -89,7 +89,7 @@ class Bench:
         return self._known[key]
 
     def once_more(self, place: Local | Processes) -> None:
-        """Another run without faults, for its time; Wrong where its model is another."""
+        """Makes another run without faults, for its time.  Wrong if its model differs."""
         before, now = self.undisturbed(place), self._run_undisturbed(place, USUAL, ())
         if before.model != now.model:
             raise Wrong(f"two undisturbed runs on {place.kind} made different models")
@@ -97,14 +97,14 @@ class Bench:
         before.interval_seconds.extend(now.interval_seconds)
 
     def walls(self) -> dict[str, list[float]]:
-        """Seconds of the undisturbed runs, by kind of cluster, workload and what the job was told besides."""
+        """Returns the seconds of the undisturbed runs, by kind of cluster, workload and model settings."""
         return {
             " ".join([kind, workload, *settings]): known.seconds
             for (kind, workload, settings), known in self._known.items()
         }
 
     def interval_seconds(self) -> float:
-        """Between two checkpoints, in the median of the undisturbed runs."""
+        """Returns the seconds between two checkpoints, the median of the undisturbed runs."""
         return statistics.median(seconds for known in self._known.values() for seconds in known.interval_seconds)
 
     def _run_undisturbed(self, place: Local | Processes, workload: str, model_settings: tuple[str, ...]) -> Undisturbed:
@@ -120,7 +120,7 @@ class Bench:
             return Undisturbed(model.booster_bytes, predictions, rounds[-1]["round"], [ended.seconds], [interval])
 
     def a_model(self, place: Local | Processes) -> Path:
-        """The folder of a model with report and pictures, which nobody else uses."""
+        """Returns the folder of a new model with report and pictures, which no other trial uses."""
         place.heal()
         kept = self.folder / f"model-{uuid.uuid4().hex[:8]}"
         with self.folder_for_a_run() as folder:
@@ -131,18 +131,18 @@ class Bench:
         return kept
 
     def predict(self, model: Model) -> np.ndarray:
-        """(rows,) float32: of the first file."""
+        """Returns (rows,) float32: predictions of the first file."""
         return model.predict(pq.read_table(self.data / "part-00000.parquet"))
 
 
 def seconds_per_round(rounds: Sequence[Mapping[str, Any]]) -> float:
-    """From the first to the last of these RoundDone: not every round says one."""
+    """Computes it from the first to the last of these RoundDone: not every round emits one."""
     first, last = rounds[0], rounds[-1]
     return float(last["at"] - first["at"]) / (last["round"] - first["round"])
 
 
 def mount(folder: Path) -> bool:
-    """Mounts a small disk in memory; False where this user may not."""
+    """Mounts a small disk in memory; False if this user may not."""
     try:
         command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_NBYTES}", "tmpfs", str(folder)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

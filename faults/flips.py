@@ -1,4 +1,4 @@
-"""A model folder in which one byte is not as it was written: refused each time, before XGBoost sees any of it."""
+"""Flips one byte of a model folder at a time: each load must be refused before XGBoost sees any of it."""
 
 import random
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from pipeline.model.artifact import Model
 
 @dataclass(frozen=True)
 class Flipped:
-    """What came of it."""
+    """The result of the flips."""
 
     files: int
     flips: int
-    wrong: tuple[str, ...]  # what was loaded all the same, or refused otherwise than in one line
+    wrong: tuple[str, ...]  # what was loaded all the same, or not refused in one line
 
 
 def flip_all(folder: Path, positions: int, rng: random.Random) -> Flipped:
-    """Flips bits of one byte at so many positions of every file, loads the model each time, and puts the byte back.
+    """Flips bits of one byte at `positions` positions of every file, loads the model each time, and restores the byte.
 
-    In this process: what is refused before it is believed cannot end it.
+    In this process: a model that is refused before it is parsed cannot end it.
     """
     wrong: list[str] = []
     flips = 0
@@ -38,13 +38,13 @@ def flip_all(folder: Path, positions: int, rng: random.Random) -> Flipped:
 
 
 def _places(size: int, positions: int, rng: random.Random) -> list[int]:
-    """So many different positions in a file of this size, or all there are; its ends among them."""
+    """Returns that many different positions in a file of this size, or all there are; its ends included."""
     ends, inside = sorted({0, size - 1}) if size else [], range(1, size - 1)
     return ends + rng.sample(inside, min(len(inside), positions - len(ends)))
 
 
 def _loads(folder: Path) -> str:
-    """What is wrong with how it was refused; empty where it was refused in one line that names the folder."""
+    """Returns what is wrong with the refusal; empty if it was one line that names the folder."""
     try:
         Model.load(folder, threads=1)
     except ModelError as error:

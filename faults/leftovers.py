@@ -1,4 +1,4 @@
-"""What outlived a run: processes, told by a mark in their environment, and files."""
+"""Finds what outlived a run: processes, by a mark in their environment, and files."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ WAIT_SECONDS = 5.0  # for processes that are ending
 
 
 def processes(mark: str, seconds: float = WAIT_SECONDS) -> list[str]:
-    """The command lines of processes that bear the mark still, after so many seconds at most."""
+    """Returns the command lines of processes that still carry the mark after at most `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = [process for process in psutil.process_iter() if _bears(process, mark)]
@@ -35,14 +35,14 @@ def _named(process: psutil.Process) -> str:
 
 
 def end(mark: str) -> None:
-    """Kills what bears the mark."""
+    """Kills the processes that carry the mark."""
     for process in psutil.process_iter():
         if _bears(process, mark):
             process.kill()
 
 
 def files(folder: Path, *kept: Path) -> list[str]:
-    """Files and folders below `folder` that are in none of `kept`; Dask's own scratch space counts when it holds files of ours."""
+    """Returns files and folders below `folder`; those of Dask's own scratch space only if they hold files of ours."""
     found = []
     for path in sorted(folder.rglob("*")):
         inside = any(path == known or path.is_relative_to(known) or known.is_relative_to(path) for known in kept)
@@ -52,7 +52,7 @@ def files(folder: Path, *kept: Path) -> list[str]:
 
 
 def _is_dasks(path: Path) -> bool:
-    """Lock files, and the folders it makes."""
+    """Whether it is one of Dask's lock files, or a folder that Dask makes."""
     if "dask-scratch-space" not in path.parts and not any(part.startswith("worker-") for part in path.parts):
         return False
     return (

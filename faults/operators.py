@@ -1,4 +1,4 @@
-"""What others do to a cluster while a run goes on: each in a thread with a client of its own; the run does not know."""
+"""Does what other users do to a cluster during a run: each act in a thread with its own client, unknown to the run."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from distributed import Client
 from faults.script import Act
 from faults.traps import pid_of
 
-BACK_SECONDS = 20.0  # that a killed worker's nanny has for another
+BACK_SECONDS = 20.0  # for a killed worker's nanny to start another
 POLL_SECONDS = 0.1
-Step = Callable[[int], None]  # says that a step of an act begins, counted from 1
+Step = Callable[[int], None]  # called as a step of an act begins, counted from 1
 
 
 def start(act: Act, traps: Path, scheduler: str, step: Step) -> None:
-    """Begins the act; it ends with this process at the latest.  `scheduler`: the address of the run's."""
+    """Starts the act; it ends with this process at the latest.  `scheduler`: the address of the run's."""
     does = {"retire": _retire, "restart": _restart, "block": _block, "flap": _flap}[act.do]
 
     def work() -> None:
-        with contextlib.suppress(OSError, TimeoutError):  # the run is over, and its scheduler with it
+        with contextlib.suppress(OSError, TimeoutError):  # the run and its scheduler have ended
             does(act, traps, scheduler, step)
 
     threading.Thread(target=work, name=act.do, daemon=True).start()
@@ -46,14 +46,14 @@ def _restart(act: Act, traps: Path, scheduler: str, step: Step) -> None:
 
 
 def _block(act: Act, traps: Path, scheduler: str, step: Step) -> None:
-    """The scheduler's loop does nothing else for a while, as where a user's function runs on it."""
+    """Blocks the scheduler's event loop for a while, as a user's function on it may."""
     with _client(scheduler) as client:
         step(1)
         client.run_on_scheduler(time.sleep, act.seconds)
 
 
 def _flap(act: Act, traps: Path, scheduler: str, step: Step) -> None:
-    """Kills the worker, and each time that its nanny has started it again."""
+    """Kills the worker, and again each time its nanny has restarted it."""
     before = 0
     for number in range(1, act.times + 1):
         deadline = time.monotonic() + BACK_SECONDS

@@ -1,4 +1,4 @@
-"""The kinds of cluster: one that the command starts itself, and a running scheduler with workers of its own."""
+"""Sets up the kinds of cluster: one that the command starts itself, and a running scheduler with its own workers."""
 
 import contextlib
 import importlib
@@ -24,16 +24,16 @@ from faults.traps import STALLED
 Kind = Literal["local", "processes"]
 KINDS: tuple[Kind, ...] = ("local", "processes")
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-WORKERS = 2  # as many have the undisturbed runs
-MEMORY = "800MiB"  # limit of each
+WORKERS = 2  # as in the undisturbed runs
+MEMORY = "800MiB"  # memory limit of each
 STARTED_SECONDS = 60.0
 WORKERLESS_SECONDS = 20.0  # after which a nanny that is alive is restarted
-LOG_LINES = 20  # of a worker that did not start
+LOG_LINES = 20  # of the log of a worker that did not start
 # There is a web server even with --no-dashboard.
 NO_DASHBOARD = ("--dashboard-address", "127.0.0.1:0", "--no-dashboard")
 LOOPBACK = ("--host", "127.0.0.1")
-IDLE_SECONDS = 10.0  # that workers get to become idle after their client has gone
-DEATH_SECONDS = 3.0  # that a worker looks for its lost scheduler
+IDLE_SECONDS = 10.0  # for workers to become idle after their client has gone
+DEATH_SECONDS = 3.0  # for which a worker looks for its lost scheduler
 
 
 class Place(Protocol):
@@ -44,26 +44,26 @@ class Place(Protocol):
     names: tuple[str, ...]  # of the workers, "0" and so on
 
     def settings(self) -> list[str]:
-        """Of the job."""
+        """Returns settings of the job."""
 
     def pid(self, target: str) -> int:
-        """The process of "scheduler" or "nanny 0"."""
+        """Returns the process id of "scheduler" or "nanny 0"."""
 
     def heal(self, workers: int = WORKERS) -> None:
-        """Makes it whole again with so many workers, so that a run may begin."""
+        """Repairs the cluster and gives it `workers` workers, so that a run may begin."""
 
     def arranged(self, setup: ClusterSetup) -> contextlib.AbstractContextManager[None]:
-        """Changes it for the run inside."""
+        """Changes the cluster for the run inside."""
 
     def at_rest(self, *, files: bool = True) -> list[str]:
-        """What the workers still do or hold, though no run goes on, their files among it where they are asked for."""
+        """Returns what the workers still run or hold although no run is active; with `files`, also their files."""
 
     def kept(self) -> list[str]:
-        """What ended runs have left on the workers outside of Dask's tasks; the next run drops what a dead client could not."""
+        """Returns what ended runs have left on the workers outside of Dask's tasks, for the next run to drop."""
 
 
 class Local:
-    """A LocalCluster in every run's own process: its scheduler and its nannies live and die with the client."""
+    """A LocalCluster in every run's own process: its scheduler and nannies start and end with the client."""
 
     kind: Kind = "local"
 
@@ -94,7 +94,7 @@ class Local:
 
 
 class Processes:
-    """`dask scheduler` and `dask worker`, each a process with a session of its own, on loopback."""
+    """`dask scheduler` and `dask worker`, each a process in its own session, on loopback."""
 
     kind: Kind = "processes"
 
@@ -115,7 +115,7 @@ class Processes:
 
     def heal(self, workers: int = WORKERS) -> None:
         if not self._alive("scheduler"):
-            self.close()  # workers of another scheduler are of no use
+            self.close()  # workers of another scheduler cannot be used
             self._start_scheduler()
         self.names = worker_names(workers)
         for process in [name for name in self._running if name.startswith("nanny") and name[6:] not in self.names]:
@@ -125,11 +125,11 @@ class Processes:
             client.run(warm)
 
     def _complete(self, client: Client) -> None:
-        """Starts the workers that are missing, and waits for all: a nanny whose worker was retired takes a while to leave.
+        """Starts missing workers and waits for all: a nanny whose worker was retired takes a while to leave.
 
-        A nanny whose worker was killed as it started never starts another (Dask 2026.7.1); whoever runs it restarts it.
+        A nanny whose worker was killed as it started never starts another (Dask 2026.7.1): it has to be restarted.
         """
-        since: dict[str, float] = {}  # a nanny that has been alive without a worker
+        since: dict[str, float] = {}  # nannies that have been alive without a worker, since when
 
         def start() -> None:
             there = present(client)
@@ -158,7 +158,7 @@ class Processes:
         raise Wrong(f"workers {found} and not {self.names} are there after {STARTED_SECONDS:.0f} s\n{logs}")
 
     def _last_lines(self, process: str) -> str:
-        """Of its log."""
+        """Returns the end of the process's log."""
         lines = (self._folder / f"{process}.log").read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join((f"{process}, {'alive' if self._alive(process) else 'ended'}:", *lines[-LOG_LINES:]))
 
@@ -184,7 +184,7 @@ class Processes:
             yield
 
     def _proxied(self, stack: contextlib.ExitStack) -> tuple[str, ...]:
-        """The scheduler's address and the options for a worker all of whose connections go through proxies."""
+        """Gives the scheduler's address and the options for a worker all of whose connections pass through proxies."""
         port, stalled = free_port(), self.traps / STALLED
         stalled.unlink(missing_ok=True)
         there, back = Proxy(int(self.address.rpartition(":")[2]), stalled), Proxy(port, stalled)
@@ -194,7 +194,7 @@ class Processes:
         return (f"tcp://127.0.0.1:{there.port}", *contact)
 
     def at_rest(self, *, files: bool = True) -> list[str]:
-        """Waits until the workers are idle and the scheduler knows of no task, some seconds at most."""
+        """Waits, for some seconds at most, until the workers are idle and the scheduler has no task."""
         if not self._alive("scheduler"):
             return []
         deadline = time.monotonic() + IDLE_SECONDS
@@ -209,15 +209,15 @@ class Processes:
             return [f"{worker} keeps {what}" for worker, found in client.run(_kept).items() for what in found]
 
     def _local(self, worker: str) -> Path:
-        """Where a worker keeps its files."""
+        """Returns the folder of a worker's files."""
         return self._folder / f"worker {worker}"
 
     def end_scheduler(self) -> None:
-        """As whoever runs it would do with one that has stopped; nothing where it is dead already."""
+        """Kills the scheduler, as its operator would if it hangs; does nothing if it is dead already."""
         self._running["scheduler"].kill()
 
     def gone(self, seconds: float) -> list[str]:
-        """The worker processes that are still there after so long; for when the scheduler was killed."""
+        """Returns the worker processes that still exist after `seconds`; for use after the scheduler was killed."""
         return leftovers.processes(self.mark, seconds)
 
     def close(self) -> None:
@@ -228,7 +228,7 @@ class Processes:
             raise Wrong(f"processes of the cluster cannot be ended: {left}")
 
     def _dismiss(self, worker: str) -> None:
-        """Kills a worker with its nanny, and waits until the scheduler has seen it."""
+        """Kills a worker with its nanny, and waits until the scheduler has noticed."""
         self._end(f"nanny {worker}")
         deadline = time.monotonic() + STARTED_SECONDS
         with self._client() as client:
@@ -261,7 +261,7 @@ class Processes:
         raise Wrong(f"the Dask scheduler did not start within {STARTED_SECONDS:.0f} s")
 
     def _start_worker(self, name: str, scheduler: str = "", *options: str, delay: float = 0.0) -> None:
-        """`scheduler`: its address, where it is not the direct one."""
+        """Starts a worker; `scheduler`: its address, if it is not the direct one."""
         self._start(
             f"nanny {name}", "worker", scheduler or self.address, "--nthreads", "1", "--name", name,
             "--memory-limit", MEMORY, "--local-directory", str(self._local(name)),
@@ -273,7 +273,7 @@ class Processes:
         command += LOOPBACK if "--listen-address" not in options else ()
         environment = {**os.environ, leftovers.MARK: self.mark, "PYTHONPATH": str(ROOT)}
         with open(self._folder / f"{name}.log", "ab") as log:
-            # It ends with the thread that started it, even where that is killed: a delay is no other thread's business.
+            # Ends with the thread that starts it, even if that is killed: so no other thread may do the delay.
             self._running[name] = subprocess.Popen(
                 [*ENDS_WITH_US, "sh", "-c", 'sleep "$0"; exec "$@"', f"{delay:g}", *command],
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -285,13 +285,13 @@ def worker_names(workers: int) -> tuple[str, ...]:
 
 
 def present(client: Client) -> list[str]:
-    """The names of the workers that the scheduler knows."""
+    """Returns the names of the workers that the scheduler knows."""
     return sorted(str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 @contextlib.contextmanager
 def hogs(wanted: bool) -> Iterator[None]:
-    """As many processes as there are cores, which do nothing but keep one busy each."""
+    """Runs as many processes as there are cores, each keeping one core busy."""
     count = (os.cpu_count() or 1) if wanted else 0
     busy = [subprocess.Popen([*ENDS_WITH_US, sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
@@ -303,16 +303,16 @@ def hogs(wanted: bool) -> Iterator[None]:
 
 
 def warm() -> None:
-    """Imports what a training needs: workers that take their time for it now do not take it from a run that is measured."""
+    """Imports what a training needs, so that workers do not import it during a run that is measured."""
     for name in ("pipeline.training.xgboost.boost", "pipeline.preprocess.fit", "pipeline.data.reading", "xgboost"):
         importlib.import_module(name)
 
 
 def _doings(client: Client) -> list[str]:
-    """What workers run and hold, and what the scheduler knows.
+    """Returns what workers run and hold, and what the scheduler knows.
 
-    Tasks in state "error" hold nothing: one stays on a worker that was to take a matrix, which cannot be sent, from
-    another that is retired, and Dask's scheduler forgets that it asked for it.
+    Tasks in state "error" hold nothing: such a task stays on a worker that was to receive a matrix, which cannot be
+    sent, from a retired worker, and Dask's scheduler forgets that it requested that.
     """
 
     def of_worker(dask_worker: Any) -> list[str]:
@@ -332,7 +332,7 @@ def _doings(client: Client) -> list[str]:
 
 
 def _kept(dask_worker: Any) -> list[str]:
-    """Rows that wait for a second pass, states that wait to be fetched, watches, and their books."""
+    """Returns rows kept for a second pass, states kept to be fetched, watches, and ledgers."""
     from pipeline.preprocess.fit import _KEPT
     from pipeline.runtime.ledger import LEDGERS
     from pipeline.training.handover import waiting_runs
@@ -345,7 +345,7 @@ def _kept(dask_worker: Any) -> list[str]:
 
 @contextlib.contextmanager
 def place(kind: Kind, folder: Path) -> Iterator[Local | Processes]:
-    """A cluster of this kind, with its files below `folder`; no process is left of it."""
+    """Sets up a cluster of this kind, with its files below `folder`; leaves no process behind."""
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "local":
         yield Local(folder)

@@ -1,4 +1,4 @@
-"""A TCP proxy between two processes of a cluster, which can stop passing anything on for a while."""
+"""A TCP proxy between two processes of a cluster, which can stall for a while."""
 
 import contextlib
 import socket
@@ -11,17 +11,17 @@ PIECE_NBYTES = 1 << 16
 
 
 def stall(file: Path, seconds: float) -> None:
-    """Stops all proxies that look at this file for so long: connections stay open, and no byte moves."""
+    """Stalls all proxies that read this file for `seconds`: connections stay open, but no byte is passed on."""
     partial = file.with_suffix(".partial")
     partial.write_text(str(time.monotonic() + seconds), encoding="utf-8")
     partial.replace(file)
 
 
 class Proxy:
-    """Passes what comes to its port on to another, on loopback; ends with its context."""
+    """Passes the data that arrives at its port on to another port, on loopback; ends with its context."""
 
     def __init__(self, target: int, stalled: Path, port: int = 0) -> None:
-        """`target`: a port.  `stalled`: what `stall` writes.  `port`: its own; 0: any that is free."""
+        """`target`: a port.  `stalled`: the file that `stall` writes.  `port`: its own; 0: any free one."""
         self._target, self._stalled = target, stalled
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
@@ -74,7 +74,7 @@ class Proxy:
 
 
 def free_port() -> int:
-    """One that nothing listens on now."""
+    """Returns a port that no process listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port

@@ -1,10 +1,10 @@
-"""The installed command in a process of its own, which says its events on a pipe and acts on them.
+"""Runs the installed command in its own process, writes its events to a pipe and does acts on them.
 
     python -m faults.runner '{"events": 5, "traps": "...", "acts": [...], "full": ""}' train JOB.toml ...
 
-Every line on the pipe is a JSON object: an event as pipeline.events.types encodes it, or {"act": ..., "at": monotonic seconds}.
-An act is done inside the listener, so that the run stands still meanwhile.
-SIGUSR1 prints where every thread stands.
+Every line on the pipe is a JSON object: an event as pipeline.events.types encodes it, or {"act": ..., "at": monotonic
+seconds}.  An act is done inside the listener, so that the run is blocked meanwhile.  SIGUSR1 prints the stack of every
+thread.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def main() -> None:
         from faults.traps import Traps
 
         client.register_plugin(Traps(str(traps)))
-        scheduler = client.scheduler.address  # a client that has lost it does not know it any more
+        scheduler = client.scheduler.address  # a client that has lost its scheduler does not know the address any more
 
         def both(event: Event) -> None:
             listen(event)
@@ -70,7 +70,7 @@ def main() -> None:
 
         return train(client, job, listen=both, **options)
 
-    pipeline.train = watched  # type: ignore[assignment]  # the same, with an ear to it
+    pipeline.train = watched  # type: ignore[assignment]  # the same, with a listener
     sys.argv = ["pipeline", *sys.argv[2:]]
     command()
 

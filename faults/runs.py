@@ -1,4 +1,4 @@
-"""One run of the installed command: started with its acts, watched, ended."""
+"""Runs the installed command once: starts it with its acts, watches it, ends it."""
 
 import contextlib
 import dataclasses
@@ -24,21 +24,21 @@ ERROR = "pipeline: error: "
 
 
 class Wrong(AssertionError):
-    """A run did not end as its row says."""
+    """A run did not end as its row requires."""
 
 
 class Missed(AssertionError):
-    """A fault did not happen, so that its run proves nothing: a worker without fragments cannot die at its matrix."""
+    """A fault did not happen, so that its run proves nothing: e.g. a worker without fragments cannot die at its matrix."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a run of the command came to."""
+    """The result of a run of the command."""
 
-    exit_code: int  # negative: the number of the signal that ended it
+    exit_code: int  # negative: the number of the signal that killed it
     stderr: str
-    events: list[dict[str, Any]] = field(repr=False)  # with "at": monotonic seconds; acts among them
-    result: dict[str, Any]  # what it printed; empty where it failed
+    events: list[dict[str, Any]] = field(repr=False)  # with "at": monotonic seconds; includes acts
+    result: dict[str, Any]  # the JSON that it printed; empty if it failed
     seconds: float
     ended_at: float  # monotonic
 
@@ -47,12 +47,12 @@ class Ended:
         return [line.removeprefix(ERROR) for line in self.stderr.splitlines() if line.startswith(ERROR)]
 
     def named(self, event: str) -> list[dict[str, Any]]:
-        """The events of this name."""
+        """Returns the events of this name."""
         return [said for said in self.events if said.get("event") == event]
 
     @property
     def steps(self) -> int:
-        """Steps of acts that are done while the run goes on."""
+        """Returns the steps of acts that are done during the run."""
         return sum("step" in said for said in self.events)
 
     @property
@@ -76,7 +76,7 @@ def run(
     full: str = "",
     limit_seconds: float = LONGEST_SECONDS,
 ) -> Ended:
-    """Runs the command in a session of its own, with `folder` for its temporary files; Wrong where it hangs."""
+    """Runs the command in its own session, with `folder` for its temporary files.  Wrong if it hangs."""
     reader, writer = os.pipe()
     plan = {"events": writer, "traps": str(traps), "acts": [dataclasses.asdict(act) for act in acts], "full": full}
     temporary = folder / "tmp"
@@ -86,7 +86,7 @@ def run(
     start = time.monotonic()
     with contextlib.closing(os.fdopen(reader, encoding="utf-8")) as pipe:
         process = subprocess.Popen(
-            # It ends with us, even where we are killed.
+            # The process ends with ours, even if ours is killed.
             ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "faults.runner", json.dumps(plan), *arguments],
             cwd=folder, env=environment, pass_fds=[writer], start_new_session=True, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -106,9 +106,10 @@ def run(
 
 
 def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> tuple[str, str, bool]:
-    """What it printed, and whether it had to be ended.
+    """Returns what the process printed, and whether it had to be killed.
 
-    Waits for the process, and not for whoever else holds its pipes; Wrong where one of its children does so for long.
+    Waits for the process, not for other processes that hold its pipes.  Wrong if one of its children holds them for
+    long.
     """
     printed: dict[str, str] = {"out": "", "err": ""}
 
@@ -128,7 +129,7 @@ def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> 
         process.wait(limit_seconds)
     except subprocess.TimeoutExpired:
         hung = True
-        process.send_signal(signal.SIGUSR1)  # it says where it hangs
+        process.send_signal(signal.SIGUSR1)  # prints where it hangs
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1)
     finally:
@@ -146,7 +147,7 @@ def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> 
 
 
 def _result(out: str) -> dict[str, Any]:
-    """The JSON object on stdout, unless it is that of an error."""
+    """Returns the JSON object on stdout, unless it is that of an error."""
     found = re.findall(r"^\{.*\}$", out, re.MULTILINE)
     result: dict[str, Any] = json.loads(found[-1]) if found else {}
     return {} if "error" in result else result

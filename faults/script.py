@@ -1,4 +1,4 @@
-"""What a fault is made of: data that says what happens where and when; nothing here does anything."""
+"""Describes faults as data: what happens, where and when; this module does nothing itself."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,23 +12,23 @@ Outcome = Literal[
     "stops; equal model when run again",
     "one line of refusal",
 ]
-UNHARMED: Outcome = "ends well with the equal model; nothing is lost"  # slow is not dead
+UNHARMED: Outcome = "ends well with the equal model; nothing is lost"  # a slow process is not a dead one
 RECOVERS: Outcome = "recovers with the equal model"
 RESUMES: Outcome = "stops; equal model after --resume"
-RERUNS: Outcome = "stops; equal model when run again"  # no checkpoint stands yet
+RERUNS: Outcome = "stops; equal model when run again"  # there is no checkpoint yet
 REFUSES: Outcome = "one line of refusal"
-ANY = "*"  # whichever worker comes first
+ANY = "*"  # the first worker that gets there
 
 
 @dataclass(frozen=True)
 class Trap:
-    """What a worker does to itself when it gets somewhere; each trap goes off once."""
+    """What a worker does to itself at a stage; each trap goes off once."""
 
     at: Stage
     do: Deed = "kill"
     worker: str = ANY  # its name
-    round: int = 0  # of "rounds": just before this one, counted from 1
-    seconds: float = 0.0  # of "clock": how far it is set forward
+    round: int = 0  # of "rounds": just before this round, counted from 1
+    seconds: float = 0.0  # of "clock": by how much it is set forward
 
     def __post_init__(self) -> None:
         assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"
@@ -45,26 +45,26 @@ BESIDE: tuple[Action, ...] = (
     "restart",
     "block",
     "flap",
-)  # done in a thread while the run goes on; each step is said
+)  # done in a thread during the run; each step is reported
 
 
 @dataclass(frozen=True)
 class Act:
-    """What the client's process does when it hears an event, before the run goes on; each act is done once.
+    """What the client's process does on an event, before the run continues; each act is done once.
 
     `target` of "signal": "client", "terminal" (the client's whole process group), "scheduler", "nanny 0", "worker 0";
-    of "retire" and "flap" a worker's name; of "restart" and "block" nothing; of "stall" what the place makes of it; of
-    the others a path, whose name may be a pattern: the last file that it names.
+    of "retire" and "flap" a worker's name; of "restart" and "block" nothing; of "stall" whatever the place stalls; of
+    the others a path, whose name may be a pattern: the last file that matches.
     """
 
     do: Action
     target: str
     event: str = ""  # its name; empty: at once, for acts between two runs
     stage: str = ""  # of FragmentDone
-    round: int = 0  # at the earliest
+    round: int = 0  # the first round at which it is done
     signal: int = 9
-    source: str = ""  # of "copy" (another file, as if written now) and "restore" (the same, as it was)
-    seconds: float = 0.0  # of "clock": how far it is set forward; of "block" and "stall": how long it lasts
+    source: str = ""  # of "copy" (another file, as if written now) and "restore" (the same file, unchanged)
+    seconds: float = 0.0  # of "clock": by how much it is set forward; of "block" and "stall": its duration
     times: int = 1  # of "flap"
 
 
@@ -72,11 +72,11 @@ class Act:
 class ClusterSetup:
     """How the cluster of a run differs from the usual one; for a running scheduler only."""
 
-    special: str = ""  # name of a worker that is another than usual:
-    proxied: bool = False  # its connections go through a proxy, which "stall" stops
+    special: str = ""  # name of a worker that is unusual:
+    proxied: bool = False  # its connections pass through a proxy, which "stall" stops
     options: tuple[str, ...] = ()  # of `dask worker`
-    absent_seconds: float = 0.0  # no worker is there until so long after the run's start
-    hogs: bool = False  # as many busy processes as there are cores, while the run lasts; on either kind
+    absent_seconds: float = 0.0  # from the run's start, during which there is no worker
+    hogs: bool = False  # as many busy processes as there are cores, during the run; on either kind
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ class Script:
 
     traps: tuple[Trap, ...] = ()
     acts: tuple[Act, ...] = ()
-    settings: tuple[str, ...] = ()  # of the job; they leave the model as it is
+    settings: tuple[str, ...] = ()  # of the job; they do not change the model
     model_settings: tuple[str, ...] = ()  # of the job; the undisturbed run has them too
     between: tuple[Act, ...] = ()  # done after the run has stopped and before it is resumed
-    says: str = ""  # pattern of what stands on stderr
-    exit_codes: tuple[int, ...] = (1,)  # where the run stops or is refused
+    says: str = ""  # pattern of a text on stderr
+    exit_codes: tuple[int, ...] = (1,)  # if the run stops or is refused
     told_seconds: float | None = None  # at most, from the last act to the event Failed
     ends_seconds: float | None = None  # at most, from the last act or trap to the end of a run that stops
     resumes_within: int | None = None  # rounds lost at most, from the last RoundDone before a restart to its round
     limit_seconds: float = LONGEST_SECONDS  # of a run
-    departs: bool = False  # a worker has to be lost
+    departs: bool = False  # whether a worker has to be lost
     leaves: tuple[str, ...] = ()  # what may be left in the folder of a run that ended well
     cluster: ClusterSetup = ClusterSetup()
     faults: int = field(default=1)
@@ -102,16 +102,16 @@ class Script:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is left open in a fault: which worker, when, and where the files are."""
+    """What a fault leaves open: which worker, when, and where the files are."""
 
-    worker: str  # name of the one that is hit first
-    other: str  # of another
+    worker: str  # name of the worker that is hit first
+    other: str  # name of another worker
     round: int  # in the middle
     last: int  # the undisturbed run's last round
-    seconds: float  # what the undisturbed run takes
+    seconds: float  # seconds of the undisturbed run
     checkpoint_rounds: int
-    data: str  # folder of the source files, which this run alone uses
+    data: str  # folder of the source files, which only this run uses
     original: str  # what it was copied from
     spare: str  # a file like them, with other rows
-    model: str  # the model folder that is to be
+    model: str  # the future model folder
     ballast: str  # a file that may grow until the disk of the model folder is full

@@ -1,4 +1,4 @@
-"""The faults of the table, each as what happens where and when: functions from a choice to a script."""
+"""Defines the faults of the table: functions from a choice to a script."""
 
 import signal
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from faults.workloads import FILES
 
 Write = Callable[[Choice], Script]
 
-HANG_SECONDS = 3.0  # so that a frozen worker is noticed soon
+HANG_SECONDS = 3.0  # so that a hung worker is noticed soon
 UNNOTICED_SECONDS = 600.0
 WAIT_SECONDS = 3.0  # for a worker that does not come back
-TOLD_SECONDS = 10.0  # after which the client says at the latest that the scheduler was lost
+TOLD_SECONDS = 10.0  # within which the client has to report that the scheduler was lost
 FROZEN_SECONDS = 7.0  # of silence, after which the scheduler is lost
 STOPPED_SECONDS = 8.0  # after Ctrl-C
-# A departure that is announced takes a checkpoint of its own: regular ones would hide that.
+# An announced departure takes its own checkpoint: regular ones would hide that.
 DEPARTURE = (
     f"cluster.wait_seconds={WAIT_SECONDS}",
     "training.checkpoint_rounds=1000",
     "training.checkpoint_seconds=1000",
 )
 DEPARTURE_ROUNDS = 1  # lost at most
-LOST = "lost"  # what the line about a lost worker says
+LOST = "lost"  # in the line about a lost worker
 
 
 def killed(stage: Stage) -> Write:
@@ -62,7 +62,7 @@ def killed_twice(choice: Choice) -> Script:
 
 
 def stuck_after_a_loss(choice: Choice) -> Script:
-    """As XGBoost may: a rank waits for ever for one that has died."""
+    """As XGBoost may: a rank waits for ever for a rank that has died."""
     kill = Trap(at="rounds", round=choice.round, worker=choice.worker)
     stick = Trap(at="rounds", do="stick", round=choice.round, worker=choice.other)
     return Script(traps=(kill, stick), says="stuck in XGBoost", faults=2)
@@ -77,7 +77,7 @@ def killed_every_20(choice: Choice) -> Script:
 
 
 def killed_again_and_again(choice: Choice) -> Script:
-    """As many times as makes one too many."""
+    """One kill more than the restarts that are allowed."""
     restarts = 1
     traps = (Trap(at="rounds", round=choice.round, worker=choice.worker),) * (restarts + 1)
     return Script(traps=traps, settings=(f"training.max_restarts={restarts}",), says=LOST, faults=len(traps))
@@ -89,7 +89,7 @@ def frozen_in_rounds(choice: Choice) -> Script:
 
 
 def frozen_until_an_alarm(choice: Choice) -> Script:
-    """Nobody is to notice but the alarm."""
+    """Only the alarm is to notice."""
     trap = Trap(at="rounds", do="stop", round=choice.round, worker=choice.worker)
     alarm = 'alarm=[{when = "no_progress for 20s", do = "exit"}]'
     settings = (f"cluster.hang_seconds={UNNOTICED_SECONDS}", alarm)
@@ -105,7 +105,7 @@ def memory_limit(_: Choice) -> Script:
 
 
 def clock(seconds: float) -> Write:
-    """Both wall clocks jump; what is decided afterwards must not depend on them."""
+    """Both wall clocks jump; later decisions must not depend on them."""
 
     def write(choice: Choice) -> Script:
         jumps = tuple(
@@ -125,13 +125,13 @@ def nanny_killed(choice: Choice) -> Script:
 
 
 def retired(choice: Choice) -> Script:
-    """Another client sends a worker away; it does not come back.  Checkpoints are rare: the departure takes one."""
+    """Another client retires a worker, which does not come back.  Checkpoints are rare: the departure takes its own."""
     act = Act("retire", choice.worker, "RoundDone", round=choice.round)
     return Script(acts=(act,), settings=DEPARTURE, says=LOST, resumes_within=DEPARTURE_ROUNDS)
 
 
 def retired_in(stage: str) -> Write:
-    """Another client sends a worker away in a pass: its tasks move."""
+    """Another client retires a worker in a pass: its tasks move."""
 
     def write(choice: Choice) -> Script:
         act = Act("retire", choice.worker, "FragmentDone", stage=stage)
@@ -141,7 +141,7 @@ def retired_in(stage: str) -> Write:
 
 
 def cut_off_from_each_other(choice: Choice) -> Script:
-    """All heartbeats come, and no round ends."""
+    """All heartbeats arrive, but no round ends."""
     trap = Trap(at="rounds", do="cut", round=choice.round, worker=choice.other)
     settings = (f"cluster.hang_seconds={HANG_SECONDS}", f"cluster.wait_seconds={WAIT_SECONDS}")
     return Script(traps=(trap,), settings=settings, says="cannot reach each other")
@@ -154,7 +154,7 @@ def terminated(choice: Choice) -> Script:
 
 
 def restarted_in(stage: str) -> Write:
-    """Another client calls client.restart() while this stage goes on."""
+    """Another client calls client.restart() during this stage."""
 
     def write(choice: Choice) -> Script:
         if stage == "rounds":
@@ -174,7 +174,7 @@ def scheduler_killed(choice: Choice) -> Script:
 
 
 def scheduler_frozen(choice: Choice) -> Script:
-    """Its connections stand, and nobody answers; it is killed before the run is resumed.
+    """Its connections stay open, but it does not answer; it is killed before the run is resumed.
 
     Noted after 5 s; lost after `cluster.hang_seconds`, which is lowered here.
     """
@@ -194,7 +194,7 @@ def client_killed(choice: Choice) -> Script:
 
 
 def client_killed_with_a_stuck_rank(choice: Choice) -> Script:
-    """One rank waits for ever in its round, and the other for it, as the client dies."""
+    """One rank waits for ever in its round, and the other for the first, as the client dies."""
     number = 2 * choice.checkpoint_rounds
     act = Act("signal", "client", "Checkpoint", round=number)
     stick = Trap(at="rounds", do="stick", round=number + 1, worker=choice.other)
@@ -202,7 +202,7 @@ def client_killed_with_a_stuck_rank(choice: Choice) -> Script:
 
 
 def client_killed_in_statistics(_: Choice) -> Script:
-    """Rows that its first pass has read lie on the workers, for a second pass that will not come."""
+    """Rows that its first pass has read stay on the workers, for a second pass that will not come."""
     act = Act("signal", "client", "FragmentDone", stage="statistics")
     return Script(acts=(act,), exit_codes=(-signal.SIGKILL,))
 
@@ -213,7 +213,7 @@ def client_interrupted(choice: Choice) -> Script:
 
 
 def full_at_checkpoint(choice: Choice) -> Script:
-    """Training needs no checkpoint to go on, so it says so and does."""
+    """Training does not need a checkpoint to continue, so it emits a note and continues."""
     fill = Act("fill", choice.ballast, "Checkpoint", round=2 * choice.checkpoint_rounds)
     free = Act("delete", choice.ballast, "RoundDone", round=choice.last)
     return Script(acts=(fill, free), says="[Nn]o space left")
@@ -226,7 +226,7 @@ def full_at_save(choice: Choice) -> Script:
 
 
 def checkpoint_damaged(how: Action) -> Write:
-    """The client dies, and what it wrote last is not whole; the one before is."""
+    """The client dies, and its last checkpoint is damaged; the one before is whole."""
 
     def write(choice: Choice) -> Script:
         damage = Act(how, f"{choice.model}.checkpoints/round-*.checkpoint")
@@ -247,7 +247,7 @@ def source_damaged(how: Action) -> Write:
 
 
 def changed_in_rounds(choice: Choice) -> Script:
-    """Every file, for it is not known which ones the killed worker reads again; put back before the run is resumed."""
+    """Every file, as it is unknown which ones the killed worker reads again; restored before the run is resumed."""
     names = [f"part-{number:05d}.parquet" for number in range(FILES)]
     change = tuple(Act("copy", f"{choice.data}/{name}", "MatrixDone", source=choice.spare) for name in names)
     back = tuple(Act("restore", f"{choice.data}/{name}", source=f"{choice.original}/{name}") for name in names)

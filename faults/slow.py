@@ -1,4 +1,4 @@
-"""Faults that look like a loss and are none, or that are announced: what is slow, silent, leaving or not there yet."""
+"""Defines faults that look like a loss but are none, or are announced: slow, silent, leaving or late processes."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ from faults.script import Act, Choice, ClusterSetup, Script
 from faults.scripts import LOST, WAIT_SECONDS
 
 BLOCKED_SECONDS = 12.0
-SILENT = "has not answered for 5 s"  # what is noted of a scheduler
+SILENT = "has not answered for 5 s"  # in the note about a silent scheduler
 SHORT_BLOCK_SECONDS = 8.0
 STALLED_SECONDS = 20.0
 CUT_OFF_SECONDS = 25.0
@@ -24,7 +24,7 @@ def scheduler_blocked(choice: Choice) -> Script:
 
 
 def scheduler_blocked_often(choice: Choice) -> Script:
-    """Ten times from the survey on; what a run hears at once after a block brings about several."""
+    """Ten times from the survey on; events that a run receives at once after a block cause several."""
     acts = (
         *(Act("block", "", "FragmentDone", stage=stage) for stage in ("survey", "statistics", "blocks")),
         *(Act("block", "", event) for event in ("Planned", "MatrixDone", "Placed")),
@@ -39,7 +39,7 @@ def processors_hogged(_: Choice) -> Script:
 
 
 def network_stalled(choice: Choice) -> Script:
-    """Between a worker and all of Dask; XGBoost's own connections go on."""
+    """Between a worker and all of Dask; XGBoost's own connections continue."""
     act = Act("stall", "", "RoundDone", round=choice.checkpoint_rounds, seconds=STALLED_SECONDS)
     return Script(
         acts=(act,), cluster=ClusterSetup(special=choice.worker, proxied=True), limit_seconds=SLOW_LIMIT_SECONDS
@@ -54,7 +54,7 @@ def network_stalled_in_blocks(choice: Choice) -> Script:
 
 
 def host_cut_off(choice: Choice) -> Script:
-    """The stall outlasts `cluster.hang_seconds`: the worker counts as lost, although its processes still live."""
+    """The stall outlasts `cluster.hang_seconds`: the worker counts as lost, although its processes still run."""
     act = Act("stall", "", "RoundDone", round=choice.checkpoint_rounds, seconds=CUT_OFF_SECONDS)
     return Script(
         acts=(act,), cluster=ClusterSetup(special=choice.worker, proxied=True), says=LOST, departs=True,
@@ -64,7 +64,7 @@ def host_cut_off(choice: Choice) -> Script:
 
 
 def lifetime_over(choice: Choice) -> Script:
-    """As a queue's time limit comes near: the worker leaves on its own, at whatever it does."""
+    """As at a queue's time limit: the worker leaves on its own, in any stage."""
     seconds = STARTED_SECONDS + 0.6 * choice.seconds
     cluster = ClusterSetup(special=choice.worker, options=("--lifetime", f"{seconds:.1f}s"))
     return Script(cluster=cluster, settings=(f"cluster.wait_seconds={WAIT_SECONDS}",), departs=True)

@@ -1,4 +1,4 @@
-"""What many trials come to: a line for each, for each fault and each workload, and what a record has to show."""
+"""Summarises trials: a line for each, for each fault and each workload, and what a record has to show."""
 
 import statistics
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from faults.trial import Verdict
 from faults.workloads import USUAL, WORKLOADS
 
 ALLOWED_SECONDS = 3.0  # that a fault may cost beyond the interval of checkpoints, in the median
-FULL_MINUTES, FULL_FAULTS = 10.0, 50  # a run of so many minutes is a record: so many faults, whose median is judged
-SHORT_MINUTES, SHORT_TRIALS = 2.0, 2  # one of so many minutes has to show so many trials: few, for slow machines
+FULL_MINUTES, FULL_FAULTS = 10.0, 50  # a run this long is a record: so many faults, their median checked
+SHORT_MINUTES, SHORT_TRIALS = 2.0, 2  # a run this long has to show so many trials: few, for slow machines
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Played:
 
     row: Row
     kind: Kind
-    verdict: Verdict | None  # None where it was wrong or missed
-    wrong: str = ""  # how it ended otherwise than its row says
+    verdict: Verdict | None  # None if it was wrong or missed
+    wrong: str = ""  # how it ended differently from its row
     missed: str = ""  # what did not happen
-    number: int = 0  # with the seed, all that was drawn follows from it
+    number: int = 0  # with the seed it determines all that was drawn
     workload: str = USUAL
     workers: int = WORKERS
 
@@ -43,7 +43,7 @@ class Played:
 
 
 def line(played: Played) -> str:
-    """What is told of a trial as it ends."""
+    """Returns the line that is printed as a trial ends."""
     head = f"{played.number:4}  {played.kind:9}  {played.workload:14}  {played.workers}  {played.row.fault:40}"
     if played.missed:
         return f"{head}  {played.missed}"
@@ -56,7 +56,7 @@ def line(played: Played) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """Trials that have something in common: a fault, a workload, a number of workers, or nothing."""
+    """Trials that share a fault, a workload, a number of workers, or nothing."""
 
     of: str
     trials: list[Played]
@@ -75,7 +75,7 @@ class Line:
 
     @property
     def lost_seconds(self) -> list[float]:
-        """Of each fault."""
+        """Returns the seconds of each fault."""
         return [v.lost_seconds for v in self.good if v.lost_seconds is not None for _ in range(v.faults)]
 
     def as_record(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Line:
 
 
 def report(trials: list[Played]) -> list[dict[str, Any]]:
-    """A line for every fault that was played, every workload, every number of workers, one for recoveries, one for all."""
+    """Returns a line for every fault played, every workload, every number of workers, for recoveries, and for all."""
     by_fault = [(row.fault, [played for played in trials if played.row is row]) for row in table.TABLE]
     by_workload = [(name, [played for played in trials if played.workload == name]) for name in WORKLOADS]
     counts = sorted({played.workers for played in trials})
@@ -105,12 +105,12 @@ def report(trials: list[Played]) -> list[dict[str, Any]]:
 
 
 def recovered(trials: list[Played]) -> Line:
-    """Those of runs that recover by themselves: a block lasts as long as it lasts, and --resume starts a second command."""
+    """Selects runs that recover by themselves: a block has a fixed length, and --resume starts a second command."""
     return Line(RECOVERS, [played for played in trials if played.row.outcome(played.kind) == RECOVERS])
 
 
 def unmet(trials: list[Played], minutes: float, interval_seconds: float) -> list[str]:
-    """What a run of so many minutes has to show and did not, each in a line."""
+    """Returns what a run of so many minutes has to show and did not, each in a line."""
     found, everything = [], Line("all", trials)
     if everything.wrong:
         found.append(f"{len(everything.wrong)} of {len(trials)} trials did not end as they must")
@@ -118,7 +118,7 @@ def unmet(trials: list[Played], minutes: float, interval_seconds: float) -> list
     if (good := len(everything.good)) < needed:
         found.append(f"{good} of {len(trials)} trials prove something; {minutes:g} minutes need {needed}")
     if minutes < FULL_MINUTES:
-        return found  # the median of a few faults, on a machine that may be busy, is no judgement
+        return found  # the median of a few faults, on a machine that may be busy, proves nothing
     if everything.faults < FULL_FAULTS:
         found.append(f"{everything.faults} faults; a record of {minutes:g} minutes needs {FULL_FAULTS}")
     lost, allowed = recovered(trials).lost_seconds, interval_seconds + ALLOWED_SECONDS
@@ -131,7 +131,7 @@ def unmet(trials: list[Played], minutes: float, interval_seconds: float) -> list
 
 
 def text(lines: list[dict[str, Any]]) -> str:
-    """The report for the terminal."""
+    """Formats the report for the terminal."""
     names = list(lines[0])
     cells = [names] + [[_cell(line[name]) for name in names] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

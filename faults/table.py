@@ -1,7 +1,7 @@
-"""Every fault, and what must come of it on each kind of cluster.
+"""Lists every fault, and its required outcome on each kind of cluster.
 
 `python -m benchmarks.chaos --table` prints this table.  "local" is a LocalCluster, whose scheduler and nannies live in
-the client's process: what kills one of them kills the client.  "processes" is a `dask scheduler` with `dask worker`s.
+the client's process: killing one of them kills the client.  "processes" is a `dask scheduler` with `dask worker`s.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ class Row:
     fault: str
     what: str
     write: Callable[[Choice], Script] | None  # None: it needs no run of its own
-    local: Outcome | None  # None: there is no such thing on that kind
+    local: Outcome | None  # None: the fault does not exist on that kind
     processes: Outcome | None
-    often: int = 1  # how often the random run draws it, beside the others; 0: never
-    tested: tuple[Kind, ...] = KINDS  # where `make test SLOW=1` plays it too; elsewhere it is for `make chaos` alone
-    workloads: tuple[str, ...] = WORKLOADS  # that it happens to
+    often: int = 1  # how often the random run draws it, relative to the others; 0: never
+    tested: tuple[Kind, ...] = KINDS  # where `make test SLOW=1` plays it too; elsewhere only `make chaos` does
+    workloads: tuple[str, ...] = WORKLOADS  # that it can happen to
 
     def outcome(self, kind: Kind) -> Outcome | None:
         return self.local if kind == "local" else self.processes
@@ -91,12 +91,12 @@ TABLE: tuple[Row, ...] = (
 
 
 def rows(kind: Kind) -> list[Row]:
-    """Those there are on this kind of cluster."""
+    """Returns the faults of this kind of cluster."""
     return [row for row in TABLE if row.outcome(kind) is not None]
 
 
 def text() -> str:
-    """The table for the terminal."""
+    """Formats the table for the terminal."""
     lines = [("fault", "what happens", "local", "processes")]
     lines += [(row.fault, row.what, row.local or "-", row.processes or "-") for row in TABLE]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,8 +1,8 @@
-"""Faults inside a worker: at a stage or a round it kills, freezes or fills itself, or sets its clock.
+"""Injects faults inside a worker: at a stage or a round it kills, freezes or fills itself, or sets its clock.
 
 Traps are files in a folder that all workers see; a worker takes a trap by renaming it, so that each goes off once, also
-in a worker that was restarted meanwhile.  A worker that is SIGKILLed by itself dies like one that is killed from
-outside, but at a place that is the same in every run.
+in a worker that was restarted meanwhile.  A worker that sends itself SIGKILL dies like one that is killed from outside,
+but at the same place in every run.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from distributed import Worker, WorkerPlugin
 from faults.script import ANY, Trap
 
 ARMED, SPRUNG = ".trap", ".sprung"
-STALLED = "network.stalled"  # until when proxies pass nothing on
-HOG_NBYTES = 32 * 2**20  # taken at a time
-HOG_SECONDS = 30.0  # that the nanny has to notice
-TASKS = {  # the names that the tasks of a stage begin with
+STALLED = "network.stalled"  # until when proxies pass no data on
+HOG_NBYTES = 32 * 2**20  # allocated at a time
+HOG_SECONDS = 30.0  # for the nanny to notice
+TASKS = {  # prefixes of the names of a stage's tasks
     "survey_unit": "survey",
     "collect_unit": "statistics",
     "make_block": "blocks",
     "_build": "matrix",
     "_evaluate": "evaluate",
 }
-ROUNDS = "rounds-"  # what the tasks of the rounds begin with
+ROUNDS = "rounds-"  # prefix of the tasks of the rounds
 
 
 def arm(folder: Path, *traps: Trap) -> None:
@@ -45,7 +45,7 @@ def arm(folder: Path, *traps: Trap) -> None:
 
 
 def disarm(folder: Path) -> tuple[int, int]:
-    """Takes all traps away; how many had gone off, and how many had not."""
+    """Removes all traps; returns how many had gone off, and how many had not."""
     counts = []
     for ending in (SPRUNG, ARMED):
         found = list(folder.glob(f"*{ending}"))
@@ -56,12 +56,12 @@ def disarm(folder: Path) -> tuple[int, int]:
 
 
 def pid_of(folder: Path, worker: str) -> int:
-    """The process of the worker with this name, as it said when it last started."""
+    """Returns the process id of the worker with this name, written when it last started."""
     return int((folder / f"{worker}.pid").read_text(encoding="utf-8"))
 
 
 class Traps(WorkerPlugin):
-    """Minds the traps on a worker, and says which process it is."""
+    """Springs the traps on a worker, and writes its process id."""
 
     name = "traps"
     idempotent = True
@@ -87,14 +87,14 @@ class Traps(WorkerPlugin):
                 self.spring(stage)
 
     def _patch(self) -> None:
-        """Has XGBoost pass by here before each round and before each communicator.
+        """Patches XGBoost to call a trap before each round and before each communicator.
 
-        Its module is there already: the worker has built a matrix.  Patching it as the worker starts would cost the
-        time of its import.
+        Its module is imported already: the worker has built a matrix.  Patching it at the worker's start would cost the
+        time of the import.
         """
         if getattr(sys, "_traps_patched", False):
             return
-        sys._traps_patched = True  # type: ignore[attr-defined]  # one mark for the process, whichever plugin object asks
+        sys._traps_patched = True  # type: ignore[attr-defined]  # one mark per process, for all plugin objects
         import xgboost
         from xgboost import collective
 
@@ -134,7 +134,7 @@ class Traps(WorkerPlugin):
 
 
 def cut() -> None:
-    """From now on no other worker can be reached from here, and the round waits for one."""
+    """Makes all other workers unreachable from this one, and blocks the round."""
     from pipeline.runtime import reachability
 
     async def nobody(host: str, port: int) -> bool:
@@ -169,8 +169,8 @@ class ShiftedTime:
 def set_clock(seconds: float) -> None:
     """Sets the wall clock of our own modules in this process forward (back: negative).
 
-    Not everybody's: Dask has taken `time.time` for itself as it was imported while Tornado asks it anew each time, and
-    no machine's clock tells the two an hour apart.  Set back, that alone makes them wait for an hour.
+    Only of our own: Dask has bound `time.time` at import, while Tornado looks it up on each call, and no machine's
+    clock shows the two an hour apart.  Set back, that alone would make them wait for an hour.
     """
     shifted = ShiftedTime(seconds)
     for name, module in list(sys.modules.items()):
@@ -179,7 +179,7 @@ def set_clock(seconds: float) -> None:
 
 
 def hog(limit_nbytes: int) -> None:
-    """Takes memory beyond the limit, and waits for the nanny to end this process."""
+    """Allocates memory beyond the limit, and waits for the nanny to kill this process."""
     if not limit_nbytes:
         raise ValueError("the worker has no memory limit")
     held = [b"\x01" * HOG_NBYTES for _ in range(limit_nbytes // HOG_NBYTES + 1)]

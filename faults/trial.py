@@ -1,4 +1,4 @@
-"""One fault, played once on one cluster: from the run to the verdict."""
+"""Plays one fault once on one cluster: from the run to the verdict."""
 
 import dataclasses
 import random
@@ -20,23 +20,23 @@ from faults.workloads import CHECKPOINT_ROUNDS, USUAL
 from pipeline.model.artifact import Model
 from pipeline.training.checkpoint import folder_for
 
-LEAVE_SECONDS = 10.0  # that a worker takes beyond its death timeout to leave a lost scheduler
+LEAVE_SECONDS = 10.0  # that a worker takes, after its death timeout, to leave a lost scheduler
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a trial came to; it ended as its row says, or Wrong was raised."""
+    """The result of a trial that ended as its row requires; otherwise Wrong is raised."""
 
     faults: int
-    runs: int  # of the command; two where it was resumed
-    equal: str  # "bytes", or "no model" where none was to be
+    runs: int  # of the command; two if it was resumed
+    equal: str  # "bytes", or "no model" if none was expected
     seconds: float  # of all runs
-    lost_seconds: float | None  # per fault: what the runs took beyond the undisturbed one; None where nothing compares
+    lost_seconds: float | None  # per fault: excess over the undisturbed run; None if not comparable
     ended: Ended  # the last run
 
 
 class Trial:
-    """A bench, a place, and what is chosen where a fault leaves something open."""
+    """A bench, a place, and the choices that a fault leaves open."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class Trial:
         self.mark = uuid.uuid4().hex
 
     def play(self, write: Callable[[Choice], Script], outcome: Outcome) -> Verdict:
-        """Plays the script on a healed place; Wrong says what was not as it must be.
+        """Plays the script on a healed place.  Wrong says what differs from the requirement.
 
-        Missed, where the fault did not happen and the run ended like an undisturbed one.
+        Missed if the fault did not happen and the run ended like an undisturbed one.
         """
         plain = self.bench.undisturbed(self.place, self.workload)
         with self.bench.folder_for_a_run(self.workload) as folder:
@@ -83,7 +83,7 @@ class Trial:
             return Verdict(script.faults, len(walls), equal, sum(walls), lost, ended)
 
     def _disturbed(self, folder: Path, script: Script) -> tuple[Ended, int]:
-        """The run with its faults, and how many traps did not go off."""
+        """Runs with the faults; returns the run, and how many traps did not go off."""
         with self.place.arranged(script.cluster):
             traps.arm(self.place.traps, *script.traps)
             try:
@@ -116,13 +116,13 @@ class Trial:
         )  # fmt: skip
 
     def _resolved(self, act: Act) -> Act:
-        """With the number of the process, for those that the client does not know."""
+        """Replaces the target by the process id, for processes that the client does not know."""
         if act.do == "signal" and act.target.partition(" ")[0] in ("scheduler", "nanny"):
             return dataclasses.replace(act, target=f"process {self.place.pid(act.target)}")
         return act
 
     def _check_undisturbed(self, folder: Path, expected: Undisturbed, ended: Ended, undone: str) -> None:
-        """A run that something else has ended, or its first faults of several, is wrong and no miss."""
+        """Checks a missed trial: a run ended by another cause, or by its first faults of several, is wrong, not missed."""
         _require(ended.exit_code == 0, f"the run failed before all faults happened ({undone})", ended)
         _require("Traceback" not in ended.stderr, "a traceback", ended)
         self._compare(folder, expected, ended)
@@ -140,7 +140,7 @@ class Trial:
         _require("Traceback" not in ended.stderr, "a traceback", ended)
 
     def _check_rounds_lost(self, script: Script, ended: Ended) -> None:
-        """How far restarts went back."""
+        """Checks how far restarts went back."""
         reached = 0
         for said in ended.events:
             if said.get("event") == "RoundDone":
@@ -150,7 +150,7 @@ class Trial:
                 _require(lost <= script.resumes_within, f"{lost} rounds lost, not {script.resumes_within}", ended)
 
     def _check_stopped(self, script: Script, ended: Ended, folder: Path) -> None:
-        """An end without a model: the right exit code, one line, in time."""
+        """Checks an end without a model: the right exit code, one line, in time."""
         _require(ended.exit_code in script.exit_codes, f"exit code {ended.exit_code}, not {script.exit_codes}", ended)
         expected = 1 if ended.exit_code in (1, 2) else 0
         _require(len(ended.errors) == expected, f"{len(ended.errors)} lines of error", ended)
@@ -169,17 +169,17 @@ class Trial:
         _require(not left, f"processes left behind: {left}", ended)
 
     def _again(self, folder: Path, script: Script, stopped: Ended, *, resume: bool) -> Ended:
-        """The run again once the place is whole again, from its last checkpoint or from the beginning."""
+        """Runs again once the place is healed, from the last checkpoint or from the beginning."""
         model = folder / "out" / "model"
         if resume:
             _require(any(folder_for(model).glob("round-*.checkpoint")), "no checkpoint stands", stopped)
-            if stopped.exit_code >= 0:  # whoever was killed says nothing
+            if stopped.exit_code >= 0:  # a killed process prints nothing
                 _require(f"--resume {model}" in stopped.stderr, "the run does not say how to resume", stopped)
         if any(act.target == "scheduler" for act in script.acts) and isinstance(self.place, Processes):
             self.place.end_scheduler()
             left = self.place.gone(DEATH_SECONDS + LEAVE_SECONDS)
             _require(not left, f"workers that did not leave their dead scheduler: {left}", stopped)
-        # What a killed client's run has on disk is removed by the next run: the end of the trial looks for it.
+        # The next run removes what a killed client's run has on disk: the end of the trial checks that.
         elif left := self.place.at_rest(files=stopped.exit_code >= 0):
             raise Wrong(f"workers did not become idle: {left}\n{stopped}")
         self.place.heal(self.workers)
@@ -193,7 +193,7 @@ class Trial:
         return ended
 
     def _compare(self, folder: Path, expected: Undisturbed, ended: Ended) -> None:
-        """Wrong where the model is not the undisturbed one, to the byte."""
+        """Raises Wrong unless the model equals the undisturbed one, byte for byte."""
         model = Model.load(folder / "out" / "model", threads=1)
         _require(model.sha256 == ended.result.get("sha256"), "the printed hash is another", ended)
         if model.booster_bytes != expected.model:
@@ -201,7 +201,7 @@ class Trial:
             _require(False, f"another model than the undisturbed one: predictions differ by {distance:.2g}", ended)
 
     def _check_clean(self, folder: Path, script: Script, ended: Ended) -> None:
-        """No process, file or task is left."""
+        """Checks that no process, file or task is left."""
         left = leftovers.processes(self.mark)
         _require(not left, f"processes left behind: {left}", ended)
         expected = [folder / name for name in ("job.toml", "data", "out/model", "tmp", *script.leaves)]
@@ -214,7 +214,7 @@ class Trial:
 
 
 def _undone(script: Script, ended: Ended, left: int) -> str:
-    """What was to happen and did not; empty where all of it has happened."""
+    """Returns what was to happen and did not; empty if all of it happened."""
     if script.departs and not ended.named("WorkerLost"):
         return "no worker left"
     steps = sum(act.times for act in script.acts if act.do in BESIDE)

@@ -1,6 +1,6 @@
-"""What the trials train: one job for each kind of objective or storage whose model an interruption might change.
+"""Defines the jobs of the trials: one for each kind of objective or storage whose model an interruption might change.
 
-All of them read the same synthetic flights, and each needs some 30 rounds at least: faults wait for them.
+All of them read the same synthetic flights, and each needs about 30 rounds at least: faults happen at rounds.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.synthetic.synthetic import Chunk, file_name, make_table, plan_chunks
 
-ROWS = 40_000  # enough for more fragments than the slower of two workers could be left without
+ROWS = 40_000  # enough fragments that even the slower of two workers gets some
 FILES = 6  # of the source
 QUERY_ROWS = 25
 CHECKPOINT_ROUNDS = 10
@@ -52,7 +52,7 @@ params = {eta = 0.05, max_depth = 6, colsample_bytree = 0.8}
 """,
         "",
     ),
-    # No sampling of rows: XGBoost gives rows of weight 0 a hessian of 1e-16 here, so that the last bit of a node's
+    # No row sampling: XGBoost gives rows of weight 0 a hessian of 1e-16 here, so that the last bit of a node's
     # cover depends on the order in which rows are added.
     "multi-class": (
         """
@@ -145,13 +145,13 @@ USUAL = "binary"
 
 
 def write_job(path: Path, workload: str) -> None:
-    """The job's file; its data are in `data` beside it."""
+    """Writes the job's file; its data are in `data` next to it."""
     data, training, others = _JOBS[workload]
     path.write_text("".join((DATA, data.lstrip(), COMMON, training.lstrip(), others, ENDING)), encoding="utf-8")
 
 
 def write_sources(data: Path, spare: Path) -> None:
-    """The files that all jobs read, and one like them with other rows."""
+    """Writes the files that all jobs read, and a similar one with other rows."""
     data.mkdir()
     chunks = plan_chunks("flights", ROWS, 11, FILES)
     for chunk in chunks:
@@ -160,7 +160,7 @@ def write_sources(data: Path, spare: Path) -> None:
 
 
 def _write(path: Path, chunk: Chunk) -> None:
-    """With a column of queries, whose rows must be next to each other."""
+    """Writes a chunk with a column of queries, whose rows must be next to each other."""
     table = make_table(chunk)
     query = chunk.first_row // QUERY_ROWS + chunk.index + np.arange(len(table)) // QUERY_ROWS
     pq.write_table(table.append_column("query", [query]), path)
