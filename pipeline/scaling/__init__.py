@@ -1,1 +1,1 @@
-"""The experiment `pipeline scale`: measured, predicted and explained."""
+"""Runs the experiment `pipeline scale`: measures, predicts and explains how boosting scales."""

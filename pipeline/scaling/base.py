@@ -1,4 +1,4 @@
-"""The base case of a scaling run: one process that trains on all rows alone."""
+"""Measures the base case of a scaling run: one process that trains on all rows alone."""
 
 import contextlib
 import dataclasses
@@ -22,11 +22,11 @@ IN_A_WORKER = "measured in one worker of the cluster with all its threads, not i
 
 @dataclass(frozen=True)
 class Base:
-    """One base case, ready to be measured."""
+    """A base case, ready to be measured."""
 
     rows: int
     threads: int
-    train: Callable[[], Sequence[float]]  # trains once and gives the seconds of every round
+    train: Callable[[], Sequence[float]]  # trains once and returns the seconds of every round
     note: str = ""
 
 

@@ -1,8 +1,9 @@
-"""Calibrates the analytic model on a connected cluster: seconds, all workers at once, and kept for the next run.
+"""Calibrates the analytic model on a connected cluster: within seconds, on all workers at once; saves the result for
+the next run.
 
 1. Compute: every worker boosts on synthetic rows by itself, all at the same time (memory bandwidth is shared), over a
    small grid of rows, features and depths; non-negative least squares of relative errors give the coefficients.
-2. Collectives: allreduces from 16 B to 32 MiB in a real communicator of each size asked for.
+2. Collectives: allreduces from 16 B to 32 MiB in a real communicator of each requested size.
 3. Dask: empty tasks, and one array sent from a worker to another.
 """
 
@@ -29,7 +30,7 @@ from pipeline.scaling.fits import GRID, TYPICAL, Fit, Grid, fit_grid, solve
 from pipeline.scaling.links import collectives, dask_costs, ring_of
 from pipeline.training.xgboost.communicator import worker_locks
 
-BUSY = 1.25  # times as long as on a quiet machine: above it predictions need a word
+BUSY = 1.25  # times as long as on a quiet machine: above it a note is emitted
 
 
 def load_or_calibrate(
@@ -47,13 +48,13 @@ def load_or_calibrate(
     said = f"calibrated in {machine.seconds:.1f} s"
     try:
         save(machine, path)
-    except OSError as error:  # what was found is good all the same
+    except OSError as error:  # the calibration is usable without being saved
         return machine, (f"{said}; not kept: {path.parent}: {error.strerror or error}", *busy_notes(machine))
     return machine, (f"{said}; kept for the next run on such workers", *busy_notes(machine))
 
 
 def busy_notes(machine: Machine) -> tuple[str, ...]:
-    """A note where other programs slowed a calibration that was made just now; none on a quiet machine."""
+    """A note if other programs slowed a calibration that was just made; none on a quiet machine."""
     if machine.busy < BUSY:
         return ()
     slower = f"rounds take {machine.busy:.1f} x as long as on a quiet one"
@@ -72,7 +73,7 @@ def load(path: Path) -> Machine | None:
     """A saved calibration; None where there is none that this version can read."""
     try:
         return Machine.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # a calibration takes seconds: it is simply made anew
+    except (OSError, ValueError):  # a calibration takes seconds: repeat it
         return None
 
 
@@ -93,7 +94,7 @@ def _age(machine: Machine) -> str:
 
 
 def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid = GRID) -> Machine:
-    """The workers as they are now; `sizes`: the numbers of workers whose collectives are to be measured.
+    """Calibrates the current workers; `sizes`: the numbers of workers whose collectives are to be measured.
 
     Takes about 10 s.  ClusterError where a worker fails.
     """
@@ -129,7 +130,9 @@ def calibrate(client: Client, where: Placement, sizes: Sequence[int], grid: Grid
 
 
 def fingerprint_of(client: Client, where: Placement) -> str:
-    """What a calibration is good for: these processors, threads, versions, device, and which workers share a host."""
+    """The fingerprint of what a calibration is valid for: processors, threads, versions, device, and which workers
+    share a host.
+    """
     tasks = [client.submit(_describe, workers=[worker.address], pure=False) for worker in where.workers]
     hosts = [worker.host for worker in where.workers]
     facts = [

@@ -1,4 +1,4 @@
-"""How the pictures of a scaling run look: colours that can be told apart without red and green, axes, and the canvas."""
+"""Styles the pictures of a scaling run: colour-blind-safe colours, axes, and the canvas."""
 
 import io
 import math
@@ -13,16 +13,16 @@ from pipeline.efficiency.records import Result
 INK, MUTED, RULE = "#1c2430", "#667085", "#e4e7ec"
 COLORS = {"strong": "#0072b2", "weak": "#d55e00"}  # of Okabe and Ito's palette, like all the others
 MARKERS = {"strong": "o", "weak": "s"}
-PARTS = {  # part of the split -> what it is called, its colour
+PARTS = {  # part of the split -> its label, its colour
     "useful": ("useful", "#009e73"),
     "transfer": ("transfer", "#0072b2"),
     "wait": ("waiting", "#e69f00"),
     "other": ("other", "#98a2b3"),
 }
-GOOD, GOOD_COLOR = 0.8, "#009e73"  # an efficiency from here on is good
+GOOD, GOOD_COLOR = 0.8, "#009e73"  # an efficiency from this value on is good
 DASHED, DOTTED = (0, (4, 2.5)), (0, (1.5, 2))
 SIZE_INCHES, DPI = (5.4, 3.3), 130
-LETTERS = 64  # of a legend, its marks counted, that fit beside each other
+LETTERS = 64  # of a legend, including its marks, that fit in one row
 MARK_LETTERS = 6
 CROWDED = "more threads than cores"
 STYLE: dict[Any, Any] = {
@@ -38,7 +38,7 @@ Format = Literal["png", "svg"]
 
 @dataclass(frozen=True)
 class Words:
-    """What a chart is called, and what it says, in a sentence or two."""
+    """The title of a chart and its caption, a sentence or two."""
 
     title: str
     caption: str
@@ -46,7 +46,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Picture(Words):
-    """A chart that has been drawn."""
+    """A drawn chart."""
 
     content: bytes
 
@@ -55,9 +55,9 @@ Draw = Callable[[Any, Result, Machine | None], Words]  # onto a figure
 
 
 def drawn(draw: Draw, result: Result, machine: Machine | None, kind: Format) -> Picture:
-    """The picture; a PNG bears its title, an SVG has it beside it on the page.
+    """The picture; a PNG contains its title, an SVG gets it from the page.
 
-    Matplotlib is imported here alone, and nothing of its global state is touched.
+    Matplotlib is imported only here, and its global state is not changed.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -78,7 +78,7 @@ def drawn(draw: Draw, result: Result, machine: Machine | None, kind: Format) -> 
 
 
 def _for_a_page(picture: str) -> str:
-    """The SVG as part of a page: without prologue, in the page's font, without names that nothing refers to."""
+    """The SVG as part of a page: without prologue, in the page's font, without unused ids."""
     inner = picture[picture.index("<svg") :]
     inner = re.sub(r"font: ([^;\"]*?)'?sans-serif'?", r"font: \1system-ui, sans-serif", inner)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", inner))
@@ -86,7 +86,7 @@ def _for_a_page(picture: str) -> str:
 
 
 def legend_below(figure: Any, axes: Any) -> None:
-    """Where no line can run into it."""
+    """Places the legend below the axes, where no line crosses it."""
     handles, labels = axes.get_legend_handles_labels()
     lengths = [len(label) + MARK_LETTERS for label in labels]
     columns = len(labels) if sum(lengths) <= LETTERS else max(1, LETTERS // max(lengths))
@@ -94,7 +94,7 @@ def legend_below(figure: Any, axes: Any) -> None:
 
 
 def workers_axis(axes: Any, counts: Iterable[int]) -> None:
-    """Numbers of workers, in doublings."""
+    """A logarithmic axis of worker counts, with ticks at doublings."""
     places = sorted(set(counts))
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, [f"{count:,}" for count in places])
@@ -105,7 +105,9 @@ def workers_axis(axes: Any, counts: Iterable[int]) -> None:
 
 
 def log_axis(axes: Any, which: Literal["x", "y"], least: float = 2.0) -> None:
-    """A logarithmic axis over what has been drawn, at least so many times as high as low, with round numbers beside it."""
+    """A logarithmic axis over the drawn data, whose high end is at least `least` times its low end, with round tick
+    labels.
+    """
     axis = axes.yaxis if which == "y" else axes.xaxis
     (axes.set_yscale if which == "y" else axes.set_xscale)("log")
     low, high = axes.get_ylim() if which == "y" else axes.get_xlim()

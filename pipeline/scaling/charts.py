@@ -1,4 +1,4 @@
-"""Charts of what a scaling run has measured, and what had been predicted for it."""
+"""Draws the charts of a scaling run's measurements and of the predictions for them."""
 
 import math
 import statistics
@@ -24,9 +24,9 @@ from pipeline.scaling.chart_style import (
 )
 from pipeline.scaling.view import Seen, base_case, seen
 
-LEAST_BARS = 5  # that there is room for
+LEAST_BARS = 5  # room is kept for at least this many bars
 MOST_BARS = 18  # beyond, the quickest and the slowest worker of each point are shown
-ROOM = 0.1  # of the axis: a useful part that its share can be written into
+ROOM = 0.1  # of the axis: a useful part at least this long gets its share as a label
 RATIOS = {"T": "T", "u": "useful", "C": "overhead", "E": "E", "PE": "PE"}
 CLOSE = 0.1  # predicted over measured - 1
 RATIO_TICKS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 4)
@@ -53,7 +53,7 @@ def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
         _said(axes, own, color)
         if (single := base_case(result, mode)) is not None:
             place, value = single.threads / own[0].configuration.threads, 1e3 * statistics.median(single.seconds)
-            size = 10 if mode == "strong" else 6  # the same base case for both: one within the other
+            size = 10 if mode == "strong" else 6  # the same base case for both: nested markers
             axes.plot(
                 place, value, color=color, marker="D", markerfacecolor="white", markersize=size, linestyle="none",
                 zorder=4, label=f"{mode}, one process",
@@ -104,7 +104,7 @@ def _said(axes: Any, own: Sequence[Seen], color: str) -> None:
 
 
 def split(figure: Any, result: Result, machine: Machine | None) -> Words:
-    """Stacked bars: where each worker's time of a round goes, with the prediction below."""
+    """Stacked bars: how each worker's time of a round is spent, with the prediction below."""
     axes, points = figure.add_subplot(), seen(result)
     crowded = sum(point.workers for point in points) > MOST_BARS
     bars = [(p, rank) for mode in modes(points) for p in of(points, mode) for rank in _ranks(p, crowded)]
@@ -197,12 +197,12 @@ def predicted(figure: Any, result: Result, machine: Machine | None) -> Words:
 
 
 def checked(result: Result) -> list[Seen]:
-    """The points that say something about the model: predicted, and with a core for every thread."""
+    """The points by which the model can be judged: predicted, and with a core for every thread."""
     return [point for point in seen(result) if point.predicted and not is_crowded(point)]
 
 
 def is_crowded(point: Seen) -> bool:
-    """Oversubscribed: its threads take turns on the cores, which no model of efficiency is about."""
+    """Oversubscribed: its threads take turns on the cores, which no efficiency model covers."""
     return point.configuration.oversubscribed
 
 
@@ -221,6 +221,6 @@ def _expected(said: Predicted) -> dict[str, float | None]:
 
 
 def ratio_of(point: Seen, name: str) -> float | None:
-    """Predicted over measured; None where one of them has no value, or is nothing."""
+    """Predicted over measured; None where one of them is missing or zero."""
     was, will = pair_of(point, name)
     return will / was if was and will and was > 0 and will > 0 else None

@@ -1,4 +1,4 @@
-"""Charts of what scaling is made of on this machine, and of what the model says far beyond it."""
+"""Draws the components of scaling on this machine, and the model's extrapolation to many workers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,7 +65,7 @@ def allreduce(figure: Any, result: Result, machine: Machine | None) -> Words:
 
 
 def _payloads(result: Result, machine: Machine) -> list[int]:
-    """Bytes of the exchanges of a round of the point that the report speaks of."""
+    """Bytes of the exchanges in a round of the report's main point."""
     point = telling(result)
     if point is None:
         return []
@@ -103,7 +103,7 @@ def serial(figure: Any, result: Result, machine: Machine | None) -> Words:
 
 
 def fractions(points: Sequence[Seen]) -> list[Seen]:
-    """Those with a serial fraction that says something: strong scaling, each thread with a core of its own."""
+    """The points with a meaningful serial fraction: strong scaling, each thread with a core of its own."""
     return [p for p in points if p.serial_fraction is not None and not is_crowded(p)]
 
 
@@ -114,7 +114,7 @@ def _predicted_fraction(alone: Predicted | None, point: Seen) -> float | None:
 
 
 def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
-    """The model's T out to 1,024 workers, and where another one stops paying."""
+    """The model's T out to 1,024 workers, and the number beyond which another worker stops paying."""
     assert machine is not None
     axes, edge = figure.add_subplot(), stops_paying(machine, workload_of(result, "strong"), FAR[-1])
     _curves(axes, result, machine, lambda point: 1e3 * point.seconds, lambda point: 1e3 * point.seconds.median)
@@ -132,7 +132,7 @@ def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
 
 
 def efficiency(figure: Any, result: Result, machine: Machine | None) -> Words:
-    """The model's PE out to 1,024 workers, and the largest number of equally loaded ones that keeps it good."""
+    """The model's PE out to 1,024 workers, and the largest number of equally loaded ones that keeps PE good."""
     assert machine is not None
     axes, workload = figure.add_subplot(), workload_of(result, "weak")
     limit, rows = weak_limit(machine, workload, GOOD), f"With {_each(workload):,} rows on each worker"
@@ -156,7 +156,7 @@ def efficiency(figure: Any, result: Result, machine: Machine | None) -> Words:
 def _curves(
     axes: Any, result: Result, machine: Machine, said: Callable[[CurvePoint], float], was: Callable[[Seen], float]
 ) -> None:
-    """The model's curve of each mode, and the points of it that were measured."""
+    """Draws the model's curve of each mode, and its measured points."""
     strong, weak = workload_of(result, "strong"), workload_of(result, "weak")
     _curve(axes, "strong", [said(p) for p in curve(machine, strong, FAR)], f"strong: {strong.total_rows:,} rows")
     _curve(axes, "weak", [said(p) for p in curve(machine, weak, FAR, "weak")], f"weak: {_each(weak):,} rows each")
@@ -177,7 +177,7 @@ def _curve(axes: Any, mode: str, values: Sequence[float], label: str) -> None:
 
 
 def _mark(axes: Any, count: int, mode: str) -> None:
-    """A number of workers that matters."""
+    """Marks a significant number of workers."""
     axes.axvline(count, color=COLORS[mode], linewidth=1, linestyle=DOTTED)
     axes.annotate(
         f"{count:,}", (count, 1 if mode == "strong" else 0), (3, -9 if mode == "strong" else 3), color=COLORS[mode],
@@ -186,7 +186,7 @@ def _mark(axes: Any, count: int, mode: str) -> None:
 
 
 def workload_of(result: Result, mode: str) -> Workload:
-    """What the curves of a mode go on with: its own rows where it was measured, else those of the other mode."""
+    """The workload of a mode's curves: its own rows where it was measured, else those of the other mode."""
     own, point = _own(result, mode), telling(result)
     assert point is not None
     return from_configuration((own[-1] if own else point).configuration)

@@ -1,4 +1,4 @@
-"""How far a scaling result is to be trusted: every check that it can be put to, with its number."""
+"""Checks how far a scaling result can be trusted: every available check, with its number."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from pipeline.efficiency.records import Point, Result, Sample, WorkerSample
 from pipeline.scaling.view import Seen, base_case, base_of, seen
 
-CLOSED = 0.03  # of T: what the four parts of it may miss or exceed together
-IDENTICAL = 1e-9  # the two sides of E / (E + J ...) = PE, that arithmetic may part
-MEASURING = 0.005  # of a round, that measuring it may take
-LONG_SECONDS = 0.02  # a round that this holds for
+CLOSED = 0.03  # of T: the largest difference between T and the sum of its four parts
+IDENTICAL = 1e-9  # largest rounding difference between the two sides of E / (E + J ...) = PE
+MEASURING = 0.005  # of a round: the largest cost of measuring it
+LONG_SECONDS = 0.02  # rounds at least this long are checked for that cost
 SCATTER = 0.05  # of T: half of its 95 % interval
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question, and its answer in a few words."""
+    """A question, and its answer in a few words."""
 
     name: str
     value: str
-    good: bool | None  # None: it could not be told
+    good: bool | None  # None: unknown
 
 
 def checks(result: Result) -> tuple[Check, ...]:
-    """Of the points that have been measured; none without one."""
+    """Checks of the measured points; none without a point."""
     points = [point for point in result.points if point.samples]
     if not points:
         return ()
@@ -37,7 +37,7 @@ def checks(result: Result) -> tuple[Check, ...]:
 
 
 def _closure(points: Sequence[Seen]) -> Check:
-    """u, x, w and o are each measured by their own means: together they should be T."""
+    """Closure: u, x, w and o are measured independently; their sum should be T."""
     name = "useful, transfer, waiting and other add up to the round"
     known = [value for point in points for value in point.closures if value is not None]
     if not known:
@@ -82,7 +82,7 @@ def _scatter(points: Sequence[Point], views: Sequence[Seen]) -> Iterator[Check]:
 
 
 def _before(points: Sequence[Point]) -> Check:
-    """Time stamps are ISO 8601 in UTC, written alike: they sort as text."""
+    """Whether predictions precede measurements.  Time stamps are ISO 8601 in UTC, written alike: they sort as text."""
     name = "predictions were written before what they predict"
     pairs = [(p.predicted.time, min(s.time for s in p.samples)) for p in points if p.predicted is not None]
     if not pairs:
@@ -92,7 +92,7 @@ def _before(points: Sequence[Point]) -> Check:
 
 
 def _band(points: Sequence[Seen]) -> Check:
-    """Oversubscribed points say nothing about the model."""
+    """Whether measurements are within the model's band.  Oversubscribed points do not test the model."""
     name = "rounds took as long as predicted"
     told = [p for p in points if p.predicted is not None and not p.configuration.oversubscribed]
     if not told:
@@ -103,7 +103,9 @@ def _band(points: Sequence[Seen]) -> Check:
 
 
 def _bases(result: Result) -> Iterator[Check]:
-    """Where a process with all threads is slower than one worker with fewer, they are in each other's way."""
+    """Which base case is faster.  A process with all threads can be slower than one worker with fewer: its threads
+    slow each other down.
+    """
     name = "one process gains from all its threads"
     for mode in dict.fromkeys(single.mode for single in result.singles):
         single = base_case(result, mode)
@@ -137,7 +139,7 @@ def _methods(points: Sequence[Point]) -> Iterator[Check]:
 
 
 def label(point: Seen) -> str:
-    """A point in two words."""
+    """A point's short label."""
     return f"{point.configuration.mode} {point.workers}"
 
 

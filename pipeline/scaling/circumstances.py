@@ -1,4 +1,4 @@
-"""Under which circumstances something was measured: machine, versions, commit."""
+"""Collects the circumstances of a measurement: machine, versions, commit."""
 
 import importlib.metadata
 import platform
@@ -40,7 +40,7 @@ def now(timespec: str = "seconds") -> str:
 
 
 def processor() -> str:
-    """The processor's model, as the system calls it."""
+    """The processor's model, as the system reports it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -74,7 +74,7 @@ def _commit() -> str:
     """The commit of this checkout, with "+" where tracked files differ from it."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
-        return "unknown"  # installed: the repository around it, if any, is another one
+        return "unknown"  # installed: a surrounding repository, if any, is a different one
     try:
         commit, changes = (
             subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()

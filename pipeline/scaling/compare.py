@@ -1,4 +1,4 @@
-"""Two scaling runs beside each other: each point's seconds, and whether they differ by more than they scatter."""
+"""Compares two scaling runs: each point's seconds, and whether they differ by more than their scatter."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from pipeline.errors import UserError
 
 
 def comparison(result: Result, earlier: Result, *, force: bool = False) -> list[str]:
-    """A line for each point that both have; UserError where there is none, or where the machines differ."""
+    """A line for each common point; UserError where there is none, or where the machines differ."""
     if not force:
         check_comparable(result.circumstances, earlier.circumstances)
     found = list(_lines(result, earlier))
@@ -35,7 +35,7 @@ def _lines(result: Result, earlier: Result) -> Iterator[str]:
 
 
 def _what(configuration: Configuration) -> tuple[object, ...]:
-    """What has to be the same for two points to be compared; the number of rounds need not."""
+    """The configuration fields that must be equal for two points to be compared; the number of rounds may differ."""
     c = configuration
     return (
         c.mode, c.workers, c.threads, sum(c.rows), c.features, c.bins, c.depth, c.growth, c.max_leaves, c.trees_per_round,

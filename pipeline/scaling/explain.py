@@ -1,4 +1,4 @@
-"""Three sentences about a scaling run: the largest loss, its cause, and what to change."""
+"""Explains a scaling run in three sentences: the largest loss, its cause, and what to change."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,15 +9,16 @@ from pipeline.efficiency.machine import Machine, Ring
 from pipeline.efficiency.records import Result
 from pipeline.scaling.view import Seen, base_of, telling
 
-LEAST = 0.03  # of a round, or of PE: no change that gains less is proposed
+LEAST = 0.03  # of a round, or of PE: changes with a smaller gain are not proposed
 MORE = 4  # times the rows
 FASTER = 10  # times the network's bandwidth and latency
 
 
 def sentences(result: Result, machine: Machine | None) -> tuple[str, ...]:
-    """About the point with the most workers that is not oversubscribed, strong scaling first; none without one.
+    """Explains the point with the most workers that is not oversubscribed, strong scaling first; none without such a
+    point.
 
-    Without a calibrated machine the cause is told from what was measured, and no gain is predicted.
+    Without a calibrated machine the cause is derived from the measurements, and no gain is predicted.
     """
     point = telling(result)
     if point is None:
@@ -32,7 +33,8 @@ def sentences(result: Result, machine: Machine | None) -> tuple[str, ...]:
 def losses_of(point: Seen, machine: Machine | None) -> dict[str, float]:
     """Seconds of a round that the mean worker loses, by cause.
 
-    A worker waits for the one that computes longest in all (imbalance), and in a round for the one that is late in it.
+    A worker waits for the worker that computes longest overall (imbalance), and in each round for the worker that is
+    late in it.
     """
     imbalance = max(split.useful for split in point.splits) - point.mean("useful")
     losses = {
@@ -93,11 +95,11 @@ def _cause(point: Seen, name: str, machine: Machine | None) -> str:
 
 @dataclass(frozen=True)
 class _Change:
-    """Something that might be done, and what it comes to."""
+    """A possible change and its gain."""
 
     what: str
     saved: float  # share of a round
-    PE: float | None = None  # then
+    PE: float | None = None  # after the change
     measured: bool = False
 
     def __str__(self) -> str:
@@ -128,7 +130,7 @@ def _best(changes: list[_Change]) -> _Change | None:
 
 
 def _measured(result: Result, point: Seen) -> Iterator[_Change]:
-    """Changes whose gain this run has measured."""
+    """Changes whose gain this run measured."""
     total = point.seconds.median
     yield _Change("having the cores to themselves", point.mean("other") / total, measured=True)
     base = base_of(result, point.configuration)
@@ -139,7 +141,7 @@ def _measured(result: Result, point: Seen) -> Iterator[_Change]:
 
 
 def _predicted(machine: Machine, point: Seen, variants: Iterator[tuple[str, Machine, Workload]]) -> Iterator[_Change]:
-    """Changes with what the model says of them, beside what it says of the point as it is."""
+    """Changes with the model's prediction for them, relative to its prediction for the unchanged point."""
     now = predict(machine, from_configuration(point.configuration)).seconds
     for what, changed, workload in variants:
         then = predict(changed, workload)
@@ -163,7 +165,7 @@ def _other_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, 
 
 
 def _more_rows(machine: Machine, point: Seen) -> list[str]:
-    """What larger shares would make of the efficiency; nothing where that is good already."""
+    """The effect of larger shares on the efficiency; empty where it is good already."""
     workload = from_configuration(point.configuration)
     more = dataclasses.replace(workload, rows=tuple(MORE * rows for rows in workload.rows))
     now, then = (predict(machine, each).figures.PE for each in (workload, more))
@@ -173,7 +175,7 @@ def _more_rows(machine: Machine, point: Seen) -> list[str]:
 
 
 def faster(machine: Machine) -> Machine:
-    """The same workers on a network so many times as fast."""
+    """The same workers on a network `FASTER` times as fast."""
     tables = {
         count: tuple((nbytes, seconds / FASTER) for nbytes, seconds in table)
         for count, table in machine.collectives.items()

@@ -1,4 +1,4 @@
-"""The compute part of calibration: small trainings on every worker, and the coefficients that explain them."""
+"""Calibrates compute: small trainings on every worker, and the coefficients that explain their times."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ GRID: Grid = (  # rows, features, bins of each, depths: histograms in and out of
     (60_000, 128, 253, (4, 7)),
     (200_000, 16, 253, (5, 7)),
     (600_000, 8, 253, (4, 7)),
-    (60_000, 32, 24, (4, 8)),  # few bins: what a feature costs of a node, besides its bins
+    (60_000, 32, 24, (4, 8)),  # few bins: the cost of a feature per node, apart from its bins
 )
 WARMUP, LEAST_ROUNDS, MOST_ROUNDS, FIT_SECONDS = 2, 3, 30, 0.15  # rounds of one fit
 TYPICAL = Coefficients(  # one thread of a Xeon of 2023 (Sapphire Rapids, 2 MB near each core), 120 fits
@@ -37,10 +37,10 @@ TYPICAL = Coefficients(  # one thread of a Xeon of 2023 (Sapphire Rapids, 2 MB n
     row_split_doubling=0.81e-9, row=1.4e-9, bin_node=5.3e-9, bin_node_wide=1.456e-9, bin_node_filled=3.292e-9,
     bin_node_far=2.717e-9, feature_node=77.6e-9, tree=54.7e-6,
 )  # fmt: skip
-DRAWN = 0.2  # how much: errors of fits of 5 % weigh as much as coefficients off by 25 %
-EQUAL = 0.05  # workers this close to the typical one count as it: the rest is noise
+DRAWN = 0.2  # strength of the pull to TYPICAL: fit errors of 5 % weigh as much as coefficients off by 25 %
+EQUAL = 0.05  # workers this close to the typical one are treated as typical: the rest is noise
 QUIET_DELAY = (
-    0.1  # of the useful time; on cores of their own threads wait for 0.015 to 0.025 of it, the rest is others'
+    0.1  # of the useful time; on cores of their own threads wait 0.015 to 0.025 of it, the rest is due to others
 )
 
 
@@ -60,7 +60,7 @@ class Fit:
 
 @task
 def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"], grid: Grid = GRID) -> list[Fit]:
-    """The grid's trainings, on a worker by itself; `number` makes its rows its own."""
+    """Runs the grid's trainings on one worker by itself; `number` gives the worker rows of its own."""
     found: list[Fit] = []
     with xgboost.config_context(nthread=threads, verbosity=0):
         for rows, features, bins, depths in grid:
@@ -77,7 +77,7 @@ def _fit(matrix: xgboost.DMatrix, rows: int, depth: int, threads: int, device: L
         "device": device, "max_bin": 256,
     }  # fmt: skip
     booster = xgboost.Booster(params, [matrix])
-    # a CPU's training thread computes whenever it is busy; a GPU's only waits for it
+    # a CPU's training thread computes whenever it is busy; a GPU's only waits
     clock = time.thread_time if device == "cpu" else time.perf_counter
     seconds: list[float] = []
     walls: list[float] = []
@@ -99,12 +99,14 @@ def _fit(matrix: xgboost.DMatrix, rows: int, depth: int, threads: int, device: L
 
 
 def _jitter(seconds: Sequence[float]) -> float:
-    """From the steps between neighbours, which a trend (trees shrink) hardly changes: their median size over 0.954."""
+    """From the differences of adjacent rounds, which a trend (trees shrink) hardly changes: their median size over
+    0.954.
+    """
     return float(np.median(np.abs(np.diff(seconds)))) / 0.954 / statistics.mean(seconds)
 
 
 def _mean_tree(booster: xgboost.Booster, depth: int) -> Shape:
-    """Of the rounds after the warm-up.  Rows are told by their hessians, which differ little."""
+    """The mean tree of the rounds after the warm-up.  Row counts are inferred from hessians, which differ little."""
     trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"][WARMUP:]
     found = np.zeros((depth, 3))  # splits, reach, smaller
     for tree in trees:
@@ -121,13 +123,13 @@ def _mean_tree(booster: xgboost.Booster, depth: int) -> Shape:
 
 @dataclass(frozen=True)
 class Solved:
-    """What the fits come to."""
+    """The result of the fits."""
 
     coefficients: Coefficients
     capabilities: tuple[float, ...]
-    typical: float  # capability of the worker that the coefficients are of
+    typical: float  # capability of the worker that the coefficients describe
     spread: float
-    delay: float  # of the useful time, without what other programs took
+    delay: float  # of the useful time, without the share of other programs
     jitter: float
     busy: float = 1.0  # how many times as long the fits took as on a quiet machine
 
@@ -137,10 +139,10 @@ def solve(
 ) -> Solved:
     """Coefficients and capabilities from every worker's fits, in the same order for each.
 
-    `oversubscribed`: the workers have more threads than there are cores, so that waiting for a core is a lasting part
-    of their time; else what exceeds `QUIET_DELAY` is put down to other programs, which come and go (`Solved.busy`).
-    Non-negative least squares of relative errors.  Several terms grow together over so few fits; what the fits leave
-    open is drawn towards the proportions of `typical`, times the speed of these workers.
+    `oversubscribed`: the workers have more threads than there are cores, so that waiting for a core is a permanent part
+    of their time; else delay beyond `QUIET_DELAY` is attributed to other programs, which come and go (`Solved.busy`).
+    Non-negative least squares of relative errors.  Several terms grow together over so few fits; what the fits do not
+    determine is pulled towards the proportions of `typical`, times the speed of these workers.
     """
     totals = [sum(fit.seconds for fit in own) for own in fits]
     middle = sorted(totals)[(len(totals) - 1) // 2]
@@ -169,6 +171,6 @@ def solve(
 
 
 def _work_of(fit: Fit) -> list[float]:
-    """The fit's units of work with the trees that it really grew."""
+    """The fit's units of work with the trees that it grew."""
     amounts = work(fit.rows, Workload((fit.rows,), fit.features, fit.bins, fit.depth), fit.tree)
     return [amounts[name] for name in COEFFICIENTS]

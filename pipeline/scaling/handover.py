@@ -1,4 +1,4 @@
-"""Blocks and cuts as files, for a process of its own that trains on the same rows."""
+"""Writes and reads blocks and cuts as files, for a separate process that trains on the same rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def read_cuts(folder: Path) -> tuple[Cuts, tuple[str, ...]]:
 
 @task
 def write_block(block: Block, folder: str) -> None:
-    """A block's training rows as a file; the arrays that it has."""
+    """Writes a block's training rows to a file, with the arrays that it has."""
     rows = block.rows_for(TRAIN)
     arrays = {name: getattr(block, name) for name in ("codes", "label", "weight", "group", "row_ids")}
     np.savez(
@@ -44,7 +44,7 @@ def write_block(block: Block, folder: str) -> None:
 
 
 def read_blocks(folder: Path) -> list[Block]:
-    """What `write_block` wrote, in the order of the fragments; the files are removed as they are read."""
+    """Reads the files of `write_block`, in the order of the fragments; they are removed as they are read."""
     blocks = []
     for path in sorted(folder.glob("block-*.npz")):
         with np.load(path) as file:

@@ -1,4 +1,4 @@
-"""The communication part of calibration: XGBoost's allreduce in a real communicator, Dask's tasks and transfers."""
+"""Calibrates communication: XGBoost's allreduce in a real communicator, Dask's tasks and transfers."""
 
 import time
 import uuid
@@ -21,7 +21,7 @@ SIZES = (
     32,
     512,
     *(1 << power for power in range(12, 23)),
-)  # doubles: 16 B to 32 MiB, close together where caches end
+)  # doubles: 16 B to 32 MiB, closely spaced where caches end
 PASSES = 4
 REPETITIONS, SIZE_SECONDS = 5, 0.1  # of one size in one pass
 SLOW_SECONDS, SLOWEST_SECONDS = 0.1, 0.5  # of one allreduce: no more passes, nothing larger
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 120
 
 
 def collectives(client: Client, workers: Sequence[WorkerInfo]) -> Table:
-    """(payload bytes, seconds) of an allreduce among these workers, as the rank that came last saw it."""
+    """(payload bytes, seconds) of an allreduce among these workers, as measured by the rank that arrived last."""
     addresses, run = [worker.address for worker in workers], f"calibration-{uuid.uuid4().hex[:12]}"
     with Members(client) as members, worker_locks(members, addresses):
         arguments = start_tracker(members, addresses, run, TIMEOUT_SECONDS)
@@ -69,7 +69,7 @@ def _time_collectives(arguments: Mapping[str, Any]) -> list[tuple[int, float]]:
                 slow = slow or first > SLOW_SECONDS
                 if first > SLOWEST_SECONDS:
                     break
-            if slow:  # a link this slow is what takes the time, and it takes the same every time
+            if slow:  # a link this slow dominates the time, which is the same on every pass
                 break
     return [(elements * 8, float(np.mean([part.mean() for part in parts]))) for elements, parts in found.items()]
 
@@ -83,7 +83,7 @@ def _sum(values: np.ndarray) -> np.ndarray:
 
 
 def ring_of(tables: Mapping[int, Table]) -> Ring:
-    """Latency and bandwidth from all tables: least squares of relative errors; nothing where there is no table."""
+    """Latency and bandwidth from all tables: least squares of relative errors; zeros without a table."""
     rows, ones = [], []
     for workers, table in tables.items():
         for nbytes, seconds in table:

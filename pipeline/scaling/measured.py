@@ -1,4 +1,4 @@
-"""From what a training leaves behind to the record: its configuration, and one sample of it."""
+"""Builds the record of a training: its configuration, and one sample of it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ DEPTH = 6  # XGBoost's default
 
 
 def configuration_of(layout: Layout, plan: Plan, mode: Mode, oversubscribed: bool) -> Configuration:
-    """What the model has to know of a layout."""
+    """The fields of a layout that the model needs."""
     spec, params = layout.spec, layout.spec.params
     lossguide = params.get("grow_policy") == "lossguide"
     return Configuration(
@@ -57,7 +57,7 @@ def trees_per_round(params: Mapping[str, Any]) -> int:
 
 
 def column_share(params: Mapping[str, Any]) -> float:
-    """Features that a node may split on, of all."""
+    """The share of all features that a node may split on."""
     share = 1.0
     for name in ("colsample_bytree", "colsample_bylevel", "colsample_bynode"):
         share *= float(params.get(name, 1))
@@ -67,7 +67,7 @@ def column_share(params: Mapping[str, Any]) -> float:
 def sample_of(
     meters: Sequence[MeterRecord], names: Sequence[str], configuration: Configuration, machine: Machine | None
 ) -> Sample:
-    """One repetition, without the time it began and its number.
+    """One repetition, without its start time and its number.
 
     `machine`: with the capabilities of these workers, by rank; without one they count as equal.
     """
@@ -94,6 +94,6 @@ def per_round(seconds: Sequence[float], warmup: int) -> float:
 
 
 def of_ranks(machine: Machine, places: Sequence[int]) -> Machine:
-    """The machine with the capability of each rank, which is that of the worker calibrated at this place."""
+    """The machine with the capability of each rank, that of the worker calibrated at this place."""
     known = machine.capabilities
     return dataclasses.replace(machine, capabilities=tuple(known[min(place, len(known) - 1)] for place in places))

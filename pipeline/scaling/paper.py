@@ -1,8 +1,8 @@
-"""A simulation on paper: clusters that nobody here has, through the model that is checked on the one machine there is.
+"""Simulates clusters that are not available, with the model that was checked on the one available machine.
 
-Presets of interconnects, of computers and of workloads, each with the source of its numbers and with what was assumed
-where no source was found; `machine` joins two of them to what `cost.predict` takes.  benchmarks/paper.py compares such
-predictions with published measurements.
+Presets of interconnects, of computers and of workloads, each with the source of its numbers, and with the assumptions
+made where no source was found; `machine` combines two of them into the input of `cost.predict`.  benchmarks/paper.py
+compares such predictions with published measurements.
 """
 
 import dataclasses
@@ -15,19 +15,19 @@ from pipeline.efficiency.machine import Coefficients, Fill, Machine, Ring, Table
 
 # Every node splits, and 0.3 of its rows go to the smaller child, whatever the data.
 FULL_TREES = Fill(constant=50.0, rows=0.0, round=0.0, level=0.0, features=0.0, smaller=(0.3, 0.0, 0.0, 0.0, 0.0))
-LAUNCH_SECONDS = 6e-6  # of a NCCL call, beside its steps: nccl-tests issue 123, 10 us on 2 GPUs to 33.7 us on 8
+LAUNCH_SECONDS = 6e-6  # of a NCCL call, in addition to its steps: nccl-tests issue 123, 10 us on 2 GPUs to 33.7 us on 8
 TABLED_GPUS = 64  # beyond, NCCL's 2N - 2 steps and XGBoost's 2N - 1 are the same to 1 %
-TABLE_NBYTES = 1 << 24  # any: between the table's two ends and beyond the model is a straight line
+TABLE_NBYTES = 1 << 24  # arbitrary: between the table's two ends and beyond them the model is a straight line
 BIN_FEATURE = 256
 
 
 @dataclass(frozen=True)
 class Interconnect:
-    """What joins the workers, as a ring uses it."""
+    """The network between the workers, as a ring uses it."""
 
     name: str
     alpha: float  # seconds of a step: a small message, one way, through the software that sends it
-    beta: float  # seconds a byte: what large messages reach, not what the cable promises
+    beta: float  # seconds a byte: the rate that large messages reach, not the nominal rate
     source: str
 
     def allreduce_seconds(self, nbytes: float, workers: int, device: Literal["cpu", "cuda"]) -> float:
@@ -67,7 +67,7 @@ INTERCONNECTS = (ETHERNET_10G, ETHERNET_100G, INFINIBAND_FDR, NVLINK, PCIE)
 
 @dataclass(frozen=True)
 class Base:
-    """A measured time that the coefficients of a computer are scaled to meet."""
+    """A measured time to which a computer's coefficients are scaled."""
 
     workload: Workload
     seconds: float  # of a round
@@ -81,12 +81,12 @@ class Computer:
     name: str
     device: Literal["cpu", "cuda"]
     threads: int
-    coefficients: Coefficients  # in proportion to each other, where there is a base
+    coefficients: Coefficients  # scaled to the base, if there is one
     source: str
     base: Base | None = None
 
     def measured(self, workload: Workload, seconds: float, interconnect: Interconnect | None = None) -> "Computer":
-        """The same computer, as fast as this measurement says."""
+        """The same computer, at the speed that this measurement implies."""
         return dataclasses.replace(self, base=Base(workload, seconds, interconnect))
 
 
@@ -141,7 +141,9 @@ COMPUTERS = (THREAD, SERVER, V100, T4)
 
 
 def machine(computer: Computer, interconnect: Interconnect) -> Machine:
-    """Any number of such computers, all alike, joined by such an interconnect; every tree is taken to be full."""
+    """The machine of any number of such computers, all alike, joined by this interconnect; every tree is assumed to
+    be full.
+    """
     made = _machine(computer, interconnect)
     if computer.base is None:
         return made
@@ -188,11 +190,11 @@ def _for(computer: Computer, workload: Workload) -> Workload:
 
 @dataclass(frozen=True)
 class Simulated:
-    """One workload on so many workers."""
+    """One workload on a number of workers."""
 
     workers: int
     seconds: float  # of a round
-    useful: float  # of these, computing
+    useful: float  # of these seconds, computing
     transfer: float
     efficiency: float | None  # E
     parallel_efficiency: float  # PE: replicated work counts as useful

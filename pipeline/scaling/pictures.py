@@ -1,4 +1,4 @@
-"""The pictures of a scaling run, drawn by Matplotlib: each as PNG for anywhere, and as SVG for the report."""
+"""Draws the pictures of a scaling run with Matplotlib: each as PNG for general use, and as SVG for the report."""
 
 from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.records import Result
@@ -10,7 +10,7 @@ NAMES = ("seconds", "split", "predicted", "allreduce", "serial_fraction", "far_s
 
 
 def pictures(result: Result, machine: Machine | None, kind: Format) -> dict[str, Picture]:
-    """Picture by name; those that nothing was measured or predicted for are left out."""
+    """Picture by name; pictures without a measurement or prediction are left out."""
     points = seen(result)
     wanted: dict[str, tuple[Draw, bool]] = {
         "seconds": (charts.seconds, bool(points)),

@@ -1,4 +1,4 @@
-"""report.html of a scaling run, and its pictures: one page that holds all it shows and asks the network for nothing."""
+"""Writes report.html of a scaling run, and its pictures: a self-contained page without network requests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ def report_html(result: Result, machine: Machine | None) -> str:
 
 
 def _header(result: Result) -> str:
-    """The headline: GE, then PE, then E with its seconds beside it."""
+    """The headline: GE, then PE, then E with its seconds."""
     point = telling(result)
     lines = [text(result.name)]
     heads = ""
@@ -129,7 +129,7 @@ def _exchanged(points: Sequence[Seen], drawn: dict[str, Picture]) -> list[str]:
 
 
 def _charts(drawn: dict[str, Picture], *names: str) -> list[str]:
-    """Two beside each other; one alone in the middle."""
+    """Charts in two columns; a single chart in the middle."""
     there = [drawn[name] for name in names if name in drawn]
     return [_card(_figure(picture), wide=len(there) == 1) for picture in there]
 

@@ -1,4 +1,4 @@
-"""The tables of a scaling run's page; every text from outside is escaped here."""
+"""Renders the tables of a scaling run's page; every text from outside is escaped here."""
 
 import html
 import statistics
@@ -12,7 +12,7 @@ from pipeline.scaling.charts import RATIOS, is_crowded, modes, of, pair_of, rati
 from pipeline.scaling.checks import Check
 from pipeline.scaling.view import Seen, base_case
 
-FACTORS = {  # figure -> in words
+FACTORS = {  # figure -> description
     "GE": "global efficiency: core-seconds of the best single process over those of the workers",
     "PE": "parallel efficiency = LB × CommE: the share of all workers' time that is compute",
     "LB": "load balance: mean useful time over the longest",
@@ -25,7 +25,7 @@ UNGRADED = {
     "E": "seconds of compute for every second of overhead; no upper bound",
     "J": "1 where all workers' overheads are the same, more the less alike they are",
 }
-MOST_ROWS = 12  # of a table that is open at once
+MOST_ROWS = 12  # of a table that is unfolded at first
 UNITS = {"T": "ms", "u": "ms", "C": "ms", "E": "", "PE": ""}
 HEADS = {"T": "T", "u": "u, useful", "C": "C, overhead", "E": "E", "PE": "PE"}
 STATES = {True: ("yes", "✓"), False: ("no", "!"), None: ("", "–")}
@@ -56,7 +56,7 @@ def text(value: object) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """With as many digits as anybody reads.
+    """Milliseconds with a readable number of digits.
 
     >>> milliseconds(0.00234), milliseconds(0.0453), milliseconds(1.5)
     ('2.34 ms', '45.3 ms', '1,500 ms')
@@ -66,12 +66,12 @@ def milliseconds(seconds: float) -> str:
 
 
 def bare(seconds: float) -> str:
-    """Milliseconds where the unit stands elsewhere."""
+    """Milliseconds without the unit."""
     return milliseconds(seconds).removesuffix(" ms")
 
 
 def name_of(point: Seen) -> str:
-    """A point in a few words."""
+    """A point's short description."""
     star = "*" if is_crowded(point) else ""
     return f"{point.configuration.mode}, {point.workers:,} worker{'' if point.workers == 1 else 's'}{star}"
 
@@ -82,7 +82,7 @@ def ordered(points: Sequence[Seen]) -> list[Seen]:
 
 
 def number(value: float | None, workers: int = 0, digits: int = 3) -> str:
-    """A figure, or why there is none."""
+    """A figure, or the reason for its absence."""
     if value is None:
         return "–" if workers <= 1 else "saturated"
     return f"{value:,.{digits}f}"
@@ -168,7 +168,9 @@ def _worker(point: Seen, rank: int) -> str:
 
 
 def traffic(points: Sequence[Seen]) -> str:
-    """Bytes that the first worker sends in a round: two predictions, what was counted, and what the trees say."""
+    """Bytes that the first worker sends in a round: two predictions, the counted bytes, and those computed from the
+    trees.
+    """
     shared = [point for point in ordered(points) if point.workers > 1]
     if not shared:
         return ""
@@ -202,7 +204,7 @@ def trust(found: Sequence[Check]) -> str:
 
 
 def circumstances(result: Result, machine: Machine | None) -> str:
-    """Where and with what it was measured."""
+    """The circumstances of the measurement: machine, versions, calibration."""
     around, facts = result.circumstances, dict[str, str]()
     about = around.get("machine", {})
     parts = (about.get("processor"), f"{about.get('cores', '?')} cores", _gibibytes(about), about.get("system"))

@@ -1,6 +1,6 @@
-"""Samples as lines of JSON that Extra-P reads: one parameter point, one place in the program, one value a line.
+"""Writes samples as lines of JSON that Extra-P reads: one parameter point, one place in the program, one value a line.
 
-Format: as Extra-P's own reader takes it (extrap/fileio/file_reader/jsonlines_file_reader.py).  The parameter is p, the
+Format: that of Extra-P's own reader (extrap/fileio/file_reader/jsonlines_file_reader.py).  The parameter is p, the
 workers; repetitions are lines with the same p.  A callpath begins with the mode.  Times are seconds of a round, means
 over the workers; that of "round" is T, the longest worker's.
 """
@@ -27,7 +27,7 @@ def lines(configuration: Configuration, sample: Sample) -> Iterator[str]:
     sent = [worker.bytes_sent for worker in sample.workers if worker.bytes_sent is not None]
     if len(sent) == len(splits):
         values.append(("round->transfer", "bytes_sent", fmean(sent) / configuration.rounds))
-    elif len(splits) == 1:  # Extra-P wants every value at every p
+    elif len(splits) == 1:  # Extra-P requires every value at every p
         values.append(("round->transfer", "bytes_sent", 0.0))
     for callpath, metric, value in values:
         line = {

@@ -1,4 +1,4 @@
-"""The verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
+"""Implements the verb `scale`: from a job, or synthetic rows, to a measured, predicted and explained scaling run."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ from pipeline.scaling.subjects import JobSubject, Subject, SyntheticSubject
 from pipeline.scaling.synthetic import Synthetic
 from pipeline.storage.atomic import claim
 
-BUSY = 0.5  # load a core, in the minute before: above it the note is made
+BUSY = 0.5  # load per core, in the minute before: above it a note is emitted
 
 
 def scale(
@@ -48,10 +48,10 @@ def scale(
 ) -> Result:
     """Predicts and measures how boosting scales over the first workers of the client's cluster; writes the report.
 
-    `job`: files as a job names them, or `Synthetic` rows.  `cluster`: of synthetic rows; a job has its own.
-    `inputs`: what `metadata.resolve` returned for this job, if it was called before; otherwise it is called here, before
-    the first task.  Only the boosting rounds are measured: no metrics, no early stopping.  UserError for what the user can
-    mend.  Whatever ends the run early, the samples so far are in the folder's result.json.
+    `job`: a job with its files, or `Synthetic` rows.  `cluster`: for synthetic rows; a job has its own. `inputs`: what
+    `metadata.resolve` returned for this job, if it was called before; otherwise it is called here, before the first
+    task.  Only the boosting rounds are measured: no metrics, no early stopping.  UserError for errors the user can
+    fix.  However the run ends, the samples so far are in the folder's result.json.
     """
     require_client(client)
     plan, wish = plan or Plan(), wish or Wish()
@@ -83,7 +83,7 @@ class _Surroundings:
     section: Cluster
     folder: Path
     wish: Wish
-    circumstances: Mapping[str, Any]  # before anything was started
+    circumstances: Mapping[str, Any]  # collected before the run starts anything
     listen: Listener
 
 
@@ -123,14 +123,14 @@ def _subject(client: Client, rows: Synthetic | Inputs, listen: Listener, where: 
 
 
 def busy(about: Mapping[str, Any]) -> list[str]:
-    """A note where other programs were at work before this one was."""
+    """A note if other programs were busy before this run started."""
     load, cores = about["machine"]["load_before"], about["machine"]["cores"]
     words = "seconds measured beside other programs say little, and so does a calibration"
     return [f"this machine was busy (load {load} on {cores} cores): {words}"] if load > BUSY * cores else []
 
 
 def is_scaling_folder(folder: Path) -> bool:
-    """Whether it holds what a scaling run wrote, and nothing else."""
+    """Whether it contains only the output of a scaling run."""
     names = {path.name for path in folder.iterdir()}
     ours = {records.RESULT, samples.SAMPLES, REPORT, f".{records.RESULT}.partial", *(f"{name}.png" for name in NAMES)}
     return records.RESULT in names and names <= ours

@@ -1,8 +1,9 @@
-"""The protocol of a scaling run: predict, then measure, repetitions taking turns; every sample is on disk as it comes.
+"""Runs the protocol of a scaling run: predict, then measure, alternating the points; writes every sample to disk at
+once.
 
-1. Every point's matrices are built, and all stay on the workers: without that, repetitions could not take turns.
+1. Every point's matrices are built, and all stay on the workers: without that, points could not alternate.
 2. What the model predicts for every point is written into result.json, before the first sample of any.
-3. A repetition measures the single process and every point once, each repetition beginning with another one.
+3. A repetition measures the single process and every point once, each repetition beginning with a different one.
 """
 
 import contextlib
@@ -35,24 +36,24 @@ from pipeline.scaling.subjects import Layout, Subject
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.spec import RoundsSpec
 
-BACK_SECONDS = 60.0  # for a lost worker to come back
+BACK_SECONDS = 60.0  # for a lost worker to reconnect
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where it is measured, and what."""
+    """The client, workers and workload of the measurements."""
 
     client: Client
     subject: Subject
-    place: Callable[[], Placement]  # the workers as they are now; they change when one is lost
-    machine: Machine | None  # None: nothing is predicted
+    place: Callable[[], Placement]  # the current workers; they change when one is lost
+    machine: Machine | None  # None: no predictions
     listen: Listener = ignore
-    folder: Path | None = None  # None: nothing is written
+    folder: Path | None = None  # None: no files
 
 
 @dataclass(frozen=True)
 class About:
-    """What a result says of the run besides its numbers."""
+    """Metadata of the run in its result."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ class About:
 
 
 def measure(bench: Bench, plan: Plan, about: About | None = None) -> Result:
-    """Measures the plan.  A worker that is lost is waited for, and its repetition repeated once."""
+    """Measures the plan.  Waits for a lost worker, and repeats its repetition once."""
     return _Run(bench, plan, about or About()).measure()
 
 
@@ -86,7 +87,7 @@ class _Run:
         """The whole protocol."""
         order = [(mode, workers) for mode in self._plan.modes for workers in self._plan.workers]
         points = tuple(self._point(mode, workers) for mode, workers in order)
-        self._writing = True  # from here on there is something to lose
+        self._writing = True  # from here on an early end would lose results
         if self._bench.folder is not None:
             empty(self._bench.folder)
         self._update(points=points)
@@ -103,7 +104,7 @@ class _Run:
         return self.result
 
     def _update(self, **changes: Any) -> None:
-        """What is known so far, in memory and on the disk."""
+        """Updates the result so far, in memory and on disk."""
         self.result = dataclasses.replace(self.result, **changes)
         if self._writing and self._bench.folder is not None:
             records.write(self.result, self._bench.folder)
@@ -114,7 +115,7 @@ class _Run:
             self._bench.listen(Note(message=message))
 
     def _point(self, mode: Mode, workers: int) -> Point:
-        """A point with its prediction; its matrices stand then."""
+        """A point with its prediction; its matrices are built before it returns."""
         layout = self._layout(mode, workers)
         threads, cores = workers * layout.spec.threads, affinity.cores()
         oversubscribed = self._where.local and self._where.device == "cpu" and threads > cores
@@ -136,7 +137,7 @@ class _Run:
         return self._laid_out(self._bench.subject.rows(mode, most), most, shares).first(workers)
 
     def _laid_out(self, rows: int, workers: int, shares: tuple[float, ...] = ()) -> Layout:
-        """So many rows over the first workers; made once."""
+        """A layout of `rows` rows over the first workers; built once."""
         key = (rows, workers, shares)
         if key not in self._layouts:
             where = dataclasses.replace(self._where, workers=self._where.workers[:workers])
@@ -184,7 +185,7 @@ class _Run:
         return None if machine is None else of_ranks(machine, self._places(layout))
 
     def _spec(self, layout: Layout) -> RoundsSpec:
-        """Boosting alone: no metrics, no early stopping; under an id of its own."""
+        """The spec of boosting alone: no metrics, no early stopping; under an id of its own."""
         rounds = self._plan.warmup + self._plan.rounds
         return dataclasses.replace(
             layout.spec, run=uuid.uuid4().hex[:12], rounds=rounds, metrics=(), early_stopping=0, full_meter=True
@@ -194,7 +195,7 @@ class _Run:
         self._bench.listen(Note(message=f"{repetition + 1}/{self._plan.repeat} {what}"))
 
     def _placed(self) -> Placement:
-        """The workers as they are now."""
+        """The current workers."""
         where = self._bench.place()
         if len(where.workers) < self._plan.most:
             raise ClusterError(f"--workers {listed(self._plan.workers)}, but the cluster has {len(where.workers)}")
@@ -206,7 +207,7 @@ class _Run:
         return [worker.name for worker in self._where.workers if worker.address not in present]
 
     def _recover(self) -> None:
-        """Waits for lost workers and builds all matrices anew: a restarted worker has another address."""
+        """Waits for lost workers and rebuilds all matrices: a restarted worker has another address."""
         self._layouts.clear()
         try:
             self._bench.client.wait_for_workers(self._plan.most, timeout=BACK_SECONDS)
@@ -217,7 +218,7 @@ class _Run:
             self._layout(point.configuration.mode, point.configuration.workers)
 
     def _bases(self, stack: contextlib.ExitStack) -> list[Base]:
-        """The base cases: one, where all modes have the same rows."""
+        """The base cases: a single one if all modes have the same rows."""
         most, bases = self._plan.most, {}
         for mode in self._plan.modes:
             rows, layout = self._bench.subject.rows(mode, most), self._layout(mode, most)

@@ -1,7 +1,7 @@
-"""The base case: the best single process on the same cores, with all threads, and no Dask in it.
+"""Trains the base case: the best single process on the same cores, with all threads, without Dask.
 
-`SingleProcess` starts `python -m pipeline.scaling.single` and speaks with it in lines of JSON: what to train on, then
-"train" for every repetition, so that its repetitions take turns with those of the workers.
+`SingleProcess` starts `python -m pipeline.scaling.single` and exchanges lines of JSON with it: the assignment, then
+"train" for every repetition, so that its repetitions alternate with those of the workers.
 """
 
 import contextlib
@@ -20,28 +20,28 @@ from pipeline.errors import PipelineError
 from pipeline.scaling.plan import WARMUP
 from pipeline.scaling.synthetic import Synthetic
 
-GRACE_SECONDS = 5.0  # to end by itself
+GRACE_SECONDS = 5.0  # to exit by itself
 
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """What the process is to train, as JSON has it."""
+    """The process's workload, in JSON form."""
 
     threads: int
-    cores: tuple[int, ...]  # empty: whatever it gets
+    cores: tuple[int, ...]  # empty: no pinning
     spec: dict[str, Any]  # of the RoundsSpec
-    synthetic: dict[str, Any] | None  # of `Synthetic`, with the rows to make; None: `folder` holds them
+    synthetic: dict[str, Any] | None  # of `Synthetic`, with the rows to generate; None: they are in `folder`
     folder: str  # with cuts and blocks
 
 
 class SingleProcess:
-    """The client's end of it; a context manager."""
+    """The client's side of the process; a context manager."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed on exit
         self._process: subprocess.Popen[str] | None = None
-        self.rows = 0  # that it trains on
+        self.rows = 0  # in its training set
 
     def __enter__(self) -> "SingleProcess":
         here = str(Path(__file__).resolve().parents[2])
@@ -49,10 +49,10 @@ class SingleProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
-            start_new_session=True,  # Ctrl-C is for the client, which ends this one too
+            start_new_session=True,  # Ctrl-C goes to the client, which stops this process too
             env={
                 **os.environ,
-                **openmp.environment(self._assignment.threads),  # as the workers it is compared with
+                **openmp.environment(self._assignment.threads),  # the same as for the workers it is compared with
                 "PYTHONPATH": os.pathsep.join(paths),
             },
         )  # fmt: skip
@@ -70,7 +70,7 @@ class SingleProcess:
         self._process = None
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                with contextlib.suppress(OSError):  # it has gone already
+                with contextlib.suppress(OSError):  # it has exited already
                     stream.close()
         try:
             process.wait(GRACE_SECONDS)
@@ -87,12 +87,12 @@ class SingleProcess:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # what it said last tells more
+        with contextlib.suppress(BrokenPipeError):  # its last output explains more
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            code = self._process.wait()  # it closes stdout before it says why
+            code = self._process.wait()  # it closes stdout before it reports the cause
             self._said.seek(0)
             lines = self._said.read().strip().splitlines() or ["it said nothing"]
             raise PipelineError(f"the single process ended with exit code {code}: {lines[-1]}")
@@ -102,14 +102,14 @@ class SingleProcess:
 
 @contextlib.contextmanager
 def protocol_stream() -> Iterator[TextIO]:
-    """The real stdout, for the protocol alone; whatever else is printed goes to stderr."""
+    """The real stdout, for the protocol alone; all other output goes to stderr."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as stream:
         os.dup2(2, 1)
         yield stream
 
 
 def main() -> None:
-    """The process's end of it."""
+    """The process's side of the protocol."""
     from pipeline.cluster import lean
     from pipeline.cluster.affinity import pin
 
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def _prepared(assignment: Assignment) -> tuple[Any, int]:
-    """A function that trains once and gives the seconds of every round; and the training rows."""
+    """A function that trains once and returns the seconds of every round; and the training rows."""
     from pipeline.cluster.devices import array_namespace
     from pipeline.scaling.handover import read_blocks, read_cuts
     from pipeline.scaling.synthetic import cuts_of, make_blocks

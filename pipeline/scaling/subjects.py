@@ -1,6 +1,6 @@
-"""What a scaling run trains: a job's files, or synthetic rows; laid out over the workers it is told.
+"""Provides the workloads of a scaling run: a job's files, or synthetic rows; laid out over given workers.
 
-A subject hands out layouts; the protocol in `scaling` measures them and knows nothing of where the rows come from.
+A subject creates layouts; the protocol in `scaling` measures them and does not depend on the source of the rows.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.metering import total_bins
 from pipeline.training.xgboost.spec import RoundsSpec
 
-MIN_ROWS = 1_000  # of each worker: below, a round lasts about as long as its collectives and says nothing of scaling
+MIN_ROWS = 1_000  # per worker: below, a round lasts about as long as its collectives
 
 
 @dataclass(frozen=True)
@@ -47,37 +47,37 @@ class Layout:
     """A training laid out over workers."""
 
     partitions: Partitions
-    spec: RoundsSpec  # as a training of it has it
+    spec: RoundsSpec  # as in a training of this workload
     rows: tuple[int, ...]  # training rows of each rank
     features: int
     bins: int  # B_tot: of all features together, the missing ones not counted
 
     def first(self, ranks: int) -> "Layout":
-        """The same, with the first ranks alone."""
+        """The same layout, restricted to the first ranks."""
         partitions = Partitions(self.partitions.workers[:ranks], self.partitions.futures[:ranks])
         return dataclasses.replace(self, partitions=partitions, rows=self.rows[:ranks])
 
 
 class Subject(Protocol):
-    """What is trained."""
+    """A workload."""
 
-    name: str  # in words
+    name: str  # description
 
     def rows(self, mode: Mode, workers: int) -> int:
-        """Training rows of so many workers together, where that is the most of a run."""
+        """Training rows of this many workers together; `workers` is the largest number of the run."""
 
     def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
-        """So many rows over all workers of the placement, by these shares."""
+        """A layout of `rows` rows over all workers of the placement, by these shares."""
 
     def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
-        """What a single process on this machine needs for the same rows: the fields of `Synthetic`, or files."""
+        """The input of a single process on this machine for the same rows: the fields of `Synthetic`, or files."""
 
     def close(self) -> None:
-        """Lets go of what lies on the workers."""
+        """Releases the data on the workers."""
 
 
 class SyntheticSubject:
-    """Rows that each worker makes for itself."""
+    """Rows that each worker generates for itself."""
 
     def __init__(self, client: Client, data: Synthetic, seed: int = 0) -> None:
         self.client, self.data, self.name, self._seed = client, data, str(data), seed
@@ -86,7 +86,7 @@ class SyntheticSubject:
         return self.data.rows * (workers if mode == "weak" else 1)
 
     def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
-        """Without shares by threads: capabilities are probed, and the probe scatters."""
+        """Shares default to threads: capabilities are probed, and the probe scatters."""
         parts = np.array(shares or [worker.threads for worker in where.workers], dtype=np.float64)
         edges = [0, *(int(edge) for edge in np.round(np.cumsum(parts / parts.sum()) * rows))]
         for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True):
@@ -118,7 +118,7 @@ def _synthetic_partition(
 
 
 def synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
-    """What every worker must know to train on synthetic rows."""
+    """The spec every worker needs to train on synthetic rows."""
     shape = objective.Shape(data.names, classes=data.classes)
     params = {"max_depth": data.depth, "grow_policy": data.growth, "max_leaves": data.max_leaves}
     return RoundsSpec(
@@ -133,7 +133,7 @@ def synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
 
 
 class JobSubject:
-    """A job's files, which are read and understood once; each layout makes its blocks and matrices anew."""
+    """A job's files, which are surveyed once; each layout rebuilds its blocks and matrices."""
 
     def __init__(self, client: Client, inputs: Inputs, where: Placement, listen: Listener) -> None:
         self._members = Members(client, inputs.job.cluster.hang_seconds)
@@ -155,7 +155,7 @@ class JobSubject:
         return self._prepared.fitted.statistics.rows
 
     def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> Layout:
-        """Without shares by capability, as a training does it; whole fragments in any case."""
+        """Shares default to capability, as in a training; whole fragments in any case."""
         if shares:
             pairs = zip(where.workers, shares, strict=True)
             workers = tuple(dataclasses.replace(worker, capability=share) for worker, share in pairs)
@@ -173,7 +173,9 @@ class JobSubject:
         return made
 
     def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
-        """Every block's training rows as a file, and the cuts; written by the workers, which are on this machine."""
+        """Writes every block's training rows and the cuts to files; the workers, which are on this machine, write
+        them.
+        """
         walk, prepared = dataclasses.replace(self._walk, placement=where), self._prepared
         write_cuts(folder, prepared.fitted.cuts, prepared.fitted.recipe.names)
         units = passes.assign_units(where.workers, prepared.units)
@@ -191,13 +193,13 @@ class JobSubject:
 
 
 def too_few(rows: int, worker: str) -> None:
-    """DataError where a worker has not the rows to say anything."""
+    """DataError where a worker has too few rows for a meaningful measurement."""
     if rows < MIN_ROWS:
         raise DataError(f"worker {worker} gets {rows:,} rows, {MIN_ROWS:,} are needed: more rows, or fewer workers")
 
 
 def laid_out(client: Client, partitions: Partitions, spec: RoundsSpec) -> Layout:
-    """The layout, once its matrices stand."""
+    """The layout, once its matrices are built."""
     facts = [
         result_of(client.submit(_facts, future, workers=[worker], pure=False))
         for future, worker in zip(partitions.futures, partitions.workers, strict=True)

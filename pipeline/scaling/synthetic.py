@@ -1,8 +1,8 @@
-"""Synthetic training rows, made on the worker that keeps them: any size, nothing travels, the same rows for any layout.
+"""Generates synthetic training rows on the worker that keeps them: any size, no transfer, the same rows for any layout.
 
 Rows are made in chunks of 65,536 by (seed, number of the chunk), as bin codes: uniform over the bins, which is what
 quantile cuts make of any continuous feature.  The label follows from products and thresholds of the first features,
-weakly from the others, and from noise, so that trees find something to split on at every depth.
+weakly from the others, and from noise, so that trees find splits at every depth.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.preprocess.bins import MAX_BINS, Cuts
 from pipeline.preprocess.block import Block
 
 CHUNK_ROWS = 65_536
-ROWS, WORLD = 6, 7  # what a random stream is for, beside the seed
+ROWS, WORLD = 6, 7  # purposes of random streams, combined with the seed
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ def make_blocks(data: Synthetic, first: int, stop: int) -> list[Block]:
 
 
 def _block(data: Synthetic, number: int, first: int, stop: int) -> Block:
-    """The rows `first` to `stop` of the endless table, which lie in chunk `number`."""
+    """The rows `first` to `stop` of the endless table, which are in chunk `number`."""
     rng = np.random.default_rng((data.seed, ROWS, number))
     codes = rng.integers(0, data.bins, (CHUNK_ROWS, data.features), dtype=np.uint8)
     label = _label(data, codes, rng)
     part = slice(first - number * CHUNK_ROWS, stop - number * CHUNK_ROWS)
     return Block(
         fragment=number,
-        codes=codes[part].copy(),  # not a view, which would keep the whole chunk
+        codes=codes[part].copy(),  # not a view, which would keep the whole chunk alive
         label=label[part].copy(),
         weight=None,
         group=None,

@@ -1,4 +1,4 @@
-"""The terminal's table of a scaling run: measured, predicted, ratio."""
+"""Renders the terminal's table of a scaling run: measured, predicted, ratio."""
 
 import statistics
 
@@ -13,7 +13,7 @@ HEADS = (
 
 
 def table(result: Result) -> str:
-    """A line for each point: GE first, then PE, then E with its seconds beside it."""
+    """A line for each point: GE first, then PE, then E with its seconds."""
     rows = [*HEADS, *(_row(point) for point in seen(result))]
     lines = aligned(rows, right=range(1, len(HEADS[0]) - 1))
     for mode in dict.fromkeys(single.mode for single in result.singles):
@@ -50,7 +50,7 @@ def _number(value: float | None) -> str:
 
 
 def _figure(value: float | None, workers: int) -> str:
-    """E and J: of one worker they are noise over noise, and without any overhead they have no value."""
+    """E and J: of one worker they are noise over noise, and without any overhead they are undefined."""
     return "-" if workers == 1 else "saturated" if value is None else f"{value:.2f}"
 
 

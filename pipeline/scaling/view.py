@@ -1,4 +1,6 @@
-"""What a scaling result comes to: medians of every point, beside its base case.  Pure; table, words and report show it."""
+"""Summarises a scaling result: medians of every point, next to its base case.  Pure; table, sentences and report show
+it.
+"""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -11,7 +13,7 @@ from pipeline.efficiency.resample import Interval, median_interval
 
 @dataclass(frozen=True)
 class Seen:
-    """One measured point: medians over its repetitions."""
+    """A measured point: medians over its repetitions."""
 
     configuration: Configuration
     predicted: Predicted | None
@@ -28,12 +30,12 @@ class Seen:
     CommE: float
     CompS: float | None  # None: without a point of one worker
     GE: float | None  # None: without a base case
-    serial_fraction: float | None  # Karp-Flatt; None: one worker, weak scaling, or nothing to compare with
+    serial_fraction: float | None  # Karp-Flatt; None: one worker, weak scaling, or no reference
     closure: float | None  # None: not all parts were measured
     closures: tuple[float | None, ...]  # the same by rank
     bytes_sent: tuple[int | None, ...]  # a round, by rank, by XGBoost's sockets; None: not counted
     bytes_expected: tuple[int | None, ...]  # the same, computed from the trees
-    bytes_exact: bool | None  # sent as computed from the trees, to the byte; None: not counted
+    bytes_exact: bool | None  # the bytes sent equal those computed from the trees; None: not counted
 
     @property
     def workers(self) -> int:
@@ -53,12 +55,12 @@ class Seen:
 
 
 def seen(result: Result) -> tuple[Seen, ...]:
-    """Every point that has been measured, in the order of the result."""
+    """Every measured point, in the order of the result."""
     return tuple(_seen(result, point) for point in result.points if point.samples)
 
 
 def telling(result: Result) -> Seen | None:
-    """The point to speak of first: not oversubscribed, strong scaling, with the most workers, in this order."""
+    """The headline point: not oversubscribed, strong scaling, with the most workers, in this order."""
     points = sorted(seen(result), key=lambda p: (p.configuration.oversubscribed, p.configuration.mode, -p.workers))
     return points[0] if points else None
 
@@ -70,7 +72,7 @@ def base_case(result: Result, mode: str) -> Single | None:
 
 @dataclass(frozen=True)
 class Base:
-    """The best single process for a point: what a round of the point's rows takes it."""
+    """The best single process for a point: its time for a round of the point's rows."""
 
     seconds: float
     threads: int
@@ -81,8 +83,8 @@ def base_of(result: Result, configuration: Configuration) -> Base | None:
     """The best single process on the same cores; None where none was measured.
 
     Two have been measured: a process with all threads of all workers, and one worker alone.  The faster one counts, so
-    that a process whose many threads got in each other's way makes no cluster look good.  Seconds are by row; where the
-    process had other cores than the point (all of them, or those of one worker), its core-seconds count.
+    that a process slowed by contention between its threads does not flatter the cluster.  Seconds are by row; where the
+    process had another number of cores than the point (all of them, or those of one worker), core-seconds are compared.
     """
     single = base_case(result, configuration.mode)
     if single is None:
@@ -180,7 +182,7 @@ def _closure(samples: Sequence[Sample], rank: int | None = None) -> float | None
 
 
 def _bytes(point: Point, name: str) -> tuple[int | None, ...]:
-    """By rank and round; the same in every repetition, for the trees are the same."""
+    """By rank and round; the same in every repetition, because the trees are the same."""
     last = point.samples[-1].workers
     found = [getattr(worker, name) for worker in last]
     return tuple(None if value is None else round(value / point.configuration.rounds) for value in found)
