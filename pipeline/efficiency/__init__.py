@@ -1,1 +1,1 @@
-"""How efficient a training is: what E means, the instruments that measure it, the model that predicts it."""
+"""Measures and predicts how efficient a training is: the definition of E, the instruments, the analytic model."""

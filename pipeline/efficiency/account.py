@@ -1,20 +1,21 @@
-"""Where the worker-seconds of a whole training went: pure arithmetic on what was measured.
+"""Accounts for the worker-seconds of a whole training: pure arithmetic on measurements.
 
-A worker has so many slots (threads) for tasks.  From the moment the cluster stands until the model is saved, every slot
-offers one worker-second a second, and each of them was spent on one of five things:
+A worker has a slot for tasks per thread.  From the start of the cluster until the model is saved, every slot
+offers one worker-second a second, each of which was spent on one of five things:
 
 - useful: tasks computing, on their threads' CPU clocks;
-- transfer: exchanging histograms (the meter's replays), or a free slot while data were on their way to this worker;
+- transfer: exchanging histograms (the meter's replays), or a free slot while data were being transferred to this worker;
 - wait: nothing to do while a peer still worked on the same phase, by the peers' clocks;
 - other: in a task but not on the CPU (files, locks, another program on the core), joining the communicator, and what
   Dask takes to bring a task to its thread: deserialisation, event loop;
-- idle: no task, nothing on its way, no peer at work: the client's turn.
+- idle: no task, no transfer, no peer at work: the client works.
 
 Tasks are measured by their threads and by Dask's digests, free slots by the state machine of each worker, the window by
-the client's clock.  What the sum misses of the window is the remainder: it contains the closure error of the rounds,
-and whatever no instrument has seen.  A worker offers its seconds while it takes part: from when it joined until it was lost.
-What a lost worker saw is lost with it and counts as other.  On 1 M generated rows (workflows/generated.toml, 2 pinned workers, nobody else on
-the cores) it was 0.3 to 2.5 % in seven runs; beside other programs up to 8 %.
+the client's clock.  The difference between the window and the sum is the remainder: it contains the closure error of
+the rounds, and the time that no instrument measured.  A worker offers its seconds while it takes part: from when it
+joined until it was lost. The readings of a lost worker are lost with it; its time counts as other.  On 1 M generated
+rows (workflows/generated.toml, 2 pinned workers, no other program on the cores) the remainder was 0.3 to 2.5 % in seven
+runs; with other programs running up to 8 %.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ STAGES = (
     "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "recovery", "evaluation", "saving", "scheduling",
     "others",
 )  # fmt: skip
-WIDE = frozenset({"matrix", "bootstrap", "rounds", "meter", "scores"})  # parts that keep every slot of their worker
+WIDE = frozenset({"matrix", "bootstrap", "rounds", "meter", "scores"})  # parts that occupy every slot of their worker
 STAGE_OF_PART = {
     "survey": "reading", "fit": "statistics", "meter": "rounds", "scores": "evaluation", "evaluate": "evaluation",
 }  # fmt: skip
@@ -45,44 +46,44 @@ STAGE_OF_CLIENT = {
 
 @dataclass(frozen=True)
 class Part:
-    """What tasks of one worker spent on one part of their work, without the parts inside of it."""
+    """Time that one worker's tasks spent on one part of their work, without nested parts."""
 
     name: str  # e.g. "reading"
     seconds: float = 0.0  # wall clock
     cpu_seconds: float = 0.0  # of the tasks' own threads
-    process_seconds: float = 0.0  # CPU of all threads of the process, in the same time
+    process_seconds: float = 0.0  # CPU of all threads of the process, during the part
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """The run's tasks of one kind on one worker, as its state machine saw them."""
+    """The run's tasks of one kind on one worker, as recorded by its state machine."""
 
     prefix: str  # of their keys
-    seconds: float  # there was at least one
-    busy: float  # slot-seconds they kept
+    seconds: float  # with at least one such task
+    busy: float  # slot-seconds occupied by them
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one worker has seen of a run, on its own clocks.  Slot-seconds: seconds times slots."""
+    """One worker's readings of a run, on its own clocks.  Slot-seconds: seconds times slots."""
 
     worker: str  # Dask's name of it
     slots: int
-    seconds: float  # it was watched
+    seconds: float  # of observation
     tasks: tuple[Tasks, ...]  # of this run
-    others: float  # slot-seconds with tasks of somebody else
-    transfer: float  # slot-seconds without a task while data were on their way here
+    others: float  # slot-seconds with tasks of other clients
+    transfer: float  # slot-seconds without a task while data were being transferred here
     free: float  # slot-seconds without any of these
     parts: tuple[Part, ...]
     cpu: float = 0.0  # seconds, by Dask's digests: of the threads of tasks that use one slot each
-    off_cpu: float = 0.0  # seconds likewise: these threads were in their tasks but not on the CPU
-    wide: float = 0.0  # seconds likewise: the threads of tasks that use every slot
-    overhead: float = 0.0  # slot-seconds likewise: around tasks, for deserialisation, executor and event loop
+    off_cpu: float = 0.0  # seconds in the same digests: these threads were in their tasks but not on the CPU
+    wide: float = 0.0  # seconds in the same digests: the threads of tasks that use every slot
+    overhead: float = 0.0  # slot-seconds in the same digests: deserialisation, executor, event loop
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """One worker's boosting rounds as the meter tells them: seconds in all, of which..."""
+    """One worker's boosting rounds as measured by the meter: seconds in all, of which..."""
 
     seconds: float
     useful: float
@@ -93,18 +94,18 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Unread:
-    """A worker that took part, and whose watch cannot be read any more: nobody knows what it did."""
+    """A worker that took part, and whose readings are not available: its activity is unknown."""
 
     worker: str  # Dask's name of it
     slots: int
-    seconds: float  # it took part, by the client's clock
+    seconds: float  # of taking part, by the client's clock
     client: Mapping[str, float]  # seconds the client spent on each of its stages meanwhile
     lost: bool  # its process has gone
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Slot-seconds by what they were spent on."""
+    """Slot-seconds by kind."""
 
     useful: float = 0.0
     transfer: float = 0.0
@@ -122,23 +123,23 @@ class Spent:
 
 @dataclass(frozen=True)
 class Account:
-    """The whole of it."""
+    """The complete account of a run."""
 
-    seconds: float  # of the window, from the cluster's standing to the saved model, on the client's clock
+    seconds: float  # of the window, from the start of the cluster to the saved model, on the client's clock
     slots: Mapping[str, int]  # of each worker, by its name
     workers: Mapping[str, Spent]  # by the worker's name
-    stages: Mapping[str, Spent]  # the same, by what for; in the order of STAGES, those without any left out
-    notes: tuple[str, ...] = ()  # what could not be told, in words
-    absent: Mapping[str, float] = field(default_factory=dict)  # slot-seconds of the window a worker took no part in
-    gone: frozenset[str] = frozenset()  # workers that take no part any more at its end
+    stages: Mapping[str, Spent]  # the same, by stage; in the order of STAGES, those without any left out
+    notes: tuple[str, ...] = ()  # for the user: what could not be measured
+    absent: Mapping[str, float] = field(default_factory=dict)  # slot-seconds of the window before joining or after loss
+    gone: frozenset[str] = frozenset()  # workers that no longer take part at its end
 
     @property
     def worker_seconds(self) -> float:
-        """All there was to spend: a worker that joined late, or was lost, had less."""
+        """All available worker-seconds: a worker that joined late, or was lost, had fewer."""
         return sum(self.offered(worker) for worker in self.slots)
 
     def offered(self, worker: str) -> float:
-        """What one worker had to spend."""
+        """The slot-seconds of one worker."""
         return self.seconds * self.slots[worker] - self.absent.get(worker, 0.0)
 
     @property
@@ -147,23 +148,23 @@ class Account:
 
     @property
     def remainder(self) -> float:
-        """Worker-seconds that nothing has accounted for; below 0 where more was measured than there was."""
+        """Worker-seconds that are not accounted for; below 0 where more was measured than was available."""
         return self.worker_seconds - self.spent.total
 
     def shares(self) -> dict[str, float]:
-        """Of all worker-seconds, by kind; with the remainder they sum to 1."""
+        """Shares of all worker-seconds, by kind; with the remainder they sum to 1."""
         whole, spent = max(self.worker_seconds, 1e-9), self.spent
         return {kind: getattr(spent, kind) / whole for kind in KINDS} | {"remainder": self.remainder / whole}
 
     def later(self, seconds: float, stage: str) -> "Account":
-        """The account so many seconds later, in which no worker had a task: the client was at `stage`."""
+        """The account extended by this many seconds without a task on any worker: the client was at `stage`."""
         here = {name: slots for name, slots in self.slots.items() if name not in self.gone}
         idle = {name: Spent(idle=seconds * slots) for name, slots in here.items()}
         stages = {stage: sum(idle.values(), Spent())}
         return self.then(Account(seconds, here, idle, stages, gone=self.gone))
 
     def then(self, after: "Account") -> "Account":
-        """This account and that of the time that followed, on the same workers or on others, as one."""
+        """This account and that of the following time, on the same workers or on others, combined."""
         slots = {**self.slots, **after.slots}
         absent = {
             name: sum(
@@ -182,7 +183,7 @@ class Account:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for metrics.json and `--json`."""
+        """A dict of JSON values, for metrics.json and `--json`."""
 
         def plain(spent: Spent) -> dict[str, float]:
             return {kind: getattr(spent, kind) for kind in KINDS}
@@ -209,10 +210,10 @@ def account(
     rounds: Mapping[str, Rounds] | None,
     unread: Sequence[Unread] = (),
 ) -> Account:
-    """The account of a window of `seconds` on the client's clock, with the same workers from its begin on.
+    """The account of a window of `seconds` on the client's clock, with the same workers from its start.
 
     `client`: seconds the client spent on each of its stages, within the window.  `rounds`: by the worker's name; None
-    where they were broken off, before the meter tells anything.  Where they are missing (see `watch.rounds_of`), the
+    where they were aborted, before the meter reports anything.  Where they are missing (see `watch.rounds_of`), the
     rounds are split by CPU time alone.  `unread`: the workers without a reading.
     """
     longest: dict[str, float] = {}
@@ -241,7 +242,7 @@ def account(
 
 
 def _with_unread(made: Account, unread: Sequence[Unread]) -> Account:
-    """With what nobody has seen: "other", of whatever the client was at meanwhile."""
+    """Adds the unread workers: their time counts as "other", in the client's stages of that time."""
     workers, stages = dict(made.workers), dict(made.stages)
     for worker in unread:
         offered = worker.seconds * worker.slots
@@ -264,13 +265,13 @@ def _with_unread(made: Account, unread: Sequence[Unread]) -> Account:
 
 
 def _in_tasks(reading: Reading, rounds: Rounds | None) -> list[tuple[str, Spent]]:
-    """(stage, what was spent) of everything that kept a slot of this worker from being free."""
+    """(stage, slot-seconds) of all activity that kept a slot of this worker from being free."""
     found = []
     for part in reading.parts:
         stage = STAGE_OF_PART.get(part.name, part.name)
         found.append((stage, _spent_on(part, reading.slots, rounds)))
     found.append(("scheduling", Spent(transfer=reading.transfer)))
-    if reading.others > 0:  # Dask's digests do not tell their tasks from ours
+    if reading.others > 0:  # Dask's digests do not separate them from ours
         return [*found, ("others", Spent(other=reading.others))]
     narrow = [part for part in reading.parts if part.name not in WIDE]
     off_cpu = sum(part.seconds - part.cpu_seconds for part in narrow)
@@ -285,7 +286,7 @@ def _in_tasks(reading: Reading, rounds: Rounds | None) -> list[tuple[str, Spent]
 def _spent_on(part: Part, slots: int, rounds: Rounds | None) -> Spent:
     """Slot-seconds of one part of the tasks."""
     width = slots if part.name in WIDE else 1
-    if part.name == "bootstrap" or part.name == "meter":  # meeting the peers, measuring the collectives: no work
+    if part.name == "bootstrap" or part.name == "meter":  # communicator and meter: not useful work
         return Spent(other=part.seconds * width)
     if part.name == "rounds" and rounds is not None:
         around = max(0.0, part.seconds - rounds.seconds)  # before the first and after the last
@@ -297,7 +298,9 @@ def _spent_on(part: Part, slots: int, rounds: Rounds | None) -> Spent:
 
 
 def _waits(reading: Reading, longest: Mapping[str, float]) -> dict[str, float]:
-    """Stage -> slot-seconds in which this worker had less to do than the one that took longest; never more than free."""
+    """Stage -> slot-seconds in which this worker had less to do than the one that took longest; at most its free
+    time.
+    """
     busy = {tasks.prefix: tasks.busy for tasks in reading.tasks}
     waits: dict[str, float] = {}
     for prefix, seconds in longest.items():
@@ -313,7 +316,7 @@ def _clients_turn(
 ) -> dict[str, float]:
     """Stage -> its share of all idle time.
 
-    How much was idle is measured on the workers.  Which stage it falls to follows the client's clock: what is left of
+    The idle time is measured on the workers.  Its stages follow from the client's clock: the remaining time of
     each of its stages beyond the tasks that took longest.
     """
     left = dict(client)
@@ -324,7 +327,7 @@ def _clients_turn(
 
 
 def _shares_of_stages(client: Mapping[str, float]) -> dict[str, float]:
-    """The client's seconds, by its stages, as shares of the account's stages."""
+    """The client's seconds in its stages, as shares of the account's stages."""
     shares: dict[str, float] = {}
     for stage, seconds in client.items():
         shares[_stage_of_client(stage)] = shares.get(_stage_of_client(stage), 0.0) + seconds
@@ -360,7 +363,7 @@ def _ordered(stages: Mapping[str, Spent]) -> dict[str, Spent]:
 
 
 def sentence(account: Mapping[str, Any]) -> str:
-    """An account (`Account.to_dict()`) in one line, with what it could not tell.
+    """An account (`Account.to_dict()`) in one line, with its notes.
 
     >>> shares = {"useful": 0.71, "transfer": 0.04, "wait": 0.03, "other": 0.09, "idle": 0.12, "remainder": 0.01}
     >>> sentence({"shares": shares, "worker_seconds": 37.2, "stages": {}, "notes": []})

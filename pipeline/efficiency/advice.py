@@ -1,4 +1,4 @@
-"""What the largest loss of worker time was spent on, and which setting changes it."""
+"""Names the cause of the largest loss of worker time, and the setting that changes it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 LEAST_SHARE = 0.05  # of all worker-seconds: a smaller loss is not worth a line
 _FRAGMENTS = "smaller fragments divide more evenly: data.fragment_mib"
 
-# (kind, stage) -> (what it was spent on, what a user can change); a stage of "" holds for all others of the kind.
+# (kind, stage) -> (cause, what a user can change); a stage of "" applies to all others of the kind.
 _LOSSES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("transfer", ""): (
         "exchanging histograms between workers",
@@ -43,7 +43,7 @@ _LOSSES: Mapping[tuple[str, str], tuple[str, str]] = {
         "output.report = false skips the report",
     ),
 }  # fmt: skip
-_KIND_NAMES = {"wait": "waiting"}  # as the line of shares calls it
+_KIND_NAMES = {"wait": "waiting"}  # as in the line of shares
 
 
 def largest_loss(account: Mapping[str, Any]) -> str | None:
@@ -72,12 +72,12 @@ def largest_loss(account: Mapping[str, Any]) -> str | None:
 
 
 def explained(kind: str, stage: str) -> tuple[str, str]:
-    """(what worker time of this kind was spent on in this stage of the account, what changes it)."""
+    """(cause of worker time of this kind in this stage of the account, what changes it)."""
     return _LOSSES.get((kind, stage)) or _LOSSES[kind, ""]
 
 
 def other_parts(account: Mapping[str, Any]) -> str:
-    """What "other" consists of, largest first, as a list in words; "" where it is below 5 % of the worker-seconds.
+    """The components of "other", largest first, as text; "" where it is below 5 % of the worker-seconds.
 
     >>> parts = {"reading": {"other": 2.0}, "scheduling": {"other": 1.0}, "rounds": {"other": 0.01}}
     >>> other_parts({"worker_seconds": 30.0, "stages": parts})

@@ -1,4 +1,4 @@
-"""The analytic model: what a round will take on each worker, before it is run.  Pure arithmetic.
+"""Implements the analytic model: predicts the seconds of a round on each worker.  Pure arithmetic.
 
     T(N) = max_i (u_i + o_i) + late + sum over a round's collectives of T_ar
     x_i = the sum of T_ar, w_i = what the others are later, C_i = x_i + w_i + o_i
@@ -23,11 +23,11 @@ from pipeline.efficiency.records import Configuration, Predicted, Split
 from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, full_tree, sent_nbytes
 
 BIN_NBYTES = 16  # a histogram's bin: two doubles
-ROW_NBYTES = 16  # what is moved for a row of a node: gradient and hessian, and its place in the matrix
-CHUNK = 2048  # leaves at which a tree without limits is taken to end
-FILLING = 4  # rows of a node for each bin of a feature, at which nearly every bin holds some
-SHARE_TO_ROWS = 0.03  # nodes that do not split are the small ones: where a fifth splits, it holds 95 % of the rows
-SAMPLED_ROUNDS = 16  # of which the mean tree is made
+ROW_NBYTES = 16  # moved for a row of a node: gradient and hessian, and its place in the matrix
+CHUNK = 2048  # leaves at which a tree without limits is assumed to end
+FILLING = 4  # rows of a node for each bin of a feature, at which nearly every bin is filled
+SHARE_TO_ROWS = 0.03  # splitting nodes are the large ones: where a fifth of them splits, it holds 95 % of the rows
+SAMPLED_ROUNDS = 16  # from which the mean tree is computed
 FILL = Fill()
 REPLICATED = ("bin_node", "bin_node_wide", "bin_node_filled", "bin_node_far", "feature_node", "tree")
 LEAST_SPLITS = 0.5  # of a level, on average; below, the trees have ended
@@ -36,17 +36,17 @@ BAND = 1.96  # standard deviations around T: 95 %
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained, as far as the time of a round depends on it."""
+    """The training's properties that determine the time of a round."""
 
     rows: tuple[int, ...]  # training rows of each worker, rank 0 first
     features: int
-    bins: int  # of all features together: categories and few values count as they are
+    bins: int  # of all features together: categories and few values count with their actual number
     depth: int  # 0: no limit
     growth: Literal["depthwise", "lossguide"] = "depthwise"
     max_leaves: int = 0  # 0: no limit
-    trees_per_round: int = 1  # classes or quantiles: a tree each
-    column_share: float = 1.0  # only split evaluation gets less: histograms hold all features
-    row_share: float = 1.0  # saves nothing: rows that are left out weigh nothing, and are gone over all the same
+    trees_per_round: int = 1  # one tree for each class or quantile
+    column_share: float = 1.0  # reduces split evaluation only: histograms cover all features
+    row_share: float = 1.0  # saves no time: omitted rows have weight 0 and are still visited
     adaptive: int = 0  # see `traffic.calls_of_round`
     device: Literal["cpu", "cuda"] = "cpu"
     rounds: tuple[int, int] = (2, 32)  # the first one that counts, and the one after the last: later trees split less
@@ -64,7 +64,7 @@ class Workload:
         return Growth(self.bins, self.depth, self.max_leaves, self.growth, self.device)
 
     def on(self, workers: int, rows: int) -> "Workload":
-        """The same with so many rows in all, evenly on so many workers."""
+        """The same with this many rows in all, evenly on this many workers."""
         return dataclasses.replace(self, rows=(max(1, rows // workers),) * workers)
 
 
@@ -92,11 +92,11 @@ class Shape:
     """A tree, level by level from the root; means over many trees."""
 
     splits: tuple[float, ...]  # nodes that split
-    reach: tuple[float, ...]  # share of all rows that lie in them
-    smaller: tuple[float, ...]  # share of all rows that go to the smaller one of their children
+    reach: tuple[float, ...]  # share of all rows in them
+    smaller: tuple[float, ...]  # share of all rows that go to the smaller of their children
 
     def rounded(self) -> Grown:
-        """A tree of whole nodes: rounded from the root down, so that no limit of leaves is passed."""
+        """A tree of whole nodes: rounded from the root down, so that the leaf limit is not exceeded."""
         sums = [0, *(round(total) for total in itertools.accumulate(self.splits))]
         counts = (after - before for before, after in itertools.pairwise(sums))
         return Grown(tuple(itertools.takewhile(bool, counts)) or (1,))
@@ -125,7 +125,7 @@ def expected_tree(workload: Workload, fill: Fill = FILL) -> Shape:
 
 
 def work(rows: int, workload: Workload, tree: Shape) -> dict[str, float]:
-    """The units of work of one round on a worker with so many rows, by the names of `machine.Coefficients`."""
+    """The units of work of one round on a worker with this many rows, by the names of `machine.Coefficients`."""
     depth = workload.depth or len(tree.splits) + 1
     built = tree.splits[: depth - 1]  # parents of histograms: of two children one is built, the other subtracted
     rows_built = rows * (1 + sum(tree.smaller[: depth - 1]))
@@ -155,7 +155,7 @@ def work(rows: int, workload: Workload, tree: Shape) -> dict[str, float]:
 
 
 def _beyond(nbytes: float, cache_nbytes: float) -> float:
-    """The share that a cache has no room for."""
+    """The share that does not fit in a cache."""
     return max(0.0, 1 - cache_nbytes / max(1.0, nbytes))
 
 
@@ -164,30 +164,30 @@ def _doublings(nbytes: float, cache_nbytes: float) -> float:
 
 
 def replicated_seconds(machine: Machine, workload: Workload) -> float:
-    """What every worker does of a round however few rows it has: looking for splits."""
+    """The part of a round that every worker repeats, however few rows it has: split evaluation."""
     amounts = work(0, workload, expected_tree(workload, machine.fill))
     return machine.coefficients.seconds({name: amounts[name] for name in REPLICATED})
 
 
 def calls(workload: Workload, tree: Grown | Shape) -> list[Call]:
-    """Every allreduce of a round of such trees."""
+    """Every allreduce of a round with such trees."""
     trees = [tree.rounded() if isinstance(tree, Shape) else tree] * workload.trees_per_round
     return calls_of_round(workload.tree_growth, trees, workload.adaptive) if workload.workers > 1 else []
 
 
 @dataclass(frozen=True)
 class _Round:
-    """The model's round."""
+    """The model's prediction of a round."""
 
     useful: list[float]  # by rank
-    other: list[float]  # likewise
-    late: float  # seconds that the last worker comes later than the longest would, for rounds vary
+    other: list[float]  # by rank
+    late: float  # seconds that the last worker is later than expected of the longest, because rounds vary
     transfer: float
     exchanges: list[Call]
 
     @property
     def ready(self) -> float:
-        """When the last worker is ready for its peers."""
+        """The time at which the last worker is ready for its peers."""
         return max(u + o for u, o in zip(self.useful, self.other, strict=True)) + self.late
 
     @property
@@ -215,9 +215,9 @@ def _round(machine: Machine, workload: Workload) -> _Round:
 
 
 def _late(useful: Sequence[float], jitter: float) -> float:
-    """How much longer the longest of the workers computes than the longest should, when each varies by `jitter`.
+    """How much longer the slowest worker computes than expected of the slowest, when each varies by `jitter`.
 
-    The expected largest of n normal deviates (Blom 1958), over the workers that come near the longest.
+    The expected largest of n normal deviates (Blom 1958), over the workers whose time is close to the longest.
     """
     longest = max(useful)
     near = sum(seconds >= longest * (1 - 2 * jitter) for seconds in useful)
@@ -225,7 +225,7 @@ def _late(useful: Sequence[float], jitter: float) -> float:
 
 
 def predict(machine: Machine, workload: Workload) -> Predicted:
-    """A round of the workload on the calibrated workers; the caller fills in `time`."""
+    """Predicts a round of the workload on the calibrated workers; the caller fills in `time`."""
     found, ranks = _round(machine, workload), range(workload.workers)
     limited = workload.depth or workload.max_leaves
     bound = calls(workload, full_tree(workload.tree_growth)) if limited else found.exchanges
@@ -246,7 +246,7 @@ def predict(machine: Machine, workload: Workload) -> Predicted:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The model at one number of workers."""
+    """The model's prediction for one number of workers."""
 
     workers: int
     seconds: float  # of a round
@@ -256,7 +256,7 @@ class CurvePoint:
 def curve(
     machine: Machine, workload: Workload, workers: Sequence[int], mode: Literal["strong", "weak"] = "strong"
 ) -> list[CurvePoint]:
-    """The model at other numbers of workers, evenly loaded: with the same rows in all, or with the same rows each."""
+    """The model for other numbers of workers, evenly loaded: with the same total rows, or with the same rows each."""
     each = workload.total_rows // workload.workers
     points = []
     for count in workers:
@@ -270,8 +270,9 @@ def stops_paying(machine: Machine, workload: Workload, most: int = 1024) -> int:
     """The number of workers beyond which one more saves less of a round than it costs.
 
     A worker costs its share of the round's worker-seconds: going from N to N + 1 saves T(N) - T(N+1) on each of N
-    workers, and costs T(N+1) on the new one.  Halfway to ideal scaling counts as the edge: with ideal scaling both are
-    equal, so one more pays while N (T(N) - T(N+1)) is at least half of T(N+1).  `most` where it still pays there.
+    workers, and costs T(N+1) on the new one.  The threshold is half of ideal scaling: with ideal scaling both are
+    equal, so another worker pays while N (T(N) - T(N+1)) is at least half of T(N+1).  `most` if another worker still
+    pays there.
     """
     seconds: dict[int, float] = {}
 
@@ -289,7 +290,7 @@ def stops_paying(machine: Machine, workload: Workload, most: int = 1024) -> int:
 def weak_limit(machine: Machine, workload: Workload, target: float = 0.8, most: int = 1 << 16) -> int:
     """The largest number of workers, each with as many rows as now, whose PE stays at `target` or above; 1 at least.
 
-    `most` (a power of two) where it still does there.
+    `most` (a power of two) if PE stays there too.
     """
     low, high = 1, 2
     while high <= most and curve(machine, workload, [high], "weak")[0].parallel_efficiency >= target:

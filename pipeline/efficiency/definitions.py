@@ -1,4 +1,4 @@
-"""What efficiency means: pure arithmetic on seconds per worker.
+"""Defines efficiency: pure arithmetic on seconds per worker.
 
 A region of interest runs on N workers and takes T seconds, the same for all of them.  Worker i computes for u_i of
 these; the rest is its overhead C_i = T - u_i (transfer, waiting, other).  P_i is its capability in units of work per
@@ -9,8 +9,8 @@ useful second, pi_i = P_i / sum P its share.  C = sum u_i is the total compute t
     J     = (sum_i pi_i / C_i) * (sum_i pi_i C_i) >= 1    1 only where all overheads are equal
     PE    = (C/N) / T = E / (E + J)           [1]        parallel efficiency, for equal shares
 
-E has no upper bound, grows when compute gets slower, and is inflated by the worker that waits least: it is never to be
-read without J, PE and the seconds behind them.  The same example three ways, with C = 1000 s of total compute on
+E has no upper bound, grows when compute gets slower, and is inflated by the worker that waits least: never read
+it without J, PE and the seconds behind them.  The same example three ways, with C = 1000 s of total compute on
 N = 100 workers of P_i = 2 work/s and C_i = 10 ms.  The source of the formula prints 20; its units give
 
 >>> efficiency_raw([10.0] * 100, [10.0] * 100, [2.0] * 100)        # 10 ms taken for 10 s: mixed units
@@ -31,19 +31,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FLOOR_SECONDS = 1e-6  # an overhead below what a clock can tell from nothing: E would be noise
+FLOOR_SECONDS = 1e-6  # smaller overheads cannot be measured: E would be noise
 
 Seconds = Sequence[float]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything that is said about one region on N workers."""
+    """All figures of one region on N workers."""
 
     seconds: float  # T
     E_raw: float | None  # work per second; None: saturated
     E: float | None  # None: saturated
-    E_comm: float | None  # E with C_i = transfer alone; None: there is none, or it is below the floor
+    E_comm: float | None  # E with C_i = transfer alone; None: there is no transfer, or it is below the floor
     J: float | None  # None: saturated
     PE: float
     PE_pi: float  # PE weighted by capability
@@ -142,28 +142,28 @@ def weighted_from_efficiency(e: float, j: float, useful: Seconds, capability: Se
 
 
 def load_balance(useful: Seconds) -> float:
-    """LB = mean u / max u [1]; 1 where nobody computes."""
+    """LB = mean u / max u [1]; 1 where no worker computes."""
     return _mean(useful) / max(useful) if max(useful) > 0 else 1.0
 
 
 def critical_transfer(seconds: float, useful: Seconds, transfer: Seconds) -> float:
     """x* [s]: transfer on the critical path.
 
-    A collective ends for all when it ends for the last, and the worker that computes longest meets peers that are
-    already there: what it sees of the collectives is transfer alone.  The least of the workers' transfer times is that
-    worker's, or one that nobody can have finished without.  More than T - max u cannot be exposed: where separate
-    measurements say so, their closure error tells, and the factors still multiply.
+    A collective ends for all workers when it ends for the last, and the worker that computes longest meets peers that
+    are already waiting: its time in the collectives is transfer alone.  The least of the workers' transfer times is
+    that worker's, or a lower bound for every worker.  More than T - max u cannot be exposed: where separate
+    measurements exceed it, their closure error shows that, and the factors still multiply.
     """
     return min(*transfer, max(0.0, seconds - max(useful)))
 
 
 def transfer_efficiency(seconds: float, on_path: float) -> float:
-    """TE = (T - x*) / T [1]: how much of the time would be left on an infinitely fast network."""
+    """TE = (T - x*) / T [1]: the share of the time that would remain on an infinitely fast network."""
     return (seconds - on_path) / seconds
 
 
 def serialisation_efficiency(useful: Seconds, seconds: float, on_path: float) -> float:
-    """SerE = max u / (T - x*) [1]: what even an infinitely fast network leaves of CommE."""
+    """SerE = max u / (T - x*) [1]: CommE on an infinitely fast network."""
     return max(useful) / (seconds - on_path) if seconds > on_path else 1.0
 
 
@@ -207,7 +207,7 @@ class Usl:
 
     @property
     def peak(self) -> float:
-        """Workers beyond which it gets slower: sqrt((1 - sigma) / kappa); inf without latency."""
+        """Workers beyond which the run gets slower: sqrt((1 - sigma) / kappa); inf without latency."""
         return math.sqrt(max(0.0, 1 - self.sigma) / self.kappa) if self.kappa > 0 else math.inf
 
 
@@ -224,9 +224,9 @@ def usl(divisible: float, replicated: float, latency: float, payload_seconds: fl
 def isoefficiency(workers: int, target: float, replicated: float, latency: float, payload_seconds: float) -> float:
     """W(N) [s]: the divisible compute for which N workers keep the efficiency T_1 / (N T_N) at `target` (0..1).
 
-    With the costs of `usl`, N workers spend N T_N - T_1 = (N-1) (s + 2B + 2 N A) on other things than the work, and the
-    target allows T_1 = target / (1 - target) times that.  So W grows like N while bandwidth and replicated compute bind,
-    and like N^2 once latency does.  0 where the replicated compute alone suffices, as it does on one worker.
+    With the costs of `usl`, N workers spend N T_N - T_1 = (N-1) (s + 2B + 2 N A) on other things than useful work, and
+    the target allows T_1 = target / (1 - target) times that.  So W grows like N while bandwidth and replicated compute
+    bind, and like N^2 once latency does.  0 where the replicated compute alone suffices, as it does on one worker.
     """
     if not 0 < target < 1:
         raise ValueError(f"an efficiency to keep lies between 0 and 1: {target}")

@@ -1,4 +1,4 @@
-"""What calibration has found out about the workers: pure data, saved as JSON."""
+"""Stores the results of calibrating the workers: pure data, saved as JSON."""
 
 import bisect
 import dataclasses
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 VERSION = 5
-CACHED_NBYTES = 32 * 1024  # one histogram up to this lives in a core's first cache
-NEAR_NBYTES = 2 * 1024 * 1024  # what a core has near it: rows beyond this are waited for
-REACHED_NBYTES = 16 * 1024 * 1024  # histograms of a tree beyond this are out of reach of caches and page tables
+CACHED_NBYTES = 32 * 1024  # one histogram up to this size fits in a core's first cache
+NEAR_NBYTES = 2 * 1024 * 1024  # size of a core's near cache: rows beyond it are slower to read
+REACHED_NBYTES = 16 * 1024 * 1024  # histograms of a tree beyond this size exceed caches and page tables
 
 
 @dataclass(frozen=True)
 class Coefficients:
     """Seconds of one worker's useful time, each for one unit of work; fitted, none negative.
 
-    The units are those of `cost.work`.  Which terms there are was found on 120 one-thread fits (5 k to 400 k rows, 8 to
-    128 features, 16 to 253 bins each, depths 4 to 10): these explain them to 4 %, without the ones for caches and
-    filled bins it is 11 %.  "Doubling" terms grow with the logarithm of a working set over the size of a cache.
+    The units are those of `cost.work`.  The terms were selected on 120 one-thread fits (5 k to 400 k rows, 8 to
+    128 features, 16 to 253 bins each, depths 4 to 10): these explain them to 4 %, without the terms for caches and
+    filled bins the error is 11 %.  "Doubling" terms grow with the logarithm of a working set over the size of a cache.
     """
 
     row_feature: float = 0.0  # a row's value added to a histogram
-    row_feature_doubling: float = 0.0  # likewise, for each doubling of a histogram beyond the first cache
+    row_feature_doubling: float = 0.0  # the same, for each doubling of a histogram beyond the first cache
     row_built: float = 0.0  # a row gathered for a histogram, whatever its features
     row_split: float = 0.0  # a row sent left or right
-    row_split_doubling: float = 0.0  # likewise, for each doubling of the rows beyond the near cache
+    row_split_doubling: float = 0.0  # the same, for each doubling of the rows beyond the near cache
     row: float = 0.0  # a row's gradient and new prediction
-    bin_node: float = 0.0  # a bin of a node: clearing, subtraction, and a look for a split
-    bin_node_wide: float = 0.0  # likewise, more, as far as one histogram does not fit in the first cache
-    bin_node_filled: float = 0.0  # likewise, more, as far as rows lie in it: the gain of a split is worked out
-    bin_node_far: float = 0.0  # likewise, more, as far as a tree's histograms are out of reach
+    bin_node: float = 0.0  # a bin of a node: clearing, subtraction, and split evaluation
+    bin_node_wide: float = 0.0  # in addition, as far as one histogram exceeds the first cache
+    bin_node_filled: float = 0.0  # in addition, as far as the bin holds rows: the gain of a split is computed
+    bin_node_far: float = 0.0  # in addition, as far as a tree's histograms exceed the caches
     feature_node: float = 0.0  # a feature of a node
     tree: float = 0.0  # a tree, whatever its size
 
@@ -44,11 +44,11 @@ COEFFICIENTS = tuple(field.name for field in dataclasses.fields(Coefficients))
 
 @dataclass(frozen=True)
 class Fill:
-    """How trees grow: which share of a level's possible nodes splits, and how evenly.
+    """Models how trees grow: which share of a level's possible nodes splits, and how evenly.
 
-    A node with few rows finds no split that leaves both children weight enough; and as rounds go on, what is left to
-    learn is in ever fewer rows: trees get skewed and split less (20 k rows, depth 8: 214 splits in the first rounds,
-    102 after thirty).  This is the data's doing, not the machine's.  The numbers are a fit to `synthetic` rows, 38
+    A node with few rows finds no split that leaves both children enough weight; and in later rounds the remaining
+    signal is in ever fewer rows: trees get skewed and split less (20 k rows, depth 8: 214 splits in the first rounds,
+    102 after thirty).  This depends on the data, not on the machine.  The numbers are a fit to `synthetic` rows, 38
     trainings of 32 rounds with 2.5 k to 1 M rows, 8 to 128 features and depths 4 to 10: nodes came out within 2 % in
     the median and 8 % at worst.  Other data grow other trees.
     """
@@ -61,7 +61,9 @@ class Fill:
     smaller: tuple[float, ...] = (0.196, 0.0116, -0.0423, 0.0159, -0.0086)  # constant, rows, round, features, depth
 
     def share(self, rows: float, number: float, level: int, features: int) -> float:
-        """Of the nodes at a level (root 0) in round `number` (counted from 0) of a training on so many rows in all."""
+        """Share of the nodes at a level (root 0) that split, in round `number` (counted from 0) of a training on this
+        many rows in all.
+        """
         x = self.constant + self.level * level + self.features * math.log2(features)
         x += self.rows * (math.log2(max(1.0, rows)) - level) + self.round * math.log2(1 + number)
         return 1 / (1 + math.exp(-min(50.0, max(-50.0, x))))
@@ -89,9 +91,9 @@ Table = tuple[tuple[int, float], ...]  # (payload bytes, seconds), rising
 
 @dataclass(frozen=True)
 class Machine:
-    """The workers as calibrated: how fast they compute and how fast they talk."""
+    """The calibrated workers: how fast they compute and how fast they communicate."""
 
-    fingerprint: str  # of what must not change: processor, cores, workers, threads, device, versions
+    fingerprint: str  # of fixed properties: processor, cores, workers, threads, device, versions
     made: str  # ISO 8601, UTC
     device: Literal["cpu", "cuda"]
     threads: int  # of each worker
@@ -101,16 +103,16 @@ class Machine:
     ring: Ring  # summary of the tables, for other numbers of workers
     fill: Fill  # how trees grow
     dask_task_seconds: float  # an empty task, there and back, many at once
-    dask_bytes_per_second: float  # from one worker to another; 0: there is one only
+    dask_bytes_per_second: float  # from one worker to another; 0: there is only one worker
     spread: float  # standard deviation of measured / fitted - 1 over the calibration's own fits
-    seconds: float  # that calibrating took
-    typical: float = 0.0  # capability of the worker that the coefficients are of; 0: the middle one of `capabilities`
+    seconds: float  # duration of the calibration
+    typical: float = 0.0  # capability of the worker that the coefficients describe; 0: the median of `capabilities`
     delay: float = 0.0  # of the useful time, that a worker's thread was ready and had no core
-    jitter: float = 0.0  # standard deviation of a round's useful time about what it should be, as a share of it
-    busy: float = 1.0  # how many times as long the calibration took as on a quiet machine; in no prediction
+    jitter: float = 0.0  # standard deviation of a round's useful time relative to its expected value
+    busy: float = 1.0  # duration of the calibration relative to a quiet machine; used in no prediction
 
     def allreduce_seconds(self, nbytes: float, workers: int) -> float:
-        """One allreduce of so many bytes: from the table of that many workers, else by the ring's formula."""
+        """One allreduce of this size: from the table of that many workers, else by the ring's formula."""
         if workers == 1:
             return 0.0
         table = self.collectives.get(workers)
@@ -123,12 +125,12 @@ class Machine:
         return (*known, *[1.0] * (workers - len(known)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """A dict of JSON values."""
         return {**dataclasses.asdict(self), "version": VERSION}
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """What `to_dict` made; ValueError for another version or what is no machine."""
+        """The inverse of `to_dict`; ValueError for another version or an invalid document."""
         version = values.get("version") if isinstance(values, Mapping) else None
         if version != VERSION:
             raise ValueError(f"a calibration of version {version!r}, not {VERSION}")
@@ -149,7 +151,7 @@ def _pairs(table: Sequence[Sequence[Any]]) -> tuple[tuple[Any, Any], ...]:
 
 
 def interpolated(table: Sequence[tuple[float, float]], place: float) -> float:
-    """Piecewise linear; before the first entry that entry, beyond the last on along the last piece.
+    """Piecewise linear; before the first entry that entry, beyond the last the last piece is extrapolated.
 
     >>> interpolated([(0, 1.0), (10, 2.0)], 5), interpolated([(0, 1.0), (10, 2.0)], 20)
     (1.5, 3.0)

@@ -1,17 +1,18 @@
-"""Where the time of boosting rounds goes, recorded on each worker, by its own clocks and those of its kernel.
+"""Measures how the time of boosting rounds is spent on each worker, by its own clocks and those of its kernel.
 
-`training.rounds` boosts in a loop of its own, so this is no xgboost TrainingCallback but a context around what the loop
-does, and a call before it grows trees.  Recorded per round: wall clock, CPU time and run-queue delay of the training
-thread, and the bytes that XGBoost wrote to its sockets while it grew trees.
+`training.rounds` boosts in a loop of its own, so this is not an xgboost TrainingCallback but a context around the body
+of the loop, and a call before it grows trees.  Recorded per round: wall clock, CPU time and run-queue delay of the
+training thread, and the bytes that XGBoost wrote to its sockets while it grew trees.
 
-The training thread sleeps while XGBoost's socket thread exchanges histograms, but its CPU time contains the sums of
-the exchange, and when it wakes, the socket thread is still on its core: so neither blocked time nor run-queue delay
-is the transfer.  What is: the time of the same collectives *replayed* after the last round, in the same communicator,
-each after a millisecond of computing, of each repetition what the rank saw that came last (the others wait for it).
-Tried on 2 pinned cores, 5 configurations (20 k to 400 k rows, 16 to 128 features, even and 30/70 shares), 3 runs each,
-all ways of replaying after the same rounds: |u + x + w + o - T| / T was about 2 % in the mean with the computing, 4 %
-right after a barrier (up to 10 %); others used the cores too.  For a thread that has just slept is scheduled at once: without the computing its
-run-queue delay was a third of what the rounds had, with it about the same (within a third).
+The training thread sleeps while XGBoost's socket thread exchanges histograms, but its CPU time contains the sums of the
+exchange, and when it wakes, the socket thread is still on its core: so neither blocked time nor run-queue delay is the
+transfer.  The transfer is the time of the same collectives *replayed* after the last round, in the same communicator,
+each after a millisecond of computing; of each repetition the time of the rank that arrived last counts (the others wait
+for it). Tried on 2 pinned cores, 5 configurations (20 k to 400 k rows, 16 to 128 features, even and 30/70 shares), 3
+runs each, all ways of replaying after the same rounds: |u + x + w + o - T| / T was about 2 % in the mean with the
+computing, 4 % right after a barrier (up to 10 %); other programs used the cores too.  The reason: a thread that has
+just slept is scheduled at once, so without the computing its run-queue delay was a third of that in the rounds, with it
+about the same (within a third).
 """
 
 import contextlib
@@ -27,23 +28,23 @@ from pipeline.efficiency import sockets
 from pipeline.efficiency.traffic import Call, Grown, Growth, ring_nbytes
 
 SPIN_SECONDS = 1e-3  # computed before each replayed collective
-LIGHT_SHARE = 0.003  # of the rounds' time that replaying may take by default
+LIGHT_SHARE = 0.003  # largest share of the rounds' time for replaying, by default
 FULL_REPETITIONS, MOST_REPETITIONS = 12, 8
-LARGEST = 1 << 22  # doubles (32 MiB) of a replayed collective; time grows in proportion beyond
-INTERFERED = 2.0  # times the median: such a repetition was another program's
+LARGEST = 1 << 22  # doubles (32 MiB) of a replayed collective; for larger ones the time is scaled in proportion
+INTERFERED = 2.0  # times the median: slower repetitions were disturbed by another program
 
 Allreduce = Callable[[np.ndarray], object]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One size of collective, as it was timed again after the rounds: means over the repetitions."""
+    """One size of collective, as timed in the replays: means over the repetitions."""
 
     elements: int  # doubles
     repetitions: int
-    seconds: float  # wall on the rank that came last, without the copy that the Python call makes; the same for all
+    seconds: float  # wall on the rank that arrived last, without the copy of the Python call; the same for all
     cpu_seconds: float  # of this rank's training thread: it sums the segments
-    runqueue_seconds: float  # that it was ready and had no core
+    runqueue_seconds: float  # ready, without a core
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,22 @@ class MeterRecord:
     workers: int
     rows: int  # training rows of this worker
     threads: int
-    method: str  # how compute is told from the rest: "thread-cpu", or "wall" where CPU time says nothing (GPU)
+    method: str  # of separating compute from the rest: "thread-cpu", or "wall" where CPU time means nothing (GPU)
     growth: Growth
     trees_per_round: int
     adaptive: int  # see `traffic.calls_of_round`
     wall: np.ndarray  # (rounds,) float64 seconds
     cpu: np.ndarray  # (rounds,) float64 seconds of the training thread
-    grown: np.ndarray  # (rounds,) float64 seconds of `cpu` until the trees stood; the rest is for metrics
-    runqueue: np.ndarray  # (rounds,) float64 seconds it was ready and had no core
+    grown: np.ndarray  # (rounds,) float64 seconds of `cpu` until the trees were grown; the rest is for metrics
+    runqueue: np.ndarray  # (rounds,) float64 seconds ready, without a core
     between: np.ndarray  # (rounds,) float64 seconds between the round before and this one
-    bytes_sent: np.ndarray | None  # (rounds,) int64, by growing trees; None: the system does not tell
+    bytes_sent: np.ndarray | None  # (rounds,) int64, by growing trees; None: the system does not report it
     replays: tuple[Replay, ...]  # by size
-    collectives: dict[int, int]  # elements -> how many our own metrics made, in all rounds
-    cost_seconds: float  # CPU that the meter itself took, during the rounds
-    replay_seconds: float  # that the replays took after them
-    missing: tuple[str, ...]  # what this system cannot tell
-    trees: tuple[tuple[Grown, ...], ...] = field(repr=False, default=())  # per round; rank 0, when asked for
+    collectives: dict[int, int]  # elements -> number of the metrics' own collectives, in all rounds
+    cost_seconds: float  # CPU time of the meter itself, during the rounds
+    replay_seconds: float  # duration of the replays
+    missing: tuple[str, ...]  # what this system cannot measure
+    trees: tuple[tuple[Grown, ...], ...] = field(repr=False, default=())  # per round; rank 0, if requested
 
     @property
     def rounds(self) -> int:
@@ -78,24 +79,24 @@ class MeterRecord:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the meter has to know of the training."""
+    """The training's properties that the meter needs."""
 
     growth: Growth
     trees_per_round: int
     adaptive: int
     rows: int
     threads: int
-    full: bool  # replay every size often, whatever it costs
+    full: bool  # replay every size often, at any cost
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What some rounds took on one worker."""
+    """Time and bytes of some rounds on one worker."""
 
-    seconds: float  # wall clock, with what lay between them
+    seconds: float  # wall clock, including the time between them
     cpu_seconds: float  # of the training thread
-    runqueue_seconds: float  # it was ready and had no core
-    bytes_sent: int | None  # by growing trees; None: the system does not tell
+    runqueue_seconds: float  # ready, without a core
+    bytes_sent: int | None  # by growing trees; None: the system does not report it
 
 
 class Meter:
@@ -108,9 +109,9 @@ class Meter:
         self._allreduce, self._traffic = allreduce, traffic
         self._schedstat = _open_schedstat()
         self._rows: list[tuple[float, float, float, float, float]] = []
-        self._grown: float | None = None  # CPU clock when this round's trees stood
+        self._grown: float | None = None  # CPU clock when this round's trees were grown
         self._sent: list[int] = []  # bytes, by round
-        self._unsettled: int | None = None  # bytes written before the last round, while its own are not read
+        self._unsettled: int | None = None  # bytes written before the last round, until its own are read
         self._last_end: float | None = None
         self._cost = 0.0
         self._collectives: dict[int, int] = {}
@@ -119,12 +120,12 @@ class Meter:
 
     @property
     def wants_trees(self) -> bool:
-        """Whether the trees' shapes are to be told: asked for, or needed because bytes are not counted."""
+        """Whether the shapes of trees are needed: requested, or necessary because bytes are not counted."""
         return self._setting.full or (self._workers > 1 and self._traffic.connection is None)
 
     @contextlib.contextmanager
     def round(self) -> Iterator[None]:
-        """Around one whole round: trees and metrics."""
+        """Context around one whole round: trees and metrics."""
         enter, begin = time.perf_counter(), time.thread_time()
         runqueue, cpu = self._runqueue(), time.thread_time()
         between = 0.0 if self._last_end is None else enter - self._last_end
@@ -138,26 +139,29 @@ class Meter:
         self._rows.append((self._last_end - enter, cpu, runqueue, between, grown))
 
     def trees(self) -> None:
-        """Before a round grows its trees: what is sent from here until the next call, or `settle`, is theirs.
+        """Called before a round grows its trees: bytes sent from here until the next call, or `settle`, are attributed
+        to them.
 
-        One reading of each counter a round where nothing else is exchanged: after a round the caches hold nothing of
-        it, and the first call takes 30 to 60 us, a second one 3 us (benchmarks/meter_cost.py).
+        If a round exchanges nothing else, each counter is read once: after a round its data have left the
+        caches, and the first read takes 30 to 60 us, a second 3 us (benchmarks/meter_cost.py).
         """
         if self._traffic.connection is not None:
             self._unsettled = self._count()
 
     def measuring(self) -> None:
-        """Before a round's metrics: the peers wait for each other there once more, for work that is shared otherwise."""
+        """Called before a round's metrics: there the peers wait for each other again, for work that is distributed
+        differently.
+        """
         self._grown = time.thread_time()
         self.settle()
 
     def settle(self) -> None:
-        """Before any collective that grows no tree."""
+        """Called before any collective that does not grow trees."""
         if self._unsettled is not None:
             self._count()
 
     def _count(self) -> int:
-        """Bytes written so far; those since the last round began to grow its trees are its own."""
+        """Bytes written so far; those since the last round began to grow its trees are counted as its own."""
         begin = time.thread_time()
         written = self._traffic.written()
         if self._unsettled is not None:
@@ -167,14 +171,16 @@ class Meter:
         return written
 
     def spent(self, first: int) -> Spent:
-        """What the rounds from the `first` one recorded here (0: all) have taken; the last one's bytes may be missing."""
+        """Time and bytes of the rounds recorded here, from the `first` one on (0: all); the last one's bytes may be
+        missing.
+        """
         rows = np.array(self._rows[first:], dtype=np.float64).reshape(-1, 5)
         wall, cpu, runqueue, between, _ = rows.sum(axis=0).tolist()
         known = self._allreduce is None or self._traffic.connection is not None
         return Spent(wall + between, cpu, runqueue, sum(self._sent[first:]) if known else None)
 
     def collective(self, elements: int) -> None:
-        """A sum over the workers, of so many doubles, that a metric has made."""
+        """Records a sum over the workers of this many doubles, made by a metric."""
         if self._allreduce is not None:
             self._collectives[elements] = self._collectives.get(elements, 0) + 1
 
@@ -236,20 +242,20 @@ class Meter:
         return int(os.pread(self._schedstat, 128, 0).split()[1]) / 1e9
 
     def _least(self, allreduce: Allreduce, seconds: np.ndarray) -> np.ndarray:
-        """The least of all ranks' values, place by place."""
+        """The elementwise minimum over all ranks."""
         everyone = np.zeros((self._workers, *seconds.shape))
         everyone[self._rank] = seconds
         return np.asarray(allreduce(everyone)).min(axis=0)
 
     def _plan(self, allreduce: Allreduce) -> tuple[list[int], int]:
-        """The sizes to replay and how often: rank 0 decides, for all have to do the same."""
+        """The sizes to replay and how often: rank 0 decides, because all ranks must do the same."""
         largest = max(self._collectives, default=0)
         if self._setting.full:
             return sorted({2, *_exchanges(self._setting.growth), largest} - {0}), FULL_REPETITIONS
         mean = self._mean_exchange()
         sizes = sorted({2, mean, largest} - {0})
         spent = sum(row[0] for row in self._rows)
-        once = len(sizes) * (SPIN_SECONDS + 2e-4) + sum(sizes) * 4e-9  # about what a memory-bound ring takes
+        once = len(sizes) * (SPIN_SECONDS + 2e-4) + sum(sizes) * 4e-9  # about the time of a memory-bound ring
         asked = min(MOST_REPETITIONS, max(1, round(LIGHT_SHARE * spent / once)))
         chosen = np.array([float(asked), float(mean)]) * (self._rank == 0)
         agreed = np.asarray(allreduce(chosen))
@@ -267,8 +273,8 @@ class Meter:
 def timed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Callable[[], float]) -> np.ndarray:
     """(repetitions, 3) seconds of an allreduce of so many doubles: wall, CPU, run queue, less the copy Python makes.
 
-    Each comes after a little computing; all ranks call it together.  `runqueue`: seconds that this thread has been
-    ready for a core so far.
+    Each follows a little computing; all ranks call it together.  `runqueue` returns this thread's run-queue seconds
+    so far.
     """
     values = np.zeros(elements)
     samples = []
@@ -283,17 +289,17 @@ def timed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Calla
         allreduce(values)
         wall, cpu = time.perf_counter() - start, time.thread_time() - cpu
         samples.append((max(0.0, wall - copied), max(0.0, cpu - copied), runqueue() - queued))
-    return np.array(samples[1:])  # the first finds its memory cold
+    return np.array(samples[1:])  # the first runs with cold memory
 
 
 def undisturbed(seconds: np.ndarray) -> np.ndarray:
-    """Which repetitions were nobody else's: those within `INTERFERED` times the median."""
+    """Which repetitions were not disturbed by other programs: those within `INTERFERED` times the median."""
     kept: np.ndarray = seconds <= INTERFERED * np.median(seconds)
     return kept
 
 
 def _replay(elements: int, samples: np.ndarray, least: np.ndarray) -> Replay:
-    """Means over the undisturbed repetitions; `least` (repetitions,) wall seconds of the rank that came last."""
+    """Means over the undisturbed repetitions; `least` (repetitions,) wall seconds of the rank that arrived last."""
     kept = undisturbed(least)
     wall, cpu, queued = float(least[kept].mean()), *samples[kept, 1:].mean(axis=0)
     return Replay(elements, int(kept.sum()), wall, float(cpu), float(queued))
@@ -307,7 +313,7 @@ def _exchanges(growth: Growth) -> list[int]:
 
 
 def exchanges_of_tree(growth: Growth, histograms: float) -> float:
-    """How many allreduces so many histograms of one tree go by: one a level, or one each."""
+    """The number of allreduces for this many histograms of one tree: one a level, or one each."""
     return histograms if growth.policy == "lossguide" or not growth.depth else float(max(1, growth.depth))
 
 

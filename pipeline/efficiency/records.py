@@ -1,4 +1,4 @@
-"""What a scaling run leaves behind: result.json, every sample of it, in one schema.
+"""Defines the record of a scaling run: result.json with every sample, in one schema.
 
 All seconds are per boosting round unless a name says otherwise.  Measured and predicted splits have the same form, so
 that both go through the same arithmetic (`definitions.figures`).
@@ -21,20 +21,20 @@ from pipeline.errors import UserError
 
 RESULT = "result.json"
 LARGEST_NBYTES = 512 << 20  # of one; a long run has a few MB
-REPR_CHARACTERS = 300  # of the sentences
-SCHEMA = 1  # counted up with every change that an older reader would misread
+REPR_CHARACTERS = 300  # of the explaining sentences
+SCHEMA = 1  # incremented with every change that an older reader would misread
 
 Mode = Literal["strong", "weak"]  # the same rows for any number of workers; the same rows for each worker
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where one worker's time goes, in seconds per round."""
+    """How one worker's time is spent, in seconds per round."""
 
     useful: float  # u: compute
-    transfer: float  # x: in collectives, with nobody late
+    transfer: float  # x: in collectives, with no worker late
     wait: float  # w: for peers that compute longer
-    other: float  # o: run queue, and what happens between the rounds
+    other: float  # o: run queue, and the time between the rounds
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the model said before the run."""
+    """The model's prediction, made before the run."""
 
     time: str  # when, ISO 8601, UTC
     seconds: float  # T: of a round
-    seconds_low: float  # band of T: what the calibration's own residuals leave open
+    seconds_low: float  # band of T: the calibration's residual uncertainty
     seconds_high: float
     splits: tuple[Split, ...]  # by rank
     figures: Figures
     bytes_bound: tuple[int, ...]  # sent by each rank a round, full trees
-    bytes_estimate: tuple[int, ...]  # likewise, trees as they are expected to grow
+    bytes_estimate: tuple[int, ...]  # the same, with trees of the expected size
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ class WorkerSample:
     worker: str  # Dask's name of it
     seconds: float  # of a round on this worker's own clock
     split: Split
-    closure: float | None  # |u + x + w + o - T| / T; None: not all were measured
-    bytes_sent: int | None  # by XGBoost's sockets in the timed rounds; None: the system does not tell
+    closure: float | None  # |u + x + w + o - T| / T; None: a part was not measured
+    bytes_sent: int | None  # by XGBoost's sockets in the timed rounds; None: the system does not report it
     bytes_expected: int | None  # the same, computed from the trees that were built
-    meter_share: float  # of the time, that the measuring itself took
-    method: str  # how useful time was told from the rest, e.g. "thread-cpu"
-    missing: tuple[str, ...]  # what this system could not measure, in words
+    meter_share: float  # share of the time, taken by the measuring itself
+    method: str  # how useful time was separated from the rest, e.g. "thread-cpu"
+    missing: tuple[str, ...]  # for the user: what this system could not measure
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Sample:
     workers: tuple[WorkerSample, ...]
     figures: Figures
     round_seconds: tuple[float, ...]  # of every timed round on rank 0
-    retried: bool = False  # the first try lost a worker
+    retried: bool = False  # the first attempt lost a worker
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Point:
     """One configuration: predicted, then measured."""
 
     configuration: Configuration
-    predicted: Predicted | None  # None: the machine could not be calibrated for it; `note` says why
+    predicted: Predicted | None  # None: the machine could not be calibrated for it; `note` gives the reason
     samples: tuple[Sample, ...] = ()
     note: str = ""
 
@@ -128,7 +128,7 @@ class Single:
 class Result:
     """A whole scaling run."""
 
-    name: str  # what was trained, in words
+    name: str  # description of the workload
     arguments: Mapping[str, Any]  # of the command
     circumstances: Mapping[str, Any]  # machine, versions, commit
     calibration: Mapping[str, Any]  # `Machine.to_dict()`; empty: none
@@ -143,12 +143,12 @@ class Result:
         return f"<scaling of {self.name}: {len(self.points)} configurations; {said}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """A dict of JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Result":
-        """The result that `to_dict` made; UserError where it has another schema or is none at all."""
+        """The inverse of `to_dict`; UserError for another schema or an invalid document."""
         schema = value.get("schema")
         if schema != SCHEMA:
             raise UserError(f"schema {schema}, this version reads schema {SCHEMA}: measure again, or use that version")
@@ -159,7 +159,7 @@ class Result:
         return made
 
     def point(self, mode: str, workers: int) -> Point | None:
-        """The point of so many workers; None where there is none."""
+        """The point with this many workers; None where it does not exist."""
         for point in self.points:
             if (point.configuration.mode, point.configuration.workers) == (mode, workers):
                 return point
@@ -167,7 +167,7 @@ class Result:
 
 
 def write(result: Result, folder: Path) -> Path:
-    """Writes result.json, whole or not at all: a reader never sees half of it."""
+    """Writes result.json atomically: a reader never sees a partial file."""
     path = folder / RESULT
     partial = folder / f".{RESULT}.partial"
     with open(partial, "w", encoding="utf-8") as file:
@@ -180,7 +180,7 @@ def write(result: Result, folder: Path) -> Path:
 
 
 def read(path: str | os.PathLike[str]) -> Result:
-    """The result in a file, or in a folder that holds a result.json; UserError names the file and what is wrong."""
+    """The result in a file, or in a folder that holds a result.json; UserError names the file and the fault."""
     path = Path(path)
     path = path / RESULT if path.is_dir() else path
     content = read_limited(path, LARGEST_NBYTES, "a result", UserError)
@@ -197,21 +197,21 @@ def read(path: str | os.PathLike[str]) -> Result:
 
 
 def machine_of(circumstances: Mapping[str, Any]) -> str:
-    """What makes a machine another one, in words."""
+    """What identifies a machine, as text."""
     machine = circumstances.get("machine", {})
     gpus = ", ".join(machine.get("gpus", ()))
     return f"{machine.get('processor')}, {machine.get('cores')} cores{', ' + gpus if gpus else ''}"
 
 
 def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """UserError where two results' circumstances are of different machines: their seconds say nothing together."""
+    """UserError where two results come from different machines: their seconds cannot be compared."""
     ours, theirs = machine_of(one), machine_of(other)
     if ours != theirs:
         raise UserError(f"results of different machines are not compared ({ours} | {theirs}): see --force")
 
 
 def _restored(kind: Any, value: Any) -> Any:
-    """The value as the type says: dataclasses from mappings, tuples from lists."""
+    """The value converted to the type: dataclasses from mappings, tuples from lists."""
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)

@@ -1,4 +1,4 @@
-"""Medians with their uncertainty, by bootstrap."""
+"""Computes medians with their uncertainty, by bootstrap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class Interval:
 
     @property
     def relative(self) -> float:
-        """Half of its width, as a share of the median."""
+        """Half of its width, relative to the median."""
         return (self.high - self.low) / 2 / self.median if self.median else 0.0
 
 
 def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
     """The median of the values and its percentile bootstrap interval; of one value, that value.
 
-    With five values the ends are the smallest and the largest of them: few repetitions cannot say more.
+    With five values the ends are the smallest and the largest of them: few repetitions do not allow more.
 
     >>> median_interval([3.0, 1.0, 2.0]).median
     2.0

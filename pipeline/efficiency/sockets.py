@@ -1,4 +1,4 @@
-"""The bytes XGBoost has sent: from the kernel's own counters of its connections in this process (Linux)."""
+"""Counts the bytes that XGBoost has sent, with the kernel's counters of its connections in this process (Linux)."""
 
 import fcntl
 import os
@@ -14,22 +14,22 @@ from pipeline.efficiency.traffic import Call, ring_nbytes
 
 ACKED = struct.Struct("120xQ")  # tcpi_bytes_acked in struct tcp_info (linux/tcp.h, since 4.1)
 SIOCOUTQ = 0x5411  # bytes in the send queue: not sent, or not acknowledged yet (tcp(7))
-PROBE = Call(8_192)  # 64 KiB that must show up on one connection, and on no other
+PROBE = Call(8_192)  # 64 KiB that must appear on one connection, and on no other
 
 Allreduce = Callable[[np.ndarray], object]
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """The connection to the next rank of the ring, on which all of an allreduce is sent."""
+    """Counter of the connection to the next rank of the ring, which carries all that this rank sends in an allreduce."""
 
     connection: socket.socket | None = field(default=None, repr=False)
-    missing: str = ""  # why there is none, in words
+    missing: str = ""  # why there is no counter
 
     def written(self) -> int:
         """Bytes handed to the kernel so far, exact at any moment: acknowledged, and still in the send queue.
 
-        `tcpi_bytes_sent` would count what is sent again, `tcpi_bytes_acked` alone lags behind.
+        `tcpi_bytes_sent` would include retransmissions, `tcpi_bytes_acked` alone lags behind.
         """
         if self.connection is None:
             return 0
@@ -41,21 +41,21 @@ class Traffic:
 
 
 def connections() -> frozenset[str]:
-    """The sockets of this process, by what the system calls them."""
+    """The sockets of this process, by the system's names."""
     return frozenset(descriptors())
 
 
 def find(before: frozenset[str], allreduce: Allreduce, workers: int, rank: int) -> Traffic:
-    """XGBoost's connection among the sockets that came since `before`; every rank has to call this.
+    """XGBoost's connection among the sockets opened since `before`; every rank has to call this.
 
-    Other threads (Dask's) may have opened some meanwhile: the one is taken that a probe's bytes are seen on.
+    Other threads (Dask's) may have opened sockets meanwhile: a probe's bytes identify the connection.
     """
     linux = sys.platform.startswith("linux")
     candidates = {name: _stream(fd) for name, fd in descriptors().items() if name not in before} if linux else {}
     found = {name: stream for name, stream in candidates.items() if stream is not None}
     try:
         start = {name: _written(stream) for name, stream in found.items()}
-    except (OSError, struct.error) as error:  # an old kernel, or a sandbox that lets nobody ask
+    except (OSError, struct.error) as error:  # an old kernel, or a sandbox without access
         for stream in found.values():
             stream.close()
         allreduce(np.zeros(PROBE.elements))
@@ -96,7 +96,7 @@ def _stream(fd: int) -> socket.socket | None:
         return None
     try:
         if stream.type == socket.SOCK_STREAM and stream.family in (socket.AF_INET, socket.AF_INET6):
-            stream.getpeername()  # listening sockets have none
+            stream.getpeername()  # fails for listening sockets
             return stream
     except OSError:
         pass
@@ -105,7 +105,7 @@ def _stream(fd: int) -> socket.socket | None:
 
 
 def _written(stream: socket.socket) -> int:
-    while True:  # until no acknowledgement came between the two
+    while True:  # until no acknowledgement arrived between the two reads
         before = _acked(stream)
         queued: int = struct.unpack("i", fcntl.ioctl(stream, SIOCOUTQ, b"\0\0\0\0"))[0]
         if _acked(stream) == before:

@@ -1,15 +1,15 @@
-"""From the workers' meters to u, x, w and o: pure arithmetic on what was recorded.
+"""Splits the workers' meter readings into u, x, w and o: pure arithmetic.
 
-Each is found by its own means, none as what the others leave: u is CPU time of the training thread less that of the
-replayed collectives, x the replayed collectives' wall clock, w the peers' longer work on the peers' clocks (growing trees
-and for metrics each by itself: one worker may have more training rows, the other more validation rows, and then both
-wait, in turn), o run-queue delay beyond what the collectives cause, and the time between rounds.  What their sum misses
-of the wall clock is the closure error.
+Each is measured independently, none as the remainder of the others: u is CPU time of the training thread less that of
+the replayed collectives, x the replayed collectives' wall clock, w the peers' longer work on the peers' clocks
+(separately for growing trees and for metrics: one worker may have more training rows, another more validation rows, and
+then both wait, in turn), o run-queue delay beyond what the collectives cause, and the time between rounds.  The
+difference between their sum and the wall clock is the closure error.
 
 `VARIES_SECONDS` was chosen on 20 runs (the configurations of `meter`, load about 2 on 2 cores): closure 1.3 % in the
-mean and 3.5 % at worst there, against 1.7 % and 5.1 % with a step at twice the collectives' own delay.  With a load of 4
-and more on the 2 cores it was 3 to 7 % in the median and 20 to 30 % at worst: then XGBoost's socket thread waits for a
-core too, which no clock here sees.
+mean and 3.5 % at worst there, against 1.7 % and 5.1 % with a step at twice the collectives' own delay.  With a load of
+4 and more on the 2 cores it was 3 to 7 % in the median and 20 to 30 % at worst: then XGBoost's socket thread waits for
+a core too, which no clock here sees.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from pipeline.efficiency.meter import MeterRecord, exchanges_of_tree
 from pipeline.efficiency.records import Split, WorkerSample
 from pipeline.efficiency.traffic import Call, calls_of_round, ring_nbytes, sent_nbytes
 
-VARIES_SECONDS = 5e-4  # of a round's run-queue delay, with nobody else on the cores; what is beyond is another program
+VARIES_SECONDS = 5e-4  # of a round's run-queue delay, on otherwise idle cores; what is beyond is due to another program
 
 
 @dataclass(frozen=True)
 class _Own:
-    """One worker's own view of its rounds; arrays hold a value per round."""
+    """One worker's own measurements of its rounds; arrays hold a value per round."""
 
     work: (
         np.ndarray
-    )  # (2, rounds) seconds until it was ready for its peers, trees and metrics; with delays it did not cause
+    )  # (2, rounds) seconds until it was ready for its peers, trees and metrics; including delays it did not cause
     useful: np.ndarray
     transfer: np.ndarray
     delay: np.ndarray
@@ -40,10 +40,10 @@ class _Own:
 def worker_samples(
     records: Sequence[MeterRecord], names: Sequence[str], first: int = 0, reference: float | None = None
 ) -> tuple[WorkerSample, ...]:
-    """Where each worker's time went in the rounds from number `first` (counted from 0) on, by rank.
+    """How each worker's time was spent in the rounds from number `first` (counted from 0) on, by rank.
 
-    `reference`: seconds of a one-worker round on the same rows, which on GPUs stands for the useful time
-    ("differential"): their thread's CPU time says nothing.
+    `reference`: seconds of a one-worker round on the same rows, which on GPUs replaces the useful time
+    ("differential"): the thread's CPU time does not measure it.
     """
     trees = next((record.trees for record in records if record.trees), ())
     ranked = [replace(record, trees=trees) for record in sorted(records, key=lambda record: record.rank)]
@@ -68,7 +68,7 @@ def _own(record: MeterRecord, first: int, reference: float | None) -> _Own:
         work = np.stack([useful, nothing])
         return _Own(work=work, useful=useful, transfer=wall - useful, delay=nothing, method=method)
     if record.workers == 1:
-        # Nobody exchanges anything: off the CPU, the thread waits for a core, or for OpenMP threads that wait for one.
+        # No exchange: while off the CPU, the thread waits for a core, or for OpenMP threads that wait for one.
         work, delay = np.stack([cpu, nothing]), np.maximum(record.runqueue[first:], wall - cpu)
         return _Own(work=work, useful=cpu, transfer=nothing, delay=delay, method=record.method)
     trees, metrics = _collectives(record, first)

@@ -1,4 +1,4 @@
-"""What metrics.json says of the efficiency of the rounds: small, from the meters that every training carries."""
+"""Summarises the efficiency of the rounds for metrics.json, from the meters that every training carries."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def summary(meters: Sequence[MeterRecord], names: Sequence[str], features: int) 
     """Seconds per round of every worker and the figures of all of them, over all rounds; `names` by rank.
 
     Capabilities are those of this run: row x feature x level updates per useful second.  "figures" is None, with
-    "missing" saying why, where useful time was not told from the rest.
+    "missing" saying why, where useful time was not separated from the rest.
     """
     if not meters:
         return {}

@@ -1,10 +1,10 @@
-"""Bytes that boosting sends: exact once the trees are known, bounded before.
+"""Computes the bytes that boosting sends: exactly once the trees are known, as a bound before.
 
-XGBoost sums histograms over a ring: a reduce-scatter of N - 1 steps and an allgather of N steps (one of them redundant),
-in segments of m // N elements, the last one taking the rest; fewer elements than workers are gathered whole and summed
-by each.  A histogram bin is a pair of doubles (CPU) or of int64 (GPU).  Of two children one histogram is built and
-exchanged, the other is their parent's less the first (the subtraction trick).
-Source: src/collective/allreduce.cc, src/tree/updater_quantile_hist.cc and src/tree/driver.h of XGBoost 3.4; the sums are
+XGBoost sums histograms over a ring: a reduce-scatter of N - 1 steps and an allgather of N steps (one of them
+redundant), in segments of m // N elements, the last one including the remainder; fewer elements than workers are
+gathered whole and summed by each.  A histogram bin is a pair of doubles (CPU) or of int64 (GPU).  Of two children one
+histogram is built and exchanged, the other is their parent's less the first (the subtraction trick). Source:
+src/collective/allreduce.cc, src/tree/updater_quantile_hist.cc and src/tree/driver.h of XGBoost 3.4; the sums are
 compared with what the kernel counts on the sockets in tests/efficiency/test_traffic.py.
 """
 
@@ -32,7 +32,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Growth:
-    """What decides which nodes of a tree are exchanged."""
+    """The properties that decide which nodes of a tree are exchanged."""
 
     bins: int  # of all features together
     depth: int  # 0: no limit
@@ -43,10 +43,10 @@ class Growth:
 
 @dataclass(frozen=True)
 class Grown:
-    """What the traffic depends on of a tree that was grown."""
+    """The properties of a grown tree that determine its traffic."""
 
     splits: tuple[int, ...]  # split nodes of each level, the root's first
-    last: int | None = None  # level of the split that came last; None: not known, the deepest is taken
+    last: int | None = None  # level of the last split; None: unknown, the deepest is assumed
 
     @property
     def leaves(self) -> int:
@@ -61,7 +61,7 @@ def ring_nbytes(call: Call, workers: int, rank: int) -> int:
     """
     if workers == 1:
         return 0
-    if call.elements < workers:  # an allgather of the vectors, then a sum on each rank
+    if call.elements < workers:  # allgather of the vectors, then a sum on each rank
         return workers * call.nbytes
     segment = call.elements // workers
 
@@ -86,14 +86,14 @@ def exchanged(growth: Growth, tree: Grown) -> list[int]:
 
 
 def _children_may_split(growth: Growth, level: int, leaves: int) -> bool:
-    """Whether the children of nodes at this level get histograms; `leaves` of the tree once their batch is split."""
+    """Whether the children of nodes at this level get histograms; `leaves`: of the tree once their batch is split."""
     return not (growth.depth and level + 1 >= growth.depth) and not (growth.max_leaves and leaves >= growth.max_leaves)
 
 
 def _valid_lossguide(growth: Growth, tree: Grown) -> int:
     """Splits whose children may be split in turn, each of which is an exchange of its own.
 
-    Not those at the lowest level, and not the one that made the tree full.
+    Not those at the lowest level, and not the split that made the tree full.
     """
     counted = sum(tree.splits[: growth.depth - 1]) if growth.depth else sum(tree.splits)
     last = len(tree.splits) - 1 if tree.last is None else tree.last
@@ -109,8 +109,8 @@ def calls_of_tree(growth: Growth, tree: Grown) -> list[Call]:
 def calls_of_round(growth: Growth, trees: Sequence[Grown], adaptive: int = 0) -> list[Call]:
     """Every allreduce of one round.
 
-    `adaptive`: outputs of an objective that sets its leaves anew (absolute error 1, quantile error one a quantile);
-    it exchanges one short vector more, of a length found by counting bytes.
+    `adaptive`: outputs of an objective that recomputes its leaves (absolute error 1, quantile error one per quantile);
+    it exchanges another short vector, of a length found by counting bytes.
     """
     calls = [call for tree in trees for call in calls_of_tree(growth, tree)]
     return [*calls, Call(adaptive + 1)] if adaptive else calls
@@ -122,10 +122,10 @@ def sent_nbytes(calls: Iterable[Call], workers: int, rank: int) -> int:
 
 
 def full_tree(growth: Growth) -> Grown:
-    """The tree that exchanges most: an upper bound of the traffic.  ValueError where nothing limits it.
+    """The tree that exchanges most: an upper bound of the traffic.  ValueError for a tree without a limit.
 
-    With a limit of leaves it is no bushy tree: all nodes that share the batch which makes it full are spared their
-    exchange, so most is exchanged where that is a single one.
+    With a limit of leaves the full tree is not bushy: no node in the batch that reaches the limit needs an
+    exchange, so the traffic is largest where that batch is a single node.
     """
     if not growth.depth and not growth.max_leaves:
         raise ValueError("a tree without max_depth and max_leaves has no bound")
@@ -144,7 +144,8 @@ def full_tree(growth: Growth) -> Grown:
 def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:
     """The split nodes of each level, from the arrays of XGBoost's JSON model.
 
-    Nodes are numbered as they come to be: parents stand before their children, and the last split has the last ones.
+    Nodes are numbered in order of creation: parents come before their children, and the last split has the last
+    children.
 
     >>> grown([2147483647, 0, 0, 1, 1], [1, 3, -1, -1, -1])
     Grown(splits=(1, 1), last=1)
