@@ -1,1 +1,1 @@
-"""Measurements: each runs by `python -m benchmarks.NAME`, its records lie under benchmarks/results/."""
+"""Measures the package: each part runs by `python -m benchmarks.NAME`; its records are in benchmarks/results/."""

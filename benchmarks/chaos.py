@@ -1,17 +1,17 @@
-"""Random faults against a training, one run after the other, for some minutes.
+"""Plays random faults against a training, one run after the other, for some minutes.
 
     python -m benchmarks.chaos --minutes 10 --seed 1
     python -m benchmarks.chaos --seed 1 --trial 17
     python -m benchmarks.chaos --table
 
-Each run draws a kind of cluster, two to five workers, a fault of the table (faults.table), a worker and a round,
-and has to end as the fault's row says: with the model of the undisturbed run, to the byte, or in one line.  Workloads
-(faults.workloads) take turns.  All that is drawn follows from the seed and the trial's number.  The report that ends it counts faults by
-kind and workload, runs, equal models, the seconds a fault cost (what its runs took beyond the undisturbed one, through all faults of
-the run), and what was left behind.  A trial whose fault did not happen is missed: it proves nothing, and is counted
-apart.  Exit code 1 if a single run did not end as its row says or too few faults happened for so many minutes, and,
-for a record of ten minutes or more, if the median fault that a run recovers from by itself cost more than the interval of
-checkpoints and 3 s.
+Each run draws a kind of cluster, two to five workers, a fault of the table (faults.table), a worker and a round, and
+has to end as the fault's row says: with the model of the undisturbed run, to the byte, or in one line.  Workloads
+(faults.workloads) take turns.  The seed and the trial's number determine all that is drawn.  The final report counts
+faults by kind and workload, runs, equal models, the seconds a fault cost (what its runs took beyond the undisturbed
+one, divided by the faults of the run), and what was left behind.  A trial whose fault did not happen is missed: it
+proves nothing, and is counted separately.  Exit code 1 if a single run did not end as its row says or too few faults
+happened for so many minutes, and, for a record of ten minutes or more, if the median fault that a run recovers from by
+itself cost more than the interval of checkpoints and 3 s.
 """
 
 import argparse
@@ -43,23 +43,23 @@ from pipeline.cluster import logs
 
 FLIPS = 200  # positions of every file of a model folder
 MORE_WORKERS, MORE_SHARE = (3, 4, 5), 1 / 3  # of all trials; the others have two
-AGAIN = 8  # trials between two undisturbed runs on a place: what else the machine does changes
+AGAIN = 8  # trials between two undisturbed runs on a place: other load on the machine changes
 
 
 @dataclass(frozen=True)
 class Draw:
     """What a trial plays."""
 
-    number: int  # all else follows from it and the seed
+    number: int  # determines all else, with the seed
     kind: Kind
     row: Row
     workload: str
     workers: int
-    rng: random.Random  # for what the fault leaves open
+    rng: random.Random  # for the choices that the fault leaves open
 
 
 def draw(options: argparse.Namespace, number: int) -> Draw:
-    """A kind of cluster, a fault there is on it, a workload and a number of workers.
+    """Draws a kind of cluster, a fault that exists on it, a workload and a number of workers.
 
     Workloads take turns.
     """
@@ -77,7 +77,7 @@ def drawn_on(kind: Kind, row: Row) -> bool:
 
 
 def play(options: argparse.Namespace, bench: Bench, places: dict[Kind, Local | Processes]) -> Iterator[Played]:
-    """Trials until the time is over, which begins after the undisturbed runs; or one, where it is named."""
+    """Plays trials until the time is over, which begins after the undisturbed runs; or one, if its number is given."""
     kinds = list(places)
     if options.trial is not None:
         yield trial(draw(options, options.trial), bench, places)
@@ -140,8 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(table.text())
         return 0
     logs.silence()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell have it ignored
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that started processes are ended
     circumstances = record.circumstances()
     start = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))

@@ -1,4 +1,4 @@
-"""The contenders of the end-to-end benchmark: how each is called, and what one run of it gave."""
+"""Runs the contenders of the end-to-end benchmark: the command of each, and the outcome of a run."""
 
 import json
 import os
@@ -21,7 +21,7 @@ CURVE_POINTS = 20  # of AUC over rounds
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders have to do."""
+    """The task of all contenders."""
 
     train: Path
     heldout: Path
@@ -62,7 +62,7 @@ ALL = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run; `error` is set where it failed, and then only the cost is to be trusted."""
+    """One run; `error` is set if it failed, and then only the cost is valid."""
 
     contender: str
     seed: int
@@ -71,8 +71,8 @@ class Outcome:
     peak_pss_nbytes: int
     peak_gpu_nbytes: int
     memory_samples: int
-    auc: float | None = None  # as the contender itself reports it
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage, as it reports them
+    auc: float | None = None  # reported by the contender itself
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, reported by the contender
     auc_by_round: list[tuple[int, float]] = field(default_factory=list)  # computed afterwards from the saved model
     more: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -86,7 +86,7 @@ class Outcome:
 
 
 def attempt(contender: Contender, setting: Setting) -> Outcome:
-    """One run of a contender in a fresh process; a failure is an outcome too."""
+    """Runs a contender once in a fresh process; a failure is an outcome too."""
     with tempfile.TemporaryDirectory(prefix=f"{contender.name}-") as scratch:
         out = Path(scratch) / "out"
         if contender.script is None:
@@ -114,7 +114,7 @@ def attempt(contender: Contender, setting: Setting) -> Outcome:
 
 
 def _environment(setting: Setting) -> dict[str, str]:
-    """Ours, without what would tell libraries how many threads to take."""
+    """Returns our environment without variables that set libraries' numbers of threads."""
     kept = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     return {**kept, "PYTHONWARNINGS": "ignore"}
 
@@ -130,7 +130,7 @@ def _script(contender: Contender, out: Path, setting: Setting) -> Sequence[str]:
 
 
 def _our_command(scratch: Path, out: Path, setting: Setting) -> Sequence[str]:
-    """The installed command on a job file, with the report off and no early stopping, as in the scripts."""
+    """Returns the installed command on a job file, with the report off and no early stopping, as in the scripts."""
     job = scratch / "job.toml"
     job.write_text(
         f"""\
@@ -170,7 +170,7 @@ def _theirs(said: dict[str, Any]) -> tuple[float, dict[str, float], dict[str, An
 
 
 def _auc_by_round(model: Path, setting: Setting) -> list[tuple[int, float]]:
-    """The held-out AUC of the saved model cut off after some of its rounds, up to all of them."""
+    """Computes the held-out AUC of the saved model cut off after some of its rounds, up to all of them."""
     values, label = matrix(pq.read_table(setting.heldout))
     rounds = sorted({round(setting.rounds * n / CURVE_POINTS) for n in range(1, CURVE_POINTS + 1)} - {0})
     return [(count, auc(label, _predict(model, values, count))) for count in rounds]

@@ -1,10 +1,10 @@
-"""From Parquet to a saved model: this project's installed command against what an expert writes by hand.
+"""Compares this project's installed command with what an expert writes by hand, from Parquet to a saved model.
 
     python -m benchmarks.end_to_end --rows 2000000 --features 28 --rounds 100 --repeat 3
 
-Every run is a fresh process, measured from outside, imports and cluster included; the contenders take turns, so
-that what else the machine does meets all of them.  All train to the same depth, bins, learning rate and rounds,
-evaluate the log loss of the same held-out file in every round, save the model and compute the held-out AUC.
+Every run is a fresh process, measured from outside, imports and cluster included; the contenders take turns, so that
+other load on the machine affects all of them.  All train to the same depth, bins, learning rate and rounds, evaluate
+the log loss of the same held-out file in every round, save the model and compute the held-out AUC.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class Files:
 
 
 def make_files(cache: Path, rows: int, features: int, seed: int) -> Files:
-    """Sixteen training files, and one held-out file of a tenth of their rows from the same source."""
+    """Makes sixteen training files, and one held-out file of a tenth of their rows from the same source."""
     folder = cache / f"numeric-{rows}x{features}-seed{seed}"
     files = Files(folder / "train", folder / "heldout.parquet")
     if not files.train.exists():
@@ -47,13 +47,13 @@ def make_files(cache: Path, rows: int, features: int, seed: int) -> Files:
 
 
 def warm(files: Files) -> None:
-    """Reads the files once, so that no contender pays for the disk on behalf of the others."""
+    """Reads the files once, so that no contender pays for first reading the disk."""
     for path in [*files.train.iterdir(), files.heldout]:
         path.read_bytes()
 
 
 def turns(contenders: list[Contender], repeat: int) -> list[Contender]:
-    """Every contender once per repetition, each repetition beginning with another one."""
+    """Orders the runs: every contender once per repetition, each repetition beginning with another one."""
     shift = itertools.count()
     order = []
     for _ in range(repeat):

@@ -1,4 +1,4 @@
-"""Summary, table and picture of the end-to-end benchmark."""
+"""Writes summary, table and picture of the end-to-end benchmark."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ Summary = dict[str, dict[str, Any]]
 
 
 def summarise(outcomes: Sequence[Outcome]) -> Summary:
-    """By contender: medians of the costs over all its runs, the AUC's mean, and the seconds of its stages."""
+    """Summarises by contender: medians of the costs over all its runs, the AUC's mean, and the seconds of its stages."""
     summary: Summary = {}
     for name in dict.fromkeys(outcome.contender for outcome in outcomes):
         mine = [outcome for outcome in outcomes if outcome.contender == name]
@@ -36,9 +36,9 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
 
 
 def equal_quality(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Seconds until the highest AUC that both reach, for this project against each LightGBM on the same data.
+    """Returns the seconds until the highest AUC that both reach, for this project and each LightGBM on the same data.
 
-    The rounds are taken as equally long: seconds(k) = wall - rounds' seconds x (1 - k / rounds).
+    All rounds are assumed to take equally long: seconds(k) = wall - rounds' seconds x (1 - k / rounds).
     """
     found = []
     for ours in (outcome for outcome in outcomes if outcome.contender.startswith("ours") and not outcome.error):
@@ -59,7 +59,7 @@ def _seconds_to(outcome: Outcome, level: float) -> float:
 
 
 def tabulate(record: Mapping[str, Any]) -> str:
-    """The summary as text; factors are against (a), or against the CuPy script."""
+    """Formats the summary as text; factors are against (a), or against the CuPy script."""
     summary: Summary = record["summary"]
     base = next((summary[name] for name in ("a", "cupy") if summary.get(name, {}).get("runs")), None)
     lines = [
@@ -82,7 +82,7 @@ def tabulate(record: Mapping[str, Any]) -> str:
 
 
 def _auc_lines(summary: Summary, base: Mapping[str, Any] | None) -> list[str]:
-    """How far this project's AUC is from the hand-written script's, both averaged over the same seeds."""
+    """Returns the difference of this project's AUC to the hand-written script's, both averaged over the same seeds."""
     ours = [row for name, row in summary.items() if name.startswith("ours") and row["runs"]]
     return [f"AUC of this project minus that by hand: {row['auc'] - base['auc']:+.5f}" for row in ours if base]
 
@@ -91,7 +91,7 @@ READING = ("read", "to_gpu", "statistics", "blocks")  # the stages between a Par
 
 
 def _gpu_lines(record: Mapping[str, Any]) -> list[str]:
-    """For each contender on a GPU: Parquet to GPU in GB/s of float32, its rounds, its memory beside the matrix's."""
+    """Returns for each contender on a GPU: Parquet to GPU in GB/s of float32, its rounds, its memory and the matrix's."""
     settings, lines = record["settings"], []
     floats_nbytes = settings["rows"] * settings["features"] * 4
     for name, row in record["summary"].items():
@@ -123,7 +123,7 @@ def _quality_lines(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def draw(summary: Summary, settings: Mapping[str, Any], path: Path) -> None:
-    """Bars of wall time, CPU time and memory, one row per contender; writes a PNG."""
+    """Draws bars of wall time, CPU time and memory, one row per contender, into a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")

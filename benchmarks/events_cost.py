@@ -1,14 +1,14 @@
-"""What it costs that a run says how it goes: events of workers and client, the scheduler's book of them, a recorded file.
+"""Measures the cost of a run's events: those of workers and client, the scheduler's state of them, a recorded file.
 
     python -m benchmarks.events_cost
 
-Trains again and again on one cluster of two workers, in turn with every round told by rank 0 and what it took by each
-worker, to the scheduler and to a file; with the round alone; and with nothing.  A training by itself tells them as often as
-its throttle allows, so seldom that the cost drowns in the noise.  The CPU time between two of these is that of so many
-tellings: in the workers' training threads by their own clock, in the workers' event loops and in the client's process,
-which is the scheduler's too, by the difference of the medians.  At the throttled rates the sum should be under 0.2 % of the
-run's cores.  Nobody looks at a page meanwhile:
-`benchmarks.watching` has what that takes.
+Trains again and again on one cluster of two workers, in turn with events of every round from rank 0 and of its time
+from each worker, sent to the scheduler and to a file; with the round events only; and without events.  A normal
+training emits them as often as its throttle allows, so rarely that the cost is below the noise.  The CPU time between
+two of these cases is that of so many events: in the workers' training threads by their own clock; in the workers' event
+loops and in the client's process, which is also the scheduler's, by the difference of the medians.  At the throttled
+rates the sum should be under 0.2 % of the run's cores.  No page is open meanwhile: `benchmarks.watching` measures that
+cost.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def command(times: int, rows: int, rounds: int, name: str) -> None:
         folder = Path(temporary)
         generate(folder / "data", rows=rows, seed=1)
         with connect(Cluster(device="cpu", workers=WORKERS, threads=1)) as client:
-            _measured(client, folder, 2, "all")  # imports and the scheduler's pages come once
+            _measured(client, folder, 2, "all")  # imports and the scheduler's pages happen once
             runs = [_measured(client, folder, rounds, told) for _ in range(times) for told in get_args(Told)]
     measured = {"rows": rows, "rounds": rounds, "runs": runs, **_costs(runs, rounds)}
     click.echo(_text(measured))
@@ -62,7 +62,7 @@ def command(times: int, rows: int, rounds: int, name: str) -> None:
 
 
 def _measured(client: Client, folder: Path, rounds: int, told: Told) -> dict[str, Any]:
-    """One run, with these events: its seconds, and the CPU seconds of those that have to do with events."""
+    """Runs once with these events; returns its seconds, and the CPU seconds of what handles events."""
     job = Job.parse({
         "data": {"source": str(folder / "data"), "target": "late", "derive": {"late": "arr_delay > 15"},
                  "exclude": ["dep_delay", "taxi_out", "arr_delay"], "validation": {"share": 0.2}},
@@ -96,7 +96,7 @@ def _measured(client: Client, folder: Path, rounds: int, told: Told) -> dict[str
 
 
 def _costs(runs: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
-    """CPU seconds of each telling of a round, and of each time all workers tell what it took; their share at most."""
+    """Returns the CPU seconds of each round event, of each report of all workers, and at most their share of the run."""
 
     def between(more: Told, less: Told) -> dict[str, float]:
         medians = {

@@ -1,8 +1,8 @@
-"""What it costs to make the model file the same, byte for byte, for any order of the rows.
+"""Measures the cost of making the model file the same, byte for byte, for any order of the rows.
 
-XGBoost's own gradients against gradients on a grid (grid_gradients.py), round about, on the same
-matrix.  Whether the file depends on the order is seen by training on the same rows in another order: that changes
-the order of every sum, as another layout does.
+Compares XGBoost's own gradients with gradients on a grid (grid_gradients.py), in turn, on the same matrix.  Training on
+the same rows in another order shows whether the file depends on the order: that changes the order of every sum, as
+another layout does.
 
 The grid's cost was between nothing and 12 % of a round, above what would make it the default, and XGBoost's own
 files came out the same in every trial of this benchmark (but not over 300 rounds of nycflights13 with row and
@@ -30,7 +30,7 @@ METRICS = {"binary:logistic": "logloss", "reg:squarederror": "rmse"}
 
 
 def make_data(rows: int, features: int, objective: str) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, features) float32 and labels with a signal."""
+    """Makes (rows, features) float32 and labels with a signal."""
     rng = np.random.default_rng(0)
     values = rng.standard_normal((rows, features), dtype=np.float32)
     signal = values[:, 0] * values[:, 1] + values[:, 2] + rng.standard_normal(rows, dtype=np.float32)
@@ -38,7 +38,7 @@ def make_data(rows: int, features: int, objective: str) -> tuple[np.ndarray, np.
 
 
 class Native:
-    """XGBoost's own rounds; rows that a round leaves out weigh nothing."""
+    """XGBoost's own rounds; rows left out of a round have weight 0."""
 
     def __init__(self, matrix: xgboost.DMatrix, ids: np.ndarray, share: float, params: dict[str, Any]) -> None:
         self.matrix, self.booster = matrix, xgboost.Booster(params, [matrix])
@@ -67,7 +67,7 @@ class Grid(Native):
 
 
 def compare(objective: str, share: float, options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds per round of both ways, their metrics, and whether the file depends on the order of the rows."""
+    """Returns seconds per round of both ways, their metrics, and whether the file depends on the order of the rows."""
     values, label = make_data(options.rows + options.rows // 4, options.features, objective)
     held_out = xgboost.DMatrix(values[options.rows :], label=label[options.rows :])
     values, label = values[: options.rows], label[: options.rows]

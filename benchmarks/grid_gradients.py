@@ -1,9 +1,9 @@
-"""Gradients on a grid so coarse that their sums in double precision are exact.
+"""Computes gradients on a grid so coarse that their sums in double precision are exact.
 
-XGBoost adds up gradients in doubles, in an order that depends on the workers and their rows, so the last bit of a
-leaf can depend on it.  Multiples of `2^(e - 22)` no larger than `2^e` have exact sums up to 2^31 rows: then
-nothing depends on any order, and the model file is the same, byte for byte, for any layout.  (XGBoost does the
-like on the GPU.)  `exact_sums.py` measures what it costs.
+XGBoost adds up gradients in doubles, in an order that depends on the workers and their rows, so the last bit of a leaf
+can depend on it.  Multiples of `2^(e - 22)` no larger than `2^e` have exact sums up to 2^31 rows: then nothing depends
+on any order, and the model file is the same, byte for byte, for any layout.  (XGBoost does something similar on the
+GPU.)  `exact_sums.py` measures the cost.
 """
 
 import itertools
@@ -15,14 +15,14 @@ import numpy as np
 
 from pipeline.preprocess.bins import CHUNK_ROWS
 
-SQUARED = "reg:squarederror"  # any other objective is taken for a logistic one
+SQUARED = "reg:squarederror"  # any other objective is treated as a logistic one
 
-Reduce = Callable[[float], float]  # the largest of all workers' values
-Mask = Callable[[slice], np.ndarray]  # boolean, which of these rows take part in the round
+Reduce = Callable[[float], float]  # returns the largest of all workers' values
+Mask = Callable[[slice], np.ndarray]  # boolean: which of these rows take part in the round
 
 
 def gradient_threads(threads: int) -> int:
-    """Threads for `compute`: half of them, for XGBoost's own keep spinning a while after its work."""
+    """Returns the threads for `compute`: half of them, since XGBoost's own keep spinning a while after its work."""
     return max(1, threads // 2)
 
 
@@ -54,7 +54,7 @@ class GridGradients:
         )
 
     def _logistic(self, margin: np.ndarray, mask: Mask | None, chunks: list[slice]) -> None:
-        """p - y and p (1 - p), times the weight, on the grid."""
+        """Computes p - y and p (1 - p), times the weight, on the grid."""
         one = np.float32(1)
         for rows in chunks:
             first, second = self.first[rows], self.second[rows]
@@ -71,7 +71,7 @@ class GridGradients:
             _round(second, self._weight_offset)
 
     def _residuals(self, margin: np.ndarray, mask: Mask | None, chunks: list[slice]) -> float:
-        """prediction - y and 1, times the weight; the largest of the first, not yet on its grid."""
+        """Computes prediction - y and 1, times the weight; returns the largest of the first, not yet on its grid."""
         largest = 0.0
         for rows in chunks:
             first, second = self.first[rows], self.second[rows]
@@ -92,12 +92,12 @@ class GridGradients:
 
 
 def grid_offset(largest: float) -> np.float32:
-    """What `_round` adds and takes away for values up to `largest`: 3 times the next power of two."""
+    """Returns what `_round` adds and subtracts for values up to `largest`: 3 times the next power of two."""
     exponent = math.frexp(largest)[1] if largest > 0 else 0
     return np.float32(3.0 * 2.0 ** min(max(exponent, -100), 120))
 
 
 def _round(values: np.ndarray, offset: np.float32) -> None:
-    """Rounds in place: the sum has no bits for what is finer than the grid."""
+    """Rounds in place: the sum has no bits below the grid."""
     values += offset
     values -= offset

@@ -1,4 +1,4 @@
-"""What a command costs, seen from outside: wall time, CPU time and peak memory of all its processes."""
+"""Measures a command from outside: wall time, CPU time and peak memory of all its processes."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run of a command."""
+    """Cost of one run of a command."""
 
     wall_seconds: float
     cpu_seconds: float  # user and system, of every process it started
@@ -31,7 +31,7 @@ class Cost:
 
 
 def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> Cost:
-    """Runs a command to its end and measures it; processes that outlive it are killed."""
+    """Runs a command to its end and measures it; kills processes that outlive it."""
     _adopt_orphans(True)
     try:
         return _run(command, cwd, env)
@@ -107,7 +107,7 @@ def _tree(pid: int) -> list[int]:
 
 
 def _pss(pid: int) -> int:
-    """Bytes; 0 for a process that has gone."""
+    """Returns bytes; 0 for a process that has gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):
@@ -116,7 +116,7 @@ def _pss(pid: int) -> int:
 
 
 class _GpuMemory:
-    """What the visible GPUs hold above what they held at the start; nothing where there is no NVML."""
+    """Measures what the visible GPUs hold above what they held at the start; 0 without NVML."""
 
     def __init__(self) -> None:
         self._handles: list[object] = []
@@ -138,7 +138,7 @@ class _GpuMemory:
 
 
 def _adopt_orphans(yes: bool) -> None:
-    """While it holds, orphans of the command become our children, so that their CPU time is counted too."""
+    """While it is on, orphans of the command become our children, so that their CPU time is counted too."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
@@ -150,7 +150,7 @@ def _children_cpu() -> float:
 
 
 def _reap(pid: int, seen: set[int]) -> None:
-    """Waits for what outlived the command (waiting is what counts its CPU time), and ends it after five seconds."""
+    """Waits for processes that outlived the command (waiting counts their CPU time), and kills them after five seconds."""
     left = [process for process in psutil.Process().children() if process.pid in seen - {pid}]
     _, alive = psutil.wait_procs(left, timeout=5)
     for process in alive:

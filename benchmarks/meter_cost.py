@@ -1,10 +1,11 @@
-"""What the meter costs, and how well its parts add up: on two pinned workers, in trainings of several shapes.
+"""Measures the cost of the meter, and how well its parts add up: two pinned workers, trainings of several shapes.
 
     python -m benchmarks.meter_cost
 
-Says for each shape the seconds of a round, the CPU time of the meter in it by its own clock (the target is under 0.5 % of
-rounds of 20 ms and more), and the closure error |u + x + w + o - T| / T of the worker that it is worst for (under 3 %
-on a machine that does nothing else), with every collective replayed as benchmarks do, and as a training does by itself.
+Prints for each shape the seconds of a round, the CPU time of the meter in it by its own clock (the target is under 0.5
+% of rounds of 20 ms and more), and the closure error |u + x + w + o - T| / T of the worker with the largest error
+(under 3 % on an idle machine), with every collective replayed as benchmarks do, and with the replay of a normal
+training.
 """
 
 import statistics
@@ -57,7 +58,7 @@ def command(repeat: int, rounds: int, name: str) -> None:
 
 
 def _sample(client: Any, layout: Layout, rounds: int, full: bool) -> dict[str, Any]:
-    """One training: of the worker with the longest rounds its time, and of all the worst shares and errors."""
+    """Trains once; returns the time of the worker with the longest rounds, and the worst shares and errors of all."""
     spec = replace(layout.spec, rounds=rounds + WARMUP, metrics=(), full_meter=full)
     meters = run_training(client, layout.partitions.futures, layout.partitions.workers, spec).meters
     workers: tuple[WorkerSample, ...] = worker_samples(meters, [str(meter.rank) for meter in meters], first=WARMUP)

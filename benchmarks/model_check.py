@@ -1,10 +1,10 @@
-"""How well the analytic model predicts rounds that it has not been calibrated with: predicted first, then measured.
+"""Checks how well the analytic model predicts rounds that it was not calibrated with: predicts first, then measures.
 
     python -m benchmarks.model_check
 
-Rows of 20 k to 2 M, 8 to 128 features, depths 4 to 10, two and five classes, even and uneven shares; none of these is in
-the calibration's grid.  A new calibration is made first.  The record says for each configuration what was predicted,
-every measured sample, and the errors of T and PE.  Run it on a machine that does nothing else.
+Rows of 20 k to 2 M, 8 to 128 features, depths 4 to 10, two and five classes, even and uneven shares; none of these is
+in the calibration's grid.  A new calibration is made first.  The record has for each configuration the prediction,
+every measured sample, and the errors of T and PE.  Run it on an idle machine.
 """
 
 import statistics
@@ -41,8 +41,8 @@ CONFIGURATIONS: tuple[tuple[Synthetic, tuple[float, ...]], ...] = (
     (Synthetic(40_000, 100, 9), ()),
     (Synthetic(200_000, 48, 7), UNEVEN),
 )
-LONG = 0.020  # seconds of a round from which on the meter's share counts
-TARGETS = {  # largest values that count as reached
+LONG = 0.020  # seconds of a round: from here on the meter's share counts
+TARGETS = {  # largest values that meet the target
     "PE error, median": 0.03, "PE error, worst": 0.06, "T error, median": 0.10, "T error, worst": 0.20,
     "closure, worst": 0.03, "identity error, worst": 1e-9, "meter's share, rounds of 20 ms": 0.005, "calibration, s": 15.0,
     "configurations with other bytes": 0,
@@ -80,7 +80,7 @@ def command(repeat: int, rounds: int, limit: int | None, name: str) -> None:
 
 
 def row_of(name: str, point: Point) -> dict[str, Any]:
-    """One configuration: medians over the repetitions, errors, and every sample."""
+    """Returns one configuration: medians over the repetitions, errors, and every sample."""
     assert point.predicted is not None
     seconds = statistics.median(sample.seconds for sample in point.samples)
     efficiency = statistics.median(sample.figures.PE for sample in point.samples)
@@ -110,7 +110,7 @@ def row_of(name: str, point: Point) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]], machine: Machine) -> dict[str, float]:
-    """What the targets are about."""
+    """Returns the quantities that have targets."""
     efficiency, seconds = ([abs(row[name]) for row in rows] for name in ("PE_error", "T_error"))
     return {
         "PE error, median": statistics.median(efficiency),

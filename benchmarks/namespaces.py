@@ -1,4 +1,4 @@
-"""Hosts on one machine: network namespaces joined by veth pairs and a bridge, their links shaped by tbf (Linux, root)."""
+"""Makes hosts on one machine: network namespaces joined by veth pairs and a bridge, links shaped by tbf (Linux, root)."""
 
 import contextlib
 import os
@@ -18,9 +18,9 @@ from pipeline.errors import UserError
 
 PREFIX = "pln"  # of every namespace and link made here: pln<pid>h1, pln<pid>v1, pln<pid>b
 OURS = re.compile(rf"\b{PREFIX}(\d+)[hvb]\d*\b")
-NETWORK = "10.77"  # every run takes a third number that is free: its bridge is .1, its hosts follow
+NETWORK = "10.77"  # every run takes a free third number: its bridge is .1, its hosts follow
 STARTED_SECONDS = 60.0
-BUCKET_SECONDS = 5e-4  # of the link that its token bucket holds: bytes that wait in a full one pass at no cost
+BUCKET_SECONDS = 5e-4  # of the link that its token bucket holds: bytes up to a full bucket are not delayed
 SMALLEST_BUCKET_NBYTES = 4_000  # more than one packet
 
 LISTEN = """
@@ -57,16 +57,16 @@ class Host:
     bridge: str  # the bridge's address, where the root namespace is reached
 
     def command(self, *words: str) -> list[str]:
-        """The words as a command inside."""
+        """Returns a command that runs these words inside the namespace."""
         return ["ip", "netns", "exec", self.name, *words]
 
     def passed_nbytes(self) -> int:
-        """Bytes that have left it over its link so far, headers included."""
+        """Returns the bytes that have left the host over its link so far, headers included."""
         return int(Path(f"/sys/class/net/{self.link}/statistics/rx_bytes").read_text(encoding="ascii"))
 
 
 def check() -> None:
-    """NotHere with the reason where hosts cannot be made."""
+    """Raises NotHere, with the reason, if hosts cannot be made."""
     if not sys.platform.startswith("linux"):
         raise NotHere(f"network namespaces need Linux; this is {sys.platform}")
     if os.geteuid() != 0:
@@ -78,7 +78,7 @@ def check() -> None:
 
 @contextlib.contextmanager
 def hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
-    """So many hosts on a bridge, each link shaped to so many Mbit/s in both directions.
+    """Makes `count` hosts on a bridge, each link shaped to `megabits` Mbit/s in both directions.
 
     Everything is removed at the end, also after SIGTERM; what a killed run left is removed at the next start.
     """
@@ -94,7 +94,7 @@ def hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
 
 
 def sweep() -> None:
-    """Removes what runs that no longer live have left."""
+    """Removes what runs that have ended left behind."""
     names = _run("ip", "netns", "list") + _run("ip", "-o", "link", "show")
     for pid in {int(found) for found in OURS.findall(names)}:
         if pid != os.getpid() and not Path(f"/proc/{pid}").exists():
@@ -114,7 +114,7 @@ def _make(made: str, count: int, megabits: float) -> tuple[Host, ...]:
 
 
 def _free_network() -> str:
-    """Three numbers of an address that nothing here has yet: two runs at a time must not share theirs."""
+    """Returns three numbers of a free address: two parallel runs must not share theirs."""
     taken = _run("ip", "-o", "-4", "addr", "show") + _run("ip", "-4", "route", "show")
     for step in range(256):
         network = f"{NETWORK}.{(os.getpid() + step) % 256}"
@@ -140,14 +140,14 @@ def _host(made: str, network: str, number: int, megabits: float) -> Host:
 
 
 def _remove(made: str) -> None:
-    """Processes, namespaces (and with them their links), bridge."""
+    """Removes processes, namespaces (and with them their links), and the bridge."""
     for name in re.findall(rf"\b{made}h\d+\b", _run("ip", "netns", "list")):
         for pid in _run("ip", "netns", "pids", name).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         _run("ip", "netns", "del", name)
     for link in re.findall(rf"\b{made}[bv]\d*\b(?=[:@])", _run("ip", "-o", "link", "show")):
-        with contextlib.suppress(subprocess.CalledProcessError):  # a link goes with its namespace, a little later
+        with contextlib.suppress(subprocess.CalledProcessError):  # a link is removed with its namespace, a little later
             _run("ip", "link", "del", link)
 
 
@@ -157,7 +157,7 @@ def _run(*words: str) -> str:
 
 @contextlib.contextmanager
 def _terminated_politely() -> Iterator[None]:
-    """SIGTERM ends the program the way Ctrl-C does, so that what was made is removed."""
+    """Makes SIGTERM end the program as Ctrl-C does, so that everything is removed."""
 
     def leave(_number: int, _frame: object) -> None:
         raise SystemExit(128 + signal.SIGTERM)
@@ -171,7 +171,7 @@ def _terminated_politely() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals that ask to stop wait until everything is removed."""
+    """Delays signals that ask to stop until everything is removed."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -181,7 +181,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def raw_megabits(sender: Host, receiver: Host, nbytes: int) -> float:
-    """Mbit/s of payload that one plain connection gets from a host to another."""
+    """Measures the Mbit/s of payload that one plain connection gets from one host to another."""
     listen = receiver.command(sys.executable, "-c", LISTEN, receiver.address)
     with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -195,9 +195,9 @@ def raw_megabits(sender: Host, receiver: Host, nbytes: int) -> float:
 
 @contextlib.contextmanager
 def cluster(where: tuple[Host, ...], folder: Path) -> Iterator[str]:
-    """A Dask scheduler on the bridge and a worker with one pinned thread on each host; gives the address.
+    """Starts a Dask scheduler on the bridge and a worker with one pinned thread on each host; gives the address.
 
-    All of them end with this process, even where it is killed.
+    All of them end with this process, even if it is killed.
     """
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     found = folder / "scheduler.json"
@@ -227,7 +227,7 @@ def cluster(where: tuple[Host, ...], folder: Path) -> Iterator[str]:
 
 
 def _port(found: Path) -> int:
-    """The scheduler's port, once it has written its file."""
+    """Returns the scheduler's port, once it has written its file."""
     deadline = time.monotonic() + STARTED_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, AttributeError):
@@ -238,7 +238,7 @@ def _port(found: Path) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process with all it has started."""
+    """Ends a process and all that it has started."""
     for kind, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, kind)

@@ -1,10 +1,10 @@
-"""Does the analytic model hold beyond one machine?  Hosts as network namespaces, links shaped, predicted then measured.
+"""Checks the analytic model beyond one machine: hosts as network namespaces, links shaped, predicted then measured.
 
     python -m benchmarks.network            (Linux, root)
 
 For each speed of the link: hosts are made, a Dask worker in each; the model is calibrated with the allreduce table of
-that link, then predicts rows, features and depths that it was not calibrated with, and these are measured.  Where
-transfer dominates, T has to come within 10 %.  More hosts than cores share cores: compute is then no test.
+that link, then predicts rows, features and depths that it was not calibrated with, and these are measured.  If transfer
+dominates, the error of T must be within 10 %.  More hosts than cores share cores: compute is then no test.
 """
 
 import statistics
@@ -39,7 +39,7 @@ SUBJECTS = (
 WIDEST_SECONDS = 6.0  # of one repetition
 DOMINATES = 0.5  # share of a round that is transfer
 TARGET = 0.10
-RAW_SECONDS = 1.0  # of the plain transfer that shows how fast a link is
+RAW_SECONDS = 1.0  # of the plain transfer that measures the link
 
 
 @click.command(help=__doc__)
@@ -71,7 +71,7 @@ def command(megabits: tuple[float, ...], hosts: tuple[int, ...], repeat: int, na
 
 
 def _link(count: int, megabits: float, repeat: int) -> dict[str, Any]:
-    """All subjects on so many hosts with links of this speed."""
+    """Measures all subjects on `count` hosts with links of this speed."""
     rows = []
     section = Cluster(device="cpu", workers=count, dashboard=False)
     with (
@@ -109,7 +109,7 @@ def _measured(bench: Bench, count: int, repeat: int) -> Point:
 
 
 def _rounds(bench: Bench, count: int) -> int:
-    """As many rounds as one repetition has time for."""
+    """Returns as many rounds as one repetition has time for."""
     assert isinstance(bench.machine, Machine)
     (point,) = measure(bench, Plan(workers=(count,), repeat=1, rounds=3, single=False)).points
     predicted = predict(bench.machine, from_configuration(point.configuration)).seconds

@@ -1,10 +1,10 @@
-"""What OpenMP's threads do while they wait for each other (OMP_WAIT_POLICY): boosting rounds on a quiet and on a busy machine.
+"""Compares how OpenMP's threads wait for each other (OMP_WAIT_POLICY): boosting rounds on an idle and a busy machine.
 
     python -m benchmarks.openmp_waiting
 
-Each sample is a process of its own that boosts on synthetic rows with a thread on each core; samples of all policies take
-turns.  Busy: a process on each core that only computes.  Says the seconds of the rounds, their CPU seconds, and whether the
-models are equal.  Whatever else uses the cores disturbs the quiet samples: run it on a machine that does nothing else.
+Each sample is a separate process that boosts on synthetic rows with a thread on each core; samples of all policies take
+turns.  Busy: a process on each core that only computes.  Prints the seconds of the rounds, their CPU seconds, and
+whether the models are equal.  Other programs on the cores disturb the idle samples: run it on an idle machine.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def command(repeat: int, rounds: int, name: str, shape: int | None) -> None:
 
 
 def boost(data: Synthetic, rounds: int) -> dict[str, Any]:
-    """Seconds, CPU seconds of the process and the model's SHA-256 of a training in this process, its matrix not counted."""
+    """Trains in this process; returns seconds, CPU seconds and the model's SHA-256, without the time of the matrix."""
     threads = cores()
     with xgboost.config_context(nthread=threads, verbosity=0):
         blocks = make_blocks(data, 0, data.rows)
@@ -88,7 +88,7 @@ def _sample(shape: int, rounds: int, policy: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _hogs(count: int) -> Iterator[None]:
-    """So many processes that compute all the time."""
+    """Runs `count` processes that compute all the time."""
     processes = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(count)]
     try:
         yield
@@ -99,7 +99,7 @@ def _hogs(count: int) -> Iterator[None]:
 
 
 def _summary(samples: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Medians by policy, the ratios to the default, whether all models are equal, and every sample."""
+    """Returns medians by policy, the ratios to the default, whether all models are equal, and every sample."""
     medians = {
         policy: {
             what: statistics.median(sample[what] for of, sample in samples if of == policy)

@@ -1,10 +1,10 @@
-"""A training whose quantised matrix does not fit in its worker's memory, beside the same in memory.
+"""Compares a training whose quantised matrix does not fit in its worker's memory with the same one in memory.
 
     python -m benchmarks.out_of_core --rows 8388608 --memory 1GiB
 
 One worker with a memory limit trains on rows of 128 features whose float32 size is four times that limit (its matrix on
-disk), then one with room for everything (its matrix in memory), in turn.  Said of each run: its seconds, those of its
-rounds, the highest memory of its worker.  The models have to be the same, byte by byte: exit code 1 if they are not.
+disk), then one with room for everything (its matrix in memory), in turn.  Prints for each run its seconds, those of its
+rounds, and the peak memory of its worker.  The models have to be the same, byte by byte: exit code 1 if they are not.
 """
 
 import hashlib
@@ -45,13 +45,13 @@ class Run:
     matrix: Where
     seconds: float  # from connecting to the saved model
     rounds_seconds: float
-    worker_peak_mib: int  # resident, before the matrix stood and after
+    worker_peak_mib: int  # resident, before the matrix was complete and after
     worker_peak_in_rounds_mib: int
     model: str  # SHA-256
 
 
 class Watch:
-    """The highest resident memory of a process, asked fifty times a second."""
+    """Measures the peak resident memory of a process, sampled fifty times a second."""
 
     def __init__(self, pid: int) -> None:
         self.peak_nbytes = 0
@@ -68,14 +68,14 @@ class Watch:
                 return
 
     def stop(self) -> int:
-        """MiB."""
+        """Ends the sampling; returns MiB."""
         self._stop.set()
         self._thread.join()
         return self.peak_nbytes // MIB
 
 
 def train(data: Path, matrix: Where, memory: str, rounds: int, folder: Path) -> Run:
-    """On one worker with all cores."""
+    """Trains on one worker with all cores."""
     job = Job.parse({
         "data": {"source": str(data), "target": "label"},
         "training": {"rounds": rounds, "matrix": matrix},
@@ -143,7 +143,7 @@ def command(rows: int, memory: str, rounds: int, repeat: int, name: str) -> None
 
 
 def _ratio(runs: list[Run], of: str) -> float:
-    """On disk over in memory, of medians."""
+    """Returns the ratio of the medians, on disk over in memory."""
     disk, memory = (statistics.median(getattr(run, of) for run in runs if run.matrix == w) for w in ("disk", "memory"))
     return float(disk / memory)
 

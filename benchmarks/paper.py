@@ -1,8 +1,8 @@
-"""The analytic model on paper: predicted against published scaling, and clusters that nobody here has.
+"""Applies the analytic model without a cluster: predicted against published scaling, and clusters we do not have.
 
     python -m benchmarks.paper
 
-Published measurements (published.py) beside what the model predicts for them, misses included, with what was assumed;
+Shows published measurements (published.py) and the model's predictions for them, misses included, with the assumptions;
 then workloads on presets of computers and interconnects.  Needs no cluster; writes benchmarks/results/paper.json.
 """
 
@@ -36,7 +36,7 @@ CLUSTERS: tuple[tuple[str, Workload, Computer, Interconnect, tuple[int, ...]], .
 def cluster(
     name: str, workload: Workload, computer: Computer, link: Interconnect, counts: tuple[int, ...]
 ) -> dict[str, Any]:
-    """One workload on one kind of cluster, of several sizes."""
+    """Predicts one workload on one kind of cluster, in several sizes."""
     made = paper.machine(computer, link)
     points = [paper.simulate(made, workload.on(count, workload.total_rows)) for count in counts]
     return {

@@ -1,8 +1,8 @@
-"""What others have published about how boosting scales, and what the analytic model says to it.
+"""Lists published measurements of how boosting scales, and compares them with the analytic model.
 
-Every measurement is predicted twice: with the compute of the preset as it stands ("a priori"), and with the same compute
-scaled to the published time of the fewest workers, so that only how it scales is predicted.  Efficiency is that of the
-publication: N_0 T_0 / (N T_N) with the fewest workers as base.
+Every measurement is predicted twice: with the unchanged compute of the preset ("a priori"), and with the same compute
+scaled to the published time of the fewest workers, so that only the scaling is predicted.  Efficiency is defined as in
+the publication: N_0 T_0 / (N T_N) with the fewest workers as base.
 """
 
 import dataclasses
@@ -13,12 +13,12 @@ from pipeline.efficiency.definitions import global_efficiency
 from pipeline.scaling import paper
 from pipeline.scaling.paper import Computer, Interconnect
 
-CLOSE = 0.05  # of efficiency: within, it counts as predicted
+CLOSE = 0.05  # of efficiency: a smaller error counts as predicted
 
 
 @dataclass(frozen=True)
 class Published:
-    """Somebody's measurement of one workload on several numbers of workers."""
+    """A published measurement of one workload on several numbers of workers."""
 
     name: str
     workload: Workload
@@ -28,7 +28,7 @@ class Published:
     source: str
     circumstances: str
     assumed: str
-    verdict: str  # what the comparison says
+    verdict: str  # conclusion of the comparison
 
     @property
     def base(self) -> int:
@@ -114,12 +114,12 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """One published time beside its two predictions; seconds of a round."""
+    """One published time and its two predictions; seconds of a round."""
 
     name: str
     workers: int
     published: float
-    scaled: float  # compute as fast as published for the base
+    scaled: float  # with compute as fast as published for the base
     a_priori: float
     published_efficiency: float
     scaled_efficiency: float
@@ -132,7 +132,7 @@ class Comparison:
 
 
 def compare(published: Published) -> list[Comparison]:
-    """Every published number of workers; the fewest are the base, where the scaled prediction is right by itself."""
+    """Compares every published number of workers; the fewest are the base, whose scaled prediction is exact."""
     base, link = published.base, published.interconnect
     scaled = published.computer.measured(published.on(base), published.seconds[base], link)
     times = {

@@ -1,4 +1,4 @@
-"""A benchmark's record: what ran where, with which versions, and every sample; as JSON beside its picture."""
+"""Writes a benchmark's record: what ran where, with which versions, and every sample; JSON next to its picture."""
 
 import json
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""How boosting scales on synthetic rows, or on a job's: `pipeline scale` with --rows, --features and --depth.
+"""Measures how boosting scales on synthetic rows, or on a job's: `pipeline scale` with --rows, --features and --depth.
 
     python -m benchmarks.scaling --rows 400000 --features 32 --depth 6 --workers 1,2 --mode strong,weak
 
-The workers make the rows themselves, so any size is there at once, and shares may be uneven (--shares 0.3,0.7).
+The workers make the rows themselves, so any size is available at once, and shares may be uneven (--shares 0.3,0.7).
 """
 
 import sys

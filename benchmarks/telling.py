@@ -1,4 +1,4 @@
-"""What a worker spends on events of its rounds, for `benchmarks.events_cost`: functions that run on workers."""
+"""Measures on workers the cost of events of rounds, for `benchmarks.events_cost`."""
 
 import functools
 import math
@@ -16,9 +16,9 @@ _spent_seconds = 0.0
 
 
 def clocked(*, accounts: bool) -> None:
-    """Every round is told, and the CPU time it takes in the training's thread is counted, from zero.
+    """Emits an event for every round, and counts from zero the CPU time that events take in the training's thread.
 
-    `accounts`: also what it took on each worker.
+    `accounts`: also each worker's report of its time.
     """
     silent()
     rounds.EVENT_SECONDS = rounds.ACCOUNT_SECONDS = 0.0
@@ -35,7 +35,7 @@ def _timed(training: Any, method: Callable[..., None], *arguments: Any) -> None:
 
 
 def silent() -> None:
-    """No round is told."""
+    """Emits no round events."""
     global _spent_seconds
     _spent_seconds = 0.0
     for name in _METHODS:
@@ -43,11 +43,11 @@ def silent() -> None:
 
 
 def told_seconds() -> float:
-    """CPU seconds that training threads have spent on events since `clocked`."""
+    """Returns the CPU seconds that training threads have spent on events since `clocked`."""
     return _spent_seconds
 
 
 def loop_seconds() -> float:
-    """CPU seconds of this worker's event loop, which Dask runs in the main thread, since it began."""
+    """Returns the CPU seconds of this worker's event loop, which Dask runs in the main thread, since its start."""
     schedstat = Path(f"/proc/self/task/{os.getpid()}/schedstat")
     return int(schedstat.read_text(encoding="ascii").split()[0]) / 1e9

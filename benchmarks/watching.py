@@ -1,10 +1,10 @@
-"""What the training's pages cost a scheduler: hours of the events of very many workers, at the throttled rate.
+"""Measures what the training's pages cost a scheduler: hours of events of very many workers, at the throttled rate.
 
     python -m benchmarks.watching
 
-Feeds a board as the scheduler's plugin does, one message after the other, and says how much memory that takes (the
-target is under 100 MB) and what share of one core it would be if it came in real time, with the 170 us that Dask itself
-needs for a message (under 5 %); then how long each page takes to be drawn.
+Feeds a board as the scheduler's plugin does, one message after the other, and prints how much memory that takes (the
+target is under 100 MB) and what share of one core it would be in real time, with the 170 us that Dask itself needs for
+a message (under 5 %); then how long each page takes to draw.
 """
 
 import gc
@@ -26,7 +26,7 @@ from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, ACCOUNTS_A_SECOND,
 
 BEGIN = 1_790_000_000.0  # seconds since the epoch
 ALL_WORKERS = ACCOUNTS_A_SECOND  # messages a second of all workers together, and
-ONE_WORKER = 1 / ACCOUNT_SECONDS  # of one at most: how they are throttled
+ONE_WORKER = 1 / ACCOUNT_SECONDS  # of a single one at most: both are the throttle's limits
 DASK_SECONDS = 170e-6  # of a scheduler's core for any message
 
 
@@ -64,7 +64,7 @@ def command(workers: int, hours: float, name: str) -> None:
 
 
 def stream(workers: int, seconds: float) -> Iterator[list[Mapping[str, Any]]]:
-    """The messages of each second, as they arrive: plain dicts."""
+    """Returns the messages of each second, in order of arrival: plain dicts."""
     names = [f"tcp://10.0.{i // 250}.{i % 250}:40000" for i in range(workers)]
     places = tuple(Place(worker=name, rows=10**6, share=1 / workers, capability=1 / workers, threads=4,
                          memory_limit_nbytes=16 * 10**9, planned_nbytes=9 * 10**9) for name in names)  # fmt: skip
@@ -100,7 +100,7 @@ def _message(event: Event) -> Mapping[str, Any]:
 
 
 def _draw(page: Any, document: Document, board: Board) -> float:
-    """Seconds that it takes to bring an open page up to date."""
+    """Returns the seconds to bring an open page up to date."""
     page.make(document, lambda: board, lambda: BEGIN)
     board.take("long", Note(time=BEGIN, message=page.route))
     begin = time.process_time()

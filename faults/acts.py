@@ -117,9 +117,7 @@ def make_read_only(folder: Path) -> None:
 
 
 def fill_by_patch(ballast: Path) -> None:
-    """Makes fsync below the ballast's folder fail with ENOSPC while the ballast exists; if no small disk can be
-    mounted.
-    """
+    """Makes fsync below the ballast's folder fail with ENOSPC while the ballast exists: for machines without mounts."""
     _fail_fsync(ballast.parent, errno.ENOSPC, ballast.exists)
 
 

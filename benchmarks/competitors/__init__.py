@@ -1,1 +1,1 @@
-"""What an expert writes by hand for the same task, each a script of its own: Parquet in, a model and its AUC out."""
+"""Holds what an expert writes by hand for the same task, each a separate script: Parquet in, a model and its AUC out."""

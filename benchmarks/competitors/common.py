@@ -1,4 +1,4 @@
-"""What the scripts share: their arguments, the AUC, and the line of JSON they end with."""
+"""Holds what the scripts share: their arguments, the AUC, and their last line of JSON."""
 
 import argparse
 import json
@@ -53,7 +53,7 @@ def parse() -> Task:
 
 
 class Stopwatch:
-    """Seconds of the stages, one after the other: `lap("read")` ends the stage `read`."""
+    """Measures the seconds of consecutive stages: `lap("read")` ends the stage `read`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -66,7 +66,7 @@ class Stopwatch:
 
 
 def matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """((rows, features) float32 in C order, (rows,) float32 labels)."""
+    """Returns ((rows, features) float32 in C order, (rows,) float32 labels)."""
     names = [name for name in table.column_names if name != LABEL]
     values = np.empty((table.num_rows, len(names)), dtype=np.float32)
     for number, name in enumerate(names):
@@ -75,7 +75,7 @@ def matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def auc(label: np.ndarray, score: np.ndarray) -> float:
-    """The exact area under the ROC curve; tied scores count half.
+    """Computes the exact area under the ROC curve; tied scores count half.
 
     >>> auc(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.4, 0.4]))
     0.875

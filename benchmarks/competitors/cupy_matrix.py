@@ -1,4 +1,4 @@
-"""With a GPU: everything in one CuPy matrix, `xgboost.train` on it, nothing around it."""
+"""Trains on a GPU: everything in one CuPy matrix, then plain `xgboost.train`."""
 
 import cupy as cp
 import pyarrow.parquet as pq

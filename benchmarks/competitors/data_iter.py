@@ -1,4 +1,4 @@
-"""(b) The same with a DataIter, which decodes the files one by one in each of the matrix's passes."""
+"""(b) Trains with a DataIter, which decodes the files one by one in each of the matrix's passes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmarks.competitors.common import Stopwatch, auc, finish, matrix, parse
 
 
 class Files(xgb.DataIter):
-    """Hands XGBoost one decoded file at a time."""
+    """Passes XGBoost one decoded file at a time."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths

@@ -1,4 +1,4 @@
-"""(a) pyarrow reads everything into memory, one QuantileDMatrix, all threads."""
+"""(a) Reads everything into memory with pyarrow; one QuantileDMatrix, all threads."""
 
 import pyarrow.parquet as pq
 import xgboost as xgb

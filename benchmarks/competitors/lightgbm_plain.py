@@ -1,4 +1,4 @@
-"""LightGBM in one process with all threads; `lightgbm_quantized` is the same with quantised gradients."""
+"""Trains LightGBM in one process with all threads; `lightgbm_quantized` is the same with quantised gradients."""
 
 import lightgbm as lgb
 import numpy as np

@@ -1,4 +1,4 @@
-"""LightGBM with its quantised gradients (`use_quantized_grad`)."""
+"""Trains LightGBM with its quantised gradients (`use_quantized_grad`)."""
 
 from benchmarks.competitors.lightgbm_plain import main
 

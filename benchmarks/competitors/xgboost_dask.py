@@ -1,4 +1,4 @@
-"""`xgboost.dask` on a local cluster, as its documentation shows it.
+"""Trains with `xgboost.dask` on a local cluster, as its documentation shows it.
 
 The frame is persisted before it is split into features and label: lazily, as documented, training stops with
 "Partitions between X and label are not consistent", because Dask fuses the files of each projection differently.
