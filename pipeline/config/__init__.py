@@ -1,1 +1,1 @@
-"""What can be asked for: the job, its fields and problems, XGBoost's names, what alarms may watch."""
+"""Defines the configuration: the job, its fields and problems, XGBoost's names, the conditions of alarms."""

@@ -1,21 +1,21 @@
-"""What an alarm waits for, read from its expression once and checked against what a run can tell.
+"""Parses the condition of an alarm once and checks it against the quantities that a run reports.
 
     QUANTITY < NUMBER [for TIME]        also <=, > and >=
     METRIC drops NUMBER [for TIME]      below its best value so far: metrics of which more is better
     METRIC rises NUMBER [for TIME]      above its best value so far: metrics of which less is better
     no_progress for TIME
 
-TIME is a number with s, m or h.  With `for`, every value that is told for so long fulfils the condition.
+TIME is a number with s, m or h.  With `for`, every value reported during that time has to fulfil the condition.
 
-| quantity           | what it is                                                                         | told        |
+| quantity           | what it is                                                                         | reported    |
 |--------------------|------------------------------------------------------------------------------------|-------------|
 | pe, lb             | parallel efficiency and load balance of the last rounds, 0 to 1                    | every 4 s, rarer with over 400 workers |
-| e, j               | E and J of the last rounds (pipeline.efficiency.definitions)                       | likewise    |
-| memory             | of the worker that is nearest to its limit: resident bytes over the limit          | likewise    |
+| e, j               | E and J of the last rounds (pipeline.efficiency.definitions)                       | as pe       |
+| memory             | of the worker that is nearest to its limit: resident bytes over the limit          | as pe       |
 | no_progress        | seconds since a fragment, pass, matrix, round, checkpoint or evaluation ended      | each second |
 | restarts           | how often training began again after a failure                                     | then        |
 | rows_per_second    | rows boosted                                                                       | rounds 1, 2, 5, 10, 20, 50... and every 2 s |
-| train.METRIC, validation.METRIC | a metric of the rounds, one of training.metrics                       | likewise; of training rows in rounds 1, 2, 5, 10, 20, 50... |
+| train.METRIC, validation.METRIC | a metric of the rounds, one of training.metrics                       | as rows_per_second; of training rows in rounds 1, 2, 5, 10, 20, 50... |
 """
 
 import math
@@ -42,25 +42,25 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _TOKEN = re.compile(
     r"\s*([A-Za-z_][A-Za-z_0-9.@-]*|[+-]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[<>=!]+|\S)"
 )
-_NEAR = 0.6  # how alike two names are, from which on one may be meant to be the other
+_NEAR = 0.6  # similarity above which a name may be a misspelling of the other
 
 
 class ExpressionError(ValueError):
-    """An expression that is none; says at which character, counted from 1, and what belongs there."""
+    """An invalid expression; names the character, counted from 1, and what is expected there."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What an alarm waits for."""
+    """The condition of an alarm."""
 
-    text: str  # as the user wrote it, with single spaces
+    text: str  # as written, with single spaces
     quantity: str
     test: Test
     threshold: float  # for drops and rises: the distance from the best value
-    seconds: float = 0.0  # for which it has to hold; 0: one value is enough
+    seconds: float = 0.0  # duration for which it has to hold; 0: one value is enough
 
     def holds(self, value: float, best: float) -> bool:
-        """Whether a value fulfils it; `best`: the best one so far, which only drops and rises look at."""
+        """Whether a value fulfils it; `best`: the best value so far, used by drops and rises only."""
         match self.test:
             case "<":
                 return value < self.threshold
@@ -77,7 +77,7 @@ class Condition:
 
 
 def parse(text: str) -> Condition:
-    """The condition that an expression stands for; ExpressionError where it is none.
+    """The condition of an expression; ExpressionError where it is invalid.
 
     >>> parse("pe < 0.6 for 60s")
     Condition(text='pe < 0.6 for 60s', quantity='pe', test='<', threshold=0.6, seconds=60.0)
@@ -103,7 +103,7 @@ def parse(text: str) -> Condition:
 
 
 class _Reader:
-    """The words of an expression, one after the other."""
+    """Reads the words of an expression in order."""
 
     def __init__(self, text: str) -> None:
         self._words = [(match[1], match.start(1)) for match in _TOKEN.finditer(text)]
@@ -126,7 +126,7 @@ class _Reader:
         self.take()
 
     def number(self, said: str) -> float:
-        """The next word as a number; it is still the next, so that an error can point to it."""
+        """The next word as a number; it is not consumed, so that an error can point to it."""
         try:
             number = float(self.ahead)
         except ValueError:
@@ -140,12 +140,12 @@ class _Reader:
             raise self.expected("for and a time, as for 60s, or the end", "; two conditions are two alarms")
 
     def error(self, wrong: str) -> ExpressionError:
-        """What is wrong with the next word."""
+        """The error for the next word."""
         start = self._words[self._next][1] if self.ahead else self._length
         return ExpressionError(f"at character {start + 1}: {wrong}")
 
     def expected(self, wanted: str, hint: str = "") -> ExpressionError:
-        """The next word is another than what belongs here."""
+        """The error where the next word is not the expected one."""
         return self.error(f"expected {wanted}{f', not {self.ahead}' if self.ahead else ''}{hint}")
 
 
@@ -162,7 +162,7 @@ def _quantity(reader: _Reader) -> str:
 
 
 def _meant(name: str) -> str:
-    """What may have been meant by an unknown name; else all that is known."""
+    """The likely meant names for an unknown name; else all known names."""
     of, _, metric = name.partition(".")
     if name in KNOWN_METRICS:
         return f"; did you mean validation.{name}?"

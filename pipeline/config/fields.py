@@ -1,4 +1,4 @@
-"""The fields of a job, as `--help`, `--fields` and the README list them."""
+"""Lists the fields of a job for `--help`, `--fields` and the README."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from pipeline.config.problems import sections_in
 class JobField:
     """One field of the job, for `--help`, `--fields` and the README."""
 
-    default: str  # as TOML writes it; "none" where nothing is set, "required" where something must be
+    default: str  # as TOML writes it; "none" if unset, "required" if it must be set
     description: str
 
 

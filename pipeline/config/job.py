@@ -1,6 +1,6 @@
-"""The job: what the user asks for, read from TOML and validated once.
+"""Defines the job: the user's request, read from TOML and validated once.
 
-Every field's description is what `--help`, the README and error messages show; every default stands here.
+`--help`, the README and error messages show the descriptions of the fields; all defaults are defined here.
 """
 
 import codecs
@@ -118,8 +118,8 @@ class CsvOptions(Section):
 class Validation(Section):
     """Which rows are held out for validation; exactly one way of saying it.
 
-    `share` alone: rows chosen by a hash of their row id.  `source`: other files.
-    `column` and `values`: rows whose column has one of the values.  `time` and `share`: the last share of a time column.
+    `share` alone: rows chosen by a hash of their row id.  `source`: other files. `column` and `values`: rows whose
+    column has one of the values.  `time` and `share`: the last share of a time column.
     """
 
     share: Share | None = Field(None, description="share of the rows, 0 to 1")

@@ -1,4 +1,4 @@
-"""Reads a file that may come from anywhere: no more of it than such a file can have, and nothing of one that begins wrong."""
+"""Reads a file from an untrusted source: at most the size such a file can have, and only the start if that is wrong."""
 
 import os
 import stat
@@ -8,9 +8,9 @@ from pipeline.errors import UserError
 
 
 def read_limited(path: Path, limit: int, what: str, error: type[UserError], begin: bytes = b"") -> bytes:
-    """The bytes of a file of at most `limit`; of one that does not begin with `begin`, only its first bytes.
+    """The bytes of a file of at most `limit` bytes; only the first bytes if it does not begin with `begin`.
 
-    `error` names the file, and `what` it should be, where it is larger, cannot be read or does not fit in memory.
+    Raises `error`, which names the file and `what` it should be, where it is larger, cannot be read or exceeds memory.
     """
     try:
         with open(path, "rb") as file:
@@ -18,7 +18,7 @@ def read_limited(path: Path, limit: int, what: str, error: type[UserError], begi
             size = status.st_size
             if size > limit:
                 raise error(f"{path}: {size:,} bytes; of {what} at most {limit:,} are read")
-            most = size if stat.S_ISREG(status.st_mode) else limit  # a pipe does not tell its size
+            most = size if stat.S_ISREG(status.st_mode) else limit  # a pipe does not report its size
             content = file.peek(len(begin))[: len(begin)]
             if content == begin:
                 content = file.read(most + 1)

@@ -1,4 +1,4 @@
-"""The metrics of each round, as XGBoost names them: which there are, for which objectives, and which are the default."""
+"""Lists the metrics of each round by XGBoost's names: for which objectives they are valid, and the defaults."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ METRIC_OBJECTIVES: dict[str, tuple[str, ...]] = {
     "mphe": _REGRESSION,
     "logloss": (*_PROBABILITY, "reg:logistic"),
     "error": (*_PROBABILITY, "binary:hinge"),
-    "auc": _BINARY,  # XGBoost's own, of several classes or of queries, depends on the layout
+    "auc": _BINARY,  # XGBoost's own auc, of several classes or of queries, depends on the layout
     "aucpr": _BINARY,
     "merror": _MULTICLASS,
     "mlogloss": _MULTICLASS,
@@ -36,7 +36,7 @@ METRIC_OBJECTIVES: dict[str, tuple[str, ...]] = {
     "gamma-deviance": ("reg:gamma",),
     "tweedie-nloglik": _POSITIVE,
 }
-"""The objectives whose predictions each metric is meant for: XGBoost computes numbers without a meaning for others."""
+"""The objectives for which each metric is valid: for others XGBoost computes meaningless numbers."""
 
 KNOWN_METRICS = frozenset(METRIC_OBJECTIVES)
 RISING = frozenset(("auc", "aucpr", "ndcg", "map", "pre"))  # metrics of which more is better
@@ -62,7 +62,7 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 """Metrics of each round, by objective; the last one, the objective's own loss, decides early stopping."""
 
-_AT_MOST = r"[1-9]\d{0,8}-?"  # places; XGBoost reads what is no number as 0
+_AT_MOST = r"[1-9]\d{0,8}-?"  # places; XGBoost reads anything that is no number as 0
 _PARAMETERS = {
     **dict.fromkeys(("ndcg", "map", "pre"), _AT_MOST),
     "error": r"0?\.\d+|[01]",
@@ -80,7 +80,7 @@ TWEEDIE_POWER = 1.5  # XGBoost's default of tweedie_variance_power
 
 
 def check_metrics(metrics: Sequence[str], objective: str) -> None:
-    """JobError for a metric that there is not, or that means nothing for the objective ("auto": not known yet)."""
+    """JobError for an unknown metric, or one that is meaningless for the objective ("auto": not known yet)."""
     for metric in metrics:
         name, at, parameter = metric.partition("@")
         if name not in KNOWN_METRICS:
@@ -104,7 +104,7 @@ def _listed(objectives: Sequence[str]) -> str:
 def round_metrics(
     objective: str, asked: Sequence[str] = (), params: Mapping[str, Any] | None = None
 ) -> tuple[str, ...]:
-    """The metrics of each round, those that are asked for or the objective's; the last one decides early stopping.
+    """The metrics of each round, the requested ones or the objective's; the last one decides early stopping.
 
     >>> round_metrics("reg:tweedie", (), {"tweedie_variance_power": 1.2})
     ('rmse', 'tweedie-nloglik@1.2')
@@ -116,5 +116,5 @@ def round_metrics(
 
 
 def rising(metric: str) -> bool:
-    """Whether more is better."""
+    """Whether a larger value of the metric is better."""
     return metric.partition("@")[0] in RISING

@@ -1,4 +1,4 @@
-"""Names of columns: which of them a pattern means, and what to suggest for one that is not there."""
+"""Matches column names with patterns, and suggests names for one that does not exist."""
 
 import difflib
 import fnmatch
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 MOST_NEAR = 3  # suggestions
 SEPARATORS = ";\t|,"  # of CSV files
-MOST_SHOWN = 20  # names that are listed where none is near
-_ALIKE = 0.6  # of difflib's ratio: less is another name
-_AS_GOOD = 0.15  # of the ratio: names that much less similar than the best are not meant
-_FUZZY = 20_000  # names; of more only those that differ in case or signs are suggested, the others would take seconds
+MOST_SHOWN = 20  # names listed if none is similar
+_ALIKE = 0.6  # of difflib's ratio: below, it is another name
+_AS_GOOD = 0.15  # of the ratio: names that much less similar than the best are left out
+_FUZZY = 20_000  # names; among more, only spellings that differ in case or signs are suggested: the rest takes seconds
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a pattern of the job means this column: its name, or one in which * and ? stand for other signs.
+    """Whether a pattern of the job matches this column: its name, or a pattern in which * and ? replace characters.
 
-    A name is a name before it is a pattern: brackets are signs of names too, as in those of flattened JSON.
+    An exact name takes precedence over a pattern: brackets may be part of a name, as in flattened JSON.
 
     >>> matches("tags[0]", "tags[0]"), matches("tags[*]", "tags[17]"), matches("dep_*", "arr_delay")
     (True, True, False)
@@ -30,12 +30,12 @@ def wildcard(pattern: str) -> re.Pattern[str]:
 
 
 def same_name(name: str) -> str:
-    """What two spellings of one name have in common: neither case nor blanks, hyphens and underscores tell them apart."""
+    """A key that is equal for spellings that differ only in case, blanks, hyphens and underscores."""
     return re.sub(r"[\W_]+", "", name).casefold() or name
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """Up to three of the names, the most similar first; none that is not similar at all."""
+    """Up to three of the names, the most similar first; none that is not similar."""
     known = list(dict.fromkeys(names))
     bare = same_name(name)
     same = [other for other in known if same_name(other) == bare]
@@ -50,7 +50,7 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
 
 def hint(name: str, names: Iterable[str]) -> str:
-    """What to add to the message of an unknown name: the nearest of `names`, those that could be meant, or what there is.
+    """The hint for the message about an unknown name: the nearest of `names`, the candidates, or all names.
 
     >>> hint("Arr delay", ["dep_delay", "arr_delay"]), hint("delay", ["dep_delay", "arr_delay"]), hint("zzz", ["hour", "day"])
     ('; did you mean arr_delay?', '; did you mean dep_delay or arr_delay?', '; there are hour, day')
@@ -65,7 +65,7 @@ def hint(name: str, names: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str], word: str = "and") -> str:
-    """The names as one writes them.
+    """The names as an enumeration.
 
     >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
@@ -75,7 +75,7 @@ def listed(names: Iterable[str], word: str = "and") -> str:
 
 
 def separator_hint(names: Iterable[str]) -> str:
-    """What to add where a column is missing and the only one there is holds a separator: a CSV file written with another.
+    """The hint where a column is missing and the only column holds a separator: the CSV file uses another one.
 
     >>> separator_hint(["x;z;y"])
     "; the only column is 'x;z;y': is data.csv.separator = ';' meant?"

@@ -1,4 +1,5 @@
-"""XGBoost's parameters under training.params: which there are, which are set elsewhere, which mean nothing for an objective.
+"""Checks XGBoost's parameters under training.params: known ones, those set elsewhere, those without effect for an
+objective.
 
 Pure: no XGBoost here.  The tables are XGBoost 3.4's; a test compares them with the installed library.
 """
@@ -47,17 +48,17 @@ ALIASES: tuple[tuple[str, str], ...] = (
     ("gamma", "min_split_loss"),
     ("lambda", "reg_lambda"),
     ("alpha", "reg_alpha"),
-)  # two names of one parameter: of both XGBoost takes the one it happens to read last
+)  # two names of one parameter: if both are set, XGBoost uses the one it reads last
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An XGBoost parameter that passes through, and where it may."""
+    """An XGBoost parameter that is passed through, and its restrictions."""
 
     # With other values XGBoost sketches, samples, draws pairs or learns biases worker by worker.
     values: tuple[Any, ...] = ()  # that leave the model independent of the layout; empty: all do
-    objectives: tuple[str, ...] = ()  # for others XGBoost ignores it silently; empty: for all
-    booster: str = ""  # likewise; empty: for all
+    objectives: tuple[str, ...] = ()  # for other objectives XGBoost ignores it silently; empty: for all
+    booster: str = ""  # the same by booster; empty: for all
 
 
 _ANY = Parameter()

@@ -1,4 +1,4 @@
-"""What is wrong with a job, in words: the field's path, its value, what is allowed."""
+"""Explains what is wrong with a job: the field's path, its value, what is allowed."""
 
 import re
 import types
@@ -13,7 +13,7 @@ from pipeline.config.suggestions import suggestion
 
 _LONGEST_VALUE = 80  # characters of a value that a message shows
 
-# What pydantic's kinds of error ask for.
+# The expected values for pydantic's kinds of error.
 _EXPECTED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -38,28 +38,28 @@ _EXPECTED = {
     "string_too_short": "at least {min_length} character",
     "string_too_long": "at most {max_length} character",
 }
-_WIDER = {"a whole number": "a number"}  # said of the wider one alone
+_WIDER = {"a whole number": "a number"}  # only the wider of the two is named
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """One error of pydantic's, without the names it gives to the members of a union."""
+    """One of pydantic's errors, without the names it gives to the members of a union."""
 
     path: tuple[str | int, ...]
-    of_union: bool  # one member of a union did not fit: another may have been meant
+    of_union: bool  # one member of a union did not match: another may have been meant
     error: Any  # pydantic_core.ErrorDetails
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Where the values of a job come from: a table, and settings over it."""
+    """The origin of a job's values: a table, and settings that override it."""
 
     table: str  # the table's name in messages
     written: Mapping[str, Any]  # the table, without the settings
     settings: Sequence[tuple[tuple[str, ...], str]]  # path and option of each, e.g. (("training", "rounds"), "--set")
 
     def of(self, path: tuple[str | int, ...], *, missing: bool) -> str:
-        """The name of what is at fault for the value at a path; the last setting wins.
+        """The name of the origin of the value at a path; the last setting wins.
 
         >>> origins = Origins("a.toml", {"data": {"csv": {}}}, [(("training", "rounds"), "--rounds"), (("data", "csv", "header"), "--set")])
         >>> [origins.of(path, missing=False) for path in (("training", "rounds"), ("training", "seed"), ("data", "csv"))]
@@ -71,7 +71,7 @@ class Origins:
             holder = path[:-1] if missing else path
             if holder and setting[: len(holder)] == holder:
                 mixed = _contains(self.written, holder)
-                if not (mixed and missing):  # the table should have had it
+                if not (mixed and missing):  # the table should contain it
                     return f"{self.table} with {option}" if mixed else option
         return self.table
 
@@ -79,13 +79,13 @@ class Origins:
 def explain(
     error: pydantic.ValidationError, table: Mapping[str, Any], job: type[pydantic.BaseModel], origins: Origins
 ) -> str:
-    """All that is wrong with the table of a job (a model of `job`), each place said once, after its origin."""
+    """All errors in the table of a job (a model of `job`), one message per place, after its origin."""
     problems = [_problem(item, table) for item in error.errors()]
     paths = [problem.path for problem in problems]
     by_path: dict[tuple[str | int, ...], list[_Problem]] = {}
     for problem in problems:
         deeper = (path for path in paths if len(path) > len(problem.path) and path[: len(problem.path)] == problem.path)
-        if not (problem.of_union and any(deeper)):  # the member that was meant says it better
+        if not (problem.of_union and any(deeper)):  # the error of the intended member is more specific
             by_path.setdefault(problem.path, []).append(problem)
     said: dict[str, list[str]] = {}
     for path, found in by_path.items():
@@ -95,7 +95,7 @@ def explain(
 
 
 def show_path(path: Iterable[str | int]) -> str:
-    """A place in a job as one would write it: preprocess.columns."a.b".clip[1]."""
+    """A place in a job as written in TOML: preprocess.columns."a.b".clip[1]."""
     shown = ""
     for part in path:
         if isinstance(part, int):
@@ -106,7 +106,7 @@ def show_path(path: Iterable[str | int]) -> str:
 
 
 def _problem(error: Any, table: Mapping[str, Any]) -> _Problem:
-    """The error with the path that the user wrote: pydantic puts names of types where a union is."""
+    """The error with the path that the user wrote: for a union pydantic inserts names of types."""
     path: list[str | int] = []
     of_union, value = False, typing.cast(Any, table)
     for place, part in enumerate(error["loc"]):
@@ -137,7 +137,7 @@ def _has(value: Any, part: str | int) -> bool:
 
 
 def _said(path: tuple[str | int, ...], problems: Sequence[_Problem], job: type[pydantic.BaseModel]) -> str:
-    """What is wrong with one place."""
+    """The message for the errors at one place."""
     error = problems[0].error
     if error["type"] == "extra_forbidden":
         return f"unknown key {show_path(path)}{_hint(path, job)}"
@@ -166,7 +166,7 @@ def _short(value: Any) -> str:
 
 
 def _hint(path: Sequence[str | int], job: type[pydantic.BaseModel]) -> str:
-    """Where the key is at home; or the nearest known key; or all there are."""
+    """Where the key belongs; or the nearest known key; or all keys."""
     key = str(path[-1])
     known = list(_section(path[:-1], job)[0].model_fields)
     homes = [name for name in job.model_fields if key in _section([name], job)[0].model_fields]
@@ -176,7 +176,7 @@ def _hint(path: Sequence[str | int], job: type[pydantic.BaseModel]) -> str:
 
 
 def _description(path: Sequence[str | int], job: type[pydantic.BaseModel]) -> str | None:
-    """What the job says about the field at a path, or about the field that holds it."""
+    """The job's description of the field at a path, or of the field that holds it."""
     return _section(path, job)[1]
 
 

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from the plain values of a JSON document, with every type checked: files come from anywhere."""
+"""Builds frozen dataclasses from the values of a JSON document, checking every type: files are not trusted."""
 
 import dataclasses
 import functools
@@ -12,10 +12,10 @@ LARGEST_DEPTH = 100  # of nested values
 
 
 def build[T](kind: type[T], value: Any) -> T:
-    """A `kind` (a dataclass, with dataclasses, tuples and mappings inside) of what `json.loads` gave.
+    """A `kind` (a dataclass, with dataclasses, tuples and mappings inside) from the result of `json.loads`.
 
-    TypeError or ValueError where a field is missing, unknown, or not of its type.  No value is converted, but lists
-    become tuples.
+    TypeError or ValueError where a field is missing, unknown, or not of its type.  No value is converted, except that
+    lists become tuples.
     """
     built: T = _build(kind, value, 0)
     return built
@@ -67,7 +67,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _member(hints: tuple[Any, ...], value: Any, depth: int) -> Any:
-    """As the first member of a union that fits; one of the value's own type before others (1 is no 1.0)."""
+    """The value as the first matching member of a union; a member of the value's own type goes first (1 is no 1.0)."""
     for hint in sorted(hints, key=lambda hint: type(value) is not hint):
         try:
             return _build(hint, value, depth)
@@ -77,7 +77,7 @@ def _member(hints: tuple[Any, ...], value: Any, depth: int) -> Any:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """A value of any type: only bounded in its depth, so that what walks through it later comes to an end."""
+    """A value of any type: only its depth is bounded, so that recursion over it is bounded."""
     if isinstance(value, (dict, list)):
         for item in value.values() if isinstance(value, dict) else value:
             _build(Any, item, depth + 1)

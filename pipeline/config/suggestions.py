@@ -1,12 +1,12 @@
-"""What to suggest for an unknown word of a fixed vocabulary: a setting, parameter, metric or function.
+"""Suggests words for an unknown word of a fixed vocabulary: a setting, parameter, metric or function.
 
-Names of columns, which people spell in many ways, have suggestions of their own (`pipeline.config.names`).
+Column names, whose spellings vary more, have their own suggestions (`pipeline.config.names`).
 """
 
 import difflib
 from collections.abc import Iterable
 
-ALIKE = 0.5  # of difflib's ratio: less is another word
+ALIKE = 0.5  # of difflib's ratio: below, it is another word
 
 
 def closest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:
@@ -15,7 +15,7 @@ def closest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to add to the message of an unknown word: the most similar known one, or all in their order.
+    """The hint for the message about an unknown word: the most similar known word, or all in order.
 
     >>> suggestion("max_dept", ["max_depth", "eta"]), suggestion("zzz", ["max_depth", "eta"])
     ('; did you mean max_depth?', '; known: max_depth, eta')

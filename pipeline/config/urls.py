@@ -1,4 +1,4 @@
-"""Outputs are local: URLs are for reading."""
+"""Distinguishes URLs from local paths: outputs are local, URLs are for reading."""
 
 import os
 import re
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pipeline.errors import OutputError
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # also s3:/bucket, which is what Path makes of s3://bucket
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # also s3:/bucket, which Path makes of s3://bucket
 
 LOCAL_ONLY = "outputs are written to local folders only: give a path, and copy the result to its URL afterwards"
 
 
 def local_path(path: str | os.PathLike[str], setting: str = "") -> Path:
-    """The path of something to write, ~ expanded; OutputError for a URL, which nothing here can write.
+    """The local path of an output, ~ expanded; OutputError for a URL, which cannot be written.
 
     `setting`: the option or field that gave it, for the message.
     """
@@ -23,7 +23,7 @@ def local_path(path: str | os.PathLike[str], setting: str = "") -> Path:
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether it is a URL, with `Path` around it or not.
+    """Whether it is a URL, as a string or a `Path`.
 
     >>> is_url("s3://bucket/model"), is_url(Path("s3://bucket/model")), is_url("models/late"), is_url("./s3:/late")
     (True, True, False, False)

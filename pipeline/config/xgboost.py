@@ -1,4 +1,4 @@
-"""XGBoost's objectives: their kinds and parameters.  Pure: no XGBoost here.
+"""Maps XGBoost's objectives to their kinds and parameters.  Pure: does not import XGBoost.
 
 The table is XGBoost 3.4's; a test compares it with the installed library.
 """
@@ -31,7 +31,7 @@ KINDS: dict[str, str] = {
 }
 
 
-BY_QUANTILE = ("reg:absoluteerror", "reg:quantileerror")  # objectives whose intercept is no mean
+BY_QUANTILE = ("reg:absoluteerror", "reg:quantileerror")  # objectives whose intercept is not a mean
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Shape:
 def xgboost_params(
     objective: str, shape: Shape, intercept: float | Sequence[float], extra: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
-    """XGBoost's parameters for a training, but for what depends on the worker (threads, device).
+    """XGBoost's parameters for a training, except those that depend on the worker (threads, device).
 
-    JobError where a constraint names a feature that there is not.
+    JobError where a constraint names an unknown feature.
     """
     params: dict[str, Any] = {
         **extra,
@@ -81,7 +81,7 @@ def _vector(intercept: Sequence[float]) -> float | list[float]:
 
 
 def check_features(names: Iterable[str], features: Sequence[str], where: str) -> None:
-    """JobError for a name that is no feature; `where`: the setting that names it."""
+    """JobError for a name that is not a feature; `where`: the setting that names it."""
     for name in names:
         if name not in features:
             raise JobError(f"{where}: no feature {name!r}{hint(name, features)}")
