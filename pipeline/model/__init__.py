@@ -1,1 +1,1 @@
-"""The model folder: written whole, checked before it is read, and predictions in one process."""
+"""Saves, checks and loads model folders, and predicts in one process."""

@@ -1,4 +1,4 @@
-"""The model folder: written whole or not at all, checked before anything in it is believed."""
+"""Saves and loads the model folder: written whole or not at all, checked before its contents are used."""
 
 import dataclasses
 import hashlib
@@ -29,30 +29,30 @@ CARD = "MODEL_CARD.md"
 PICTURES = "pictures"
 MIB = 2**20
 LARGEST_MANIFEST = 64 * MIB  # a manifest of ten thousand columns takes 2 MiB
-# The most that is read of a file, by its name or ending: far more than any model here has had.
+# The most that is read of a file, by its name or ending: far more than any real model needs.
 LARGEST = {BOOSTER: 16_384 * MIB, RECIPE: 1024 * MIB, METRICS: 256 * MIB, ".html": 512 * MIB, ".png": 64 * MIB}
 LARGEST_OTHER = 64 * MIB
 MOST_FILES = 1_000
-KEPT = (BOOSTER, RECIPE, METRICS)  # files whose bytes are needed, of UBJSON and JSON; of the others only the hash
+KEPT = (BOOSTER, RECIPE, METRICS)  # files whose bytes are needed, of UBJSON and JSON; of the other files only the hash
 BEGIN = b"{"
 CHUNK = MIB
 
 
 @dataclass(frozen=True)
 class ModelParts:
-    """What becomes a model folder."""
+    """The contents of a model folder."""
 
     booster: bytes  # UBJSON
     recipe: Recipe
     manifest: Manifest  # its `files` are filled in by `save`
-    metrics: Mapping[str, Any]  # "train", "validation": the exact metrics; history and whatever else is worth keeping
+    metrics: Mapping[str, Any]  # "train", "validation": the exact metrics; history and further results
     card: str  # Markdown
     report: str | None = None  # HTML
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # name without ending -> PNG
 
 
 def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool = False) -> "Model":
-    """Writes the model folder, whole or not at all, and gives the model.  OutputError where it cannot be written.
+    """Writes the model folder, whole or not at all, and returns the model.  OutputError where it cannot be written.
 
     PipelineError where the disk is full.
     """
@@ -77,7 +77,7 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A trained model.  Predicts in this process, without a cluster; pickles, so that workers can have it."""
+    """A trained model.  Predicts in this process, without a cluster; can be pickled, so that workers can receive it."""
 
     path: Path
     manifest: Manifest
@@ -91,8 +91,8 @@ class Model:
     def load(cls, path: str | os.PathLike[str], *, threads: int = 0, allow_code: bool = False) -> "Model":
         """The model in a folder.
 
-        ModelError where there is none, it is of a newer format, or a byte of any file is not as it was written:
-        XGBoost sees no byte before all hashes have been checked, and nothing is ever unpickled.
+        ModelError where the folder does not exist, has a newer format, or a byte of any file has changed:
+        XGBoost gets no byte before all hashes have been checked, and nothing is ever unpickled.
         """
         _check_path(path)
         if is_url(path):
@@ -110,7 +110,7 @@ class Model:
             raise ModelError(
                 f"{path}: the manifest lists {len(manifest.files):,} files, a model has at most {MOST_FILES:,}"
             )
-        places = {name: _place(folder, name, entry) for name, entry in manifest.files.items()}  # before any is read
+        places = {name: _place(folder, name, entry) for name, entry in manifest.files.items()}  # before reading any
         contents = {name: _checked(place, name, manifest.files[name]) for name, place in places.items()}
         inference.check_function(manifest, allow_code)
         recipe, metrics = _read_parts(path, manifest, contents)
@@ -127,26 +127,29 @@ class Model:
         return self.manifest.target.classes
 
     def with_threads(self, threads: int) -> "Model":
-        """The same model, predicting with so many threads."""
+        """The same model, predicting with this many threads."""
         return dataclasses.replace(self, threads=threads)
 
     def predict(self, data: Any, names: Sequence[str] | None = None) -> np.ndarray:
         """(rows,) float32: the positive class's probability, a value or a score; (rows, classes) for multi-class.
 
-        `data`: an Arrow table, record batch or stream, a pandas or Polars frame, a mapping of names to columns, a mapping
-        of names to values (one row, e.g. of JSON), a list of such rows, or a 2-D array with the columns `names`, or else
-        those of `manifest.needed` in their order.  A value that is None, NaN or absent from some of the rows is missing;
-        a column that is absent from all of them is an error, further ones are ignored.  A frame's named index is a column.
-        The result equals that of `pipeline predict` to the bit.  DataError where the data do not fit the model.
+        `data`: an Arrow table, record batch or stream, a pandas or Polars frame, a mapping of names to columns, a
+        mapping of names to values (one row, e.g. of JSON), a list of such rows, or a 2-D array with the columns
+        `names`, or else those of `manifest.needed` in their order.  A value that is None, NaN or absent from some of
+        the rows is missing; a column that is absent from all of them is an error, further columns are ignored.  A
+        frame's named index is a column. The result equals that of `pipeline predict` to the bit.  DataError where the
+        data do not fit the model.
 
-        Fewer than 1,000 rows are predicted by one thread.  More of them in a process that was forked from one that has
-        predicted with several threads wait for ever (OpenMP's threads are not in the child): use multiprocessing's
+        Fewer than 1,000 rows are predicted by one thread.  More rows, in a process forked from a process that has
+        predicted with several threads, wait for ever (OpenMP's threads are not in the child): use multiprocessing's
         "spawn" or "forkserver" there, or a model loaded with `threads=1`.
         """
         return inference.predict(self, inference.features(self, data, names))
 
     def predict_class(self, data: Any, names: Sequence[str] | None = None) -> np.ndarray:
-        """(rows,) the most probable class; ModelError for models that do not classify.  `data`, `names`: as in `predict`."""
+        """(rows,) the most probable class; ModelError for models that do not classify.  `data`, `names`: as in
+        `predict`.
+        """
         if not self.classes:
             raise ModelError(f"{self.path}: a {self.manifest.target.kind} model has no classes")
         return inference.decide(self.manifest.target, self.predict(data, names))
@@ -160,15 +163,15 @@ class Model:
 
     @property
     def booster(self) -> Any:
-        """The xgboost.Booster, made when first asked for."""
+        """The xgboost.Booster, created on first use."""
         return self._made("_booster", self.threads)
 
     def threads_for(self, rows: int) -> int:
-        """The threads that so many rows are predicted with; 0: all cores."""
+        """The number of threads for predicting this many rows; 0: all cores."""
         return 1 if rows < inference.FEW_ROWS else self.threads
 
     def booster_for(self, rows: int) -> Any:
-        """The booster for so many rows: a thread count cannot be changed afterwards (see `inference.make_booster`)."""
+        """The booster for this many rows: a thread count cannot be changed afterwards (see `inference.make_booster`)."""
         return self.booster if self.threads_for(rows) == self.threads else self._made("_single_booster", 1)
 
     def _made(self, name: str, threads: int) -> Any:
@@ -188,7 +191,7 @@ class Model:
 
 
 def as_model(model: object) -> Model:
-    """The model, or that of the folder that is named; ModelError for anything else."""
+    """The model, or the model loaded from the given folder; ModelError for anything else."""
     if isinstance(model, Model):
         return model
     if isinstance(model, (str, os.PathLike)):
@@ -198,7 +201,7 @@ def as_model(model: object) -> Model:
 
 
 def _check_path(path: object) -> None:
-    """ModelError for what is no path."""
+    """ModelError for a value that is no path."""
     if isinstance(path, (str, os.PathLike)):
         return
     known = isinstance(path, Model) or isinstance(getattr(path, "model", None), Model)
@@ -209,7 +212,7 @@ def _check_path(path: object) -> None:
 
 
 def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe and the metrics; ModelError where they do not fit the manifest: right hashes are no proof of origin."""
+    """The recipe and the metrics; ModelError where they do not fit the manifest: valid hashes do not prove the origin."""
     try:
         recipe = Recipe.from_json(contents[RECIPE].decode("utf-8"))
         metrics = json.loads(contents[METRICS])
@@ -239,14 +242,14 @@ def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) ->
 
 
 def _check_size(name: str, size: int, where: object) -> None:
-    """ModelError for a file that is larger than one of its kind can be: its size is known before it is read."""
+    """ModelError for a file that is larger than its kind allows: its size is known before it is read."""
     limit = LARGEST.get(name, LARGEST.get(os.path.splitext(name)[1], LARGEST_OTHER))
     if size > limit:
         raise ModelError(f"{where}: {size:,} bytes; of such a file of a model at most {limit:,} are read")
 
 
 def _place(folder: Path, name: str, entry: FileEntry) -> Path:
-    """Where one file of the folder is; ModelError where it is elsewhere, missing, or not of its size."""
+    """The path of one file of the folder; ModelError where it is outside, missing, or has another size."""
     parts = name.split("/")
     outside = "\\" in name or "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts)
     path = folder.joinpath(*parts) if not outside else folder
@@ -262,7 +265,7 @@ def _place(folder: Path, name: str, entry: FileEntry) -> Path:
 
 
 def _checked(path: Path, name: str, entry: FileEntry) -> bytes:
-    """The bytes of a file that is needed, b"" of others; ModelError where they are not as the manifest says."""
+    """The bytes of a file that is needed, b"" of others; ModelError where they do not match the manifest."""
     if name in KEPT:
         content = _read(path, entry.size)
         digest = _sha256(content)
@@ -274,23 +277,23 @@ def _checked(path: Path, name: str, entry: FileEntry) -> bytes:
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    """Whether a path leads to a place inside the folder, its links followed."""
+    """Whether a path is inside the folder, after resolving links."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # links in a circle
+    except (OSError, RuntimeError):  # circular links
         return False
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a file of at most `limit` bytes, of UBJSON or JSON."""
+    """The bytes of a file of UBJSON or JSON, of at most `limit` bytes."""
     content = read_limited(path, limit, "such a file of a model", ModelError, BEGIN)
-    if not content.startswith(BEGIN):  # a file of zeros is quickly made, and a large one quickly sent
+    if not content.startswith(BEGIN):  # a huge file of zeros is cheap to create and to send
         raise ModelError(f"{path}: damaged: no JSON in it")
     return content
 
 
 def _hash_of(path: Path, size: int) -> str:
-    """The SHA-256 of a file of this size, of which only a part is ever in memory."""
+    """The SHA-256 of a file of this size, reading it in parts."""
     digest, left = hashlib.sha256(), size + 1
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""The manifest of a model that has just been trained."""
+"""Assembles the manifest of a model that has just been trained."""
 
 import dataclasses
 import importlib.metadata
@@ -22,19 +22,19 @@ DISTRIBUTIONS = ("dask-train-pipeline", "xgboost", "dask", "distributed", "pyarr
 
 @dataclass(frozen=True)
 class Trained:
-    """What is known once the rounds are done."""
+    """The results of the rounds that go into the manifest."""
 
     target: Target
     recipe: Recipe
     rounds: int  # boosted
-    best_round: int  # kept
+    best_round: int  # the model's last round
     rows: Mapping[str, object]  # train, validation: rows; dropped: reason -> rows
     created: datetime
     notes: tuple[str, ...] = ()
 
 
 def make_manifest(inputs: Inputs, job: Job, trained: Trained) -> Manifest:
-    """What model folder and job have to say about a model; `files` is filled in when it is saved."""
+    """The manifest of a model; `save` fills in `files`."""
     recipe, schema = trained.recipe, inputs.training.schema
     derived = check(inputs.derivation, schema)
 
@@ -76,12 +76,12 @@ def make_manifest(inputs: Inputs, job: Job, trained: Trained) -> Manifest:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the system, and the packages that a model depends on."""
+    """Versions of Python, the system, and the packages that a model depends on."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for name in DISTRIBUTIONS:
         try:
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # xgboost comes under several names
+        except importlib.metadata.PackageNotFoundError:  # xgboost has several package names
             continue
     if "xgboost" not in found:
         import xgboost

@@ -1,18 +1,18 @@
-"""Which folders are a model's, and where one can be written."""
+"""Recognises model folders, and claims the path where one can be written."""
 
 import os
 from pathlib import Path
 
 from pipeline.storage.atomic import claim
 
-MANIFEST, BOOSTER = "manifest.json", "model.ubj"  # what every model folder has
+MANIFEST, BOOSTER = "manifest.json", "model.ubj"  # in every model folder
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Whether a folder looks like a model's: the only kind that --overwrite replaces."""
+    """Whether a folder looks like a model folder: only such a folder is replaced with --overwrite."""
     return (folder / MANIFEST).is_file() and (folder / BOOSTER).is_file()
 
 
 def claim_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """The path a model can be saved to; OutputError, before anything is trained, where it cannot."""
+    """The path a model can be saved to; OutputError, before training, where it cannot."""
     return claim(folder, overwrite=overwrite, ours=is_model_folder)

@@ -1,4 +1,4 @@
-"""Which features a model uses, and what it loses without each."""
+"""Computes which features a model uses, and what it loses without each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ MOST_SHUFFLED = 40  # features, those of most gain: each costs a prediction of t
 
 
 def gain(booster: Any) -> dict[str, float]:
-    """By feature the summed gain of its splits, the largest first; 0 for features without a split."""
+    """The summed gain of each feature's splits, the largest first; 0 for features without a split."""
     found = booster.get_score(importance_type="total_gain")
     names = booster.feature_names or list(found)
     return dict(sorted(((name, float(found.get(name, 0.0))) for name in names), key=lambda pair: -pair[1]))
@@ -21,7 +21,7 @@ def gain(booster: Any) -> dict[str, float]:
 def permutation(
     booster: Any, target: Target, block: np.ndarray, label: np.ndarray, *, seed: int = 0
 ) -> tuple[dict[str, float], str]:
-    """(what shuffling each feature costs, in words what that is), over a sample.
+    """(the cost of shuffling each feature, a description of that cost), over a sample.
 
     block (rows, features) float32, label (rows,).  The cost is the loss added (log loss, RMSE, pinball); for ranking,
     whose loss needs whole queries, the mean change of the score.  Same seed, same rows: same numbers.
@@ -42,7 +42,7 @@ def permutation(
 
 
 def _loss_of(booster: Any, target: Target, before: np.ndarray, label: np.ndarray) -> tuple[Any, str]:
-    """(prediction -> cost against `before`, what the cost is)."""
+    """(prediction -> cost against `before`, the description of the cost)."""
     if target.kind == "ranking":
         return lambda after: float(np.abs(after - before).mean(dtype=np.float64)), "change of the score by shuffling"
     quantiles = _quantiles(booster) if target.objective == "reg:quantileerror" else ()

@@ -1,4 +1,4 @@
-"""From raw columns to predictions: the one way, used in this process and on workers alike."""
+"""Turns raw columns into predictions: the only implementation, used in this process and on workers."""
 
 import dataclasses
 import threading
@@ -17,15 +17,15 @@ from pipeline.model.schema import to_table
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.recipe import Recipe
 
-CHUNK_ROWS = 1 << 17  # rows that are a matrix at one time
-# Fewer rows are predicted by one thread: it is as fast, and a process that was forked after a prediction of many threads
-# would wait for threads that it does not have.
+CHUNK_ROWS = 1 << 17  # rows in a matrix at one time
+# Fewer rows are predicted by one thread: it is as fast, and a process that was forked after a prediction of many
+# threads would wait for threads that it does not have.
 FEW_ROWS = 1_000
 _MAKING = threading.Lock()
 
 
 class Predictor(Protocol):
-    """What a prediction needs: the booster, the classes and how columns become features; a `Model`, whatever its folder."""
+    """The parts of a model that a prediction needs: the booster, the classes and the recipe; a `Model` satisfies it."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -40,14 +40,14 @@ class Predictor(Protocol):
 
 
 def make_booster(content: bytes, threads: int) -> Any:
-    """The booster in bytes whose hash has been checked; ModelError where they are no model all the same.
+    """The booster in bytes whose hash has been checked; ModelError where they are not a model.
 
-    The thread count is given here: set later, quantile objectives fail at the next prediction in place (XGBoost 3.4.1).
+    The thread count is set here: set later, quantile objectives fail at the next prediction in place (XGBoost 3.4.1).
     """
-    import xgboost  # late: who only reads a manifest does not wait for it
+    import xgboost  # late: reading only a manifest does not need it
 
     try:
-        # Reading a model takes all cores unless this says otherwise: the booster's own setting comes after it.
+        # Loading a model takes all cores unless this is set: the booster's own setting is applied later.
         with _MAKING, xgboost.config_context(nthread=threads):
             return xgboost.Booster({"nthread": threads, "verbosity": 1}, model_file=bytearray(content))
     except xgboost.core.XGBoostError:
@@ -55,12 +55,12 @@ def make_booster(content: bytes, threads: int) -> Any:
 
 
 def derivation_of(manifest: Manifest, allow_code: bool) -> Derivation:
-    """The derivation with the consent that the user gave this time."""
+    """The derivation with the user's consent for this call."""
     return dataclasses.replace(manifest.derivation, allow_code=allow_code)
 
 
 def check_function(manifest: Manifest, allow_code: bool) -> None:
-    """ModelError if the user's function is not the one the model was trained with; only looked at when allowed to run."""
+    """ModelError if the user's function is not the one the model was trained with; checked only if it may run."""
     if manifest.derivation.function is None or not allow_code:
         return
     if function_sha256(derivation_of(manifest, allow_code)) != manifest.function_sha256:
@@ -68,7 +68,7 @@ def check_function(manifest: Manifest, allow_code: bool) -> None:
 
 
 def features(model: Predictor, data: Any, names: Sequence[str] | None = None) -> pa.Table:
-    """(rows) the recipe's input columns, raw and derived, made from what a person has in memory."""
+    """(rows) the recipe's input columns, raw and derived, made from rows in memory."""
     manifest = model.manifest
     table = to_table(data, manifest.needed, names)
     derivation = derivation_of(manifest, model.allow_code)
@@ -78,7 +78,9 @@ def features(model: Predictor, data: Any, names: Sequence[str] | None = None) ->
 
 
 def predict(model: Predictor, table: pa.Table) -> np.ndarray:
-    """(rows,) or (rows, outputs) float32 from the recipe's input columns; margins of binary:logitraw as probabilities."""
+    """(rows,) or (rows, outputs) float32 from the recipe's input columns; margins of binary:logitraw are converted to
+    probabilities.
+    """
     return as_probability(model.manifest.target.objective, predict_raw(model, table))
 
 
@@ -111,7 +113,7 @@ def contributions(model: Predictor, table: pa.Table) -> np.ndarray:
 
 
 def decide(target: Target, prediction: np.ndarray) -> np.ndarray:
-    """(rows,) the class of each row; of equally probable classes the first."""
+    """(rows,) the class of each row; among equally probable classes the first."""
     names = np.asarray(target.classes)
     if prediction.ndim == 2:
         return names[prediction.argmax(axis=1)]
@@ -123,7 +125,7 @@ def decide(target: Target, prediction: np.ndarray) -> np.ndarray:
 
 
 def _chunks(table: pa.Table) -> list[pa.Table]:
-    """Slices that bound the memory of a prediction; one of no rows for an empty table."""
+    """Slices that bound the memory of a prediction; one empty slice for an empty table."""
     return [table.slice(start, CHUNK_ROWS) for start in range(0, max(1, table.num_rows), CHUNK_ROWS)]
 
 

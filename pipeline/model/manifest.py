@@ -1,4 +1,4 @@
-"""manifest.json: what a model folder holds, what the model was made of, and what it needs to predict."""
+"""Defines manifest.json: the files of a model folder, the origin of the model, and the inputs of a prediction."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ class NamedType:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a file of the folder must be."""
+    """The expected size and hash of a file of the folder."""
 
     sha256: str
     size: int  # bytes
@@ -35,18 +35,18 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is written about a model besides its trees and its recipe."""
+    """The metadata of a model other than its trees and its recipe."""
 
     target: Target
     roles: Roles  # features: the columns the recipe uses; read, predict: what that takes, without the validation column
     columns: tuple[NamedType, ...]  # raw columns that evaluation or prediction read
-    inputs: tuple[str, ...]  # those of them that the features are made of
-    features: tuple[NamedType, ...]  # what XGBoost sees, in its order
+    inputs: tuple[str, ...]  # those from which the features are made
+    features: tuple[NamedType, ...]  # the columns that XGBoost gets, in its order
     rounds: int  # boosted
-    best_round: int  # kept: the model holds as many
+    best_round: int  # the number of rounds kept in the model
     rows: dict[str, Any]  # train, validation: rows; dropped: reason -> rows
     fingerprint: str  # of the training data
-    job: dict[str, Any]  # with every default spelled out
+    job: dict[str, Any]  # with all defaults
     versions: dict[str, str]
     created: str  # ISO 8601, UTC
     derivation: Derivation = NO_DERIVATION
@@ -56,12 +56,12 @@ class Manifest:
 
     @property
     def needed(self) -> tuple[NamedType, ...]:
-        """The raw columns that the features are made of: what a prediction needs besides ids."""
+        """The raw columns from which the features are made: what a prediction needs besides ids."""
         return self.named(self.inputs)
 
     @property
     def copied(self) -> frozenset[str]:
-        """The id columns that nothing is made of: a prediction copies them as it finds them."""
+        """The id columns that are no input of a feature: a prediction copies them unchanged."""
         return frozenset(self.roles.id) - {*self.inputs, *self.roles.read}
 
     def named(self, names: Collection[str]) -> tuple[NamedType, ...]:
@@ -77,18 +77,18 @@ class Manifest:
         return tuple(self.job["training"]["quantiles"]) or (0.5,)
 
     def render(self) -> bytes:
-        """The text of manifest.json: the same bytes for equal manifests, a hash of all else among them.
+        """The text of manifest.json: the same bytes for equal manifests, including a hash of all the rest.
 
-        So no changed byte goes unseen, though no other file holds this one's hash.
+        So any changed byte is detected, although no other file holds this file's hash.
         """
         document = {"format_version": FORMAT_VERSION, "sha256": "", **_plain(dataclasses.asdict(self))}
-        document["derivation"].pop("allow_code")  # a consent is given anew each time, never taken from a file
+        document["derivation"].pop("allow_code")  # consent is given on each call, never taken from a file
         document["sha256"] = hashlib.sha256(dump(document)).hexdigest()
         return dump(document)
 
     @classmethod
     def parse(cls, content: bytes, origin: str) -> "Manifest":
-        """The manifest in a file's bytes; ModelError (naming `origin`) for a newer format or anything out of place."""
+        """The manifest in a file's bytes; ModelError (naming `origin`) for a newer format or invalid content."""
         try:
             document = json.loads(content.decode("utf-8"))
             version = document.pop("format_version")
@@ -99,7 +99,7 @@ class Manifest:
         if version != FORMAT_VERSION:
             advice = "install a newer release" if version > FORMAT_VERSION else "train the model again"
             raise ModelError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: {advice}")
-        document.pop("sha256", None)  # rendered anew below, and compared with all the rest
+        document.pop("sha256", None)  # rendered again below, and compared with the whole
         try:
             manifest = build(cls, document)
         except (TypeError, ValueError):
@@ -115,7 +115,7 @@ def dump(document: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON knows it."""
+    """The value converted for JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

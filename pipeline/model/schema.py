@@ -1,4 +1,4 @@
-"""Whether data fit a model: every column there, each of the kind that training saw."""
+"""Checks whether data fit a model: every column is present, with the kind it had in training."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -27,9 +27,9 @@ _ALIASES = {
 def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collection[str] = ()) -> None:
     """DataError naming the first column that is missing or of another kind than in training.
 
-    Kinds are numbers, texts, times with a zone, and times without one: widths and units may differ, dictionaries are
-    as what they hold, a column without any value, now or in training, fits all, and so does every column that is only
-    `copied`.  Further columns are nobody's concern.
+    Kinds are numbers, texts, times with a zone, and times without one: widths and units may differ, dictionaries have
+    the kind of their values, a column without any value, now or in training, fits every kind, and so does a column that
+    is only `copied`.  Further columns are ignored.
     """
     known = set(schema.names)
     for column in columns:
@@ -48,10 +48,10 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collec
 
 
 def arrow_type(text: str) -> pa.DataType:
-    """The Arrow type that `str(type)` gave this text; ValueError for one that no model reads."""
+    """The Arrow type that `str(type)` gave this text; ValueError for a type that no model reads."""
     text = _ALIASES.get(text, text)
     if text.startswith("dictionary<"):
-        return pa.string()  # read as the texts they stand for
+        return pa.string()  # read as its texts
     found = _PARAMETRIC.fullmatch(text)
     if found is None:
         return pa.type_for_alias(text)
@@ -67,7 +67,7 @@ def arrow_type(text: str) -> pa.DataType:
 
 
 def type_name(dtype: pa.DataType) -> str:
-    """The text that `arrow_type` reads: a dictionary's is that of what it holds."""
+    """The text that `arrow_type` reads: a dictionary gives the type of its values."""
     return str(dtype.value_type if pt.is_dictionary(dtype) else dtype)
 
 
@@ -77,10 +77,11 @@ def schema_of(columns: Sequence[NamedType]) -> pa.Schema:
 
 
 def to_table(data: Any, columns: Sequence[NamedType], names: Sequence[str] | None = None) -> pa.Table:
-    """A table with the model's columns, from what people have in memory, checked.
+    """A table with the model's columns, from rows in memory, checked.
 
     An Arrow table, a pandas or Polars frame, a mapping of names to columns or to the values of one row, a list of such
-    rows, or a 2-D array whose columns are `names`, or else the model's in their order.  DataError where it does not fit.
+    rows, or a 2-D array whose columns are `names`, or else the model's in their order.  DataError where it does not
+    fit.
     """
     table = _as_table(data, [column.name for column in columns], names)
     check_schema(columns, table.schema)
