@@ -4,7 +4,7 @@ A worker has a slot for tasks per thread.  From the start of the cluster until t
 offers one worker-second a second, each of which was spent on one of five things:
 
 - useful: tasks computing, on their threads' CPU clocks;
-- transfer: exchanging histograms (the meter's replays), or a free slot while data were being transferred to this worker;
+- transfer: exchanging histograms (the meter's replays), or a free slot while data were on the way to this worker;
 - wait: nothing to do while a peer still worked on the same phase, by the peers' clocks;
 - other: in a task but not on the CPU (files, locks, another program on the core), joining the communicator, and what
   Dask takes to bring a task to its thread: deserialisation, event loop;
@@ -13,7 +13,7 @@ offers one worker-second a second, each of which was spent on one of five things
 Tasks are measured by their threads and by Dask's digests, free slots by the state machine of each worker, the window by
 the client's clock.  The difference between the window and the sum is the remainder: it contains the closure error of
 the rounds, and the time that no instrument measured.  A worker offers its seconds while it takes part: from when it
-joined until it was lost. The readings of a lost worker are lost with it; its time counts as other.  On 1 M generated
+joined until it was lost.  The readings of a lost worker are lost with it; its time counts as other.  On 1 M generated
 rows (workflows/generated.toml, 2 pinned workers, no other program on the cores) the remainder was 0.3 to 2.5 % in seven
 runs; with other programs running up to 8 %.
 """

@@ -1,1 +1,1 @@
-"""Predictions and metrics of any amount of data, on a cluster."""
+"""Predicts and evaluates data of any size on a cluster."""

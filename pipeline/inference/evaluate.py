@@ -1,4 +1,4 @@
-"""Exact metrics of a model on labelled data."""
+"""Computes exact metrics of a model on labelled data."""
 
 import contextlib
 import os
@@ -46,9 +46,10 @@ def evaluate(
 ) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
-    `model`: a model, or its folder.  `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those of
-    an array's columns.  `csv`: fields of `data.csv` that differ from those of the training.  Predictions and labels of all rows come together here: 8 to 20 bytes a row.  DataError where the
-    data lack the target or another column, or no row has a label.
+    `model`: a model, or its folder.  `data`: names of files, rows in memory, a Dask DataFrame or Array; `names`: those
+    of an array's columns.  `csv`: fields of `data.csv` that differ from those of the training.  Predictions and labels
+    of all rows are collected in this process: 8 to 20 bytes a row.  DataError where the data lack the target or another
+    column, or no row has a label.
     """
     if client is not None:
         require_client(client)
@@ -91,7 +92,7 @@ def _evaluate(client: Client | None, model: Model, source: Source, listen: Liste
 def open_to_evaluate(
     model: Model, data: Any, names: Sequence[str] | None = None, csv: Mapping[str, Any] | None = None
 ) -> Source:
-    """The data as a source that the model can be measured on; opened already, it is given back."""
+    """The data as a source to evaluate the model on; a source that is already open is returned."""
     if isinstance(data, Source):
         return data
     roles = model.manifest.roles
@@ -118,7 +119,7 @@ def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan, 
 
 @task
 def _score(source: Source, plan: RowPlan, model: Model, fragment: Fragment, payload: object) -> Scored:
-    """One fragment's predictions beside its labels."""
+    """One fragment's predictions with its labels."""
     with span("evaluate"):
         rows = load_rows(source, fragment, plan, payload)
         assert rows.label is not None

@@ -1,4 +1,4 @@
-"""Predictions of any amount of data: a folder of Parquet files, one for each fragment, in the order of the rows."""
+"""Predicts data of any size: writes a folder of Parquet files, one per fragment, in the order of the rows."""
 
 import os
 import time
@@ -42,13 +42,13 @@ from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import span
 from pipeline.storage.atomic import claim, whole_folder
 
-CLUSTER = Cluster()  # a caller's client comes without a job's own section
+CLUSTER = Cluster()  # a caller's client has no cluster section of a job
 IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What was written."""
+    """The result of a prediction: what was written."""
 
     out: str
     rows: int
@@ -58,7 +58,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class _Task:
-    """What every task of a prediction needs to know; small."""
+    """What every task of a prediction needs; small."""
 
     source: Source  # without its fragments
     plan: RowPlan
@@ -80,10 +80,10 @@ def predict(
 ) -> Predicted:
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
 
-    `model`: a model, or its folder.  `data`: names of files, rows in memory of any kind that `Model.predict` takes, a Dask
-    DataFrame or Array.  `names`: those of an array's columns; without them they are the columns that the model needs, ids
-    among them, in the order of the training.  `csv`: fields of `data.csv` that differ from those of the training, e.g.
-    `{"separator": ";"}`.  A Dask DataFrame is computed twice: its rows are counted first.
+    `model`: a model, or its folder.  `data`: names of files, rows in memory of any kind that `Model.predict` takes, a
+    Dask DataFrame or Array.  `names`: those of an array's columns; without them the array has the columns that the
+    model needs, ids included, in the order of the training.  `csv`: fields of `data.csv` that differ from those of the
+    training, e.g. `{"separator": ";"}`.  A Dask DataFrame is computed twice: its rows are counted first.
 
     Columns: the model's id columns; `row`, the global number of the row in the data (uint64); `prediction`, a number,
     class or score; for classification `probability` or `probability_<class>`; with contributions
@@ -114,17 +114,19 @@ def predict(
 
 
 def await_any(client: Client, listen: Listener) -> None:
-    """Returns when the cluster has a worker, with a note if it waits; ClusterError after `CLUSTER.patience` without."""
+    """Waits until the cluster has a worker, and emits a note if it waits; ClusterError after `CLUSTER.patience`
+    without one.
+    """
     await_workers(client, CLUSTER, lambda message: listen(Note(message=message)))
 
 
 def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
-    """The path that predictions can be written to; OutputError where they cannot."""
+    """The path that predictions can be written to; OutputError where they cannot be written."""
     return claim(out, overwrite=overwrite, ours=_is_predictions)
 
 
 def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool], listen: Listener) -> list[int]:
-    """Writes the fragments' files, `how` being the folder and whether with contributions; gives the rows of each."""
+    """Writes the fragments' files, `how` being the folder and whether with contributions; returns the rows of each."""
     tell_of(source, model.manifest.roles.predict, listen)
     rows = [int(fragment.rows or 0) for fragment in source.fragments]
     firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
@@ -146,7 +148,9 @@ def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool]
 def open_to_predict(
     model: Model, data: Any, names: Sequence[str] | None = None, csv: Mapping[str, Any] | None = None
 ) -> Source:
-    """The data as a source that the model can predict; opened already, it is given back.  UserError where it cannot."""
+    """The data as a source to predict; a source that is already open is returned.  UserError where that is
+    impossible.
+    """
     if isinstance(data, Source):
         return data
     roles = model.manifest.roles
@@ -163,10 +167,11 @@ def open_for(
     names: Sequence[str] | None = None,
     csv: Mapping[str, Any] | None = None,
 ) -> Source:
-    """The data as a source read the way the training data were: CSV options, size of fragments, types.
+    """The data as a source, read like the training data: CSV options, size of fragments, types.
 
-    `wanted`: the columns that will be read, None for all; others of a pandas frame are not converted.  `names`: those of
-    an array's columns.  `csv`: fields of `data.csv` that differ this time.  Files that do not show what they are (no known ending or magic) have the format that the job names.
+    `wanted`: the columns that will be read, None for all; others of a pandas frame are not converted.  `names`: those
+    of an array's columns.  `csv`: fields of `data.csv` that differ from the training's.  Files without a known ending
+    or magic bytes have the format that the job names.
     """
     told = model.manifest.job["data"]
     named = told["format"]
@@ -174,7 +179,7 @@ def open_for(
         "csv": csv_options(model, csv),
         "fragment_nbytes": told["fragment_mib"] * 2**20,
         "hints": ColumnHints(types=schema_of(model.manifest.columns), copied=model.manifest.copied),
-        "exclude": ["*"],  # further columns are nobody's concern, whatever their type
+        "exclude": ["*"],  # further columns are ignored, whatever their type
         "names": names,
         "only": wanted,
     }
@@ -188,7 +193,7 @@ def open_for(
 
 
 def csv_options(model: Model, given: Mapping[str, Any] | None) -> CsvOptions:
-    """The options of the training's CSV files, with those that are given; JobError where one is wrong."""
+    """The options of the training's CSV files, overridden by `given`; JobError where one is wrong."""
     told = {**model.manifest.job["data"]["csv"], **(given or {})}
     return Job.parse({"data": {"source": [], "csv": told}}, origin="csv").data.csv
 
@@ -206,7 +211,7 @@ def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:
 
 
 def _names_for(data: Any, model: Model) -> list[str] | None:
-    """The names of an array's columns, where it has as many as the model needs."""
+    """The names of an array's columns, if it has as many as the model needs."""
     known = [column.name for column in model.manifest.named(model.manifest.roles.predict)]
     shape: tuple[int, ...] = getattr(data, "shape", ())
     is_array = isinstance(data, np.ndarray) or dask_kind(data) == "Array"
@@ -216,10 +221,11 @@ def _names_for(data: Any, model: Model) -> list[str] | None:
 def in_flight(
     client: Client, items: Sequence[Any], submit: Callable[[Any], Future], listen: Listener = ignore
 ) -> Iterator[Any]:
-    """The results of `submit(item)`, as they come; only a few per worker thread are under way at a time.
+    """The results of `submit(item)`, as they finish; only a few per worker thread are in flight at a time.
 
-    The first error is raised as it was; whatever is under way then is cancelled.  What another client has cancelled, as
-    `client.restart()` does, is submitted again, a few times.  SchedulerLostError where the scheduler is lost or silent for too long.
+    The first error is raised unchanged, and the items in flight are cancelled.  Items that another client has
+    cancelled, as `client.restart()` does, are submitted again, a few times.  SchedulerLostError where the scheduler is
+    lost or silent for too long.
     """
     with Members(client) as members:
         members.note = lambda message: listen(Note(message=message))
@@ -254,7 +260,7 @@ def in_flight(
 
 
 def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:
-    """What a task reads its fragment from besides files; partitions of a Dask DataFrame are computed on the cluster."""
+    """The payload of a task other than its files; partitions of a Dask DataFrame are computed on the cluster."""
     payload = source.payload(fragment)
     return client.compute(payload) if isinstance(payload, list) else payload
 
@@ -282,7 +288,7 @@ def prediction_table(model: Model, table: pa.Table, contributions: bool = False)
 
 @task
 def _write(task: _Task, model: Model, fragment: Fragment, first: int, payload: object) -> int:
-    """Predicts one fragment and writes its file; gives the number of rows."""
+    """Predicts one fragment and writes its file; returns the number of rows."""
     with span("predict"):
         rows = load_rows(task.source, fragment, task.plan, payload)
         made = prediction_table(model, rows.table, task.contributions)
@@ -319,7 +325,7 @@ def _middle(quantiles: Sequence[float]) -> int:
 
 
 def _is_predictions(folder: Path) -> bool:
-    """Whether a folder holds nothing but predictions: the only kind that --overwrite replaces."""
+    """Whether a folder contains only predictions: only such a folder is replaced with --overwrite."""
     return all(path.name.startswith("part-") and path.suffix == ".parquet" for path in folder.iterdir())
 
 
