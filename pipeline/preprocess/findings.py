@@ -1,17 +1,55 @@
 """Finds suspicious columns, classes and targets in the statistics pass: data that the user can hardly have meant."""
 
+import numpy as np
+
 from pipeline.config.problems import show_path
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.statistics.column_statistics import NumberColumn
-from pipeline.preprocess.statistics.statistics import Statistics
+from pipeline.preprocess.statistics.statistics import LabelStatistics, Statistics
+
+MOST_SQUARES = 0.01 * float(np.finfo(np.float32).max)  # weights, and rows that many nodes share, leave a margin of 100
+# Float32 values within a standard deviation.  Of 10 rounds on 2,000 rows, R2 was 0.994 with 50 and more, 0.993 with 26,
+# 0.970 with 6 and 0.891 with 3.
+FEW_STEPS = 15
 
 
 def statistics_findings(statistics: Statistics, recipe: Recipe, target: Target) -> tuple[Finding, ...]:
     """Findings from the statistics of all training rows; `recipe`: the fitted recipe."""
     columns = [found for name in statistics.columns for found in _counting(name, statistics, recipe)]
-    return (*columns, *_rare_classes(statistics, target))
+    return (*columns, *_rare_classes(statistics, target), *_numbers_of(statistics.label, target))
+
+
+def sum_of_squares_overflows(label: LabelStatistics, objective: str) -> bool:
+    """Whether the gains of splits exceed float32: with squared errors they grow up to the labels' sum of squares."""
+    return objective == "reg:squarederror" and label.moments.m2 > MOST_SQUARES
+
+
+def few_steps(label: LabelStatistics) -> float | None:
+    """The step between float32 values at the largest label, where it is too coarse for their standard deviation."""
+    step = float(np.spacing(np.float32(max(abs(label.low), abs(label.high)))))
+    return step if step * FEW_STEPS > label.moments.deviation > 0 else None
+
+
+def _numbers_of(label: LabelStatistics, target: Target) -> list[Finding]:
+    """Labels of regression, and sums of them, that float32 cannot hold well."""
+    if target.kind != "regression" or not label.moments.count:
+        return []
+    found, name, deviation = [], target.column, f"{label.moments.deviation:.2g} (standard deviation)"
+    if sum_of_squares_overflows(label, target.objective):
+        message = (
+            f"the target {name} is too large in scale, {deviation} over {label.moments.count:,} rows: the gains of splits "
+            "go beyond float32 (3.4e38), and splits are lost; divide it under data.derive, and multiply the predictions"
+        )
+        found.append(Finding("large_target", message, column=name, count=label.moments.count, setting="data.derive"))
+    if (step := few_steps(label)) is not None:
+        message = (
+            f"the target {name} is far from 0 and varies by {deviation}, where float32, in which models are trained, has "
+            f"steps of {step:.2g}: the model loses accuracy; subtract a number close to its mean under data.derive"
+        )
+        found.append(Finding("coarse_target", message, column=name, setting="data.derive"))
+    return found
 
 
 def _counting(name: str, statistics: Statistics, recipe: Recipe) -> list[Finding]:

@@ -18,7 +18,7 @@ from pipeline.config.job import Preprocess
 from pipeline.config.records import build
 from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, ModelError
-from pipeline.preprocess.choose import choose, precision_note
+from pipeline.preprocess.choose import choose
 from pipeline.preprocess.features import (
     KINDS,
     Chosen,
@@ -151,9 +151,6 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
             dropped[name] = chosen.dropped
         if chosen.note is not None:
             notes.append(chosen.note)
-    moments = statistics.label.moments
-    if target.kind == "regression" and (note := precision_note(target.column, abs(moments.mean), moments.deviation)):
-        notes.append(note)
     if dropped:
         listed = ", ".join(f"{name} ({reason})" for name, reason in dropped.items())
         notes.insert(0, f"columns that say nothing in the training rows are left out: {listed}")

@@ -394,7 +394,10 @@ def test_a_scheduler_that_answers_no_more_ends_a_prediction(client, monkeypatch)
 @pytest.fixture(scope="module")
 def empty_cluster():
     """A cluster without workers, and a client of it."""
-    with LocalCluster(n_workers=0, dashboard_address=None, processes=False) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", processes=False, protocol="tcp", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
         yield cluster, client
 
 

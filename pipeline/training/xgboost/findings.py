@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
+from pipeline.preprocess.findings import few_steps, sum_of_squares_overflows
 from pipeline.preprocess.statistics.statistics import LabelStatistics, Statistics
 from pipeline.training.xgboost.rounds import RoundsResult
 from pipeline.training.xgboost.spec import RoundsSpec
@@ -76,6 +77,13 @@ def training_findings(
 
 def _why(statistics: Statistics, target: Target) -> str:
     deviation = statistics.label.moments.deviation
+    if target.kind == "regression" and sum_of_squares_overflows(statistics.label, target.objective):
+        return (
+            f"The target {target.column} has a standard deviation of {deviation:.2g}: the gains of splits go beyond float32; "
+            "divide it under data.derive"
+        )
+    if target.kind == "regression" and few_steps(statistics.label) is not None:
+        return f"Float32 hardly tells values of the target {target.column} apart: subtract their mean under data.derive"
     if target.kind == "regression" and deviation < 1:
         return (
             f"The target {target.column} has a standard deviation of {deviation:.2g}: where splits gain too little, multiply it "

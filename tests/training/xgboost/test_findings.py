@@ -82,6 +82,26 @@ def test_no_tree_with_a_split_is_a_finding_with_the_hint_to_scale(client: Any, t
     assert kinds(pipeline.train(client, job_of(tmp_path / "other"), source=table)) == ["small_target"]
 
 
+def test_a_target_too_large_for_its_squares_or_too_far_from_zero_is_a_finding(client: Any, tmp_path: Path) -> None:
+    """R2 of 1e18 times as much was half of what it is, that of 1e7 more a tenth less."""
+    y = 3 * (X + RNG.normal(size=ROWS) / 10)
+    cases = {
+        "plain": (y, []),
+        "1e6 more": (y + 1e6, []),
+        "1e7 more": (y + 1e7, ["coarse_target"]),
+        "1e14": (y * 1e14, []),
+        "1e18": (y * 1e18, ["large_target"]),
+        "1e20": (y * 1e20, ["large_target", "no_split"]),
+    }
+    for name, (values, found) in cases.items():
+        table = pa.table({"x": X, "y": values})
+        result = pipeline.train(client, job_of(tmp_path / name, "output.report=false"), source=table)
+        assert kinds(result) == found, name
+        messages = [note["message"] for note in result.summary["notes"] if isinstance(note, dict)]
+        cure = "subtract a number" if "coarse_target" in found else "divide it under data.derive"
+        assert all(cure in message for message in messages), name
+
+
 def test_a_strict_run_that_ends_in_a_finding_keeps_its_rounds(client: Any, tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"x": X, "y": (X + RNG.normal(size=ROWS)) * 1e-6}), path)
