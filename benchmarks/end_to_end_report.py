@@ -91,7 +91,7 @@ READING = ("read", "to_gpu", "statistics", "blocks")  # the stages between a Par
 
 
 def _gpu_lines(record: Mapping[str, Any]) -> list[str]:
-    """Returns for each contender on a GPU: Parquet to GPU in GB/s of float32, its rounds, its memory and the matrix's."""
+    """Returns for each contender on a GPU: Parquet to GPU in GB/s of float32, its rounds, its memory and the floats' size."""
     settings, lines = record["settings"], []
     floats_nbytes = settings["rows"] * settings["features"] * 4
     for name, row in record["summary"].items():

@@ -150,7 +150,7 @@ def _children_cpu() -> float:
 
 
 def _reap(pid: int, seen: set[int]) -> None:
-    """Waits for processes that outlived the command (waiting counts their CPU time), and kills them after five seconds."""
+    """Waits for processes that outlived the command (which counts their CPU time), and kills them after five seconds."""
     left = [process for process in psutil.Process().children() if process.pid in seen - {pid}]
     _, alive = psutil.wait_procs(left, timeout=5)
     for process in alive:

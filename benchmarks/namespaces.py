@@ -1,4 +1,4 @@
-"""Makes hosts on one machine: network namespaces joined by veth pairs and a bridge, links shaped by tbf (Linux, root)."""
+"""Makes hosts on one machine: network namespaces on a bridge by veth pairs, links shaped by tbf (Linux, root)."""
 
 import contextlib
 import os

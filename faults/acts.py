@@ -28,7 +28,7 @@ def meant(act: Act, event: Event) -> bool:
 
 
 def do(act: Act, traps: Path, scheduler: str = "", step: operators.Step = lambda number: None) -> None:
-    """Does an act.  `scheduler`: the address of the run's; not needed between runs.  `step`: called by acts in threads."""
+    """Does an act.  `scheduler`: the address of the run's; unused between runs.  `step`: called by acts in threads."""
     if act.do in BESIDE:
         operators.start(act, traps, scheduler, step)
     elif act.do == "signal":

@@ -28,7 +28,7 @@ class Wrong(AssertionError):
 
 
 class Missed(AssertionError):
-    """A fault did not happen, so that its run proves nothing: e.g. a worker without fragments cannot die at its matrix."""
+    """A fault did not happen, so its run proves nothing: e.g. a worker without fragments cannot die at its matrix."""
 
 
 @dataclass(frozen=True)

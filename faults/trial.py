@@ -122,7 +122,7 @@ class Trial:
         return act
 
     def _check_undisturbed(self, folder: Path, expected: Undisturbed, ended: Ended, undone: str) -> None:
-        """Checks a missed trial: a run ended by another cause, or by its first faults of several, is wrong, not missed."""
+        """Checks a missed trial: a run ended by another cause, or by the first of several faults, is wrong, not missed."""
         _require(ended.exit_code == 0, f"the run failed before all faults happened ({undone})", ended)
         _require("Traceback" not in ended.stderr, "a traceback", ended)
         self._compare(folder, expected, ended)

@@ -71,7 +71,7 @@ def _missing() -> str | None:
 
 
 def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """Returns the device that a job gets.  ClusterError, with the reason, if the GPU was asked for and cannot be used."""
+    """Returns the device that a job gets.  ClusterError, with the reason, if it asks for a GPU that cannot be used."""
     if device == "cpu":
         return "cpu"
     gpus = probe_gpu()
@@ -100,7 +100,7 @@ def synchronise(device: Literal["cpu", "cuda"]) -> None:
 
 
 def gpu_now() -> dict[str, float | None]:
-    """Returns memory in use (bytes) and utilisation (0 to 1) of this process's first GPU, by NVML; None if unavailable."""
+    """Memory in use (bytes) and utilisation (0 to 1) of this process's first GPU, by NVML; None if unavailable."""
     from distributed.diagnostics import nvml
 
     try:

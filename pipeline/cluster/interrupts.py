@@ -80,7 +80,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _count(reader: int, taken: list[signal.Signals], signals: Signals) -> None:
-    """Reads the numbers of signals, which Python writes to the pipe as they arrive, and ends the process at the second."""
+    """Reads the numbers of signals that Python writes to the pipe, and ends the process at the second signal."""
     while received := os.read(reader, 1):
         if received[0] in taken and signals.ends_at_once():
             end_at_once(received[0])
@@ -96,11 +96,11 @@ def end_at_once(number: int) -> None:
 
 @dataclass(frozen=True)
 class Limit:
-    """When work is given up that does not end."""
+    """When to give up work that does not end."""
 
     seconds: float
-    error: Callable[[], Exception]  # says what it was
-    abandon: Callable[[], object]  # ends what it has begun, as far as that is possible at once
+    error: Callable[[], Exception]  # names the work
+    abandon: Callable[[], object]  # ends what the work has begun, as far as possible at once
 
 
 def finish[Result](
@@ -111,10 +111,10 @@ def finish[Result](
 ) -> Result:
     """Runs `work` in a thread that Ctrl-C does not reach, `meanwhile` in this one, and waits for both.
 
-    Interrupted, or failed here: the work is awaited all the same, then undone, then the error is raised.  Interrupted
-    twice, or after the limit, the work is abandoned and the error raised at once.
-    Processes that the work starts are born with these signals blocked: a Ctrl-C on the terminal, or its end, goes to
-    the whole group, and workers are to be ended by their client, in order.  SIGTERM, by which that is done, gets through.
+    If interrupted, or if `meanwhile` fails: waits for the work all the same, undoes it, then raises the error.  If
+    interrupted twice, or after the limit: abandons the work and raises the error at once.
+    Processes that the work starts inherit these signals blocked: a Ctrl-C on the terminal, or its end, goes to the whole
+    process group, but the client should end its workers, in order.  It does so by SIGTERM, which is not blocked.
     """
     outcome: Future[Result] = Future()
 
@@ -176,13 +176,13 @@ def _abandon(limit: Limit | None, given_up: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _blocked() -> Iterator[None]:
-    """SIGINT and SIGHUP blocked in this thread, and in threads and processes started meanwhile, which keep them so."""
+    """Blocks SIGINT and SIGHUP in this thread, and in threads and processes started meanwhile, which inherit that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        # multiprocessing starts its tracker with the first process, and unblocks SIGINT as it does: have it behind us.
+        # multiprocessing starts its tracker with the first process, and unblocks SIGINT then: do that first.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield

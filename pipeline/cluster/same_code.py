@@ -50,7 +50,7 @@ def install() -> str:
 
 
 def package() -> str:
-    """Returns the package as pip knows it, with its version; without one if it is a folder on the path, not installed."""
+    """Returns the package as pip knows it, with its version; without one if it is a folder on the path."""
     try:
         return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
     except importlib.metadata.PackageNotFoundError:

@@ -39,7 +39,7 @@ def start_within_limit(
 
 
 def check_resources(section: Cluster) -> None:
-    """Raises ClusterStartError or ClusterError if it is known beforehand that a cluster cannot start: Dask would hang."""
+    """Raises ClusterStartError or ClusterError if it is known before that a cluster cannot start: Dask would hang."""
     _check_files(1 if section.workers == "auto" else section.workers)
     if section.local_directory:
         try:

@@ -28,7 +28,7 @@ _ADDRESSES = ("JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_PUBLIC_HUB_URL", "JUPYTERHUB_
 
 
 def allowed_hosts(given: Collection[str]) -> tuple[str, ...]:
-    """Returns the names given, and those that the user's configuration of Dask and JupyterHub names for the dashboard."""
+    """Returns the given names, and those that the user's configuration of Dask and JupyterHub has for the dashboard."""
     origins = dask.config.get("distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin", [])
     links = [str(dask.config.get("distributed.dashboard.link", "")), *(os.environ.get(name, "") for name in _ADDRESSES)]
     found = [origin.rpartition(":")[0] or origin for origin in origins if "*" not in origin]  # Dask's default is "*"

@@ -36,8 +36,7 @@ def resolve(
 
 
 def _without_empty(inputs: Inputs) -> Inputs:
-    """Returns the inputs with a job without settings for columns that exist in the files but cannot be features this
-    time.
+    """Drops from the job the settings for columns that the files have but that cannot be features this time.
 
     JobError for names that fit no feature, and for options that do not fit a column's type.
     """

@@ -147,7 +147,7 @@ def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResu
 
 @contextlib.contextmanager
 def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> Iterator[None]:
-    """Emits a note, not an error, if cleaning up fails (a lost scheduler, a read-only folder) once the model is saved."""
+    """Emits a note, not an error, if cleaning up fails after the model is saved (lost scheduler, read-only folder)."""
     try:
         yield
     except Exception as error:

@@ -68,9 +68,7 @@ def entered(name: str) -> Iterator[None]:
 
 
 def run_of_task() -> str | None:
-    """Returns the id of the run that this thread's task belongs to, from the annotation that Dask passes with every
-    task.
-    """
+    """Returns the id of the run of this thread's task, from the annotation that Dask passes with every task."""
     worker = current_worker()
     if worker is None:
         return None

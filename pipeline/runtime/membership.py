@@ -77,8 +77,7 @@ class Members:
         *,
         patience_seconds: float = math.inf,
     ) -> None:
-        """`hang_seconds`: the silence after which a worker is killed and the scheduler counts as lost; default: never,
-        and 60 s.
+        """`hang_seconds`: silence until a worker is killed, and the scheduler counts as lost; default: never, and 60 s.
 
         `patience_seconds`: how long the cluster may have no worker at all.
         """
@@ -205,8 +204,7 @@ class Members:
         self._counted_on.update(processes)
 
     def check(self, addresses: Iterable[str]) -> None:
-        """Raises WorkerLostError for the first of these workers that has left (DepartureError if it had announced
-        that).
+        """Raises WorkerLostError for the first of these workers that has left (DepartureError if announced).
 
         Also raises SchedulerLostError, errors of callbacks, and what `ended` raises, so that every wait is
         interruptible.
@@ -233,8 +231,7 @@ class Members:
         return telling_loss(self.client, lambda: self._scheduler_error)
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str], seconds: float = math.inf) -> bool:
-        """Waits until all futures are done, with or without an error, or for about `seconds`; returns whether they are
-        done.
+        """Waits until all futures are done, or failed, or for about `seconds`; returns whether they all are.
 
         Raises as `check` if one of the workers leaves meanwhile.
         """
@@ -403,8 +400,8 @@ class Members:
         self._have_ended(address, ended, reason)
 
     def leave_out(self, address: str, reason: str) -> None:
-        """Counts a worker as lost for this run without killing its process: it works, but other workers cannot reach
-        it.
+        """Counts a worker as lost for this run without killing its process, which works but is unreachable for other
+        workers.
         """
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
@@ -437,8 +434,8 @@ class Members:
         self.lost(address, reason)
 
     def _end_if_reached(self, address: str, ended: str) -> None:
-        """Has a worker's nanny kill it; if its host does not answer, the worker is left alone, and used again once the
-        host is back.
+        """Has a worker's nanny kill it; a worker on a host that does not answer is left, and used again once that is
+        back.
         """
         if if_there(self.client, functools.partial(nannies.end, self.client, address)) is False:
             with self._lock:
@@ -459,7 +456,5 @@ def _await_connection(client: Client) -> None:
 
 
 def process(facts: Facts) -> str:
-    """Identifies a worker process, also among processes at the same address: by its folder, which is made when it
-    starts.
-    """
+    """Identifies a worker process, also among those at the same address: by its folder, which is made when it starts."""
     return f"{facts['host']}:{facts['local_directory']}"

@@ -1,4 +1,4 @@
-"""Limits how long a run waits for a cluster that has no worker: replacements, or its first workers, may be in a queue."""
+"""Limits how long a run waits for a cluster without workers: replacements, or the first ones, may be in a queue."""
 
 import math
 from collections.abc import Callable

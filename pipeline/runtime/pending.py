@@ -26,9 +26,7 @@ class Pending:
         return len(self._left)
 
     def ended(self, seconds: float) -> list[Future]:
-        """Returns those that have ended since the last call, with or without an error; waits up to `seconds` for the
-        first.
-        """
+        """Returns those that have ended, or failed, since the last call; waits up to `seconds` for the first."""
         if all(future.status == "pending" for future in self._left):
             self._woken.wait(seconds)
         self._woken.clear()

@@ -91,9 +91,7 @@ def _placement(
 
 
 def _all_there(section: Cluster, members: Members, modules: Sequence[str]) -> dict[str, Facts]:
-    """Returns the workers once all that can be expected are present; with "auto", continues without those that stay
-    away.
-    """
+    """Returns the workers once all that can be expected are present; with "auto", without those that stay away."""
     give_up = time.monotonic() + section.wait_seconds
     if not members.look() and members.known() == 0:
         _await_first(section, members, modules)

@@ -172,7 +172,7 @@ class Watching:
         )
 
     def _stages(self, now: float) -> dict[str, float]:
-        """Returns the client's seconds in each stage since the first watch; unassigned seconds count to the current
+        """Returns the client's seconds by stage since the first watch; those of no stage yet count to the current
         stage.
         """
         spent = {
@@ -187,9 +187,7 @@ class Watching:
         return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
 
     def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
-        """Calls the workers that are present; waits at most ANSWER_SECONDS so that a slow worker cannot delay a
-        restart.
-        """
+        """Calls the workers that are present; waits at most ANSWER_SECONDS: a slow worker must not delay a restart."""
         self._addresses.update(worker.address for worker in workers)
         found: dict[str, Reading] = {}
 

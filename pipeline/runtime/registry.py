@@ -1,5 +1,4 @@
-"""Registers runs on the scheduler, so that the runs of a killed client are dropped by the scheduler, or by the next
-run.
+"""Registers runs on the scheduler, so that it, or the next run, can drop the runs of a killed client.
 
 The scheduler keeps each run with its client, and notices itself when a client is gone.
 """

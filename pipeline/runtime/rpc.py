@@ -15,9 +15,7 @@ CONNECTION_LOST = "scheduler-connection-lost"  # Dask's reason for cancelling al
 
 
 def require_client(client: object) -> None:
-    """Raises ClusterError unless it is a client that can be waited for: neither asynchronous, nor closed, nor another
-    type.
-    """
+    """Raises ClusterError unless it is a Client that can be waited for: neither asynchronous nor closed."""
     if not isinstance(client, Client):
         kind = "None" if client is None else f"a {type(client).__name__}"
         raise ClusterError(
@@ -50,9 +48,7 @@ def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None
 
 
 def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, object]:
-    """Calls each worker's (address) function, all at once; returns the results without those that fail or take too
-    long.
-    """
+    """Calls each worker's (address) function, all at once; leaves out those that fail or take too long."""
     answers: dict[str, object] = {}
 
     def ask(worker: str) -> None:

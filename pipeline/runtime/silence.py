@@ -38,9 +38,7 @@ class SchedulerSilence:
         return silent if silent > QUICK_SECONDS else 0.0
 
     def unanswered(self, now: float) -> str | None:
-        """Records that there is no answer yet; returns why the scheduler counts as lost, or None if it is still waited
-        for.
-        """
+        """Records that no answer has come; returns why the scheduler counts as lost, or None to keep waiting."""
         silent = 0.0 if self._since is None else now - self._since
         if silent >= self._limit_seconds:
             return f"it has not answered for {silent:.0f} s (cluster.hang_seconds = {self._limit_seconds:g})"

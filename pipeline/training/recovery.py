@@ -2,7 +2,7 @@
 
         interrupted, departed, joined      all there, or waited long enough
     running ────────────────────► waiting ──────────────────────────────────► restarting ──► running
-       │ ▲                           │ nobody is left
+       │ ▲                           │ no worker left
        │ └ checkpoint                ▼
        │   (counts anew)           failed
        └── too many restarts ────────▲

@@ -1,4 +1,4 @@
-"""Supervises a training: when workers are lost, decides (recovery), repairs the layout and resumes from the last state."""
+"""Supervises a training: when workers are lost, decides (recovery), repairs the layout, resumes from the last state."""
 
 import sys
 import threading

@@ -99,7 +99,9 @@ class Team:
         self._built.clear()
 
     def _forget_lost(self) -> None:
-        """Drops what a lost worker held: matrices, which Dask must not recompute, and blocks, which it may not be able to."""
+        """Drops what a lost worker held: matrices, which Dask must not recompute, and blocks, which it may be unable
+        to.
+        """
         present = {worker.address for worker in self._walk.placement.workers}
         for address in [address for address in self._matrices if address not in present]:
             self._drop_matrix(address)

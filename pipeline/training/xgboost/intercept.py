@@ -1,4 +1,4 @@
-"""Computes the intercept that XGBoost is given: from all training rows, independent of their distribution over workers."""
+"""Computes the intercept that XGBoost is given: from all training rows, however they are distributed over workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

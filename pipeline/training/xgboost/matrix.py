@@ -144,7 +144,7 @@ class BlockIter(xgboost.DataIter):
 
 
 class PagedMatrix(xgboost.ExtMemQuantileDMatrix):
-    """A matrix on disk.  Its destructor prints nothing: its files may have been removed earlier, with the run's folder."""
+    """A matrix on disk.  Its destructor prints nothing: its files may have been removed with the run's folder."""
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception), xgboost.config_context(verbosity=0):

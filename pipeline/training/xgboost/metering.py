@@ -20,7 +20,7 @@ DEPTH = 6  # XGBoost's default
 
 
 def start_meter(booster: xgboost.Booster, train: Side, spec: "RoundsSpec", before: frozenset[str]) -> Meter:
-    """Starts a meter for these rounds; all ranks call it together.  `before`: the sockets from before XGBoost's opened."""
+    """Starts a meter for these rounds; all ranks call it together.  `before`: sockets that were open before XGBoost's."""
     world, rank = collective.get_world_size(), collective.get_rank()
     trees = trees_per_round(booster)
     setting = Setting(

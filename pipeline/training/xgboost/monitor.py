@@ -50,9 +50,7 @@ class ScoreCounts:
         self._weight = weight
 
     def count(self, scores: np.ndarray) -> np.ndarray:
-        """Weight of negatives and positives by bucket, (2, KEYS) float64, scores rising; workers' counts
-        add up.
-        """
+        """Weight of negatives and positives by bucket, (2, KEYS) float64, scores rising; additive over workers."""
         flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)  # XGBoost's are (0, 1) if there are no rows
         upper = flat.view("<u2")[1::2]
         counts = np.bincount(self._offset + upper, weights=self._weight, minlength=2 * KEYS)
