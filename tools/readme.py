@@ -68,7 +68,7 @@ def packages_table() -> str:
         package, module = ROOT / "pipeline" / name / "__init__.py", ROOT / "pipeline" / f"{name}.py"
         found = next((path for path in (package, module) if path.exists()), None)
         if found is not None:
-            rows.append(f"| `{name}` | {role(found)} |")
+            rows.append(f"| {name} | {role(found)} |")
     return "\n".join(["| package | what it is |", "|---|---|", *rows])
 
 
