@@ -128,7 +128,7 @@ def test_a_fragment_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 MEMORY = """
 import resource, sys
 import pyarrow as pa
-from pipeline.data import expressions
+from pipeline.data.schema import expressions
 from pipeline.errors import PipelineError
 from tests.data.schema.test_sql_bounds import ATTACKS
 
