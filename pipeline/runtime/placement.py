@@ -90,15 +90,8 @@ def _placement(
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
 
 
-<<<<<<< HEAD
-def _all_there(section: Cluster, members: Members, modules: Sequence[str]) -> dict[str, Facts]:
-    """Returns the workers once all that can be expected are present; with "auto", without those that stay away."""
-=======
 def _all_there(section: Cluster, members: Members, modules: Sequence[str] = ()) -> dict[str, Facts]:
-    """Returns the workers once all that can be expected are present; with "auto", continues without those that stay
-    away.
-    """
->>>>>>> dbcaeec (Tests follow: what a placement takes, and an import in a string of code)
+    """Returns the workers once all that can be expected are present; with "auto", without those that stay away."""
     give_up = time.monotonic() + section.wait_seconds
     if not members.look() and members.known() == 0:
         _await_first(section, members, modules)
