@@ -1,4 +1,4 @@
-"""From a folder of files to a trained boosted-tree model, on the machines you have.
+"""Trains boosted-tree models from a folder of files, on the machines you have.
 
     import pipeline
 
@@ -8,8 +8,8 @@
         pipeline.predict(client, model, "new_data/", out="predictions/")
     model.predict(frame)  # one process, no cluster
 
-The words used everywhere: a *job* is what the user asks for; a *source* is files, cut into *fragments*; a *block* is
-a fragment as a matrix; a *recipe* is the fitted preprocessing; *cuts* are the global bin borders; a *model* is a folder.
+Terms used everywhere: a *job* is the user's request; a *source* is files, cut into *fragments*; a *block* is a fragment
+as a matrix; a *recipe* is the fitted preprocessing; *cuts* are the global bin borders; a *model* is a folder.
 """
 
 import importlib
@@ -53,7 +53,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a verb when it is first asked for: `pipeline --help` need not wait for Dask."""
+    """Loads a verb on first use: `pipeline --help` need not wait for Dask."""
     if name not in _HOMES:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
@@ -65,12 +65,12 @@ def __getattr__(name: str) -> Any:
 
 
 def _in_notebook() -> bool:
-    """Whether this process is an IPython kernel, as those of Jupyter and of editors are."""
-    ipython = sys.modules.get("IPython")  # loaded by every kernel before any code of a user
+    """Whether this process is an IPython kernel, as in Jupyter and in editors."""
+    ipython = sys.modules.get("IPython")  # every kernel loads it before any user code
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     return getattr(shell, "kernel", None) is not None
 
 
 def __dir__() -> list[str]:
-    """What is public: submodules that happen to be loaded are not."""
+    """The public names: loaded submodules are not among them."""
     return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What can go wrong, each kind with the exit code the command line ends with.
+"""Defines the errors, each kind with the exit code of the command line.
 
 A message is one line: what, where, both numbers, what to change. It never holds row data, nor a password.
 """
@@ -9,7 +9,7 @@ __all__ = ["LONGEST_MESSAGE", "one_line"]  # re-exported: many modules import th
 
 
 class PipelineError(Exception):
-    """A failure that is nobody's mistake (a lost worker, a full disk): exit code 1."""
+    """A failure that is not the user's mistake (a lost worker, a full disk): exit code 1."""
 
     exit_code = 1
 
@@ -18,11 +18,11 @@ class PipelineError(Exception):
 
 
 class TrainingError(PipelineError):
-    """Training failed on a worker; the message is the first real error, not its echo on the others."""
+    """Training failed on a worker; the message is the first real error, not a secondary error of the other workers."""
 
 
 class WorkerLostError(TrainingError):
-    """A worker died, froze or left while it was needed; the run may go on without it."""
+    """A worker died, froze or left while it was needed; the run may continue without it."""
 
     def __init__(self, worker: str, reason: str) -> None:
         """`worker`: its address."""
@@ -34,31 +34,31 @@ class WorkerLostError(TrainingError):
 
 
 class DepartureError(WorkerLostError):
-    """A worker has announced that it leaves (retired, its lifetime is over, SIGTERM): planned, and no failure."""
+    """A worker has announced that it leaves (retired, its lifetime is over, SIGTERM): planned, not a failure."""
 
 
 class CollectiveError(TrainingError):
-    """The workers' connections to each other broke though all of them are there; trying again may help."""
+    """The workers' connections to each other broke although all workers are present; a retry may help."""
 
 
 class SchedulerLostError(TrainingError):
-    """The scheduler does not answer any more; what has been checkpointed stands."""
+    """The scheduler no longer answers; existing checkpoints are kept."""
 
 
 class AlarmError(PipelineError):
-    """An alarm of the job has ended the run; what has been checkpointed stands."""
+    """An alarm of the job has ended the run; existing checkpoints are kept."""
 
 
 class ClusterStartError(PipelineError):
-    """A local cluster does not start: what the system or a worker said."""
+    """A local cluster does not start; the message is the error of the system or of a worker."""
 
 
 class ReadError(PipelineError):
-    """The storage does not give the data, though it was tried several times; the data may well be good."""
+    """The storage failed to return the data in several tries; the data may be intact."""
 
 
 class UserError(PipelineError):
-    """Something the user can mend: exit code 2."""
+    """An error the user can fix: exit code 2."""
 
     exit_code = 2
 
@@ -68,15 +68,19 @@ class JobError(UserError):
 
 
 class SourceError(UserError):
-    """The files cannot be read as asked: no such path, damaged, drifting schemas, nested columns."""
+    """The files cannot be read as requested: no such path, damaged, drifting schemas, nested columns."""
 
 
 class AccessError(SourceError):
-    """A file is gone, was changed during the run, or may not be read: its content is not at fault, so it is never skipped."""
+    """A file was removed or changed during the run, or may not be read: its content is not at fault, so it is never
+    skipped.
+    """
 
 
 class BadFragment(SourceError):
-    """The content of a fragment cannot be read, however often one tries; `data.skip_bad_fragments` leaves it out."""
+    """The content of a fragment cannot be read, whatever the number of tries; `data.skip_bad_fragments` leaves it
+    out.
+    """
 
     def __init__(self, where: str, reason: str) -> None:
         """`where`: the file and the place in it; `reason`: one line, without row data."""
@@ -92,11 +96,11 @@ class DataError(UserError):
 
 
 class StrictError(DataError):
-    """A finding that `data.strict` makes an error; what has been checkpointed stands."""
+    """A finding that `data.strict` makes an error; existing checkpoints are kept."""
 
 
 class ClusterError(UserError):
-    """The cluster asked for cannot be had: no GPU, no scheduler, too few workers."""
+    """The requested cluster is not available: no GPU, no scheduler, too few workers."""
 
 
 class ModelError(UserError):

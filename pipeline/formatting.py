@@ -1,6 +1,6 @@
-"""Text for people: columns that line up, numbers, no control characters on a terminal, no secrets of URLs.
+"""Formats text for people: aligned columns, numbers, no control characters on a terminal, no secrets of URLs.
 
-Names of columns, files and classes come from files that others have written; URLs come with passwords and signatures.
+Names of columns, files and classes come from files that others have written; URLs may contain passwords and signatures.
 """
 
 import re
@@ -8,29 +8,29 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-LONGEST_MESSAGE = 1_000  # characters; names of columns may be of any length
+LONGEST_MESSAGE = 1_000  # characters; column names may be of any length
 HIDDEN = "***"  # in place of a secret
 _BREAK = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
-# A scheme, then what stands before the first slash (for a password with a slash in it, up to the last @), then the rest.
+# A scheme, then the part before the first slash (for a password with a slash in it, up to the last @), then the rest.
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
     r"(?:(?P<user>[^\s/?#]*|[^\s/?#:@]+:(?![0-9]+[/?#\s])[^\s]*)@)?"
     r"(?P<rest>(?:(?![A-Za-z][A-Za-z0-9+.-]*://)[^\s?])*)"
     r"(?P<query>\?\S*?(?=[:,;.'\")\]]*(?:\s|$)))?"
 )
-# What stands before the @ is no user there but a container, or a repository.
+# For these schemes the part before the @ is a container or a repository, not a user.
 _NO_USER = frozenset({"abfs", "abfss", "adl", "az", "wasb", "wasbs", "github"})
-_WEB = frozenset({"http", "https", "ftp"})  # elsewhere a question mark may be a pattern's
+_WEB = frozenset({"http", "https", "ftp"})  # in other schemes a question mark may be part of a pattern
 
 
 def one_line(text: str) -> str:
-    r"""The text as one line that a terminal can show: names that people give may hold line breaks and control characters.
+    r"""The text as one line for a terminal: names may contain line breaks and control characters.
 
     >>> one_line("no column 'a\nb'; did you mean \x1b[31mc?")
     "no column 'a b'; did you mean \\x1b[31mc?"
     """
     line = escaped(_BREAK.sub(" ", text).strip())
-    if len(line) > LONGEST_MESSAGE:  # what is wrong stands first, what to change last
+    if len(line) > LONGEST_MESSAGE:  # the fault is at the beginning, what to change at the end
         line = f"{line[: LONGEST_MESSAGE - 300]} ... {line[-295:]}"
     return line
 
@@ -45,7 +45,7 @@ def error_line(error: BaseException) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""The text with its control characters, bidirectional overrides and lone surrogates spelled out.
+    r"""The text with its control characters, bidirectional overrides and lone surrogates escaped.
 
     >>> escaped("a\x1b]52;c;eHg=\x07b\u202ec\n")
     'a\\x1b]52;c;eHg=\\x07b\\u202ec\\n'
@@ -56,7 +56,7 @@ def escaped(text: str) -> str:
 
 
 def for_terminal(text: str) -> str:
-    r"""Text of several lines as a terminal may show it: like `escaped`, but line breaks stay.
+    r"""Text of several lines, safe for a terminal: like `escaped`, but line breaks stay.
 
     >>> for_terminal("column\n\x9b2Jx")
     'column\n\\x9b2Jx'
@@ -65,7 +65,7 @@ def for_terminal(text: str) -> str:
 
 
 def json_for_terminal(text: str) -> str:
-    r"""JSON in which what a terminal must not get is spelled out as JSON does it; it still means the same.
+    r"""JSON in which characters unsafe for a terminal are JSON-escaped; its meaning does not change.
 
     >>> json_for_terminal('{"a\x9b": 1}')
     '{"a\\u009b": 1}'
@@ -76,7 +76,7 @@ def json_for_terminal(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with user, password and query of each URL in it hidden; the rest stays, so that one sees which file is meant.
+    """The text with user, password and query of each URL in it hidden; the rest stays, to identify the file.
 
     >>> without_secrets("http://me:pass@host/x.parquet?sig=T: no such file")
     'http://***@host/x.parquet?***: no such file'
@@ -87,7 +87,7 @@ def without_secrets(text: str) -> str:
 
 
 def hidden_in(value: object) -> object:
-    """A value of JSON's types with every text in it as `without_secrets` gives it."""
+    """A value of JSON's types with `without_secrets` applied to every text in it."""
     if isinstance(value, str):
         return without_secrets(re.sub(r"\s", "%20", value) if _URL.match(value) else value)
     if isinstance(value, dict):
@@ -98,7 +98,7 @@ def hidden_in(value: object) -> object:
 
 
 def server_of(url: str) -> str:
-    """Scheme and host of a URL whose path may be a secret by itself.
+    """Scheme and host of a URL whose path may itself be a secret.
 
     >>> server_of("https://me:pass@hooks.example/services/T0/B0?x=1")
     'https://hooks.example/***'
@@ -108,7 +108,7 @@ def server_of(url: str) -> str:
 
 
 def aligned(rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """The rows as lines whose columns line up; the columns numbered in `right` end together.
+    """The rows as lines with aligned columns; the columns numbered in `right` are right-aligned.
 
     >>> aligned([("rows", "9"), ("features", "28")], right=[1])
     ['rows       9', 'features  28']
@@ -125,7 +125,7 @@ def aligned(rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[st
 
 
 def number(value: Any) -> str:
-    """A number as people read it: 336,776 or 0.54131; "-" where there is none."""
+    """A number as readable text: 336,776 or 0.54131; "-" for None."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
