@@ -60,7 +60,7 @@ def role(path: Path) -> str:
 
 
 def packages_table() -> str:
-    """The packages of pipeline/ in the order of the layer test, with what their docstrings say."""
+    """The packages of pipeline/ in the order of the layer test, with the first lines of their docstrings."""
     layers = ast.parse((ROOT / "tests" / "test_layers.py").read_text(encoding="utf-8"))
     (order,) = (ast.literal_eval(node.value) for node in layers.body if _assigns(node, "ORDER"))
     rows = []
@@ -83,7 +83,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def updated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
-    """The text with its parts written anew between their markers."""
+    """The text with its parts rewritten between their markers."""
     for name, write in parts.items():
         pattern = rf"(<!-- {name}[^>]*-->\n).*?(<!-- end of {name} -->)"
         text, count = re.subn(

@@ -1,4 +1,5 @@
-"""Takes README's pictures of the dashboard, docs/training.png and docs/efficiency.png, while the flights workflow trains.
+"""Takes README's pictures of the dashboard, docs/training.png and docs/efficiency.png, while the flights workflow
+trains.
 
 python -m tools.screenshots [DATA]    DATA: where nycflights13 is; default: data/nycflights13
 """
@@ -14,14 +15,14 @@ from tests.dashboard.browser import Browser, chromium, missing, until
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1280
-HEIGHTS = {"training": 930, "efficiency": 640}  # without the tables below, which name folders
-ROUND = 150  # from which on there is something to see
-# So that the best round is some way behind, and the rounds go on all the same.
+HEIGHTS = {"training": 930, "efficiency": 640}  # without the tables below, which contain names of folders
+ROUND = 150  # the first round with enough to show
+# So that the best round is some rounds behind, and the rounds continue.
 SLOWLY = ("--set", "training.params.learning_rate=0.02", "--set", "training.early_stopping=300")
 
 
 def reached(tab: Browser) -> bool:
-    """Whether the training is as far as it is to be."""
+    """Whether the training has reached the wanted round."""
     said = re.search(r"round ([\d,]+) of", tab.words())
     return said is not None and int(said[1].replace(",", "")) >= ROUND
 

@@ -5,9 +5,9 @@
 DATA is a source of the job (by default workflows/flights.toml), or a folder with nycflights13 in it.  Client, scheduler
 and one worker are processes of their own, and each is counted apart; no report is written.
 
-Functions: those that were called at least once, without module and class bodies and generator expressions.  Files: those
-with such a function.  Hops of an event: the functions that receive it, as an object or encoded in a message, return it,
-or pass it to another one.
+Functions: those that were called at least once, without module and class bodies and generator expressions.  Files:
+those with such a function.  Hops of an event: the functions that receive it, as an object or encoded in a message,
+return it, or pass it to another one.
 """
 
 import argparse
@@ -24,21 +24,21 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pipeline"
 EVENTS = ("RoundDone", "WorkerRounds")
 PROCESSES = ("client", "scheduler", "worker")
-ROUNDS = 30  # few: what is entered does not depend on them
+ROUNDS = 30  # few: the functions entered do not depend on them
 EXPRESSIONS = ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
 GENERATED = "<string>"  # file of the methods that dataclasses make
 
 MONITORING = sys.monitoring
 TOOL = MONITORING.PROFILER_ID
 
-# What this process has entered, in order: dicts stand for ordered sets.
+# The functions this process has entered, in order: dicts serve as ordered sets.
 _functions: dict[tuple[str, str], None] = {}  # (file, qualified name)
 _hops: dict[str, dict[tuple[str, str], None]] = {event: {} for event in EVENTS}
 _named: dict[CodeType, tuple[str, str] | None] = {}
 
 
 def start() -> None:
-    """Counts from now on in this process."""
+    """Starts counting in this process."""
     MONITORING.use_tool_id(TOOL, "trace")
     MONITORING.register_callback(TOOL, MONITORING.events.PY_START, _entered)
     MONITORING.register_callback(TOOL, MONITORING.events.PY_RETURN, _returned)
@@ -46,12 +46,12 @@ def start() -> None:
 
 
 def dask_setup(server: object) -> None:
-    """For the scheduler and the worker, which load this module as they start."""
+    """Called by the scheduler and the worker, which load this module at their start."""
     start()
 
 
 def counted() -> dict[str, Any]:
-    """What this process has entered so far."""
+    """The functions and files this process has entered so far."""
     return {"functions": list(_functions), "hops": {event: list(names) for event, names in _hops.items()}}
 
 
@@ -87,7 +87,7 @@ def _name(code: CodeType) -> tuple[str, str] | None:
 
 
 def _arguments(frame: FrameType) -> Iterator[object]:
-    """Without an event's own methods, which only construct it."""
+    """The arguments, without an event's own methods, which only construct it."""
     code = frame.f_code
     count = code.co_argcount + code.co_kwonlyargcount
     values = frame.f_locals
@@ -105,14 +105,14 @@ def _caller(frame: FrameType) -> tuple[str, str] | None:
 
 
 def event_in(value: object) -> str | None:
-    """The name of the event that a value is, or that a message of Dask's topics holds.
+    """The name of the event in a value, or in a message of Dask's topics.
 
     >>> event_in((0.0, {"run": "1", "event": {"event": "RoundDone", "round": 3}})), event_in({"event": "Note"})
     ('RoundDone', None)
     """
     if type(value).__name__ in EVENTS:
         return type(value).__name__
-    if isinstance(value, tuple) and len(value) == 2:  # as a subscriber gets it: time and message
+    if isinstance(value, tuple) and len(value) == 2:  # in the form for subscribers: time and message
         return event_in(value[1])
     if isinstance(value, dict):
         held = value.get("event")
@@ -121,7 +121,7 @@ def event_in(value: object) -> str | None:
 
 
 def trace(job: Any, source: Path) -> dict[str, dict[str, Any]]:
-    """Runs a job with a scheduler and one worker in processes of their own; process -> what it has entered."""
+    """Runs a job with a scheduler and one worker in processes of their own; process -> functions it has entered."""
     from distributed.deploy.subprocess import SubprocessCluster
 
     traced = {"preload": ["tools.trace"]}
@@ -212,6 +212,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from tools.trace import main  # this module by its name, for the workers to run functions of it
+    from tools.trace import main  # import the module by its name, so that workers can run its functions
 
     sys.exit(main())
