@@ -1,1 +1,1 @@
-"""The command line: verbs, options, and what people see of a run."""
+"""Implements the command line: verbs, options, and the display of a run."""

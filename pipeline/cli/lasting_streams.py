@@ -1,4 +1,4 @@
-"""Standard streams that stay usable: closed by the caller, or read by a process that has gone."""
+"""Keeps the standard streams usable after the caller has closed them or their reader has exited."""
 
 import errno
 import io
@@ -7,13 +7,13 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-GONE = (errno.EPIPE, errno.EIO)  # the reader, the terminal
+GONE = (errno.EPIPE, errno.EIO)  # errors after the exit of the reader, of the terminal
 
 
 def ensure_streams() -> None:
-    """Opens what the caller has closed, and lets nothing that is said to a reader who has gone be an error.
+    """Opens the streams that the caller has closed, and ignores write errors if the reader has exited.
 
-    For programs of our own, before they open anything: a file that got the number 1 or 2 would be written to.
+    For programs of our own, before they open anything: otherwise a file could get descriptor 1 or 2 and be written to.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -29,7 +29,7 @@ def ensure_streams() -> None:
 
 
 def _stream(number: int, before: Any, ignored: Collection[int] | None, errors: str) -> io.TextIOWrapper:
-    """A stream like the one before; nobody can be told that stderr is full."""
+    """A stream like the one before; if stderr is full, the error cannot be reported."""
     raw = _Lasting(number, ignored)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

@@ -1,4 +1,4 @@
-"""The command line: parse, call a verb, print.  No logic.
+"""Defines the commands: parse, call a verb, print.  No logic.
 
 Heavy modules are imported inside the verbs, so that `--help` answers at once and Dask's workers, which import
 this module where the installed command starts them, stay light.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pipeline.data.inputs import Inputs
     from pipeline.events.types import Listener
 
-HELD_OUT = 0.2  # the share that validates where neither a job file nor an option says anything
+HELD_OUT = 0.2  # the validation share without a job file and an option
 
 
 def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
@@ -66,12 +66,12 @@ def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
 
 
 def cluster_asked() -> "Cluster":
-    """The cluster of the options, for a verb that has no job."""
+    """The cluster options, for a verb that has no job."""
     return _asked("cluster")[0]
 
 
 def _asked(*sections: str) -> tuple["Cluster", dict[str, Any]]:
-    """The cluster of the options and the fields of `data.csv` among them; JobError for a field of no such section."""
+    """The cluster options and the options for fields of `data.csv`; JobError for a field of another section."""
     from pipeline.config.job import Job
     from pipeline.errors import JobError
 
@@ -86,7 +86,9 @@ def _asked(*sections: str) -> tuple["Cluster", dict[str, Any]]:
 def connecting(
     cluster: "Cluster", talk: Talk, verb: str, first: Callable[[], object]
 ) -> contextlib.AbstractContextManager["Client"]:
-    """A client of the cluster; what `first` refuses is said before one starts, and the verb's module imported meanwhile."""
+    """A client of the cluster; errors of `first` are raised before a cluster starts, and the verb's module is
+    imported meanwhile.
+    """
     import pipeline
 
     return pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb), first=first)
@@ -96,7 +98,7 @@ def connecting(
 def connected(
     cluster: "Cluster", talk: Talk, listen: "Listener", verb: str, first: Callable[[], object]
 ) -> Iterator["Client"]:
-    """A client of the cluster, whose dashboard the listener hears of."""
+    """A client of the cluster; emits a note on its dashboard."""
     from pipeline.dashboard import lazy
     from pipeline.events.types import Note
     from pipeline.run.modules import TASKS
@@ -114,7 +116,7 @@ def connected(
 def connected_to_train(
     cluster: "Cluster", talk: Talk, listen: "Listener", first: Callable[[], object]
 ) -> Iterator[tuple["Client", "Listener"]]:
-    """A client of the cluster, and a listener that tells where the pages of the run are as it begins."""
+    """A client of the cluster, and an event handler that emits where the pages of the run are when it begins."""
     from pipeline.dashboard import lazy
 
     with connecting(cluster, talk, "pipeline.run.train", first) as client:
@@ -212,7 +214,7 @@ def train(
         listen = stack.enter_context(resumable(tell))
         job = job_from(source, validation)
         importlib.import_module("pipeline.run.connect")
-        check_out(job, resume)  # before a cluster is started for it
+        check_out(job, resume)  # before starting a cluster for it
         if events is not None:
             from pipeline.events.recording import recorded
 
@@ -254,7 +256,7 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
 
     wanted = {name: options[name] for name in ("contributions", "overwrite")}
     with talk.running() as listen:
-        local_path(out, "--out")  # before a cluster is started for it
+        local_path(out, "--out")  # before starting a cluster for it
         cluster, csv = _asked("cluster", "data.csv")
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
 
@@ -436,12 +438,12 @@ def files_of(data: tuple[str, ...]) -> str | list[str]:
 
 
 def main() -> NoReturn:
-    """The installed command."""
+    """The entry point of the installed command."""
     from pipeline.cli.lasting_streams import ensure_streams
     from pipeline.cluster import interrupts, lean
 
     ensure_streams()
-    lean.install()  # this process is ours: XGBoost need not bring scikit-learn and pandas along
+    lean.install()  # in a process of our own XGBoost need not import scikit-learn and pandas
     interrupts.heed_termination()
     code = flushed(run(cli, sys.argv[1:]))
     if interrupts.abandoned.is_set():  # its threads may never end, and Python would wait for them

@@ -1,4 +1,4 @@
-"""Progress in the cell of a notebook that calls a verb.  Imported only there."""
+"""Shows progress in the notebook cell that calls a verb.  Imported only in notebooks."""
 
 import contextlib
 import functools
@@ -12,19 +12,19 @@ from typing import Any
 from pipeline.cli.progress import deciding_metric, told
 from pipeline.events.types import BlocksDone, Event, FragmentDone, Listener, MatrixDone, RoundDone, StatisticsDone
 
-INTERVAL_SECONDS = 0.5  # between two drawings
+INTERVAL_SECONDS = 0.5  # between two redraws
 WIDTH = 16  # of a bar, in characters
-MOST_LINES = 200  # notes and incidents that are shown; of more of them the latest
+MOST_LINES = 200  # notes and incidents shown: the latest ones
 
 
 def for_notebook(value: Any) -> Any:
-    """A public name of the package as a notebook has it: verbs that can say how far they are show it."""
+    """A public name of the package for use in a notebook: verbs that emit progress show it in the cell."""
     shown = callable(value) and "listen" in getattr(value, "__annotations__", {})
     return with_progress(value) if shown else value
 
 
 def with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The verb, which shows its progress in the cell unless it is called with a `listen` of the caller's own."""
+    """The verb with progress shown in the cell, unless the caller passes its own `listen`."""
 
     @functools.wraps(verb)
     def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -39,7 +39,7 @@ def with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Cal
 
 @contextlib.contextmanager
 def cell_progress() -> Iterator[Listener]:
-    """A listener that draws a run in the current cell, where the drawing stays."""
+    """An event handler that draws a run in the current cell, where the drawing stays."""
     display = sys.modules["IPython"].display.display
     handle = display(bundle(""), raw=True, display_id=True)
     cell = Cell(lambda text: handle.update(bundle(text), raw=True))
@@ -59,7 +59,7 @@ def bundle(text: str) -> dict[str, str]:
 
 
 class Cell:
-    """A bar for each pass over the fragments and one for the rounds, and what is to be said below them."""
+    """A bar for each pass over the fragments and one for the rounds, with the notes below them."""
 
     def __init__(self, show: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         """`show` gets the whole text each time."""
@@ -78,7 +78,7 @@ class Cell:
                 case RoundDone(round=round_, rounds=rounds):
                     self._bars["rounds"] = bar("rounds", round_, rounds, deciding_metric(event))
                 case StatisticsDone() | BlocksDone() | MatrixDone():
-                    return  # the bar that has ended says it
+                    return  # the bar of the completed stage shows it
                 case _:
                     line = told(event)
                     if line is None:
@@ -91,7 +91,7 @@ class Cell:
         self._show(text)
 
     def draw(self) -> None:
-        """The last state, whenever the last drawing was."""
+        """Draws the latest state, regardless of the time of the last drawing."""
         with self._lock:
             text = self._text()
         self._show(text)
@@ -101,7 +101,7 @@ class Cell:
 
 
 def bar(stage: str, done: int, total: int, said: str = "") -> str:
-    """How far a stage is.
+    """The progress bar of a stage.
 
     >>> bar("rounds", 5, 20, "validation.auc 0.75")
     'rounds     [####............] 5/20  validation.auc 0.75'

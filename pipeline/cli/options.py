@@ -1,4 +1,4 @@
-"""What the verbs' options have in common: fields of the job, the cluster, how to speak."""
+"""Defines the options that verbs share: fields of the job, the cluster, the output mode."""
 
 import contextlib
 import importlib.util
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Verb(click.Command):
-    """A command whose help ends with the exit codes, and whose errors of usage point to its own help."""
+    """A command whose help ends with the exit codes, and whose usage errors point to its own help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except click.UsageError as error:  # the parser's own do not know the command
+        except click.UsageError as error:  # the parser's own errors lack the command
             error.ctx = error.ctx or ctx
             raise
 
@@ -58,7 +58,7 @@ class JobOption(click.Option):
 
 
 def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The decorators as one; the first is shown first in `--help`."""
+    """All decorators combined; the first is shown first in `--help`."""
 
     def decorate(function: Any) -> Any:
         for decorator in reversed(decorators):
@@ -69,7 +69,7 @@ def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def talking(function: Any) -> Any:
-    """Adds --json, --quiet and --debug, which reach the verb as one `talk`."""
+    """Adds --json, --quiet and --debug, which reach the verb as `talk`."""
 
     def wrapped(*, json: bool, quiet: bool, debug: bool, **kwargs: Any) -> None:
         function(Talk(json, quiet, debug), **kwargs)
@@ -83,7 +83,7 @@ def talking(function: Any) -> Any:
 
 
 def job_option(*names: str, field: str, **kwargs: Any) -> Any:
-    """Decorator: an option for one field of the job; what is said on the command line wins over the file."""
+    """Decorator: an option for one field of the job; the command line overrides the file."""
     return click.option(*names, cls=JobOption, field=field, expose_value=True, **kwargs)
 
 
@@ -110,7 +110,7 @@ allow_code = click.option("--allow-code", is_flag=True, help="Let data.function,
 
 
 def settings_given() -> list[str]:
-    """What the options of the running command set in the job; --set comes last and wins."""
+    """The job fields set by the options of the running command; --set is applied last and overrides the others."""
     context = click.get_current_context()
     options = [option for option in context.command.params if isinstance(option, JobOption)]
     given = {option: context.params[str(option.name)] for option in options}
@@ -121,9 +121,10 @@ def settings_given() -> list[str]:
 
 
 class Opened[Value]:
-    """What is opened before a cluster starts for it (`first` of `pipeline.connect`); the listener hears of slow storage.
+    """Opens input before a cluster starts for it (`first` of `pipeline.connect`); the event handler gets notes on
+    slow storage.
 
-    `value` is what `open_it` gave, `default` until then.
+    `value` is the result of `open_it`, `default` until then.
     """
 
     def __init__(self, open_it: Callable[[], Value], listen: "Listener", default: Value) -> None:
@@ -137,7 +138,7 @@ class Opened[Value]:
 
 
 def check_out(job: "Job", resume: str | None) -> None:
-    """A UserError where the job's model folder, or the one to go on with, cannot be used."""
+    """Raises UserError where the job's model folder, or the one to resume, cannot be used."""
     from pipeline.errors import JobError
     from pipeline.run.destination import check_destination
 
@@ -152,7 +153,7 @@ def check_out(job: "Job", resume: str | None) -> None:
 
 
 def events_file(name: str) -> Path:
-    """Where to record events; a UserError where that is no name, or a URL."""
+    """The path to record events to; UserError for an invalid name or a URL."""
     from pipeline.config.urls import local_path
     from pipeline.errors import UserError
 
@@ -162,7 +163,7 @@ def events_file(name: str) -> Path:
 
 
 def check_recorded(source: str) -> Path:
-    """The file that `pipeline watch` was given; a UserError where it or an option cannot be meant, or Bokeh is missing."""
+    """The recorded file given to `pipeline watch`; UserError where it or an option is invalid, or Bokeh is missing."""
     from pipeline.errors import UserError
 
     if re.fullmatch(r"[\w.-]+:\d+", source) and not Path(source).exists():
@@ -178,7 +179,9 @@ def check_recorded(source: str) -> Path:
 
 @contextlib.contextmanager
 def resumable(listen: "Listener") -> Iterator["Listener"]:
-    """A listener that hands events on; where the block fails after a checkpoint, the error says how to go on."""
+    """An event handler that passes events on; if the block fails after a checkpoint, the error gets a hint on how to
+    resume.
+    """
     from pipeline.events.types import Checkpoint, Restarted
 
     arguments: list[str] = click.get_current_context().meta.get(ARGUMENTS, [])
@@ -201,7 +204,7 @@ def resumable(listen: "Listener") -> Iterator["Listener"]:
 
 
 def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) -> tuple[str, ...]:
-    """Nothing where no checkpoint stands (any more), but for a run that the job's own alarm has ended."""
+    """The hint on how to resume; none without a checkpoint, except for a run that its own alarm has ended."""
     from pipeline.errors import AlarmError, StrictError
     from pipeline.training.checkpoint import CheckpointStore
 

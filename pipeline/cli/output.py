@@ -1,4 +1,4 @@
-"""Text for people: what a run came to, what a job may say, what a machine offers."""
+"""Formats text for people: the outcome of a run, the fields of a job, the properties of a machine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from pipeline.formatting import aligned, nbytes, number
 
 
 def fields_text() -> str:
-    """What `pipeline train --fields` prints."""
+    """The output of `pipeline train --fields`."""
     lines = ["Every field of a job, with its default; in a job file, or with --set FIELD=VALUE.", ""]
     lines += aligned([(name, field.default, field.description) for name, field in job_fields().items()])
     return "\n".join(lines)
 
 
 def metrics_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Metrics as rows, data sets ("train", "validation") as columns; what is not a number is left to --json."""
+    """Metrics as rows, data sets ("train", "validation") as columns; values other than numbers appear only with --json."""
     sets = [name for name, values in metrics.items() if values]
     names = dict.fromkeys(
         name for of in sets for name, value in metrics[of].items() if isinstance(value, (int, float))
@@ -28,7 +28,7 @@ def metrics_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def training_text(summary: Mapping[str, Any]) -> str:
-    """The table at the end of `pipeline train`: metrics, rows, seconds, memory, and where the model is."""
+    """The table at the end of `pipeline train`: metrics, rows, seconds, memory, and the path of the model."""
     rows, seconds = summary["rows"], summary["seconds"]
     dropped = ", ".join(f"{number(count)} {reason}" for reason, count in rows["dropped"].items() if count)
     best = f", best {number(summary['best_round'])}" if summary["best_round"] < summary["rounds"] else ""
@@ -51,7 +51,7 @@ def training_text(summary: Mapping[str, Any]) -> str:
 
 
 def doctor_text(checks: Mapping[str, Any]) -> str:
-    """What `pipeline doctor` says."""
+    """The output of `pipeline doctor`."""
     from pipeline.cluster.doctor import lines
 
     return "\n".join(aligned(lines(checks)))

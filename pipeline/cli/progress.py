@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: bars on a terminal, a line now and then elsewhere; all of it on stderr."""
+"""Shows the progress of a run on stderr: bars on a terminal, otherwise a line every few seconds."""
 
 import contextlib
 import sys
@@ -29,14 +29,14 @@ from pipeline.formatting import escaped, nbytes, number
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-INTERVAL_SECONDS = 5.0  # between two lines of the same stage, where there is no terminal
+INTERVAL_SECONDS = 5.0  # between two lines of the same stage, without a terminal
 NOTE_CHARACTERS = 400  # shown of one note
-SUMMED_UP = ("survey", "statistics", "blocks")  # passes whose end has an event of its own, or needs none
+SUMMED_UP = ("survey", "statistics", "blocks")  # passes whose end has its own event, or needs none
 
 
 @contextlib.contextmanager
 def listening(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Listener]:
-    """A listener that shows a run on `stream` (stderr): bars where it is a terminal, lines where it is not."""
+    """An event handler that shows a run on `stream` (stderr): bars if it is a terminal, else lines."""
     stream = stream or sys.stderr
     if quiet:
         yield ignore
@@ -48,7 +48,7 @@ def listening(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[
 
 
 def told(event: Event) -> str | None:
-    """The line for an event that is told at once and in words; None for those that are shown as they go on."""
+    """The line for an event that is printed at once; None for events that are shown as progress."""
     match event:
         case Planned():
             return plan_line(event)
@@ -64,7 +64,7 @@ def told(event: Event) -> str | None:
 
 
 def plan_line(plan: Planned) -> str:
-    """The plan before it starts.
+    """The line for the plan.
 
     >>> plan_line(Planned(rows=2_000_000, features=28, fragments=16, workers=1, threads=2, nbytes=990_000_000))
     'plan: 2,000,000 rows, 28 features, 16 fragments; 1 worker x 2 threads; about 990 MB of memory'
@@ -84,7 +84,7 @@ def counted(many: int, what: str) -> str:
 
 
 def metrics_line(event: RoundDone) -> str:
-    """The best round only where it is an earlier one: without early stopping the last one is kept, the best or not.
+    """The round's metrics; the best round only if it is an earlier one: without early stopping the last round is kept.
 
     >>> metrics_line(RoundDone(round=3, rounds=9, metrics={"train.auc": 0.75}, best_round=2, rows_per_second=2e6))
     'train.auc 0.75, best round 2, 2,000,000 rows/s'
@@ -95,7 +95,7 @@ def metrics_line(event: RoundDone) -> str:
 
 
 def deciding_metric(event: RoundDone) -> str:
-    """The metric that decides early stopping, which is the last one, and the best round if that is an earlier one."""
+    """The metric that decides early stopping, which is the last one, and the best round if it is an earlier round."""
     if not event.metrics:  # without validation rows only some rounds are measured
         return ""
     name, value = list(event.metrics.items())[-1]
@@ -125,7 +125,7 @@ class Lines:
                     eta = self._eta(event)
                     self._show("rounds", f"round {round_}/{rounds}: {metrics_line(event)}{eta}", final=round_ == rounds)
                 case WorkerRounds() | Placed() | Checkpoint():
-                    pass  # for pages and records
+                    pass  # events for pages and records only
                 case _:
                     self._tell(event)
 
@@ -148,7 +148,7 @@ class Lines:
             self._write(line)
 
     def _flush(self) -> None:
-        """Writes how far the rounds came when they ended early; a pass that ended has its own event."""
+        """Writes the last state of rounds that ended early; the end of a pass has its own event."""
         if self._pending is not None and self._stage == "rounds":
             self._write(self._pending)
         self._pending = None
@@ -170,7 +170,7 @@ class Bars:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
-        def whole() -> Column:  # on a narrow terminal only what is said gives way
+        def whole() -> Column:  # on a narrow terminal only this text is truncated
             return Column(no_wrap=True)
 
         self._progress = Progress(
@@ -197,7 +197,7 @@ class Bars:
             case RoundDone(round=round_, rounds=rounds):
                 self._show("rounds", round_, rounds, deciding_metric(event))
             case StatisticsDone() | BlocksDone() | MatrixDone():
-                pass  # the bar that has ended says it
+                pass  # the bar of the completed stage shows it
             case _:
                 line = told(event)
                 if line is not None:

@@ -1,4 +1,4 @@
-"""What `pipeline scale` and `python -m benchmarks.scaling` have in common: options, and the words that explain the figures."""
+"""Shares options between `pipeline scale` and `python -m benchmarks.scaling`, and the texts that explain the figures."""
 
 import contextlib
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def explained(what: str, example: str) -> str:
 
 
 class Numbers(click.ParamType):
-    """Numbers with commas between them."""
+    """Option type: numbers separated by commas."""
 
     name = "numbers"
 
@@ -132,19 +132,19 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
             from pipeline.dashboard import lazy
 
             lazy.tell(client, listen)
-        if getattr(asked, "alarm", ()):  # a synthetic one has none
+        if getattr(asked, "alarm", ()):  # synthetic workloads have no alarms
             listen(Note(message="alarms are for pipeline train: those of the job are not heeded here"))
         result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen, inputs=opened.value)
     talk.result(result.to_dict(), lambda: options["out"] if talk.quiet else said(result, options["out"]))
 
 
 def _look_ahead(asked: "Job | Synthetic", wish: "Wish") -> "Inputs | None":
-    """What a job's metadata come to; UserError for what they, or the folder to write, do not allow."""
+    """The metadata of a job; UserError where they, or the output folder, do not allow the run."""
     from pipeline.config.job import Job
     from pipeline.scaling.plan import default_folder
     from pipeline.storage.atomic import claim
 
-    claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=lambda folder: True)  # `scale` looks closer
+    claim(wish.out or default_folder(), overwrite=wish.overwrite, ours=lambda folder: True)  # `scale` checks again
     if not isinstance(asked, Job):
         return None
     from pipeline.run import metadata
@@ -153,7 +153,7 @@ def _look_ahead(asked: "Job | Synthetic", wish: "Wish") -> "Inputs | None":
 
 
 def said(result: "Result", folder: str) -> str:
-    """The table, the sentences, and where the report is."""
+    """The table, the sentences, and the path of the report."""
     from pipeline.scaling.table import table
 
     return "\n".join([table(result), "", *result.sentences, "", f"report: {folder}/report.html"])

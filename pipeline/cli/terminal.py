@@ -1,4 +1,6 @@
-"""How the command line speaks: results alone on stdout, all else on stderr, errors in one line with an exit code."""
+"""Prints the command line's output: results alone on stdout, all else on stderr, errors in one line with an exit
+code.
+"""
 
 import contextlib
 import dataclasses
@@ -14,14 +16,14 @@ from typing import Any, NoReturn
 import click
 
 DONE, FAILURE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
-SIGNALS = 128  # added to a signal's number: the exit code of who was ended by it
-ARGUMENTS = "pipeline.arguments"  # in a context's meta: what was typed after the command's name
+SIGNALS = 128  # added to a signal's number: the exit code after that signal
+ARGUMENTS = "pipeline.arguments"  # in a context's meta: the arguments after the command's name
 EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in the data; 130 interrupted, 129 by SIGHUP, 143 by SIGTERM."
 
 
 @dataclass(frozen=True)
 class Talk:
-    """How one call of a verb speaks."""
+    """The output mode of one call of a verb."""
 
     json: bool
     quiet: bool
@@ -29,7 +31,7 @@ class Talk:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Callable[[Any], None]]:
-        """Gives the listener for a run's events; what libraries and workers print meanwhile goes to stderr."""
+        """Yields the event handler of a run; meanwhile the output of libraries and workers goes to stderr."""
         from pipeline.cli.progress import listening
 
         if not self.debug:
@@ -38,7 +40,7 @@ class Talk:
             yield listen
 
     def result(self, value: Any, text: Callable[[], str]) -> None:
-        """Prints what the verb came to: one JSON object, or text for people."""
+        """Prints the result of the verb: one JSON object, or text for people."""
         if self.json:
             show_json(plain(value))
         else:
@@ -47,7 +49,7 @@ class Talk:
 
 @contextlib.contextmanager
 def closing_errors_as_notes(saved: Sequence[object]) -> Iterator[None]:
-    """Once something is `saved`, a failure to close what was opened for it is a line on stderr, not an error."""
+    """After the result is `saved`, an error while closing resources becomes a line on stderr, not an error."""
     try:
         yield
     except Exception as error:
@@ -59,9 +61,10 @@ def closing_errors_as_notes(saved: Sequence[object]) -> Iterator[None]:
 
 
 def show(text: str, *, err: bool = False) -> None:
-    """Writes text for people to stdout or stderr: the one way for all that holds names, paths or messages from elsewhere.
+    """Writes text for people to stdout or stderr: the only way for text that contains names, paths or messages from
+    elsewhere.
 
-    Control characters in it are spelled out, so that no name can set a terminal's title, clipboard or colours.
+    Control characters in it are escaped, so that no name can set a terminal's title, clipboard or colours.
     """
     from pipeline.formatting import for_terminal
 
@@ -69,14 +72,14 @@ def show(text: str, *, err: bool = False) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Writes one line of JSON to stdout, which means the same and holds no control characters either."""
+    """Writes one line of JSON to stdout, with control characters escaped; its meaning does not change."""
     from pipeline.formatting import json_for_terminal
 
     _write(json_for_terminal(json.dumps(value, ensure_ascii=False)))
 
 
 def _write(text: str, *, err: bool = False) -> None:
-    """PipelineError where stdout cannot be written, for example because its disk is full; what follows is discarded."""
+    """PipelineError where stdout cannot be written, for example because its disk is full; later output is discarded."""
     try:
         click.echo(text, err=err)
     except BrokenPipeError:
@@ -91,7 +94,7 @@ def _write(text: str, *, err: bool = False) -> None:
 def hush() -> None:
     """Keeps the warnings of libraries off the terminal, in this process and in the workers it starts.
 
-    What a user should know reaches them as an event.  Loggers are silenced by pipeline.cluster.logs.
+    Facts for the user are emitted as events.  Loggers are silenced by pipeline.cluster.logs.
     """
     warnings.simplefilter("ignore")
     os.environ["PYTHONWARNINGS"] = "ignore"
@@ -112,7 +115,7 @@ def only_results_on_stdout() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types; numbers that JSON lacks (NaN, infinities) become null."""
+    """The value converted to JSON's types; numbers that JSON lacks (NaN, infinities) become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -145,15 +148,15 @@ def run(command: click.Command, arguments: list[str], name: str = "pipeline") ->
         return _fail(message, code, arguments, notes_of(error))
     except click.ClickException as error:
         return _fail(_usage(error), MISTAKE, arguments)
-    except BrokenPipeError:  # the reader of our output has gone (`pipeline describe data | head`)
+    except BrokenPipeError:  # the reader of our output has exited (`pipeline describe data | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILURE
-    except Exception as error:  # the last place: what is not ours becomes one line and exit code 1
+    except Exception as error:  # last resort: any other error becomes one line and exit code 1
         return _explain(error, arguments)
 
 
 def _explain(error: Exception, arguments: list[str]) -> int:
-    """Says what went wrong; with --debug also where."""
+    """Prints the error; with --debug also its traceback."""
     from pipeline.errors import PipelineError
 
     if "--debug" in arguments:
@@ -167,11 +170,11 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
 
 def flushed(code: int) -> int:
-    """The exit code, once all that was said is written; FAILURE where it cannot be: the disk is full."""
+    """The exit code, once all output is written; FAILURE where it cannot be written: the disk is full."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which tries again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which flushes again at exit
         if code == DONE:
             click.echo(f"pipeline: error: stdout cannot be written: {error.strerror}", err=True)
         return code or FAILURE
@@ -179,7 +182,7 @@ def flushed(code: int) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process without waiting for threads, when all that was said is written."""
+    """Ends the process without waiting for threads, after all output is written."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -187,7 +190,7 @@ def leave(code: int) -> NoReturn:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """What was added to the error on its way: how to go on."""
+    """The notes added to the error: how to resume."""
     return list(getattr(error, "__notes__", ()))
 
 
