@@ -25,7 +25,7 @@ def claim_destination(model: str | os.PathLike[str], *, resume: bool, overwrite:
         raise _nothing_to_resume(Path(model))
     path = claim_folder(model, overwrite=overwrite)
     if rounds and not resume and not overwrite:
-        with held(path):  # a run that still works on it is named as that, not as interrupted
+        with held(path):  # a run that still holds the lock is reported as active, not as interrupted
             pass
         raise OutputError(
             f"{folder_for(path)}: holds round {rounds[0]} of a run that was interrupted: go on with --resume {path}, "

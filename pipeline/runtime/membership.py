@@ -400,9 +400,7 @@ class Members:
         self._have_ended(address, ended, reason)
 
     def leave_out(self, address: str, reason: str) -> None:
-        """Counts a worker as lost for this run without killing its process, which works but is unreachable for other
-        workers.
-        """
+        """Counts a worker as lost for this run without killing its process: other workers cannot reach it."""
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
@@ -434,9 +432,7 @@ class Members:
         self.lost(address, reason)
 
     def _end_if_reached(self, address: str, ended: str) -> None:
-        """Has a worker's nanny kill it; a worker on a host that does not answer is left, and used again once that is
-        back.
-        """
+        """Has a worker's nanny kill it; if its host does not answer, the worker is kept, for use once the host is back."""
         if if_there(self.client, functools.partial(nannies.end, self.client, address)) is False:
             with self._lock:
                 self._ending.discard(ended)

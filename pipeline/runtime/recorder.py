@@ -172,9 +172,7 @@ class Watching:
         )
 
     def _stages(self, now: float) -> dict[str, float]:
-        """Returns the client's seconds by stage since the first watch; those of no stage yet count to the current
-        stage.
-        """
+        """Returns the client's seconds by stage since the first watch; unassigned ones count to the current stage."""
         spent = {
             stage: seconds - self._at_first.get(stage, 0.0) for stage, seconds in dict(self._clock.seconds).items()
         }

@@ -106,12 +106,12 @@ class Identity:
 
 
 def _unset(value: Any) -> bool:
-    """Whether it is the value of an optional field, list or table that holds nothing."""
+    """Whether a value is that of an unset optional field, or an empty list or table."""
     return value is None or value in ([], {})
 
 
 def _told_below(path: str, *jobs: Mapping[str, Any]) -> bool:
-    """Whether the difference at a path is that of its fields, since one of the jobs has a table there.
+    """Whether the fields below a path show its difference, because one of the jobs has a table there.
 
     >>> _told_below("training.params", {"training.params": {}}, {"training.params.max_depth": 3})
     True

@@ -99,9 +99,7 @@ class Team:
         self._built.clear()
 
     def _forget_lost(self) -> None:
-        """Drops what a lost worker held: matrices, which Dask must not recompute, and blocks, which it may be unable
-        to.
-        """
+        """Drops what a lost worker held: matrices, which Dask must not recompute, and blocks that cannot be used."""
         present = {worker.address for worker in self._walk.placement.workers}
         for address in [address for address in self._matrices if address not in present]:
             self._drop_matrix(address)

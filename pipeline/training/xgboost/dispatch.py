@@ -122,7 +122,7 @@ def run_training(
 def _with_last_state(
     members: Members, workers: Sequence[str], spec: RoundsSpec, going: Going, error: Exception
 ) -> Exception:
-    """Keeps the state that ended an attempt on the ranks; returns the error, or the departure that caused it.
+    """Keeps the state with which the ranks ended an attempt; returns the error, or the departure that caused it.
 
     Lost workers are not asked: Dask would try to connect to them until the time for answers is over.
     """
