@@ -24,7 +24,7 @@ class GroupRuns:
 
 
 def group_keys(column: pa.ChunkedArray, name: str, fragment: int) -> np.ndarray:
-    """(rows,) int64 key of each row's query: integers as they are stored, anything else by a hash; the same on every
+    """(rows,) int64 key of each row's query: integers unchanged, other types by a hash; the same on every
     machine.
 
     DataError, naming the column and the fragment, where a row has no query.

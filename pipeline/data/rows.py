@@ -26,7 +26,7 @@ __all__ = ["TRAIN", "VALIDATION", "RowPlan", "Rows", "Selected", "Split", "load_
 
 @dataclass(frozen=True)
 class RowPlan:
-    """What `load_rows` needs besides the fragment."""
+    """The parameters of `load_rows` in addition to the fragment."""
 
     roles: Roles
     derivation: Derivation = NO_DERIVATION

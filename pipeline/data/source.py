@@ -78,7 +78,7 @@ class Source:
         return replace(self, schema=pa.schema([*self.schema, *empty]), left_out=left_out)
 
     def payload(self, fragment: Fragment) -> Any:
-        """What `read_fragment` needs besides the fragment: None for files, else a slice, or delayed parts."""
+        """What `read_fragment` needs in addition to the fragment: None for files, else a slice, or delayed parts."""
         if self.frame is None:
             return None
         return frames.payload(self.frame, fragment)

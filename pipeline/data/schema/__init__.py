@@ -1,1 +1,1 @@
-"""The columns of a source: one schema, the role of each, derived ones, the target."""
+"""Determines the columns of a source: one schema, the role of each, derived ones, the target."""

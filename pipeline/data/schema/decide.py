@@ -1,4 +1,4 @@
-"""Decisions that follow from the survey: what kind of task the target makes, and where time is cut.
+"""Decides from the survey: the kind of task, and where a split by time is cut.
 
 Objective `auto`, in this order:
 1. data.group is given                  rank:ndcg
@@ -24,7 +24,7 @@ MOST_VALUES = 5  # of data.validation.values in a message
 
 
 def check_types(data: Data, training: Training, schema: pa.Schema) -> None:
-    """DataError where the columns' types alone show that the job cannot be done; `schema` holds derived columns too."""
+    """DataError where the columns' types alone make the job impossible; `schema` holds derived columns too."""
     name = str(data.target)
     kind = schema.field(name).type
     values = value_kind(kind.value_type if pa.types.is_dictionary(kind) else kind)
@@ -76,7 +76,7 @@ def _needs_numbers(objective: str) -> str:
 
 
 def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Schema) -> Target:
-    """The task that the target's values make; DataError where they make none, saying what to change."""
+    """The task that the target's values imply; DataError where they imply none, naming the setting to change."""
     name, labels = str(data.target), survey.label
     if survey.rows == 0 or labels is None:
         raise DataError("data.where leaves out every row" if survey.read else "the source has no rows")
@@ -121,7 +121,9 @@ def decide_split(data: Data, survey: Survey, schema: pa.Schema, seed: int) -> Sp
 
 
 def check_held_out(data: Data, rows: int, validation_rows: int) -> None:
-    """DataError where validation was asked for and no row validates: a run would train on all `rows`, and never stop early."""
+    """DataError where validation was requested and no row validates: a run would train on all `rows`, and never stop
+    early.
+    """
     validation = data.validation
     if validation is None or validation_rows:
         return
@@ -162,7 +164,7 @@ def _kind(objective: str) -> Kind:
 
 
 def _check_apart(name: str, kind: pa.DataType, labels: LabelSurvey) -> None:
-    """DataError where classes are decimals of more digits than float64 tells apart."""
+    """DataError where classes are decimals of more digits than float64 can distinguish."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not pa.types.is_decimal(kind) or labels.kind == "int":
         return
@@ -199,7 +201,7 @@ def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSur
 
 
 def _threshold(name: str, times: TimeSample, share: float) -> int | float:
-    """The time from which rows validate: the one whose share of the sample is nearest to what was asked."""
+    """The time from which rows validate: the time whose share of the sample is nearest to the requested share."""
     values = np.sort(times.values).tolist()
     wanted = values[min(round((1 - share) * len(values)), len(values) - 1)]
     first, beyond = bisect.bisect_left(values, wanted), bisect.bisect_right(values, wanted)

@@ -1,4 +1,4 @@
-"""New columns and a row filter, made of each fragment's raw columns.
+"""Derives new columns and a row filter from each fragment's raw columns.
 
 The user's function comes first (`function`, the user's own code), then the SQL columns (`derive`, which may use each
 other), then the filter (`where`).  A derived column may have a raw column's name: it replaces it, and inside its own
@@ -23,7 +23,7 @@ from pipeline.errors import DataError, JobError
 
 @dataclass(frozen=True)
 class Derivation:
-    """What the user wants made of the raw columns."""
+    """The user's derivations of the raw columns."""
 
     derive: tuple[tuple[str, str], ...] = ()  # (name, SQL expression of a row's columns)
     where: str | None = None  # SQL condition: the rows that train and evaluate
@@ -39,23 +39,25 @@ NO_DERIVATION = Derivation()
 
 @dataclass(frozen=True)
 class Derived:
-    """The columns there are after the derivation, and what they are made of."""
+    """The columns after the derivation, and their inputs."""
 
     schema: pa.Schema
-    raw: tuple[str, ...]  # the columns there were before, in their order
+    raw: tuple[str, ...]  # the columns before the derivation, in order
     inputs: dict[str, frozenset[str]] = field(default_factory=dict)  # derived -> raw columns, transitively
     uses: dict[str, frozenset[str]] = field(default_factory=dict)  # derived -> raw and derived columns, transitively
     where: frozenset[str] = frozenset()  # raw columns that `where` needs
     required: frozenset[str] = frozenset()  # raw columns without which `function` fails
 
     def raw_inputs(self, names: Collection[str]) -> frozenset[str]:
-        """The raw columns to read so that `names` (raw or derived) can be had; always those `function` requires."""
+        """The raw columns to read so that `names` (raw or derived) can be computed; always includes those `function`
+        requires.
+        """
         return self.required.union(*(self.inputs.get(name, frozenset({name})) for name in names))
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One SQL expression, and where its columns come from."""
+    """An SQL expression and its columns."""
 
     name: str
     expression: Expression
@@ -65,9 +67,9 @@ class _Step:
 def check(
     derivation: Derivation, schema: pa.Schema, *, only: Collection[str] | None = None, where: bool = True
 ) -> Derived:
-    """What the derivation makes of a source's schema; nothing but empty tables is evaluated.
+    """Applies the derivation to a source's schema; evaluates empty tables only.
 
-    With `only`, the derived columns that those columns need are made and no others (prediction: the target's inputs
+    With `only`, only the derived columns that those columns need are made (prediction: the target's inputs
     may be missing), and with `where=False` no filter.  JobError names the field and holds DuckDB's message.
     """
     functional = _Function.probe(derivation, schema)
@@ -95,7 +97,7 @@ def apply(
 ) -> tuple[pa.Table, np.ndarray]:
     """(the table with the derived columns, the positions of its rows in `table` (int64)).
 
-    With `only`, the result has those columns and nothing else is computed.  DataError where an expression fails on
+    With `only`, the result has those columns and no others are computed.  DataError where an expression fails on
     a value; it never holds the value.
     """
     rows = table.num_rows
@@ -139,7 +141,7 @@ def _wanted(only: Collection[str] | None) -> frozenset[str] | None:
 def _steps(
     derivation: Derivation, names: tuple[str, ...], only: frozenset[str] | None, where: bool
 ) -> tuple[tuple[_Step, ...], _Step | None]:
-    """The derived columns to make, each after those it uses, and the filter; from column names alone."""
+    """The derived columns, each after those it uses, and the filter; from column names alone."""
     derive = dict(derivation.derive)
     order: dict[str, _Step] = {}
     above: list[str] = []
@@ -187,21 +189,21 @@ def _evaluate(
 
 
 def _union(step: _Step, known: dict[str, frozenset[str]]) -> frozenset[str]:
-    """What the step's columns are made of: those known by what they are made of, raw ones by themselves."""
+    """The inputs of a step's columns: derived columns by their own inputs, raw columns by themselves."""
     return frozenset[str]().union(*(known.get(name, frozenset({name})) for name, _ in step.columns))
 
 
 @dataclass(frozen=True)
 class _Function:
-    """What the user's function makes of a schema, found out by calling it with empty tables."""
+    """The schema and inputs of the user's function, found by calling it with empty tables."""
 
     schema: pa.Schema
-    inputs: dict[str, frozenset[str]]  # its new columns -> the raw columns without which they do not come about
+    inputs: dict[str, frozenset[str]]  # its new columns -> the raw columns without which they are missing
     required: frozenset[str]  # raw columns without which it fails
 
     @classmethod
     def probe(cls, derivation: Derivation, schema: pa.Schema) -> "_Function":
-        """Calls the function without each raw column in turn: what is missing then was made of that column."""
+        """Calls the function without each raw column in turn: a new column missing then was made from that column."""
         if derivation.function is None:
             return cls(schema, {}, frozenset())
         made = _function_schema(derivation, schema)
@@ -210,7 +212,7 @@ class _Function:
         for index, name in enumerate(schema.names):
             try:
                 without = set(_load(derivation)(schema.remove(index).empty_table()).column_names)
-            except Exception:  # the user's code may raise anything; that it fails without the column is the answer
+            except Exception:  # the user's code may raise anything: then it needs the column
                 required.add(name)
                 without = set()
             for new, made_of in inputs.items():
@@ -221,7 +223,7 @@ class _Function:
 
 @functools.lru_cache(maxsize=16)
 def _function_schema(derivation: Derivation, schema: pa.Schema) -> pa.Schema:
-    """The schema that the function gives; JobError if it fails on an empty table or leaves a type open."""
+    """The schema of the function's result; JobError if it fails on an empty table or leaves a type open."""
     function = _load(derivation)
     try:
         result = function(schema.empty_table())
@@ -244,7 +246,7 @@ def _call(derivation: Derivation, table: pa.Table) -> pa.Table:
     schema = _function_schema(derivation, table.schema)
     try:
         result = _load(derivation)(table)
-    except Exception as error:  # likewise; its text may hold row data, so it is not passed on
+    except Exception as error:  # any error of the user's code; its text may hold row data, so it is not passed on
         raise DataError(f"data.function {name} failed on a fragment ({type(error).__name__})") from None
     if result.num_rows != table.num_rows:
         raise DataError(
@@ -261,7 +263,7 @@ def _call(derivation: Derivation, table: pa.Table) -> pa.Table:
 
 
 def _load(derivation: Derivation) -> Callable[[pa.Table], pa.Table]:
-    """The user's function, imported by name; looked for in the current folder too, as `python -m` does."""
+    """The user's function, imported by name; also searched in the current folder, as `python -m` does."""
     if not derivation.allow_code:
         raise JobError(f"data.function = {derivation.function!r} runs your own code: say --allow-code to allow it")
     module, _, name = str(derivation.function).partition(":")

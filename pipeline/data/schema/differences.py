@@ -1,4 +1,4 @@
-"""What to say of columns that are not the same in all files of a source."""
+"""Describes columns that differ between the files of a source."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ MOST_NAMED = 10  # columns in the note
 
 
 def drift_notes(drift: Sequence[Drift], schemas: Sequence[pa.Schema]) -> tuple[UserNote, ...]:
-    """One note that names the columns, their types and how many files have them so; a finding for each column that
+    """A note that names the columns, their types and the number of files with each; a finding for each column that
     files spell in two ways.  `schemas`: of the files."""
     if not drift:
         return ()
@@ -43,7 +43,7 @@ def _two_spellings(drift: Sequence[Drift], schemas: Sequence[pa.Schema]) -> list
 
 
 def files_lack(count: int, total: int) -> str:
-    """How many of a source's files lack something, as the beginning of a sentence.
+    """The number of a source's files that lack something, as the beginning of a sentence.
 
     >>> files_lack(1, 12), files_lack(2, 12)
     ('1 of 12 files lacks', '2 of 12 files lack')

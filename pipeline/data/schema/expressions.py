@@ -1,10 +1,11 @@
-"""SQL expressions of one row's columns, evaluated by DuckDB that can reach nothing else.
+"""Evaluates SQL expressions of one row's columns in a DuckDB session without access to anything else.
 
-Three walls.  The session: no files, network, extensions or settings (`enable_external_access`, `lock_configuration`),
-one thread, bounded memory, UTC.  The tree: DuckDB's own parser (`json_serialize_sql`) says what an expression is made
-of, and only constants, plain column names, casts, comparisons, CASE and scalar functions whose result depends on their
-arguments alone are let through; so no windows, subqueries, aggregates, `unnest`, `random()` or `now()`.  The cost:
-functions whose results stay small (`sql_bounds`), texts of bounded size, and a time limit for each fragment.
+There are three barriers.  The session: no files, network, extensions or settings (`enable_external_access`,
+`lock_configuration`), one thread, bounded memory, UTC.  The tree: DuckDB's own parser (`json_serialize_sql`) gives the
+parts of an expression, and only constants, plain column names, casts, comparisons, CASE and scalar functions whose
+result depends on their arguments alone are allowed; so no windows, subqueries, aggregates, `unnest`, `random()` or
+`now()`.  The cost: functions whose results stay small (`sql_bounds`), texts of bounded size, and a time limit for each
+fragment.
 
 Errors never hold cell values: DuckDB's text is passed on for parse and bind errors only.
 DuckDB is imported when the first expression is parsed, not before.
@@ -28,7 +29,7 @@ from pipeline.data.schema import sql_bounds
 from pipeline.data.schema.sql_bounds import Bound
 from pipeline.errors import DataError, JobError
 
-VECTOR_ROWS = 2_048  # that DuckDB evaluates at once
+VECTOR_ROWS = 2_048  # rows that DuckDB evaluates at once
 SLICE_NBYTES = 1 << 28  # of text that an expression may make at once
 RESULT_NBYTES = 1 << 30  # of a fragment's result
 FRAGMENT_SECONDS = 120.0  # for one expression on one fragment; 64 MiB take about a second
@@ -64,18 +65,18 @@ _MEMORY_LIMIT = "1GB"  # of one thread's session; an expression streams over its
 
 @dataclass(frozen=True)
 class Expression:
-    """One expression that has passed the wall."""
+    """An expression that has passed the checks."""
 
     field: str  # where the user wrote it, e.g. data.derive.late
-    sql: str  # as DuckDB writes it back: one expression, no comments
+    sql: str  # as DuckDB renders it: one expression, no comments
     names: tuple[str, ...]  # the columns it uses, as written
-    largest: Bound  # of the texts that it may make: the longest of them
-    together: Bound  # all of them, which are in memory at once for DuckDB's vectors of rows
+    largest: Bound  # of the longest text that it may make
+    together: Bound  # of all its texts, which are in memory at once for DuckDB's vectors of rows
 
 
 @functools.lru_cache(maxsize=1024)
 def parse(field: str, text: str) -> Expression:
-    """The expression in `text`; JobError with DuckDB's message, or with what is refused."""
+    """The expression in `text`; JobError with DuckDB's message, or with the refused part."""
     sql_bounds.check_text(field, text)
     try:
         tree = json.loads(_scalar("SELECT json_serialize_sql(?::VARCHAR)", f"SELECT {text}\n"))
@@ -94,9 +95,9 @@ def parse(field: str, text: str) -> Expression:
 
 
 def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
-    """For each name in the expression the column meant: the same name, or else the same but for case.
+    """For each name in the expression its column: the same name, or else the same name ignoring case.
 
-    JobError for a name that is not there (with the nearest), and for two that differ only in case.
+    JobError for an unknown name (with the nearest), and for two that differ only in case.
     """
     known = list(columns)
     exact = set(known)
@@ -149,7 +150,7 @@ def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: 
 
 
 def _most_nbytes(expression: Expression, table: pa.Table) -> float:
-    """Of text that evaluating the expression for these rows may take: the result, or what is made on the way to it."""
+    """The most bytes of text that evaluating the expression for these rows may take: the result, or intermediate texts."""
     texts = [
         column for column in table.columns if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     ]
@@ -162,7 +163,7 @@ def _most_nbytes(expression: Expression, table: pa.Table) -> float:
 
 @contextlib.contextmanager
 def _time_limit(session: Any, seconds: float) -> Iterator[None]:
-    """Interrupts the session's query after so many seconds."""
+    """Interrupts the session's query after `seconds`."""
     timer = threading.Timer(max(0.0, seconds), session.interrupt)
     timer.daemon = True
     timer.start()
@@ -199,7 +200,7 @@ def _run(expression: Expression, table: pa.Table, deadline: float) -> pa.Chunked
 
 
 def _session() -> Any:
-    """This thread's DuckDB session, made at first use and kept."""
+    """This thread's DuckDB session, created on first use."""
     session = getattr(_SESSION, "duckdb", None)
     if session is None:
         import duckdb
@@ -214,7 +215,7 @@ def _session() -> Any:
 
 
 def _scalar(query: str, argument: str) -> str:
-    """The one text that a query gives; fetched whole, so that the session is free again."""
+    """The single text that a query returns; fetched completely, so that the session is free again."""
     return str(_session().execute(query, [argument]).fetchall()[0][0])
 
 
@@ -237,7 +238,7 @@ def _types() -> frozenset[str]:
 
 
 def _only_expression(field: str, tree: Any) -> Any:
-    """The one expression of a parsed `SELECT ...`; JobError if the text held anything else."""
+    """The one expression of a parsed `SELECT ...`; JobError if the text contains anything else."""
     statements = tree["statements"]
     node = statements[0]["node"] if len(statements) == 1 else {}
     clauses = ("modifiers", "where_clause", "group_expressions", "group_sets", "having", "sample", "qualify")
@@ -256,7 +257,7 @@ def _only_expression(field: str, tree: Any) -> Any:
 
 
 def _check(field: str, node: Any) -> Iterator[str]:
-    """The column name in a node, if it is one; JobError for a node that is refused."""
+    """The column name in a node, if it is a column; JobError for a node that is refused."""
     kind = node["class"]
     if kind not in _CLASSES:
         raise JobError(f"{field}: {_REFUSED.get(kind, f'{kind.lower()} is refused')}")
@@ -288,7 +289,7 @@ def _check_function(field: str, node: Any) -> None:
 
 
 def _for_sql(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as DuckDB should see it: texts for dictionaries, no NaN (`NaN > 15` is true there)."""
+    """A column as input for DuckDB: texts for dictionaries, no NaN (`NaN > 15` is true there)."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_float16(column.type):
@@ -299,7 +300,7 @@ def _for_sql(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column with missing for NaN; itself where there is none."""
+    """The column with missing values for NaN; unchanged if it has none."""
     if not pa.types.is_floating(column.type):
         return column
     is_nan = pc.is_nan(column)
@@ -309,7 +310,7 @@ def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _from_sql(field: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A result as a column of the data: JobError for types that cannot be one."""
+    """A result as a column of the data: JobError for types that cannot be a column."""
     kind = column.type
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64())

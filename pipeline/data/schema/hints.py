@@ -1,4 +1,4 @@
-"""What is known of a source's columns before its files are opened: from a job, or from a model's manifest."""
+"""Collects what is known of a source's columns before its files are opened: from a job, or from a model's manifest."""
 
 import re
 from collections.abc import Iterable
@@ -16,11 +16,13 @@ _QUOTED = re.compile(r'"(column \d+)"')  # an unnamed column in SQL
 
 @dataclass(frozen=True)
 class ColumnHints:
-    """Text files are read by it: what they hold decides only where nothing is known."""
+    """Known facts about columns that control how text files are read: only unknown columns are decided by their
+    content.
+    """
 
     types: pa.Schema | None = None  # types that named columns have in the training files
     kinds: tuple[tuple[str, str], ...] = ()  # (name or pattern, kind) of preprocess.columns, in the job's order
-    copied: frozenset[str] = frozenset()  # only copied to predictions: each value has to come back as it was written
+    copied: frozenset[str] = frozenset()  # only copied to predictions: each value must come back unchanged
     mentioned: frozenset[str] = frozenset()  # names that the job uses
 
     def kind(self, name: str) -> str | None:
@@ -30,15 +32,16 @@ class ColumnHints:
         return next((kind for pattern, kind in self.kinds if wildcard(pattern).fullmatch(name)), None)
 
     def known(self, name: str) -> pa.DataType | None:
-        """The type that is known of a column; None where nothing is."""
+        """The known type of a column; None if unknown."""
         place = -1 if self.types is None else self.types.get_field_index(name)
         kind = None if self.types is None or place < 0 else normalise(self.types.field(place).type)
         return None if kind is None or pt.is_null(kind) else kind
 
     def fixed(self, name: str) -> pa.DataType | None:
-        """The type that a column is read as whatever its text is; None where its text has to be seen.
+        """The type that a column is read as whatever its text is; None if that depends on the text.
 
-        Whole numbers and times may meet fractions in other files, and what is only copied must not lose a digit.
+        Whole numbers and times may occur with fractions in other files, and columns that are only copied must not
+        lose a digit.
         """
         kind = self.known(name)
         if kind is None or pt.is_integer(kind) or pt.is_date(kind) or pt.is_timestamp(kind):
@@ -53,7 +56,7 @@ class ColumnHints:
         return self.kind(name) == "number"
 
     def keeps(self, name: str) -> bool:
-        """Whether an unnamed column, called by its place, is used."""
+        """Whether an unnamed column, named by its position, is used."""
         return name in self.mentioned or self.known(name) is not None
 
 
@@ -61,7 +64,7 @@ NO_HINTS = ColumnHints()
 
 
 def hints_of(data: Data, preprocess: Preprocess | None = None, types: pa.Schema | None = None) -> ColumnHints:
-    """What a job says of the columns of its files."""
+    """The hints in a job about the columns of its files."""
     columns = {} if preprocess is None else preprocess.columns
     held = data.validation
     named = [data.target, data.weight, data.group, *data.id, *columns]
@@ -76,6 +79,6 @@ def hints_of(data: Data, preprocess: Preprocess | None = None, types: pa.Schema 
 
 
 def settled(hints: ColumnHints, exclude: Iterable[str], name: str) -> bool:
-    """Whether the job has decided what a column is, so that its being text can be meant."""
+    """Whether the job has decided the type of a column, so that text in it may be intended."""
     out = any(matches(pattern, name) for pattern in exclude)
     return out or name in hints.copied or hints.kind(name) not in (None, "auto")

@@ -1,4 +1,6 @@
-"""Which numbers each objective and metric takes as labels: XGBoost's own conditions, checked before anything runs."""
+"""Checks the numbers that each objective and metric takes as labels: XGBoost's own conditions, checked before anything
+runs.
+"""
 
 from typing import NoReturn
 
@@ -27,7 +29,7 @@ _OF_TWO_GRADES = ("map", "pre")  # metrics that take 0 and 1 only
 
 
 def check_numbers(name: str, objective: str, training: Training, labels: LabelSurvey) -> None:
-    """DataError where values are none that regression or ranking can use."""
+    """DataError where regression or ranking cannot use the values."""
     if labels.kind == "text":
         refuse(
             name,
@@ -96,7 +98,9 @@ def _check_grades(name: str, objective: str, training: Training, labels: LabelSu
 
 
 def _whole(labels: LabelSurvey) -> bool:
-    """Whether all values are whole numbers; of more distinct ones than are counted, floats are taken for fractions."""
+    """Whether all values are whole numbers; with more distinct values than are counted, floats are assumed to be
+    fractions.
+    """
     if labels.kind in ("bool", "int"):
         return True
     if labels.kind != "float":
@@ -105,7 +109,8 @@ def _whole(labels: LabelSurvey) -> bool:
 
 
 def with_gain(job: Job, target: Target, labels: LabelSurvey) -> Job:
-    """The job with linear gains of NDCG where rank:pairwise, which takes any grades, has some that 2^grade does not fit.
+    """The job with linear gains of NDCG where the labels of rank:pairwise, which takes any grades, are invalid for
+    2^grade.
 
     The trees are the same: for rank:pairwise only the metric of the rounds depends on it.
     """

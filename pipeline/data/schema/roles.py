@@ -1,4 +1,4 @@
-"""What each column is for: features, target, weight, group, ids; and which raw columns that takes."""
+"""Assigns the roles of columns: features, target, weight, group, ids; and the raw columns they need."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ _OF_PREDICTIONS = re.compile(r"row|prediction|prediction_[\d.]+|probability(_.*)
 
 @dataclass(frozen=True)
 class Roles:
-    """Which column plays which part."""
+    """The columns of each role."""
 
     features: tuple[str, ...]  # in the order of the schema, raw and derived
     target: str | None = None  # None at prediction
@@ -29,7 +29,7 @@ class Roles:
     validation: str | None = None  # the column that data.validation names by `column` or `time`
     read: tuple[str, ...] = ()  # raw columns to read for training and evaluation
     predict: tuple[str, ...] = ()  # raw columns to read for prediction: the features' and the ids'
-    notes: tuple[UserNote, ...] = ()  # what was left out and why, each to be said once
+    notes: tuple[UserNote, ...] = ()  # for the user: what was left out and why, each emitted once
 
 
 def with_built_in(job: Job, source: Source) -> Job:
@@ -50,12 +50,12 @@ def with_built_in(job: Job, source: Source) -> Job:
 
 
 def assign_roles(data: Data, derived: Derived, left_out: Mapping[str, str] | None = None) -> Roles:
-    """The part of each column of a training source.
+    """Assigns the role of each column of a training source.
 
-    The target, weight, group, ids, what `exclude` matches, and whatever a derived target or weight is made of are
-    never features, nor are raw columns of type null, which only what names them can use.  `left_out`: the columns that
-    the files have besides, and why they cannot be used; `exclude` may name them.  DataError for names that are not
-    there (with the nearest), a column with two parts, no features.
+    The target, weight, group, ids, columns that match `exclude`, and the inputs of a derived target or weight are
+    never features, nor are raw columns of type null, which are used only if a setting names them.  `left_out`: the
+    other columns of the files, and why they cannot be used; `exclude` may name them.  DataError for unknown names
+    (with the nearest), a column with two roles, no features.
     """
     names = derived.schema.names
     find = _Names(data, derived, left_out or {})
@@ -96,7 +96,7 @@ class _Names:
     left_out: Mapping[str, str]  # columns of the files that cannot be used: why
 
     def there(self, setting: str, name: str | None) -> str | None:
-        """The name; DataError where there is no such column, or none that can be used."""
+        """The name; DataError where there is no such column, or it cannot be used."""
         if name is None or name in self.derived.schema.names:
             return name
         if name in self.left_out:
@@ -105,14 +105,14 @@ class _Names:
         raise DataError(f"{setting} = {name!r}: no such column{more}")
 
     def usable(self, setting: str, name: str | None) -> str | None:
-        """Likewise, and DataError where the column holds no value."""
+        """The same, and DataError where the column holds no value."""
         found = self.there(setting, name)
         if found is not None and found in _empty(self.derived):
             raise DataError(f"{setting} = {name!r}: the column {NO_VALUE}")
         return found
 
     def free(self, setting: str) -> list[str]:
-        """The columns that no other setting has a part for: those that this one can mean."""
+        """The columns without a role in another setting: candidates for this one."""
         data = self.data
         parts: dict[str, Sequence[str | None]] = {
             "data.target": [data.target],
@@ -120,7 +120,7 @@ class _Names:
             "data.group": [data.group],
             "data.id": data.id,
         }
-        if setting.startswith("data.validation"):  # the column of a split may have another part, but for the target
+        if setting.startswith("data.validation"):  # the column of a split may have another role, except the target
             parts = {"data.target": [data.target]}
         taken = {name for other, names in parts.items() if other != setting for name in names}
         return [name for name in self.derived.schema.names if name not in taken]
@@ -133,7 +133,7 @@ def _empty(derived: Derived) -> frozenset[str]:
 
 
 def _distinct_parts(target: str, weight: str | None, group: str | None, ids: tuple[str, ...]) -> None:
-    """DataError if one column was given two parts that exclude each other."""
+    """DataError if a column has two roles that exclude each other."""
     for setting, others in (("data.weight", [weight]), ("data.group", [group]), ("data.id", list(ids))):
         if target in others:
             raise DataError(f"{setting}: {target} is the target already")
@@ -142,7 +142,7 @@ def _distinct_parts(target: str, weight: str | None, group: str | None, ids: tup
 
 
 def _free_names(ids: tuple[str, ...]) -> None:
-    """DataError for an id whose name predictions need for a column of their own."""
+    """DataError for an id with a name that predictions need for a column of their own."""
     for name in ids:
         if _OF_PREDICTIONS.fullmatch(name):
             raise DataError(f"data.id: predictions have a column {name} of their own; rename it in the data")
@@ -161,7 +161,7 @@ def _validation_column(data: Data, find: _Names) -> str | None:
 def _left_out(
     data: Data, derived: Derived, find: _Names, target: str, weight: str | None
 ) -> tuple[set[str], list[str]]:
-    """(columns that are not features by `exclude` or because target or weight is made of them, what to say)."""
+    """(columns that are not features by `exclude` or because target or weight is made of them, the notes)."""
     names = derived.schema.names
     out: set[str] = set()
     notes: list[str] = []
@@ -185,7 +185,7 @@ def _left_out(
 
 
 def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> list[str]:
-    """Says which derived features the user made from a column that the target is made from: perhaps a leak."""
+    """Notes on derived features that the user made from a column from which the target is made: a possible leak."""
     source = derived.inputs.get(target, frozenset({target}))
     notes = []
     for name in features:

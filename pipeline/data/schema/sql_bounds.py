@@ -1,12 +1,12 @@
-"""What an SQL expression may cost: which functions it may use, how deep it may be, how long its texts may become.
+"""Bounds the cost of SQL expressions: the functions they may use, their depth, the length of their texts.
 
-DuckDB's own memory limit does not count the texts that an expression makes, and folding constants cannot be interrupted.
-So bounds follow from the tree before anything is evaluated: every node's text is at most
+DuckDB's own memory limit does not count the texts that an expression makes, and folding constants cannot be
+interrupted. So bounds are derived from the tree before anything is evaluated: every node's text is at most
 
     times * (bytes of the row's texts) + plus        (bytes)
 
-where `times` and `plus` follow from its children's.  `plus` is bounded, as constants are folded before any row is there;
-`times` says into how small parts a fragment has to be cut (see `expressions.evaluate`).
+where `times` and `plus` follow from its children's.  `plus` is bounded, as constants are folded before any row is read;
+`times` decides into how small parts a fragment has to be cut (see `expressions.evaluate`).
 """
 
 import re
@@ -18,18 +18,20 @@ from pipeline.errors import JobError
 
 LONGEST_TEXT = 100_000  # characters of an expression
 MOST_DEPTH = 200  # of nested operations; DuckDB and Python recurse
-MOST_COUNT = 1_000  # characters that one call may pad to, or times that it may repeat
+MOST_COUNT = 1_000  # characters that one call may pad to, or repetitions that it may make
 MOST_PLUS = 1 << 14  # bytes of text that constants can become
-MOST_TIMES = 4_000  # as long as a row's texts: all that is made on the way to a result
+MOST_TIMES = 4_000  # relative to a row's texts: all texts made for a result
 VALUE_NBYTES = 40  # of a number, time or truth value as text
 TOO_DEEP = (
     f"operations nested more than {MOST_DEPTH} deep (a sum of so many terms is): make parts of it columns of their own in "
     "data.derive"
 )
-_UP = 3  # bytes that one may become where letters change: the longest that Unicode has
+_UP = 3  # bytes that a byte may become where letters change case: Unicode's maximum
 
-# Functions of a row's numbers, texts and times whose results are no larger than their arguments, or as GROWTH says.
-# Not here: whatever makes or takes lists, structs, maps, bits and blobs, or reads its arguments as code or as a path.
+# Functions of a row's numbers, texts and times whose results are no larger than their arguments, or grow as GROWTH
+# gives.
+# Not here: functions that make or take lists, structs, maps, bits and blobs, or read their arguments as code or as a
+# path.
 _NUMBERS = """
 + - * / // % ** ^ & | ~ << >> ! !__postfix @ add subtract multiply divide mod pow power xor fdiv fmod decimal_division
 abs sign signbit ceil ceiling floor round round_even roundbankers trunc even sqrt cbrt exp ln log log2 log10 factorial gamma
@@ -67,7 +69,9 @@ _TYPES = frozenset(_TYPE_NAMES.split()) | {
     f"{kind} {zone} time zone" for kind in ("time", "timestamp") for zone in ("with", "without")
 }
 _NO_TEXT = frozenset({"COMPARISON", "CONJUNCTION", "BETWEEN", "TYPE"})
-_OPERATORS = frozenset({"OPERATOR_COALESCE", "OPERATOR_TRY", "ARRAY_EXTRACT", "ARRAY_SLICE"})  # that may give texts
+_OPERATORS = frozenset(
+    {"OPERATOR_COALESCE", "OPERATOR_TRY", "ARRAY_EXTRACT", "ARRAY_SLICE"}
+)  # operators that may return texts
 _SUMS = frozenset({"||", "concat", "overlay"})
 
 
@@ -94,13 +98,15 @@ COLUMN = Bound(1, VALUE_NBYTES)
 
 
 def check_text(field: str, text: str) -> None:
-    """JobError for an expression that is longer than anything that a person writes."""
+    """JobError for an expression that is longer than any written by hand."""
     if len(text) > LONGEST_TEXT:
         raise JobError(f"{field}: {len(text):,} characters; at most {LONGEST_TEXT:,}")
 
 
 def nodes(field: str, root: Any) -> list[tuple[Any, list[int]]]:
-    """The nodes of a tree, each with the places of its children, which come after it; JobError where it is too deep."""
+    """The nodes of a tree, each with the places of its children, which come after it; JobError where the tree is too
+    deep.
+    """
     found: list[tuple[Any, list[int]]] = []
     pending: list[tuple[Any, int, int]] = [(root, -1, 0)]  # (part of the tree, the place of the node above, depth)
     while pending:
@@ -145,7 +151,7 @@ def bounds_of(field: str, tree: Sequence[tuple[Any, list[int]]]) -> tuple[Bound,
 
 
 def check_type(field: str, node: Any, known: frozenset[str]) -> None:
-    """JobError for a cast to lists, bits and whatever else is no plain value; unknown names are DuckDB's to refuse."""
+    """JobError for a cast to lists, bits and other types that are no plain value; unknown names are DuckDB's to refuse."""
     name = str(node.get("type_name", "")).lower()
     if name in known | {"array", "list", "struct", "map", "union", "enum"} and name not in _TYPES:
         raise JobError(f"{field}: the type {name} is refused: only numbers, texts, truth values, dates and times")
@@ -182,7 +188,7 @@ def _longest(children: Sequence[tuple[Any, Bound]]) -> Bound:
 
 
 def _constant(node: Any) -> str | None:
-    """The text of a constant; None where it is something else."""
+    """The text of a constant; None for any other node."""
     literal = node.get("literal") or {}
     return str(literal["text"]) if node["class"] == "CONSTANT" and literal.get("kind") == "STRING" else None
 

@@ -1,4 +1,4 @@
-"""The target: the kind of task, its classes, and labels as float32."""
+"""Encodes the target: the kind of task, its classes, and labels as float32."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +13,12 @@ from pipeline.errors import DataError
 Kind = Literal["binary", "multiclass", "regression", "ranking"]
 ValueKind = Literal["bool", "int", "float", "text", "other"]
 ClassValue = str | int | float | bool
-EXACT_FLOAT64 = 2**53  # below it float64 tells all integers apart
+EXACT_FLOAT64 = 2**53  # below it float64 distinguishes all integers
 
 
 @dataclass(frozen=True)
 class Target:
-    """The column to predict, and what it makes of the task."""
+    """The column to predict, and the task it implies."""
 
     column: str
     kind: Kind
@@ -28,7 +28,7 @@ class Target:
 
 
 def value_kind(kind: pa.DataType) -> ValueKind:
-    """What a column's values are as labels; "other" (times, binary, ...) cannot be labels."""
+    """The kind of a column's values as labels; "other" (times, binary, ...) cannot be labels."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_boolean(kind):
@@ -43,14 +43,14 @@ def value_kind(kind: pa.DataType) -> ValueKind:
 
 
 def class_value(value: ClassValue) -> ClassValue:
-    """A class as it is named and stored: 1.0 is 1."""
+    """The name of a class as it is stored: 1.0 is 1."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def encode_labels(target: Target, column: pa.ChunkedArray) -> np.ndarray:
     """(rows,) float32 labels, NaN where missing; for classification the index of the class.
 
-    No copy is made of float32 values, and the result may be read-only.  DataError for values that are none of the
+    No copy is made of float32 values, and the result may be read-only.  DataError for values that are not among the
     classes, for text where numbers are needed, and for numbers too large for float32.
     """
     column = decoded(column)
@@ -89,7 +89,7 @@ def _class_indices(target: Target, column: pa.ChunkedArray, kind: ValueKind) -> 
         else:
             labels = np.full(len(values), np.nan, dtype=np.float32)
             for index, name in enumerate(target.classes):
-                if float(name) == name:  # no float is an integer that floats cannot tell from its neighbours
+                if float(name) == name:  # no float equals an integer that float64 cannot represent
                     labels[values == name] = index
             unknown = int(np.count_nonzero(np.isnan(labels) & ~np.isnan(values)))
     if unknown:
@@ -102,7 +102,7 @@ def _class_indices(target: Target, column: pa.ChunkedArray, kind: ValueKind) -> 
 def _large_indices(classes: tuple[ClassValue, ...], column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
     """(the class index of each row, (rows,) float32, NaN where missing; rows of no class) of integers beyond float64's.
 
-    As integers: float64 would take neighbouring ones for the same class.
+    Compares as integers: float64 would merge neighbouring classes.
     """
     ends = np.iinfo(column.type.to_pandas_dtype())
     held = [index for index, name in enumerate(classes) if isinstance(name, int) and ends.min <= name <= ends.max]
@@ -113,7 +113,7 @@ def _large_indices(classes: tuple[ClassValue, ...], column: pa.ChunkedArray) -> 
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers or booleans with NaN for missing; float32 stays what it is, all else is float64."""
+    """A column of numbers or booleans with NaN for missing; float32 is kept, other types become float64."""
     if column.type != pa.float32() and column.type != pa.float64():
         column = column.cast(pa.float64(), safe=False) if not pa.types.is_boolean(column.type) else _of_booleans(column)
     if column.null_count:

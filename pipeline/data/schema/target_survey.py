@@ -1,6 +1,6 @@
-"""A first look at target, time and group columns: what has to be known of all rows before the passes begin.
+"""Surveys target, time and group columns: facts about all rows that are needed before the passes begin.
 
-Fragments are surveyed apart and merged in their order, so the result does not depend on who surveyed what.
+Fragments are surveyed separately and merged in their order, so the result does not depend on the workers.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pipeline.data.split import Split, decoded, is_time, time_values
 
 MAX_CLASSES = 1_000
 TIME_SAMPLE_ROWS = 32_768  # a share of 0.2 is met within 0.7 % (three standard errors); smaller sources exactly
-_PROBE_ROWS = 8_192  # more distinct values than MAX_CLASSES in so many rows spare counting them all
+_PROBE_ROWS = 8_192  # with more distinct values than MAX_CLASSES in so many rows, the full count is skipped
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TimeSample:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one fragment, or several, hold; `where` has been applied."""
+    """The survey of one fragment, or of several; `where` has been applied."""
 
     read: int  # rows read
     rows: int  # rows that `where` kept
@@ -57,9 +57,10 @@ class Survey:
 
 
 def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> Survey:
-    """Reads the target, the group and the validation column of one fragment, and nothing else.
+    """Reads only the target, the group and the validation column of one fragment.
 
-    Where bad fragments are left out, it reads all that later passes will: what is bad must show here (see skipping.py).
+    Where bad fragments are left out, it reads all columns that later passes read, so that it finds every bad fragment
+    (see skipping.py).
     """
     roles = plan.roles
     wanted = [name for name in (roles.target, roles.group, roles.validation) if name is not None]
@@ -80,7 +81,7 @@ def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: 
 
 
 def training_share(survey: Survey, split: Split) -> float:
-    """The share of a fragment's rows that will train, as far as its survey tells; 1 where it does not."""
+    """The share of a fragment's rows that will train, if its survey shows it; else 1."""
     if split.kind == "values" and survey.held is not None and survey.rows:
         values = {class_value(value) for value in split.values}
         return 1 - sum(rows for value, rows in survey.held.items() if value in values) / survey.rows
@@ -150,12 +151,12 @@ def _counts(column: pa.ChunkedArray) -> dict[ClassValue, int] | None:
     for value, rows in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
         if value is not None and value == value:
             name = class_value(value)
-            counts[name] = counts.get(name, 0) + rows  # 0.0 and -0.0 are one
+            counts[name] = counts.get(name, 0) + rows  # 0.0 and -0.0 are equal
     return _bounded(counts)
 
 
 def _held(column: pa.ChunkedArray) -> dict[ClassValue, int] | None:
-    """Rows per value; None for times, which are not named by their value and may lie beyond Python's."""
+    """Rows per value; None for times, which have no class names and may be beyond Python's range."""
     column = decoded(column)
     return None if value_kind(column.type) == "other" else _counts(column)
 

@@ -1,4 +1,4 @@
-"""One schema for files whose schemas drift, as long as no value is lost by it.
+"""Unifies the schemas of files that drift into one schema, if no value is lost by it.
 
 | left and right              | common type                                                             |
 |-----------------------------|-------------------------------------------------------------------------|
@@ -10,7 +10,7 @@
 | dates, times without zone   | a time in the finer unit                                                |
 | times with zones            | a time in UTC: the same instants; never with dates or times without one |
 
-Everything else is an error that names file, column and both types.
+Other combinations are an error that names file, column and both types.
 """
 
 import re
@@ -24,7 +24,7 @@ from pipeline.config.names import matches
 from pipeline.errors import SourceError
 
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
-ABSENT = "absent"  # what the type of a column is in files that lack it
+ABSENT = "absent"  # the type of a column in files that lack it
 _UNITS = ("s", "ms", "us", "ns")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
@@ -48,7 +48,7 @@ class Drift:
 
 
 def files(count: int) -> str:
-    """So many files, in words."""
+    """A number of files, as text."""
     return "1 file" if count == 1 else f"{count:,} files"
 
 
@@ -60,7 +60,7 @@ def normalise(kind: pa.DataType) -> pa.DataType | None:
         inner = normalise(kind.value_type)
         if inner is None or pt.is_temporal(inner) or pt.is_null(inner):
             return inner
-        return pa.dictionary(pa.int32(), inner)  # of numbers too: whoever made it a categorical meant categories
+        return pa.dictionary(pa.int32(), inner)  # of numbers too: a categorical was intended
     if pt.is_float16(kind):
         return pa.float32()
     if pt.is_date(kind):
@@ -94,7 +94,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def has_zone(kind: pa.DataType) -> bool | None:
-    """Whether times of this type are instants: dates and times without a zone are not; None for other types."""
+    """Whether times of this type are instants: dates and times without a zone are not; None for types other than times."""
     kind = kind.value_type if pt.is_dictionary(kind) else kind
     if pt.is_timestamp(kind):
         return kind.tz is not None
@@ -102,7 +102,7 @@ def has_zone(kind: pa.DataType) -> bool | None:
 
 
 def zones_differ(left: pa.DataType, right: pa.DataType) -> bool:
-    """Whether both are times, and only one of them has a zone: which instant the other's values are is not known."""
+    """Whether both are times, and only one of them has a zone: the instants of the other's values are unknown."""
     return {has_zone(left), has_zone(right)} == {True, False}
 
 
@@ -149,8 +149,9 @@ def unify(
 ) -> tuple[pa.Schema, tuple[Drift, ...]]:
     """The schema of all files, in order of first appearance, and the columns that drift.
 
-    `schemas`: (file, schema) of each; `join`: the common type of two.  Columns of a refused type are left out where a pattern of `exclude` matches
-    them, else SourceError.  Columns that are null in every file keep the type null: the caller drops them.
+    `schemas`: (file, schema) of each; `join`: the common type of two.  Columns of a refused type are left out where a
+    pattern of `exclude` matches them, else SourceError.  Columns that are null in every file keep the type null: the
+    caller drops them.
     """
     refused: set[str] = set()
     found: dict[str, pa.DataType] = {}
@@ -192,7 +193,7 @@ def _refuse(file: str, field: pa.Field, exclude: Iterable[str]) -> None:
 
 
 def unusable(kind: pa.DataType) -> str:
-    """Why columns of this type are refused."""
+    """The reason why columns of this type are refused."""
     return f"{'is nested' if pt.is_nested(kind) else 'has a type that cannot be used'}: {kind}"
 
 
