@@ -160,7 +160,7 @@ def decode_table(cuts: Cuts) -> np.ndarray:
 
 
 def decode(codes: Any, table: Any, xp: ModuleType = np, out: Any = None) -> Any:
-    """The values (rows, features) float32 that codes (rows, features) uint8 stand for, into `out` where given."""
+    """The values (rows, features) float32 of codes (rows, features) uint8, into `out` where given."""
     features = table.shape[0]
     offsets = xp.arange(features, dtype=xp.int64) * 256
     flat = xp.reshape(table, (-1,))

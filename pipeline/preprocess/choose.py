@@ -55,7 +55,7 @@ def _number(name: str, column: NumberColumn, setting: Column) -> Chosen:
 
 
 def precision_note(name: str, largest: float, deviation: float) -> str | None:
-    """A note where float32 cannot tell close values of a column apart: numbers far from zero that vary little."""
+    """A note where float32 cannot distinguish close values of a column: numbers far from zero that vary little."""
     step = float(np.spacing(np.float32(largest)))
     if largest <= EXACT_FLOAT32 or step * FEW_STEPS < deviation:
         return None

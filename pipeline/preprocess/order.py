@@ -1,6 +1,6 @@
 """Measures how far a column of whole numbers counts its rows: in order from row to row, and distinct.
 
-A row number, or an id given in the order of the rows, tells a model the position of a row in the files.  If the files
+A row number, or an id given in the order of the rows, gives a model the position of a row in the files.  If the files
 are sorted by something correlated with the target, it explains the target in the training rows and nothing anywhere
 else.
 
