@@ -360,7 +360,7 @@ class Output(Section):
 
 
 class Alarm(Section):
-    """Something to watch for while training goes on, and what to do then; each episode is told once."""
+    """Something to watch for during training, and the action to take; an alarm fires once per episode."""
 
     when: str = Field(
         description="the condition: pe, e, j, lb, memory, restarts, rows_per_second or a metric as validation.auc, with "

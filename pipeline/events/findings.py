@@ -1,7 +1,7 @@
 """Defines findings: valid results that the user can hardly have meant, such as a column that is text because of one
 cell.
 
-A run shows each once, as soon as it is known; the summary, metrics.json and the report repeat it under `notes`.  With
+A run shows each once, as soon as it is found; the summary, metrics.json and the report repeat it under `notes`.  With
 `data.strict = true` a finding is an error.  Plain string notes concern the operation of a run and are never
 errors.
 """

@@ -56,7 +56,7 @@ class Manifest:
 
     @property
     def needed(self) -> tuple[NamedType, ...]:
-        """The raw columns from which the features are made: what a prediction needs besides ids."""
+        """The raw columns from which the features are made: a prediction needs them in addition to ids."""
         return self.named(self.inputs)
 
     @property

@@ -9,7 +9,7 @@ from pipeline.reports.data import ReportData, metric_names
 from pipeline.reports.style import CSS
 
 MOST_LEARNING = 6  # metrics that get a learning curve
-MOST_BESIDE = 6  # classes whose confusion matrix fits beside another card
+MOST_BESIDE = 6  # classes whose confusion matrix fits next to another card
 
 
 def report_html(data: ReportData) -> str:
