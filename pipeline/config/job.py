@@ -24,9 +24,9 @@ from pipeline.errors import JobError
 from pipeline.formatting import hidden_in, server_of
 
 LONGEST_URL = 2_000  # characters
-SET = "--set"  # what errors name for a setting
+SET = "--set"  # the name of a setting in errors
 ALARM = "alarm"  # the one list of tables among the sections
-_STATEFUL = frozenset({"hz", "raw-unicode-escape"})  # the same bytes as ASCII, and yet not ASCII
+_STATEFUL = frozenset({"hz", "raw-unicode-escape"})  # decode the same bytes as ASCII, but are not ASCII
 DEEPEST = 30  # dots in a key: a column's name may hold some
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "parquet", "csv", "feather", "libsvm"]
@@ -52,7 +52,7 @@ Seconds = Annotated[float, Field(strict=True, gt=0, le=LONGEST_SECONDS)]
 
 
 class Setting(str):
-    """One `section.field=value` that goes over a job's table, and the option that errors name for it."""
+    """A `section.field=value` that overrides a job's table, and the option that errors name for it."""
 
     option: str
 
@@ -69,7 +69,7 @@ class Section(pydantic.BaseModel):
 
 
 class CsvOptions(Section):
-    """How CSV files are written."""
+    """The format of CSV files."""
 
     header: bool = Field(True, description="the first line holds the column names")
     columns: list[str] = Field(
@@ -116,7 +116,7 @@ class CsvOptions(Section):
 
 
 class Validation(Section):
-    """Which rows are held out for validation; exactly one way of saying it.
+    """The rows held out for validation, given in exactly one of these ways.
 
     `share` alone: rows chosen by a hash of their row id.  `source`: other files. `column` and `values`: rows whose
     column has one of the values.  `time` and `share`: the last share of a time column.
@@ -145,7 +145,7 @@ class Validation(Section):
 
 
 class Data(Section):
-    """The files, and what their columns are for."""
+    """The files, and the roles of their columns."""
 
     source: str | list[str] = Field(description="a file, folder, glob, URL, or a list of them")
     format: Format = Field("auto", description="auto: by the files' endings")
@@ -174,7 +174,7 @@ class Data(Section):
 
 
 class Column(Section):
-    """How one column, or all that match a pattern, become features."""
+    """How a column, or all columns that match a pattern, become features."""
 
     kind: Literal["auto", "number", "category", "time", "drop"] = Field(
         "auto", description="auto: by the column's type"
@@ -191,7 +191,7 @@ class Column(Section):
 
 
 class Preprocess(Section):
-    """From columns to features."""
+    """The preprocessing of columns into features."""
 
     columns: dict[str, Column] = Field({}, description="overrides by column name or pattern (* and ?)")
     max_levels: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(
@@ -215,7 +215,7 @@ class Preprocess(Section):
 
 
 class Training(Section):
-    """The boosting."""
+    """The parameters of boosting."""
 
     objective: str = Field("auto", description="an XGBoost objective; auto: by the target's type")
     rounds: Positive = Field(100, description="boosting rounds at most")
@@ -284,7 +284,7 @@ _UNIT_NBYTES = {"k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # at most: kB i
 
 
 class Cluster(Section):
-    """Where it runs."""
+    """The cluster of the run."""
 
     device: Device = Field("auto", description="auto: the GPUs if they can be used, else the CPU")
     workers: Count | Literal["auto"] = Field("auto", description="auto: one per NUMA node, or one per GPU")
@@ -352,7 +352,7 @@ def seconds_of(duration: str) -> float:
 
 
 class Output(Section):
-    """What is written."""
+    """The outputs of the run."""
 
     model: LocalFolder | None = Field(None, description="the model folder; default: a dated one under models/")
     overwrite: bool = Field(False, description="replace an existing model folder")
@@ -377,7 +377,7 @@ class Alarm(Section):
     @pydantic.field_validator("when")
     @classmethod
     def _condition(cls, when: str) -> str:
-        from pipeline.config.alarms import parse  # NumPy comes along, which most jobs can wait for
+        from pipeline.config.alarms import parse  # imports NumPy, which most jobs do not need
 
         parse(when)
         return when
@@ -392,7 +392,7 @@ class Alarm(Section):
         try:
             parts = urllib.parse.urlsplit(url)
             known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # of its port, or a bracket too few
+        except ValueError:  # of its port, or a missing bracket
             known = False
         if not known:
             raise ValueError("expected a URL of http:// or https:// with a host")
@@ -411,7 +411,7 @@ REPR_CHARACTERS = 120  # of one field's value
 
 
 class Job(Section):
-    """What the user asks for: data, preprocessing, training, cluster, output, alarms."""
+    """The user's request: data, preprocessing, training, cluster, output, alarms."""
 
     data: Data
     preprocess: Preprocess = Preprocess()
@@ -421,7 +421,7 @@ class Job(Section):
     alarm: list[Alarm] = Field([], max_length=50, description="what to watch for; each begins with [[alarm]]")
 
     def __repr__(self) -> str:
-        """Only the fields that are not as their defaults, and none of the secrets in URLs."""
+        """Only the fields that differ from their defaults, without the secrets in URLs."""
         fields, changed = storable(self), self.model_dump(mode="json", exclude_defaults=True)
         said = [
             f"{section}.{name} = {textwrap.shorten(repr(fields[section][name]), REPR_CHARACTERS)}"
@@ -434,9 +434,9 @@ class Job(Section):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], settings: Iterable[str] = ()) -> "Job":
-        """The job in a TOML file, with `settings` ("training.rounds=50") over it.
+        """The job in a TOML file, overridden by `settings` ("training.rounds=50").
 
-        Relative sources are taken from the file's folder.  JobError names file or setting, field, value and what is
+        Relative sources are relative to the file's folder.  JobError names file or setting, field, value and what is
         allowed.
         """
         if isinstance(path, Mapping):
@@ -461,7 +461,7 @@ class Job(Section):
         origin: str = "job",
         folder: Path | None = None,
     ) -> "Job":
-        """The job in a nested mapping; `origin` names it in errors, `folder` is what relative sources start from."""
+        """The job in a nested mapping; `origin` names it in errors, relative sources are relative to `folder`."""
         table = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
         if folder is not None:
             _anchor(table, folder)
@@ -475,7 +475,7 @@ class Job(Section):
 
 
 def storable(job: Job) -> dict[str, Any]:
-    """The job as JSON has it, for what is stored or shown: without the secrets of its URLs.
+    """The job as JSON values for storage and display: without the secrets of its URLs.
 
     Of an alarm's URL only the server is kept, as its path may be a secret too.
     """
@@ -487,7 +487,7 @@ def storable(job: Job) -> dict[str, Any]:
 
 
 def _anchor(table: dict[str, Any], folder: Path) -> None:
-    """Makes the relative paths of the sources start at the job file's folder."""
+    """Makes the sources' relative paths relative to the job file's folder."""
     data = table.get("data")
     if not isinstance(data, dict):
         return
@@ -506,7 +506,7 @@ def _anchored(source: Any, folder: Path) -> Any:
 
 
 def _apply(table: dict[str, Any], setting: str) -> list[str]:
-    """Puts one `section.field=value` into the table and returns its path; the value is TOML, or else a bare string."""
+    """Puts a `section.field=value` into the table and returns its path; the value is TOML, or else a bare string."""
     name, sign, text = setting.partition("=")
     parts = _parts(name.strip()) if name.count(".") < DEEPEST else []
     if not sign or (len(parts) < 2 and parts != [ALARM]) or not all(parts):
@@ -524,16 +524,16 @@ def _apply(table: dict[str, Any], setting: str) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    """The value as TOML has it, or else the bare text."""
+    """The value parsed as TOML, or else the bare text."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # whole numbers of 5,000 digits are no error of TOML's
+    except (ValueError, RecursionError):  # integers of 5,000 digits raise no TOML error
         return text.strip()
     return table["value"] if len(table) == 1 else text.strip()
 
 
 def _parts(name: str) -> list[str]:
-    """The parts of a dotted key: as TOML has it, so that quotes may hold dots, or else split at the dots."""
+    """The parts of a dotted key: parsed as TOML, so that quotes may contain dots, or else split at the dots."""
     try:
         inner: Any = tomllib.loads(f"{name} = 0")
     except (ValueError, RecursionError):
