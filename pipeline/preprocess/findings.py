@@ -33,7 +33,7 @@ def few_steps(label: LabelStatistics) -> float | None:
 
 
 def _numbers_of(label: LabelStatistics, target: Target) -> list[Finding]:
-    """Labels of regression, and sums of them, that float32 cannot hold well."""
+    """Findings on labels of regression, or sums of them, that float32 cannot hold accurately."""
     if target.kind != "regression" or not label.moments.count:
         return []
     found, name, deviation = [], target.column, f"{label.moments.deviation:.2g} (standard deviation)"

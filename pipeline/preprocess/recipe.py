@@ -1,6 +1,6 @@
 """Fits the recipe, and reads and writes it: the fitted preprocessing, as plain values and as JSON.
 
-recipe.json is meant to be read: which features there are, what each is made of, and every number it uses.
+recipe.json is readable: it lists the features, their inputs, and every number they use.
 
     {"format": "pipeline-recipe", "version": 1, "seed": 0, "folds": 5,
      "levels": {"carrier": ["AA", "UA"]},
@@ -82,7 +82,7 @@ class Recipe:
         return frozenset(i for i, feature in enumerate(self.features) if isinstance(feature, TargetEncoding))
 
     def to_json(self) -> str:
-        """The recipe without what only training needs (encodings by fold)."""
+        """The recipe without the parts that only training needs (encodings by fold)."""
         tables = {feature.column: list(_levels(feature)) for feature in self.features if _levels(feature)}
         value = {
             "format": FORMAT,
@@ -98,7 +98,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """ModelError where the text is no recipe, or one of a newer version."""
+        """The recipe in a text; ModelError where the text is not a recipe, or of a newer version."""
         try:
             value = json.loads(text)
             if value["format"] != FORMAT:

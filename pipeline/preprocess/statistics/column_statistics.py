@@ -16,7 +16,7 @@ from pipeline.preprocess.statistics.levels import Labels, LevelCounts, count_lev
 from pipeline.preprocess.statistics.moments import Moments, summarise
 from pipeline.preprocess.transforms import PARTS, clip, log1p, time_parts
 
-_PROBE = 1_024  # rows looked at first: most parts of a time vary among them
+_PROBE = 1_024  # rows examined first: most parts of a time vary among them
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ AnyColumn = NumberColumn | CategoryColumn | TimeColumn | MissingColumn
 
 
 def merge_columns(left: AnyColumn, right: AnyColumn) -> AnyColumn:
-    """Both together, the fragments of `left` first; they are of one kind, for fragments share a schema."""
+    """Both together, the fragments of `left` first; they are of one kind, because fragments share a schema."""
     assert type(left) is type(right)
     together: Any = left
     merged: AnyColumn = together.merge(right)
@@ -107,7 +107,9 @@ def merge_columns(left: AnyColumn, right: AnyColumn) -> AnyColumn:
 
 
 def collect_number(column: pa.ChunkedArray, setting: Column, row_ids: npt.NDArray[np.uint64]) -> NumberColumn:
-    """`row_ids` (rows,) name the first infinite value.  ConversionError where there are no numbers in it."""
+    """The statistics of numbers; `row_ids` (rows,) name the first infinite value.  ConversionError where there are no
+    numbers in it.
+    """
     wide = setting.clip is not None or setting.log1p or not _fits_float32(column.type)
     values: Float = numbers(column, np.float64 if wide else np.float32)
     found = summarise(values)
@@ -127,14 +129,14 @@ def shape(values: Any, setting: Any, xp: Any) -> Any:
 
 
 def collect_category(column: pa.ChunkedArray, bound: int, labels: Labels | None) -> CategoryColumn:
-    """`bound`: levels tracked; `labels`: where sums of labels by fold are wanted."""
+    """Counts of levels; `bound`: levels tracked; `labels`: where sums of labels by fold are wanted."""
     codes, levels = texts(column)
     counts = count_levels(codes, levels, bound, labels)
     return CategoryColumn(len(codes) - int(counts.rows.sum()) - counts.left_out, counts)
 
 
 def collect_time(column: pa.ChunkedArray) -> TimeColumn:
-    """ConversionError where there are no times in it."""
+    """The statistics of times; ConversionError where there are no times in it."""
     values, missing = seconds(column)
     if missing is not None:
         values = values[~missing]
