@@ -233,7 +233,7 @@ _MODEL_FILES = ("manifest.json", "model.ubj")  # as in pipeline.model.folder, wh
 
 
 def _format(found: list[tuple[str, Listing]], wanted: str) -> str:
-    """The format asked for, or the one that the files' endings (else their first bytes) show."""
+    """The requested format, or the format of the files' endings (else of their first bytes)."""
     if wanted != "auto":
         return wanted
     paths = [path for _, listing in found for path, _ in listing.entries]
@@ -267,7 +267,7 @@ def _by_magic(path: str) -> str | None:
 
 
 def _of_format(listing: list[Entry], kind: str) -> list[Entry]:
-    """A folder's files of one format: those with its endings; where none has, those without any known ending."""
+    """A folder's files of one format: those with its endings; if none has, those without any known ending."""
     known = [entry for entry in listing if _by_ending(entry[0]) == kind]
     return known or [entry for entry in listing if _by_ending(entry[0]) is None and not entry[0].endswith(QUERY_ENDING)]
 

@@ -5,7 +5,7 @@ blocks are cut: whole numbers and fractions together become float64, dates and t
 mixture is text.  So the same text has the same type everywhere.  The pass also
 counts the rows and finds ragged lines, bad encoding and odd values before anything else starts.
 
-Blanks around values mean nothing.  Empty lines are skipped.
+Blanks around values are ignored.  Empty lines are skipped.
 """
 
 import functools
@@ -38,7 +38,7 @@ def survey(
     hints: ColumnHints = NO_HINTS,
     skip_bad: bool = False,
 ) -> list[Surveyed]:
-    """Names, types, rows and byte ranges of all files; columns whose type is fixed by the hints are not looked at."""
+    """Names, types, rows and byte ranges of all files; columns whose type is fixed by the hints are not examined."""
     total = sum(patiently(functools.partial(text.text_nbytes, file), file.path) for file in files)
     target = target_nbytes(total, fragment_nbytes)
     begin = functools.partial(_begin, options=options, target=target, hints=hints)

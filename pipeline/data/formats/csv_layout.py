@@ -104,7 +104,7 @@ def _fields(path: str, line: bytes, separator: str, options: CsvOptions) -> list
 
 
 def _has_one_more(path: str, line: bytes, separator: str, options: CsvOptions, count: int) -> bool:
-    """Whether a row ends with a separator that the header, of so many names, lacks."""
+    """Whether a row ends with a separator that the header, of `count` names, lacks."""
     if not line.endswith(separator.encode()):
         return False
     try:

@@ -43,7 +43,7 @@ class Chunk:
 
 @dataclass(frozen=True, repr=False)
 class Generated:
-    """What was written."""
+    """The result of `generate`."""
 
     folder: Path
     files: tuple[Path, ...]
