@@ -118,8 +118,10 @@ class CsvOptions(Section):
 class Validation(Section):
     """The rows held out for validation, given in exactly one of these ways.
 
-    `share` alone: rows chosen by a hash of their row id.  `source`: other files. `column` and `values`: rows whose
-    column has one of the values.  `time` and `share`: the last share of a time column.
+    `share` alone: rows chosen by a hash of their row id.
+    `source`: other files.
+    `column` and `values`: rows whose column has one of the values.
+    `time` and `share`: the last share of a time column.
     """
 
     share: Share | None = Field(None, description="share of the rows, 0 to 1")
