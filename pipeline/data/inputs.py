@@ -16,6 +16,7 @@ from pipeline.data.schema.roles import Roles, assign_roles, with_built_in
 from pipeline.data.schema.unify import is_text, zones_differ
 from pipeline.data.skipping import Bad
 from pipeline.data.source import Source, open_source
+from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
 from pipeline.events.findings import Finding, UserNote
 
@@ -101,6 +102,7 @@ def open_inputs(
         validation = open_data(data, data.validation.source, hints).with_empty(used)
         validation = _renumber(validation, first=len(training.fragments))
         check_in_every_file(validation.drift, _parts(roles), len(validation.files))
+        validation = with_types(validation, _misfits(training, validation, roles))
         _check_same(training, validation, roles)
         validation = dataclasses.replace(validation, notes=(*validation.notes, *_check_apart(training, validation)))
     known = {*training.schema.names, *derived.inputs}
@@ -195,7 +197,13 @@ def _check_same(training: Source, validation: Source, roles: Roles) -> None:
     missing = [name for name in roles.read if name not in known]
     if missing:
         raise DataError(f"the validation source lacks the column {missing[0]!r} that the training source has")
-    for name in roles.read:
-        here, there = training.schema.field(name).type, validation.schema.field(name).type
-        if is_text(here) != is_text(there) or zones_differ(here, there):
-            raise DataError(f"the validation source has {there} in the column {name!r}, the training source {here}")
+    for name, here in _misfits(training, validation, roles).items():
+        there = validation.schema.field(name).type
+        raise DataError(f"the validation source has {there} in the column {name!r}, the training source {here}")
+
+
+def _misfits(training: Source, validation: Source, roles: Roles) -> dict[str, pa.DataType]:
+    """The columns that are texts, or times with a zone, in one of the sources only; with their types in training."""
+    known = {item.name: item.type for item in validation.schema}
+    pairs = [(name, training.schema.field(name).type, known[name]) for name in roles.read if name in known]
+    return {name: here for name, here, there in pairs if is_text(here) != is_text(there) or zones_differ(here, there)}

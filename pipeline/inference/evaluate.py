@@ -17,6 +17,7 @@ from pipeline.data.inputs import reader
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.schema.differences import check_in_every_file
 from pipeline.data.source import Source
+from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
 from pipeline.events.types import Evaluated, Failed, FragmentDone, Listener, Started, ignore
 from pipeline.inference.predict import await_any, in_flight, open_for, rows_of, tell_of
@@ -24,7 +25,7 @@ from pipeline.metrics import exact
 from pipeline.metrics.exact import Metrics
 from pipeline.model import inference
 from pipeline.model.artifact import Model, as_model
-from pipeline.model.schema import check_schema
+from pipeline.model.schema import check_schema, misfits
 from pipeline.runtime.context import let_go
 from pipeline.runtime.rpc import require_client, telling_loss
 from pipeline.runtime.shared_value import broadcast
@@ -97,7 +98,9 @@ def open_to_evaluate(
         return data
     roles = model.manifest.roles
     source = open_for(model, data, roles.read, names, csv)
-    check_schema(model.manifest.named(roles.read), source.schema)
+    columns = model.manifest.named(roles.read)
+    source = with_types(source, misfits(columns, source.schema))
+    check_schema(columns, source.schema)
     labelled = {"data.target": roles.target, "data.weight": roles.weight, "data.group": roles.group}
     check_in_every_file(source.drift, labelled, len(source.files))
     return source

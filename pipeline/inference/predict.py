@@ -26,12 +26,13 @@ from pipeline.data.schema.differences import check_in_every_file, files_lack
 from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.source import Source, open_source
 from pipeline.data.tabular import dask_kind
+from pipeline.data.valueless import with_types
 from pipeline.errors import AccessError, OutputError, PipelineError, SourceError
 from pipeline.events.findings import findings
 from pipeline.events.types import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
 from pipeline.model import inference
 from pipeline.model.artifact import Model, as_model
-from pipeline.model.schema import check_schema, schema_of
+from pipeline.model.schema import check_schema, misfits, schema_of
 from pipeline.planning import memory
 from pipeline.runtime.context import let_go
 from pipeline.runtime.membership import Members
@@ -155,7 +156,9 @@ def open_to_predict(
         return data
     roles = model.manifest.roles
     source = open_for(model, data, roles.predict, names, csv)
-    check_schema(model.manifest.named(roles.predict), source.schema, model.manifest.copied)
+    columns = model.manifest.named(roles.predict)
+    source = with_types(source, misfits(columns, source.schema, model.manifest.copied))
+    check_schema(columns, source.schema, model.manifest.copied)
     check_in_every_file(source.drift, {f"data.id {name}": name for name in roles.id}, len(source.files))
     return source
 

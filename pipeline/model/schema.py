@@ -10,7 +10,7 @@ import pyarrow.types as pt
 
 from pipeline.config.names import listed, nearest, separator_hint
 from pipeline.data import tabular
-from pipeline.data.schema.unify import has_zone, zones_differ
+from pipeline.data.schema.unify import has_zone, no_value, zones_differ
 from pipeline.errors import DataError, SourceError
 from pipeline.model.manifest import NamedType
 
@@ -45,6 +45,13 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collec
             differ = zones_differ(arrow_type(column.type), found)
             hint = "; times with and without a zone cannot be compared" if differ else ""
             raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}{hint}")
+
+
+def misfits(columns: Sequence[NamedType], schema: pa.Schema, copied: Collection[str] = ()) -> dict[str, pa.DataType]:
+    """The columns of another kind than in training, with the types that they had there."""
+    known = {item.name: item.type for item in schema}
+    types = {column.name: arrow_type(column.type) for column in columns if column.name in known}
+    return {name: kind for name, kind in types.items() if name not in copied and not _fits(kind, known[name])}
 
 
 def arrow_type(text: str) -> pa.DataType:
@@ -84,6 +91,10 @@ def to_table(data: Any, columns: Sequence[NamedType], names: Sequence[str] | Non
     fit.
     """
     table = _as_table(data, [column.name for column in columns], names)
+    for name, kind in misfits(columns, table.schema).items():
+        if table.num_rows and no_value(table.column(name)):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, name, pa.nulls(table.num_rows, kind))
     check_schema(columns, table.schema)
     table = table.select([column.name for column in columns])
     for index, column in enumerate(columns):

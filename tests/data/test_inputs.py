@@ -262,3 +262,17 @@ def test_a_reader_is_small_and_reads(files: Path) -> None:
 def test_a_reader_of_a_table_leaves_the_rows_behind(files: Path) -> None:
     table = pa.table({"x": np.zeros(1_000_000), "y": np.arange(1_000_000) % 2})
     assert len(pickle.dumps(reader(opened(files, source=table).training))) < 5_000
+
+
+@pytest.mark.parametrize("values", [np.full(ROWS, np.nan), pa.nulls(ROWS, pa.float64())], ids=["NaN", "null"])
+def test_a_validation_column_without_any_value_fits_whatever_its_type(files: Path, values: Any) -> None:
+    for number in range(2):
+        pq.write_table(table_of(name=values), files / "held_out" / f"{number}.parquet")
+    inputs = opened(files, f"data.validation.source={files / 'held_out'}")
+    assert inputs.validation is not None
+    read = read_fragment(inputs.validation, inputs.validation.fragments[1], ["name"])["name"]
+    assert read.type == inputs.training.schema.field("name").type
+    assert read.null_count == ROWS
+    pq.write_table(table_of(name=np.append(np.full(ROWS - 1, np.nan), 1.0)), files / "held_out" / "1.parquet")
+    with pytest.raises(DataError, match="the validation source has double in the column 'name'"):
+        opened(files, f"data.validation.source={files / 'held_out'}")

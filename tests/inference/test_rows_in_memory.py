@@ -94,8 +94,9 @@ def test_arrays_have_names_or_the_model_s_order(make_model: MakeModel, client: A
     order = ["distance", "minutes", "carrier"]
     array = frame[order].to_numpy()
     assert [column.name for column in model.manifest.needed] == order
+    assert np.array_equal(model.predict(array), expected)  # NaN in every row
     with pytest.raises(DataError, match="column 'carrier' is double"):
-        model.predict(array)
+        model.predict(np.where(np.isnan(array), 1.0, array))
     objects = frame[order].astype(object).where(frame[order].notna(), None).to_numpy()
     assert np.array_equal(model.predict(objects), expected)
     backwards = objects[:, ::-1]
@@ -195,3 +196,44 @@ def test_partitions_are_counted_on_the_client_that_was_given(
 def test_a_dask_frame_is_evaluated_without_a_cluster(make_model: MakeModel) -> None:
     model, table = make_model("binary"), flights(300, seed=9)
     assert evaluate(None, model, from_pandas(table.to_pandas(), npartitions=3)) == evaluate(None, model, table)
+
+
+NOTHING = {
+    "NaN": pa.array([float("nan")] * 40),
+    "null double": pa.nulls(40, pa.float64()),
+    "null time": pa.nulls(40, pa.timestamp("us", "UTC")),
+    "both": pa.array([None, float("nan")] * 20),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_a_column_without_any_value_fits_whatever_its_type(
+    make_model: MakeModel, client: Any, tmp_path: Path, kind: str
+) -> None:
+    model, table = make_model("binary"), flights(40, seed=3)
+    place = table.schema.get_field_index("carrier")
+    given = table.set_column(place, "carrier", NOTHING[kind])
+    expected = model.predict(table.set_column(place, "carrier", pa.nulls(40, pa.string())))
+    assert np.array_equal(model.predict(given), expected)
+    pq.write_table(given, tmp_path / "given.parquet", row_group_size=10)
+    for name, data in {"file": str(tmp_path / "given.parquet"), "memory": given}.items():
+        predict.predict(client, model, data, out=tmp_path / name)
+        assert np.array_equal(pq.read_table(tmp_path / name)["probability"].to_numpy(), expected)
+        assert evaluate(client, model, data) == evaluate(None, model, given)
+    one = pd.DataFrame([{"distance": 100.0, "minutes": 30.0, "carrier": float("nan")}])
+    assert np.array_equal(model.predict(one), model.predict(one.assign(carrier=None)))
+
+
+def test_one_value_of_another_type_is_refused(make_model: MakeModel, client: Any, tmp_path: Path) -> None:
+    model, table = make_model("binary"), flights(40, seed=3)
+    values = pa.array([float("nan")] * 39 + [1.0])
+    given = table.set_column(table.schema.get_field_index("carrier"), "carrier", values)
+    pq.write_table(given, tmp_path / "given.parquet", row_group_size=10)
+    refused = "column 'carrier' is double, the model was trained on string"
+    with pytest.raises(UserError, match=refused):
+        model.predict(given)
+    for data in (given, str(tmp_path / "given.parquet")):
+        with pytest.raises(UserError, match=refused):
+            predict.predict(client, model, data, out=tmp_path / "out")
+        with pytest.raises(UserError, match=refused):
+            evaluate(None, model, data)

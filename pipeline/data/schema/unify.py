@@ -234,9 +234,24 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     return pa.table(columns, schema=schema) if columns else table.select([])  # which keeps the number of rows
 
 
+def no_value(column: pa.ChunkedArray) -> bool:
+    """Whether every value is null or NaN."""
+    import pyarrow.compute as pc
+
+    return column.null_count == len(column) or bool(
+        pt.is_floating(column.type) and pc.all(pc.is_null(column, nan_is_null=True)).as_py()
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind) or pt.is_boolean(kind)
+
+
 def _cast(column: pa.ChunkedArray, field: pa.Field, where: str) -> pa.ChunkedArray:
     if column.type == field.type:
         return column
+    if not (_is_number(column.type) and _is_number(field.type)) and no_value(column):
+        return pa.chunked_array([pa.nulls(len(column), field.type)])
     if zones_differ(column.type, field.type):  # Arrow would take times without a zone as UTC
         raise SourceError(
             f"{where}: column {field.name!r} is {column.type} here but {field.type} elsewhere; "
