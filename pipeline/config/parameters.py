@@ -51,6 +51,9 @@ ALIASES: tuple[tuple[str, str], ...] = (
 )  # two names of one parameter: if both are set, XGBoost uses the one it reads last
 
 
+QUANTILE_OBJECTIVE = "reg:quantileerror"  # the one that training.quantiles are for
+
+
 @dataclass(frozen=True)
 class Parameter:
     """An XGBoost parameter that is passed through, and its restrictions."""
@@ -136,6 +139,15 @@ def check_fitting(params: Mapping[str, Any], objective: str) -> None:
             raise JobError(
                 f"training.params.{name} is for {', '.join(objectives)}: for {objective} it would be ignored"
             )
+
+
+def check_quantiles(quantiles: Sequence[float], objective: str) -> None:
+    """JobError for quantiles that the objective does not predict; "auto" never chooses the one that does."""
+    if quantiles and objective != QUANTILE_OBJECTIVE:
+        raise JobError(
+            f"training.quantiles = {list(quantiles)} is for training.objective = {QUANTILE_OBJECTIVE!r}: for {objective!r} "
+            "it would be ignored"
+        )
 
 
 def _check_param(name: str, value: Any) -> None:

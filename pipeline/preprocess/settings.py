@@ -12,7 +12,7 @@ from pipeline.errors import DataError, JobError
 Kind = Literal["number", "category", "time", "missing", "drop"]  # missing: a column without a type, all null
 
 FLOAT32_MAX = 3.4028234663852886e38
-_OPTIONS = {  # the options of a column, and the kind of column they are for
+COLUMN_OPTIONS: dict[str, Kind] = {  # the options of a column, and the kind of column they are for
     "impute": "number",
     "indicator": "number",
     "clip": "number",
@@ -59,15 +59,17 @@ def kind_of(name: str, setting: Column, dtype: pa.DataType, *, exact: bool = Fal
     """
     if setting.kind == "drop":
         return "drop"
-    given = [option for option in _OPTIONS if option in setting.model_fields_set]
+    given = [option for option in COLUMN_OPTIONS if option in setting.model_fields_set]
     kind: Kind = _natural(name, dtype) if setting.kind == "auto" else setting.kind
     if kind != "missing" and setting.kind == "auto" and setting.encoding != "auto":
         kind = "category"
     if pa.types.is_null(dtype):
         return "missing"
     for option in given if exact else ():
-        if _OPTIONS[option] != kind:
-            raise JobError(f"preprocess.columns.{name}.{option}: is for a {_OPTIONS[option]}; this column is a {kind}")
+        if COLUMN_OPTIONS[option] != kind:
+            raise JobError(
+                f"preprocess.columns.{name}.{option}: is for a {COLUMN_OPTIONS[option]}; this column is a {kind}"
+            )
     if kind == "number" and _is_calendar(dtype):
         raise DataError(f'column {name!r} is {dtype}, no number; use kind = "time", e.g. with parts = ["epoch"]')
     if kind == "time" and not (_is_calendar(dtype) or is_text(_values(dtype))):

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 
 from pipeline.config.job import Job
 from pipeline.config.names import hint, matches
-from pipeline.config.parameters import check_params
+from pipeline.config.parameters import check_params, check_quantiles
 from pipeline.data.inputs import Inputs, open_inputs
 from pipeline.data.schema.decide import check_types
 from pipeline.errors import JobError
 from pipeline.preprocess.features import feature_names
 from pipeline.preprocess.settings import column_settings, kind_of
+from pipeline.run.unused_settings import unused_settings
 
 
 def resolve(
@@ -25,6 +26,7 @@ def resolve(
     fit.
     """
     check_params(job.training.params, job.training.metrics, job.training.objective)
+    check_quantiles(job.training.quantiles, job.training.objective)
     inputs = open_inputs(job, source, names=names, allow_code=allow_code)
     check_types(inputs.job.data, inputs.job.training, inputs.schema)
     inputs = _without_empty(inputs)
@@ -63,10 +65,16 @@ def _without_empty(inputs: Inputs) -> Inputs:
     for group in groups:
         _check_features("training.interactions", group, roles.features)
     preprocess = job.preprocess.model_copy(update={"columns": {name: job.preprocess.columns[name] for name in columns}})
-    for name, setting in column_settings(preprocess, roles.features).items():
-        kind_of(name, setting, inputs.schema.field(name).type, exact=name in preprocess.columns)
+    settings = column_settings(preprocess, roles.features)
+    kinds = {
+        name: kind_of(name, setting, inputs.schema.field(name).type, exact=name in preprocess.columns)
+        for name, setting in settings.items()
+    }
+    formats = [source.format for source in inputs.sources]
+    shown = job.model_copy(update={"preprocess": preprocess})
+    unused = unused_settings(shown, formats, settings, kinds)
     if not notes:
-        return inputs
+        return dataclasses.replace(inputs, roles=dataclasses.replace(roles, notes=(*roles.notes, *unused)))
     training = job.training.model_copy(
         update={
             "monotone": {name: job.training.monotone[name] for name in monotone},
@@ -74,7 +82,7 @@ def _without_empty(inputs: Inputs) -> Inputs:
         }
     )
     job = job.model_copy(update={"preprocess": preprocess, "training": training})
-    return dataclasses.replace(inputs, job=job, roles=dataclasses.replace(roles, notes=(*roles.notes, *notes)))
+    return dataclasses.replace(inputs, job=job, roles=dataclasses.replace(roles, notes=(*roles.notes, *notes, *unused)))
 
 
 def _made_from(feature: str, column: str) -> bool:

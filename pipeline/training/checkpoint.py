@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.limited_file import read_limited
+from pipeline.config.parameters import QUANTILE_OBJECTIVE
 from pipeline.errors import ModelError
 from pipeline.storage.atomic import refusal
 from pipeline.training.later_fields import field_value
@@ -91,7 +92,10 @@ class Identity:
     def differences(self, now: "Identity") -> list[str]:
         """Describes each difference as text; empty if training can resume."""
         found = []
-        for path in sorted({*self.job, *now.job}):
+        paths = {*self.job, *now.job}
+        if QUANTILE_OBJECTIVE not in (self.job.get("training.objective"), now.job.get("training.objective")):
+            paths.discard("training.quantiles")  # earlier versions took and ignored them
+        for path in sorted(paths):
             then, today = field_value(self.job, path), now.job.get(path)
             if then != today and not (_unset(then) and _unset(today)) and not _told_below(path, self.job, now.job):
                 found.append(f"{path} was {_short(then)}, now {_short(today)}")

@@ -153,7 +153,7 @@ def _training(draw: st.DrawFn, name: st.SearchStrategy[str], few: int) -> dict[s
         "class_weights": (10, st.one_of(st.just("balanced"), st.just({"yes": 2.0, "1": 0.5}), st.just({"no": 3}))),
         "monotone": (12, st.dictionaries(name, st.sampled_from([-1, 0, 1]), max_size=2)),
         "interactions": (12, st.lists(st.lists(name, max_size=2), max_size=2)),
-        "quantiles": (8, st.lists(st.sampled_from([0.1, 0.5, 0.999]), max_size=3)),
+        "quantiles": (8, st.lists(st.sampled_from([0.1, 0.5, 0.999]), unique=True).map(sorted)),
         "params": (3, st.lists(st.sampled_from(list(PARAMS)), max_size=2, unique=True).flatmap(_params)),
     }  # fmt: skip
     for key, (chance, strategy) in options.items():

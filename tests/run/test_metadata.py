@@ -74,6 +74,10 @@ WRONG = {
     "data.target=name training.objective=reg:squarederror": "the target name is text",
     "training.objective=rank:ndcg": "name the column of query ids",
     "training.metrics=['au']": "unknown metric 'au'",
+    "training.quantiles=[0.1,0.9]": "training.quantiles = [0.1, 0.9] is for training.objective = 'reg:quantileerror': for 'auto' it",
+    "training.quantiles=[0.5] training.objective=reg:absoluteerror": "for 'reg:absoluteerror' it would be ignored",
+    "training.class_weights=balanced training.objective=reg:squarederror": "training.class_weights is for classes",
+    "data.positive=1 training.objective=multi:softprob": "data.positive = 1 is for a target of two classes",
     "training.params.max_dept=3": "did you mean max_depth",
     "training.monotone={z=1}": "training.monotone: no feature 'z'",
     "training.interactions=[['x','nam']]": "training.interactions: no feature 'nam'; did you mean name?",
@@ -120,6 +124,49 @@ def test_settings_of_columns_without_a_value_wait_for_them(files: Path) -> None:
     assert [str(note).split(":")[0] for note in told] == [
         "preprocess.columns", "preprocess.columns", "training.monotone", "training.interactions",
     ]  # fmt: skip
+
+
+UNUSED = {
+    "training.early_stopping=5": "training.early_stopping = 5 has no effect: no rows are held out (data.validation), all 100",
+    "data.csv.separator=;": "data.csv.separator has no effect: no source is CSV",
+    "preprocess.smoothing=5.0 preprocess.high_cardinality=hash": "preprocess.smoothing has no effect: no column has the target",
+    "preprocess.folds=3 preprocess.columns.name.encoding=codes": "preprocess.folds has no effect: no column has the target",
+    "preprocess.hash_bins=9": "preprocess.hash_bins has no effect: no column has the hash encoding",
+    "preprocess.min_count=2 data.exclude=['name']": "preprocess.min_count has no effect: no feature column is a category",
+    "preprocess.high_cardinality=hash preprocess.columns.name.encoding=codes": "preprocess.high_cardinality has no effect",
+    "preprocess.columns.na*.parts=['hour']": "preprocess.columns.na*.parts has no effect: it is for a time, and the matching",
+    "preprocess.columns.x={kind='drop',log1p=true}": "preprocess.columns.x.log1p has no effect: it is for a number",
+    "cluster.threads=2 cluster.scheduler=tcp://h:1": "cluster.threads has no effect: cluster.scheduler names a running",
+    "cluster.gpu_pool=2GiB cluster.device=cpu": "cluster.gpu_pool has no effect: cluster.device",
+    "cluster.dashboard_hosts=['h'] cluster.dashboard=false": "cluster.dashboard_hosts has no effect: cluster.dashboard",
+}
+
+
+@pytest.mark.parametrize("settings", UNUSED)
+def test_settings_without_effect_are_noted(files: Path, settings: str) -> None:
+    (note,) = [str(note) for note in resolve(job_of(files, *settings.split(" "))).notes if "no effect" in str(note)]
+    assert note.startswith(UNUSED[settings])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "training.early_stopping=0",
+        "training.early_stopping=5 data.validation.share=0.2",
+        "preprocess.smoothing=5.0 preprocess.folds=3 preprocess.min_count=2 preprocess.high_cardinality=target",
+        "preprocess.hash_bins=9 preprocess.columns.name.encoding=hash preprocess.smoothing=20.0",
+        "preprocess.columns.'*'={parts=['hour'],clip=[0,1]} preprocess.columns.'emp*'.log1p=true",
+        "cluster.threads=2 cluster.memory=2GiB cluster.gpu_pool=2GiB",
+    ],
+)
+def test_settings_with_an_effect_are_not_noted(files: Path, settings: str) -> None:
+    assert [note for note in resolve(job_of(files, *settings.split(" "))).notes if "no effect" in str(note)] == []
+
+
+def test_options_of_csv_files_have_an_effect_where_a_source_is_csv(files: Path) -> None:
+    (files / "0.csv").write_text("x;name;y\n" + "1;a;0\n2;b;1\n" * ROWS)
+    inputs = resolve(job_of(files, "data.csv.separator=;"), str(files / "0.csv"))
+    assert not [note for note in inputs.notes if "no effect" in str(note)]
 
 
 def test_constraints_of_columns_that_say_nothing_are_left_out() -> None:

@@ -161,6 +161,14 @@ def test_a_table_that_was_empty_is_not_named_beside_its_fields(settings: list[st
     assert identity(*settings).differences(identity()) == back
 
 
+def test_quantiles_that_were_ignored_are_no_difference() -> None:
+    assert identity("training.quantiles=[0.5]").differences(identity()) == []
+    objective = "training.objective=reg:quantileerror"
+    assert identity(objective, "training.quantiles=[0.5]").differences(identity(objective)) == [
+        "training.quantiles was [0.5], now []"
+    ]
+
+
 def test_a_table_in_place_of_a_value_is_named() -> None:
     balanced, by_name = identity("training.class_weights=balanced"), identity("training.class_weights.yes=2.0")
     assert balanced.differences(by_name) == [

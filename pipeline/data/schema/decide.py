@@ -31,7 +31,7 @@ def check_types(data: Data, training: Training, schema: pa.Schema) -> None:
     if values == "other":
         refuse(name, f"is {kind}; derive a number or a text from it under data.derive")
     if training.objective != "auto":
-        _check_task(data, training.objective)
+        _check_task(data, training, training.objective)
         if values == "text" and _kind(training.objective) in ("regression", "ranking"):
             refuse(name, _needs_numbers(training.objective))
     if data.weight is not None:
@@ -48,8 +48,8 @@ def check_types(data: Data, training: Training, schema: pa.Schema) -> None:
         )
 
 
-def _check_task(data: Data, objective: str) -> None:
-    """DataError where group or positive class do not go with the objective."""
+def _check_task(data: Data, training: Training, objective: str) -> None:
+    """DataError where group, positive class or class weights do not go with the objective."""
     kind = _kind(objective)
     if kind == "ranking" and data.group is None:
         raise DataError(
@@ -60,6 +60,10 @@ def _check_task(data: Data, objective: str) -> None:
     if kind != "binary" and data.positive is not None:
         raise DataError(
             f"data.positive = {data.positive!r} is for a target of two classes; {data.target} makes a {kind} task"
+        )
+    if kind in ("regression", "ranking") and training.class_weights is not None:
+        raise DataError(
+            f"training.class_weights is for classes; {data.target} makes a {kind} task (training.objective = {objective!r})"
         )
 
 
@@ -90,10 +94,10 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
         refuse(name, "has the same value in every row: one class only, nothing to learn")
     objective = _auto(data, labels, schema.field(name).type) if training.objective == "auto" else training.objective
     kind = _kind(objective)
-    _check_task(data, objective)
+    _check_task(data, training, objective)
     if kind in ("binary", "multiclass"):
         _check_apart(name, schema.field(name).type, labels)
-        classes = _classes(name, kind, objective, data, labels)
+        classes = _classes(schema.field(name), kind, objective, data, labels)
         counts = labels.counts or {}
         return Target(name, kind, objective, classes, tuple(counts[value] for value in classes))
     check_numbers(name, objective, training, labels)
@@ -177,8 +181,9 @@ def _check_apart(name: str, kind: pa.DataType, labels: LabelSurvey) -> None:
         )
 
 
-def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSurvey) -> tuple[ClassValue, ...]:
+def _classes(target: pa.Field, kind: Kind, objective: str, data: Data, labels: LabelSurvey) -> tuple[ClassValue, ...]:
     """The classes in order; binary: the positive one last."""
+    name, type_name = target.name, "text" if labels.kind == "text" else str(target.type)
     if labels.counts is None:
         what = "a text" if labels.kind == "text" else "a number"
         refuse(name, f"is {what} of more than {MAX_CLASSES} distinct values, too many classes for {objective}")
@@ -196,8 +201,20 @@ def _classes(name: str, kind: Kind, objective: str, data: Data, labels: LabelSur
         value for value in classes if value == data.positive or (isinstance(value, str) and value == str(data.positive))
     ]
     if not matches:
-        raise DataError(f"data.positive = {data.positive!r} is neither of the two classes of {name}")
+        raise DataError(
+            f"data.positive = {data.positive!r} is neither of the two classes of {name}: the classes are {type_name}, "
+            f"positive is {_type_of(data.positive)}"
+        )
     return (classes[0], classes[1]) if matches[0] == classes[1] else (classes[1], classes[0])
+
+
+def _type_of(value: str | int | float | bool) -> str:
+    """
+    >>> [_type_of(value) for value in ("0", True, 0, 0.5)]
+    ['a text', 'true or false', 'a whole number', 'a number']
+    """
+    kinds = {str: "a text", bool: "true or false", int: "a whole number"}
+    return kinds.get(type(value), "a number")
 
 
 def _threshold(name: str, times: TimeSample, share: float) -> int | float:

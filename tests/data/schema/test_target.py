@@ -35,11 +35,11 @@ def survey(array, fragment=0):
     return Survey(len(array), len(array), label=_survey_labels(Selected(table, ids, 0), "y"))
 
 
-def decide(array, objective="auto", params=(), **data):
+def decide(array, objective="auto", params=(), weights=None, **data):
     array = array if isinstance(array, pa.Array) else pa.array(array)
     return decide_target(
         Data(source="x", target="y", **data),
-        Training(objective=objective, params=dict(params)),
+        Training(objective=objective, params=dict(params), class_weights=weights),
         survey(array),
         pa.schema([("y", array.type)]),
     )
@@ -123,7 +123,17 @@ def test_positive(positive, values, classes):
         ([0, 50, 3], {"group": "q"}, "set training.params.ndcg_exp_gain = false"),
         ([0, 1, 2], {"objective": "rank:ndcg"}, "name the column of query ids as data.group"),
         ([0, 1, 2], {"objective": "reg:squarederror", "group": "q"}, "data.group is for ranking"),
-        (["a", "b"], {"positive": "c"}, "data.positive = 'c' is neither of the two classes of y"),
+        (
+            ["a", "b"],
+            {"positive": "c"},
+            "data.positive = 'c' is neither of the two classes of y: the classes are text, positive is a text",
+        ),
+        ([0, 1, 1], {"positive": "0"}, "the two classes of y: the classes are int64, positive is a text"),
+        ([True, False], {"positive": "true"}, "the two classes of y: the classes are bool, positive is a text"),
+        (pa.array([7.5, 2.5], pa.float32()), {"positive": 7}, "the classes are float, positive is a whole number"),
+        ([1.5, 2, 3], {"weights": "balanced"}, "training.class_weights is for classes; y makes a regression task"),
+        ([0, 1], {"objective": "reg:logistic", "weights": {"0": 2.0}}, "training.class_weights is for classes"),
+        ([0, 1, 2], {"group": "q", "weights": "balanced"}, "y makes a ranking task (training.objective = 'rank:ndcg')"),
         ([1.5, 2, 3], {"positive": 2}, "for a target of two classes"),
     ],
 )
