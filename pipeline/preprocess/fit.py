@@ -225,7 +225,7 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
             class_weight=by_class,
             mean_label=mean_label(statistics, by_class),
             findings=(
-                *statistics_findings(statistics, recipe, shared.target),
+                *statistics_findings(statistics, recipe, shared.target, confirmed),
                 *explaining(recipe, sample, shared.target, confirmed),
             ),
         )
