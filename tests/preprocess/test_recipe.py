@@ -22,6 +22,7 @@ from pipeline.preprocess.features import (
     TimePart,
     feature_names,
 )
+from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import FORMAT, VERSION, Recipe, fit_recipe
 from pipeline.preprocess.statistics.statistics import collect
 
@@ -288,11 +289,15 @@ def test_features_that_were_never_fitted_are_refused(entry):
         Recipe.from_json(text)
 
 
-def test_a_target_that_float32_blurs_is_worth_a_note(fit):
-    """Labels that lie far from zero and vary little."""
-    label = 1e9 + np.arange(40) * 64
-    recipe = fit({"x": np.arange(40.0)}, label, Target("y", "regression", "reg:squarederror"))
-    assert any("'y': float32 tells its values apart in steps of 64 only" in note for note in recipe.notes)
+@pytest.mark.parametrize(("step", "found"), [(16, ["coarse_target"]), (64, ["coarse_target"]), (1_000, [])])
+def test_a_target_that_float32_blurs_is_a_finding(make_rows, step, found):
+    """Labels that lie far from zero and vary little: float32 has steps of 64 there."""
+    label, target = 1e9 + np.arange(40) * step, Target("y", "regression", "reg:squarederror")
+    statistics = collect(make_rows({"x": np.arange(40.0)}, label), Preprocess(), target)
+    recipe = fit_recipe(statistics, Preprocess(), target)
+    noted = [note for note in statistics_findings(statistics, recipe, target) if note.column == "y"]
+    assert [note.kind for note in noted] == found
+    assert all("steps of 64:" in note.message and "subtract a number" in note.message for note in noted)
 
 
 @pytest.mark.parametrize("option", [{"clip": [-1e300, 1]}, {"clip": [0, 1e39]}, {"impute": -1e308}])
