@@ -157,7 +157,10 @@ def _unconverted(frame: Any, error: Exception) -> str:
     for place, name in enumerate(frame.columns):
         try:
             pa.array(frame.iloc[:, place], from_pandas=True)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        except OverflowError:
+            what = "whole numbers that are too large for 64 bits"
+            return f"column {name!r} holds {what}: {_WAY_OUT}; astype(float) makes them numbers, astype(str) text"
+        except (pa.ArrowException, TypeError, ValueError):
             kind = str(frame.dtypes.iloc[place])
             if kind.startswith("complex"):
                 return f"column {name!r} holds complex numbers ({kind}), which no column can have: {_WAY_OUT}"

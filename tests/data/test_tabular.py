@@ -218,6 +218,10 @@ def test_columns_of_objects_that_are_left_out_are_not_converted() -> None:
             r"column 'o' holds Python objects that are of no one type, .*convert it, or .*data\.exclude.*astype",
         ),
         ([{"a": 1}, 2.0], "column 'o' holds Python objects"),
+        (
+            [2**70, 1],
+            r"column 'o' holds whole numbers that are too large for 64 bits: .*data\.exclude.*astype\(float\)",
+        ),
         ([1j, 2j], r"column 'o' holds complex numbers \(complex128\).*convert it, or .*data\.exclude"),
     ],
 )
