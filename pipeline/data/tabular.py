@@ -164,11 +164,7 @@ def _unconverted(frame: Any, error: Exception) -> str:
             kind = str(frame.dtypes.iloc[place])
             if kind.startswith("complex"):
                 return f"column {name!r} holds complex numbers ({kind}), which no column can have: {_WAY_OUT}"
-            what = (
-                "Python objects of several types or numbers that are too large"
-                if kind == "object"
-                else f"values of the type {kind}"
-            )
+            what = "Python objects of several types" if kind == "object" else f"values of the type {kind}"
             return f"column {name!r} holds {what}, which no column can have: {_WAY_OUT}; astype(str) makes it text"
     return str(error.args[-1]).splitlines()[0] if error.args else type(error).__name__
 
