@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.contenders import ALL, Contender, Outcome, Setting, attempt
 from benchmarks.end_to_end_report import draw, equal_quality, summarise, tabulate
-from pipeline.data.synthetic import synthetic
-from pipeline.events.types import ignore
+from pipeline.data.synthetic import generator
+from pipeline.events.types import discard
 
 TRAIN_FILES = 16
 HELDOUT_ROWS_AT_MOST = 500_000
@@ -37,12 +37,12 @@ def make_files(cache: Path, rows: int, features: int, seed: int) -> Files:
     folder = cache / f"numeric-{rows}x{features}-seed{seed}"
     files = Files(folder / "train", folder / "heldout.parquet")
     if not files.train.exists():
-        synthetic.generate(
-            files.train, rows=rows, seed=seed, files=TRAIN_FILES, kind="numeric", features=features, listen=ignore
+        generator.generate(
+            files.train, rows=rows, seed=seed, files=TRAIN_FILES, kind="numeric", features=features, listen=discard
         )
     if not files.heldout.exists():
         held_rows = min(max(rows // 10, 1_000), HELDOUT_ROWS_AT_MOST)
-        synthetic.write_file(files.heldout, synthetic.Chunk("numeric", seed, TRAIN_FILES, rows, held_rows, features))
+        generator.write_file(files.heldout, generator.Chunk("numeric", seed, TRAIN_FILES, rows, held_rows, features))
     return files
 
 

@@ -27,9 +27,9 @@ from distributed import Client
 from benchmarks import record, telling
 from pipeline.cli.terminal import run
 from pipeline.config.job import Cluster, Job
-from pipeline.data.synthetic.synthetic import generate
+from pipeline.data.synthetic.generator import generate
 from pipeline.events.recording import recorded
-from pipeline.events.types import Listener, ignore
+from pipeline.events.types import EventHandler, discard
 from pipeline.monitoring import publish
 from pipeline.run import train as walk
 from pipeline.run.connect import connect
@@ -74,12 +74,12 @@ def _measured(client: Client, folder: Path, rounds: int, told: Told) -> dict[str
     else:
         client.run(telling.clocked, accounts=told == "all")
     with contextlib.ExitStack() as stack:
-        listen: Listener = ignore
+        listen: EventHandler = discard
         if told != "nothing":
             stack.enter_context(mock.patch.object(publish, "INTERVAL_SECONDS", 0.0))
-            listen = stack.enter_context(recorded(folder / "events.jsonl", ignore))
+            listen = stack.enter_context(recorded(folder / "events.jsonl", discard))
         else:
-            nobody = contextlib.nullcontext(ignore)
+            nobody = contextlib.nullcontext(discard)
             stack.enter_context(mock.patch.object(walk, "publishing", return_value=nobody))
             stack.enter_context(mock.patch.object(walk, "attached", return_value=nobody))
         loops, own, begin = client.run(telling.loop_seconds), time.process_time(), time.monotonic()

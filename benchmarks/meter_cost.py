@@ -22,8 +22,8 @@ from pipeline.efficiency.records import WorkerSample
 from pipeline.efficiency.split import worker_samples
 from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
-from pipeline.scaling.subjects import Layout, SyntheticSubject
 from pipeline.scaling.synthetic import Synthetic
+from pipeline.scaling.workloads import ScalingLayout, SyntheticWorkload
 from pipeline.training.xgboost.dispatch import run_training
 
 WORKERS, WARMUP = 2, 4
@@ -48,7 +48,7 @@ def command(repeat: int, rounds: int, name: str) -> None:
     with connect(cluster) as client:
         where = placement(client, cluster)
         for data, shares in SHAPES:
-            layout = SyntheticSubject(client, data).layout(where, data.rows, shares)
+            layout = SyntheticWorkload(client, data).layout(where, data.rows, shares)
             samples = [_sample(client, layout, rounds, full) for _ in range(repeat) for full in (True, False)]
             shapes.append({"shape": str(data), "shares": shares, "samples": samples} | _medians(samples))
             _say(shapes[-1])
@@ -57,7 +57,7 @@ def command(repeat: int, rounds: int, name: str) -> None:
         record.write(name, {"circumstances": circumstances, "rounds": rounds, "shapes": shapes})
 
 
-def _sample(client: Any, layout: Layout, rounds: int, full: bool) -> dict[str, Any]:
+def _sample(client: Any, layout: ScalingLayout, rounds: int, full: bool) -> dict[str, Any]:
     """Trains once; returns the time of the worker with the longest rounds, and the worst shares and errors of all."""
     spec = replace(layout.spec, rounds=rounds + WARMUP, metrics=(), full_meter=full)
     meters = run_training(client, layout.partitions.futures, layout.partitions.workers, spec).meters

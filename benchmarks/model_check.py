@@ -21,10 +21,10 @@ from pipeline.efficiency.records import Point
 from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 from pipeline.scaling.calibration import calibrate
+from pipeline.scaling.experiment import ExperimentContext, measure
 from pipeline.scaling.plan import Plan
-from pipeline.scaling.scaling import Bench, measure
-from pipeline.scaling.subjects import SyntheticSubject
 from pipeline.scaling.synthetic import Synthetic
+from pipeline.scaling.workloads import SyntheticWorkload
 
 UNEVEN = (0.3, 0.7)
 CONFIGURATIONS: tuple[tuple[Synthetic, tuple[float, ...]], ...] = (
@@ -62,7 +62,9 @@ def command(repeat: int, rounds: int, limit: int | None, name: str) -> None:
         click.echo(f"calibrated in {machine.seconds:.1f} s\n\n{HEADER}")
         rows = []
         for data, shares in CONFIGURATIONS[:limit]:
-            bench = Bench(client, SyntheticSubject(client, data), lambda: placement(client, cluster), machine)
+            bench = ExperimentContext(
+                client, SyntheticWorkload(client, data), lambda: placement(client, cluster), machine
+            )
             plan = Plan(workers=(2,), repeat=repeat, rounds=rounds, shares=shares, single=False)
             (point,) = measure(bench, plan).points
             rows.append(row_of(str(data) + (f", shares {shares}" if shares else ""), point))

@@ -25,10 +25,10 @@ from pipeline.efficiency.records import Point
 from pipeline.run.connect import connect
 from pipeline.runtime.placement import Placement, placement
 from pipeline.scaling.calibration import calibrate
+from pipeline.scaling.experiment import ExperimentContext, measure
 from pipeline.scaling.plan import Plan
-from pipeline.scaling.scaling import Bench, measure
-from pipeline.scaling.subjects import SyntheticSubject
 from pipeline.scaling.synthetic import Synthetic
+from pipeline.scaling.workloads import SyntheticWorkload
 
 SUBJECTS = (
     Synthetic(20_000, 12, depth=4),
@@ -91,7 +91,7 @@ def _link(count: int, megabits: float, repeat: int) -> dict[str, Any]:
         )
         for data in SUBJECTS:
             before = sum(host.passed_nbytes() for host in where)
-            point = _measured(Bench(client, SyntheticSubject(client, data), place, machine), count, repeat)
+            point = _measured(ExperimentContext(client, SyntheticWorkload(client, data), place, machine), count, repeat)
             passed = sum(host.passed_nbytes() for host in where) - before
             rows.append(_row(str(data), count, megabits, point) | {"passed_nbytes": passed})
             click.echo(_line(rows[-1]))
@@ -102,13 +102,13 @@ def _link(count: int, megabits: float, repeat: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _measured(bench: Bench, count: int, repeat: int) -> Point:
+def _measured(bench: ExperimentContext, count: int, repeat: int) -> Point:
     rounds = _rounds(bench, count)
     (point,) = measure(bench, Plan(workers=(count,), repeat=repeat, rounds=rounds, single=False)).points
     return point
 
 
-def _rounds(bench: Bench, count: int) -> int:
+def _rounds(bench: ExperimentContext, count: int) -> int:
     """Returns as many rounds as one repetition has time for."""
     assert isinstance(bench.machine, Machine)
     (point,) = measure(bench, Plan(workers=(count,), repeat=1, rounds=3, single=False)).points

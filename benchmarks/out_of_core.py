@@ -27,8 +27,8 @@ import pipeline
 from benchmarks import record
 from pipeline.cli.terminal import run
 from pipeline.config.job import Job
-from pipeline.data.synthetic import synthetic
-from pipeline.events.types import Event, MatrixDone, RoundDone, ignore
+from pipeline.data.synthetic import generator
+from pipeline.events.types import Event, MatrixDone, RoundDone, discard
 from pipeline.run.connect import connect
 
 FEATURES, FLOAT_NBYTES, FILES = 128, 4, 64
@@ -120,7 +120,7 @@ def command(rows: int, memory: str, rounds: int, repeat: int, name: str) -> None
     with tempfile.TemporaryDirectory(prefix="out-of-core-") as name_of_folder:
         folder = Path(name_of_folder)
         data = folder / "data"
-        synthetic.generate(data, rows=rows, seed=0, files=FILES, kind="numeric", features=FEATURES, listen=ignore)
+        generator.generate(data, rows=rows, seed=0, files=FILES, kind="numeric", features=FEATURES, listen=discard)
         runs = []
         for where in itertools.islice(itertools.cycle(order), 2 * repeat):
             runs.append(train(data, where, limits[where], rounds, folder))

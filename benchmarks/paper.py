@@ -19,17 +19,17 @@ from benchmarks.published import PUBLISHED, Comparison, compare
 from pipeline.cli.terminal import run
 from pipeline.efficiency import cost
 from pipeline.efficiency.cost import Workload
-from pipeline.scaling import paper
-from pipeline.scaling.paper import Computer, Interconnect
+from pipeline.scaling import what_if
+from pipeline.scaling.what_if import Computer, Interconnect
 
 CLUSTERS: tuple[tuple[str, Workload, Computer, Interconnect, tuple[int, ...]], ...] = (
-    ("Higgs, depth 8", paper.higgs(), paper.SERVER, paper.ETHERNET_10G, (1, 2, 4, 8, 16, 64)),
-    ("Higgs, depth 8", paper.higgs(), paper.SERVER, paper.ETHERNET_100G, (1, 2, 4, 8, 16, 64)),
-    ("Higgs, depth 8", paper.higgs(), paper.V100, paper.PCIE, (1, 2, 4, 8)),
-    ("Higgs, depth 8", paper.higgs(), paper.V100, paper.NVLINK, (1, 2, 4, 8)),
-    ("Criteo, 255 leaves", paper.criteo(), paper.SERVER, paper.ETHERNET_10G, (1, 4, 16, 64, 256)),
-    ("Criteo, 255 leaves", paper.criteo(), paper.SERVER, paper.ETHERNET_100G, (1, 4, 16, 64, 256)),
-    ("Criteo, 255 leaves", paper.criteo(), paper.V100, paper.INFINIBAND_FDR, (8, 16, 64, 256)),
+    ("Higgs, depth 8", what_if.higgs(), what_if.SERVER, what_if.ETHERNET_10G, (1, 2, 4, 8, 16, 64)),
+    ("Higgs, depth 8", what_if.higgs(), what_if.SERVER, what_if.ETHERNET_100G, (1, 2, 4, 8, 16, 64)),
+    ("Higgs, depth 8", what_if.higgs(), what_if.V100, what_if.PCIE, (1, 2, 4, 8)),
+    ("Higgs, depth 8", what_if.higgs(), what_if.V100, what_if.NVLINK, (1, 2, 4, 8)),
+    ("Criteo, 255 leaves", what_if.criteo(), what_if.SERVER, what_if.ETHERNET_10G, (1, 4, 16, 64, 256)),
+    ("Criteo, 255 leaves", what_if.criteo(), what_if.SERVER, what_if.ETHERNET_100G, (1, 4, 16, 64, 256)),
+    ("Criteo, 255 leaves", what_if.criteo(), what_if.V100, what_if.INFINIBAND_FDR, (8, 16, 64, 256)),
 )
 
 
@@ -37,8 +37,8 @@ def cluster(
     name: str, workload: Workload, computer: Computer, link: Interconnect, counts: tuple[int, ...]
 ) -> dict[str, Any]:
     """Predicts one workload on one kind of cluster, in several sizes."""
-    made = paper.machine(computer, link)
-    points = [paper.simulate(made, workload.on(count, workload.total_rows)) for count in counts]
+    made = what_if.machine(computer, link)
+    points = [what_if.simulate(made, workload.on(count, workload.total_rows)) for count in counts]
     return {
         "workload": name,
         "computer": computer.name,
@@ -98,8 +98,8 @@ def command(name: str) -> None:
         path = record.write(name, {
             "benchmark": "paper",
             "circumstances": record.circumstances(),
-            "interconnects": [dataclasses.asdict(link) for link in paper.INTERCONNECTS],
-            "computers": [{"name": one.name, "source": one.source} for one in paper.COMPUTERS],
+            "interconnects": [dataclasses.asdict(link) for link in what_if.INTERCONNECTS],
+            "computers": [{"name": one.name, "source": one.source} for one in what_if.COMPUTERS],
             "published": [dataclasses.asdict(one) for one in PUBLISHED],
             "comparisons": [dataclasses.asdict(one) | {"close": one.close} for one in comparisons],
             "clusters": clusters,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pipeline.efficiency.cost import Workload
 from pipeline.efficiency.definitions import global_efficiency
-from pipeline.scaling import paper
-from pipeline.scaling.paper import Computer, Interconnect
+from pipeline.scaling import what_if
+from pipeline.scaling.what_if import Computer, Interconnect
 
 CLOSE = 0.05  # of efficiency: a smaller error counts as predicted
 
@@ -39,7 +39,7 @@ class Published:
 
 
 _LIGHTGBM = Published(
-    "LightGBM, Criteo", paper.criteo(), paper.SERVER, paper.INFINIBAND_FDR,
+    "LightGBM, Criteo", what_if.criteo(), what_if.SERVER, what_if.INFINIBAND_FDR,
     {1: 627.8, 2: 311.0, 4: 156.0, 8: 80.0, 16: 42.0},
     "https://lightgbm.readthedocs.io/en/latest/Experiments.html, Parallel Experiment, 2017",
     "1.7 G rows x 67, 255 leaves, data-parallel, seconds per tree; Windows servers, 2 x E5-2670 v2, 16 threads, DDR3-1600, "
@@ -52,7 +52,7 @@ _LIGHTGBM = Published(
 )  # fmt: skip
 
 _HIGGS_ROWS = 34_000_000
-_HIGGS = dataclasses.replace(paper.higgs(4, _HIGGS_ROWS), row_share=0.6)
+_HIGGS = dataclasses.replace(what_if.higgs(4, _HIGGS_ROWS), row_share=0.6)
 _HIGGS_CIRCUMSTANCES = (
     "HIGGS appended to 24.88 GB of CSV or 10 GiB of Parquet, depth 8, 100 rounds, evaluated on the training rows; T4, "
     "2 to a host (n1-highmem-4), Google AI Platform, 2020"
@@ -72,7 +72,7 @@ _HIGGS_VERDICT = (
 def _rapids(kind: str, threads: int, seconds: dict[int, float]) -> Published:
     constant = 2 * seconds[8] - seconds[4]
     return Published(
-        f"RAPIDS, Higgs, {kind}, {threads} threads", _HIGGS, paper.T4, paper.ETHERNET_10G,
+        f"RAPIDS, Higgs, {kind}, {threads} threads", _HIGGS, what_if.T4, what_if.ETHERNET_10G,
         {count: value / 100 for count, value in seconds.items()}, _HIGGS_SOURCE,
         _HIGGS_CIRCUMSTANCES, _HIGGS_ASSUMED, _HIGGS_VERDICT.format(constant=constant, base=seconds[4]),
     )  # fmt: skip
@@ -88,7 +88,7 @@ _ISSUE_SECONDS = {1: 17.0726535320282 / 1000, 2: 31.367551803588867 / 1000}
 
 def _issue(interconnect: Interconnect, verdict: str) -> Published:
     return Published(
-        f"XGBoost issue 8986, {interconnect.name}", paper.wide(), paper.V100, interconnect, _ISSUE_SECONDS,
+        f"XGBoost issue 8986, {interconnect.name}", what_if.wide(), what_if.V100, interconnect, _ISSUE_SECONDS,
         _ISSUE_SOURCE, _ISSUE_CIRCUMSTANCES, "the GPU a V100, then as fast as published; full trees; 256 bins a feature",
         verdict,
     )  # fmt: skip
@@ -101,12 +101,12 @@ PUBLISHED = (
     _rapids("CSV", 4, {4: 177.80, 8: 155.40}),
     _rapids("CSV", 8, {4: 153.21, 8: 129.53}),
     _issue(
-        paper.PCIE,
+        what_if.PCIE,
         "Two GPUs are slower than one, as published: a tree exchanges 32 histograms of 4 MB, which takes "
         "longer than halving the rows saves.",
     ),
     _issue(
-        paper.NVLINK,
+        what_if.NVLINK,
         "With NVLink two GPUs would have been faster: by the model, what was published had none, or did not use it.",
     ),
 )
@@ -137,7 +137,7 @@ def compare(published: Published) -> list[Comparison]:
     scaled = published.computer.measured(published.on(base), published.seconds[base], link)
     times = {
         kind: {
-            count: paper.simulate(paper.machine(computer, link), published.on(count)).seconds
+            count: what_if.simulate(what_if.machine(computer, link), published.on(count)).seconds
             for count in published.seconds
         }
         for kind, computer in (("scaled", scaled), ("a priori", published.computer))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.scaling.circumstances import circumstances
+from pipeline.scaling.environment import circumstances
 
 __all__ = ["RESULTS", "circumstances", "write"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import Verb, settings_given, talking
+from pipeline.cli.options import Verb, output_options, settings_given
 from pipeline.cli.scale_options import ROWS_EXAMPLE, explained, run_scale, scale_options
-from pipeline.cli.terminal import Talk, run
+from pipeline.cli.terminal import OutputMode, run
 from pipeline.config.job import Job
 from pipeline.scaling.synthetic import Synthetic
 
@@ -34,8 +34,8 @@ WHAT = "Synthetic rows, made by the workers themselves, or the training of --job
 @click.option("--bins", type=click.IntRange(2, 253), default=253, show_default=True, help="Of each feature.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @scale_options
-@talking
-def command(talk: Talk, job: str | None, **options: Any) -> None:
+@output_options
+def command(talk: OutputMode, job: str | None, **options: Any) -> None:
     if job is not None:
         asked = Job.load(job, settings_given())
         run_scale(talk, asked, asked.cluster, {**options, "trained": job})

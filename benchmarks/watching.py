@@ -21,7 +21,7 @@ from benchmarks import record
 from pipeline.dashboard.pages.registry import PAGES
 from pipeline.dashboard.window import SHARE
 from pipeline.events.types import Event, Note, Place, Placed, RoundDone, Started, WorkerRounds, decode, encode
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run_store import RunStore
 from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, ACCOUNTS_A_SECOND, EVENT_SECONDS
 
 BEGIN = 1_790_000_000.0  # seconds since the epoch
@@ -36,14 +36,14 @@ DASK_SECONDS = 170e-6  # of a scheduler's core for any message
 @click.option("--name", default="watching", show_default=True, help="Of the record; an empty one: none is written.")
 def command(workers: int, hours: float, name: str) -> None:
     circumstances = record.circumstances()
-    board, process = Board(), psutil.Process()
+    board, process = RunStore(), psutil.Process()
     documents = {page.route: Document() for page in PAGES}  # Bokeh's own memory is not the board's
     gc.collect()
     before, spent, messages, most = process.memory_info().rss, 0.0, 0, 0
     for said in stream(workers, hours * 3600):
         begin = time.process_time()
         for message in said:
-            board.take(message["run"], decode(message["event"]))
+            board.apply(message["run"], decode(message["event"]))
         spent += time.process_time() - begin
         messages += len(said)
         most = max(most, process.memory_info().rss)
@@ -99,10 +99,10 @@ def _message(event: Event) -> Mapping[str, Any]:
     return {"run": "long", "event": encode(event)}
 
 
-def _draw(page: Any, document: Document, board: Board) -> float:
+def _draw(page: Any, document: Document, board: RunStore) -> float:
     """Returns the seconds to bring an open page up to date."""
     page.make(document, lambda: board, lambda: BEGIN)
-    board.take("long", Note(time=BEGIN, message=page.route))
+    board.apply("long", Note(time=BEGIN, message=page.route))
     begin = time.process_time()
     for callback in document.session_callbacks:
         callback.callback()

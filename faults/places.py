@@ -304,7 +304,7 @@ def hogs(wanted: bool) -> Iterator[None]:
 
 def warm() -> None:
     """Imports what a training needs, so that workers do not import it during a run that is measured."""
-    for name in ("pipeline.training.xgboost.boost", "pipeline.preprocess.fit", "pipeline.data.reading", "xgboost"):
+    for name in ("pipeline.training.xgboost.trainer", "pipeline.preprocess.fit", "pipeline.data.reading", "xgboost"):
         importlib.import_module(name)
 
 
@@ -333,11 +333,11 @@ def _doings(client: Client) -> list[str]:
 
 def _kept(dask_worker: Any) -> list[str]:
     """Returns rows kept for a second pass, states kept to be fetched, watches, and ledgers."""
-    from pipeline.preprocess.fit import _KEPT
-    from pipeline.runtime.ledger import LEDGERS
+    from pipeline.preprocess.fit import row_cache
+    from pipeline.runtime.task_ledger import LEDGERS
     from pipeline.training.handover import waiting_runs
 
-    rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in list(_KEPT._rows)]
+    rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in list(row_cache._rows)]
     watches = [f"the plugin {name}" for name in dask_worker.plugins if name.startswith("pipeline")]
     states = [f"a state of run {run}" for run in waiting_runs()]
     return rows + watches + states + [f"the ledger of run {run}" for run in list(LEDGERS)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.data.synthetic.synthetic import Chunk, file_name, make_table, plan_chunks
+from pipeline.data.synthetic.generator import Chunk, file_name, make_table, plan_chunks
 
 ROWS = 40_000  # enough fragments that even the slower of two workers gets some
 FILES = 6  # of the source

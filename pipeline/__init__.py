@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pipeline.cluster.doctor import doctor
     from pipeline.config.job import Job
     from pipeline.data.describe import describe
-    from pipeline.data.synthetic.synthetic import generate
+    from pipeline.data.synthetic.generator import generate
     from pipeline.inference.evaluate import evaluate
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
     from pipeline.run.connect import connect
     from pipeline.run.train import TrainResult, train
     from pipeline.scaling.plan import Plan as ScalePlan
-    from pipeline.scaling.plan import Wish as ScaleWish
+    from pipeline.scaling.plan import ScaleOptions as ScaleWish
     from pipeline.scaling.scale import scale
 
 __all__ = [
@@ -39,13 +39,13 @@ _HOMES = {
     "Job": "pipeline.config.job:Job",
     "Model": "pipeline.model.artifact:Model",
     "ScalePlan": "pipeline.scaling.plan:Plan",
-    "ScaleWish": "pipeline.scaling.plan:Wish",
+    "ScaleWish": "pipeline.scaling.plan:ScaleOptions",
     "TrainResult": "pipeline.run.train:TrainResult",
     "connect": "pipeline.run.connect:connect",
     "describe": "pipeline.data.describe:describe",
     "doctor": "pipeline.cluster.doctor:doctor",
     "evaluate": "pipeline.inference.evaluate:evaluate",
-    "generate": "pipeline.data.synthetic.synthetic:generate",
+    "generate": "pipeline.data.synthetic.generator:generate",
     "predict": "pipeline.inference.predict:predict",
     "scale": "pipeline.scaling.scale:scale",
     "train": "pipeline.run.train:train",

@@ -11,11 +11,11 @@ import pytest
 import xgboost
 
 from pipeline.config.job import Job
-from pipeline.data.inputs import open_inputs
+from pipeline.data.opened_sources import open_inputs
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.schema.target import Target
 from pipeline.model.artifact import Model, ModelParts, save
-from pipeline.model.assemble import Trained, make_manifest
+from pipeline.model.assemble import ManifestInput, make_manifest
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.features import Category, Levels, Number
 from pipeline.preprocess.recipe import Recipe
@@ -103,7 +103,7 @@ def make_model(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         )
         settings = {"objective": target.objective, "max_depth": 5, "nthread": 1, **PARAMS.get(kind, {}), **params}
         booster = xgboost.train(settings, data, 12)
-        trained = Trained(target, RECIPE, 12, 12, {"train": len(block)}, datetime(2026, 1, 2, tzinfo=UTC))
+        trained = ManifestInput(target, RECIPE, 12, 12, {"train": len(block)}, datetime(2026, 1, 2, tzinfo=UTC))
         manifest = make_manifest(inputs, job, trained)
         parts = ModelParts(bytes(booster.save_raw("ubj")), RECIPE, manifest, {"train": {"auc": 0.5}}, "# card\n")
         model = save(folder or tmp_path_factory.mktemp("models") / kind, parts)

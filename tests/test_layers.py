@@ -172,5 +172,5 @@ def test_no_verb_has_the_name_of_a_module() -> None:
 def test_the_rules_would_be_noticed() -> None:
     """Imports inside functions, and modules that are named, are found."""
     assert "pipeline.config.alarms" in imports("pipeline.config.job")
-    assert "pipeline.training.xgboost.boost" in imports("pipeline.run.modules")
+    assert "pipeline.training.xgboost.trainer" in imports("pipeline.run.modules")
     assert "pipeline.run.train" in imports("pipeline.cli.main")

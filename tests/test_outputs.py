@@ -7,13 +7,13 @@ import pytest
 from pipeline.cli.main import cli
 from pipeline.cli.terminal import run
 from pipeline.config.job import Job
-from pipeline.data.synthetic.synthetic import generate
+from pipeline.data.synthetic.generator import generate
 from pipeline.errors import JobError, ModelError, OutputError
 from pipeline.events.recording import recording
 from pipeline.inference.predict import claim_predictions
 from pipeline.model.artifact import Model
 from pipeline.model.folder import claim_folder
-from pipeline.run.destination import check_destination
+from pipeline.run.output_lock import check_output_dir
 
 URL = "s3://me:secret@bucket/model"
 
@@ -61,7 +61,7 @@ def test_a_url_as_output_is_refused_in_python(here: Path, path: str | Path) -> N
     for write in (
         lambda: claim_folder(path),
         lambda: claim_predictions(path, False),
-        lambda: check_destination(path, resume=False, overwrite=False),
+        lambda: check_output_dir(path, resume=False, overwrite=False),
         lambda: generate(path, rows=10),
         record,
     ):

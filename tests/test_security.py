@@ -608,8 +608,8 @@ IMPORTERS = {  # who may import what is named at run time, and why
 STARTERS = {
     "pipeline.cluster.devices",
     "pipeline.cluster.throwaway_tls",
-    "pipeline.scaling.circumstances",
-    "pipeline.scaling.single",
+    "pipeline.scaling.environment",
+    "pipeline.scaling.baseline_process",
 }
 
 

@@ -13,7 +13,7 @@ from distributed.core import error_message
 
 import pipeline
 from pipeline.config.job import Job, storable
-from pipeline.data.files.files import File, find_files, relative_names
+from pipeline.data.files.listing import File, find_files, relative_names
 from pipeline.data.files.retries import NoSuchFile, failure
 from pipeline.data.fragments import Piece
 from pipeline.errors import AccessError, DataError
@@ -165,12 +165,12 @@ def test_every_task_is_one() -> None:
     """Whatever reads, prepares or trains on a worker is decorated."""
     from pipeline.inference import evaluate, predict
     from pipeline.preprocess import fit
-    from pipeline.scaling import fits, handover
+    from pipeline.scaling import block_files, compute_calibration
     from pipeline.training import workset
-    from pipeline.training.xgboost import boost, communicator, dispatch
+    from pipeline.training.xgboost import communicator, dispatch, trainer
 
     tasks = [
         fit.survey_unit, fit.collect_unit, fit.make_block, fit.fit, fit.block_facts, predict._write, evaluate._score,
-        dispatch._train_task, workset._build, boost._evaluate, communicator._tracker_task, handover.write_block, fits.fit_grid,
+        dispatch._train_task, workset._build, trainer._evaluate, communicator._tracker_task, block_files.write_block, compute_calibration.fit_grid,
     ]  # fmt: skip
     assert all(hasattr(function, "__wrapped__") for function in tasks)

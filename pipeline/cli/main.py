@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from pipeline.cli.options import (
-    Opened,
+    OpenedInput,
     Verb,
     allow_code,
     check_out,
@@ -25,20 +25,29 @@ from pipeline.cli.options import (
     job_option,
     model_and_data,
     model_options,
-    resumable,
+    output_options,
     set_option,
     settings_given,
-    talking,
+    with_resume_hint,
 )
 from pipeline.cli.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
-from pipeline.cli.terminal import EXIT_CODES, Talk, closing_errors_as_notes, flushed, hush, leave, run, show
+from pipeline.cli.terminal import (
+    EXIT_CODES,
+    OutputMode,
+    closing_errors_as_notes,
+    flushed,
+    leave,
+    run,
+    show,
+    silence_warnings,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from pipeline.config.job import Cluster, Job
-    from pipeline.data.inputs import Inputs
-    from pipeline.events.types import Listener
+    from pipeline.data.opened_sources import Inputs
+    from pipeline.events.types import EventHandler
 
 HELD_OUT = 0.2  # the validation share without a job file and an option
 
@@ -84,43 +93,45 @@ def _asked(*sections: str) -> tuple["Cluster", dict[str, Any]]:
 
 
 def connecting(
-    cluster: "Cluster", talk: Talk, verb: str, first: Callable[[], object]
+    cluster: "Cluster", output_mode: OutputMode, verb: str, first: Callable[[], object]
 ) -> contextlib.AbstractContextManager["Client"]:
     """A client of the cluster; errors of `first` are raised before a cluster starts, and the verb's module is
     imported meanwhile.
     """
     import pipeline
 
-    return pipeline.connect(cluster, debug=talk.debug, meanwhile=lambda: importlib.import_module(verb), first=first)
+    return pipeline.connect(
+        cluster, debug=output_mode.debug, meanwhile=lambda: importlib.import_module(verb), first=first
+    )
 
 
 @contextlib.contextmanager
 def connected(
-    cluster: "Cluster", talk: Talk, listen: "Listener", verb: str, first: Callable[[], object]
+    cluster: "Cluster", output_mode: OutputMode, on_event: "EventHandler", verb: str, first: Callable[[], object]
 ) -> Iterator["Client"]:
     """A client of the cluster; emits a note on its dashboard."""
     from pipeline.dashboard import lazy
     from pipeline.events.types import Note
     from pipeline.run.modules import TASKS
 
-    with connecting(cluster, talk, verb, first) as client:
+    with connecting(cluster, output_mode, verb, first) as client:
         from pipeline.runtime.placement import await_workers  # imported with the verb, while the cluster started
 
         if cluster.dashboard:
-            lazy.tell(client, listen)
-        await_workers(client, cluster, lambda message: listen(Note(message=message)), TASKS)
+            lazy.tell(client, on_event)
+        await_workers(client, cluster, lambda message: on_event(Note(message=message)), TASKS)
         yield client
 
 
 @contextlib.contextmanager
 def connected_to_train(
-    cluster: "Cluster", talk: Talk, listen: "Listener", first: Callable[[], object]
-) -> Iterator[tuple["Client", "Listener"]]:
+    cluster: "Cluster", output_mode: OutputMode, on_event: "EventHandler", first: Callable[[], object]
+) -> Iterator[tuple["Client", "EventHandler"]]:
     """A client of the cluster, and an event handler that emits where the pages of the run are when it begins."""
     from pipeline.dashboard import lazy
 
-    with connecting(cluster, talk, "pipeline.run.train", first) as client:
-        yield client, lazy.telling(client, listen) if cluster.dashboard else listen
+    with connecting(cluster, output_mode, "pipeline.run.train", first) as client:
+        yield client, lazy.telling(client, on_event) if cluster.dashboard else on_event
 
 
 def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -181,9 +192,9 @@ def cli() -> None:
     help="Print every field of a job with its default, and exit.",
 )
 @click.option("--events", metavar="FILE", help="Record what the run says; `pipeline watch FILE` shows it again.")
-@talking
+@output_options
 def train(
-    talk: Talk,
+    output_mode: OutputMode,
     source: tuple[str, ...],
     validation: str | None,
     allow_code: bool,
@@ -206,20 +217,20 @@ def train(
     """
     import pipeline
     from pipeline.cli.output import training_text
-    from pipeline.runtime.timing import StageClock, process_start, steady
+    from pipeline.runtime.timing import StageTimer, monotonic_epoch, process_start
 
-    clock = StageClock(begin=process_start())
+    clock = StageTimer(begin=process_start())
     saved: list[pipeline.TrainResult] = []
-    with closing_errors_as_notes(saved), talk.running() as tell, contextlib.ExitStack() as stack:
-        listen = stack.enter_context(resumable(tell))
+    with closing_errors_as_notes(saved), output_mode.running() as tell, contextlib.ExitStack() as stack:
+        on_event = stack.enter_context(with_resume_hint(tell))
         job = job_from(source, validation)
         importlib.import_module("pipeline.run.connect")
         check_out(job, resume)  # before starting a cluster for it
         if events is not None:
             from pipeline.events.recording import recorded
 
-            listen = stack.enter_context(recorded(events_file(events), listen))
-        clock.seconds["import"] = steady() - clock.begin
+            on_event = stack.enter_context(recorded(events_file(events), on_event))
+        clock.seconds["import"] = monotonic_epoch() - clock.begin
 
         def resolve() -> "Inputs | None":
             with clock.stage("metadata"):
@@ -227,13 +238,15 @@ def train(
 
                 return metadata.resolve(job, allow_code=allow_code)
 
-        opened = Opened(resolve, listen, None)
+        opened = OpenedInput(resolve, on_event, None)
         with clock.stage("connect"):
-            client, listen = stack.enter_context(connected_to_train(job.cluster, talk, listen, opened))
+            client, on_event = stack.enter_context(connected_to_train(job.cluster, output_mode, on_event, opened))
         how: dict[str, Any] = {"allow_code": allow_code, "clock": clock, "resume": resume, "inputs": opened.value}
-        saved.append(pipeline.train(client, job, listen=listen, **how))
+        saved.append(pipeline.train(client, job, listen=on_event, **how))
     (result,) = saved
-    talk.result(result.summary, lambda: str(result.summary["model"]) if talk.quiet else training_text(result.summary))
+    output_mode.result(
+        result.summary, lambda: str(result.summary["model"]) if output_mode.quiet else training_text(result.summary)
+    )
 
 
 @cli.command(cls=Verb, short_help="Predict every row of some data.")
@@ -243,8 +256,8 @@ def train(
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
 @model_options
 @allow_code
-@talking
-def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: Any) -> None:
+@output_options
+def predict(output_mode: OutputMode, model: str, data: tuple[str, ...], out: str, **options: Any) -> None:
     """Predict every row of DATA with the model in the folder MODEL.
 
     \b
@@ -255,7 +268,7 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
     from pipeline.config.urls import local_path
 
     wanted = {name: options[name] for name in ("contributions", "overwrite")}
-    with talk.running() as listen:
+    with output_mode.running() as on_event:
         local_path(out, "--out")  # before starting a cluster for it
         cluster, csv = _asked("cluster", "data.csv")
         loaded = pipeline.Model.load(model, allow_code=options["allow_code"])
@@ -266,18 +279,18 @@ def predict(talk: Talk, model: str, data: tuple[str, ...], out: str, **options: 
             claim_predictions(out, wanted["overwrite"])
             return open_to_predict(loaded, files_of(data), csv=csv)
 
-        opened = Opened(open_data, listen, files_of(data))
-        with connected(cluster, talk, listen, "pipeline.inference.predict", opened) as client:
-            done = pipeline.predict(client, loaded, opened.value, out=out, listen=listen, **wanted)
-    talk.result(done, lambda: str(out))
+        opened = OpenedInput(open_data, on_event, files_of(data))
+        with connected(cluster, output_mode, on_event, "pipeline.inference.predict", opened) as client:
+            done = pipeline.predict(client, loaded, opened.value, out=out, listen=on_event, **wanted)
+    output_mode.result(done, lambda: str(out))
 
 
 @cli.command(cls=Verb, short_help="Measure a model on some data.")
 @model_and_data
 @model_options
 @allow_code
-@talking
-def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **_: Any) -> None:
+@output_options
+def evaluate(output_mode: OutputMode, model: str, data: tuple[str, ...], allow_code: bool, **_: Any) -> None:
     """Measure the model in the folder MODEL on DATA, which has to hold the target.
 
     \b
@@ -287,7 +300,7 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
     import pipeline
     from pipeline.cli.output import metrics_text
 
-    with talk.running() as listen:
+    with output_mode.running() as on_event:
         cluster, csv = _asked("cluster", "data.csv")
         loaded = pipeline.Model.load(model, allow_code=allow_code)
 
@@ -296,18 +309,18 @@ def evaluate(talk: Talk, model: str, data: tuple[str, ...], allow_code: bool, **
 
             return open_to_evaluate(loaded, files_of(data), csv=csv)
 
-        opened = Opened(open_data, listen, files_of(data))
-        with connected(cluster, talk, listen, "pipeline.inference.evaluate", opened) as client:
-            metrics = pipeline.evaluate(client, loaded, opened.value, listen=listen)
-    talk.result(metrics, lambda: metrics_text({"": metrics}))
+        opened = OpenedInput(open_data, on_event, files_of(data))
+        with connected(cluster, output_mode, on_event, "pipeline.inference.evaluate", opened) as client:
+            metrics = pipeline.evaluate(client, loaded, opened.value, listen=on_event)
+    output_mode.result(metrics, lambda: metrics_text({"": metrics}))
 
 
 @cli.command(cls=Verb, short_help="Say what is in files or in a model folder.")
 @click.argument("source", nargs=-1, required=True, metavar="MODEL | JOB.toml | DATA...")
 @job_option("--target", field="data.target", text=True, metavar="COLUMN", help="Also this column's balance.")
 @set_option()
-@talking
-def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
+@output_options
+def describe(output_mode: OutputMode, source: tuple[str, ...], **_: Any) -> None:
     """Say what is in files (columns, missing and distinct values, files that drift) or in a model folder.
 
     \b
@@ -324,13 +337,13 @@ def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
         manifest, card = (
             (Path(path) / name).read_text(encoding="utf-8") for name in ("manifest.json", "MODEL_CARD.md")
         )
-        talk.result(json.loads(manifest), lambda: card.rstrip())
+        output_mode.result(json.loads(manifest), lambda: card.rstrip())
         return
-    with talk.running() as listen:
+    with output_mode.running() as on_event:
         waiting = importlib.import_module("pipeline.data.files.waiting")
-        with waiting.notes_to(listen):
+        with waiting.notes_to(on_event):
             description = pipeline.describe(job_from(source, "0"))
-    talk.result(description.to_dict(), lambda: str(description))
+    output_mode.result(description.to_dict(), lambda: str(description))
 
 
 @cli.command(
@@ -341,12 +354,12 @@ def describe(talk: Talk, source: tuple[str, ...], **_: Any) -> None:
 @click.argument("job", metavar="JOB.toml")
 @scale_options
 @allow_code
-@talking
-def scale(talk: Talk, job: str, **options: Any) -> None:
+@output_options
+def scale(output_mode: OutputMode, job: str, **options: Any) -> None:
     from pipeline.config.job import Job
 
     asked = Job.load(job, settings_given())
-    run_scale(talk, asked, asked.cluster, {**options, "trained": job})
+    run_scale(output_mode, asked, asked.cluster, {**options, "trained": job})
 
 
 @cli.command(cls=Verb, short_help="Watch a training that goes on elsewhere, or one that was recorded.")
@@ -360,8 +373,8 @@ def scale(talk: Talk, job: str, **options: Any) -> None:
     help="Of the pages of a recorded run; where it is in use, the next free one.",
 )
 @set_option("A field of cluster")
-@talking
-def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None:
+@output_options
+def watch(output_mode: OutputMode, source: str, run: str | None, port: int, **_: Any) -> None:
     """Watch a training: its progress here, if SOURCE is the scheduler it runs on (`cluster.scheduler`, or the one a
     dashboard shows), and its pages in a browser, if SOURCE is what `pipeline train --events` recorded.  With --json,
     what the run came to, at its end, or the link of the pages and what the recorded runs came to, at once.
@@ -377,20 +390,22 @@ def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None
     if "://" in source:
         from pipeline.monitoring.follow import watch as watch_scheduler
 
-        with talk.running() as listen:
-            ended = watch_scheduler(source, cluster_asked(), listen, run=run)
-        talk.result(ended, lambda: str(ended["model"]))
+        with output_mode.running() as on_event:
+            ended = watch_scheduler(source, cluster_asked(), on_event, run=run)
+        output_mode.result(ended, lambda: str(ended["model"]))
     else:
         path = check_recorded(source)
         from pipeline.dashboard.replay import serve
 
-        if not talk.debug:
-            hush()
+        if not output_mode.debug:
+            silence_warnings()
 
         def ready(said: dict[str, Any]) -> None:
-            talk.result(said, lambda: said["pages"] if talk.quiet else f"pages: {said['pages']} (Ctrl-C ends)")
+            output_mode.result(
+                said, lambda: said["pages"] if output_mode.quiet else f"pages: {said['pages']} (Ctrl-C ends)"
+            )
 
-        serve(path, port, ready, run=run, debug=talk.debug)
+        serve(path, port, ready, run=run, debug=output_mode.debug)
 
 
 @cli.command(cls=Verb, short_help="Write synthetic data.")
@@ -401,8 +416,8 @@ def watch(talk: Talk, source: str, run: str | None, port: int, **_: Any) -> None
 @click.option("--features", type=int, default=28, show_default=True, help="Columns of the numeric kind.")
 @click.option("--files", type=int, help="How many files.  [default: one for every 125,000 rows]")
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
-@talking
-def generate(talk: Talk, folder: str, **options: Any) -> None:
+@output_options
+def generate(output_mode: OutputMode, folder: str, **options: Any) -> None:
     """Write synthetic data as Parquet: the same rows for the same seed, any size in bounded memory.
 
     \b
@@ -411,14 +426,14 @@ def generate(talk: Talk, folder: str, **options: Any) -> None:
     """
     import pipeline
 
-    with talk.running() as listen:
-        made = pipeline.generate(folder, listen=listen, **options)
-    talk.result(made, lambda: str(folder))
+    with output_mode.running() as on_event:
+        made = pipeline.generate(folder, listen=on_event, **options)
+    output_mode.result(made, lambda: str(folder))
 
 
 @cli.command(cls=Verb, short_help="Say what this machine offers.")
-@talking
-def doctor(talk: Talk) -> None:
+@output_options
+def doctor(output_mode: OutputMode) -> None:
     """Say what this machine offers: versions, cores, memory, GPUs (or why not), ports, threads in a worker.
 
     \b
@@ -428,9 +443,9 @@ def doctor(talk: Talk) -> None:
     import pipeline
     from pipeline.cli.output import doctor_text
 
-    with talk.running():
+    with output_mode.running():
         checks = pipeline.doctor()
-    talk.result(checks, lambda: doctor_text(checks))
+    output_mode.result(checks, lambda: doctor_text(checks))
 
 
 def files_of(data: tuple[str, ...]) -> str | list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.cli.progress import deciding_metric, told
-from pipeline.events.types import BlocksDone, Event, FragmentDone, Listener, MatrixDone, RoundDone, StatisticsDone
+from pipeline.events.types import BlocksDone, Event, EventHandler, FragmentDone, MatrixDone, RoundDone, StatisticsDone
 
 INTERVAL_SECONDS = 0.5  # between two redraws
 WIDTH = 16  # of a bar, in characters
@@ -24,21 +24,21 @@ def for_notebook(value: Any) -> Any:
 
 
 def with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The verb with progress shown in the cell, unless the caller passes its own `listen`."""
+    """The verb with progress shown in the cell, unless the caller passes its own `on_event`."""
 
     @functools.wraps(verb)
     def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
         if options.get("listen") is not None:
             return verb(*arguments, **options)
-        with cell_progress() as listen:
-            options["listen"] = listen
+        with cell_progress() as on_event:
+            options["listen"] = on_event
             return verb(*arguments, **options)
 
     return call
 
 
 @contextlib.contextmanager
-def cell_progress() -> Iterator[Listener]:
+def cell_progress() -> Iterator[EventHandler]:
     """An event handler that draws a run in the current cell, where the drawing stays."""
     display = sys.modules["IPython"].display.display
     handle = display(bundle(""), raw=True, display_id=True)

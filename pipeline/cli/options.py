@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.terminal import ARGUMENTS, EXIT_CODES, Talk
+from pipeline.cli.terminal import ARGUMENTS, EXIT_CODES, OutputMode
 
 if TYPE_CHECKING:
     from pipeline.config.job import Job
-    from pipeline.events.types import Event, Listener
+    from pipeline.events.types import Event, EventHandler
 
 
 class Verb(click.Command):
@@ -68,11 +68,11 @@ def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def talking(function: Any) -> Any:
+def output_options(function: Any) -> Any:
     """Adds --json, --quiet and --debug, which reach the verb as `talk`."""
 
     def wrapped(*, json: bool, quiet: bool, debug: bool, **kwargs: Any) -> None:
-        function(Talk(json, quiet, debug), **kwargs)
+        function(OutputMode(json, quiet, debug), **kwargs)
 
     wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
     return all_of(
@@ -120,27 +120,27 @@ def settings_given() -> list[str]:
     ]
 
 
-class Opened[Value]:
+class OpenedInput[Value]:
     """Opens input before a cluster starts for it (`first` of `pipeline.connect`); the event handler gets notes on
     slow storage.
 
     `value` is the result of `open_it`, `default` until then.
     """
 
-    def __init__(self, open_it: Callable[[], Value], listen: "Listener", default: Value) -> None:
-        self._open, self._listen, self.value = open_it, listen, default
+    def __init__(self, open_it: Callable[[], Value], on_event: "EventHandler", default: Value) -> None:
+        self._open, self._on_event, self.value = open_it, on_event, default
 
     def __call__(self) -> None:
         from pipeline.data.files import waiting
 
-        with waiting.notes_to(self._listen):
+        with waiting.notes_to(self._on_event):
             self.value = self._open()
 
 
 def check_out(job: "Job", resume: str | None) -> None:
     """Raises UserError where the job's model folder, or the one to resume, cannot be used."""
     from pipeline.errors import JobError
-    from pipeline.run.destination import check_destination
+    from pipeline.run.output_lock import check_output_dir
 
     model = job.output.model
     given = any(setting.partition("=")[0].strip() == "output.model" for setting in settings_given())
@@ -149,7 +149,7 @@ def check_out(job: "Job", resume: str | None) -> None:
             f"--out {model} with --resume {resume}: a run that is resumed writes the folder that was to be: leave out --out"
         )
     if resume or model:
-        check_destination(resume or model or "", resume=bool(resume), overwrite=job.output.overwrite)
+        check_output_dir(resume or model or "", resume=bool(resume), overwrite=job.output.overwrite)
 
 
 def events_file(name: str) -> Path:
@@ -178,7 +178,7 @@ def check_recorded(source: str) -> Path:
 
 
 @contextlib.contextmanager
-def resumable(listen: "Listener") -> Iterator["Listener"]:
+def with_resume_hint(on_event: "EventHandler") -> Iterator["EventHandler"]:
     """An event handler that passes events on; if the block fails after a checkpoint, the error gets a hint on how to
     resume.
     """
@@ -193,17 +193,17 @@ def resumable(listen: "Listener") -> Iterator["Listener"]:
             model[:] = [event.path]
         elif isinstance(event, Restarted) and asked and not model:
             model[:] = [asked]
-        listen(event)
+        on_event(event)
 
     try:
         yield hear
     except BaseException as error:
-        for note in _how_to_go_on(model[0] if model else "", arguments, error):
+        for note in _resume_hints(model[0] if model else "", arguments, error):
             error.add_note(note)
         raise
 
 
-def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) -> tuple[str, ...]:
+def _resume_hints(model: str, arguments: Sequence[str], error: BaseException) -> tuple[str, ...]:
     """The hint on how to resume; none without a checkpoint, except for a run that its own alarm has ended."""
     from pipeline.errors import AlarmError, StrictError
     from pipeline.training.checkpoint import CheckpointStore
@@ -217,13 +217,13 @@ def _how_to_go_on(model: str, arguments: Sequence[str], error: BaseException) ->
     if by_alarm:
         last += "; going on with the same alarm may end there again"
     more = " --set data.strict=false" if isinstance(error, StrictError) else ""
-    return last, f"go on with: pipeline {resuming(arguments, model)}{more}"
+    return last, f"go on with: pipeline {resume_command(arguments, model)}{more}"
 
 
-def resuming(arguments: Sequence[str], model: str) -> str:
+def resume_command(arguments: Sequence[str], model: str) -> str:
     """The command line that continues what this one began.
 
-    >>> resuming(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
+    >>> resume_command(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
     'train job.toml --overwrite --rounds 50 --resume models/late'
     """
     kept: list[str] = []

@@ -12,8 +12,8 @@ from pipeline.events.types import (
     BlocksDone,
     Checkpoint,
     Event,
+    EventHandler,
     FragmentDone,
-    Listener,
     MatrixDone,
     Note,
     Placed,
@@ -21,7 +21,7 @@ from pipeline.events.types import (
     RoundDone,
     StatisticsDone,
     WorkerRounds,
-    ignore,
+    discard,
     incident,
 )
 from pipeline.formatting import escaped, nbytes, number
@@ -35,11 +35,11 @@ SUMMED_UP = ("survey", "statistics", "blocks")  # passes whose end has its own e
 
 
 @contextlib.contextmanager
-def listening(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Listener]:
+def listening(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[EventHandler]:
     """An event handler that shows a run on `stream` (stderr): bars if it is a terminal, else lines."""
     stream = stream or sys.stderr
     if quiet:
-        yield ignore
+        yield discard
     elif stream.isatty():
         with Bars(stream) as bars:
             yield bars

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import Opened, all_of, job_option, set_option
-from pipeline.cli.terminal import Talk
+from pipeline.cli.options import OpenedInput, all_of, job_option, set_option
+from pipeline.cli.terminal import OutputMode
 
 if TYPE_CHECKING:
     from pipeline.config.job import Cluster, Job
-    from pipeline.data.inputs import Inputs
+    from pipeline.data.opened_sources import Inputs
     from pipeline.efficiency.records import Result
-    from pipeline.scaling.plan import Wish
+    from pipeline.scaling.plan import ScaleOptions
     from pipeline.scaling.synthetic import Synthetic
 
 EXPLAINED = """
@@ -94,14 +94,14 @@ scale_options = all_of(
 )  # fmt: skip
 
 
-def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options: dict[str, Any]) -> None:
+def run_scale(output_mode: OutputMode, asked: "Job | Synthetic", cluster: "Cluster", options: dict[str, Any]) -> None:
     """Connects, measures, prints."""
     import importlib
 
     import pipeline
     from pipeline.config.urls import local_path
     from pipeline.events.types import Note
-    from pipeline.scaling.plan import Plan, Wish, default_folder
+    from pipeline.scaling.plan import Plan, ScaleOptions, default_folder
 
     modes: Any = tuple(options["mode"].split(","))
     plan = Plan(
@@ -114,16 +114,16 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
     options["out"] = options["out"] or default_folder()
     local_path(options["out"], "--out")
     wishes = ("out", "overwrite", "recalibrate", "compare", "force", "allow_code")
-    wish = Wish(
+    wish = ScaleOptions(
         **{name: options[name] for name in wishes if name in options}, arguments={"trained": options["trained"]}
     )
     cluster = cluster.model_copy(update={"workers": plan.most})
-    with talk.running() as listen, contextlib.ExitStack() as stack:
-        opened = Opened(lambda: _look_ahead(asked, wish), listen, None)
+    with output_mode.running() as on_event, contextlib.ExitStack() as stack:
+        opened = OpenedInput(lambda: _look_ahead(asked, wish), on_event, None)
         client = stack.enter_context(
             pipeline.connect(
                 cluster,
-                debug=talk.debug,
+                debug=output_mode.debug,
                 meanwhile=lambda: importlib.import_module("pipeline.scaling.scale"),
                 first=opened,
             )
@@ -131,14 +131,14 @@ def run_scale(talk: Talk, asked: "Job | Synthetic", cluster: "Cluster", options:
         if cluster.dashboard:
             from pipeline.dashboard import lazy
 
-            lazy.tell(client, listen)
+            lazy.tell(client, on_event)
         if getattr(asked, "alarm", ()):  # synthetic workloads have no alarms
-            listen(Note(message="alarms are for pipeline train: those of the job are not heeded here"))
-        result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=listen, inputs=opened.value)
-    talk.result(result.to_dict(), lambda: options["out"] if talk.quiet else said(result, options["out"]))
+            on_event(Note(message="alarms are for pipeline train: those of the job are not heeded here"))
+        result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=on_event, inputs=opened.value)
+    output_mode.result(result.to_dict(), lambda: options["out"] if output_mode.quiet else said(result, options["out"]))
 
 
-def _look_ahead(asked: "Job | Synthetic", wish: "Wish") -> "Inputs | None":
+def _look_ahead(asked: "Job | Synthetic", wish: "ScaleOptions") -> "Inputs | None":
     """The metadata of a job; UserError where they, or the output folder, do not allow the run."""
     from pipeline.config.job import Job
     from pipeline.scaling.plan import default_folder

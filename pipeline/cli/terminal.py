@@ -22,7 +22,7 @@ EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in
 
 
 @dataclass(frozen=True)
-class Talk:
+class OutputMode:
     """The output mode of one call of a verb."""
 
     json: bool
@@ -35,9 +35,9 @@ class Talk:
         from pipeline.cli.progress import listening
 
         if not self.debug:
-            hush()
-        with only_results_on_stdout(), listening(quiet=self.quiet) as listen:
-            yield listen
+            silence_warnings()
+        with only_results_on_stdout(), listening(quiet=self.quiet) as on_event:
+            yield on_event
 
     def result(self, value: Any, text: Callable[[], str]) -> None:
         """Prints the result of the verb: one JSON object, or text for people."""
@@ -91,7 +91,7 @@ def _write(text: str, *, err: bool = False) -> None:
         raise PipelineError(f"stdout cannot be written: {error.strerror}") from error
 
 
-def hush() -> None:
+def silence_warnings() -> None:
     """Keeps the warnings of libraries off the terminal, in this process and in the workers it starts.
 
     Facts for the user are emitted as events.  Loggers are silenced by pipeline.cluster.logs.

@@ -27,7 +27,7 @@ OnClose = Callable[[Any], Awaitable[object]]  # called with the scheduler of a l
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModules:
     """Names of modules that processes of a cluster load; this package knows nothing else about them."""
 
     preloads: tuple[str, ...] = ()  # for the scheduler of a local cluster that has a dashboard
@@ -46,7 +46,7 @@ def connect(
     debug: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
     first: Callable[[], object] = lambda: None,
-    loaded: Loaded = Loaded(),
+    loaded: LoadedModules = LoadedModules(),
     on_close: OnClose = _nothing,
 ) -> Iterator[Client]:
     """Connects to the cluster that the job asks for: a local one, or a running scheduler.
@@ -78,7 +78,7 @@ def connect(
             end(client)
 
 
-def _start(section: Cluster, debug: bool, loaded: Loaded, on_close: OnClose) -> Client:
+def _start(section: Cluster, debug: bool, loaded: LoadedModules, on_close: OnClose) -> Client:
     """Starts a local cluster and returns its client; cleans up if that fails."""
     starting.check_resources(section)
     with stderr_of_workers() as said:

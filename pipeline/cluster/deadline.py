@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def in_time(seconds: float, name: str, *asks: Callable[[], object]) -> None:
+def call_with_deadline(seconds: float, name: str, *asks: Callable[[], object]) -> None:
     """Runs all of these in parallel, each in its own thread, and waits for them at most `seconds`.
 
     Dask itself waits half a minute for a worker that has gone, and for ever for a scheduler that has stopped.  Calls

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import ClusterError
 
 ANSWER_SECONDS = 120.0  # for all workers to import the package, from a slow disk on a busy machine
@@ -92,7 +92,7 @@ def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[An
         return work
 
     begin = time.monotonic()
-    in_time(
+    call_with_deadline(
         ANSWER_SECONDS,
         "check code",
         ask("scheduler", lambda: client.run_on_scheduler(_look, modules)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic
 
-from pipeline.config.problems import sections_in
+from pipeline.config.validation_messages import sections_in
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
-from pipeline.config.problems import Origins, explain, show_path
 from pipeline.config.urls import LOCAL_ONLY, is_url
+from pipeline.config.validation_messages import Origins, explain, show_path
 from pipeline.errors import JobError
 from pipeline.formatting import hidden_in, server_of
 

@@ -11,7 +11,7 @@ from typing import Any
 LARGEST_DEPTH = 100  # of nested values
 
 
-def build[T](kind: type[T], value: Any) -> T:
+def from_json[T](kind: type[T], value: Any) -> T:
     """A `kind` (a dataclass, with dataclasses, tuples and mappings inside) from the result of `json.loads`.
 
     TypeError or ValueError where a field is missing, unknown, or not of its type.  No value is converted, except that

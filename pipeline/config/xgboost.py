@@ -35,7 +35,7 @@ BY_QUANTILE = ("reg:absoluteerror", "reg:quantileerror")  # objectives whose int
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """The features a model is trained on, and its outputs."""
 
     features: tuple[str, ...]
@@ -46,7 +46,7 @@ class Shape:
 
 
 def xgboost_params(
-    objective: str, shape: Shape, intercept: float | Sequence[float], extra: Mapping[str, Any], seed: int
+    objective: str, shape: ModelShape, intercept: float | Sequence[float], extra: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
     """XGBoost's parameters for a training, except those that depend on the worker (threads, device).
 

@@ -9,7 +9,7 @@ from bokeh.document import Document
 from bokeh.events import ConnectionLost
 from bokeh.models import Column, CustomJS
 
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 
 RETRY_MILLISECONDS = 2_000
 LOST = (
@@ -40,7 +40,7 @@ setTimeout(again, wait);
 """
 
 
-def tell_state(root: Column, run: Run | None) -> None:
+def tell_state(root: Column, run: RunState | None) -> None:
     """Stores the state of the shown run in the page, for use after the connection is lost."""
     tags = [] if run is None else [run.state]
     if root.tags != tags:

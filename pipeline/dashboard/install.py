@@ -20,13 +20,13 @@ from typing import Any
 from distributed import Client
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.same_code import package
 from pipeline.dashboard import internals
 from pipeline.events.types import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
 from pipeline.monitoring import prometheus
-from pipeline.monitoring.state.board import Board
-from pipeline.runtime.channel import EVENTS, ROUNDS, hearing
+from pipeline.monitoring.state.run_store import RunStore
+from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, subscribe
 from pipeline.runtime.dead_clients import RETURN_SECONDS
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of its own messages
@@ -52,14 +52,14 @@ async def install(scheduler: Any, *, later: bool = False) -> None:
     await scheduler.register_scheduler_plugin(Dashboard(later=later), name=NAME, idempotent=True)
 
 
-async def withdraw(scheduler: Any) -> None:
+async def shutdown(scheduler: Any) -> None:
     """Stops the dashboard before its scheduler closes; open pages show the latest state before."""
     try:
         await asyncio.wait_for(internals.draw_last(scheduler), LAST_SECONDS)
     except Exception:  # do not wait for a browser that does not read
         logger.info("the pages may not show the end of the run", exc_info=True)
     try:
-        await internals.withdraw(scheduler)
+        await internals.shutdown(scheduler)
     except Exception:  # then the scheduler closes it its own way
         logger.info("the dashboard was not stopped", exc_info=True)
 
@@ -83,7 +83,7 @@ def attached(client: Client, note: Callable[[str], None]) -> Iterator[None]:
         elif "missing" in message:
             tell(message["missing"])
 
-    with hearing(client, NAME, NAME, tell_all):
+    with subscribe(client, NAME, NAME, tell_all):
         tell(register(client))
         yield
 
@@ -98,7 +98,7 @@ def register(client: Client) -> str | None:
     when its dashboard is loaded.
     """
     found: list[str | None] = []
-    in_time(REGISTER_SECONDS, "register pages", lambda: found.append(_register(client)))
+    call_with_deadline(REGISTER_SECONDS, "register pages", lambda: found.append(_register(client)))
     return found[0] if found else f"the scheduler has not answered for {REGISTER_SECONDS:g} s"
 
 
@@ -145,7 +145,7 @@ def _line(error: BaseException) -> str:
 
 
 class Dashboard(SchedulerPlugin):
-    """Scheduler plugin that stores the events of all clients' runs in a `Board`, for the pages and for Prometheus."""
+    """Scheduler plugin that stores the events of all clients' runs in a `RunStore`, for the pages and for Prometheus."""
 
     name = NAME
     idempotent = True  # of two clients the first installs it
@@ -165,15 +165,15 @@ class Dashboard(SchedulerPlugin):
         self._scheduler = scheduler
         self._shown = False
         self._strangers: set[str] = set()  # clients of another version
-        self.board = Board()
+        self.store = RunStore()
         self._owners: dict[str, str] = {}  # running runs -> their clients
         self._begin = time.time() - time.monotonic()
-        for topic in (EVENTS, ROUNDS):
+        for topic in (CLIENT_EVENTS, WORKER_EVENTS):
             for at, message in scheduler.get_events(topic):
                 self._take(topic, message, at)
         for client in set(self._owners.values()):  # delayed: the scheduler does not know this plugin yet
             asyncio.get_running_loop().call_soon(self._ended, client)
-        self._metrics = prometheus.expose(self.board)
+        self._metrics = prometheus.expose(self.store)
         if self._later:
             self._offer()
         else:
@@ -191,18 +191,18 @@ class Dashboard(SchedulerPlugin):
 
     def _take(self, topic: str, message: Any, at: float) -> None:
         """Handles a message that arrived at time `at`; clients and workers may have other clocks."""
-        if topic not in (EVENTS, ROUNDS) or not isinstance(message, Mapping) or "event" not in message:
+        if topic not in (CLIENT_EVENTS, WORKER_EVENTS) or not isinstance(message, Mapping) or "event" not in message:
             return
         said, client = message["event"], message.get("client")
-        if topic == ROUNDS and isinstance(said, Mapping) and str(said.get("event"))[:100] in _OF_CLIENTS:
+        if topic == WORKER_EVENTS and isinstance(said, Mapping) and str(said.get("event"))[:100] in _OF_CLIENTS:
             return  # the client emits the events that all workers share
         try:
             run = run_of(message)
             event = dataclasses.replace(decode(said), time=at)
-            self.board.take(run, event)
+            self.store.apply(run, event)
             self._owned(run, event, client if isinstance(client, str) else None)
         except ValueError as error:
-            self.board.dropped += 1
+            self.store.dropped += 1
             if isinstance(client, str) and client in self._scheduler.clients and client not in self._strangers:
                 self._strangers.add(client)
                 said = {
@@ -226,7 +226,7 @@ class Dashboard(SchedulerPlugin):
         """Ends the runs of a client that has not reconnected."""
         if client not in self._scheduler.clients:
             for run in [run for run, owner in self._owners.items() if owner == client]:
-                self._scheduler.log_event(EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
+                self._scheduler.log_event(CLIENT_EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
 
     async def close(self) -> None:
         self._metrics()
@@ -236,40 +236,40 @@ class Dashboard(SchedulerPlugin):
         if importlib.util.find_spec("bokeh") is None:
             self._say({"missing": NO_BOKEH})
         try:
-            internals.offer(self._scheduler, self._show, self._unfit)
+            internals.lazy_mount(self._scheduler, self._show, self._incompatible)
         except Exception as error:
-            self._unfit(error)
+            self._incompatible(error)
 
     def _show(self) -> None:
         """Adds the pages, or reports why not."""
         if not self._shown:
-            missing = missing_pages(self._scheduler, self.board, self.now)
+            missing = missing_pages(self._scheduler, self.store, self.now)
             self._shown = missing is None
             self._say({"missing": missing})
 
-    def _unfit(self, error: Exception) -> None:
+    def _incompatible(self, error: Exception) -> None:
         logger.info("no training pages", exc_info=error)
-        self._say({"missing": unfit(error)})
+        self._say({"missing": incompatible(error)})
 
     def _say(self, message: Mapping[str, Any]) -> None:
         self._scheduler.log_event(NAME, {"run": NAME, **message})
 
 
-def missing_pages(scheduler: Any, board: Board, now: Callable[[], float]) -> str | None:
+def missing_pages(scheduler: Any, store: RunStore, now: Callable[[], float]) -> str | None:
     """Adds the pages to the scheduler's dashboard; the reason if that fails, or None."""
     if importlib.util.find_spec("bokeh") is None:
         return NO_BOKEH
     try:
         if internals.bokeh(scheduler) is None:
             return NO_DASHBOARD
-        internals.add(scheduler, board, now)
+        internals.add(scheduler, store, now)
     except Exception as error:  # any error from another version's internals
         logger.info("no training pages", exc_info=True)
-        return unfit(error)
+        return incompatible(error)
     return None
 
 
-def unfit(error: Exception) -> str:
+def incompatible(error: Exception) -> str:
     """The message where Dask's internals have changed."""
     version = importlib.metadata.version("distributed")
     return f"they do not fit the dashboard of distributed {version} ({_line(error)})"

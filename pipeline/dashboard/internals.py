@@ -14,7 +14,7 @@ from typing import Any
 from distributed import Client
 from tornado import web
 
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run_store import RunStore
 
 TEMPLATE = "simple.html"  # Dask's, with its navigation
 
@@ -39,7 +39,7 @@ def _prefix(dask_scheduler: Any = None) -> str | None:
 _prefix.__module__ = "__main__"
 
 
-def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
+def add(scheduler: Any, store: RunStore, now: Callable[[], float]) -> None:
     """Adds the pages to a loaded dashboard; `now`: the clock of the board's times."""
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
@@ -50,8 +50,8 @@ def add(scheduler: Any, board: Board, now: Callable[[], float]) -> None:
     variables = template_variables(scheduler)  # one dict for all pages of this scheduler, ours and Dask's
     navigation, plots = variables["pages"], variables["plots"]
     theirs = bokeh(scheduler)
-    documents = {page.route: functools.partial(_page, page, board, now) for page in pages.PAGES}
-    individual = {page.route: functools.partial(_plot, page, board, now) for page in pages.INDIVIDUAL}
+    documents = {page.route: functools.partial(_page, page, store, now) for page in pages.PAGES}
+    individual = {page.route: functools.partial(_plot, page, store, now) for page in pages.INDIVIDUAL}
     if taken := theirs.app_paths & (documents.keys() | individual.keys()):
         raise ValueError(f"has {', '.join(sorted(taken))} already")
     ours = BokehApplication({**documents, **individual}, scheduler, prefix=theirs.prefix, template_variables=variables)
@@ -77,22 +77,22 @@ def _title(route: str) -> str:
 
 
 def _page(
-    page: Any, board: Board, now: Callable[[], float], scheduler: Any, extra: Mapping[str, Any], doc: Any
+    page: Any, store: RunStore, now: Callable[[], float], scheduler: Any, extra: Mapping[str, Any], doc: Any
 ) -> None:
     from distributed.dashboard.components.scheduler import env
 
-    page.make(doc, lambda: board, now)
+    page.make(doc, lambda: store, now)
     doc.template = env.get_template(TEMPLATE)
     doc.template_variables.update(extra)
 
 
 def _plot(
-    page: Any, board: Board, now: Callable[[], float], scheduler: Any, extra: Mapping[str, Any], doc: Any
+    page: Any, store: RunStore, now: Callable[[], float], scheduler: Any, extra: Mapping[str, Any], doc: Any
 ) -> None:
-    page.make(doc, lambda: board, now)
+    page.make(doc, lambda: store, now)
 
 
-def offer(scheduler: Any, connected: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+def lazy_mount(scheduler: Any, connected: Callable[[], None], failed: Callable[[Exception], None]) -> None:
     """Makes the scheduler's web server load the dashboard when an unknown page is requested.
 
     Then either `connected` or `failed` is called; after a failure the next visitor tries again.
@@ -150,7 +150,7 @@ async def draw_last(scheduler: Any) -> None:
     ))  # fmt: skip
 
 
-async def withdraw(scheduler: Any) -> None:
+async def shutdown(scheduler: Any) -> None:
     """Stops the dashboard, if it was loaded, before the scheduler closes.
 
     Bokeh 3.10 refuses to be stopped the way the scheduler does it, inside a running event loop.

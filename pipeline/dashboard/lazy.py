@@ -12,7 +12,7 @@ from distributed import Client
 
 from pipeline.cluster import ports
 from pipeline.dashboard import install, internals
-from pipeline.events.types import Event, Listener, Note, Started
+from pipeline.events.types import Event, EventHandler, Note, Started
 
 
 def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "") -> str:
@@ -31,14 +31,14 @@ def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "
     return f"{address} ({'; '.join(remarks)})" if remarks else address
 
 
-def tell(client: Client, listen: Listener) -> None:
+def tell(client: Client, on_event: EventHandler) -> None:
     """Emits a note with the dashboard's link, if there is a dashboard."""
     prefix = _prefix(client)
     if prefix is not None:
-        listen(Note(message=f"dashboard at {link(client, prefix=prefix)}"))
+        on_event(Note(message=f"dashboard at {link(client, prefix=prefix)}"))
 
 
-def telling(client: Client, listen: Listener) -> Listener:
+def telling(client: Client, on_event: EventHandler) -> EventHandler:
     """An event handler that passes events on and, when a run begins, emits its id and the link of its pages, or why
     it has none.
     """
@@ -49,11 +49,11 @@ def telling(client: Client, listen: Listener) -> Listener:
         if isinstance(event, Note) and event.message == repeated:  # the run emits the same note
             repeated = ""
             return
-        listen(event)
+        on_event(event)
         if isinstance(event, Started):
             missing = install.register(client)
             repeated = install.no_pages(missing) if missing else ""
-            listen(Note(message=_of_run(client, event.run, missing)))
+            on_event(Note(message=_of_run(client, event.run, missing)))
 
     return hear
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from pipeline.formatting import for_terminal
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 
 LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # coloured incidents, and their colours
 
@@ -63,7 +63,7 @@ def key(colour: str, label: str, shape: str = "") -> str:
     return f'<span class="key">{sign}{text(label)}</span>'
 
 
-def occurred(run: Run, limit: int) -> list[tuple[str, str]]:
+def occurred(run: RunState, limit: int) -> list[tuple[str, str]]:
     """The latest incidents, newest first, with the time since the start of the run; alarms and losses are
     highlighted.
     """
@@ -73,14 +73,14 @@ def occurred(run: Run, limit: int) -> list[tuple[str, str]]:
     ]
 
 
-def title(run: Run) -> str:
+def title(run: RunState) -> str:
     """A run's readable name and its id."""
     known = known_by(run)
     about = f"{text(known)} <span class=sub>{text(run.name)}</span>" if known else text(run.name)
     return f"{text(run.verb or 'run')} {about}"
 
 
-def known_by(run: Run) -> str:
+def known_by(run: RunState) -> str:
     """The target and the model folder's name; "" where neither is known."""
     target, model = run.asked.get("data.target", ""), run.asked.get("output.model", "").rstrip("/")
     return ", ".join(filter(None, (target, model.rpartition("/")[2])))
@@ -117,7 +117,7 @@ def clock_time(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
-def later(run: Run) -> str:
+def later(run: RunState) -> str:
     """When the outcome of the rounds will be known."""
     if run.state != "running":
         return "not known: the rounds were not reached"

@@ -21,8 +21,8 @@ from pipeline.dashboard.pages.registry import PAGES, Page
 from pipeline.errors import ClusterError, UserError
 from pipeline.events.recording import EventsError, Reader
 from pipeline.formatting import escaped
-from pipeline.monitoring.state.board import Board
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
+from pipeline.monitoring.state.run_store import RunStore
 
 HOST = "127.0.0.1"
 PORTS = 20  # tried, starting with the requested one
@@ -72,23 +72,23 @@ def serve(
 
 async def _serve(path: Path, port: int, ready: Callable[[dict[str, Any]], None], run: str | None) -> None:
     with contextlib.closing(Reader(path)) as reader:
-        board = _opened(path, reader, run)
-        async with _followed(path, reader, board, port, run) as link:
+        store = _opened(path, reader, run)
+        async with _followed(path, reader, store, port, run) as link:
             if port and f":{port}/" not in link:
                 _on_stderr(f"note: port {port} is in use, the next free one is taken")
-            ready({"pages": link, "runs": [_outcome(one) for one in board.runs.values()]})
+            ready({"pages": link, "runs": [_outcome(one) for one in store.runs.values()]})
             await asyncio.Event().wait()
 
 
-def _outcome(run: Run) -> dict[str, Any]:
+def _outcome(run: RunState) -> dict[str, Any]:
     """A run's outcome, for programs."""
     return {"run": run.name, "state": run.state, "model": run.path or None, "message": run.message or None}
 
 
 @contextlib.asynccontextmanager
-async def serving(source: Board | Path, port: int, run: str | None = None) -> AsyncIterator[str]:
+async def serving(source: RunStore | Path, port: int, run: str | None = None) -> AsyncIterator[str]:
     """Serves the pages while the context lasts; yields their link."""
-    if isinstance(source, Board):
+    if isinstance(source, RunStore):
         async with _server(source, "", port) as link:
             yield link
         return
@@ -97,58 +97,58 @@ async def serving(source: Board | Path, port: int, run: str | None = None) -> As
             yield link
 
 
-def _opened(path: Path, reader: Reader, run: str | None) -> Board:
+def _opened(path: Path, reader: Reader, run: str | None) -> RunStore:
     """The recorded events so far, of this run alone or of all."""
-    board = Board(recorded=True)
-    known = _read(reader, board, run)
+    store = RunStore(recorded=True)
+    known = _read(reader, store, run)
     if not known:
         raise EventsError(f"{path}: holds no events; give a file that `pipeline train --events FILE` wrote")
     if run is not None and run not in known:
         raise UserError(f"--run {run}: there is no such run in {path}; it holds: {', '.join(known)}")
-    return board
+    return store
 
 
 @contextlib.asynccontextmanager
-async def _followed(path: Path, reader: Reader, board: Board, port: int, run: str | None) -> AsyncIterator[str]:
+async def _followed(path: Path, reader: Reader, store: RunStore, port: int, run: str | None) -> AsyncIterator[str]:
     """Serves the pages, and keeps reading, while the context lasts."""
-    async with _server(board, str(path), port) as link:
-        following = asyncio.create_task(_follow(reader, board, run))
+    async with _server(store, str(path), port) as link:
+        following = asyncio.create_task(_follow(reader, store, run))
         try:
             yield link
         finally:
             following.cancel()
 
 
-async def _follow(reader: Reader, board: Board, run: str | None) -> None:
+async def _follow(reader: Reader, store: RunStore, run: str | None) -> None:
     """Keeps reading while the file grows; stops at a line that cannot be read, which the pages show."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         try:
-            _read(reader, board, run)
+            _read(reader, store, run)
         except EventsError as error:
             _on_stderr(str(error))
-            board.read_no_further(str(error))
+            store.read_no_further(str(error))
             return
 
 
-def _read(reader: Reader, board: Board, wanted: str | None) -> list[str]:
+def _read(reader: Reader, store: RunStore, wanted: str | None) -> list[str]:
     """Applies the new events, of `wanted` if given; the ids of all known runs."""
     heard: dict[str, None] = {}
     for run, event in reader.new():
         heard[run] = None
         if wanted in (None, run):
-            board.take(run, event)
+            store.apply(run, event)
     return [*heard]
 
 
-def _latest(board: Board) -> float:
+def _latest(store: RunStore) -> float:
     """The clock of a recorded file: the time of its last event."""
-    return max((run.heard for run in board.runs.values()), default=0.0)
+    return max((run.heard for run in store.runs.values()), default=0.0)
 
 
 @contextlib.asynccontextmanager
-async def _server(board: Board, source: str, port: int) -> AsyncIterator[str]:
-    pages = {page.route: Application(FunctionHandler(_shown(page, board, source))) for page in PAGES}
+async def _server(store: RunStore, source: str, port: int) -> AsyncIterator[str]:
+    pages = {page.route: Application(FunctionHandler(_shown(page, store, source))) for page in PAGES}
     server = _bound(pages, port)
     server.start()
     try:
@@ -188,9 +188,9 @@ def _free(port: int) -> int | None:
         return int(probe.getsockname()[1])
 
 
-def _shown(page: Page, board: Board, source: str) -> Callable[[Document], None]:
+def _shown(page: Page, store: RunStore, source: str) -> Callable[[Document], None]:
     def make(doc: Document) -> None:
-        page.make(doc, lambda: board, lambda: _latest(board))
+        page.make(doc, lambda: store, lambda: _latest(store))
         doc.template = TEMPLATE
         doc.template_variables.update({"pages": PAGES, "route": page.route, "source": source})
 

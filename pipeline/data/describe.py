@@ -12,11 +12,11 @@ import pyarrow.types as pt
 
 from pipeline.config.job import Data, Job
 from pipeline.config.names import hint
-from pipeline.data.inputs import open_data
+from pipeline.data.opened_sources import open_data
 from pipeline.data.reading import read_fragment
 from pipeline.data.schema.hints import hints_of
-from pipeline.data.schema.unify import Drift
-from pipeline.data.skipping import Bad, note
+from pipeline.data.schema.schema_merge import Drift
+from pipeline.data.skipped import SkippedFragment, note
 from pipeline.data.source import Source, open_source
 from pipeline.errors import BadFragment, DataError
 from pipeline.events.findings import UserNote, plain, text_of
@@ -114,7 +114,7 @@ class Description:
 
 
 @dataclass
-class _Column:
+class _ColumnCollector:
     """Running totals of one column."""
 
     field: pa.Field
@@ -173,16 +173,16 @@ def describe(source: Any, target: str | None = None) -> Description:
         if target in source.left_out:
             raise DataError(f"the column {target!r} {source.left_out[target]}")
         raise DataError(f"no column {target!r} in the source{hint(target, source.schema.names)}")
-    columns = [_Column(item) for item in source.schema]
+    columns = [_ColumnCollector(item) for item in source.schema]
     rows = 0
-    bad: list[Bad] = []
+    bad: list[SkippedFragment] = []
     for fragment in source.fragments:
         try:
             table = read_fragment(source, fragment, payload=_payload(source, fragment))
         except BadFragment as error:
             if not source.skip_bad:
                 raise
-            bad.append(Bad(fragment.index, fragment.rows, str(error)))
+            bad.append(SkippedFragment(fragment.index, fragment.rows, str(error)))
             continue
         rows += table.num_rows
         for place, column in enumerate(columns):
@@ -211,7 +211,7 @@ def _payload(source: Source, fragment: Any) -> Any:
     return payload.compute() if source.format == "dask" else payload
 
 
-def _balance(column: _Column) -> tuple[tuple[Any, int], ...]:
+def _balance(column: _ColumnCollector) -> tuple[tuple[Any, int], ...]:
     if column.values is None or len(column.values) > MAX_BALANCE:
         return ()
     return tuple(sorted(column.values.items(), key=lambda entry: (-entry[1], str(entry[0]))))

@@ -19,7 +19,7 @@ MIN_FRAGMENTS = 16  # small sources are cut finer, so that a few workers find wo
 
 
 @dataclass(frozen=True)
-class Stamp:
+class FileFingerprint:
     """State of a file when the source was opened; a later reader compares it to detect changes."""
 
     path: str
@@ -40,7 +40,7 @@ class Piece:
     hive: tuple[tuple[str, str], ...] = ()  # keys and values from folder names such as month=11
     first_row: int = 0  # number of the piece's first row in its file or table
     first_query: int = 0  # LIBSVM with .query file: queries in the files before this one
-    stamps: tuple[Stamp, ...] = ()  # of the files that its rows are in; none for tables in memory
+    stamps: tuple[FileFingerprint, ...] = ()  # of the files that its rows are in; none for tables in memory
     bad: str = ""  # why it cannot be read, if that is known already
 
     def place(self, group: str = "row group") -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.data import tabular
 from pipeline.data.formats.parquet import value_nbytes
 from pipeline.data.fragments import Fragment, Piece, target_nbytes
-from pipeline.data.partitions import Partitions, rows_between
+from pipeline.data.partitions import CollectionPartitions, rows_between
 from pipeline.errors import SourceError
 
 TABLE = "<table>"
@@ -67,7 +67,7 @@ def payload(frame: Any, fragment: Fragment) -> Any:
     if isinstance(frame, pa.Table):
         start = fragment.pieces[0].first_row
         return _stream(frame.slice(start, fragment.rows))  # a pickled slice would carry the whole table
-    assert isinstance(frame, Partitions)
+    assert isinstance(frame, CollectionPartitions)
     import dask
 
     cut = dask.delayed(rows_between, pure=True)

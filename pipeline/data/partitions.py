@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.data import tabular
 from pipeline.data.fragments import Fragment, Piece
-from pipeline.data.schema.unify import is_text, normalise
+from pipeline.data.schema.schema_merge import is_text, normalise
 from pipeline.errors import SourceError
 from pipeline.events.findings import UserNote
 from pipeline.runtime.task_errors import task
@@ -27,7 +27,7 @@ ARRAY = "<Dask Array>"
 
 
 @dataclass(frozen=True)
-class Part:
+class CollectionSlice:
     """Rows `start` to `stop` of a partition."""
 
     partition: int
@@ -37,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Partitions:
+class CollectionPartitions:
     """The delayed partitions of a collection, in their order."""
 
     delayed: tuple[Any, ...]
@@ -46,15 +46,15 @@ class Partitions:
         None  # (partitions + 1,) number of each one's first row; None: fragments are partitions
     )
 
-    def counted(self, rows: Sequence[int]) -> "Partitions":
+    def counted(self, rows: Sequence[int]) -> "CollectionPartitions":
         """The same with the rows of each partition known."""
         return replace(self, bounds=(0, *itertools.accumulate(int(count) for count in rows)))
 
-    def parts(self, fragment: Fragment) -> list[Part]:
+    def parts(self, fragment: Fragment) -> list[CollectionSlice]:
         """What a fragment consists of, in order."""
         first = fragment.pieces[0].first_row
         if self.bounds is None:
-            return [Part(first, 0, fragment.rows or 0, whole=True)]
+            return [CollectionSlice(first, 0, fragment.rows or 0, whole=True)]
         stop = first + sum(piece.rows or 0 for piece in fragment.pieces)
         parts = []
         for place in range(bisect.bisect_right(self.bounds, first) - 1, len(self.delayed)):
@@ -63,7 +63,7 @@ class Partitions:
                 break
             if high > low:
                 start, end = max(first, low), min(stop, high)
-                parts.append(Part(place, start - low, end - low, whole=(start, end) == (low, high)))
+                parts.append(CollectionSlice(place, start - low, end - low, whole=(start, end) == (low, high)))
         return parts
 
 
@@ -72,7 +72,7 @@ class Collection:
     """The metadata of a Dask collection; nothing of it has been computed."""
 
     where: str
-    partitions: Partitions
+    partitions: CollectionPartitions
     digest: bytes
     rows: tuple[int, ...] | None = None  # of each partition, where known
     notes: tuple[UserNote, ...] = ()
@@ -93,7 +93,7 @@ def look_at(collection: Any, names: Sequence[str] | None) -> Collection:
     if names is not None:
         raise SourceError(f"{NAME}: names= is for arrays; a DataFrame has names of its own")
     meta = collection._meta
-    partitions = Partitions(_delayed(collection), _schema(meta))
+    partitions = CollectionPartitions(_delayed(collection), _schema(meta))
     return Collection(NAME, partitions, digest, notes=tabular.index_notes(meta))
 
 
@@ -114,7 +114,9 @@ def _array(array: Any, names: Sequence[str] | None, digest: bytes) -> Collection
     blocks = tuple(table(block, tuple(map(str, names))) for block in _delayed(whole))
     counts = whole.chunks[0]
     rows = None if any(np.isnan(count) for count in counts) else tuple(int(count) for count in counts)
-    return Collection(ARRAY, Partitions(blocks, pa.schema([(str(name), kind) for name in names])), digest, rows)
+    return Collection(
+        ARRAY, CollectionPartitions(blocks, pa.schema([(str(name), kind) for name in names])), digest, rows
+    )
 
 
 def _delayed(collection: Any) -> tuple[Any, ...]:
@@ -150,7 +152,7 @@ def check_texts(found: pa.Schema, expected: pa.Schema, where: str) -> None:
             )
 
 
-def count(partitions: Partitions) -> list[int]:
+def count(partitions: CollectionPartitions) -> list[int]:
     """The rows of each partition; computes them, on the current client's cluster."""
     import dask
 

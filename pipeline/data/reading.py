@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.data import frames, partitions
-from pipeline.data.files.files import HIVE_NULL, cpu_count
-from pipeline.data.files.retries import Patience, patiently
-from pipeline.data.files.stamps import check_unchanged
+from pipeline.data.files.file_fingerprints import check_unchanged
+from pipeline.data.files.listing import HIVE_NULL, cpu_count
+from pipeline.data.files.retries import RetryPolicy, patiently
 from pipeline.data.files.waiting import in_threads
-from pipeline.data.formats import formats
+from pipeline.data.formats import readers
 from pipeline.data.formats.survey import library_errors, reason_in
 from pipeline.data.fragments import Fragment, Piece
-from pipeline.data.schema.unify import conform
+from pipeline.data.schema.schema_merge import conform
 from pipeline.data.source import Source
 from pipeline.errors import AccessError, BadFragment, SourceError
 
@@ -28,7 +28,7 @@ def read_fragment(
     fragment: Fragment,
     columns: Sequence[str] | None = None,
     payload: Any = None,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> pa.Table:
     """The fragment's rows, in order, with the source's types; `columns` in the order given, or all.
 
@@ -80,7 +80,7 @@ def _count(source: Source, fragment: Fragment) -> Fragment:
 
 
 def _read_piece(
-    source: Source, piece: Piece, schema: pa.Schema, payload: Any = None, patience: Patience | None = None
+    source: Source, piece: Piece, schema: pa.Schema, payload: Any = None, patience: RetryPolicy | None = None
 ) -> pa.Table:
     if source.format in ("arrow", "dask"):
         found = frames.read(payload, piece.path, schema.names)
@@ -107,7 +107,7 @@ def _read_file(source: Source, piece: Piece, stored: pa.Schema) -> pa.Table:
     """One try."""
     try:
         with library_errors(piece.path):
-            table = formats.read(source.format, piece, stored, source.csv)
+            table = readers.read(source.format, piece, stored, source.csv)
     except Exception:  # any error from a file that was changed: the change is the reason
         check_unchanged(piece.stamps)
         raise

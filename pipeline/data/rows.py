@@ -21,7 +21,7 @@ from pipeline.data.source import Source
 from pipeline.data.split import TRAIN, VALIDATION, Split, split_rows
 from pipeline.errors import DataError
 
-__all__ = ["TRAIN", "VALIDATION", "RowPlan", "Rows", "Selected", "Split", "load_rows", "read_columns", "split_rows"]
+__all__ = ["TRAIN", "VALIDATION", "RowPlan", "Rows", "SelectedRows", "Split", "load_rows", "read_columns", "split_rows"]
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class RowPlan:
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectedRows:
     """Columns of one fragment, derived ones included, without the rows that `where` leaves out."""
 
     table: pa.Table
     row_ids: np.ndarray  # (rows,) uint64
     filtered: int  # rows that `where` left out
 
-    def keep(self, mask: np.ndarray) -> "Selected":
+    def keep(self, mask: np.ndarray) -> "SelectedRows":
         """Only the rows where the mask (rows,) is True."""
-        return Selected(self.table.filter(pa.array(mask)), self.row_ids[mask], self.filtered)
+        return SelectedRows(self.table.filter(pa.array(mask)), self.row_ids[mask], self.filtered)
 
 
 def load_rows(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> Rows:
@@ -100,7 +100,7 @@ def read_columns(
     payload: object = None,
     *,
     where: bool = False,
-) -> Selected:
+) -> SelectedRows:
     """The wanted columns (raw and derived) of a fragment; `raw`: the raw columns they need, if already known."""
     if raw is None:
         raw = raw_columns(derivation, source.schema, frozenset(wanted), where)
@@ -111,7 +111,7 @@ def read_columns(
         row_ids = keys.row_ids(fragment.index, kept.astype(np.uint64))
     else:
         row_ids = keys.row_ids(fragment.index, np.arange(rows, dtype=np.uint64))
-    return Selected(table, row_ids, rows - len(row_ids))
+    return SelectedRows(table, row_ids, rows - len(row_ids))
 
 
 @functools.lru_cache(maxsize=64)
@@ -122,7 +122,7 @@ def raw_columns(derivation: Derivation, schema: pa.Schema, wanted: frozenset[str
     return tuple(name for name in schema.names if name in needed)
 
 
-def _labelled(chosen: Selected, target: Target) -> tuple[Selected, np.ndarray, int]:
+def _labelled(chosen: SelectedRows, target: Target) -> tuple[SelectedRows, np.ndarray, int]:
     """(the rows that have a label, their labels, how many had none)."""
     label = encode_labels(target, chosen.table.column(target.column))
     infinite = np.isinf(label)
@@ -136,7 +136,7 @@ def _labelled(chosen: Selected, target: Target) -> tuple[Selected, np.ndarray, i
     return chosen.keep(present), label[present], len(label) - kept
 
 
-def _weights(chosen: Selected, name: str) -> np.ndarray:
+def _weights(chosen: SelectedRows, name: str) -> np.ndarray:
     """(rows,) float32, all finite and >= 0; DataError otherwise."""
     column = chosen.table.column(name)
     if pa.types.is_dictionary(column.type):
@@ -168,7 +168,7 @@ def _check_whole_queries(weight: np.ndarray, group: np.ndarray, name: str, row_i
         raise DataError(f"the weight {name} changes within a query at {where}; ranking weighs whole queries")
 
 
-def _groups(chosen: Selected, name: str | None, fragment: int) -> tuple[np.ndarray | None, np.ndarray]:
+def _groups(chosen: SelectedRows, name: str | None, fragment: int) -> tuple[np.ndarray | None, np.ndarray]:
     """(the query's key per row or None, the key that folds and split are drawn by)."""
     if name is None:
         return None, chosen.row_ids
@@ -178,7 +178,7 @@ def _groups(chosen: Selected, name: str | None, fragment: int) -> tuple[np.ndarr
     return group, np.repeat(chosen.row_ids[starts], lengths)
 
 
-def _use(split: Split, chosen: Selected, group: np.ndarray | None, fold_key: np.ndarray) -> np.ndarray:
+def _use(split: Split, chosen: SelectedRows, group: np.ndarray | None, fold_key: np.ndarray) -> np.ndarray:
     use = split_rows(split, chosen.table, fold_key)
     if group is None:
         return use

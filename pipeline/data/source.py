@@ -12,17 +12,17 @@ import pyarrow.types as pt
 from pipeline.config.job import CsvOptions
 from pipeline.config.names import matches
 from pipeline.data import frames, partitions, tabular
-from pipeline.data.files.files import HIVE_NULL, find_files, relative_names
-from pipeline.data.files.stamps import stamped
+from pipeline.data.files.file_fingerprints import with_fingerprints
+from pipeline.data.files.listing import HIVE_NULL, find_files, relative_names
 from pipeline.data.formats import csv as text_csv
-from pipeline.data.formats import formats
+from pipeline.data.formats import readers
 from pipeline.data.formats.csv_findings import MIXED
 from pipeline.data.formats.libsvm import is_feature
-from pipeline.data.formats.survey import Surveyed
+from pipeline.data.formats.survey import FileSurvey
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
 from pipeline.data.schema.differences import drift_notes
 from pipeline.data.schema.hints import ColumnHints, settled
-from pipeline.data.schema.unify import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
+from pipeline.data.schema.schema_merge import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
 from pipeline.errors import DataError, SourceError
 from pipeline.events.findings import Finding, UserNote
 from pipeline.formatting import without_secrets
@@ -123,7 +123,7 @@ def open_source(
     if names is not None:
         raise SourceError("names= is for arrays; files have names of their own")
     kind, files, found = find_files(source, format)
-    surveys = formats.survey(kind, files, options, fragment_nbytes, hints, skip_bad)
+    surveys = readers.survey(kind, files, options, fragment_nbytes, hints, skip_bad)
     pieces = [piece for item in surveys for piece in item.pieces]
     if pieces and all(piece.bad for piece in pieces):
         raise DataError(f"nothing of the source can be read; the first reason: {pieces[0].place()}: {pieces[0].bad}")
@@ -140,7 +140,7 @@ def open_source(
     return Source(
         format=kind,
         schema=schema,
-        fragments=stamped(_cut(pieces, fragment_nbytes), files, kind),
+        fragments=with_fingerprints(_cut(pieces, fragment_nbytes), files, kind),
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
         digests=_digests(surveys),
@@ -226,7 +226,7 @@ def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
     return fragments
 
 
-def _hive_schema(surveys: Sequence[Surveyed], schema: pa.Schema, hints: ColumnHints) -> pa.Schema:
+def _hive_schema(surveys: Sequence[FileSurvey], schema: pa.Schema, hints: ColumnHints) -> pa.Schema:
     """The columns that folder names such as month=11 add; not those the files hold anyway.
 
     Integers where all values are integers that lose no digit (01 and 20 digits would); the training folders' type,
@@ -286,7 +286,7 @@ def _expect(schema: pa.Schema, types: pa.Schema | None, kind: str) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
-def _unsettled(surveys: Sequence[Surveyed], hints: ColumnHints, exclude: Sequence[str]) -> tuple[UserNote, ...]:
+def _unsettled(surveys: Sequence[FileSurvey], hints: ColumnHints, exclude: Sequence[str]) -> tuple[UserNote, ...]:
     """The distinct notes of the files, without those on columns that the job has decided."""
     notes = dict.fromkeys(note for item in surveys for note in item.notes)
     return tuple(
@@ -296,7 +296,7 @@ def _unsettled(surveys: Sequence[Surveyed], hints: ColumnHints, exclude: Sequenc
     )
 
 
-def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:
+def _fingerprint(kind: str, surveys: Sequence[FileSurvey]) -> str:
     digest = hashlib.sha256(kind.encode())
     for item, name in zip(surveys, relative_names([item.file for item in surveys]), strict=True):
         digest.update(f"\0{name}\0{item.file.nbytes}\0{item.file.hive}\0".encode())
@@ -304,7 +304,7 @@ def _fingerprint(kind: str, surveys: Sequence[Surveyed]) -> str:
     return digest.hexdigest()
 
 
-def _digests(surveys: Sequence[Surveyed]) -> dict[str, str]:
+def _digests(surveys: Sequence[FileSurvey]) -> dict[str, str]:
     """A short hash of each file's metadata, by its relative name."""
     return {
         name: hashlib.sha256(f"{item.file.nbytes}\0{item.file.hive}\0".encode() + item.digest).hexdigest()[

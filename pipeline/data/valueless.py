@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from pipeline.data.reading import read_fragment
-from pipeline.data.schema.unify import no_value, normalise
+from pipeline.data.schema.schema_merge import no_value, normalise
 from pipeline.data.source import Source
 from pipeline.errors import BadFragment
 

@@ -29,13 +29,15 @@ STAGES = (
     "reading", "statistics", "blocks", "matrix", "bootstrap", "rounds", "recovery", "evaluation", "saving", "scheduling",
     "others",
 )  # fmt: skip
-WIDE = frozenset({"matrix", "bootstrap", "rounds", "meter", "scores"})  # parts that occupy every slot of their worker
+MULTITHREADED = frozenset(
+    {"matrix", "bootstrap", "rounds", "meter", "scores"}
+)  # parts that occupy every slot of their worker
 STAGE_OF_PART = {
     "survey": "reading", "fit": "statistics", "meter": "rounds", "scores": "evaluation", "evaluate": "evaluation",
 }  # fmt: skip
-CLIENT_OF_TASK = {  # the prefix of a task's key -> the stage of the client that waits for it
+STAGE_BY_TASK_PREFIX = {  # the prefix of a task's key -> the stage of the client that waits for it
     "count_unit": "survey", "survey_unit": "survey", "collect_unit": "statistics", "merge_all": "statistics", "fit": "statistics",
-    "make_block": "blocks", "block_facts": "blocks", "as_it_is": "blocks", "build": "matrix", "nbytes": "matrix",
+    "make_block": "blocks", "block_facts": "blocks", "identity": "blocks", "build": "matrix", "nbytes": "matrix",
     "labels_of": "rounds", "intercept_of": "rounds", "tracker_task": "rounds", "rounds": "rounds",
     "without_scores": "rounds", "only_scores": "rounds", "only_meter": "rounds", "evaluate": "evaluate",
 }  # fmt: skip
@@ -45,7 +47,7 @@ STAGE_OF_CLIENT = {
 
 
 @dataclass(frozen=True)
-class Part:
+class TimeSlice:
     """Time that one worker's tasks spent on one part of their work, without nested parts."""
 
     name: str  # e.g. "reading"
@@ -55,7 +57,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Tasks:
+class TaskTime:
     """The run's tasks of one kind on one worker, as recorded by its state machine."""
 
     prefix: str  # of their keys
@@ -64,17 +66,17 @@ class Tasks:
 
 
 @dataclass(frozen=True)
-class Reading:
+class WorkerReading:
     """One worker's readings of a run, on its own clocks.  Slot-seconds: seconds times slots."""
 
     worker: str  # Dask's name of it
     slots: int
     seconds: float  # of observation
-    tasks: tuple[Tasks, ...]  # of this run
+    tasks: tuple[TaskTime, ...]  # of this run
     others: float  # slot-seconds with tasks of other clients
     transfer: float  # slot-seconds without a task while data were being transferred here
     free: float  # slot-seconds without any of these
-    parts: tuple[Part, ...]
+    parts: tuple[TimeSlice, ...]
     cpu: float = 0.0  # seconds, by Dask's digests: of the threads of tasks that use one slot each
     off_cpu: float = 0.0  # seconds in the same digests: these threads were in their tasks but not on the CPU
     wide: float = 0.0  # seconds in the same digests: the threads of tasks that use every slot
@@ -93,7 +95,7 @@ class Rounds:
 
 
 @dataclass(frozen=True)
-class Unread:
+class MissingReading:
     """A worker that took part, and whose readings are not available: its activity is unknown."""
 
     worker: str  # Dask's name of it
@@ -104,7 +106,7 @@ class Unread:
 
 
 @dataclass(frozen=True)
-class Spent:
+class StageTime:
     """Slot-seconds by kind."""
 
     useful: float = 0.0
@@ -113,8 +115,8 @@ class Spent:
     other: float = 0.0
     idle: float = 0.0
 
-    def __add__(self, more: "Spent") -> "Spent":
-        return Spent(*(getattr(self, kind) + getattr(more, kind) for kind in KINDS))
+    def __add__(self, more: "StageTime") -> "StageTime":
+        return StageTime(*(getattr(self, kind) + getattr(more, kind) for kind in KINDS))
 
     @property
     def total(self) -> float:
@@ -127,8 +129,8 @@ class Account:
 
     seconds: float  # of the window, from the start of the cluster to the saved model, on the client's clock
     slots: Mapping[str, int]  # of each worker, by its name
-    workers: Mapping[str, Spent]  # by the worker's name
-    stages: Mapping[str, Spent]  # the same, by stage; in the order of STAGES, those without any left out
+    workers: Mapping[str, StageTime]  # by the worker's name
+    stages: Mapping[str, StageTime]  # the same, by stage; in the order of STAGES, those without any left out
     notes: tuple[str, ...] = ()  # for the user: what could not be measured
     absent: Mapping[str, float] = field(default_factory=dict)  # slot-seconds of the window before joining or after loss
     gone: frozenset[str] = frozenset()  # workers that no longer take part at its end
@@ -143,8 +145,8 @@ class Account:
         return self.seconds * self.slots[worker] - self.absent.get(worker, 0.0)
 
     @property
-    def spent(self) -> Spent:
-        return sum(self.workers.values(), Spent())
+    def spent(self) -> StageTime:
+        return sum(self.workers.values(), StageTime())
 
     @property
     def remainder(self) -> float:
@@ -156,14 +158,14 @@ class Account:
         whole, spent = max(self.worker_seconds, 1e-9), self.spent
         return {kind: getattr(spent, kind) / whole for kind in KINDS} | {"remainder": self.remainder / whole}
 
-    def later(self, seconds: float, stage: str) -> "Account":
+    def extend_idle(self, seconds: float, stage: str) -> "Account":
         """The account extended by this many seconds without a task on any worker: the client was at `stage`."""
         here = {name: slots for name, slots in self.slots.items() if name not in self.gone}
-        idle = {name: Spent(idle=seconds * slots) for name, slots in here.items()}
-        stages = {stage: sum(idle.values(), Spent())}
-        return self.then(Account(seconds, here, idle, stages, gone=self.gone))
+        idle = {name: StageTime(idle=seconds * slots) for name, slots in here.items()}
+        stages = {stage: sum(idle.values(), StageTime())}
+        return self.concat(Account(seconds, here, idle, stages, gone=self.gone))
 
-    def then(self, after: "Account") -> "Account":
+    def concat(self, after: "Account") -> "Account":
         """This account and that of the following time, on the same workers or on others, combined."""
         slots = {**self.slots, **after.slots}
         absent = {
@@ -185,7 +187,7 @@ class Account:
     def to_dict(self) -> dict[str, Any]:
         """A dict of JSON values, for metrics.json and `--json`."""
 
-        def plain(spent: Spent) -> dict[str, float]:
+        def plain(spent: StageTime) -> dict[str, float]:
             return {kind: getattr(spent, kind) for kind in KINDS}
 
         return {
@@ -204,11 +206,11 @@ class Account:
 
 
 def account(
-    readings: Sequence[Reading],
+    readings: Sequence[WorkerReading],
     seconds: float,
     client: Mapping[str, float],
     rounds: Mapping[str, Rounds] | None,
-    unread: Sequence[Unread] = (),
+    unread: Sequence[MissingReading] = (),
 ) -> Account:
     """The account of a window of `seconds` on the client's clock, with the same workers from its start.
 
@@ -221,14 +223,14 @@ def account(
         for tasks in reading.tasks:
             longest[tasks.prefix] = max(longest.get(tasks.prefix, 0.0), tasks.seconds)
     idle_by_stage = _clients_turn(readings, client, longest)
-    workers, stages = {}, dict.fromkeys(STAGES, Spent())
+    workers, stages = {}, dict.fromkeys(STAGES, StageTime())
     for reading in readings:
         mine = _in_tasks(reading, (rounds or {}).get(reading.worker))
         waits = _waits(reading, longest)
         idle = reading.free - sum(waits.values())
-        entries = [*mine, *((stage, Spent(wait=wait)) for stage, wait in waits.items())]
-        entries += [(stage, Spent(idle=idle * share)) for stage, share in idle_by_stage.items()]
-        workers[reading.worker] = sum((spent for _, spent in entries), Spent())
+        entries = [*mine, *((stage, StageTime(wait=wait)) for stage, wait in waits.items())]
+        entries += [(stage, StageTime(idle=idle * share)) for stage, share in idle_by_stage.items()]
+        workers[reading.worker] = sum((spent for _, spent in entries), StageTime())
         for stage, spent in entries:
             stages[stage] += spent
     made = Account(
@@ -241,14 +243,14 @@ def account(
     return _with_unread(made, unread) if unread else made
 
 
-def _with_unread(made: Account, unread: Sequence[Unread]) -> Account:
+def _with_unread(made: Account, unread: Sequence[MissingReading]) -> Account:
     """Adds the unread workers: their time counts as "other", in the client's stages of that time."""
     workers, stages = dict(made.workers), dict(made.stages)
     for worker in unread:
         offered = worker.seconds * worker.slots
-        workers[worker.worker] = Spent(other=offered)
+        workers[worker.worker] = StageTime(other=offered)
         for stage, share in _shares_of_stages(worker.client).items():
-            stages[stage] = stages.get(stage, Spent()) + Spent(other=offered * share)
+            stages[stage] = stages.get(stage, StageTime()) + StageTime(other=offered * share)
     lost = ", ".join(sorted(worker.worker for worker in unread if worker.lost))
     others = ", ".join(sorted(worker.worker for worker in unread if not worker.lost))
     notes = [f"what worker {lost} did before it was lost counts as other"] if lost else []
@@ -264,47 +266,47 @@ def _with_unread(made: Account, unread: Sequence[Unread]) -> Account:
     )
 
 
-def _in_tasks(reading: Reading, rounds: Rounds | None) -> list[tuple[str, Spent]]:
+def _in_tasks(reading: WorkerReading, rounds: Rounds | None) -> list[tuple[str, StageTime]]:
     """(stage, slot-seconds) of all activity that kept a slot of this worker from being free."""
     found = []
     for part in reading.parts:
         stage = STAGE_OF_PART.get(part.name, part.name)
         found.append((stage, _spent_on(part, reading.slots, rounds)))
-    found.append(("scheduling", Spent(transfer=reading.transfer)))
+    found.append(("scheduling", StageTime(transfer=reading.transfer)))
     if reading.others > 0:  # Dask's digests do not separate them from ours
-        return [*found, ("others", Spent(other=reading.others))]
-    narrow = [part for part in reading.parts if part.name not in WIDE]
+        return [*found, ("others", StageTime(other=reading.others))]
+    narrow = [part for part in reading.parts if part.name not in MULTITHREADED]
     off_cpu = sum(part.seconds - part.cpu_seconds for part in narrow)
-    outside = sum(part.seconds for part in reading.parts if part.name in WIDE)
-    unseen = Spent(
+    outside = sum(part.seconds for part in reading.parts if part.name in MULTITHREADED)
+    unseen = StageTime(
         useful=max(0.0, reading.cpu - sum(part.cpu_seconds for part in narrow)),
         other=max(0.0, reading.off_cpu - off_cpu) + max(0.0, reading.wide - outside) * reading.slots,
     )
-    return [*found, ("scheduling", unseen + Spent(other=reading.overhead))]
+    return [*found, ("scheduling", unseen + StageTime(other=reading.overhead))]
 
 
-def _spent_on(part: Part, slots: int, rounds: Rounds | None) -> Spent:
+def _spent_on(part: TimeSlice, slots: int, rounds: Rounds | None) -> StageTime:
     """Slot-seconds of one part of the tasks."""
-    width = slots if part.name in WIDE else 1
+    width = slots if part.name in MULTITHREADED else 1
     if part.name == "bootstrap" or part.name == "meter":  # communicator and meter: not useful work
-        return Spent(other=part.seconds * width)
+        return StageTime(other=part.seconds * width)
     if part.name == "rounds" and rounds is not None:
         around = max(0.0, part.seconds - rounds.seconds)  # before the first and after the last
         other = rounds.other + around
-        return Spent(rounds.useful * width, rounds.transfer * width, rounds.wait * width, other * width)
+        return StageTime(rounds.useful * width, rounds.transfer * width, rounds.wait * width, other * width)
     computed = part.process_seconds if width > 1 else part.cpu_seconds
     useful = min(computed, part.seconds * width)
-    return Spent(useful=useful, other=part.seconds * width - useful)
+    return StageTime(useful=useful, other=part.seconds * width - useful)
 
 
-def _waits(reading: Reading, longest: Mapping[str, float]) -> dict[str, float]:
+def _waits(reading: WorkerReading, longest: Mapping[str, float]) -> dict[str, float]:
     """Stage -> slot-seconds in which this worker had less to do than the one that took longest; at most its free
     time.
     """
     busy = {tasks.prefix: tasks.busy for tasks in reading.tasks}
     waits: dict[str, float] = {}
     for prefix, seconds in longest.items():
-        stage = _stage_of_client(CLIENT_OF_TASK.get(prefix, ""))
+        stage = _stage_of_client(STAGE_BY_TASK_PREFIX.get(prefix, ""))
         waits[stage] = waits.get(stage, 0.0) + max(0.0, seconds * reading.slots - busy.get(prefix, 0.0))
     whole = sum(waits.values())
     scale = min(1.0, reading.free / whole) if whole > 0 else 0.0
@@ -312,7 +314,7 @@ def _waits(reading: Reading, longest: Mapping[str, float]) -> dict[str, float]:
 
 
 def _clients_turn(
-    readings: Sequence[Reading], client: Mapping[str, float], longest: Mapping[str, float]
+    readings: Sequence[WorkerReading], client: Mapping[str, float], longest: Mapping[str, float]
 ) -> dict[str, float]:
     """Stage -> its share of all idle time.
 
@@ -321,7 +323,7 @@ def _clients_turn(
     """
     left = dict(client)
     for prefix, seconds in longest.items():
-        stage = CLIENT_OF_TASK.get(prefix, "")
+        stage = STAGE_BY_TASK_PREFIX.get(prefix, "")
         left[stage] = max(0.0, left.get(stage, 0.0) - seconds)
     return _shares_of_stages(left)
 
@@ -340,7 +342,7 @@ def _stage_of_client(stage: str) -> str:
     return known if known in STAGES else "scheduling"
 
 
-def _notes(readings: Sequence[Reading], rounds: Mapping[str, Rounds] | None) -> list[str]:
+def _notes(readings: Sequence[WorkerReading], rounds: Mapping[str, Rounds] | None) -> list[str]:
     notes = []
     if any(reading.others > 0 for reading in readings):
         notes.append(
@@ -354,11 +356,13 @@ def _notes(readings: Sequence[Reading], rounds: Mapping[str, Rounds] | None) -> 
     return notes
 
 
-def _sum_of(one: Mapping[str, Spent], other: Mapping[str, Spent]) -> dict[str, Spent]:
-    return {name: one.get(name, Spent()) + other.get(name, Spent()) for name in (*one, *(other.keys() - one.keys()))}
+def _sum_of(one: Mapping[str, StageTime], other: Mapping[str, StageTime]) -> dict[str, StageTime]:
+    return {
+        name: one.get(name, StageTime()) + other.get(name, StageTime()) for name in (*one, *(other.keys() - one.keys()))
+    }
 
 
-def _ordered(stages: Mapping[str, Spent]) -> dict[str, Spent]:
+def _ordered(stages: Mapping[str, StageTime]) -> dict[str, StageTime]:
     return {stage: stages[stage] for stage in STAGES if stage in stages and stages[stage].total > 0}
 
 

@@ -19,8 +19,8 @@ from typing import Literal
 
 from pipeline.efficiency.definitions import figures, parallel_efficiency
 from pipeline.efficiency.machine import CACHED_NBYTES, NEAR_NBYTES, REACHED_NBYTES, Fill, Machine
-from pipeline.efficiency.records import Configuration, Predicted, Split
-from pipeline.efficiency.traffic import Call, Grown, Growth, calls_of_round, full_tree, sent_nbytes
+from pipeline.efficiency.records import Configuration, Prediction, TimeSplit
+from pipeline.efficiency.traffic import Call, GrownTree, Growth, calls_of_round, full_tree, sent_nbytes
 
 BIN_NBYTES = 16  # a histogram's bin: two doubles
 ROW_NBYTES = 16  # moved for a row of a node: gradient and hessian, and its place in the matrix
@@ -88,21 +88,21 @@ def from_configuration(configuration: Configuration) -> Workload:
 
 
 @dataclass(frozen=True)
-class Shape:
+class TreeShape:
     """A tree, level by level from the root; means over many trees."""
 
     splits: tuple[float, ...]  # nodes that split
     reach: tuple[float, ...]  # share of all rows in them
     smaller: tuple[float, ...]  # share of all rows that go to the smaller of their children
 
-    def rounded(self) -> Grown:
+    def rounded(self) -> GrownTree:
         """A tree of whole nodes: rounded from the root down, so that the leaf limit is not exceeded."""
         sums = [0, *(round(total) for total in itertools.accumulate(self.splits))]
         counts = (after - before for before, after in itertools.pairwise(sums))
-        return Grown(tuple(itertools.takewhile(bool, counts)) or (1,))
+        return GrownTree(tuple(itertools.takewhile(bool, counts)) or (1,))
 
 
-def expected_tree(workload: Workload, fill: Fill = FILL) -> Shape:
+def expected_tree(workload: Workload, fill: Fill = FILL) -> TreeShape:
     """The mean tree of the workload's rounds."""
     limit = workload.max_leaves or (CHUNK if not workload.depth else 1 << workload.depth)
     levels = workload.depth or math.ceil(math.log2(limit)) + 4
@@ -121,10 +121,10 @@ def expected_tree(workload: Workload, fill: Fill = FILL) -> Shape:
         reach = share**SHARE_TO_ROWS * count / free
         found.append((count, reach, reach * smaller))
         leaves += count
-    return Shape(*zip(*found, strict=True)) if found else Shape((), (), ())
+    return TreeShape(*zip(*found, strict=True)) if found else TreeShape((), (), ())
 
 
-def work(rows: int, workload: Workload, tree: Shape) -> dict[str, float]:
+def work(rows: int, workload: Workload, tree: TreeShape) -> dict[str, float]:
     """The units of work of one round on a worker with this many rows, by the names of `machine.Coefficients`."""
     depth = workload.depth or len(tree.splits) + 1
     built = tree.splits[: depth - 1]  # parents of histograms: of two children one is built, the other subtracted
@@ -169,9 +169,9 @@ def replicated_seconds(machine: Machine, workload: Workload) -> float:
     return machine.coefficients.seconds({name: amounts[name] for name in REPLICATED})
 
 
-def calls(workload: Workload, tree: Grown | Shape) -> list[Call]:
+def calls(workload: Workload, tree: GrownTree | TreeShape) -> list[Call]:
     """Every allreduce of a round with such trees."""
-    trees = [tree.rounded() if isinstance(tree, Shape) else tree] * workload.trees_per_round
+    trees = [tree.rounded() if isinstance(tree, TreeShape) else tree] * workload.trees_per_round
     return calls_of_round(workload.tree_growth, trees, workload.adaptive) if workload.workers > 1 else []
 
 
@@ -194,9 +194,9 @@ class _Round:
     def seconds(self) -> float:
         return self.ready + self.transfer
 
-    def splits(self) -> tuple[Split, ...]:
+    def splits(self) -> tuple[TimeSplit, ...]:
         pairs = zip(self.useful, self.other, strict=True)
-        return tuple(Split(useful=u, transfer=self.transfer, wait=self.ready - u - o, other=o) for u, o in pairs)
+        return tuple(TimeSplit(useful=u, transfer=self.transfer, wait=self.ready - u - o, other=o) for u, o in pairs)
 
 
 def _round(machine: Machine, workload: Workload) -> _Round:
@@ -224,13 +224,13 @@ def _late(useful: Sequence[float], jitter: float) -> float:
     return longest * jitter * statistics.NormalDist().inv_cdf((near - 0.375) / (near + 0.25)) if near > 1 else 0.0
 
 
-def predict(machine: Machine, workload: Workload) -> Predicted:
+def predict(machine: Machine, workload: Workload) -> Prediction:
     """Predicts a round of the workload on the calibrated workers; the caller fills in `time`."""
     found, ranks = _round(machine, workload), range(workload.workers)
     limited = workload.depth or workload.max_leaves
     bound = calls(workload, full_tree(workload.tree_growth)) if limited else found.exchanges
     capability = machine.capabilities + (machine.capabilities[-1],) * workload.workers
-    return Predicted(
+    return Prediction(
         time="",
         seconds=found.seconds,
         seconds_low=found.seconds * max(0.0, 1 - BAND * machine.spread),

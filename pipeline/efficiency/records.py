@@ -28,7 +28,7 @@ Mode = Literal["strong", "weak"]  # the same rows for any number of workers; the
 
 
 @dataclass(frozen=True)
-class Split:
+class TimeSplit:
     """How one worker's time is spent, in seconds per round."""
 
     useful: float  # u: compute
@@ -61,14 +61,14 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Prediction:
     """The model's prediction, made before the run."""
 
     time: str  # when, ISO 8601, UTC
     seconds: float  # T: of a round
     seconds_low: float  # band of T: the calibration's residual uncertainty
     seconds_high: float
-    splits: tuple[Split, ...]  # by rank
+    splits: tuple[TimeSplit, ...]  # by rank
     figures: Figures
     bytes_bound: tuple[int, ...]  # sent by each rank a round, full trees
     bytes_estimate: tuple[int, ...]  # the same, with trees of the expected size
@@ -81,7 +81,7 @@ class WorkerSample:
     rank: int
     worker: str  # Dask's name of it
     seconds: float  # of a round on this worker's own clock
-    split: Split
+    split: TimeSplit
     closure: float | None  # |u + x + w + o - T| / T; None: a part was not measured
     bytes_sent: int | None  # by XGBoost's sockets in the timed rounds; None: the system does not report it
     bytes_expected: int | None  # the same, computed from the trees that were built
@@ -91,7 +91,7 @@ class WorkerSample:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScalingSample:
     """One repetition of one point."""
 
     repetition: int
@@ -108,8 +108,8 @@ class Point:
     """One configuration: predicted, then measured."""
 
     configuration: Configuration
-    predicted: Predicted | None  # None: the machine could not be calibrated for it; `note` gives the reason
-    samples: tuple[Sample, ...] = ()
+    predicted: Prediction | None  # None: the machine could not be calibrated for it; `note` gives the reason
+    samples: tuple[ScalingSample, ...] = ()
     note: str = ""
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.efficiency.meter import MeterRecord, exchanges_of_tree
-from pipeline.efficiency.records import Split, WorkerSample
+from pipeline.efficiency.records import TimeSplit, WorkerSample
+from pipeline.efficiency.round_meter import MeterRecord, exchanges_of_tree
 from pipeline.efficiency.traffic import Call, calls_of_round, ring_nbytes, sent_nbytes
 
 VARIES_SECONDS = 5e-4  # of a round's run-queue delay, on otherwise idle cores; what is beyond is due to another program
@@ -120,7 +120,7 @@ def _sample(record: MeterRecord, own: _Own, latest: np.ndarray, name: str, first
     rounds = max(1, record.rounds - first)
     seconds = seconds_of(record, first)
     told_apart = own.method == "thread-cpu" and bool(record.workers == 1 or record.replays)
-    split = Split(
+    split = TimeSplit(
         useful=float(own.useful.sum()) / rounds,
         transfer=float(own.transfer.sum()) / rounds,
         wait=float((latest - own.work).sum()) / rounds if told_apart else 0.0,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.efficiency.definitions import figures
-from pipeline.efficiency.meter import MeterRecord
 from pipeline.efficiency.records import WorkerSample
+from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
 
 TINY = 1e-9  # seconds; keeps a worker without rows from an endless capability

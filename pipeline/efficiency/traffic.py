@@ -42,7 +42,7 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Grown:
+class GrownTree:
     """The properties of a grown tree that determine its traffic."""
 
     splits: tuple[int, ...]  # split nodes of each level, the root's first
@@ -70,7 +70,7 @@ def ring_nbytes(call: Call, workers: int, rank: int) -> int:
     return 2 * call.nbytes - kept * call.item_nbytes
 
 
-def exchanged(growth: Growth, tree: Grown) -> list[int]:
+def exchanged(growth: Growth, tree: GrownTree) -> list[int]:
     """Histograms in each exchange of one tree after the root's."""
     if growth.policy == "lossguide":
         return [1] * _valid_lossguide(growth, tree)
@@ -90,7 +90,7 @@ def _children_may_split(growth: Growth, level: int, leaves: int) -> bool:
     return not (growth.depth and level + 1 >= growth.depth) and not (growth.max_leaves and leaves >= growth.max_leaves)
 
 
-def _valid_lossguide(growth: Growth, tree: Grown) -> int:
+def _valid_lossguide(growth: Growth, tree: GrownTree) -> int:
     """Splits whose children may be split in turn, each of which is an exchange of its own.
 
     Not those at the lowest level, and not the split that made the tree full.
@@ -101,12 +101,12 @@ def _valid_lossguide(growth: Growth, tree: Grown) -> int:
     return max(0, counted - 1) if full and not (growth.depth and last + 1 >= growth.depth) else counted
 
 
-def calls_of_tree(growth: Growth, tree: Grown) -> list[Call]:
+def calls_of_tree(growth: Growth, tree: GrownTree) -> list[Call]:
     """Every allreduce of one tree: the sum of the gradients, the root's histogram, then level by level."""
     return [Call(PAIR), Call(PAIR * growth.bins), *(Call(PAIR * growth.bins * n) for n in exchanged(growth, tree))]
 
 
-def calls_of_round(growth: Growth, trees: Sequence[Grown], adaptive: int = 0) -> list[Call]:
+def calls_of_round(growth: Growth, trees: Sequence[GrownTree], adaptive: int = 0) -> list[Call]:
     """Every allreduce of one round.
 
     `adaptive`: outputs of an objective that recomputes its leaves (absolute error 1, quantile error one per quantile);
@@ -121,7 +121,7 @@ def sent_nbytes(calls: Iterable[Call], workers: int, rank: int) -> int:
     return sum(count * ring_nbytes(call, workers, rank) for call, count in Counter(calls).items())
 
 
-def full_tree(growth: Growth) -> Grown:
+def full_tree(growth: Growth) -> GrownTree:
     """The tree that exchanges most: an upper bound of the traffic.  ValueError for a tree without a limit.
 
     With a limit of leaves the full tree is not bushy: no node in the batch that reaches the limit needs an
@@ -130,7 +130,7 @@ def full_tree(growth: Growth) -> Grown:
     if not growth.depth and not growth.max_leaves:
         raise ValueError("a tree without max_depth and max_leaves has no bound")
     if not growth.max_leaves:
-        return Grown(tuple(1 << level for level in range(growth.depth)))
+        return GrownTree(tuple(1 << level for level in range(growth.depth)))
     left = growth.max_leaves - 1
     upper = [1 << level for level in range(growth.depth - 1)] if growth.depth else [1] * left
     splits: list[int] = []
@@ -138,17 +138,17 @@ def full_tree(growth: Growth) -> Grown:
         if left > 1:
             splits.append(min(count, left - 1))
             left -= splits[-1]
-    return Grown((*splits, min(left, 1 << len(splits))))
+    return GrownTree((*splits, min(left, 1 << len(splits))))
 
 
-def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:
+def grown(parents: Sequence[int], left_children: Sequence[int]) -> GrownTree:
     """The split nodes of each level, from the arrays of XGBoost's JSON model.
 
     Nodes are numbered in order of creation: parents come before their children, and the last split has the last
     children.
 
     >>> grown([2147483647, 0, 0, 1, 1], [1, 3, -1, -1, -1])
-    Grown(splits=(1, 1), last=1)
+    GrownTree(splits=(1, 1), last=1)
     """
     depth: list[int] = []
     splits: list[int] = []
@@ -157,4 +157,4 @@ def grown(parents: Sequence[int], left_children: Sequence[int]) -> Grown:
         if left != -1:
             splits.extend([0] * (depth[-1] + 1 - len(splits)))
             splits[depth[-1]] += 1
-    return Grown(tuple(splits), last=depth[-1] - 1 if splits else None)
+    return GrownTree(tuple(splits), last=depth[-1] - 1 if splits else None)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from pipeline.config.urls import local_path
 from pipeline.errors import OutputError, UserError, one_line
-from pipeline.events.types import Event, Listener, Note, Started, decode, encode, run_of
+from pipeline.events.types import Event, EventHandler, Note, Started, decode, encode, run_of
 
 Write = Callable[[str, Event], None]
 LONGEST_LINE = 64 << 20  # bytes; the places of 100,000 workers take 20 MB
@@ -63,17 +63,17 @@ def recording(path: Path, tell: Callable[[str], None]) -> Iterator[Write]:
 
 
 @contextlib.contextmanager
-def recorded(path: Path, listen: Listener) -> Iterator[Listener]:
+def recorded(path: Path, on_event: EventHandler) -> Iterator[EventHandler]:
     """An event handler that records a run's events and passes them on; errors as in `recording`.
 
     Events emitted before the run has an id are recorded with it.
     """
     run, early, lock = "", list[Event](), threading.Lock()
-    with recording(path, lambda line: listen(Note(message=line))) as write:
+    with recording(path, lambda line: on_event(Note(message=line))) as write:
 
         def hear(event: Event) -> None:
             nonlocal run
-            listen(event)
+            on_event(event)
             with lock:
                 run = event.run if isinstance(event, Started) else run
                 early.append(event)

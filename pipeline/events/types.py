@@ -6,7 +6,7 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | event          | emitted when                       | fields (units)                                          |
 |----------------|------------------------------------|---------------------------------------------------------|
 | Started        | the verb begins                    | verb, run                                               |
-| Asked          | the job is complete                | settings                                                |
+| JobResolved    | the job is complete                | settings                                                |
 | Planned        | before the features are read       | rows, features, fragments, workers, threads, nbytes, note |
 | FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
 | StatisticsDone | the first pass has ended           | rows, seconds                                           |
@@ -54,7 +54,7 @@ class Event:
                 object.__setattr__(self, name, without_secrets(value))
 
 
-Listener = Callable[[Event], None]
+EventHandler = Callable[[Event], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Started(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked(Event):
+class JobResolved(Event):
     settings: Mapping[str, str]  # a few fields of the job, by their names, in display order
 
 
@@ -214,10 +214,18 @@ class Note(Event):
     message: str
 
 
+WIRE_NAMES: dict[type[Event], str] = {JobResolved: "Asked"}  # as written, where that is not the name of the class
+
+
+def wire_name(kind: type[Event]) -> str:
+    """The name of a kind of event in messages and recorded files."""
+    return WIRE_NAMES.get(kind, kind.__name__)
+
+
 KINDS: dict[str, type[Event]] = {
-    kind.__name__: kind
+    wire_name(kind): kind
     for kind in (
-        Started, Asked, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, Placed, RoundDone, WorkerRounds,
+        Started, JobResolved, Planned, FragmentDone, StatisticsDone, BlocksDone, MatrixDone, Placed, RoundDone, WorkerRounds,
         Checkpoint, WorkerLost, Waiting, WorkerJoined, Restarted, Skipped, Evaluated, Saved, Failed, Note,
     )
 }  # fmt: skip
@@ -225,7 +233,7 @@ KINDS: dict[str, type[Event]] = {
 
 def encode(event: Event) -> dict[str, Any]:
     """The event as a dict of plain values, with its name and the vocabulary's version."""
-    return {"event": type(event).__name__, "version": VERSION, **dataclasses.asdict(event)}
+    return {"event": wire_name(type(event)), "version": VERSION, **dataclasses.asdict(event)}
 
 
 def decode(message: Any) -> Event:
@@ -276,5 +284,5 @@ def incident(event: Event) -> str | None:
     return None
 
 
-def ignore(event: Event) -> None:
+def discard(event: Event) -> None:
     """No-op event handler."""

@@ -13,21 +13,21 @@ from distributed import Client, Future
 from pipeline.data.files import waiting
 from pipeline.data.fragments import Fragment
 from pipeline.data.frames import computed
-from pipeline.data.inputs import reader
+from pipeline.data.opened_sources import reader
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.schema.differences import check_in_every_file
 from pipeline.data.source import Source
 from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
-from pipeline.events.types import Evaluated, Failed, FragmentDone, Listener, Started, ignore
+from pipeline.events.types import Evaluated, EventHandler, Failed, FragmentDone, Started, discard
 from pipeline.inference.predict import await_any, in_flight, open_for, rows_of, tell_of
 from pipeline.metrics import exact
 from pipeline.metrics.exact import Metrics
 from pipeline.model import inference
 from pipeline.model.artifact import Model, as_model
 from pipeline.model.schema import check_schema, misfits
-from pipeline.runtime.context import let_go
-from pipeline.runtime.rpc import require_client, telling_loss
+from pipeline.runtime.context import clear_exception_frames
+from pipeline.runtime.rpc import require_client, translate_connection_errors
 from pipeline.runtime.shared_value import broadcast
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import span
@@ -43,7 +43,7 @@ def evaluate(
     *,
     names: Sequence[str] | None = None,
     csv: Mapping[str, Any] | None = None,
-    listen: Listener = ignore,
+    listen: EventHandler = discard,
 ) -> Metrics:
     """The metrics over all rows that have a label and pass the job's `where`; without a client, in this process.
 
@@ -58,27 +58,27 @@ def evaluate(
     listen(Started(verb="evaluate", run=uuid.uuid4().hex[:12]))
     try:
         model = as_model(model)
-        with contextlib.nullcontext() if client is None else telling_loss(client):
+        with contextlib.nullcontext() if client is None else translate_connection_errors(client):
             with waiting.notes_to(listen):
                 source = open_to_evaluate(model, data, names, csv)
             if client is not None:
                 await_any(client, listen)
             metrics = _evaluate(client, model, source, listen)
     except BaseException as error:
-        let_go(error)
+        clear_exception_frames(error)
         listen(Failed(message=str(error) or type(error).__name__))
         raise
     listen(Evaluated(metrics=_numbers(metrics), seconds=time.time() - begin))
     return metrics
 
 
-def _evaluate(client: Client | None, model: Model, source: Source, listen: Listener) -> Metrics:
-    tell_of(source, model.manifest.roles.read, listen)
+def _evaluate(client: Client | None, model: Model, source: Source, on_event: EventHandler) -> Metrics:
+    tell_of(source, model.manifest.roles.read, on_event)
     target = model.manifest.target
     plan = RowPlan(model.manifest.roles, inference.derivation_of(model.manifest, model.allow_code), target)
     parts = []
-    for done, scored in enumerate(_scores(client, model, source, plan, listen), start=1):
-        listen(FragmentDone(stage="evaluate", done=done, total=len(source.fragments), rows=len(scored[2])))
+    for done, scored in enumerate(_scores(client, model, source, plan, on_event), start=1):
+        on_event(FragmentDone(stage="evaluate", done=done, total=len(source.fragments), rows=len(scored[2])))
         parts.append(scored)
     parts.sort(key=lambda part: part[0])
     prediction, label, weight, group = (_together([part[i] for part in parts]) for i in range(1, 5))
@@ -106,7 +106,7 @@ def open_to_evaluate(
     return source
 
 
-def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan, listen: Listener) -> Any:
+def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan, on_event: EventHandler) -> Any:
     if client is None:
         here = ((fragment, computed(source.payload(fragment))) for fragment in source.fragments)
         return (_score(source, plan, model, fragment, payload) for fragment, payload in here)
@@ -117,7 +117,7 @@ def _scores(client: Client | None, model: Model, source: Source, plan: RowPlan, 
         payload = rows_of(client, source, fragment)
         return client.submit(_score, small, plan, sent.future(), fragment, payload, pure=False)
 
-    return in_flight(client, source.fragments, submit, listen)
+    return in_flight(client, source.fragments, submit, on_event)
 
 
 @task

@@ -18,8 +18,8 @@ from distributed import Client, Future, as_completed
 from pipeline.config.job import Cluster, CsvOptions, Job
 from pipeline.data.files import waiting
 from pipeline.data.fragments import Fragment
-from pipeline.data.inputs import reader
 from pipeline.data.keys import POSITION_BITS
+from pipeline.data.opened_sources import reader
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, load_rows
 from pipeline.data.schema.differences import check_in_every_file, files_lack
@@ -29,15 +29,15 @@ from pipeline.data.tabular import dask_kind
 from pipeline.data.valueless import with_types
 from pipeline.errors import AccessError, OutputError, PipelineError, SourceError
 from pipeline.events.findings import findings
-from pipeline.events.types import Failed, FragmentDone, Listener, Note, Planned, Started, ignore
+from pipeline.events.types import EventHandler, Failed, FragmentDone, Note, Planned, Started, discard
 from pipeline.model import inference
 from pipeline.model.artifact import Model, as_model
 from pipeline.model.schema import check_schema, misfits, schema_of
 from pipeline.planning import memory
-from pipeline.runtime.context import let_go
-from pipeline.runtime.membership import Members
+from pipeline.runtime.context import clear_exception_frames
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import await_workers
-from pipeline.runtime.rpc import if_there, require_client, telling_loss
+from pipeline.runtime.rpc import call_if_connected, require_client, translate_connection_errors
 from pipeline.runtime.shared_value import RETRIES, broadcast, cancelled_by_others
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import span
@@ -48,7 +48,7 @@ IN_FLIGHT = 2  # fragments per worker thread that are submitted and not yet done
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictResult:
     """The result of a prediction: what was written."""
 
     out: str
@@ -77,8 +77,8 @@ def predict(
     overwrite: bool = False,
     names: Sequence[str] | None = None,
     csv: Mapping[str, Any] | None = None,
-    listen: Listener = ignore,
-) -> Predicted:
+    listen: EventHandler = discard,
+) -> PredictResult:
     """Writes `out`/part-00000.parquet and so on, whole or not at all; memory is bounded by a few fragments a thread.
 
     `model`: a model, or its folder.  `data`: names of files, rows in memory of any kind that `Model.predict` takes, a
@@ -97,7 +97,7 @@ def predict(
         model = as_model(model)
         folder = claim_predictions(out, overwrite)
         with (
-            telling_loss(client),
+            translate_connection_errors(client),
             client.as_current(),
             whole_folder(folder, overwrite=overwrite, ours=_is_predictions) as partial,
         ):
@@ -108,17 +108,17 @@ def predict(
                 source = count_rows(source)
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
-        let_go(error)
+        clear_exception_frames(error)
         listen(Failed(message=str(error) or type(error).__name__))
         raise
-    return Predicted(os.fspath(out), sum(rows), len(rows), time.time() - begin)
+    return PredictResult(os.fspath(out), sum(rows), len(rows), time.time() - begin)
 
 
-def await_any(client: Client, listen: Listener) -> None:
+def await_any(client: Client, on_event: EventHandler) -> None:
     """Waits until the cluster has a worker, and emits a note if it waits; ClusterError after `CLUSTER.patience`
     without one.
     """
-    await_workers(client, CLUSTER, lambda message: listen(Note(message=message)))
+    await_workers(client, CLUSTER, lambda message: on_event(Note(message=message)))
 
 
 def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -126,14 +126,14 @@ def claim_predictions(out: str | os.PathLike[str], overwrite: bool) -> Path:
     return claim(out, overwrite=overwrite, ours=_is_predictions)
 
 
-def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool], listen: Listener) -> list[int]:
+def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool], on_event: EventHandler) -> list[int]:
     """Writes the fragments' files, `how` being the folder and whether with contributions; returns the rows of each."""
-    tell_of(source, model.manifest.roles.predict, listen)
+    tell_of(source, model.manifest.roles.predict, on_event)
     rows = [int(fragment.rows or 0) for fragment in source.fragments]
     firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
     derivation = inference.derivation_of(model.manifest, model.allow_code)
     task = _Task(reader(source), RowPlan(model.manifest.roles, derivation, purpose="prediction"), *how)
-    _announce(client, model, source, listen)
+    _announce(client, model, source, on_event)
     sent = broadcast(client, model.with_threads(1))
 
     def submit(fragment: Fragment) -> Future:
@@ -141,8 +141,8 @@ def _predict(client: Client, model: Model, source: Source, how: tuple[str, bool]
         payload = rows_of(client, source, fragment)
         return client.submit(_write, task, sent.future(), fragment, first, payload, pure=False)
 
-    for done, written in enumerate(in_flight(client, source.fragments, submit, listen), start=1):
-        listen(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
+    for done, written in enumerate(in_flight(client, source.fragments, submit, on_event), start=1):
+        on_event(FragmentDone(stage="predict", done=done, total=len(rows), rows=written))
     return rows
 
 
@@ -201,16 +201,16 @@ def csv_options(model: Model, given: Mapping[str, Any] | None) -> CsvOptions:
     return Job.parse({"data": {"source": [], "csv": told}}, origin="csv").data.csv
 
 
-def tell_of(source: Source, columns: Collection[str], listen: Listener) -> None:
+def tell_of(source: Source, columns: Collection[str], on_event: EventHandler) -> None:
     """Emits a note for each finding about the source, and for each of the columns that some of its files lack."""
     for finding in findings(source.notes):
         if finding.column is None or finding.column in columns:
-            listen(Note(message=finding.message))
+            on_event(Note(message=finding.message))
     for item in source.drift:
         if item.absent is not None and item.column in columns:
             count, first = item.absent
             many = f"{files_lack(count, len(source.files))} the column {item.column!r}, e.g. {first}"
-            listen(Note(message=f"{many}: it counts as missing there"))
+            on_event(Note(message=f"{many}: it counts as missing there"))
 
 
 def _names_for(data: Any, model: Model) -> list[str] | None:
@@ -222,7 +222,7 @@ def _names_for(data: Any, model: Model) -> list[str] | None:
 
 
 def in_flight(
-    client: Client, items: Sequence[Any], submit: Callable[[Any], Future], listen: Listener = ignore
+    client: Client, items: Sequence[Any], submit: Callable[[Any], Future], on_event: EventHandler = discard
 ) -> Iterator[Any]:
     """The results of `submit(item)`, as they finish; only a few per worker thread are in flight at a time.
 
@@ -230,18 +230,18 @@ def in_flight(
     cancelled, as `client.restart()` does, are submitted again, a few times.  SchedulerLostError where the scheduler is
     lost or silent for too long.
     """
-    with Members(client) as members:
-        members.note = lambda message: listen(Note(message=message))
-        threads = sum(members.call(client.nthreads).values())
+    with WorkerMembership(client) as membership:
+        membership.note = lambda message: on_event(Note(message=message))
+        threads = sum(membership.call(client.nthreads).values())
         waiting = deque(items)
         first = [waiting.popleft() for _ in range(min(len(waiting), IN_FLIGHT * max(1, threads)))]
         under_way = {submit(item): (item, 0) for item in first}
         running = as_completed(list(under_way))
         try:
-            while (future := members.call(lambda: next(running, None))) is not None:
+            while (future := membership.call(lambda: next(running, None))) is not None:
                 item, again = under_way.pop(future)
                 try:
-                    result = members.call(future.result)
+                    result = membership.call(future.result)
                 except CancelledError as error:
                     if not cancelled_by_others(error):
                         raise
@@ -259,7 +259,7 @@ def in_flight(
                 yield result
         finally:
             if under_way:
-                if_there(client, lambda: client.cancel(list(under_way), force=True))
+                call_if_connected(client, lambda: client.cancel(list(under_way), force=True))
 
 
 def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:
@@ -332,12 +332,12 @@ def _is_predictions(folder: Path) -> bool:
     return all(path.name.startswith("part-") and path.suffix == ".parquet" for path in folder.iterdir())
 
 
-def _announce(client: Client, model: Model, source: Source, listen: Listener) -> None:
+def _announce(client: Client, model: Model, source: Source, on_event: EventHandler) -> None:
     threads = client.nthreads()
     if not threads:
         raise PipelineError("the cluster has no workers")
     fragment_nbytes = max(fragment.nbytes for fragment in source.fragments)
-    listen(
+    on_event(
         Planned(
             rows=source.rows,
             features=len(model.manifest.features),

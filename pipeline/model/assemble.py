@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.config.job import Job, storable
-from pipeline.data.inputs import Inputs
+from pipeline.data.opened_sources import Inputs
 from pipeline.data.schema.derive import check, function_sha256
 from pipeline.data.schema.roles import Roles
 from pipeline.data.schema.target import Target
@@ -21,7 +21,7 @@ DISTRIBUTIONS = ("dask-train-pipeline", "xgboost", "dask", "distributed", "pyarr
 
 
 @dataclass(frozen=True)
-class Trained:
+class ManifestInput:
     """The results of the rounds that go into the manifest."""
 
     target: Target
@@ -33,7 +33,7 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
-def make_manifest(inputs: Inputs, job: Job, trained: Trained) -> Manifest:
+def make_manifest(inputs: Inputs, job: Job, trained: ManifestInput) -> Manifest:
     """The manifest of a model; `save` fills in `files`."""
     recipe, schema = trained.recipe, inputs.training.schema
     derived = check(inputs.derivation, schema)

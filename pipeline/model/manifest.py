@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.records import build
+from pipeline.config.records import from_json
 from pipeline.data.schema.derive import NO_DERIVATION, Derivation
 from pipeline.data.schema.roles import Roles
 from pipeline.data.schema.target import Target
@@ -101,7 +101,7 @@ class Manifest:
             raise ModelError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: {advice}")
         document.pop("sha256", None)  # rendered again below, and compared with the whole
         try:
-            manifest = build(cls, document)
+            manifest = from_json(cls, document)
         except (TypeError, ValueError):
             raise ModelError(f"{origin}: damaged: its fields are not a manifest's") from None
         if manifest.render() != content:

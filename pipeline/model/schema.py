@@ -10,7 +10,7 @@ import pyarrow.types as pt
 
 from pipeline.config.names import listed, nearest, separator_hint
 from pipeline.data import tabular
-from pipeline.data.schema.unify import has_zone, no_value, zones_differ
+from pipeline.data.schema.schema_merge import has_zone, no_value, zones_differ
 from pipeline.errors import DataError, SourceError
 from pipeline.model.manifest import NamedType
 

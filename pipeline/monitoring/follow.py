@@ -17,23 +17,34 @@ from pipeline.cluster.launchers import existing
 from pipeline.cluster.scheduler_info import events
 from pipeline.config.job import Cluster
 from pipeline.errors import SchedulerLostError, TrainingError, UserError
-from pipeline.events.types import Event, Failed, FragmentDone, Listener, Note, RoundDone, Saved, Started, decode, run_of
-from pipeline.runtime.channel import EVENTS
-from pipeline.runtime.rpc import if_there
+from pipeline.events.types import (
+    Event,
+    EventHandler,
+    Failed,
+    FragmentDone,
+    Note,
+    RoundDone,
+    Saved,
+    Started,
+    decode,
+    run_of,
+)
+from pipeline.runtime.channel import CLIENT_EVENTS
+from pipeline.runtime.rpc import call_if_connected
 
 POLL_SECONDS = 1.0  # of silence, after which the scheduler is polled
 KNOWN = 2_000  # messages remembered; a scheduler keeps the last thousand of a topic
 LOST_SECONDS = 5.0  # to reconnect after a lost connection
 SILENT_SECONDS = 60.0  # after which an unfinished run gives way to one that begins
 
-Said = Mapping[str, Any]  # a message of the topic EVENTS
+TopicMessage = Mapping[str, Any]  # a message of the topic EVENTS
 ENDS = (Saved.__name__, Failed.__name__)
 STOPPED = "stopped watching"
 LEFT_ALONE = f"{STOPPED}; the training goes on"
 
 
 @dataclass
-class Following:
+class RunFollower:
     """Selects the run of a scheduler that is shown: the newest that has not ended, until it ends."""
 
     wanted: str | None = None  # only this run
@@ -61,8 +72,8 @@ class Following:
         return takes
 
 
-def watch(address: str, section: Cluster, listen: Listener, *, run: str | None = None) -> dict[str, Any]:
-    """Passes the events of a run of the scheduler at `address` to `listen` until it ends, from its current state;
+def watch(address: str, section: Cluster, on_event: EventHandler, *, run: str | None = None) -> dict[str, Any]:
+    """Passes the events of a run of the scheduler at `address` to `on_event` until it ends, from its current state;
     returns its outcome.
 
     `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the TLS files. Neither
@@ -72,15 +83,15 @@ def watch(address: str, section: Cluster, listen: Listener, *, run: str | None =
     logs.silence()
     there = section.model_copy(update={"scheduler": address})
     with contextlib.closing(interrupts.finish(lambda: existing.reach(there), Client.close)) as client:
-        following = Following(run)
+        following = RunFollower(run)
         try:
-            return _watch(_Said(client, address), following, listen)
+            return _watch(_EventStream(client, address), following, on_event)
         except KeyboardInterrupt as error:
             error.add_note(LEFT_ALONE if following.goes_on else STOPPED)
             raise
 
 
-def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, Any]:
+def _watch(said: "_EventStream", following: RunFollower, on_event: EventHandler) -> dict[str, Any]:
     begun = latest(said.before, following.wanted)
     if following.wanted is not None and not begun:
         known = ", ".join(dict.fromkeys(message["run"] for message in said.before)) or "none"
@@ -89,13 +100,13 @@ def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, A
         silent = max(0.0, time.time() - begun[-1]["event"]["time"])
         following.follow(begun[0]["run"], silent)
         if silent > SILENT_SECONDS:
-            listen(Note(message=f"run {following.run} was last heard of {silent / 60:.0f} minutes ago"))
+            on_event(Note(message=f"run {following.run} was last heard of {silent / 60:.0f} minutes ago"))
     else:
-        listen(Note(message=f"no training is running on {said.address}; waiting for the next one"))
+        on_event(Note(message=f"no training is running on {said.address}; waiting for the next one"))
     for message in itertools.chain(begun, said):
         for event in _decoded(message):
             if following.takes(message["run"], event):
-                listen(event)
+                on_event(event)
                 if isinstance(event, Saved):
                     return {"run": following.run, "model": event.path, "sha256": event.sha256}
                 if isinstance(event, Failed):
@@ -103,7 +114,7 @@ def _watch(said: "_Said", following: Following, listen: Listener) -> dict[str, A
     raise AssertionError("unreachable")
 
 
-class _Said:
+class _EventStream:
     """Messages in the order of arrival, each once.
 
     A subscription takes effect a moment after the request, and messages are not repeated that are emitted while a
@@ -112,12 +123,12 @@ class _Said:
 
     def __init__(self, client: Client, address: str) -> None:
         self._client, self.address = client, address
-        self._heard: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[TopicMessage] = queue.SimpleQueue()
         self._known: deque[Hashable] = deque(maxlen=KNOWN)
-        client.subscribe_topic(EVENTS, lambda event: self._heard.put(event[1]))
+        client.subscribe_topic(CLIENT_EVENTS, lambda event: self._heard.put(event[1]))
         self.before = self._new(self._kept())  # messages from before the subscription
 
-    def __iter__(self) -> Iterator[Said]:
+    def __iter__(self) -> Iterator[TopicMessage]:
         """Yields the messages; SchedulerLostError where the scheduler does not come back."""
         while True:
             try:
@@ -126,25 +137,25 @@ class _Said:
             except queue.Empty:
                 yield from self._new(self._kept())
 
-    def _missed(self, message: Said) -> list[Said]:
+    def _missed(self, message: TopicMessage) -> list[TopicMessage]:
         """Messages from before the end of a run that may have been missed; none before any other message."""
         ends = _well_formed(message) and message["event"]["event"] in ENDS
         with contextlib.suppress(SchedulerLostError):  # the scheduler closed with the run
             return self._kept() if ends else []
         return []
 
-    def _kept(self) -> list[Said]:
+    def _kept(self) -> list[TopicMessage]:
         deadline = time.monotonic() + LOST_SECONDS
         while time.monotonic() < deadline:
-            if (kept := if_there(self._client, self._ask)) is not None:
+            if (kept := call_if_connected(self._client, self._ask)) is not None:
                 return kept
             time.sleep(POLL_SECONDS / 5)
         raise SchedulerLostError(f"the scheduler at {self.address} was lost")
 
-    def _ask(self) -> list[Said]:
-        return [message for _, message in events(self._client, EVENTS, LOST_SECONDS)]
+    def _ask(self) -> list[TopicMessage]:
+        return [message for _, message in events(self._client, CLIENT_EVENTS, LOST_SECONDS)]
 
-    def _new(self, messages: Iterable[Said]) -> list[Said]:
+    def _new(self, messages: Iterable[TopicMessage]) -> list[TopicMessage]:
         """The messages that have not been seen before."""
         keyed = ((_key(message), message) for message in messages if _well_formed(message))
         new = {key: message for key, message in keyed if key not in self._known}
@@ -164,17 +175,17 @@ def _well_formed(message: Any) -> bool:
     return False
 
 
-def _key(message: Said) -> Hashable:
+def _key(message: TopicMessage) -> Hashable:
     event = message["event"]
     return message["run"], event["event"], event["time"], event.get("stage")
 
 
-def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
+def latest(messages: list[TopicMessage], wanted: str | None = None) -> list[TopicMessage]:
     """The messages of the newest run that has not ended that still matter: of rounds and fragments only the last.
 
     `wanted`: of this run, whether or not it has ended.
     """
-    by_run: dict[str, list[Said]] = {}
+    by_run: dict[str, list[TopicMessage]] = {}
     for message in messages:
         by_run.setdefault(message["run"], []).append(message)
     if wanted is None:
@@ -182,7 +193,7 @@ def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
         said = max(going.values(), key=lambda said: said[-1]["event"]["time"], default=[])
     else:
         said = by_run.get(wanted, [])
-    shown: dict[Any, Said] = {}
+    shown: dict[Any, TopicMessage] = {}
     for number, message in enumerate(said):
         event = message["event"]
         kind = (event["event"], event.get("stage"))
@@ -192,7 +203,7 @@ def latest(messages: list[Said], wanted: str | None = None) -> list[Said]:
     return list(shown.values())
 
 
-def _decoded(message: Said) -> Iterator[Event]:
+def _decoded(message: TopicMessage) -> Iterator[Event]:
     """The message's event; nothing where a client of another version emits an event that this version does not know."""
     with contextlib.suppress(ValueError):
         yield decode(message["event"])

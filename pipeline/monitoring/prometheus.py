@@ -30,9 +30,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.monitoring.state.board import Board
 from pipeline.monitoring.state.live import figures_of
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
+from pipeline.monitoring.state.run_store import RunStore
 from pipeline.monitoring.state.worker_state import WorkerState
 
 RUNS = 8
@@ -40,10 +40,10 @@ METRICS = 50  # per run
 
 Sample = tuple[str, dict[str, str], float | None]  # name without "pipeline_", labels, value; None: unknown
 
-_boards: list[Board] = []  # of the schedulers in this process, which have one registry
+_boards: list[RunStore] = []  # of the schedulers in this process, which have one registry
 
 
-def expose(board: Board) -> Callable[[], None]:
+def expose(store: RunStore) -> Callable[[], None]:
     """Adds the board's metrics to those of this process; returns a function that removes them."""
     if importlib.util.find_spec("prometheus_client") is None:
         return lambda: None
@@ -51,10 +51,10 @@ def expose(board: Board) -> Callable[[], None]:
 
     if not _boards:
         REGISTRY.register(_COLLECTOR)
-    _boards.append(board)
+    _boards.append(store)
 
     def withdraw() -> None:
-        _boards.remove(board)
+        _boards.remove(store)
         if not _boards:
             REGISTRY.unregister(_COLLECTOR)
 
@@ -86,10 +86,10 @@ class Collector:
 _COLLECTOR: Any = Collector()
 
 
-def samples(board: Board) -> Iterator[Sample]:
+def samples(store: RunStore) -> Iterator[Sample]:
     """Every metric of the running runs, and of those that ended last."""
-    yield "events_dropped_total", {}, board.dropped
-    runs = [*reversed([*board.runs.values()])]  # a web server's thread may call this
+    yield "events_dropped_total", {}, store.dropped
+    runs = [*reversed([*store.runs.values()])]  # a web server's thread may call this
     runs.sort(key=lambda run: (run.state != "running", -(run.ended or run.heard)))
     for run in runs[:RUNS]:
         name = run.name
@@ -103,7 +103,7 @@ def samples(board: Board) -> Iterator[Sample]:
                 yield from ((f"worker_{metric}", labels, value) for metric, value in _of_worker(worker).items())
 
 
-def _of_run(run: Run) -> dict[str, float | None]:
+def _of_run(run: RunState) -> dict[str, float | None]:
     live, eta, planned = figures_of(run), run.eta, run.planned
     return {
         "start_time_seconds": run.started,

@@ -17,16 +17,16 @@ from distributed import Client
 
 from pipeline.events.types import (
     Event,
+    EventHandler,
     Failed,
     FragmentDone,
-    Listener,
     Restarted,
     RoundDone,
     Saved,
     WorkerRounds,
     encode,
 )
-from pipeline.runtime.channel import EVENTS
+from pipeline.runtime.channel import CLIENT_EVENTS
 
 INTERVAL_SECONDS = 1.0  # between two RoundDone, and between two FragmentDone of the same stage
 WAITING = 1_000  # events that may wait to be sent; the oldest are dropped
@@ -40,7 +40,7 @@ logger = logging.getLogger("distributed.pipeline")  # as silent as Dask's own
 
 
 @contextlib.contextmanager
-def publishing(client: Client, run: str) -> Iterator[Listener]:
+def publishing(client: Client, run: str) -> Iterator[EventHandler]:
     """An event handler that sends the run's events to the client's scheduler.
 
     It returns at once, in any thread, and never raises, even if the scheduler is lost.  Leaving the context sends
@@ -48,9 +48,9 @@ def publishing(client: Client, run: str) -> Iterator[Listener]:
     """
 
     def send(message: Mapping[str, Any]) -> None:
-        client.log_event(EVENTS, {**message, "client": client.id})
+        client.log_event(CLIENT_EVENTS, {**message, "client": client.id})
 
-    publisher = Publisher(run, send)
+    publisher = EventPublisher(run, send)
     thread = threading.Thread(target=publisher.work, name="publisher", daemon=True)
     thread.start()
     try:
@@ -60,7 +60,7 @@ def publishing(client: Client, run: str) -> Iterator[Listener]:
         thread.join(LEAVE_SECONDS)
 
 
-class Publisher:
+class EventPublisher:
     """Queue of events to send: of rounds and of fragments the latest, of all others each; a run's end comes last."""
 
     def __init__(self, run: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:

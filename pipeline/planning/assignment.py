@@ -7,7 +7,7 @@ Shares = Mapping[str, tuple[int, ...]]  # worker (address) -> its fragments, as 
 
 
 @dataclass(frozen=True)
-class Candidate:
+class AssignableWorker:
     """A worker that may get fragments."""
 
     address: str
@@ -42,8 +42,8 @@ def assign(
     return tuple(tuple(sorted(share)) for share in shares)
 
 
-def repair(
-    shares: Shares, names: Mapping[str, str], sizes: Sequence[int], workers: Sequence[Candidate]
+def reassign(
+    shares: Shares, names: Mapping[str, str], sizes: Sequence[int], workers: Sequence[AssignableWorker]
 ) -> dict[str, tuple[int, ...]]:
     """Returns shares for the workers that are present now, with as few changes as possible.
 
@@ -51,10 +51,10 @@ def repair(
     to the one of the same name (a restarted worker has another address), else to any.  The rest is assigned one
     fragment at a time, and adds to the shares of its workers.  `names`: by address, of all workers ever seen.
 
-    >>> back, other = Candidate("b2", "b", 1.0), Candidate("a", "a", 1.0)
-    >>> repair({"a": (0, 2), "b": (1, 3)}, {"a": "a", "b": "b"}, [1, 1, 1, 1], [other, back])
+    >>> back, other = AssignableWorker("b2", "b", 1.0), AssignableWorker("a", "a", 1.0)
+    >>> reassign({"a": (0, 2), "b": (1, 3)}, {"a": "a", "b": "b"}, [1, 1, 1, 1], [other, back])
     {'a': (0, 2), 'b2': (1, 3)}
-    >>> repair({"a": (0, 2), "b": (1, 3)}, {"a": "a", "b": "b"}, [1, 1, 1, 1], [other])
+    >>> reassign({"a": (0, 2), "b": (1, 3)}, {"a": "a", "b": "b"}, [1, 1, 1, 1], [other])
     {'a': (0, 1, 2, 3)}
     """
     present = {worker.address for worker in workers}
@@ -76,7 +76,7 @@ def repair(
 
 
 def _deal(
-    shares: Shares, places: Sequence[int], sizes: Sequence[int], workers: Sequence[Candidate]
+    shares: Shares, places: Sequence[int], sizes: Sequence[int], workers: Sequence[AssignableWorker]
 ) -> dict[str, tuple[int, ...]]:
     """Returns the shares with these fragments added, assigned over all workers."""
     loads = [sum(sizes[place] for place in shares.get(worker.address, ())) for worker in workers]
@@ -105,6 +105,6 @@ def with_training_rows(shares: Shares, train_rows: Mapping[int, int]) -> dict[st
     return {address: tuple(sorted(places)) for address, places in mine.items()}
 
 
-def changed(shares: Shares, built: Shares) -> list[str]:
+def changed_shares(shares: Shares, built: Shares) -> list[str]:
     """Returns the workers whose share differs from the one that their matrix was built of."""
     return [address for address, share in shares.items() if built.get(address) != share]

@@ -41,11 +41,11 @@ FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; i
 LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
 MIB = 2**20
 
-Where = Literal["auto", "memory", "disk"]
+StorageChoice = Literal["auto", "memory", "disk"]
 
 
 @dataclass(frozen=True)
-class Shape:
+class MemoryShape:
     """The quantities that a run's memory depends on."""
 
     rows: int
@@ -78,7 +78,7 @@ def processes_nbytes(workers: int) -> int:
     return CLIENT_NBYTES + workers * WORKER_NBYTES
 
 
-def estimate(shape: Shape) -> Estimate:
+def estimate(shape: MemoryShape) -> Estimate:
     """Estimates the memory of a run, by stage; `blocks_nbytes` holds no raw rows kept between the passes."""
     values = shape.rows * shape.features
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
@@ -93,17 +93,17 @@ def estimate(shape: Shape) -> Estimate:
     )
 
 
-def _row_nbytes(shape: Shape, one_class: int = ROW_NBYTES) -> int:
+def _row_nbytes(shape: MemoryShape, one_class: int = ROW_NBYTES) -> int:
     return one_class + 12 * (shape.classes - 1)
 
 
-def histograms_nbytes(shape: Shape) -> int:
+def histograms_nbytes(shape: MemoryShape) -> int:
     """Returns the bytes of the histograms of one worker's trees."""
     nodes: int = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
     return BIN_NBYTES * shape.features * shape.bins * nodes
 
 
-def spare_nbytes(shape: Shape) -> int:
+def spare_nbytes(shape: MemoryShape) -> int:
     """Returns the bytes of raw rows that can be kept between the passes without raising the run's peak."""
     need = estimate(shape)
     return max(0, max(need.matrix_nbytes, need.rounds_nbytes) - need.blocks_nbytes)
@@ -131,7 +131,7 @@ def file_nbytes(pages: Sequence[tuple[int, Sequence[int]]]) -> int:
 
 
 @dataclass(frozen=True)
-class Need:
+class WorkerMemory:
     """Bytes that one worker takes at its peak, by where its matrix and the codes it is made of are stored."""
 
     all_nbytes: int  # both in memory
@@ -146,7 +146,7 @@ class Need:
         return in_memory if matrix == "memory" else self.disk_nbytes
 
 
-def worker_need(shape: Shape, rows: int) -> Need:
+def worker_need(shape: MemoryShape, rows: int) -> WorkerMemory:
     """Returns what a worker with `rows` rows (training and validation) takes; `shape` has the rest."""
     values, row_nbytes = rows * shape.features, _row_nbytes(shape, PAGED_ROW_NBYTES)
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
@@ -159,7 +159,7 @@ def worker_need(shape: Shape, rows: int) -> Need:
     rounds = histograms + lists + int(MAPPED_PAGES * page_values * per_value)
     building = int(page_values * (4 + 2 * per_value))
     fixed = WORKER_NBYTES + max(building - rows * row_nbytes // 2, rounds)
-    return Need(
+    return WorkerMemory(
         all_nbytes=WORKER_NBYTES + max(values + matrix + decoded, in_memory),
         memory_nbytes=WORKER_NBYTES + max(matrix + decoded, in_memory),
         disk_nbytes=fixed + rows * row_nbytes,
@@ -168,7 +168,9 @@ def worker_need(shape: Shape, rows: int) -> Need:
     )
 
 
-def choose_matrix(asked: Where, shape: Shape, rows: int, memory_limit_nbytes: int) -> Literal["memory", "disk"]:
+def choose_matrix(
+    asked: StorageChoice, shape: MemoryShape, rows: int, memory_limit_nbytes: int
+) -> Literal["memory", "disk"]:
     """Decides where the quantised matrix of the worker with the most rows is stored; 0 bytes: no limit.
 
     The request is followed, except for a matrix on disk whose row state does not fit either: ClusterError.
@@ -186,8 +188,8 @@ def choose_matrix(asked: Where, shape: Shape, rows: int, memory_limit_nbytes: in
     return "disk"
 
 
-def choose_codes(
-    matrix: Literal["memory", "disk"], shape: Shape, rows: int, memory_limit_nbytes: int
+def choose_block_storage(
+    matrix: Literal["memory", "disk"], shape: MemoryShape, rows: int, memory_limit_nbytes: int
 ) -> Literal["memory", "disk"]:
     """Decides where the bin codes wait for the matrix: on disk if it is, or if both do not fit in memory together."""
     fits = not memory_limit_nbytes or worker_need(shape, rows).all_nbytes <= FITTING_SHARE * memory_limit_nbytes

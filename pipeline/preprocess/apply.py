@@ -26,8 +26,8 @@ from pipeline.preprocess.features import (
 )
 from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.statistics import columns
+from pipeline.preprocess.statistics.collect import fold_of
 from pipeline.preprocess.statistics.column_statistics import shape
-from pipeline.preprocess.statistics.statistics import fold_of
 
 
 def feature_columns(
@@ -47,7 +47,7 @@ def feature_columns(
         if name not in known:
             raise DataError(f"the column {name!r}, which the model needs, is missing")
         group = list(features)
-        column = _Column(table.column(name), group, folds, xp)
+        column = _RawColumn(table.column(name), group, folds, xp)
         for feature in group:
             try:
                 yield _made(feature, column)
@@ -63,7 +63,7 @@ def matrix(recipe: Recipe, table: pa.Table, *, fold_keys: npt.NDArray[np.uint64]
     return block
 
 
-class _Column:
+class _RawColumn:
     """One raw column on its way to the features made of it; each conversion happens once."""
 
     def __init__(
@@ -95,7 +95,7 @@ class _Column:
         return codes, np.append(places, len(levels))
 
 
-def _made(feature: Feature, column: _Column) -> Any:
+def _made(feature: Feature, column: _RawColumn) -> Any:
     """One feature, (rows,) float32."""
     xp = column.xp
     match feature:
@@ -131,14 +131,14 @@ def _number(feature: Number, raw: pa.ChunkedArray, xp: Any) -> Any:
     return xp.asarray(x, dtype=xp.float32)
 
 
-def _by_level(levels: Levels, column: _Column, values: npt.NDArray[Any], unknown: float) -> Any:
+def _by_level(levels: Levels, column: _RawColumn, values: npt.NDArray[Any], unknown: float) -> Any:
     """The value (levels,) of each row's level; `unknown` where it is not in the table, NaN where missing."""
     codes, places = column.level_codes(levels)
     by_word = np.append(values.astype(np.float32), np.float32(unknown))[places[:-1]]
     return _looked_up(codes, by_word, np.nan, column.xp)
 
 
-def _target(feature: TargetEncoding, column: _Column) -> Any:
+def _target(feature: TargetEncoding, column: _RawColumn) -> Any:
     if column.folds is None:
         return _by_level(feature.levels, column, np.array(feature.values), feature.prior)
     if feature.fold_values is None:

@@ -6,15 +6,15 @@ import pyarrow.compute as pc
 
 from pipeline.config.job import Column, Preprocess
 from pipeline.data.schema.target import Target
-from pipeline.preprocess.features import Category, Chosen, Frequency, Hash, Levels, TargetEncoding, rounded
+from pipeline.preprocess.features import Category, FeatureChoice, Frequency, Hash, Levels, TargetEncoding, rounded
+from pipeline.preprocess.statistics.collect import Statistics, target_outputs
 from pipeline.preprocess.statistics.column_statistics import CategoryColumn
 from pipeline.preprocess.statistics.levels import LevelCounts, most_frequent
-from pipeline.preprocess.statistics.statistics import Statistics, target_outputs
 
 
 def choose_category(
     name: str, column: CategoryColumn, setting: Column, statistics: Statistics, plan: tuple[Preprocess, Target]
-) -> Chosen:
+) -> FeatureChoice:
     """The features of a column of levels, not all of them missing."""
     preprocess, _ = plan
     counts = column.counts
@@ -25,19 +25,19 @@ def choose_category(
         notes.append(f"column {name!r}: {beyond:,} levels beyond max_levels count as missing")
         kept = kept[most_frequent(counts.rows[kept], preprocess.max_levels)]
     if counts.rows.max(initial=0) == statistics.rows:
-        return Chosen(dropped="constant")
+        return FeatureChoice(dropped="constant")
     if encoding != "hash" and not len(kept):
-        return Chosen(dropped=f"no level in {preprocess.min_count} rows")
+        return FeatureChoice(dropped=f"no level in {preprocess.min_count} rows")
     note = "; ".join(notes) or None
     if encoding == "hash":
-        return Chosen((Hash(name=name, column=name, bins=preprocess.hash_bins),), note=note)
+        return FeatureChoice((Hash(name=name, column=name, bins=preprocess.hash_bins),), note=note)
     levels, order = _sorted(counts, kept)
     if encoding == "codes":
-        return Chosen((Category(name=name, column=name, levels=levels),), note=note)
+        return FeatureChoice((Category(name=name, column=name, levels=levels),), note=note)
     if encoding == "frequency":
         shares = rounded(counts.rows[order] / statistics.rows)
-        return Chosen((Frequency(name=name, column=name, levels=levels, values=shares),), note=note)
-    return Chosen(_target(name, counts, (levels, order), statistics, plan), note=note)
+        return FeatureChoice((Frequency(name=name, column=name, levels=levels, values=shares),), note=note)
+    return FeatureChoice(_target(name, counts, (levels, order), statistics, plan), note=note)
 
 
 def _encoding(

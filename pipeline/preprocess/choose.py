@@ -7,9 +7,9 @@ from pipeline.data.keys import place_of
 from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
 from pipeline.preprocess.categories import choose_category
-from pipeline.preprocess.features import Chosen, Feature, Indicator, Number, TimePart
+from pipeline.preprocess.features import Feature, FeatureChoice, Indicator, Number, TimePart
+from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.preprocess.statistics.column_statistics import AnyColumn, MissingColumn, NumberColumn, TimeColumn
-from pipeline.preprocess.statistics.statistics import Statistics
 from pipeline.preprocess.transforms import DAY_SECONDS
 
 EXACT_FLOAT32 = 2**24  # float32 holds every integer up to here
@@ -18,10 +18,10 @@ FEW_STEPS = 100  # float32 values within a standard deviation: fewer produce a n
 
 def choose(
     name: str, column: AnyColumn, setting: Column, statistics: Statistics, plan: tuple[Preprocess, Target]
-) -> Chosen:
+) -> FeatureChoice:
     """The features of one column; DataError where it has infinite values."""
     if isinstance(column, MissingColumn) or column.missing == statistics.rows:
-        return Chosen(dropped="missing")
+        return FeatureChoice(dropped="missing")
     if isinstance(column, NumberColumn):
         return _number(name, column, setting)
     if isinstance(column, TimeColumn):
@@ -29,7 +29,7 @@ def choose(
     return choose_category(name, column, setting, statistics, plan)
 
 
-def _number(name: str, column: NumberColumn, setting: Column) -> Chosen:
+def _number(name: str, column: NumberColumn, setting: Column) -> FeatureChoice:
     if column.infinite and setting.clip is None:
         assert column.first_infinite is not None
         raise DataError(
@@ -37,7 +37,7 @@ def _number(name: str, column: NumberColumn, setting: Column) -> Chosen:
             f"{place_of(column.first_infinite)}; clip or exclude it"
         )
     if column.low == column.high and not column.missing and not column.infinite:
-        return Chosen(dropped="constant")
+        return FeatureChoice(dropped="constant")
     deviation = column.shaped.deviation or 1.0
     impute = column.moments.mean if setting.impute == "mean" else setting.impute
     number = Number(
@@ -51,7 +51,9 @@ def _number(name: str, column: NumberColumn, setting: Column) -> Chosen:
     wanted = setting.indicator and column.missing
     features: tuple[Feature, ...] = (number, Indicator(name=f"{name}.missing", column=name)) if wanted else (number,)
     largest = max(abs(column.low), abs(column.high))
-    return Chosen(features, note=precision_note(name, largest, column.moments.deviation) if number.plain else None)
+    return FeatureChoice(
+        features, note=precision_note(name, largest, column.moments.deviation) if number.plain else None
+    )
 
 
 def precision_note(name: str, largest: float, deviation: float) -> str | None:
@@ -64,16 +66,16 @@ def precision_note(name: str, largest: float, deviation: float) -> str | None:
     )
 
 
-def _time(name: str, column: TimeColumn, setting: Column) -> Chosen:
+def _time(name: str, column: TimeColumn, setting: Column) -> FeatureChoice:
     assert column.low is not None
     varying = [part for part, value in column.parts.items() if value is None]
     wanted = list(dict.fromkeys(setting.parts)) or varying
     # With missing values even a constant part is informative, but a single part is enough.
     parts = [part for part in wanted if part in varying] or (wanted or ["epoch"])[:1] * bool(column.missing)
     if not parts:
-        return Chosen(dropped="constant")
+        return FeatureChoice(dropped="constant")
     origin = column.low // DAY_SECONDS * DAY_SECONDS
-    return Chosen(
+    return FeatureChoice(
         tuple(
             TimePart(name=f"{name}.{part}", column=name, part=part, origin=origin if part == "epoch" else 0)
             for part in parts

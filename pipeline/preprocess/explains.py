@@ -11,13 +11,13 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.problems import show_path
+from pipeline.config.validation_messages import show_path
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.preprocess.apply import feature_columns
 from pipeline.preprocess.features import Indicator, Number, TimePart
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.statistics.sample import Sample
+from pipeline.preprocess.statistics.sample import RowSample
 
 EXPLAINED = 0.999  # AUC, R2, or the share of the majority's errors that a feature avoids
 SUSPICIOUS = 0.97  # the same measure on a few rows: only features above it are examined further
@@ -30,7 +30,9 @@ MOST_BINS = 256
 type Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
-def explaining(recipe: Recipe, sample: Sample, target: Target, confirmed: Collection[str] = ()) -> tuple[Finding, ...]:
+def explaining(
+    recipe: Recipe, sample: RowSample, target: Target, confirmed: Collection[str] = ()
+) -> tuple[Finding, ...]:
     """One finding for each column of which a feature alone explains the target; none for columns that are `confirmed`."""
     recipe = dataclasses.replace(recipe, features=tuple(one for one in recipe.features if one.column not in confirmed))
     if sample.weight is not None and not sample.weight.all():
@@ -58,7 +60,7 @@ def _kind(column: str, recipe: Recipe) -> str:
     return {Number: "number", Indicator: "number", TimePart: "time"}.get(type(made), "category")
 
 
-def _above(limit: float, recipe: Recipe, sample: Sample, target: Target) -> Recipe:
+def _above(limit: float, recipe: Recipe, sample: RowSample, target: Target) -> Recipe:
     """The recipe with only the features that explain more than `limit`; with all features where the rows are too few
     to decide.
     """

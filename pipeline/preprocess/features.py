@@ -123,7 +123,7 @@ KINDS: tuple[type[Feature], ...] = (Number, Indicator, Category, TargetEncoding,
 
 
 @dataclass(frozen=True)
-class Chosen:
+class FeatureChoice:
     """The features of one column, or why it has none."""
 
     features: tuple[Feature, ...] = ()

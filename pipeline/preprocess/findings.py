@@ -4,12 +4,12 @@ from collections.abc import Collection
 
 import numpy as np
 
-from pipeline.config.problems import show_path
+from pipeline.config.validation_messages import show_path
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.statistics.collect import LabelStatistics, Statistics
 from pipeline.preprocess.statistics.column_statistics import CategoryColumn, NumberColumn
-from pipeline.preprocess.statistics.statistics import LabelStatistics, Statistics
 from pipeline.preprocess.text_dates import text_dates
 
 MOST_SQUARES = 0.01 * float(np.finfo(np.float32).max)  # weights, and rows that many nodes share, leave a margin of 100

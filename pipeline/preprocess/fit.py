@@ -18,7 +18,7 @@ from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import Survey, survey_fragment
-from pipeline.data.skipping import Bad, turned_bad
+from pipeline.data.skipped import SkippedFragment, turned_bad
 from pipeline.data.source import Source
 from pipeline.errors import BadFragment
 from pipeline.events.findings import Finding
@@ -29,10 +29,10 @@ from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
 from pipeline.preprocess.settings import column_settings
-from pipeline.preprocess.statistics.statistics import Statistics, collect, merge
+from pipeline.preprocess.statistics.collect import Statistics, collect, merge
 from pipeline.preprocess.training_rows import check_rows, class_weights, mean_label
-from pipeline.runtime.ledger import entered
 from pipeline.runtime.task_errors import task
+from pipeline.runtime.task_ledger import timed_section
 from pipeline.runtime.timing import span
 from pipeline.storage.scratch import close_scratch, memory_is_short, open_scratch
 
@@ -42,7 +42,7 @@ PREVIEW_ROWS = 4_096  # sampled rows kept for the report's permutation importanc
 
 
 @dataclass(frozen=True)
-class Unit:
+class FragmentTask:
     """One fragment's work."""
 
     source: Source  # without its fragments: small, because every task carries it
@@ -53,7 +53,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Pass:
+class PassConfig:
     """What every task of a pass needs in addition to its unit."""
 
     run: str
@@ -77,7 +77,7 @@ class BlockFacts:
 
 
 @dataclass(frozen=True)
-class Coding:
+class BlockEncoder:
     """What tasks need to make blocks."""
 
     recipe: Recipe
@@ -99,11 +99,11 @@ class Fitted:
     findings: tuple[Finding, ...] = ()  # data that the user can hardly have meant
 
     @property
-    def coding(self) -> Coding:
-        return Coding(self.recipe, self.cuts, self.class_weight)
+    def encoder(self) -> BlockEncoder:
+        return BlockEncoder(self.recipe, self.cuts, self.class_weight)
 
 
-class _Kept:
+class RowCache:
     """Cache of rows that wait on a worker for the second pass."""
 
     def __init__(self) -> None:
@@ -134,17 +134,17 @@ class _Kept:
                 self._nbytes -= self._rows.pop(key).table.nbytes
 
 
-_KEPT = _Kept()  # one cache per worker process: losing rows costs only a second read
+row_cache = RowCache()  # one cache per worker process: losing rows costs only a second read
 
 
 @task
-def count_unit(unit: Unit, payload: list[Any]) -> int:
+def count_unit(unit: FragmentTask, payload: list[Any]) -> int:
     """The rows of a partition, which the previous task has computed."""
     return sum(map(len, payload))
 
 
 @task
-def survey_unit(unit: Unit, payload: object) -> Survey | Bad:
+def survey_unit(unit: FragmentTask, payload: object) -> Survey | SkippedFragment:
     """Surveys one fragment's target, time and group; Bad where it cannot be read and may be left out."""
     with span("survey"):
         try:
@@ -152,11 +152,11 @@ def survey_unit(unit: Unit, payload: object) -> Survey | Bad:
         except BadFragment as error:
             if not unit.source.skip_bad:
                 raise
-            return Bad(unit.fragment.index, unit.fragment.rows, str(error))
+            return SkippedFragment(unit.fragment.index, unit.fragment.rows, str(error))
 
 
-def _read(unit: Unit, payload: object) -> Rows:
-    with entered("reading"):
+def _read(unit: FragmentTask, payload: object) -> Rows:
+    with timed_section("reading"):
         try:
             return load_rows(unit.source, unit.fragment, unit.rows, payload)
         except BadFragment as error:
@@ -166,16 +166,16 @@ def _read(unit: Unit, payload: object) -> Rows:
 
 
 @task
-def collect_unit(unit: Unit, payload: object, shared: Pass) -> Statistics:
+def collect_unit(unit: FragmentTask, payload: object, shared: PassConfig) -> Statistics:
     """First pass: the statistics of one fragment's training rows."""
     with span("statistics"):
         rows = _read(unit, payload)
         statistics = collect(
             rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
         )
-        _KEPT.put(shared.run, rows, shared.keep_nbytes)
+        row_cache.put(shared.run, rows, shared.keep_nbytes)
         del rows
-        give_back()
+        release_arrow_memory()
         return statistics
 
 
@@ -196,7 +196,7 @@ def _merge_all(parts: Sequence[Statistics]) -> Statistics:
 
 
 @task
-def fit(statistics: Statistics, shared: Pass) -> Fitted:
+def fit(statistics: Statistics, shared: PassConfig) -> Fitted:
     """The recipe, the cuts and the intercept that follow from the statistics.
 
     DataError where the training rows cannot be trained on (infinite features, no features left).
@@ -232,10 +232,10 @@ def fit(statistics: Statistics, shared: Pass) -> Fitted:
 
 
 @task
-def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Block:
+def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: BlockEncoder) -> Block:
     """Second pass: one fragment as bin codes, with its labels and weights."""
     with span("blocks"):
-        rows = _KEPT.take(shared.run, unit.fragment.index)
+        rows = row_cache.take(shared.run, unit.fragment.index)
         if rows is None:
             rows = _read(unit, payload)
         assert rows.label is not None  # the plan has a target
@@ -249,13 +249,13 @@ def make_block(unit: Unit, payload: object, shared: Pass, fitted: Coding) -> Blo
             use=rows.use,
         )
         del rows
-        give_back()
+        release_arrow_memory()
         if shared.codes == "disk" or memory_is_short():
             return block.on_disk(open_scratch(shared.run, shared.scratch))
         return block
 
 
-def give_back() -> None:
+def release_arrow_memory() -> None:
     """Returns Arrow's free pool memory to the system: without it the pool kept 484 MB of 560 (measured)."""
     pa.default_memory_pool().release_unused()
 
@@ -267,13 +267,13 @@ def block_facts(block: Block) -> BlockFacts:
     return BlockFacts(len(block.label) - validation, validation, block.nbytes, block.disk_nbytes)
 
 
-def forget(run: str) -> None:
+def drop_run(run: str) -> None:
     """Drops a run's rows and files on this worker."""
-    _KEPT.clear(run)
+    row_cache.clear(run)
     close_scratch(run)
 
 
-def _codes(rows: Rows, fitted: Coding) -> np.ndarray:
+def _codes(rows: Rows, fitted: BlockEncoder) -> np.ndarray:
     """Bin codes (rows, features) uint8; training rows get out-of-fold encodings, validation rows the final ones."""
     recipe, cuts = fitted.recipe, fitted.cuts
     codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=np.uint8)

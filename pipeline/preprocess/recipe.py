@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.job import Preprocess
-from pipeline.config.records import build
+from pipeline.config.records import from_json
 from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, ModelError
 from pipeline.preprocess.choose import choose
 from pipeline.preprocess.features import (
     KINDS,
-    Chosen,
     Feature,
+    FeatureChoice,
     Levels,
     TargetEncoding,
     check_feature,
@@ -30,8 +30,8 @@ from pipeline.preprocess.features import (
     level_count,
 )
 from pipeline.preprocess.settings import column_settings
+from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.preprocess.statistics.column_statistics import NumberColumn
-from pipeline.preprocess.statistics.statistics import Statistics
 
 FORMAT = "pipeline-recipe"
 ROW_NUMBER = "row number"  # why a column is left out
@@ -107,7 +107,7 @@ class Recipe:
                 raise ModelError(
                     f"the recipe is of version {value['version']}, this program reads up to {VERSION}: use a newer one"
                 )
-            said = build(_Said, {name: value[name] for name in _Said.__dataclass_fields__})
+            said = from_json(_RecipeFields, {name: value[name] for name in _RecipeFields.__dataclass_fields__})
             tables = {column: Levels(names) for column, names in said.levels.items()}
             features = tuple(_feature(entry, tables) for entry in value["features"])
             if len({feature.name for feature in features}) < len(features):
@@ -118,7 +118,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _RecipeFields:
     """The other fields of recipe.json, and the tables of its levels."""
 
     levels: dict[str, tuple[str, ...]]
@@ -137,7 +137,7 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
     if not statistics.rows:
         raise DataError("there are no training rows: all were left out, or are held out for validation")
     features: list[Feature] = []
-    counting: dict[str, Chosen] = {}  # of row numbers
+    counting: dict[str, FeatureChoice] = {}  # of row numbers
     dropped: dict[str, str] = {}
     notes: list[str] = []
     settings = column_settings(preprocess, list(statistics.types))
@@ -196,6 +196,6 @@ def _feature(entry: dict[str, Any], tables: dict[str, Levels]) -> Feature:
         raise ValueError(f"unknown field of a {entry['encoding']} feature")
     if "levels" in kind.__dataclass_fields__:
         values["levels"] = {"names": list(tables[entry["column"]].names)}
-    feature = build(kind, values)
+    feature = from_json(kind, values)
     check_feature(feature)
     return feature

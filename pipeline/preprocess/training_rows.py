@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.config.job import Training
 from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
-from pipeline.preprocess.statistics.statistics import Statistics
+from pipeline.preprocess.statistics.collect import Statistics
 
 MIN_ROWS = 10  # to train on
 

@@ -40,7 +40,7 @@ HEADLINES = {
 
 
 @dataclass(frozen=True)
-class ColumnSummary:
+class ReportColumn:
     """A raw column as seen in training."""
 
     name: str
@@ -77,7 +77,7 @@ class ReportData:
     permutation_unit: str = "loss added by shuffling"
     curves: Mapping[str, Curves] = field(default_factory=dict)  # "train", "validation"
     facts: Mapping[str, str] = field(default_factory=dict)  # name -> text, e.g. "training rows" -> "261,000"
-    columns: Sequence[ColumnSummary] = ()
+    columns: Sequence[ReportColumn] = ()
     stages: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, without the total
     timeline: Sequence[Bar] = ()
     incidents: Sequence[tuple[float, str]] = ()  # (seconds since the start, text)

@@ -13,17 +13,17 @@ from pipeline.model import importance
 from pipeline.model.inference import make_booster
 from pipeline.model.manifest import Manifest
 from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.preprocess.statistics.column_statistics import AnyColumn, CategoryColumn, NumberColumn, TimeColumn
-from pipeline.preprocess.statistics.statistics import Statistics
 from pipeline.reports.card import card
-from pipeline.reports.data import Bar, ColumnSummary, ReportData, number
+from pipeline.reports.data import Bar, ReportColumn, ReportData, number
 from pipeline.reports.html import report_html
 from pipeline.reports.pictures import pictures
 from pipeline.runtime.timing import Span
 
 
 @dataclass(frozen=True)
-class Record:
+class ReportInput:
     """The results of a training whose model is complete."""
 
     name: str  # of the model folder
@@ -53,7 +53,7 @@ class Documents:
     pictures: dict[str, bytes] = field(default_factory=dict)
 
 
-def write_documents(record: Record, *, report: bool = True) -> Documents:
+def write_documents(record: ReportInput, *, report: bool = True) -> Documents:
     """The card, and with `report` the page and its pictures; in memory: no file is written."""
     booster = make_booster(record.booster, 0)
     gain = importance.gain(booster)
@@ -64,7 +64,7 @@ def write_documents(record: Record, *, report: bool = True) -> Documents:
     return Documents(text, report_html(data), pictures(data))
 
 
-def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> ReportData:
+def report_data(record: ReportInput, booster: Any, gain: Mapping[str, float]) -> ReportData:
     """The record as the report's data."""
     manifest = record.manifest
     costs, unit = importance.permutation(
@@ -101,7 +101,7 @@ def report_data(record: Record, booster: Any, gain: Mapping[str, float]) -> Repo
     )
 
 
-def _facts(record: Record) -> dict[str, str]:
+def _facts(record: ReportInput) -> dict[str, str]:
     rows = record.manifest.rows
     facts = {f"{use} rows": f"{rows[use]:,}" for use in ("train", "validation") if rows.get(use)}
     facts |= {
@@ -114,7 +114,7 @@ def _facts(record: Record) -> dict[str, str]:
     return facts
 
 
-def _columns(record: Record) -> list[ColumnSummary]:
+def _columns(record: ReportInput) -> list[ReportColumn]:
     """The features' columns as in the training rows, including those without a feature, and the target."""
     statistics, dropped = record.statistics, record.recipe.dropped
     rows = max(1, statistics.rows)
@@ -123,10 +123,10 @@ def _columns(record: Record) -> list[ColumnSummary]:
         use = f"left out: {dropped[name]}" if name in dropped else "feature"
         column = statistics.columns.get(name)
         if column is None:
-            found.append(ColumnSummary(name, kind, use))
+            found.append(ReportColumn(name, kind, use))
         else:
             distinct, low, high = _range(column)
-            found.append(ColumnSummary(name, kind, use, column.missing / rows, distinct, low, high))
+            found.append(ReportColumn(name, kind, use, column.missing / rows, distinct, low, high))
     target = record.manifest.target
     types = {column.name: column.type for column in record.manifest.columns}
     classes = len(target.classes) or None
@@ -134,7 +134,7 @@ def _columns(record: Record) -> list[ColumnSummary]:
     spread = (
         ("", "") if classes or not moments.count else (f"mean {number(moments.mean)}", f"± {number(moments.deviation)}")
     )
-    found.append(ColumnSummary(target.column, types.get(target.column, "derived"), "target", None, classes, *spread))
+    found.append(ReportColumn(target.column, types.get(target.column, "derived"), "target", None, classes, *spread))
     return found
 
 

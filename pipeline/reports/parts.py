@@ -4,10 +4,10 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.efficiency.account import KINDS, Account, Spent
+from pipeline.efficiency.account import KINDS, Account, StageTime
 from pipeline.efficiency.advice import largest_loss
 from pipeline.reports import data as report_data
-from pipeline.reports.data import HEADLINES, ColumnSummary, ReportData, number, plain, title_of
+from pipeline.reports.data import HEADLINES, ReportColumn, ReportData, number, plain, title_of
 
 SPENT = {  # kind of worker-seconds -> its label, its color
     "useful": ("useful", "#0f9d74"),
@@ -96,7 +96,7 @@ def _cell(value: float, share: float) -> str:
     return f'<td style="{style}">{value:,.0f}<small>{share:.1%}</small></td>'
 
 
-def columns_table(columns: Sequence[ColumnSummary]) -> str:
+def columns_table(columns: Sequence[ReportColumn]) -> str:
     """The data summary."""
     heads = [("column", ""), ("type", ""), ("use", ""), ("missing", "n"), ("distinct", "n"), ("from", "n"), ("to", "n")]
     rows = []
@@ -154,7 +154,7 @@ def account(spent: Account) -> str:
     )
 
 
-def _account_row(name: str, spent: Spent) -> list[tuple[str, str]]:
+def _account_row(name: str, spent: StageTime) -> list[tuple[str, str]]:
     cells = [getattr(spent, kind) for kind in KINDS]
     return [(text(name), ""), *((f"{value:,.2f}" if value >= 0.005 else "", "n") for value in cells)]
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from distributed import Client
 
-from pipeline.cluster.connect import Loaded
+from pipeline.cluster.connect import LoadedModules
 from pipeline.cluster.connect import connect as connect_cluster
 from pipeline.config.job import Cluster, Job
-from pipeline.dashboard.install import withdraw
+from pipeline.dashboard.install import shutdown
 from pipeline.run.modules import PRELOADS, TASKS, WARM_UP
 
 
@@ -27,5 +27,5 @@ def connect(
     takes longer than a second: if it fails, nothing is left running.  `meanwhile` is called while the cluster starts.
     The context may be entered in one thread and left in another.
     """
-    loaded = Loaded(PRELOADS, WARM_UP, TASKS)
-    return connect_cluster(where, debug=debug, meanwhile=meanwhile, first=first, loaded=loaded, on_close=withdraw)
+    loaded = LoadedModules(PRELOADS, WARM_UP, TASKS)
+    return connect_cluster(where, debug=debug, meanwhile=meanwhile, first=first, loaded=loaded, on_close=shutdown)

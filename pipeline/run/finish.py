@@ -7,31 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.memory import PeakMemory, counted
-from pipeline.data.skipping import Bad
+from pipeline.data.skipped import SkippedFragment
 from pipeline.events.findings import plain, text_of
 from pipeline.events.types import incident
 from pipeline.model.artifact import REPORT, Model, ModelParts, save
-from pipeline.model.assemble import Trained, make_manifest
+from pipeline.model.assemble import ManifestInput, make_manifest
 from pipeline.model.manifest import Manifest
-from pipeline.preprocess.passes import Prepared
-from pipeline.preprocess.statistics.statistics import Statistics
-from pipeline.reports.documents import Documents, Record, write_documents
-from pipeline.runtime.context import Walk
-from pipeline.runtime.recorder import Ended
-from pipeline.training.xgboost.boost import Evaluation
+from pipeline.preprocess.prepare import PreparedData
+from pipeline.preprocess.statistics.collect import Statistics
+from pipeline.reports.documents import Documents, ReportInput, write_documents
+from pipeline.runtime.context import RunContext
+from pipeline.runtime.recorder import ClosedAccount
 from pipeline.training.xgboost.rounds import RoundsResult
+from pipeline.training.xgboost.trainer import Evaluation
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunResult:
     """What a run has computed before it is written."""
 
-    prepared: Prepared
+    prepared: PreparedData
     result: RoundsResult
     evaluation: Evaluation
     folder: Path
     memory: PeakMemory
-    ended: Ended  # the worker-seconds by use
+    closed_account: ClosedAccount  # the worker-seconds by use
     efficiency: dict[str, Any]  # of the rounds, from the meters
 
 
@@ -40,29 +40,29 @@ def default_folder(run: str) -> str:
     return f"models/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{run[:4]}"
 
 
-def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
+def finish(context: RunContext, done: RunResult) -> tuple[Model, dict[str, Any]]:
     """Writes the model folder; returns the model and the summary that `pipeline train --json` prints.
 
     The report shows the stages that are complete when it is made: its own seconds appear in the summary only.  The
     account in the report ends when the report is made, the one in metrics.json before the folder is written, the one in
     the summary after that.
     """
-    manifest = _manifest(walk, done)
-    with walk.clock.stage("report" if walk.job.output.report else "save"):
-        documents = _documents(walk, done, manifest)
+    manifest = _manifest(context, done)
+    with context.clock.stage("report" if context.job.output.report else "save"):
+        documents = _documents(context, done, manifest)
     metrics = {
         **done.evaluation.metrics,
         "history": done.result.history,
         "round_seconds": done.result.round_seconds,
-        "seconds": walk.clock.close(),
-        "account": done.ended.now("saving").to_dict(),
+        "seconds": context.clock.close(),
+        "account": done.closed_account.now("saving").to_dict(),
         "efficiency": done.efficiency,
-        "notes": [plain(note) for note in walk.notes],
-        "incidents": [{"seconds": seconds, "message": message} for seconds, message in incidents(walk)],
+        "notes": [plain(note) for note in context.notes],
+        "incidents": [{"seconds": seconds, "message": message} for seconds, message in incidents(context)],
         "peak_memory_nbytes": done.memory.sample_peak(),
-        "peak_memory_of": counted(walk.placement.local),
+        "peak_memory_of": counted(context.placement.local),
     }
-    with walk.clock.stage("save"):
+    with context.clock.stage("save"):
         parts = ModelParts(
             booster=done.result.model,
             recipe=done.prepared.fitted.recipe,
@@ -72,25 +72,25 @@ def finish(walk: Walk, done: Finished) -> tuple[Model, dict[str, Any]]:
             report=documents.report,
             pictures=documents.pictures,
         )
-        model = save(done.folder, parts, overwrite=walk.job.output.overwrite)
-    return model, _summary(walk, done, model)
+        model = save(done.folder, parts, overwrite=context.job.output.overwrite)
+    return model, _summary(context, done, model)
 
 
-def _manifest(walk: Walk, done: Finished) -> Manifest:
+def _manifest(context: RunContext, done: RunResult) -> Manifest:
     statistics = done.prepared.fitted.statistics
-    trained = Trained(
+    trained = ManifestInput(
         target=done.prepared.target,
         recipe=done.prepared.fitted.recipe,
         rounds=done.result.rounds,
         best_round=done.result.best_round,
         rows=_rows(statistics, done.prepared.inputs.skipped),
         created=datetime.datetime.now(datetime.UTC),
-        notes=tuple(map(text_of, walk.notes)),
+        notes=tuple(map(text_of, context.notes)),
     )
-    return make_manifest(done.prepared.inputs, walk.job, trained)
+    return make_manifest(done.prepared.inputs, context.job, trained)
 
 
-def _rows(statistics: Statistics, skipped: Sequence[Bad]) -> dict[str, Any]:
+def _rows(statistics: Statistics, skipped: Sequence[SkippedFragment]) -> dict[str, Any]:
     """Counts the rows that trained and validated, and the others by the reason why they did not."""
     dropped = dict(statistics.dropped)
     if known := sum(item.known_rows for item in skipped):
@@ -99,9 +99,9 @@ def _rows(statistics: Statistics, skipped: Sequence[Bad]) -> dict[str, Any]:
     return {**rows, "bad_fragments": len(skipped)} if skipped else rows
 
 
-def _documents(walk: Walk, done: Finished, manifest: Manifest) -> Documents:
+def _documents(context: RunContext, done: RunResult, manifest: Manifest) -> Documents:
     fitted = done.prepared.fitted
-    record = Record(
+    record = ReportInput(
         name=done.folder.name,
         manifest=manifest,
         recipe=fitted.recipe,
@@ -112,44 +112,44 @@ def _documents(walk: Walk, done: Finished, manifest: Manifest) -> Documents:
         statistics=fitted.statistics,
         preview=fitted.preview,
         preview_label=fitted.preview_label,
-        workers=len(walk.placement.workers),
-        seconds=dict(walk.clock.seconds),
-        spans=walk.spans,
-        begin=walk.clock.begin,
-        account=done.ended.now("saving"),
-        incidents=incidents(walk),
+        workers=len(context.placement.workers),
+        seconds=dict(context.clock.seconds),
+        spans=context.spans,
+        begin=context.clock.begin,
+        account=done.closed_account.now("saving"),
+        incidents=incidents(context),
     )
-    return write_documents(record, report=walk.job.output.report)
+    return write_documents(record, report=context.job.output.report)
 
 
-def _summary(walk: Walk, done: Finished, model: Model) -> dict[str, Any]:
-    workers, manifest = walk.placement.workers, model.manifest
+def _summary(context: RunContext, done: RunResult, model: Model) -> dict[str, Any]:
+    workers, manifest = context.placement.workers, model.manifest
     return {
         "model": str(model.path),
-        "report": str(model.path / REPORT) if walk.job.output.report else None,
+        "report": str(model.path / REPORT) if context.job.output.report else None,
         "sha256": model.sha256,
         "objective": manifest.target.objective,
         "rows": manifest.rows,
         "features": len(manifest.features),
         "workers": len(workers),
         "threads": max(worker.threads for worker in workers),
-        "device": walk.placement.device,
-        "oversubscribed": walk.placement.oversubscribed,
+        "device": context.placement.device,
+        "oversubscribed": context.placement.oversubscribed,
         "rounds": manifest.rounds,
         "best_round": manifest.best_round,
         "metrics": done.evaluation.metrics,
-        "seconds": walk.clock.close(),
-        "account": done.ended.now("saving").to_dict(),
+        "seconds": context.clock.close(),
+        "account": done.closed_account.now("saving").to_dict(),
         "peak_memory_nbytes": done.memory.sample_peak(),
         "peak_memory_measure": done.memory.measure,
-        "peak_memory_of": counted(walk.placement.local),
+        "peak_memory_of": counted(context.placement.local),
         "versions": manifest.versions,
-        "notes": [plain(note) for note in walk.notes],
-        "incidents": [message for _, message in incidents(walk)],
+        "notes": [plain(note) for note in context.notes],
+        "incidents": [message for _, message in incidents(context)],
     }
 
 
-def incidents(walk: Walk) -> list[tuple[float, str]]:
+def incidents(context: RunContext) -> list[tuple[float, str]]:
     """Returns what interrupted the run: (seconds since it began, line)."""
-    lines = ((event.time - walk.clock.begin, incident(event)) for event in walk.incidents)
+    lines = ((event.time - context.clock.begin, incident(event)) for event in context.incidents)
     return [(seconds, line) for seconds, line in lines if line is not None]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pipeline.config.job import Job
 from pipeline.config.names import hint, matches
 from pipeline.config.parameters import check_params, check_quantiles
-from pipeline.data.inputs import Inputs, open_inputs
-from pipeline.data.schema.decide import check_types
+from pipeline.data.opened_sources import Inputs, open_inputs
+from pipeline.data.schema.target_inference import check_types
 from pipeline.errors import JobError
 from pipeline.preprocess.features import feature_names
 from pipeline.preprocess.settings import column_settings, kind_of

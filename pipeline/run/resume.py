@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from pipeline.errors import JobError
 from pipeline.events.types import Restarted
-from pipeline.runtime.context import Walk
+from pipeline.runtime.context import RunContext
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """Where the rounds begin."""
 
     state: State | None = None  # None: with the first round
@@ -22,18 +22,18 @@ class Start:
         return self.state
 
 
-def take_up(walk: Walk, store: CheckpointStore, identity: Identity) -> Start:
+def load_resume_point(context: RunContext, store: CheckpointStore, identity: Identity) -> ResumePoint:
     """Starts at the last whole checkpoint.  ModelError if there is none; JobError if it belongs to another run."""
     state, theirs, wrong = store.latest()
-    walk.note(*wrong)
+    context.emit_note(*wrong)
     _same(theirs, identity)
-    if walk.job.training.rounds < state.round:
+    if context.job.training.rounds < state.round:
         raise JobError(
-            f"training.rounds = {walk.job.training.rounds}, but the checkpoint has {state.round}: ask for at least as many"
+            f"training.rounds = {context.job.training.rounds}, but the checkpoint has {state.round}: ask for at least as many"
         )
-    walk.round = state.round
-    walk.listen(Restarted(round=state.round, workers=len(walk.placement.workers)))
-    return Start(state, theirs)
+    context.round = state.round
+    context.emit(Restarted(round=state.round, workers=len(context.placement.workers)))
+    return ResumePoint(state, theirs)
 
 
 def _same(theirs: Identity, ours: Identity) -> None:

@@ -11,37 +11,37 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.memory import PeakMemory
 from pipeline.config.job import Job, seconds_of, storable
 from pipeline.dashboard.install import attached
 from pipeline.data.files import waiting
-from pipeline.data.inputs import Inputs
+from pipeline.data.opened_sources import Inputs
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events.findings import plain
-from pipeline.events.types import Asked, Event, Failed, Listener, Note, Saved, Started, ignore
+from pipeline.events.types import Event, EventHandler, Failed, JobResolved, Note, Saved, Started, discard
 from pipeline.formatting import error_line
 from pipeline.model.artifact import Model
 from pipeline.monitoring.alarms.listener import Alarms
 from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.preprocess.passes import prepare
-from pipeline.run.destination import claim_destination, held
-from pipeline.run.finish import Finished, default_folder, finish
+from pipeline.preprocess.prepare import prepare
+from pipeline.run.finish import RunResult, default_folder, finish
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
-from pipeline.run.resume import Start, take_up
-from pipeline.runtime import registry
-from pipeline.runtime.context import Walk, let_go, new_run
-from pipeline.runtime.membership import Members
+from pipeline.run.output_lock import lock_output_dir, prepare_output_dir
+from pipeline.run.resume import ResumePoint, load_resume_point
+from pipeline.runtime import run_registry
+from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement, placement
-from pipeline.runtime.recorder import Watching, rounds_of
-from pipeline.runtime.rpc import if_there, require_client
-from pipeline.runtime.timing import StageClock, steady
+from pipeline.runtime.recorder import TimeAccountant, rounds_of
+from pipeline.runtime.rpc import call_if_connected, require_client
+from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.forgetting import forget_run
-from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
+from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
 BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
@@ -74,9 +74,9 @@ def train(
     *,
     source: object | None = None,
     names: Sequence[str] | None = None,
-    listen: Listener = ignore,
+    listen: EventHandler = discard,
     allow_code: bool = False,
-    clock: StageClock | None = None,
+    clock: StageTimer | None = None,
     resume: str | os.PathLike[str] | None = None,
     inputs: Inputs | None = None,
 ) -> TrainResult:
@@ -92,12 +92,12 @@ def train(
     a worker; then no model folder is written, and the checkpoints are kept.
     """
     require_client(client)
-    clock = clock or StageClock(begin=steady())
+    clock = clock or StageTimer(begin=monotonic_epoch())
     run = new_run()
     try:
         with clock.stage("metadata"), waiting.notes_to(listen):
             model = resume or job.output.model or default_folder(run)
-            folder = claim_destination(model, resume=resume is not None, overwrite=job.output.overwrite)
+            folder = prepare_output_dir(model, resume=resume is not None, overwrite=job.output.overwrite)
             inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
     except BaseException as error:
         listen(Started(verb="train", run=run))
@@ -107,46 +107,48 @@ def train(
     with (
         _cleanup_errors_as_notes(saved, listen),
         PeakMemory() as memory,
-        Members(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)) as members,
+        WorkerMembership(
+            client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)
+        ) as membership,
     ):
-        walk = Walk(client, members, inputs.job, NO_WORKERS, listen, clock, run)
-        members.note = walk.note
-        with clock.stage("connect"), members.telling_loss():
-            walk.placement = _placement(client, job, members, listen)
-        _run(walk, Besides(inputs, folder, resume is not None), memory, saved)
+        context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
+        membership.note = context.emit_note
+        with clock.stage("connect"), membership.translate_connection_errors():
+            context.placement = _placement(client, job, membership, listen)
+        _run(context, TrainOptions(inputs, folder, resume is not None), memory, saved)
     return saved[0]
 
 
-def _run(walk: Walk, asked: "Besides", memory: PeakMemory, saved: list[TrainResult]) -> None:
+def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved: list[TrainResult]) -> None:
     """Publishes the run and trains; appends the result to `saved` as soon as the model is saved."""
-    client, members = walk.client, walk.members
+    client, membership = context.client, context.membership
     with contextlib.ExitStack() as stack:
-        alarms = Alarms(walk.job.alarm, walk.note)
+        alarms = Alarms(context.job.alarm, context.emit_note)
         # Publish first, so that an exception in the caller's listener cannot suppress an event.
-        walk.listen = _all(stack.enter_context(publishing(client, walk.run)), walk.listen, alarms)
-        members.lost, members.ended = walk.worker_lost, alarms.check
+        context.emit = broadcast(stack.enter_context(publishing(client, context.run)), context.emit, alarms)
+        membership.lost, membership.ended = context.worker_lost, alarms.check
         stack.enter_context(alarms)
-        walk.listen(Started(verb="train", run=walk.run))
+        context.emit(Started(verb="train", run=context.run))
         try:
-            with members.telling_loss():
-                if walk.job.cluster.dashboard:
-                    stack.enter_context(attached(client, walk.note))
-                members.call(functools.partial(_forget_dead, client, walk.run))
-                watching = Watching(client, walk.run, walk.placement.workers, walk.clock)
-                members.lost = functools.partial(_lost, walk, watching)
-                with walk.hearing_spans(), held(asked.folder):
-                    _train(walk, asked, memory, watching, saved)
+            with membership.translate_connection_errors():
+                if context.job.cluster.dashboard:
+                    stack.enter_context(attached(client, context.emit_note))
+                membership.call(functools.partial(_forget_dead, client, context.run))
+                accountant = TimeAccountant(client, context.run, context.placement.workers, context.clock)
+                membership.lost = functools.partial(_lost, context, accountant)
+                with context.collect_spans(), lock_output_dir(options.folder):
+                    _train(context, options, memory, accountant, saved)
         except BaseException as error:
-            let_go(error)
+            clear_exception_frames(error)
             if not saved:
-                walk.listen(Failed(message=str(error) or type(error).__name__))
+                context.emit(Failed(message=str(error) or type(error).__name__))
             raise
         finally:
-            _forget(client, walk.run)
+            _forget(client, context.run)
 
 
 @contextlib.contextmanager
-def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> Iterator[None]:
+def _cleanup_errors_as_notes(saved: Sequence[TrainResult], on_event: EventHandler) -> Iterator[None]:
     """Emits a note, not an error, if cleaning up fails after the model is saved (lost scheduler, read-only folder)."""
     try:
         yield
@@ -155,16 +157,16 @@ def _cleanup_errors_as_notes(saved: Sequence[TrainResult], listen: Listener) -> 
             raise
         message = f"the model is saved; cleaning up after the run failed: {error_line(error)}"
         saved[0].summary["notes"].append(message)
-        listen(Note(message=message))
+        on_event(Note(message=message))
 
 
-def _lost(walk: Walk, watching: Watching, address: str, reason: str) -> None:
+def _lost(context: RunContext, accountant: TimeAccountant, address: str, reason: str) -> None:
     """Ends the worker's account now, before the loss is handled, and emits WorkerLost."""
-    watching.lost(address)
-    walk.worker_lost(address, reason)
+    accountant.lost(address)
+    context.worker_lost(address, reason)
 
 
-def _all(*listeners: Listener) -> Listener:
+def broadcast(*listeners: EventHandler) -> EventHandler:
     """Returns a listener that passes each event to all of these."""
 
     def listen(event: Event) -> None:
@@ -175,7 +177,7 @@ def _all(*listeners: Listener) -> Listener:
 
 
 @dataclass(frozen=True)
-class Besides:
+class TrainOptions:
     """What one call asks for in addition to the job."""
 
     inputs: Inputs
@@ -183,26 +185,26 @@ class Besides:
     resume: bool  # continue from the checkpoints of that folder
 
 
-def _placement(client: Client, job: Job, members: Members, listen: Listener) -> Placement:
+def _placement(client: Client, job: Job, membership: WorkerMembership, on_event: EventHandler) -> Placement:
     """Returns the workers; probes all of them again if one is lost meanwhile."""
-    busy = functools.partial(listen, BUSY)
+    busy = functools.partial(on_event, BUSY)
     for _ in range(job.training.max_restarts):
         with contextlib.suppress(WorkerLostError, CollectiveError):
-            return placement(client, job.cluster, members, busy, TASKS)
+            return placement(client, job.cluster, membership, busy, TASKS)
     try:
-        return placement(client, job.cluster, members, busy, TASKS)
+        return placement(client, job.cluster, membership, busy, TASKS)
     except WorkerLostError as lost:
-        short = members.out_of_memory(WORKER_NBYTES)
-        raise TrainingError(short or f"worker {members.names[lost.worker]} lost at start: {lost.reason}") from None
+        short = membership.out_of_memory(WORKER_NBYTES)
+        raise TrainingError(short or f"worker {membership.names[lost.worker]} lost at start: {lost.reason}") from None
 
 
 def _forget_dead(client: Client, run: str) -> None:
     """Drops what runs left on the workers if their clients are gone: a killed client could not do so itself."""
-    dead = registry.enter(client, run, forget_run)
+    dead = run_registry.register(client, run, forget_run)
     for one in dead:
         client.run(forget_run, one, on_error="ignore")
     if dead:
-        registry.leave(client, *dead)
+        run_registry.unregister(client, *dead)
 
 
 def _forget(client: Client, run: str) -> None:
@@ -213,9 +215,9 @@ def _forget(client: Client, run: str) -> None:
 
     def ask() -> None:
         client.run(forget_run, run, on_error="ignore")
-        registry.leave(client, run)
+        run_registry.unregister(client, run)
 
-    in_time(FORGET_SECONDS, "forget", functools.partial(if_there, client, ask))
+    call_with_deadline(FORGET_SECONDS, "forget", functools.partial(call_if_connected, client, ask))
 
 
 def _settings(job: Job) -> dict[str, str]:
@@ -224,48 +226,58 @@ def _settings(job: Job) -> dict[str, str]:
     values = {
         name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)
     }
-    return {name: textwrap.shorten(_said(value), SHOWN_CHARACTERS) for name, value in values.items() if _said(value)}
+    return {
+        name: textwrap.shorten(_setting_text(value), SHOWN_CHARACTERS)
+        for name, value in values.items()
+        if _setting_text(value)
+    }
 
 
-def _said(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     """Formats a field as text; leaves out what is not set.
 
-    >>> _said({"share": None, "column": "month", "values": [11, 12]})
+    >>> _setting_text({"share": None, "column": "month", "values": [11, 12]})
     'column = month, values = 11, 12'
     """
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {_said(one)}" for name, one in value.items() if _said(one))
+        return ", ".join(f"{name} = {_setting_text(one)}" for name, one in value.items() if _setting_text(one))
     if isinstance(value, list):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(_setting_text, value))
     return "" if value is None else str(value)
 
 
-def _train(walk: Walk, asked: Besides, memory: PeakMemory, watching: Watching, results: list[TrainResult]) -> None:
+def _train(
+    context: RunContext,
+    options: TrainOptions,
+    memory: PeakMemory,
+    accountant: TimeAccountant,
+    results: list[TrainResult],
+) -> None:
     """Trains, saves and appends the result to `results` as soon as the model is saved, even if something fails later."""
-    inputs, clock = asked.inputs, walk.clock
+    inputs, clock = options.inputs, context.clock
     with clock.stage("metadata"):
-        walk.listen(Asked(settings=_settings(inputs.job)))
-        walk.note(*walk.placement.notes, *inputs.notes)
+        context.emit(JobResolved(settings=_settings(inputs.job)))
+        context.emit_note(*context.placement.notes, *inputs.notes)
         data = tuple(source.fingerprint for source in inputs.sources)
         files = tuple(source.digests for source in inputs.sources)
-        identity = Identity.of(inputs.job.model_dump(mode="json"), data, walk.placement.device, files)
-        store = CheckpointStore(asked.folder)
-        start = take_up(walk, store, identity) if asked.resume else Start()
-        if not asked.resume:
+        identity = Identity.of(inputs.job.model_dump(mode="json"), data, context.placement.device, files)
+        store = CheckpointStore(options.folder)
+        start = load_resume_point(context, store, identity) if options.resume else ResumePoint()
+        if not options.resume:
             store.remove()  # checkpoints of an earlier run that this one may overwrite
-    prepared = prepare(walk, inputs)
+    prepared = prepare(context, inputs)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
-    checkpoints = Checkpoints(walk, store, identity, start.checked(identity))
-    beside = Beside(stands=memory.sample, joined=watching.start_again)
-    outcome = Supervisor(walk, prepared, checkpoints, beside).run()
+    checkpoints = Checkpoints(context, store, identity, start.checked(identity))
+    hooks = SupervisorHooks(on_matrices_ready=memory.sample, on_workers_changed=accountant.new_segment)
+    outcome = Supervisor(context, prepared, checkpoints, hooks).run()
     trained = outcome.trained
-    walk.members.look()  # waits while the scheduler is silent: the workers' readings pass through it
-    ended = watching.account(rounds_of(trained.meters, outcome.workers))
+    context.membership.refresh()  # waits while the scheduler is silent: the workers' readings pass through it
+    closed_account = accountant.account(rounds_of(trained.meters, outcome.workers))
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
-    done = Finished(prepared, trained.result, outcome.evaluation, asked.folder, memory, ended, efficiency)
-    saved, summary = finish(walk, done)
+    done = RunResult(prepared, trained.result, outcome.evaluation, options.folder, memory, closed_account, efficiency)
+    saved, summary = finish(context, done)
     results.append(TrainResult(saved, summary))
     if (reason := store.remove()) is not None:
-        walk.note(f"the model is saved; its checkpoints in {store.folder} cannot be removed: {reason}")
-        summary["notes"] = [plain(note) for note in walk.notes]
-    walk.listen(Saved(path=str(saved.path), sha256=saved.sha256))
+        context.emit_note(f"the model is saved; its checkpoints in {store.folder} cannot be removed: {reason}")
+        summary["notes"] = [plain(note) for note in context.notes]
+    context.emit(Saved(path=str(saved.path), sha256=saved.sha256))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.runtime.membership import Members
+from pipeline.runtime.membership import WorkerMembership
 
 WINDOWS, WINDOW_SECONDS = 5, 0.03  # the best of several: caches shared with other programs can only slow a worker
 BUSY_SECONDS = 3.0  # of waiting for probes, after which `busy` is called
@@ -79,7 +79,7 @@ def relative(threads: Sequence[int], rates: Sequence[float]) -> tuple[float, ...
 
 
 def measure(
-    members: Members, workers: Sequence[tuple[str, int]], busy: Callable[[], object] = lambda: None
+    membership: WorkerMembership, workers: Sequence[tuple[str, int]], busy: Callable[[], object] = lambda: None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns (capability, availability of a core to each thread, 0 to 1) of each (address, threads).
 
@@ -89,13 +89,13 @@ def measure(
     if len(workers) < 2:
         return tuple(map(float, threads)), (1.0,) * len(workers)
     tasks = [
-        members.client.submit(probe, count, workers=[address], allow_other_workers=False, pure=False)
+        membership.client.submit(probe, count, workers=[address], allow_other_workers=False, pure=False)
         for address, count in workers
     ]
     addresses = [address for address, _ in workers]
-    if not members.wait(tasks, addresses, BUSY_SECONDS):
+    if not membership.wait(tasks, addresses, BUSY_SECONDS):
         busy()
-    results: list[ProbeResult] = members.results(tasks, addresses)
+    results: list[ProbeResult] = membership.results(tasks, addresses)
     return relative(threads, [result.rate for result in results]), tuple(result.available for result in results)
 
 

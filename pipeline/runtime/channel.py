@@ -13,20 +13,20 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.runtime.rpc import if_there
+from pipeline.runtime.rpc import call_if_connected
 
-EVENTS = "pipeline-events"  # clients emit events of their runs: {run: id, event: encoded event, client: its id}
-ROUNDS = "pipeline"  # workers emit rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
+CLIENT_EVENTS = "pipeline-events"  # clients emit events of their runs: {run: id, event: encoded event, client: its id}
+WORKER_EVENTS = "pipeline"  # workers emit rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
 
 Handler = Callable[[Mapping[str, Any]], None]
-_Listening = dict[object, tuple[str, Handler]]  # by subscription token
+_Subscriptions = dict[object, tuple[str, Handler]]  # by subscription token
 
 _lock = threading.Lock()
-_listening: "weakref.WeakKeyDictionary[Client, dict[str, _Listening]]" = weakref.WeakKeyDictionary()
+_listening: "weakref.WeakKeyDictionary[Client, dict[str, _Subscriptions]]" = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
-def hearing(client: Client, topic: str, run: str, handler: Handler) -> Iterator[None]:
+def subscribe(client: Client, topic: str, run: str, handler: Handler) -> Iterator[None]:
     """Passes the messages of this run only to `handler` while the context lasts.
 
     A message is a dict with the run's id as "run"; Dask adds the address of the "worker".
@@ -43,10 +43,10 @@ def hearing(client: Client, topic: str, run: str, handler: Handler) -> Iterator[
         with _lock:
             del listeners[token]
             if not listeners:
-                if_there(client, functools.partial(client.unsubscribe_topic, topic))
+                call_if_connected(client, functools.partial(client.unsubscribe_topic, topic))
 
 
-def _dispatcher(listeners: _Listening) -> Callable[[tuple[float, Mapping[str, Any]]], None]:
+def _dispatcher(listeners: _Subscriptions) -> Callable[[tuple[float, Mapping[str, Any]]], None]:
     def dispatch(event: tuple[float, Mapping[str, Any]]) -> None:
         message: Any = event[1]
         if not isinstance(message, Mapping):  # from other software

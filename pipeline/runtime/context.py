@@ -12,13 +12,13 @@ from distributed import Client
 from pipeline.config.job import Job
 from pipeline.errors import StrictError
 from pipeline.events.findings import UserNote, findings, text_of
-from pipeline.events.types import Event, Listener, Note, WorkerLost
+from pipeline.events.types import Event, EventHandler, Note, WorkerLost
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.runtime.channel import hearing
-from pipeline.runtime.ledger import tagged
-from pipeline.runtime.membership import Members
+from pipeline.runtime.channel import subscribe
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
-from pipeline.runtime.timing import TOPIC, Span, StageClock
+from pipeline.runtime.task_ledger import annotate_run
+from pipeline.runtime.timing import SPANS, Span, StageTimer
 
 
 def new_run() -> str:
@@ -27,15 +27,15 @@ def new_run() -> str:
 
 
 @dataclass
-class Walk:
+class RunContext:
     """One run, from the job to its result."""
 
     client: Client
-    members: Members
+    membership: WorkerMembership
     job: Job
     placement: Placement  # the workers that take part now
-    listen: Listener
-    clock: StageClock
+    emit: EventHandler
+    clock: StageTimer
     run: str = field(default_factory=new_run)
     notes: list[UserNote] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)  # logged by the workers' tasks
@@ -43,25 +43,27 @@ class Walk:
     round: int = 0  # the latest round reported
     planned_nbytes: int = WORKER_NBYTES  # expected peak of a worker; until the plan is made: of one that holds no rows
 
-    def note(self, *notes: UserNote) -> None:
+    def emit_note(self, *notes: UserNote) -> None:
         """Emits each note once.  StrictError if findings are among them and `data.strict` is set."""
         if self.job.data.strict and (found := findings(notes)):
             raise StrictError(f"{'; '.join(finding.message for finding in found)} (an error by data.strict)")
         for note in notes:
             if note not in self.notes:
                 self.notes.append(note)
-                self.listen(Note(message=text_of(note)))
+                self.emit(Note(message=text_of(note)))
 
-    def happened(self, event: Event) -> None:
+    def emit_incident(self, event: Event) -> None:
         """Emits an incident and keeps it for the report."""
         self.incidents.append(event)
-        self.listen(event)
+        self.emit(event)
 
     def worker_lost(self, address: str, reason: str) -> None:
         """Emits WorkerLost if the worker belongs to this run."""
         if any(worker.address == address for worker in self.placement.workers):
             stage = self.clock.current or "the run"
-            self.happened(WorkerLost(worker=self.members.names[address], stage=stage, round=self.round, reason=reason))
+            self.emit_incident(
+                WorkerLost(worker=self.membership.names[address], stage=stage, round=self.round, reason=reason)
+            )
 
     def span_everywhere(self, stage: str, workers: Iterable[str], start: float, stop: float) -> None:
         """Records a stage that kept all these workers (addresses) busy."""
@@ -69,21 +71,21 @@ class Walk:
 
     def names(self, addresses: Iterable[str]) -> tuple[str, ...]:
         """Returns the names of the workers at these addresses."""
-        return tuple(self.members.names[address] for address in addresses)
+        return tuple(self.membership.names[address] for address in addresses)
 
     @contextlib.contextmanager
-    def hearing_spans(self) -> Iterator[None]:
+    def collect_spans(self) -> Iterator[None]:
         """Marks the tasks submitted while the context lasts as this run's, and collects their spans."""
 
         def hear(said: Mapping[str, Any]) -> None:
-            worker = self.members.names.get(said["worker"], said["worker"])
+            worker = self.membership.names.get(said["worker"], said["worker"])
             self.spans.append(Span(worker, said["stage"], said["start"], said["stop"], said["cpu_seconds"]))
 
-        with hearing(self.client, TOPIC, self.run, hear), tagged(self.run):
+        with subscribe(self.client, SPANS, self.run, hear), annotate_run(self.run):
             yield
 
 
-def let_go(error: BaseException | None) -> None:
+def clear_exception_frames(error: BaseException | None) -> None:
     """Clears traceback frames so that their locals (futures) are released.
 
     Those futures would keep statistics, blocks and matrices on the workers as long as the error is referenced, as an

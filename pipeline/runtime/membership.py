@@ -29,9 +29,15 @@ from distributed.scheduler import NoValidWorkerError
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
 from pipeline.runtime import nannies
+from pipeline.runtime.future_set import FutureSet
 from pipeline.runtime.patience import Patience
-from pipeline.runtime.pending import Pending
-from pipeline.runtime.rpc import ANSWER_SECONDS, RECONNECT_SECONDS, if_there, scheduler_lost, telling_loss
+from pipeline.runtime.rpc import (
+    ANSWER_SECONDS,
+    RECONNECT_SECONDS,
+    call_if_connected,
+    scheduler_lost,
+    translate_connection_errors,
+)
 from pipeline.runtime.shared_value import cancelled_by_others
 from pipeline.runtime.silence import WORKER_NOTE_SECONDS, SchedulerSilence
 
@@ -43,18 +49,18 @@ LEAVING = ("closing_gracefully", "closing")  # status of a worker that gets no m
 MIB = 2**20
 
 Facts = Mapping[str, Any]  # what the scheduler reports of a worker
-Heard = Callable[[str, str], None]  # address, reason
+LossHandler = Callable[[str, str], None]  # address, reason
 
 
-def going_on() -> None:
+def never_ended() -> None:
     """Default: never stops the run early."""
 
 
-def nobody(address: str, reason: str) -> None:
+def discard_loss(address: str, reason: str) -> None:
     """Default: ignores lost workers."""
 
 
-def ignore_note(message: str) -> None:
+def discard_note(message: str) -> None:
     """Default: drops notes."""
 
 
@@ -66,7 +72,7 @@ def _answer_into[Answer](outcome: Outcome[Answer], context: contextvars.Context,
         outcome.set_exception(error)
 
 
-class Members:
+class WorkerMembership:
     """Watches the cluster of a client in its own thread; a context manager."""
 
     def __init__(
@@ -82,15 +88,15 @@ class Members:
         `patience_seconds`: how long the cluster may have no worker at all.
         """
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
-        self.lost: Heard = nobody  # called once for every worker that leaves
-        self.ended: Callable[[], None] = going_on  # raises to end the run for another reason
-        self.note: Callable[[str], object] = ignore_note  # shows a line to the user
+        self.lost: LossHandler = discard_loss  # called once for every worker that leaves
+        self.ended: Callable[[], None] = never_ended  # raises to end the run for another reason
+        self.note: Callable[[str], object] = discard_note  # shows a line to the user
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
         self.most = 0  # workers that were present at the same time
         self.services: Mapping[str, Any] = {}  # of the scheduler: ports by name
         self._present: dict[str, Facts] = {}  # by address
-        self._counted_on: dict[str, str] = {}  # address -> the process that the run uses there
-        self._words: dict[str, tuple[float, float]] = {}  # process -> (last heartbeat, when we first saw it)
+        self._tracked: dict[str, str] = {}  # address -> the process that the run uses there
+        self._heartbeats: dict[str, tuple[float, float]] = {}  # process -> (last heartbeat, when we first saw it)
         self._reasons: dict[str, str] = {}  # of processes that are gone, or given up
         self._ending: set[str] = set()  # processes that are being killed
         self._noted: set[str] = set()  # processes whose silence was noted
@@ -110,10 +116,10 @@ class Members:
         self._error: BaseException | None = None  # raised in the watching thread, also by callbacks
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Members":
+    def __enter__(self) -> "WorkerMembership":
         self._earlier = nannies.ended_for_memory(self.client)
         self._explained = set(self._earlier)
-        self.look()
+        self.refresh()
         self._thread = threading.Thread(target=self._watch, name="members", daemon=True)
         self._thread.start()
         return self
@@ -123,7 +129,7 @@ class Members:
         if self._thread is not None:
             self._thread.join(ANSWER_SECONDS)
 
-    def look(self) -> dict[str, Facts]:
+    def refresh(self) -> dict[str, Facts]:
         """Returns the workers that are present now and neither about to leave nor being killed, by address.
 
         Waits while the scheduler is silent.  SchedulerLostError if its connection is closed and does not come back, or
@@ -131,8 +137,8 @@ class Members:
         """
         while True:
             try:
-                found = self._look()
-            finally:  # outside the lock: a handler of a note may call `look`, too
+                found = self._refresh()
+            finally:  # outside the lock: a handler of a note may call `refresh`, too
                 self._say_notes()
             if found is not None:
                 break
@@ -143,7 +149,7 @@ class Members:
             self.lost(address, reason)
         return present
 
-    def _look(self) -> tuple[dict[str, Facts], list[tuple[str, str]]] | None:
+    def _refresh(self) -> tuple[dict[str, Facts], list[tuple[str, str]]] | None:
         """Returns the workers, and those that have gone since (address, reason); None if the scheduler is silent."""
         with self._lock:
             if self._scheduler_error is not None:  # raise at once: callers that clean up have little time
@@ -182,13 +188,13 @@ class Members:
             self._scheduler_error = lost
             raise scheduler_lost(lost) from None
         if silent := self._silence.answered(self._clock()):  # no heartbeat could arrive meanwhile
-            self._words = {worker: (word, at + silent) for worker, (word, at) in self._words.items()}
+            self._heartbeats = {worker: (word, at + silent) for worker, (word, at) in self._heartbeats.items()}
         return info
 
     def call[Answer](self, ask: Callable[[], Answer], addresses: Iterable[str] = ()) -> Answer:
         """Returns what `ask` returns, or raises what it raises; for calls in which Dask would wait without a limit.
 
-        `ask` runs in its own thread.  Raises as `check` if the run ends, or one of these workers leaves, before it
+        `ask` runs in its own thread.  Raises as `raise_if_lost` if the run ends, or one of these workers leaves, before it
         returns.
         """
         outcome: Outcome[Answer] = Outcome()
@@ -196,14 +202,14 @@ class Members:
         arguments = outcome, contextvars.copy_context(), ask
         threading.Thread(target=_answer_into, args=arguments, name="ask scheduler", daemon=True).start()
         while not wait([outcome], POLL_SECONDS).done:
-            self.check(addresses)
+            self.raise_if_lost(addresses)
         return outcome.result()
 
-    def count_on(self, processes: Mapping[str, str]) -> None:
+    def track(self, processes: Mapping[str, str]) -> None:
         """Track these worker processes; earlier processes at the same addresses are ignored."""
-        self._counted_on.update(processes)
+        self._tracked.update(processes)
 
-    def check(self, addresses: Iterable[str]) -> None:
+    def raise_if_lost(self, addresses: Iterable[str]) -> None:
         """Raises WorkerLostError for the first of these workers that has left (DepartureError if announced).
 
         Also raises SchedulerLostError, errors of callbacks, and what `ended` raises, so that every wait is
@@ -215,7 +221,7 @@ class Members:
         if self._error is not None:
             raise self._error
         for address in addresses:
-            counted_on = self._counted_on.get(address, "")
+            counted_on = self._tracked.get(address, "")
             reason = self._reasons.get(counted_on)
             if reason is not None:
                 kind = DepartureError if counted_on in self._announced else WorkerLostError
@@ -223,22 +229,22 @@ class Members:
 
     def announced(self, addresses: Iterable[str]) -> dict[str, bool]:
         """Returns those of these workers that have announced that they leave, and whether each is still connected."""
-        counted_on = {address: self._counted_on.get(address, "") for address in addresses}
+        counted_on = {address: self._tracked.get(address, "") for address in addresses}
         return {address: meant in self._leaving for address, meant in counted_on.items() if meant in self._announced}
 
-    def telling_loss(self) -> contextlib.AbstractContextManager[None]:
+    def translate_connection_errors(self) -> contextlib.AbstractContextManager[None]:
         """Converts errors caused by losing the scheduler into SchedulerLostError."""
-        return telling_loss(self.client, lambda: self._scheduler_error)
+        return translate_connection_errors(self.client, lambda: self._scheduler_error)
 
     def wait(self, futures: Sequence[Future], addresses: Sequence[str], seconds: float = math.inf) -> bool:
         """Waits until all futures are done, or failed, or for about `seconds`; returns whether they all are.
 
-        Raises as `check` if one of the workers leaves meanwhile.
+        Raises as `raise_if_lost` if one of the workers leaves meanwhile.
         """
-        pending, begin = Pending(futures), time.monotonic()
+        pending, begin = FutureSet(futures), time.monotonic()
         while pending and time.monotonic() - begin <= seconds:
-            pending.ended(POLL_SECONDS)
-            self.check(addresses)
+            pending.wait_any(POLL_SECONDS)
+            self.raise_if_lost(addresses)
         return not pending
 
     def results(self, futures: Sequence[Future], addresses: Sequence[str]) -> list[Any]:
@@ -250,8 +256,8 @@ class Members:
         try:
             return list(self.call(functools.partial(self.client.gather, list(futures)), addresses))
         except (CancelledError, KilledWorker, NoValidWorkerError, OSError) as error:
-            self.look()  # a worker may have left between the two calls
-            self.check(addresses)
+            self.refresh()  # a worker may have left between the two calls
+            self.raise_if_lost(addresses)
             if isinstance(error, CancelledError) and cancelled_by_others(error):
                 raise CollectiveError("another client cancelled this run's tasks (client.restart()?)") from None
             raise
@@ -264,7 +270,7 @@ class Members:
             lost = process(facts)
             if address in here and process(here[address]) == lost:
                 continue
-            self._words.pop(lost, None)
+            self._heartbeats.pop(lost, None)
             if lost not in self._reasons:
                 leaving = address in workers and process(workers[address]) == lost
                 if leaving:
@@ -279,10 +285,10 @@ class Members:
         self._present, self.most = here, max(self.most, len(here))
         for address, facts in here.items():
             self.names[address] = str(facts["name"])
-            self._counted_on.setdefault(address, process(facts))
+            self._tracked.setdefault(address, process(facts))
             word = float(facts["last_seen"])
-            if self._words.get(process(facts), (None, 0.0))[0] != word:
-                self._words[process(facts)] = (word, now)
+            if self._heartbeats.get(process(facts), (None, 0.0))[0] != word:
+                self._heartbeats[process(facts)] = (word, now)
                 if process(facts) in self._cut_off:  # its host is back
                     self._cut_off.discard(process(facts))
                     self._reasons.pop(process(facts), None)
@@ -314,7 +320,7 @@ class Members:
         return [
             address
             for address, facts in self._present.items()
-            if now - self._words[process(facts)][1] > seconds and process(facts) not in self._reasons
+            if now - self._heartbeats[process(facts)][1] > seconds and process(facts) not in self._reasons
         ]
 
     def all_heard(self, addresses: Iterable[str]) -> bool:
@@ -356,18 +362,18 @@ class Members:
             f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {nannies.more_memory(self.client)}"
         )
 
-    def missing(self) -> tuple[str, str] | None:
+    def lost_worker(self) -> tuple[str, str] | None:
         """Returns the name of a worker that is missing, and why; None if none is known."""
-        present = {str(facts["name"]) for facts in self.look().values()}
+        present = {str(facts["name"]) for facts in self.refresh().values()}
         for name, nanny in nannies.nannies(self.client).items():
             if str(name) not in present and nanny.exits:
                 return str(name), self._reason(list(nanny.exits)[-1], {})
-        for address, counted_on in reversed(self._counted_on.items()):
+        for address, counted_on in reversed(self._tracked.items()):
             if counted_on in self._reasons and self.names[address] not in present:
                 return self.names[address], self._reasons[counted_on]
         return None
 
-    def known(self) -> int:
+    def expected_count(self) -> int:
         """Returns how many workers there would be if none were lost, as far as known."""
         return max(self.most, len(nannies.nannies(self.client)))
 
@@ -376,7 +382,7 @@ class Members:
         try:
             while not self._stop.wait(pause):
                 start = self._clock()
-                self.look()
+                self.refresh()
                 self._note_silent()
                 if (why := self._patience.seen(self._clock(), len(self._present))) is not None:
                     raise TrainingError(why)
@@ -384,11 +390,11 @@ class Members:
                     self._end_frozen(address)
                 pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
         except SchedulerLostError:
-            pass  # `check` raises it
+            pass  # `raise_if_lost` raises it
         except BaseException as error:
-            self._error = error  # `check` raises it in the threads that wait for workers
+            self._error = error  # `raise_if_lost` raises it in the threads that wait for workers
 
-    def end(self, address: str, reason: str) -> None:
+    def terminate(self, address: str, reason: str) -> None:
         """Has a worker's nanny kill it, if it is present; from now on it counts as lost.
 
         The scheduler closes and removes a worker that has no nanny.
@@ -396,15 +402,15 @@ class Members:
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
-            ended = self._give_up(address, reason)
-        self._have_ended(address, ended, reason)
+            ended = self._mark_dead(address, reason)
+        self._terminate_async(address, ended, reason)
 
     def leave_out(self, address: str, reason: str) -> None:
         """Counts a worker as lost for this run without killing its process: other workers cannot reach it."""
         with self._lock:
             if address not in self._present or process(self._present[address]) in self._reasons:
                 return
-            self._announced.add(self._give_up(address, reason))
+            self._announced.add(self._mark_dead(address, reason))
         self.lost(address, reason)
 
     @property
@@ -417,23 +423,23 @@ class Members:
         with self._lock:
             if address not in self._silent(self._clock()):
                 return  # it has sent a heartbeat, or is gone
-            ended = self._give_up(address, reason)
-        self._have_ended(address, ended, reason)
+            ended = self._mark_dead(address, reason)
+        self._terminate_async(address, ended, reason)
 
-    def _give_up(self, address: str, reason: str) -> str:
+    def _mark_dead(self, address: str, reason: str) -> str:
         """Marks the process at the address as lost from now on, and returns it."""
         given_up = process(self._present[address])
         self._ending.add(given_up)
         self._reasons[given_up] = reason
         return given_up
 
-    def _have_ended(self, address: str, ended: str, reason: str) -> None:
+    def _terminate_async(self, address: str, ended: str, reason: str) -> None:
         threading.Thread(target=self._end_if_reached, args=(address, ended), name="end worker", daemon=True).start()
         self.lost(address, reason)
 
     def _end_if_reached(self, address: str, ended: str) -> None:
         """Has a worker's nanny kill it; if its host does not answer, the worker is kept, for use once the host is back."""
-        if if_there(self.client, functools.partial(nannies.end, self.client, address)) is False:
+        if call_if_connected(self.client, functools.partial(nannies.end, self.client, address)) is False:
             with self._lock:
                 self._ending.discard(ended)
                 self._cut_off.add(ended)

@@ -16,7 +16,7 @@ from pipeline.config.job import Cluster, seconds_of
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.runtime import capability
-from pipeline.runtime.membership import Facts, Members, process
+from pipeline.runtime.membership import Facts, WorkerMembership, process
 from pipeline.runtime.patience import Patience
 
 TICK_SECONDS = 0.2  # between two polls of the cluster, while workers are waited for
@@ -50,7 +50,7 @@ class Placement:
 def placement(
     client: Client,
     section: Cluster,
-    members: Members | None = None,
+    membership: WorkerMembership | None = None,
     busy: Callable[[], object] = lambda: None,
     modules: Sequence[str] = (),
 ) -> Placement:
@@ -62,19 +62,19 @@ def placement(
     worker has to be able to import if it comes late.
     """
     with contextlib.ExitStack() as stack:
-        return _placement(client, section, members or stack.enter_context(Members(client)), busy, modules)
+        return _placement(client, section, membership or stack.enter_context(WorkerMembership(client)), busy, modules)
 
 
 def _placement(
-    client: Client, section: Cluster, members: Members, busy: Callable[[], object], modules: Sequence[str]
+    client: Client, section: Cluster, membership: WorkerMembership, busy: Callable[[], object], modules: Sequence[str]
 ) -> Placement:
     local = client.cluster is not None
-    present = _all_there(section, members, modules)
+    present = _all_there(section, membership, modules)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)
     if section.workers != "auto":
         workers = workers[: section.workers]
-    members.count_on({worker.address: worker.process for worker in workers})
-    rates, available = capability.measure(members, [(worker.address, worker.threads) for worker in workers], busy)
+    membership.track({worker.address: worker.process for worker in workers})
+    rates, available = capability.measure(membership, [(worker.address, worker.threads) for worker in workers], busy)
     workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []
@@ -86,20 +86,20 @@ def _placement(
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
     notes.extend(exposure(workers))
-    link = _dashboard(client, members.services) if section.dashboard else None
+    link = _dashboard(client, membership.services) if section.dashboard else None
     return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
 
 
-def _all_there(section: Cluster, members: Members, modules: Sequence[str] = ()) -> dict[str, Facts]:
+def _all_there(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> dict[str, Facts]:
     """Returns the workers once all that can be expected are present; with "auto", without those that stay away."""
     give_up = time.monotonic() + section.wait_seconds
-    if not members.look() and members.known() == 0:
-        _await_first(section, members, modules)
+    if not membership.refresh() and membership.expected_count() == 0:
+        _await_first(section, membership, modules)
         give_up = time.monotonic() + section.wait_seconds
-        while section.workers != "auto" and len(members.look()) < section.workers and time.monotonic() < give_up:
+        while section.workers != "auto" and len(membership.refresh()) < section.workers and time.monotonic() < give_up:
             time.sleep(TICK_SECONDS)
     while True:
-        present, known = members.look(), members.known()
+        present, known = membership.refresh(), membership.expected_count()
         expected = known if section.workers == "auto" else section.workers
         if expected > known or known == 0:
             raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has {len(present)}")
@@ -110,7 +110,7 @@ def _all_there(section: Cluster, members: Members, modules: Sequence[str] = ()) 
         time.sleep(TICK_SECONDS)
     if section.workers == "auto" and present:
         return present
-    raise TrainingError(_why_fewer(section, members))
+    raise TrainingError(_why_fewer(section, membership))
 
 
 def await_workers(client: Client, section: Cluster, note: Callable[[str], object], modules: Sequence[str] = ()) -> None:
@@ -120,12 +120,12 @@ def await_workers(client: Client, section: Cluster, note: Callable[[str], object
     """
     if scheduler_info(client)["workers"]:
         return
-    with Members(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as members:
-        members.note = note
-        _await_first(section, members, modules)
+    with WorkerMembership(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as membership:
+        membership.note = note
+        _await_first(section, membership, modules)
 
 
-def _await_first(section: Cluster, members: Members, modules: Sequence[str] = ()) -> None:
+def _await_first(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> None:
     """Returns when there is a worker that has this package and can import these modules of it.
 
     A task is pending meanwhile, so that a cluster that adapts to its load starts a worker.
@@ -133,21 +133,21 @@ def _await_first(section: Cluster, members: Members, modules: Sequence[str] = ()
     patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` emits its own notes
     task = None
     if seconds_of(section.patience):
-        members.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
-    while not members.look():
-        members.check(())
+        membership.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
+    while not membership.refresh():
+        membership.raise_if_lost(())
         if (why := patience.seen(time.monotonic(), 0)) is not None:
             raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has 0: {why}")
-        task = task or members.client.submit(len, "", pure=False)
+        task = task or membership.client.submit(len, "", pure=False)
         time.sleep(TICK_SECONDS)
     if section.scheduler is not None:
-        same_code.check_same(members.client, section.scheduler, modules)
+        same_code.check_same(membership.client, section.scheduler, modules)
 
 
-def _why_fewer(section: Cluster, members: Members) -> str:
-    if (short := members.out_of_memory(WORKER_NBYTES)) is not None:
+def _why_fewer(section: Cluster, membership: WorkerMembership) -> str:
+    if (short := membership.out_of_memory(WORKER_NBYTES)) is not None:
         return short
-    lost = members.missing()
+    lost = membership.lost_worker()
     which = "a worker was lost at start" if lost is None else f"worker {lost[0]} lost at start: {lost[1]}"
     return f"{which}; it did not come back within {section.wait_seconds:g} s (cluster.wait_seconds)"
 

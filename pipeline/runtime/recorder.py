@@ -1,7 +1,7 @@
 """Accounts for the time of one run's workers, read from Dask's own state, on each worker's clock.
 
 Three independent instruments: a plugin receives every transition of the worker's state machine and counts the slots
-that have a task; the task's thread records what it computed (`pipeline.runtime.ledger`); Dask's digests record what it
+that have a task; the task's thread records what it computed (`pipeline.runtime.task_ledger`); Dask's digests record what it
 cost to bring a task to its thread and its result away from it.
 """
 
@@ -14,23 +14,23 @@ from typing import Any
 from dask.utils import key_split
 from distributed import Client, WorkerPlugin
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.efficiency.account import Account, Reading, Rounds, Tasks, Unread, account
-from pipeline.efficiency.meter import MeterRecord
+from pipeline.efficiency.account import Account, MissingReading, Rounds, TaskTime, WorkerReading, account
+from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
-from pipeline.runtime.ledger import LEDGERS, RUN, Ledger
 from pipeline.runtime.placement import WorkerInfo
-from pipeline.runtime.rpc import ANSWER_SECONDS, if_there
-from pipeline.runtime.timing import StageClock
+from pipeline.runtime.rpc import ANSWER_SECONDS, call_if_connected
+from pipeline.runtime.task_ledger import LEDGERS, RUN, Ledger
+from pipeline.runtime.timing import StageTimer
 
-WIDE = frozenset({"build", "rounds"})  # key prefixes of tasks that use every thread of their worker
+MULTITHREADED_TASKS = frozenset({"build", "rounds"})  # key prefixes of tasks that use every thread of their worker
 CREDIBLE = 0.1  # by this share the parts of a worker's rounds may exceed the whole
 BROKEN_OFF = frozenset({"failed", "cancelled"})  # Dask books all seconds of a task that had no result under these
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
-class Watch(WorkerPlugin):
+class WorkerTimePlugin(WorkerPlugin):
     """Integrates over time, in slot-seconds: how many slots are busy, wait for data, or have nothing to do."""
 
     def __init__(self, run: str) -> None:
@@ -41,7 +41,7 @@ class Watch(WorkerPlugin):
         self._slots = worker.state.nthreads
         self._begin = self._since = time.perf_counter()
         self._digests = dict(worker.digests_total)
-        self._tasks: dict[str, Tasks] = {}  # by prefix
+        self._tasks: dict[str, TaskTime] = {}  # by prefix
         self._ours: dict[str, int] = {}  # prefix -> slots in use now
         self._others = self._coming = 0  # slots of other runs' tasks; tasks whose data are in transfer to here
         self._sums = [0.0] * 3  # other runs, exposed transfer, free
@@ -58,8 +58,8 @@ class Watch(WorkerPlugin):
         passed, self._since = now - self._since, now
         left = self._slots
         for prefix, slots in self._ours.items():
-            known = self._tasks.get(prefix, Tasks(prefix, 0.0, 0.0))
-            self._tasks[prefix] = Tasks(prefix, known.seconds + passed, known.busy + passed * min(slots, left))
+            known = self._tasks.get(prefix, TaskTime(prefix, 0.0, 0.0))
+            self._tasks[prefix] = TaskTime(prefix, known.seconds + passed, known.busy + passed * min(slots, left))
             left -= min(slots, left)
         others = min(self._others, left)
         transfer = min(self._coming, left - others)
@@ -71,15 +71,15 @@ class Watch(WorkerPlugin):
         for task in self._worker.state.all_running_tasks:
             prefix = key_split(task.key)
             if (task.annotations or {}).get(RUN) == self.run:
-                self._ours[prefix] = self._ours.get(prefix, 0) + (self._slots if prefix in WIDE else 1)
+                self._ours[prefix] = self._ours.get(prefix, 0) + (self._slots if prefix in MULTITHREADED_TASKS else 1)
             else:
                 self._others += 1
         self._coming = self._worker.state.in_flight_tasks_count
 
-    def reading(self) -> Reading:
+    def reading(self) -> WorkerReading:
         self._add_up()
         others, transfer, free = self._sums
-        return Reading(
+        return WorkerReading(
             worker=str(self._worker.name),
             slots=self._slots,
             seconds=self._since - self._begin,
@@ -92,12 +92,12 @@ class Watch(WorkerPlugin):
         )
 
     def _digested(self) -> dict[str, float]:
-        """Returns what Dask has booked for our tasks' prefixes since the watch began; see `Reading`."""
+        """Returns what Dask has booked for our tasks' prefixes since the watch began; see `WorkerReading`."""
         found = {"cpu": 0.0, "off_cpu": 0.0, "wide": 0.0, "overhead": 0.0}
         for key, value in list(self._worker.digests_total.items()):
             if not (isinstance(key, tuple) and key[0] == "execute" and key[-1] == "seconds" and key[2] in self._tasks):
                 continue
-            seconds, wide = value - self._digests.get(key, 0.0), key[2] in WIDE
+            seconds, wide = value - self._digests.get(key, 0.0), key[2] in MULTITHREADED_TASKS
             if key[3] in BROKEN_OFF:  # they include its thread's seconds; narrow tasks count by their parts alone
                 found["wide"] += seconds if wide else 0.0
             elif key[3] not in ("thread-cpu", "thread-noncpu"):
@@ -109,7 +109,7 @@ class Watch(WorkerPlugin):
         return found
 
 
-class Watching:
+class TimeAccountant:
     """The watches of one run's workers, and the client's clock.
 
     When workers are lost or join, the run restarts, and so do all watches: the account is the sum of the accounts of
@@ -117,7 +117,7 @@ class Watching:
     from before it joined.
     """
 
-    def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageClock) -> None:
+    def __init__(self, client: Client, run: str, workers: Sequence[WorkerInfo], clock: StageTimer) -> None:
         """Starts to watch the run's tasks on these workers."""
         self._client, self._run, self._clock = client, run, clock
         self._running = True
@@ -139,7 +139,7 @@ class Watching:
         now = self._clock.clock()
         self._lost.setdefault(address, (now, self._stages(now)))
 
-    def start_again(self, workers: Sequence[WorkerInfo]) -> None:
+    def new_segment(self, workers: Sequence[WorkerInfo]) -> None:
         """Starts a new segment on these workers: those that are left, that came back, or joined."""
         asked = self._clock.clock()
         readings = self._ask(_renew, workers)
@@ -147,23 +147,25 @@ class Watching:
         self._earlier = self._account(now, readings, None)
         self._enter(workers, now)
 
-    def account(self, rounds: Mapping[str, Rounds]) -> "Ended":
+    def account(self, rounds: Mapping[str, Rounds]) -> "ClosedAccount":
         """Ends the watches: from now on no worker has a task.  `rounds`: by worker name, since the last restart."""
         asked = self._clock.clock()
         readings = self.stop()
         now = (asked + self._clock.clock()) / 2  # the workers read their clocks between request and answer
-        return Ended(self._account(now, readings, rounds), now, self._clock)
+        return ClosedAccount(self._account(now, readings, rounds), now, self._clock)
 
-    def _account(self, now: float, readings: Mapping[str, Reading], rounds: Mapping[str, Rounds] | None) -> Account:
+    def _account(
+        self, now: float, readings: Mapping[str, WorkerReading], rounds: Mapping[str, Rounds] | None
+    ) -> Account:
         """Returns the account up to now: this segment and those before it."""
         seen = [readings[worker.address] for worker in self._workers if worker.address in readings]
         unread = [self._unread(worker, now) for worker in self._workers if worker.address not in readings]
         made = account(seen, now - self._start, self._since(self._stages(now)), rounds, unread)
-        return made if self._earlier is None else self._earlier.then(made)
+        return made if self._earlier is None else self._earlier.concat(made)
 
-    def _unread(self, worker: WorkerInfo, now: float) -> Unread:
+    def _unread(self, worker: WorkerInfo, now: float) -> MissingReading:
         until, stages = self._lost.get(worker.address) or (now, self._stages(now))
-        return Unread(
+        return MissingReading(
             worker=worker.name,
             slots=worker.threads,
             seconds=max(0.0, min(until, now) - self._start),
@@ -184,20 +186,20 @@ class Watching:
         """Returns the seconds per stage within the current segment."""
         return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
 
-    def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, Reading]:
+    def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, WorkerReading]:
         """Calls the workers that are present; waits at most ANSWER_SECONDS: a slow worker must not delay a restart."""
         self._addresses.update(worker.address for worker in workers)
-        found: dict[str, Reading] = {}
+        found: dict[str, WorkerReading] = {}
 
         def ask() -> None:
             present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
             addresses = [worker.address for worker in workers if worker.address in present]
             found.update(_readings(self._client, what, self._run, addresses))
 
-        in_time(ANSWER_SECONDS, "watch", functools.partial(if_there, self._client, ask))
+        call_with_deadline(ANSWER_SECONDS, "watch", functools.partial(call_if_connected, self._client, ask))
         return dict(found)
 
-    def stop(self) -> dict[str, Reading]:
+    def stop(self) -> dict[str, WorkerReading]:
         """Ends the watches, if they still run; returns the readings of the workers (address) that answer."""
         if not self._running:
             return {}
@@ -213,16 +215,16 @@ class Watching:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ClosedAccount:
     """An account whose tasks are over, while the client still works."""
 
     account: Account
     at: float  # when its window ended, by the client's clock
-    clock: StageClock
+    clock: StageTimer
 
     def now(self, stage: str) -> Account:
         """Returns the account up to now; the client has been at `stage` since."""
-        return self.account.later(max(0.0, self.clock.clock() - self.at), stage)
+        return self.account.extend_idle(max(0.0, self.clock.clock() - self.at), stage)
 
 
 def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, Rounds]:
@@ -241,29 +243,29 @@ def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, 
     return found
 
 
-def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str]) -> dict[str, Reading]:
+def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str]) -> dict[str, WorkerReading]:
     """Returns the readings of those of these workers (address) that had a watch."""
     found = client.run(what, run, workers=addresses, on_error="ignore")
-    return {address: reading for address, reading in found.items() if isinstance(reading, Reading)}
+    return {address: reading for address, reading in found.items() if isinstance(reading, WorkerReading)}
 
 
 async def _begin(run: str, dask_worker: Any) -> None:
-    await dask_worker.plugin_add(plugin=Watch(run), name=_name(run), catch_errors=False)
+    await dask_worker.plugin_add(plugin=WorkerTimePlugin(run), name=_name(run), catch_errors=False)
 
 
-async def _renew(run: str, dask_worker: Any) -> Reading | None:
+async def _renew(run: str, dask_worker: Any) -> WorkerReading | None:
     """Returns the reading of the watch, if there was one; starts a new watch."""
     reading = await end_watch(run, dask_worker)
     await _begin(run, dask_worker)
     return reading
 
 
-async def end_watch(run: str, dask_worker: Any) -> Reading | None:
+async def end_watch(run: str, dask_worker: Any) -> WorkerReading | None:
     """Ends the watch on this worker and returns its reading; None if there is none, as after a restart."""
     watch = dask_worker.plugins.get(_name(run))
     if watch is None:
         return None
-    reading: Reading = watch.reading()
+    reading: WorkerReading = watch.reading()
     await dask_worker.plugin_remove(name=_name(run))
     LEDGERS.pop(run, None)
     return reading

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from distributed import Client
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import ClusterError, PipelineError, SchedulerLostError
 
 ANSWER_SECONDS = 5.0  # for the scheduler to answer one request; a late answer is not a lost scheduler (runtime.silence)
@@ -29,11 +29,11 @@ def require_client(client: object) -> None:
         raise ClusterError("the client is closed: make a new one, e.g. with pipeline.connect()")
 
 
-def if_there[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None:
+def call_if_connected[Answer](client: Client, ask: Callable[[], Answer]) -> Answer | None:
     """Returns what `ask` returns; None if the client has no connection to its scheduler, or loses it meanwhile.
 
     For clean-up at the end of a run, which must not hide the error that ended it; a run that needs an answer calls
-    `ask` directly.  Waits as long as `ask` does while the connection is open (`in_time` does not).
+    `ask` directly.  Waits as long as `ask` does while the connection is open (`call_with_deadline` does not).
     """
     if client.status != "running":
         return None  # Dask would wait for the scheduler to come back
@@ -53,14 +53,14 @@ def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], second
 
     def ask(worker: str) -> None:
         run = functools.partial(client.run, asks[worker], workers=[worker], on_error="ignore")
-        answers.update(if_there(client, run) or {})
+        answers.update(call_if_connected(client, run) or {})
 
-    in_time(seconds, "ask workers", *(functools.partial(ask, worker) for worker in asks))
+    call_with_deadline(seconds, "ask workers", *(functools.partial(ask, worker) for worker in asks))
     return dict(answers)
 
 
 @contextlib.contextmanager
-def telling_loss(client: Client, known: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+def translate_connection_errors(client: Client, known: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     """Converts errors caused by losing the scheduler into SchedulerLostError.
 
     `known`: returns how the loss was noticed, if it was.

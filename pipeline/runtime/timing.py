@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.runtime.ledger import current_worker, entered, run_of_task
+from pipeline.runtime.task_ledger import current_worker, run_of_task, timed_section
 
 Clock = Callable[[], float]
 
 _EPOCH = time.time() - time.monotonic()
 
-TOPIC = "pipeline-spans"  # workers log the spans of their tasks here; every message names its run
+SPANS = "pipeline-spans"  # workers log the spans of their tasks here; every message names its run
 
 
-def steady() -> float:
+def monotonic_epoch() -> float:
     """Returns seconds since the epoch, by a clock that never goes back while this process runs."""
     return _EPOCH + time.monotonic()
 
@@ -32,11 +32,11 @@ class Span:
 
 
 @dataclass
-class StageClock:
+class StageTimer:
     """Adds up the seconds of named stages; `begin` is when the run began, by `clock`."""
 
     begin: float
-    clock: Clock = steady
+    clock: Clock = monotonic_epoch
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""  # the stage now
     _inside: float = 0.0  # seconds of the stages within the current one
@@ -79,9 +79,9 @@ def span(stage: str) -> Iterator[None]:
     Outside a worker it does nothing.
     """
     start, cpu = time.time(), time.thread_time()
-    with entered(stage):
+    with timed_section(stage):
         yield
     worker = current_worker()
     if worker is not None:
         spent = {"start": start, "stop": time.time(), "cpu_seconds": time.thread_time() - cpu}
-        worker.log_event(TOPIC, {"run": run_of_task(), "stage": stage, **spent})
+        worker.log_event(SPANS, {"run": run_of_task(), "stage": stage, **spent})

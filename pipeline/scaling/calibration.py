@@ -23,11 +23,11 @@ from distributed.scheduler import NoValidWorkerError
 from pipeline.cluster.affinity import allowed_cores
 from pipeline.efficiency.machine import Fill, Machine
 from pipeline.errors import ClusterError, TrainingError
-from pipeline.runtime.membership import Members
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
-from pipeline.scaling.circumstances import now, processor
-from pipeline.scaling.fits import GRID, TYPICAL, Fit, Grid, fit_grid, solve
-from pipeline.scaling.links import collectives, dask_costs, ring_of
+from pipeline.scaling.compute_calibration import GRID, TYPICAL, Fit, Grid, fit_grid, solve
+from pipeline.scaling.environment import now, processor
+from pipeline.scaling.network_calibration import collectives, dask_costs, ring_of
 from pipeline.training.xgboost.communicator import worker_locks
 
 BUSY = 1.25  # times as long as on a quiet machine: above it a note is emitted
@@ -150,7 +150,7 @@ def _describe() -> list[Any]:
 def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
     """Every worker's fits, made at the same time."""
     addresses = [worker.address for worker in where.workers]
-    with Members(client) as members, worker_locks(members, addresses):
+    with WorkerMembership(client) as membership, worker_locks(membership, addresses):
         tasks = [
             client.submit(
                 fit_grid, number, worker.threads, where.device, grid,
@@ -158,5 +158,5 @@ def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
             )
             for number, worker in enumerate(where.workers)
         ]  # fmt: skip
-        fits: list[list[Fit]] = members.results(tasks, addresses)
+        fits: list[list[Fit]] = membership.results(tasks, addresses)
     return fits

@@ -37,7 +37,7 @@ Format = Literal["png", "svg"]
 
 
 @dataclass(frozen=True)
-class Words:
+class PictureText:
     """The title of a chart and its caption, a sentence or two."""
 
     title: str
@@ -45,13 +45,13 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Picture(Words):
+class Picture(PictureText):
     """A drawn chart."""
 
     content: bytes
 
 
-Draw = Callable[[Any, Result, Machine | None], Words]  # onto a figure
+Draw = Callable[[Any, Result, Machine | None], PictureText]  # onto a figure
 
 
 def drawn(draw: Draw, result: Result, machine: Machine | None, kind: Format) -> Picture:

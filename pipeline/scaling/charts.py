@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.efficiency.machine import Machine
-from pipeline.efficiency.records import Predicted, Result, Split
+from pipeline.efficiency.records import Prediction, Result, TimeSplit
 from pipeline.scaling.chart_style import (
     COLORS,
     CROWDED,
@@ -17,12 +17,12 @@ from pipeline.scaling.chart_style import (
     MARKERS,
     MUTED,
     PARTS,
-    Words,
+    PictureText,
     legend_below,
     log_axis,
     workers_axis,
 )
-from pipeline.scaling.view import Seen, base_case, seen
+from pipeline.scaling.view import PointSummary, base_case, summarise_points
 
 LEAST_BARS = 5  # room is kept for at least this many bars
 MOST_BARS = 18  # beyond, the quickest and the slowest worker of each point are shown
@@ -32,19 +32,19 @@ CLOSE = 0.1  # predicted over measured - 1
 RATIO_TICKS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 4)
 
 
-def modes(points: Sequence[Seen]) -> list[str]:
+def modes(points: Sequence[PointSummary]) -> list[str]:
     """Strong before weak."""
     return sorted({point.configuration.mode for point in points})
 
 
-def of(points: Sequence[Seen], mode: str) -> list[Seen]:
+def of(points: Sequence[PointSummary], mode: str) -> list[PointSummary]:
     """The points of a mode by number of workers."""
     return sorted((point for point in points if point.configuration.mode == mode), key=lambda point: point.workers)
 
 
-def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
+def seconds(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """T against N, log-log: measured with intervals, ideal, predicted with the model's band, the base case."""
-    axes, points = figure.add_subplot(), seen(result)
+    axes, points = figure.add_subplot(), summarise_points(result)
     counts = [point.workers for point in points]
     for mode in modes(points):
         own, color = of(points, mode), COLORS[mode]
@@ -63,14 +63,14 @@ def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
     workers_axis(axes, counts)
     axes.set_ylabel("milliseconds a round")
     legend_below(figure, axes)
-    return Words(
+    return PictureText(
         "How long a round takes",
         "Medians with 95 % intervals. Dotted: ideal scaling from the first point; shaded: the model's band; hollow: the "
         "process without a cluster, on the cores of as many workers.",
     )
 
 
-def _measured(axes: Any, own: Sequence[Seen], color: str) -> None:
+def _measured(axes: Any, own: Sequence[PointSummary], color: str) -> None:
     mode, median = own[0].configuration.mode, [1e3 * point.seconds.median for point in own]
     down = [value - 1e3 * point.seconds.low for point, value in zip(own, median, strict=True)]
     up = [1e3 * point.seconds.high - value for point, value in zip(own, median, strict=True)]
@@ -82,7 +82,7 @@ def _measured(axes: Any, own: Sequence[Seen], color: str) -> None:
         axes.plot(*zip(*crowded, strict=True), color=color, marker="x", markersize=11, linestyle="none", label=CROWDED)
 
 
-def _ideal(axes: Any, own: Sequence[Seen]) -> None:
+def _ideal(axes: Any, own: Sequence[PointSummary]) -> None:
     first, uncrowded = own[0], [point for point in own if not is_crowded(point)]
     at_work = [first.workers / point.workers if first.configuration.mode == "strong" else 1.0 for point in uncrowded]
     axes.plot(
@@ -91,7 +91,7 @@ def _ideal(axes: Any, own: Sequence[Seen]) -> None:
     )  # fmt: skip
 
 
-def _said(axes: Any, own: Sequence[Seen], color: str) -> None:
+def _said(axes: Any, own: Sequence[PointSummary], color: str) -> None:
     said = [(point.workers, point.predicted) for point in own if point.predicted is not None]
     if not said:
         return
@@ -103,9 +103,9 @@ def _said(axes: Any, own: Sequence[Seen], color: str) -> None:
     axes.plot(counts, middle, color=color, linestyle=DASHED, marker=marker, markersize=14, label=f"{mode}, predicted")
 
 
-def split(figure: Any, result: Result, machine: Machine | None) -> Words:
+def split(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """Stacked bars: how each worker's time of a round is spent, with the prediction below."""
-    axes, points = figure.add_subplot(), seen(result)
+    axes, points = figure.add_subplot(), summarise_points(result)
     crowded = sum(point.workers for point in points) > MOST_BARS
     bars = [(p, rank) for mode in modes(points) for p in of(points, mode) for rank in _ranks(p, crowded)]
     figure.set_figheight(max(figure.get_figheight(), 0.9 + 0.2 * len(bars)))
@@ -133,14 +133,14 @@ def split(figure: Any, result: Result, machine: Machine | None) -> Words:
     legend_below(figure, axes)
     star = f" *: {CROWDED}." if any(is_crowded(point) for point, _ in bars) else ""
     which = "Of each point the worker that computes least and the one that computes most. " if crowded else ""
-    return Words(
+    return PictureText(
         "Where each worker's time goes",
         f"{which}Each part measured by its own means; the black line is the round's time, the percentage the useful share, "
         f"the thin bar what had been predicted.{star}",
     )
 
 
-def _stack(axes: Any, place: float, parts: Split, height: float) -> None:
+def _stack(axes: Any, place: float, parts: TimeSplit, height: float) -> None:
     start = 0.0
     for part, (_, color) in PARTS.items():
         width = 1e3 * getattr(parts, part)
@@ -148,23 +148,23 @@ def _stack(axes: Any, place: float, parts: Split, height: float) -> None:
         start += width
 
 
-def _total(parts: Split) -> float:
+def _total(parts: TimeSplit) -> float:
     return math.fsum(getattr(parts, part) for part in PARTS)
 
 
-def _ranks(point: Seen, crowded: bool) -> Sequence[int]:
+def _ranks(point: PointSummary, crowded: bool) -> Sequence[int]:
     if not crowded or point.workers <= 2:
         return range(point.workers)
     by_useful = sorted(range(point.workers), key=lambda rank: point.splits[rank].useful)
     return by_useful[0], by_useful[-1]
 
 
-def _name(point: Seen, rank: int) -> str:
+def _name(point: PointSummary, rank: int) -> str:
     name = f"{point.configuration.mode} {point.workers}{'*' if is_crowded(point) else ''}"
     return name if point.workers == 1 else f"{name}, worker {rank}"
 
 
-def predicted(figure: Any, result: Result, machine: Machine | None) -> Words:
+def predicted(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """Predicted over measured, for T, u, C, E and PE of every point that is not oversubscribed: a panel each."""
     points = checked(result)
     panels = figure.subplots(1, len(RATIOS), sharey=True)
@@ -190,23 +190,23 @@ def predicted(figure: Any, result: Result, machine: Machine | None) -> Words:
     panels[len(panels) // 2].set_xlabel("workers")
     panels[0].set_ylabel("predicted / measured")
     legend_below(figure, panels[0])
-    return Words(
+    return PictureText(
         "Predicted over measured",
         f"1 is right, green is within {CLOSE:.0%}.",
     )
 
 
-def checked(result: Result) -> list[Seen]:
+def checked(result: Result) -> list[PointSummary]:
     """The points by which the model can be judged: predicted, and with a core for every thread."""
-    return [point for point in seen(result) if point.predicted and not is_crowded(point)]
+    return [point for point in summarise_points(result) if point.predicted and not is_crowded(point)]
 
 
-def is_crowded(point: Seen) -> bool:
+def is_crowded(point: PointSummary) -> bool:
     """Oversubscribed: its threads take turns on the cores, which no efficiency model covers."""
     return point.configuration.oversubscribed
 
 
-def pair_of(point: Seen, name: str) -> tuple[float | None, float | None]:
+def pair_of(point: PointSummary, name: str) -> tuple[float | None, float | None]:
     """T, u, C, E or PE: measured and predicted; None where it has no value."""
     if point.workers == 1 and name in ("C", "E"):
         return None, None
@@ -215,12 +215,12 @@ def pair_of(point: Seen, name: str) -> tuple[float | None, float | None]:
     return values[name], None if point.predicted is None else _expected(point.predicted)[name]
 
 
-def _expected(said: Predicted) -> dict[str, float | None]:
+def _expected(said: Prediction) -> dict[str, float | None]:
     useful = statistics.fmean(split.useful for split in said.splits)
     return {"T": said.seconds, "u": useful, "C": said.seconds - useful, "E": said.figures.E, "PE": said.figures.PE}
 
 
-def ratio_of(point: Seen, name: str) -> float | None:
+def ratio_of(point: PointSummary, name: str) -> float | None:
     """Predicted over measured; None where one of them is missing or zero."""
     was, will = pair_of(point, name)
     return will / was if was and will and was > 0 and will > 0 else None

@@ -15,7 +15,7 @@ from pipeline.efficiency.cost import (
 )
 from pipeline.efficiency.definitions import karp_flatt
 from pipeline.efficiency.machine import Machine
-from pipeline.efficiency.records import Predicted, Result
+from pipeline.efficiency.records import Prediction, Result
 from pipeline.efficiency.usl import law
 from pipeline.scaling.chart_style import (
     COLORS,
@@ -25,13 +25,13 @@ from pipeline.scaling.chart_style import (
     GOOD_COLOR,
     INK,
     MARKERS,
-    Words,
+    PictureText,
     legend_below,
     log_axis,
     workers_axis,
 )
 from pipeline.scaling.charts import is_crowded, modes, of
-from pipeline.scaling.view import Seen, seen, telling
+from pipeline.scaling.view import PointSummary, headline_point, summarise_points
 
 FAR = tuple(1 << power for power in range(11))  # up to 1,024 workers
 FAR_SHOWN = (1, 4, 16, 64, 256, 1024)
@@ -39,7 +39,7 @@ TABLES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 PAYLOADS = {16: "16 B", 1 << 10: "1 KiB", 1 << 15: "32 KiB", 1 << 20: "1 MiB", 1 << 25: "32 MiB"}
 
 
-def allreduce(figure: Any, result: Result, machine: Machine | None) -> Words:
+def allreduce(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """Seconds of one allreduce by payload, and the ring's formula fitted to them."""
     assert machine is not None
     axes = figure.add_subplot()
@@ -57,7 +57,7 @@ def allreduce(figure: Any, result: Result, machine: Machine | None) -> Words:
     axes.set_ylabel("milliseconds")
     legend_below(figure, axes)
     speed = f" and {1 / machine.ring.beta / 1e9:.2f} GB/s" if machine.ring.beta else ""
-    return Words(
+    return PictureText(
         "One allreduce, by its payload",
         f"As calibrated; the model interpolates. Dashed: the ring's formula with {1e6 * machine.ring.alpha:.0f} µs a step"
         f"{speed}, for other numbers of workers. Ticks at the bottom: what this run exchanges.",
@@ -66,16 +66,16 @@ def allreduce(figure: Any, result: Result, machine: Machine | None) -> Words:
 
 def _payloads(result: Result, machine: Machine) -> list[int]:
     """Bytes of the exchanges in a round of the report's main point."""
-    point = telling(result)
+    point = headline_point(result)
     if point is None:
         return []
     workload = from_configuration(point.configuration)
     return sorted({call.nbytes for call in calls(workload, expected_tree(workload, machine.fill))})
 
 
-def serial(figure: Any, result: Result, machine: Machine | None) -> Words:
+def serial(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """Karp-Flatt's serial fraction: measured, predicted, and the law's straight line."""
-    axes, points, color = figure.add_subplot(), of(seen(result), "strong"), COLORS["strong"]
+    axes, points, color = figure.add_subplot(), of(summarise_points(result), "strong"), COLORS["strong"]
     own = fractions(points)
     counts, measured = [point.workers for point in own], [point.serial_fraction or 0.0 for point in own]
     axes.plot(counts, measured, color=color, marker="o", linestyle="none", label="measured")
@@ -96,24 +96,24 @@ def serial(figure: Any, result: Result, machine: Machine | None) -> Words:
     axes.set_xlabel("workers")
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend_below(figure, axes)
-    return Words(
+    return PictureText(
         "Karp and Flatt's serial fraction",
         f"The share of the work that would have to be serial for such a speedup.{meaning}",
     )
 
 
-def fractions(points: Sequence[Seen]) -> list[Seen]:
+def fractions(points: Sequence[PointSummary]) -> list[PointSummary]:
     """The points with a meaningful serial fraction: strong scaling, each thread with a core of its own."""
     return [p for p in points if p.serial_fraction is not None and not is_crowded(p)]
 
 
-def _predicted_fraction(alone: Predicted | None, point: Seen) -> float | None:
+def _predicted_fraction(alone: Prediction | None, point: PointSummary) -> float | None:
     if alone is None or point.predicted is None:
         return None
     return karp_flatt(alone.seconds / point.predicted.seconds, point.workers)
 
 
-def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
+def seconds(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """The model's T out to 1,024 workers, and the number beyond which another worker stops paying."""
     assert machine is not None
     axes, edge = figure.add_subplot(), stops_paying(machine, workload_of(result, "strong"), FAR[-1])
@@ -128,10 +128,10 @@ def seconds(figure: Any, result: Result, machine: Machine | None) -> Words:
         if edge < FAR[-1]
         else f"With the same rows in all, one worker more still pays at {edge:,}."
     )
-    return Words("A round, far out", f"{paying} Predicted; hollow marks are measured.")
+    return PictureText("A round, far out", f"{paying} Predicted; hollow marks are measured.")
 
 
-def efficiency(figure: Any, result: Result, machine: Machine | None) -> Words:
+def efficiency(figure: Any, result: Result, machine: Machine | None) -> PictureText:
     """The model's PE out to 1,024 workers, and the largest number of equally loaded ones that keeps PE good."""
     assert machine is not None
     axes, workload = figure.add_subplot(), workload_of(result, "weak")
@@ -148,19 +148,23 @@ def efficiency(figure: Any, result: Result, machine: Machine | None) -> Words:
         if limit > 1
         else f"{rows}, PE is below {GOOD} with two workers already"
     )
-    return Words(
+    return PictureText(
         "Parallel efficiency, far out", f"{reach} (green: {GOOD} and above). Predicted; hollow marks are measured."
     )
 
 
 def _curves(
-    axes: Any, result: Result, machine: Machine, said: Callable[[CurvePoint], float], was: Callable[[Seen], float]
+    axes: Any,
+    result: Result,
+    machine: Machine,
+    said: Callable[[CurvePoint], float],
+    was: Callable[[PointSummary], float],
 ) -> None:
     """Draws the model's curve of each mode, and its measured points."""
     strong, weak = workload_of(result, "strong"), workload_of(result, "weak")
     _curve(axes, "strong", [said(p) for p in curve(machine, strong, FAR)], f"strong: {strong.total_rows:,} rows")
     _curve(axes, "weak", [said(p) for p in curve(machine, weak, FAR, "weak")], f"weak: {_each(weak):,} rows each")
-    for mode in modes(seen(result)):
+    for mode in modes(summarise_points(result)):
         own = _own(result, mode)
         axes.plot(
             [p.workers for p in own], [was(p) for p in own], color=COLORS[mode], marker=MARKERS[mode], markersize=7,
@@ -187,13 +191,13 @@ def _mark(axes: Any, count: int, mode: str) -> None:
 
 def workload_of(result: Result, mode: str) -> Workload:
     """The workload of a mode's curves: its own rows where it was measured, else those of the other mode."""
-    own, point = _own(result, mode), telling(result)
+    own, point = _own(result, mode), headline_point(result)
     assert point is not None
     return from_configuration((own[-1] if own else point).configuration)
 
 
-def _own(result: Result, mode: str) -> list[Seen]:
-    return [point for point in of(seen(result), mode) if not is_crowded(point)]
+def _own(result: Result, mode: str) -> list[PointSummary]:
+    return [point for point in of(summarise_points(result), mode) if not is_crowded(point)]
 
 
 def _each(workload: Workload) -> int:

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.efficiency.records import Point, Result, Sample, WorkerSample
-from pipeline.scaling.view import Seen, base_case, base_of, seen
+from pipeline.efficiency.records import Point, Result, ScalingSample, WorkerSample
+from pipeline.scaling.view import PointSummary, base_case, base_of, summarise_points
 
 CLOSED = 0.03  # of T: the largest difference between T and the sum of its four parts
 IDENTICAL = 1e-9  # largest rounding difference between the two sides of E / (E + J ...) = PE
@@ -29,14 +29,14 @@ def checks(result: Result) -> tuple[Check, ...]:
     if not points:
         return ()
     found = [
-        _closure(seen(result)), _bytes(points), _identity(points), _meter(points), *_scatter(points, seen(result)),
-        _before(points), _band(seen(result)), *_bases(result), *_retried(points), *_crowded(seen(result)),
+        _closure(summarise_points(result)), _bytes(points), _identity(points), _meter(points), *_scatter(points, summarise_points(result)),
+        _before(points), _band(summarise_points(result)), *_bases(result), *_retried(points), *_crowded(summarise_points(result)),
         *_methods(points),
     ]  # fmt: skip
     return tuple(found)
 
 
-def _closure(points: Sequence[Seen]) -> Check:
+def _closure(points: Sequence[PointSummary]) -> Check:
     """Closure: u, x, w and o are measured independently; their sum should be T."""
     name = "useful, transfer, waiting and other add up to the round"
     known = [value for point in points for value in point.closures if value is not None]
@@ -71,7 +71,7 @@ def _meter(points: Sequence[Point]) -> Check:
     return Check(name, f"{worst:.2%} of a round at most (medians; at most {MEASURING:.1%})", worst <= MEASURING)
 
 
-def _scatter(points: Sequence[Point], views: Sequence[Seen]) -> Iterator[Check]:
+def _scatter(points: Sequence[Point], views: Sequence[PointSummary]) -> Iterator[Check]:
     name = "repetitions agree"
     if any(len(point.samples) == 1 for point in points):
         yield Check(name, "there is one of a point only", None)
@@ -91,7 +91,7 @@ def _before(points: Sequence[Point]) -> Check:
     return Check(name, "by their time stamps" if good else "not by their time stamps", good)
 
 
-def _band(points: Sequence[Seen]) -> Check:
+def _band(points: Sequence[PointSummary]) -> Check:
     """Whether measurements are within the model's band.  Oversubscribed points do not test the model."""
     name = "rounds took as long as predicted"
     told = [p for p in points if p.predicted is not None and not p.configuration.oversubscribed]
@@ -109,7 +109,7 @@ def _bases(result: Result) -> Iterator[Check]:
     name = "one process gains from all its threads"
     for mode in dict.fromkeys(single.mode for single in result.singles):
         single = base_case(result, mode)
-        points = [p for p in seen(result) if p.configuration.mode == mode]
+        points = [p for p in summarise_points(result) if p.configuration.mode == mode]
         if single is None or not points:
             continue
         widest = max(points, key=lambda point: point.workers)
@@ -125,7 +125,7 @@ def _retried(points: Sequence[Point]) -> Iterator[Check]:
         yield Check("no worker was lost", f"{again} repetitions lost one and were made again", False)
 
 
-def _crowded(points: Sequence[Seen]) -> Iterator[Check]:
+def _crowded(points: Sequence[PointSummary]) -> Iterator[Check]:
     if crowded := [label(point) for point in points if point.configuration.oversubscribed]:
         yield Check("every thread has a core", f"oversubscribed: {', '.join(crowded)}", False)
 
@@ -138,12 +138,12 @@ def _methods(points: Sequence[Point]) -> Iterator[Check]:
     yield Check("useful time is told from the rest by", ", ".join(dict.fromkeys(w.method for w in workers)), None)
 
 
-def label(point: Seen) -> str:
+def label(point: PointSummary) -> str:
     """A point's short label."""
     return f"{point.configuration.mode} {point.workers}"
 
 
-def _samples(points: Sequence[Point]) -> list[Sample]:
+def _samples(points: Sequence[Point]) -> list[ScalingSample]:
     return [sample for point in points for sample in point.samples]
 
 

@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from pipeline.efficiency.cost import Workload, calls, expected_tree, from_configuration, predict, replicated_seconds
 from pipeline.efficiency.machine import Machine, Ring
 from pipeline.efficiency.records import Result
-from pipeline.scaling.view import Seen, base_of, telling
+from pipeline.scaling.view import PointSummary, base_of, headline_point
 
 LEAST = 0.03  # of a round, or of PE: changes with a smaller gain are not proposed
 MORE = 4  # times the rows
 FASTER = 10  # times the network's bandwidth and latency
 
 
-def sentences(result: Result, machine: Machine | None) -> tuple[str, ...]:
+def explain_result(result: Result, machine: Machine | None) -> tuple[str, ...]:
     """Explains the point with the most workers that is not oversubscribed, strong scaling first; none without such a
     point.
 
     Without a calibrated machine the cause is derived from the measurements, and no gain is predicted.
     """
-    point = telling(result)
+    point = headline_point(result)
     if point is None:
         return ()
     if point.workers == 1:
         return (f"With one worker nothing is exchanged: {_share(point.PE)} of its time is compute.",)
-    losses = losses_of(point, machine)
+    losses = overhead_breakdown(point, machine)
     largest = max(losses, key=lambda name: losses[name])
     return (_loss(point, largest, losses[largest]), _cause(point, largest, machine), _change(result, point, machine))
 
 
-def losses_of(point: Seen, machine: Machine | None) -> dict[str, float]:
+def overhead_breakdown(point: PointSummary, machine: Machine | None) -> dict[str, float]:
     """Seconds of a round that the mean worker loses, by cause.
 
     A worker waits for the worker that computes longest overall (imbalance), and in each round for the worker that is
@@ -49,7 +49,7 @@ def losses_of(point: Seen, machine: Machine | None) -> dict[str, float]:
     return losses
 
 
-def _loss(point: Seen, name: str, seconds: float) -> str:
+def _loss(point: PointSummary, name: str, seconds: float) -> str:
     total = point.seconds.median
     return (
         f"With {point.workers} workers a round takes {_ms(total)}, {_share(1 - point.PE)} of it overhead; the largest "
@@ -57,7 +57,7 @@ def _loss(point: Seen, name: str, seconds: float) -> str:
     )
 
 
-def _cause(point: Seen, name: str, machine: Machine | None) -> str:
+def _cause(point: PointSummary, name: str, machine: Machine | None) -> str:
     configuration = point.configuration
     if name == "transfer":
         workload = from_configuration(configuration)
@@ -108,7 +108,7 @@ class _Change:
         return f"{self.what} {how} {_share(self.saved)} off a round{efficiency}"
 
 
-def _change(result: Result, point: Seen, machine: Machine | None) -> str:
+def _change(result: Result, point: PointSummary, machine: Machine | None) -> str:
     """The best change of each kind: measured, with the same trees, with others; and what more rows would do."""
     tried = [list(_measured(result, point))]
     if machine is not None:
@@ -129,7 +129,7 @@ def _best(changes: list[_Change]) -> _Change | None:
     return max((c for c in changes if c.saved >= LEAST), key=lambda change: change.saved, default=None)
 
 
-def _measured(result: Result, point: Seen) -> Iterator[_Change]:
+def _measured(result: Result, point: PointSummary) -> Iterator[_Change]:
     """Changes whose gain this run measured."""
     total = point.seconds.median
     yield _Change("having the cores to themselves", point.mean("other") / total, measured=True)
@@ -140,7 +140,9 @@ def _measured(result: Result, point: Seen) -> Iterator[_Change]:
         yield _Change(f"{name}, {threads}," if base.all_threads else name, 1 - base.seconds / total, measured=True)
 
 
-def _predicted(machine: Machine, point: Seen, variants: Iterator[tuple[str, Machine, Workload]]) -> Iterator[_Change]:
+def _predicted(
+    machine: Machine, point: PointSummary, variants: Iterator[tuple[str, Machine, Workload]]
+) -> Iterator[_Change]:
     """Changes with the model's prediction for them, relative to its prediction for the unchanged point."""
     now = predict(machine, from_configuration(point.configuration)).seconds
     for what, changed, workload in variants:
@@ -148,14 +150,14 @@ def _predicted(machine: Machine, point: Seen, variants: Iterator[tuple[str, Mach
         yield _Change(what, 1 - then.seconds / now, then.figures.PE)
 
 
-def _same_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, Workload]]:
+def _same_trees(machine: Machine, point: PointSummary) -> Iterator[tuple[str, Machine, Workload]]:
     workload = from_configuration(point.configuration)
     if max(workload.rows) > 1.05 * min(workload.rows):
         yield "an even split of the rows", machine, workload.on(workload.workers, workload.total_rows)
     yield f"a network {FASTER} times as fast", faster(machine), workload
 
 
-def _other_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, Workload]]:
+def _other_trees(machine: Machine, point: PointSummary) -> Iterator[tuple[str, Machine, Workload]]:
     workload = from_configuration(point.configuration)
     half = dataclasses.replace(workload, bins=max(workload.features, workload.bins // 2))
     yield "half the bins (training.max_bin), for coarser splits,", machine, half
@@ -164,7 +166,7 @@ def _other_trees(machine: Machine, point: Seen) -> Iterator[tuple[str, Machine, 
         yield f"depth {workload.depth - 1}, for smaller trees,", machine, shallower
 
 
-def _more_rows(machine: Machine, point: Seen) -> list[str]:
+def _more_rows(machine: Machine, point: PointSummary) -> list[str]:
     """The effect of larger shares on the efficiency; empty where it is good already."""
     workload = from_configuration(point.configuration)
     more = dataclasses.replace(workload, rows=tuple(MORE * rows for rows in workload.rows))

@@ -4,14 +4,14 @@ from pipeline.efficiency.machine import Machine
 from pipeline.efficiency.records import Result
 from pipeline.scaling import charts, charts_far
 from pipeline.scaling.chart_style import Draw, Format, Picture, drawn
-from pipeline.scaling.view import seen
+from pipeline.scaling.view import summarise_points
 
 NAMES = ("seconds", "split", "predicted", "allreduce", "serial_fraction", "far_seconds", "far_efficiency")
 
 
 def pictures(result: Result, machine: Machine | None, kind: Format) -> dict[str, Picture]:
     """Picture by name; pictures without a measurement or prediction are left out."""
-    points = seen(result)
+    points = summarise_points(result)
     wanted: dict[str, tuple[Draw, bool]] = {
         "seconds": (charts.seconds, bool(points)),
         "split": (charts.split, bool(points)),

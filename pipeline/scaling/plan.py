@@ -52,7 +52,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ScaleOptions:
     """Options of a scaling run other than what is measured."""
 
     out: str | os.PathLike[str] | None = None  # the folder; None: a dated one under scaling/

@@ -11,7 +11,7 @@ from pipeline.scaling.chart_style import Picture
 from pipeline.scaling.checks import checks
 from pipeline.scaling.pictures import pictures
 from pipeline.scaling.report_tables import milliseconds, number, text
-from pipeline.scaling.view import Base, Seen, base_of, seen, telling
+from pipeline.scaling.view import BaselineTimes, PointSummary, base_of, headline_point, summarise_points
 
 REPORT = "report.html"
 STYLE = """
@@ -35,7 +35,7 @@ def write_report(result: Result, machine: Machine | None, folder: Path) -> None:
 
 def report_html(result: Result, machine: Machine | None) -> str:
     """The page."""
-    points, drawn = seen(result), pictures(result, machine, "svg")
+    points, drawn = summarise_points(result), pictures(result, machine, "svg")
     said = f'<div class="said">{"".join(f"<p>{text(line)}</p>" for line in result.sentences)}</div>'
     sections = [
         _section("In words", [_card(said, wide=True)] if result.sentences else []),
@@ -59,7 +59,7 @@ def report_html(result: Result, machine: Machine | None) -> str:
 
 def _header(result: Result) -> str:
     """The headline: GE, then PE, then E with its seconds."""
-    point = telling(result)
+    point = headline_point(result)
     lines = [text(result.name)]
     heads = ""
     if point is None:
@@ -75,7 +75,7 @@ def _header(result: Result) -> str:
     return f'<header><div><h1>How training scales</h1>{paragraphs}<div class="heads">{heads}</div></div></header>'
 
 
-def _global(point: Seen, base: Base | None) -> str:
+def _global(point: PointSummary, base: BaselineTimes | None) -> str:
     name, now = "GE, global efficiency", milliseconds(point.seconds.median)
     if base is None or point.GE is None:
         return _head(name, "–", "No single process was measured on the same cores: nothing to compare with.")
@@ -88,7 +88,7 @@ def _global(point: Seen, base: Base | None) -> str:
     )  # fmt: skip
 
 
-def _parallel(point: Seen) -> str:
+def _parallel(point: PointSummary) -> str:
     said = "" if point.predicted is None else f"predicted<br>{number(point.predicted.figures.PE)}"
     return _head(
         "PE, parallel efficiency", number(point.PE),
@@ -96,7 +96,7 @@ def _parallel(point: Seen) -> str:
     )  # fmt: skip
 
 
-def _efficiency(point: Seen) -> str:
+def _efficiency(point: PointSummary) -> str:
     useful = point.mean("useful")
     total, overhead = milliseconds(point.seconds.median), milliseconds(max(0.0, point.seconds.median - useful))
     seconds = f"{milliseconds(useful)} compute,<br>{overhead} overhead; T {total}"
@@ -116,12 +116,12 @@ def _head(name: str, value: str, about: str, beside: str = "") -> str:
     return f'<div class="head"><span>{name}</span><b>{value}{small}</b><p>{about}</p></div>'
 
 
-def _predicted(points: Sequence[Seen], drawn: dict[str, Picture]) -> list[str]:
+def _predicted(points: Sequence[PointSummary], drawn: dict[str, Picture]) -> list[str]:
     table = tables.predictions(points)
     return ([_card(table, wide=True)] if table else []) + _charts(drawn, "predicted", "serial_fraction")
 
 
-def _exchanged(points: Sequence[Seen], drawn: dict[str, Picture]) -> list[str]:
+def _exchanged(points: Sequence[PointSummary], drawn: dict[str, Picture]) -> list[str]:
     contents = [_figure(drawn["allreduce"])] if "allreduce" in drawn else []
     if table := tables.traffic(points):
         contents.append(table)

@@ -10,7 +10,7 @@ from pipeline.formatting import for_terminal
 from pipeline.scaling.chart_style import CROWDED, GOOD, PARTS
 from pipeline.scaling.charts import RATIOS, is_crowded, modes, of, pair_of, ratio_of
 from pipeline.scaling.checks import Check
-from pipeline.scaling.view import Seen, base_case
+from pipeline.scaling.view import PointSummary, base_case
 
 FACTORS = {  # figure -> description
     "GE": "global efficiency: core-seconds of the best single process over those of the workers",
@@ -70,13 +70,13 @@ def bare(seconds: float) -> str:
     return milliseconds(seconds).removesuffix(" ms")
 
 
-def name_of(point: Seen) -> str:
+def name_of(point: PointSummary) -> str:
     """A point's short description."""
     star = "*" if is_crowded(point) else ""
     return f"{point.configuration.mode}, {point.workers:,} worker{'' if point.workers == 1 else 's'}{star}"
 
 
-def ordered(points: Sequence[Seen]) -> list[Seen]:
+def ordered(points: Sequence[PointSummary]) -> list[PointSummary]:
     """By mode and number of workers."""
     return [point for mode in modes(points) for point in of(points, mode)]
 
@@ -88,7 +88,7 @@ def number(value: float | None, workers: int = 0, digits: int = 3) -> str:
     return f"{value:,.{digits}f}"
 
 
-def factors(points: Sequence[Seen]) -> str:
+def factors(points: Sequence[PointSummary]) -> str:
     """POP's factors by number of workers; 0.8 and more is good."""
     heads = "".join(f'<th class="n">{name}</th>' for name in (*FACTORS, *UNGRADED, "T"))
     rows = []
@@ -115,7 +115,7 @@ def _graded(value: float | None) -> str:
     return f'<td class="n {"good" if round(value, 3) >= GOOD else "bad"}">{value:.3f}</td>'
 
 
-def predictions(points: Sequence[Seen]) -> str:
+def predictions(points: Sequence[PointSummary]) -> str:
     """Measured, predicted, ratio: of T, u, C, E and PE."""
     said = [point for point in ordered(points) if point.predicted is not None]
     if not said:
@@ -129,20 +129,20 @@ def predictions(points: Sequence[Seen]) -> str:
     )
 
 
-def _pair(point: Seen, name: str) -> str:
+def _pair(point: PointSummary, name: str) -> str:
     shown: Callable[[float], str] = bare if UNITS[name] else lambda value: f"{value:.{3 if name == 'PE' else 2}f}"
     was, will = ("–" if value is None else shown(value) for value in pair_of(point, name))
     ratio = ratio_of(point, name)
     return f'<td class="n f">{was}</td><td class="n">{will}</td><td class="n"><b>{"" if ratio is None else f"{ratio:.2f}"}</b></td>'
 
 
-def _star(points: Sequence[Seen]) -> str:
+def _star(points: Sequence[PointSummary]) -> str:
     if not any(is_crowded(point) for point in points):
         return ""
     return f'<p class="sub">* oversubscribed, {CROWDED}: no check of the model</p>'
 
 
-def workers(points: Sequence[Seen]) -> str:
+def workers(points: Sequence[PointSummary]) -> str:
     """u, x, w and o of every worker, with its rows and bytes; folded where it is long."""
     names = ("rows", *(name for name, _ in PARTS.values()), "T", "useful", "closure", "bytes sent a round")
     heads = "".join(f'<th class="n">{name}</th>' for name in names)
@@ -153,7 +153,7 @@ def workers(points: Sequence[Seen]) -> str:
     )
 
 
-def _worker(point: Seen, rank: int) -> str:
+def _worker(point: PointSummary, rank: int) -> str:
     split, closure, sent = point.splits[rank], point.closures[rank], point.bytes_sent[rank]
     cells = (
         f"{point.configuration.rows[rank]:,}",
@@ -167,7 +167,7 @@ def _worker(point: Seen, rank: int) -> str:
     return f"<tr><td>{name}</td>{''.join(f'<td class="n">{cell}</td>' for cell in cells)}</tr>"
 
 
-def traffic(points: Sequence[Seen]) -> str:
+def traffic(points: Sequence[PointSummary]) -> str:
     """Bytes that the first worker sends in a round: two predictions, the counted bytes, and those computed from the
     trees.
     """

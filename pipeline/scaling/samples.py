@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterator
 from statistics import fmean
 
-from pipeline.efficiency.records import Configuration, Sample
+from pipeline.efficiency.records import Configuration, ScalingSample
 
 SAMPLES = "samples.jsonl"
 
 
-def lines(configuration: Configuration, sample: Sample) -> Iterator[str]:
+def lines(configuration: Configuration, sample: ScalingSample) -> Iterator[str]:
     """The lines of one sample, each with its line break."""
     splits = [worker.split for worker in sample.workers]
     values = [

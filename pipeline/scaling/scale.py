@@ -11,26 +11,26 @@ from distributed import Client
 
 from pipeline.config.job import Cluster, Job
 from pipeline.data.files import waiting
-from pipeline.data.inputs import Inputs
+from pipeline.data.opened_sources import Inputs
 from pipeline.efficiency import records
 from pipeline.efficiency.records import Result
-from pipeline.events.types import Failed, Listener, Note, Saved, Started, ignore
+from pipeline.events.types import EventHandler, Failed, Note, Saved, Started, discard
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
-from pipeline.runtime.context import let_go
+from pipeline.runtime.context import clear_exception_frames
 from pipeline.runtime.placement import Placement, placement
 from pipeline.runtime.rpc import require_client
 from pipeline.scaling import samples
 from pipeline.scaling.calibration import load_or_calibrate
-from pipeline.scaling.circumstances import circumstances
 from pipeline.scaling.compare import comparison
-from pipeline.scaling.explain import sentences
+from pipeline.scaling.environment import circumstances
+from pipeline.scaling.experiment import ExperimentContext, RunMetadata, measure
+from pipeline.scaling.explain import explain_result
 from pipeline.scaling.pictures import NAMES
-from pipeline.scaling.plan import Plan, Wish, default_folder
+from pipeline.scaling.plan import Plan, ScaleOptions, default_folder
 from pipeline.scaling.report import REPORT, write_report
-from pipeline.scaling.scaling import About, Bench, measure
-from pipeline.scaling.subjects import JobSubject, Subject, SyntheticSubject
 from pipeline.scaling.synthetic import Synthetic
+from pipeline.scaling.workloads import JobWorkload, SyntheticWorkload, WorkloadSource
 from pipeline.storage.atomic import claim
 
 BUSY = 0.5  # load per core, in the minute before: above it a note is emitted
@@ -40,10 +40,10 @@ def scale(
     client: Client,
     job: Job | Synthetic,
     plan: Plan | None = None,
-    wish: Wish | None = None,
+    wish: ScaleOptions | None = None,
     *,
     cluster: Cluster | None = None,
-    listen: Listener = ignore,
+    listen: EventHandler = discard,
     inputs: Inputs | None = None,
 ) -> Result:
     """Predicts and measures how boosting scales over the first workers of the client's cluster; writes the report.
@@ -54,7 +54,7 @@ def scale(
     fix.  However the run ends, the samples so far are in the folder's result.json.
     """
     require_client(client)
-    plan, wish = plan or Plan(), wish or Wish()
+    plan, wish = plan or Plan(), wish or ScaleOptions()
     section = job.cluster if isinstance(job, Job) else cluster or Cluster()
     section = section.model_copy(update={"workers": plan.most})
     listen(Started(verb="scale", run=""))
@@ -67,9 +67,9 @@ def scale(
         with waiting.notes_to(listen):
             rows = job if isinstance(job, Synthetic) else inputs or resolve(job, allow_code=wish.allow_code)
         subject = functools.partial(_subject, client, rows, listen)
-        result = _scaled(client, subject, plan, _Surroundings(section, folder, wish, about, listen), earlier)
+        result = _scaled(client, subject, plan, ScaleContext(section, folder, wish, about, listen), earlier)
     except BaseException as error:
-        let_go(error)
+        clear_exception_frames(error)
         if folder is not None and (folder / records.RESULT).exists():
             listen(Note(message=f"what was measured so far is in {folder}"))
         listen(Failed(message=str(error) or type(error).__name__))
@@ -79,47 +79,51 @@ def scale(
 
 
 @dataclass(frozen=True)
-class _Surroundings:
+class ScaleContext:
     section: Cluster
     folder: Path
-    wish: Wish
+    wish: ScaleOptions
     circumstances: Mapping[str, Any]  # collected before the run starts anything
-    listen: Listener
+    on_event: EventHandler
 
 
 def _scaled(
     client: Client,
-    make_subject: Callable[[Placement], Subject],
+    make_subject: Callable[[Placement], WorkloadSource],
     plan: Plan,
-    around: _Surroundings,
+    scale_context: ScaleContext,
     earlier: Result | None,
 ) -> Result:
     def place() -> Placement:
-        return placement(client, around.section, modules=TASKS)
+        return placement(client, scale_context.section, modules=TASKS)
 
     where = place()
-    subject = make_subject(where)
+    workload = make_subject(where)
     try:
-        machine, calibrated = load_or_calibrate(client, where, plan.workers, recalibrate=around.wish.recalibrate)
-        bench = Bench(client, subject, place, machine, around.listen, around.folder)
-        arguments = {**around.wish.arguments, **dataclasses.asdict(plan)}
-        about = About(arguments, (*where.notes, *busy(around.circumstances), *calibrated), around.circumstances)
-        for message in about.notes:
-            around.listen(Note(message=message))
-        result = measure(bench, plan, about)
+        machine, calibrated = load_or_calibrate(client, where, plan.workers, recalibrate=scale_context.wish.recalibrate)
+        context = ExperimentContext(client, workload, place, machine, scale_context.on_event, scale_context.folder)
+        arguments = {**scale_context.wish.arguments, **dataclasses.asdict(plan)}
+        metadata = RunMetadata(
+            arguments, (*where.notes, *busy(scale_context.circumstances), *calibrated), scale_context.circumstances
+        )
+        for message in metadata.notes:
+            scale_context.on_event(Note(message=message))
+        result = measure(context, plan, metadata)
     finally:
-        subject.close()
-    result = dataclasses.replace(result, sentences=tuple(sentences(result, machine)))
+        workload.close()
+    result = dataclasses.replace(result, sentences=tuple(explain_result(result, machine)))
     if earlier is not None:
-        compared = comparison(result, earlier, force=around.wish.force)
+        compared = comparison(result, earlier, force=scale_context.wish.force)
         result = dataclasses.replace(result, notes=(*result.notes, *compared))
-    records.write(result, around.folder)
-    write_report(result, machine, around.folder)
+    records.write(result, scale_context.folder)
+    write_report(result, machine, scale_context.folder)
     return result
 
 
-def _subject(client: Client, rows: Synthetic | Inputs, listen: Listener, where: Placement) -> Subject:
-    return SyntheticSubject(client, rows) if isinstance(rows, Synthetic) else JobSubject(client, rows, where, listen)
+def _subject(client: Client, rows: Synthetic | Inputs, on_event: EventHandler, where: Placement) -> WorkloadSource:
+    return (
+        SyntheticWorkload(client, rows) if isinstance(rows, Synthetic) else JobWorkload(client, rows, where, on_event)
+    )
 
 
 def busy(about: Mapping[str, Any]) -> list[str]:

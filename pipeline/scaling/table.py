@@ -4,7 +4,7 @@ import statistics
 
 from pipeline.efficiency.records import Result
 from pipeline.formatting import aligned
-from pipeline.scaling.view import Seen, base_case, seen
+from pipeline.scaling.view import PointSummary, base_case, summarise_points
 
 HEADS = (
     ("", "GE", "PE", "", "E", "", "J", "T", "", "", "", "closure", ""),
@@ -14,7 +14,7 @@ HEADS = (
 
 def table(result: Result) -> str:
     """A line for each point: GE first, then PE, then E with its seconds."""
-    rows = [*HEADS, *(_row(point) for point in seen(result))]
+    rows = [*HEADS, *(_row(point) for point in summarise_points(result))]
     lines = aligned(rows, right=range(1, len(HEADS[0]) - 1))
     for mode in dict.fromkeys(single.mode for single in result.singles):
         if (single := base_case(result, mode)) is not None:
@@ -25,7 +25,7 @@ def table(result: Result) -> str:
     return "\n".join([result.name, "", *lines])
 
 
-def _row(point: Seen) -> tuple[str, ...]:
+def _row(point: PointSummary) -> tuple[str, ...]:
     predicted = point.predicted
     workers = f"{point.workers} worker{'s' if point.workers > 1 else ''}"
     return (

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.efficiency.definitions import karp_flatt
-from pipeline.efficiency.records import Configuration, Point, Predicted, Result, Sample, Single, Split
+from pipeline.efficiency.records import Configuration, Point, Prediction, Result, ScalingSample, Single, TimeSplit
 from pipeline.efficiency.resample import Interval, median_interval
 
 
 @dataclass(frozen=True)
-class Seen:
+class PointSummary:
     """A measured point: medians over its repetitions."""
 
     configuration: Configuration
-    predicted: Predicted | None
+    predicted: Prediction | None
     seconds: Interval  # T, of a round
-    splits: tuple[Split, ...]  # by rank, seconds of a round
+    splits: tuple[TimeSplit, ...]  # by rank, seconds of a round
     PE: float
     PE_pi: float
     E: float | None  # None: saturated
@@ -54,14 +54,16 @@ class Seen:
         return statistics.fmean(getattr(split, part) for split in self.splits)
 
 
-def seen(result: Result) -> tuple[Seen, ...]:
+def summarise_points(result: Result) -> tuple[PointSummary, ...]:
     """Every measured point, in the order of the result."""
     return tuple(_seen(result, point) for point in result.points if point.samples)
 
 
-def telling(result: Result) -> Seen | None:
+def headline_point(result: Result) -> PointSummary | None:
     """The headline point: not oversubscribed, strong scaling, with the most workers, in this order."""
-    points = sorted(seen(result), key=lambda p: (p.configuration.oversubscribed, p.configuration.mode, -p.workers))
+    points = sorted(
+        summarise_points(result), key=lambda p: (p.configuration.oversubscribed, p.configuration.mode, -p.workers)
+    )
     return points[0] if points else None
 
 
@@ -71,7 +73,7 @@ def base_case(result: Result, mode: str) -> Single | None:
 
 
 @dataclass(frozen=True)
-class Base:
+class BaselineTimes:
     """The best single process for a point: its time for a round of the point's rows."""
 
     seconds: float
@@ -79,7 +81,7 @@ class Base:
     all_threads: bool  # False: one worker alone was faster than a process with as many threads as all workers
 
 
-def base_of(result: Result, configuration: Configuration) -> Base | None:
+def base_of(result: Result, configuration: Configuration) -> BaselineTimes | None:
     """The best single process on the same cores; None where none was measured.
 
     Two have been measured: a process with all threads of all workers, and one worker alone.  The faster one counts, so
@@ -92,17 +94,17 @@ def base_of(result: Result, configuration: Configuration) -> Base | None:
     rows, cores = sum(configuration.rows), configuration.workers * configuration.threads
     cores = min(cores, single.threads) if configuration.oversubscribed else cores
     seconds = statistics.median(single.seconds) / single.rows * rows * single.threads / cores
-    best = Base(seconds, single.threads, True)
+    best = BaselineTimes(seconds, single.threads, True)
     alone = _alone(result, configuration.mode)
     if alone is not None and (own := _per_row(alone, lambda sample: sample.seconds) * rows) < seconds:
-        best = Base(own, alone.configuration.threads, False)
+        best = BaselineTimes(own, alone.configuration.threads, False)
     return best
 
 
-def _seen(result: Result, point: Point) -> Seen:
+def _seen(result: Result, point: Point) -> PointSummary:
     samples, configuration = point.samples, point.configuration
     alone = _alone(result, point.configuration.mode)
-    return Seen(
+    return PointSummary(
         configuration=configuration,
         predicted=point.predicted,
         seconds=median_interval([sample.seconds for sample in samples]),
@@ -127,18 +129,18 @@ def _seen(result: Result, point: Point) -> Seen:
     )
 
 
-def _split(samples: Sequence[Sample], rank: int) -> Split:
+def _split(samples: Sequence[ScalingSample], rank: int) -> TimeSplit:
     def median(part: str) -> float:
         return float(statistics.median(getattr(sample.workers[rank].split, part) for sample in samples))
 
-    return Split(median("useful"), median("transfer"), median("wait"), median("other"))
+    return TimeSplit(median("useful"), median("transfer"), median("wait"), median("other"))
 
 
-def _figure(samples: Sequence[Sample], name: str) -> float:
+def _figure(samples: Sequence[ScalingSample], name: str) -> float:
     return float(statistics.median(getattr(sample.figures, name) for sample in samples))
 
 
-def _figure_or_none(samples: Sequence[Sample], name: str) -> float | None:
+def _figure_or_none(samples: Sequence[ScalingSample], name: str) -> float | None:
     known = [value for sample in samples if (value := getattr(sample.figures, name)) is not None]
     return statistics.median(known) if len(known) == len(samples) else None
 
@@ -149,14 +151,14 @@ def _alone(result: Result, mode: str) -> Point | None:
     return next((o for o in points if o.configuration.mode == mode and o.configuration.workers == 1), None)
 
 
-def _per_row(point: Point, of: Callable[[Sample], float]) -> float:
+def _per_row(point: Point, of: Callable[[ScalingSample], float]) -> float:
     return statistics.median(of(sample) for sample in point.samples) / sum(point.configuration.rows)
 
 
 def _compute_scaling(alone: Point, point: Point) -> float:
     """CompS by row: in weak scaling N workers have N times the rows."""
 
-    def useful(sample: Sample) -> float:
+    def useful(sample: ScalingSample) -> float:
         return sum(worker.split.useful for worker in sample.workers)
 
     return _per_row(alone, useful) / _per_row(point, useful)
@@ -175,7 +177,7 @@ def _serial_fraction(alone: Point | None, point: Point) -> float | None:
     return karp_flatt(first / now, point.configuration.workers)
 
 
-def _closure(samples: Sequence[Sample], rank: int | None = None) -> float | None:
+def _closure(samples: Sequence[ScalingSample], rank: int | None = None) -> float | None:
     workers = [worker for sample in samples for worker in sample.workers if rank is None or worker.rank == rank]
     known = [worker.closure for worker in workers if worker.closure is not None]
     return statistics.median(known) if known else None
@@ -188,7 +190,7 @@ def _bytes(point: Point, name: str) -> tuple[int | None, ...]:
     return tuple(None if value is None else round(value / point.configuration.rounds) for value in found)
 
 
-def _bytes_exact(samples: Sequence[Sample]) -> bool | None:
+def _bytes_exact(samples: Sequence[ScalingSample]) -> bool | None:
     counted = [
         worker.bytes_sent == worker.bytes_expected
         for sample in samples

@@ -45,7 +45,7 @@ def put(run: str, handover: Handover) -> None:
         _waiting.pop(oldest, None)
 
 
-def take(run: str) -> Handover | None:
+def pop_checkpoint(run: str) -> Handover | None:
     """On the worker: returns and removes the state that is kept for the client."""
     return _waiting.pop(run, None)
 
@@ -68,6 +68,6 @@ def waiting_runs() -> list[str]:
 
 def collect(client: Client, workers: Collection[str], run: str) -> Handover | None:
     """Returns the latest state that these workers have of the run; workers that do not answer in time are left out."""
-    answers = ask_workers(client, dict.fromkeys(workers, functools.partial(take, run)), ANSWER_SECONDS)
+    answers = ask_workers(client, dict.fromkeys(workers, functools.partial(pop_checkpoint, run)), ANSWER_SECONDS)
     found = [answer for answer in answers.values() if isinstance(answer, Handover)]
     return max(found, key=lambda handover: handover.age, default=None)

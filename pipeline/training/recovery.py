@@ -45,7 +45,7 @@ class Recovery:
 
 
 @dataclass(frozen=True)
-class Interrupted:
+class Interruption:
     """A worker that was needed is gone, or the workers' connections broke."""
 
     at: float  # seconds, monotonic
@@ -53,7 +53,7 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
-class Departed:
+class Departure:
     """A worker has left as it had announced: this is no failure, so it does not count among the restarts."""
 
     at: float  # seconds, monotonic
@@ -61,7 +61,7 @@ class Departed:
 
 
 @dataclass(frozen=True)
-class Present:
+class WorkersPresent:
     """How many workers can be used now."""
 
     at: float
@@ -69,7 +69,7 @@ class Present:
 
 
 @dataclass(frozen=True)
-class Joined:
+class WorkersJoined:
     """Workers are available that the run is not laid out for."""
 
     at: float
@@ -77,20 +77,20 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Checkpointed:
+class CheckpointKept:
     """A checkpoint was taken after this round."""
 
     round: int
 
 
 @dataclass(frozen=True)
-class Started:
+class AttemptStarted:
     """The run is laid out again."""
 
     workers: int
 
 
-Seen = Interrupted | Departed | Present | Joined | Checkpointed | Started
+RecoveryEvent = Interruption | Departure | WorkersPresent | WorkersJoined | CheckpointKept | AttemptStarted
 
 
 def begin(workers: int) -> Recovery:
@@ -98,30 +98,30 @@ def begin(workers: int) -> Recovery:
     return Recovery("running", expected=workers)
 
 
-def step(now: Recovery, seen: Seen, policy: Policy) -> Recovery:
+def step(now: Recovery, seen: RecoveryEvent, policy: Policy) -> Recovery:
     """Returns the state after an observation.  A state does not change by an observation that does not concern it.
 
     >>> policy = Policy(wait_seconds=30, max_restarts=1)
-    >>> waiting = step(begin(2), Interrupted(at=5.0, line="worker 1 lost"), policy)
-    >>> waiting.state, step(waiting, Present(at=6.0, workers=1), policy).state
+    >>> waiting = step(begin(2), Interruption(at=5.0, line="worker 1 lost"), policy)
+    >>> waiting.state, step(waiting, WorkersPresent(at=6.0, workers=1), policy).state
     ('waiting', 'waiting')
-    >>> step(waiting, Present(at=6.5, workers=2), policy).state, step(waiting, Present(at=35.0, workers=1), policy).state
+    >>> step(waiting, WorkersPresent(at=6.5, workers=2), policy).state, step(waiting, WorkersPresent(at=35.0, workers=1), policy).state
     ('restarting', 'restarting')
     """
     if now.state == "failed":
         return now
     match seen:
-        case Interrupted(at=at, line=line) if now.state == "running":
+        case Interruption(at=at, line=line) if now.state == "running":
             return _again(now, line, policy, at)
-        case Departed(at=at, line=line) if now.state == "running":
+        case Departure(at=at, line=line) if now.state == "running":
             return replace(now, state="waiting", events=(*now.events, line), since=at, planned=True)
-        case Present(at=at, workers=workers) if now.state == "waiting":
+        case WorkersPresent(at=at, workers=workers) if now.state == "waiting":
             return _waited(now, at, workers, policy)
-        case Joined(at=at, workers=workers) if now.state == "running":
+        case WorkersJoined(at=at, workers=workers) if now.state == "running":
             return replace(now, state="waiting", expected=max(now.expected, workers), since=at, planned=False)
-        case Checkpointed(round=number) if number > now.progress:
+        case CheckpointKept(round=number) if number > now.progress:
             return replace(now, progress=number, restarts=0)
-        case Started(workers=workers) if now.state == "restarting":
+        case AttemptStarted(workers=workers) if now.state == "restarting":
             return replace(now, state="running", expected=workers)
     return now
 

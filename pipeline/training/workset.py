@@ -10,12 +10,12 @@ from distributed import Future
 from pipeline.cluster.devices import array_namespace
 from pipeline.errors import DataError
 from pipeline.events.types import MatrixDone, Place
-from pipeline.planning.assignment import Candidate, changed, repair, with_training_rows
+from pipeline.planning.assignment import AssignableWorker, changed_shares, reassign, with_training_rows
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.fit import BlockFacts
-from pipeline.preprocess.passes import Prepared, Storage, asked_matrix, assign_units, load, make_blocks
-from pipeline.runtime.context import Walk
+from pipeline.preprocess.prepare import PreparedData, Storage, asked_matrix, assign_units, load, make_blocks
+from pipeline.runtime.context import RunContext
 from pipeline.runtime.shared_value import is_usable
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import span
@@ -24,22 +24,22 @@ from pipeline.training.xgboost.matrix import Partition, build_partition
 
 
 @dataclass(frozen=True)
-class Partitions:
+class WorkerMatrices:
     """The quantised matrices, each on its worker."""
 
     workers: tuple[str, ...]  # addresses, rank 0 first
     futures: tuple[Future, ...]  # of Partition
 
 
-class Team:
+class WorkSet:
     """Which worker of a run holds which fragments, and the matrices built from them.
 
     Blocks exist only until their matrices are built.  If a share changes, its blocks are made again and its matrix is
     rebuilt: a quantised matrix cannot be extended.
     """
 
-    def __init__(self, walk: Walk, prepared: Prepared) -> None:
-        self._walk, self._prepared = walk, prepared
+    def __init__(self, context: RunContext, prepared: PreparedData) -> None:
+        self._context, self._prepared = context, prepared
         self._shares: dict[str, tuple[int, ...]] = {}  # address -> indices of the units
         self._built: dict[str, tuple[int, ...]] = {}  # address -> indices of the units that the matrix was built of
         self._matrices: dict[str, Future] = {}
@@ -47,18 +47,18 @@ class Team:
         self._facts: dict[int, BlockFacts] = {}
         self._storage: dict[str, Storage] = {}  # by address
 
-    def ready(self, *, anew: bool = False) -> Partitions:
+    def ensure_matrices(self, *, reassign: bool = False) -> WorkerMatrices:
         """Returns the matrices on the workers of the walk's placement; builds those that are missing.
 
-        `anew`: all fragments are assigned again, because there are more workers.  WorkerLostError if a worker leaves
+        `reassign`: all fragments are assigned again, because there are more workers.  WorkerLostError if a worker leaves
         meanwhile: the next call uses the matrices that are complete.
         """
-        walk = self._walk
-        walk.members.count_on({worker.address: worker.process for worker in walk.placement.workers})
+        context = self._context
+        context.membership.track({worker.address: worker.process for worker in context.placement.workers})
         self._forget_lost()
         self._finish_builds()
-        self._shares = self._deal() if anew or not self._shares else self._repaired()
-        self._store()
+        self._shares = self._assign() if reassign or not self._shares else self._reassign()
+        self._choose_storage()
         if any(place not in self._facts for place in range(len(self._prepared.units))):
             self._make_blocks(self._shares)
         rows = {place: facts.train_rows for place, facts in self._facts.items()}
@@ -67,18 +67,18 @@ class Team:
             raise DataError(
                 "no row is left to train on: see data.where, data.validation and the target's missing values"
             )
-        self._store()
-        missing = changed(self._shares, self._built)
+        self._choose_storage()
+        missing = changed_shares(self._shares, self._built)
         self._make_blocks({address: self._shares[address] for address in missing})
         self._build(missing)
         self._blocks.clear()  # the workers drop them: from here on only the quantised matrices exist
-        self._prepared.payloads.release()  # and rows that came from memory
+        self._prepared.in_memory_rows.release()  # and rows that came from memory
         workers = tuple(self._shares)
-        return Partitions(workers, tuple(self._matrices[address] for address in workers))
+        return WorkerMatrices(workers, tuple(self._matrices[address] for address in workers))
 
     def places(self) -> tuple[Place, ...]:
-        """Returns where the rows are, by rank; requires `ready`."""
-        walk, placed = self._walk, {worker.address: worker for worker in self._walk.placement.workers}
+        """Returns where the rows are, by rank; requires `ensure_matrices`."""
+        context, placed = self._context, {worker.address: worker for worker in self._context.placement.workers}
         rows = {
             address: sum(self._facts[place].train_rows + self._facts[place].validation_rows for place in share)
             for address, share in self._shares.items()
@@ -86,7 +86,7 @@ class Team:
         all_rows, rates = sum(rows.values()), sum(placed[address].capability for address in rows)
         return tuple(
             Place(
-                worker=walk.members.names[address], rows=mine, share=mine / all_rows,
+                worker=context.membership.names[address], rows=mine, share=mine / all_rows,
                 capability=placed[address].capability / rates, threads=placed[address].threads,
                 memory_limit_nbytes=placed[address].memory_limit, planned_nbytes=self._storage[address].planned_nbytes,
             )
@@ -100,7 +100,7 @@ class Team:
 
     def _forget_lost(self) -> None:
         """Drops what a lost worker held: matrices, which Dask must not recompute, and blocks that cannot be used."""
-        present = {worker.address for worker in self._walk.placement.workers}
+        present = {worker.address for worker in self._context.placement.workers}
         for address in [address for address in self._matrices if address not in present]:
             self._drop_matrix(address)
         self._blocks = {at: block for at, block in self._blocks.items() if is_usable(block)}
@@ -114,32 +114,35 @@ class Team:
 
         This includes those of a worker that is back at its old address: Dask rebuilds them by itself.
         """
-        walk = self._walk
+        context = self._context
         building = {address: future for address, future in self._matrices.items() if future.status != "finished"}
         if building:
-            with walk.clock.stage("matrix"):
+            with context.clock.stage("matrix"):
                 done = [
-                    walk.client.submit(_stands, future, workers=[at], pure=False) for at, future in building.items()
+                    context.client.submit(_await_matrix, future, workers=[at], pure=False)
+                    for at, future in building.items()
                 ]
-                walk.members.wait(done, list(building))
+                context.membership.wait(done, list(building))
         for address in building:
             if self._matrices[address].status != "finished":  # it needed rows from memory that have been dropped
                 self._drop_matrix(address)
 
-    def _deal(self) -> dict[str, tuple[int, ...]]:
-        shares: dict[str, list[int]] = {worker.address: [] for worker in self._walk.placement.workers}
-        for place, unit in enumerate(assign_units(self._walk.placement.workers, self._prepared.units)):
+    def _assign(self) -> dict[str, tuple[int, ...]]:
+        shares: dict[str, list[int]] = {worker.address: [] for worker in self._context.placement.workers}
+        for place, unit in enumerate(assign_units(self._context.placement.workers, self._prepared.units)):
             shares[str(unit.worker)].append(place)
         return {address: tuple(places) for address, places in shares.items()}
 
-    def _repaired(self) -> dict[str, tuple[int, ...]]:
-        workers = [Candidate(w.address, w.name, w.capability) for w in self._walk.placement.workers]
-        return repair(self._shares, self._walk.members.names, [load(unit) for unit in self._prepared.units], workers)
+    def _reassign(self) -> dict[str, tuple[int, ...]]:
+        workers = [AssignableWorker(w.address, w.name, w.capability) for w in self._context.placement.workers]
+        return reassign(
+            self._shares, self._context.membership.names, [load(unit) for unit in self._prepared.units], workers
+        )
 
-    def _store(self) -> None:
+    def _choose_storage(self) -> None:
         """Decides where each worker's matrix and codes are stored.  ClusterError if neither memory nor disk suffices."""
-        walk, units = self._walk, self._prepared.units
-        limits = {worker.address: worker.memory_limit for worker in walk.placement.workers}
+        context, units = self._context, self._prepared.units
+        limits = {worker.address: worker.memory_limit for worker in context.placement.workers}
         nbytes = sum(unit.fragment.nbytes for unit in units)
         by_nbytes = self._prepared.shape.rows / max(1, nbytes)
 
@@ -152,10 +155,12 @@ class Team:
 
         for address, share in self._shares.items():
             mine = sum(rows(place) for place in share)
-            self._storage[address] = self._prepared.storage(asked_matrix(walk), mine, limits[address])
+            self._storage[address] = self._prepared.storage(asked_matrix(context), mine, limits[address])
         on_disk = sum(self._storage[address].matrix == "disk" for address in self._shares)
         if on_disk:
-            walk.note(f"out of core: the quantised matrices of {on_disk} of {len(self._shares)} workers lie on disk")
+            context.emit_note(
+                f"out of core: the quantised matrices of {on_disk} of {len(self._shares)} workers lie on disk"
+            )
 
     def _make_blocks(self, shares: dict[str, tuple[int, ...]]) -> None:
         """Makes the blocks of these shares that do not exist yet."""
@@ -164,8 +169,8 @@ class Team:
             codes: Literal["memory", "disk"] = "memory"
             if any(self._storage[address].codes == "disk" for address in shares):
                 codes = "disk"
-            with self._walk.clock.stage("blocks"):
-                made = make_blocks(self._walk, self._prepared, wanted, codes)
+            with self._context.clock.stage("blocks"):
+                made = make_blocks(self._context, self._prepared, wanted, codes)
             self._blocks |= made.blocks
             self._facts |= made.facts
 
@@ -173,29 +178,29 @@ class Team:
         """Builds the matrices of these workers in parallel, outside any communicator."""
         if not workers:
             return
-        walk, fitted, start = self._walk, self._prepared.fitted, time.monotonic()
-        threads = {worker.address: worker.threads for worker in walk.placement.workers}
-        with walk.clock.stage("matrix"):
+        context, fitted, start = self._context, self._prepared.fitted, time.monotonic()
+        threads = {worker.address: worker.threads for worker in context.placement.workers}
+        with context.clock.stage("matrix"):
             for address in workers:
                 if address in self._matrices:  # drop it before building the new one: both may not fit
                     self._drop_matrix(address)
             futures = {
-                address: walk.client.submit(
+                address: context.client.submit(
                     _build, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
-                    threads[address], walk.placement.device,
-                    (walk.run, walk.job.cluster.scratch) if self._storage[address].matrix == "disk" else None,
+                    threads[address], context.placement.device,
+                    (context.run, context.job.cluster.scratch) if self._storage[address].matrix == "disk" else None,
                     workers=[address], allow_other_workers=False, pure=False,
                 )
                 for address in workers
             }  # fmt: skip
             sizes = [
-                walk.client.submit(_nbytes, future, workers=[address], pure=False)
+                context.client.submit(_nbytes, future, workers=[address], pure=False)
                 for address, future in futures.items()
             ]
             self._matrices |= futures  # kept even if other workers fail
             self._built |= {address: self._shares[address] for address in futures}
-            nbytes = sum(walk.members.results(sizes, list(self._shares)))
-        walk.listen(MatrixDone(nbytes=nbytes, seconds=time.monotonic() - start))
+            nbytes = sum(context.membership.results(sizes, list(self._shares)))
+        context.emit(MatrixDone(nbytes=nbytes, seconds=time.monotonic() - start))
 
 
 @task
@@ -213,7 +218,7 @@ def _build(
         return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device), scratch=scratch)
 
 
-def _stands(partition: Partition) -> None:
+def _await_matrix(partition: Partition) -> None:
     """No-op task; completes when its input matrix is built."""
 
 

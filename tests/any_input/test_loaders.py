@@ -18,7 +18,7 @@ from pipeline.config.job import Job
 from pipeline.errors import JobError, ModelError, UserError
 from pipeline.inference.predict import open_for
 from pipeline.model.artifact import Model
-from pipeline.model.assemble import Trained, make_manifest
+from pipeline.model.assemble import ManifestInput, make_manifest
 from pipeline.model.inference import features
 from pipeline.model.manifest import FORMAT_VERSION, Manifest, dump
 from pipeline.preprocess.apply import matrix
@@ -86,7 +86,7 @@ def ready() -> Ready:
 @functools.cache
 def manifest() -> Manifest:
     known = ready()
-    done = Trained(
+    done = ManifestInput(
         known.target, known.fitted.recipe, 2, 2, {"train": 60, "dropped": {}}, datetime(2026, 1, 2, tzinfo=UTC)
     )
     return make_manifest(known.inputs, known.inputs.job, done)

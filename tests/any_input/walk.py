@@ -12,18 +12,27 @@ from pipeline.config.metric_names import check_metrics
 from pipeline.config.parameters import check_fitting
 from pipeline.data.frames import computed
 from pipeline.data.groups import join_groups
-from pipeline.data.inputs import Inputs, reader
+from pipeline.data.opened_sources import Inputs, reader
 from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, Split
-from pipeline.data.schema.decide import check_held_out, decide_split, decide_target
 from pipeline.data.schema.target import Target
+from pipeline.data.schema.target_inference import check_held_out, decide_split, decide_target
 from pipeline.data.schema.target_survey import merge_surveys
 from pipeline.data.source import cut_by_rows
 from pipeline.errors import DataError
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.constraints import check_constraints
-from pipeline.preprocess.fit import Fitted, Pass, Unit, block_facts, collect_unit, fit, make_block, survey_unit
-from pipeline.preprocess.statistics.statistics import merge
+from pipeline.preprocess.fit import (
+    Fitted,
+    FragmentTask,
+    PassConfig,
+    block_facts,
+    collect_unit,
+    fit,
+    make_block,
+    survey_unit,
+)
+from pipeline.preprocess.statistics.collect import merge
 from pipeline.run.metadata import resolve
 
 
@@ -34,7 +43,7 @@ class Ready:
     inputs: Inputs
     target: Target
     fitted: Fitted
-    units: tuple[tuple[Unit, Any], ...]  # with what each is read from besides files
+    units: tuple[tuple[FragmentTask, Any], ...]  # with what each is read from besides files
     blocks: tuple[Block, ...]
 
 
@@ -56,7 +65,7 @@ def walk(job: Job, source: Any = None) -> Ready:
         inputs = inputs.with_sources([join_groups(one, inputs.roles.group, seen.runs) for one, seen in sources])
     plan = dataclasses.replace(plan, target=target, split=split)
     units = _units(inputs, [plan, dataclasses.replace(plan, split=Split("all_validation"))])
-    shared = Pass(
+    shared = PassConfig(
         run=uuid.uuid4().hex,
         preprocess=inputs.job.preprocess,
         training=training,
@@ -67,7 +76,7 @@ def walk(job: Job, source: Any = None) -> Ready:
     fitted = fit(reduce(merge, [collect_unit(*unit, shared) for unit in units]), shared)
     check_constraints(training, fitted.recipe, target.kind)
     check_held_out(inputs.job.data, fitted.statistics.rows, fitted.statistics.validation_rows)
-    blocks = tuple(make_block(*unit, shared, fitted.coding) for unit in units)
+    blocks = tuple(make_block(*unit, shared, fitted.encoder) for unit in units)
     if not any(block_facts(block).train_rows for block in blocks):
         raise DataError("no row is left to train on")
     return Ready(inputs, target, fitted, units, blocks)
@@ -83,11 +92,11 @@ def _cut_by_rows(inputs: Inputs) -> Inputs:
     return inputs.with_sources([cut, *inputs.sources[1:]])
 
 
-def _units(inputs: Inputs, plans: list[RowPlan]) -> tuple[tuple[Unit, Any], ...]:
+def _units(inputs: Inputs, plans: list[RowPlan]) -> tuple[tuple[FragmentTask, Any], ...]:
     return tuple(
         itertools.chain.from_iterable(
             (
-                (Unit(reader(source), fragment, plan), computed(source.payload(fragment)))
+                (FragmentTask(reader(source), fragment, plan), computed(source.payload(fragment)))
                 for fragment in source.fragments
             )
             for source, plan in zip(inputs.sources, plans, strict=False)

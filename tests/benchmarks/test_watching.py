@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 from benchmarks.watching import ALL_WORKERS, command, stream
 from pipeline.events.types import WorkerRounds, decode
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run_store import RunStore
 
 
 def test_the_stream_comes_at_the_throttled_rate() -> None:
@@ -17,10 +17,10 @@ def test_the_stream_comes_at_the_throttled_rate() -> None:
 
 
 def test_all_workers_are_heard() -> None:
-    board = Board()
+    board = RunStore()
     for said in stream(40, 20):
         for message in said:
-            board.take(message["run"], decode(message["event"]))
+            board.apply(message["run"], decode(message["event"]))
     assert {worker.sums.rounds > 0 for worker in board.runs["long"].workers.values()} == {True}
 
 

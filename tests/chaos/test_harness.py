@@ -30,7 +30,7 @@ from faults.workloads import WORKLOADS
 from pipeline.data.fragment_rows import Rows
 from pipeline.events.types import FragmentDone, RoundDone
 from pipeline.preprocess import fit
-from pipeline.runtime import ledger
+from pipeline.runtime import task_ledger
 
 from .conftest import Places
 
@@ -77,13 +77,13 @@ def test_what_a_run_leaves_on_the_workers_is_wrong(
 
 
 def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_KEPT", fit._Kept())  # other tests leave rows in this process
-    monkeypatch.setattr(ledger, "LEDGERS", {})
+    monkeypatch.setattr(fit, "row_cache", fit.RowCache())  # other tests leave rows in this process
+    monkeypatch.setattr(task_ledger, "LEDGERS", {})
     worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-account-x": None})
     assert _kept(worker) == ["the plugin pipeline-account-x"]
     ids = np.zeros(1, dtype=np.uint64)
-    fit._KEPT.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
-    ledger.LEDGERS["x"] = ledger.Ledger()
+    fit.row_cache.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
+    task_ledger.LEDGERS["x"] = task_ledger.Ledger()
     assert _kept(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
 
 

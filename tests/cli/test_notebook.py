@@ -13,8 +13,8 @@ import pytest
 import pipeline
 from pipeline.cli import notebook
 from pipeline.config.job import Job
-from pipeline.data.synthetic.synthetic import Generated, generate
-from pipeline.events.types import FragmentDone, Listener, Note, RoundDone, StatisticsDone, WorkerLost, ignore
+from pipeline.data.synthetic.generator import GenerateResult, generate
+from pipeline.events.types import EventHandler, FragmentDone, Note, RoundDone, StatisticsDone, WorkerLost, discard
 from pipeline.run.train import TrainResult
 
 
@@ -71,7 +71,7 @@ def test_a_run_is_drawn_in_its_cell(shown: list[str]) -> None:
 
 
 def test_verbs_show_their_progress_unless_somebody_else_listens(shown: list[str]) -> None:
-    def verb(folder: str, *, listen: Listener = ignore) -> str:
+    def verb(folder: str, *, listen: EventHandler = discard) -> str:
         """What it does."""
         listen(round_done(50))
         if folder == "wrong":
@@ -154,7 +154,8 @@ def test_values_of_cells_are_short(tmp_path: Path) -> None:
     assert len(str(description).splitlines()) > 500
     files = tuple(tmp_path / str(number) for number in range(999))
     assert (
-        repr(Generated(tmp_path, files, 5_000, 7_000)) == f"<Generated {tmp_path}: 5,000 rows, 7,000 bytes, 999 files>"
+        repr(GenerateResult(tmp_path, files, 5_000, 7_000))
+        == f"<Generated {tmp_path}: 5,000 rows, 7,000 bytes, 999 files>"
     )
 
 

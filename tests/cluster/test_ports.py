@@ -200,7 +200,7 @@ def leave_alone() -> None:
 
     from pipeline.training.xgboost import ports as listeners
 
-    listeners.closed = contextlib.nullcontext  # type: ignore[assignment]
+    listeners.close_listening_sockets = contextlib.nullcontext  # type: ignore[assignment]
 
 
 leave_alone.__module__ = "__main__"

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.config.job import Column, Job, Setting, Validation
-from pipeline.config.problems import sections_in, show_path
+from pipeline.config.validation_messages import sections_in, show_path
 from pipeline.errors import JobError
 
 SMALLEST = {"data": {"source": "files", "target": "y"}}

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pipeline.config.records import LARGEST_DEPTH, build
+from pipeline.config.records import LARGEST_DEPTH, from_json
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ RIGHT = {"inner": {"name": "x"}}
 
 def test_what_fits_is_built() -> None:
     more = {"several": [{"name": "y", "size": 2}], "pair": [1, 2.5], "named": {"a": 1}, "kind": "b", "anything": [{}]}
-    found = build(Outer, {**RIGHT, **more})
+    found = from_json(Outer, {**RIGHT, **more})
     assert found == Outer(Inner("x"), (Inner("y", 2),), (1, 2.5), {"a": 1}, "b", anything=[{}])
     for value in (True, 1, 1.0, "1"):
-        assert type(build(Outer, {**RIGHT, "value": value}).value) is type(value)
+        assert type(from_json(Outer, {**RIGHT, "value": value}).value) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_fits_is_built() -> None:
 )
 def test_what_does_not_fit_is_refused(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        build(Outer, wrong)
+        from_json(Outer, wrong)
 
 
 def test_documents_that_are_too_deep_are_refused() -> None:
@@ -71,4 +71,4 @@ def test_documents_that_are_too_deep_are_refused() -> None:
     for _ in range(LARGEST_DEPTH + 1):
         deep = [deep]
     with pytest.raises(ValueError, match="deeper"):
-        build(Outer, {**RIGHT, "anything": deep})
+        from_json(Outer, {**RIGHT, "anything": deep})

@@ -11,7 +11,7 @@ import xgboost
 from pipeline.config.job import Training
 from pipeline.config.metric_names import KNOWN_METRICS, METRIC_OBJECTIVES, METRICS, check_metrics, rising, round_metrics
 from pipeline.config.parameters import OWN, PARAMETERS, check_params
-from pipeline.config.xgboost import KINDS, Shape, xgboost_params
+from pipeline.config.xgboost import KINDS, ModelShape, xgboost_params
 from pipeline.errors import JobError
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.features import Category, Levels, Number
@@ -225,17 +225,17 @@ def test_constraints_with_a_meaning_pass() -> None:
 
 
 def test_constraints_go_by_name() -> None:
-    shape = Shape(("a", "b"), monotone={"b": -1}, interactions=[["a", "b"]])
+    shape = ModelShape(("a", "b"), monotone={"b": -1}, interactions=[["a", "b"]])
     params = xgboost_params("reg:squarederror", shape, 1.5, {}, 0)
     assert params["monotone_constraints"] == "(0,-1)"
     assert params["interaction_constraints"] == [["a", "b"]]
     with pytest.raises(JobError, match=r"training\.monotone: no feature 'c'"):
-        xgboost_params("reg:squarederror", Shape(("a",), monotone={"c": 1}), 0.5, {}, 0)
+        xgboost_params("reg:squarederror", ModelShape(("a",), monotone={"c": 1}), 0.5, {}, 0)
 
 
 def test_our_parameters_are_all_used_by_xgboost() -> None:
     for objective in KINDS:
-        shape = Shape(("f0", "f1"), classes=2, quantiles=[0.5])
+        shape = ModelShape(("f0", "f1"), classes=2, quantiles=[0.5])
         params = xgboost_params(objective, shape, 0.5, {"max_depth": 2}, 1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

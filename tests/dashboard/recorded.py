@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.events.types import (
-    Asked,
     BlocksDone,
     Checkpoint,
     Evaluated,
     Event,
     Failed,
     FragmentDone,
+    JobResolved,
     MatrixDone,
     Note,
     Place,
@@ -114,7 +114,7 @@ class _Flow:
         settings = {"data.path": data, "objective": objective, "training.rounds": "300", "training.learning_rate": "0.1",
                     "training.max_depth": "8", "training.early_stopping": "30"}  # fmt: skip
         yield self.say(Started, verb="train", run=self.run)
-        yield self.say(Asked, after=0.1, settings=settings)
+        yield self.say(JobResolved, after=0.1, settings=settings)
         yield self.say(Planned, after=0.3, rows=rows, features=features, fragments=fragments, workers=2, threads=4,
                        nbytes=2_100_000_000)  # fmt: skip
         for stage, seconds in (("statistics", 0.35), ("blocks", 0.5)):

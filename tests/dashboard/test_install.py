@@ -28,7 +28,7 @@ from pipeline.dashboard.install import attached
 from pipeline.events.types import Event, Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
 from pipeline.monitoring.publish import publishing
 from pipeline.run.connect import connect
-from pipeline.runtime.channel import EVENTS, ROUNDS
+from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS
 from pipeline.runtime.placement import placement
 
 pages = pytest.importorskip("pipeline.dashboard.pages.registry")
@@ -64,7 +64,7 @@ def runs_of(client: Client) -> dict[str, str]:
     """The runs on the board of the client's scheduler, and their states."""
 
     def look(dask_scheduler: Any) -> dict[str, str]:
-        board = dask_scheduler.plugins["pipeline-dashboard"].board
+        board = dask_scheduler.plugins["pipeline-dashboard"].store
         return {name: run.state for name, run in board.runs.items()}
 
     look.__module__ = "__main__"  # a scheduler has no tests: travels by value
@@ -313,7 +313,7 @@ def test_a_killed_client_fails_its_runs(notes: list[str], monkeypatch: pytest.Mo
             assert runs_of(other) == {"a": "running", "b": "finished"}
         until(lambda: runs_of(other)["a"] != "running")
         assert runs_of(other) == {"a": "failed", "b": "finished"}
-        said = [message["event"] for _, message in other.get_events(EVENTS) if message["run"] == "a"]
+        said = [message["event"] for _, message in other.get_events(CLIENT_EVENTS) if message["run"] == "a"]
         assert said[-1] == encode(Failed(message=install.CLIENT_GONE, time=said[-1]["time"]))
 
 
@@ -337,7 +337,7 @@ async def lose_connection(client: Any) -> None:
 def test_a_run_whose_client_had_gone_before_has_failed(notes: list[str]) -> None:
     with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
         said = {"run": "a", "event": encode(Started(verb="train", run="a")), "client": "nobody"}
-        client.log_event(EVENTS, said)
+        client.log_event(CLIENT_EVENTS, said)
         with attached(client, notes.append):
             until(lambda: runs_of(client) == {"a": "failed"})
 
@@ -348,11 +348,11 @@ def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]
         worker="0", first=1, round=1, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
     )
     with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
-        client.log_event(EVENTS, {"run": "a", "event": encode(Started(verb="train", run="a"))})
+        client.log_event(CLIENT_EVENTS, {"run": "a", "event": encode(Started(verb="train", run="a"))})
         with attached(client, notes.append):
-            client.log_event(ROUNDS, {"run": "w", "event": encode(rounds)})
-            client.log_event(ROUNDS, {"run": "r", "event": encode(done)})  # comes through the client, too
-            client.log_event(ROUNDS, {"run": "a", "checkpoint": 3})
+            client.log_event(WORKER_EVENTS, {"run": "w", "event": encode(rounds)})
+            client.log_event(WORKER_EVENTS, {"run": "r", "event": encode(done)})  # comes through the client, too
+            client.log_event(WORKER_EVENTS, {"run": "a", "checkpoint": 3})
             client.log_event("somebody-elses", "text")
             assert runs_of(client).keys() == {"a", "w"}
 
@@ -364,7 +364,7 @@ def test_a_client_of_another_version_is_told_once_and_nobody_else(notes: list[st
         attached(another, lambda note: pytest.fail(note)), attached(client, notes.append),
     ):  # fmt: skip
         for _ in range(3):
-            client.log_event(EVENTS, {"run": "a", "event": strange, "client": client.id})
+            client.log_event(CLIENT_EVENTS, {"run": "a", "event": strange, "client": client.id})
         until(lambda: bool(notes))
         with client_of(cluster.scheduler_address) as late, attached(late, lambda note: pytest.fail(note)):
             time.sleep(0.2)
@@ -448,7 +448,7 @@ def test_a_web_server_of_an_unknown_version(notes: list[str], monkeypatch: pytes
     def offer(*_: object) -> None:
         raise AttributeError("no http_application")
 
-    monkeypatch.setattr(internals, "offer", offer)
+    monkeypatch.setattr(internals, "lazy_mount", offer)
     with connect(SECTION) as client, attached(client, notes.append):
         assert client.scheduler_info()["type"] == "Scheduler"
     (note,) = notes

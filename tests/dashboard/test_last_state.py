@@ -12,12 +12,12 @@ from pipeline.dashboard import install
 from pipeline.dashboard.pages import registry
 from pipeline.events.types import Failed, Saved, Started
 from pipeline.monitoring.publish import publishing
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run_store import RunStore
 from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 from tests.dashboard.test_install import SECTION, read, runs_of, until
 from tests.dashboard.test_pages import drawn, tick, words
-from tests.monitoring.state.test_board import round_done
+from tests.monitoring.state.test_run_store import round_done
 
 pytestmark = pytest.mark.usefixtures("loop")
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("loop")
 def withdraw(client: Any) -> None:
     """As `connect` does when its context ends."""
     cluster: LocalCluster = client.cluster
-    cluster.sync(install.withdraw, cluster.scheduler)
+    cluster.sync(install.shutdown, cluster.scheduler)
 
 
 def test_open_pages_show_the_end_of_a_run_before_their_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_open_pages_show_the_end_of_a_run_before_their_server_ends(monkeypatch: 
                 listen(Saved(path="m", sha256=""))
                 until(lambda: runs_of(client) == {"a": "finished"})
                 with monkeypatch.context() as patch:
-                    patch.setattr(install.internals, "withdraw", stays)
+                    patch.setattr(install.internals, "shutdown", stays)
                     withdraw(client)
                 for tab in tabs:
                     tab.pull()
@@ -68,8 +68,8 @@ def test_a_reader_that_takes_nothing_is_not_waited_for_long(monkeypatch: pytest.
         stopped.append(scheduler)
 
     monkeypatch.setattr(install.internals, "draw_last", never)
-    monkeypatch.setattr(install.internals, "withdraw", stop)
-    asyncio.run(install.withdraw("scheduler"))
+    monkeypatch.setattr(install.internals, "shutdown", stop)
+    asyncio.run(install.shutdown("scheduler"))
     assert stopped == ["scheduler"]
 
 
@@ -78,13 +78,13 @@ def test_a_reader_that_takes_nothing_is_not_waited_for_long(monkeypatch: pytest.
 )
 def test_a_page_knows_whether_its_run_has_ended(event: Saved | Failed, state: str) -> None:
     """For the line that its browser draws when the server has gone."""
-    board = Board()
+    board = RunStore()
     doc = drawn(registry.PAGES[0], board)
     assert states(doc) == []
-    board.take("a", round_done(1, 1.0))
+    board.apply("a", round_done(1, 1.0))
     tick(doc)
     assert states(doc) == ["running"]
-    board.take("a", event)
+    board.apply("a", event)
     tick(doc)
     assert states(doc) == [state]
     assert states(drawn(registry.PAGES[0], board, asked="another")) == []

@@ -13,17 +13,28 @@ from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 
 from pipeline.dashboard.pages.registry import INDIVIDUAL, PAGES, Page
-from pipeline.dashboard.window import Shown
-from pipeline.events.types import Asked, Event, Note, Place, Placed, Restarted, Saved, Started, Waiting, WorkerRounds
-from pipeline.monitoring.state.board import Board
+from pipeline.dashboard.window import RedrawThrottle
+from pipeline.events.types import (
+    Event,
+    JobResolved,
+    Note,
+    Place,
+    Placed,
+    Restarted,
+    Saved,
+    Started,
+    Waiting,
+    WorkerRounds,
+)
+from pipeline.monitoring.state.run_store import RunStore
 from tests.dashboard import recorded
-from tests.monitoring.state.test_board import filled, round_done
+from tests.monitoring.state.test_run_store import filled, round_done
 
 ALL = (*PAGES, *INDIVIDUAL)
 TRAINING, EFFICIENCY, WORKERS = PAGES
 
 
-def drawn(page: Page, board: Board, now: float = 0.0, asked: str = "") -> Document:
+def drawn(page: Page, board: RunStore, now: float = 0.0, asked: str = "") -> Document:
     """`asked`: the run that the page's address names."""
     doc = Document()
     context = SimpleNamespace(request=SimpleNamespace(arguments={"run": [asked.encode()]} if asked else {}))
@@ -55,7 +66,7 @@ def sources(doc: Document) -> list[dict[str, Any]]:
     return [dict(source.data) for source in found if isinstance(source, ColumnDataSource)]
 
 
-def partly(said: Iterable[tuple[str, Event]], share: float) -> tuple[Board, list[tuple[str, Event]]]:
+def partly(said: Iterable[tuple[str, Event]], share: float) -> tuple[RunStore, list[tuple[str, Event]]]:
     """A board that has heard the first part, and what is left."""
     events = list(said)
     at = int(share * len(events))
@@ -116,7 +127,7 @@ def test_a_run_that_falls_silent_is_named() -> None:
 def test_a_lost_worker_interrupts_what_is_left() -> None:
     board, rest = partly(recorded.binary(), 0.0)
     for run, event in rest:
-        board.take(run, event)
+        board.apply(run, event)
         said = words(drawn(TRAINING, board)) if isinstance(event, (Waiting, Restarted)) else ""
         if isinstance(event, Waiting):
             assert "interrupted" in said
@@ -158,7 +169,7 @@ def test_metrics_may_change_from_run_to_run() -> None:
     board = filled(recorded.multiclass())
     doc = drawn(TRAINING, board)
     for run, event in recorded.ranking():
-        board.take(run, event)
+        board.apply(run, event)
     tick(doc)
     said = words(doc)
     assert "<h3>ndcg@10" in said
@@ -173,24 +184,24 @@ def test_speed_has_a_gap_where_the_run_was_interrupted() -> None:
 
 
 def test_rounds_that_are_told_at_once_make_no_peak_of_speed() -> None:
-    board = Board()
+    board = RunStore()
     for number in range(1, 201):
         late = 0.49 if number % 50 == 0 else 0.0  # it arrives with the next one
-        board.take("a", round_done(number, 10.0 + 0.5 * number + late, rounds=300))
+        board.apply("a", round_done(number, 10.0 + 0.5 * number + late, rounds=300))
     rate = next(data["rate"] for data in sources(drawn(TRAINING, board)) if "rate" in data and "round" in data)
     assert max(rate) < 4
 
 
 @pytest.mark.parametrize("page", INDIVIDUAL, ids=lambda page: page.route)
 def test_single_drawings_fill_their_window_and_say_why_they_are_empty(page: Page) -> None:
-    board = Board()
+    board = RunStore()
     doc = drawn(page, board)
     assert "No training yet" in words(doc)
-    board.take("a", Started(time=1.0, verb="train", run="a"))
+    board.apply("a", Started(time=1.0, verb="train", run="a"))
     tick(doc)
     assert "known after the first rounds" in words(doc)
     for run, event in recorded.ranking():
-        board.take(run, event)
+        board.apply(run, event)
     tick(doc)
     (root,) = doc.roots
     assert isinstance(root, Column)
@@ -201,10 +212,10 @@ def test_single_drawings_fill_their_window_and_say_why_they_are_empty(page: Page
 
 
 def test_without_early_stopping_no_round_is_called_the_best() -> None:
-    board = Board()
-    board.take("a", Asked(time=0.0, settings={"training.early_stopping": "0"}))
+    board = RunStore()
+    board.apply("a", JobResolved(time=0.0, settings={"training.early_stopping": "0"}))
     for number in range(1, 20):
-        board.take("a", round_done(number, float(number), rounds=300, best=0.5))
+        board.apply("a", round_done(number, float(number), rounds=300, best=0.5))
     said = words(drawn(TRAINING, board))
     assert "in the latest round" in said
     assert "best round" not in said
@@ -234,9 +245,9 @@ def test_efficiency_names_the_straggler() -> None:
 
 
 def test_too_few_cores_are_named() -> None:
-    board = Board()
+    board = RunStore()
     for name in "01":
-        board.take("c", WorkerRounds(time=1.0, worker=name, first=1, round=4, seconds=4.0, cpu_seconds=1.6,
+        board.apply("c", WorkerRounds(time=1.0, worker=name, first=1, round=4, seconds=4.0, cpu_seconds=1.6,
                                      runqueue_seconds=2.0, bytes_sent=1, memory_nbytes=1))  # fmt: skip
     assert "50% of it they stand without a core" in words(drawn(EFFICIENCY, board))
     assert "without a core for 50%" in words(drawn(TRAINING, board))
@@ -256,8 +267,8 @@ def test_workers_shows_shares_memory_and_what_became_of_them() -> None:
 
 
 def test_gpus_have_their_columns() -> None:
-    board = Board()
-    board.take("g", WorkerRounds(time=1.0, worker="0", first=1, round=9, seconds=1.0, cpu_seconds=0.1, runqueue_seconds=0.0,
+    board = RunStore()
+    board.apply("g", WorkerRounds(time=1.0, worker="0", first=1, round=9, seconds=1.0, cpu_seconds=0.1, runqueue_seconds=0.0,
                                  bytes_sent=None, memory_nbytes=10**9, gpu_memory_nbytes=20 * 10**9, gpu_utilisation=0.93))  # fmt: skip
     assert "20 GB" in words(drawn(WORKERS, board))
     assert "93%" in words(drawn(WORKERS, board))
@@ -265,13 +276,13 @@ def test_gpus_have_their_columns() -> None:
 
 
 def test_very_many_workers_are_picked_from() -> None:
-    board = Board()
+    board = RunStore()
     names = [f"w{i}" for i in range(1_000)]
-    board.take("m", Placed(time=1.0, workers=tuple(Place(
+    board.apply("m", Placed(time=1.0, workers=tuple(Place(
         worker=name, rows=1, share=0.001, capability=0.001, threads=1, memory_limit_nbytes=10**9, planned_nbytes=10**8
     ) for name in names)))  # fmt: skip
     for i, name in enumerate(names):
-        board.take("m", WorkerRounds(time=2.0, worker=name, first=1, round=1, seconds=1.0, cpu_seconds=0.2 + i / 2_000,
+        board.apply("m", WorkerRounds(time=2.0, worker=name, first=1, round=1, seconds=1.0, cpu_seconds=0.2 + i / 2_000,
                                      runqueue_seconds=0.0, bytes_sent=1, memory_nbytes=i * 10**6))  # fmt: skip
     for page in PAGES:
         doc = drawn(page, board)
@@ -295,7 +306,7 @@ def test_only_the_new_end_of_a_curve_is_sent() -> None:
     sent: list[DocumentPatchedEvent] = []
     doc.on_change_dispatch_to(_Receiver(sent))
     for run, event in rest[:20]:
-        board.take(run, event)
+        board.apply(run, event)
     tick(doc)
     streamed = [event for event in sent if isinstance(event, ColumnsStreamedEvent)]
     curves = [event for event in streamed if "value" in event.data]
@@ -319,7 +330,7 @@ def test_a_run_can_be_chosen() -> None:
     assert "mslr-&lt;b&gt;" in words(doc)
     select.value = "flights-3f2a"
     assert "train flights-3f2a" in words(doc)
-    board.take("newer", Started(time=recorded.BEGIN + 9_999, verb="train", run="newer"))
+    board.apply("newer", Started(time=recorded.BEGIN + 9_999, verb="train", run="newer"))
     tick(doc)
     assert "train flights-3f2a" in words(doc)  # what was chosen stays
     del board.runs["flights-3f2a"]
@@ -341,7 +352,7 @@ def test_a_run_that_is_asked_for_is_waited_for(page: Page) -> None:
     assert "not known here" not in words(doc)
     select.value = "a<b>"
     assert "not known here" in words(doc)
-    board.take("a<b>", Started(time=1.0, verb="evaluate", run="a<b>"))  # not the newest
+    board.apply("a<b>", Started(time=1.0, verb="evaluate", run="a<b>"))  # not the newest
     tick(doc)
     said = words(doc)
     assert "not known here" not in said
@@ -370,9 +381,9 @@ def test_a_page_that_takes_long_to_draw_is_drawn_less_often() -> None:
             times.append(clock[0])
             clock[0] += 0.1
 
-    shown, run = Shown([Slow()], lambda: clock[0]), filled(recorded.ranking()).runs["mslr-<b>1</b>"]
+    shown, run = RedrawThrottle([Slow()], lambda: clock[0]), filled(recorded.ranking()).runs["mslr-<b>1</b>"]
     while clock[0] < 60:
-        run.take(Note(time=1.0, message=str(clock[0])))
+        run.apply(Note(time=1.0, message=str(clock[0])))
         shown.update(run, clock[0])
         clock[0] += 0.5
     assert len(times) <= 13
@@ -380,7 +391,7 @@ def test_a_page_that_takes_long_to_draw_is_drawn_less_often() -> None:
     drawings = len(times)
     shown.update(run, clock[0])
     assert len(times) == drawings
-    run.take(Saved(time=2.0, path="m", sha256=""))
+    run.apply(Saved(time=2.0, path="m", sha256=""))
     shown.update(run, clock[0])  # at once: its scheduler may end with it
     assert len(times) == drawings + 1
 

@@ -21,16 +21,16 @@ from pipeline.dashboard.pages.registry import PAGES
 from pipeline.dashboard.replay import serve, serving
 from pipeline.errors import ClusterError, UserError
 from pipeline.events.recording import EventsError, line_of
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run_store import RunStore
 from tests.dashboard import recorded
 from tests.dashboard.test_pages import words
-from tests.monitoring.state.test_board import filled
+from tests.monitoring.state.test_run_store import filled
 
 pytestmark = pytest.mark.usefixtures("loop")
 
 
 @contextlib.contextmanager
-def served(source: Board | Path, port: int = 0, run: str | None = None) -> Iterator[str]:
+def served(source: RunStore | Path, port: int = 0, run: str | None = None) -> Iterator[str]:
     """The link of a server in another thread."""
     links: queue.Queue[str] = queue.Queue()
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline.data.files.retries import Patience
+from pipeline.data.files.retries import RetryPolicy
 
 ROWS = 300
 
@@ -72,8 +72,8 @@ def flaky() -> Iterator[type[FlakyFileSystem]]:
 class Waits(list[float]):
     """Remembers how long one would have slept."""
 
-    def patience(self) -> Patience:
-        return Patience(sleep=self.append)
+    def patience(self) -> RetryPolicy:
+        return RetryPolicy(sleep=self.append)
 
 
 def table() -> pa.Table:

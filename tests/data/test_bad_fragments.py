@@ -22,16 +22,16 @@ from pipeline.data.describe import describe
 from pipeline.data.formats import parquet as parquet_files
 from pipeline.data.fragments import Piece, cut_fragments
 from pipeline.data.groups import join_groups
-from pipeline.data.inputs import Inputs, open_inputs, reader
+from pipeline.data.opened_sources import Inputs, open_inputs, reader
 from pipeline.data.reading import read_fragment
 from pipeline.data.rows import RowPlan
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import merge_surveys
-from pipeline.data.skipping import Bad, note
+from pipeline.data.skipped import SkippedFragment, note
 from pipeline.data.source import Source, open_source
 from pipeline.errors import AccessError, BadFragment, DataError, SourceError
 from pipeline.preprocess import fit as fitting
-from pipeline.preprocess.fit import Pass, Unit, collect_unit, survey_unit
+from pipeline.preprocess.fit import FragmentTask, PassConfig, collect_unit, survey_unit
 from pipeline.run import finish
 from tests.data.flaky import FORMATS, ROWS
 
@@ -97,14 +97,14 @@ def looked_at(inputs: Inputs) -> list[Any]:
     """What the survey's tasks give, fragment by fragment."""
     plan = RowPlan(inputs.roles, inputs.derivation)
     return [
-        survey_unit(Unit(reader(source), fragment, plan), None)
+        survey_unit(FragmentTask(reader(source), fragment, plan), None)
         for source in inputs.sources
         for fragment in source.fragments
     ]
 
 
-def bad_of(found: list[Any]) -> list[Bad]:
-    return [item for item in found if isinstance(item, Bad)]
+def bad_of(found: list[Any]) -> list[SkippedFragment]:
+    return [item for item in found if isinstance(item, SkippedFragment)]
 
 
 def whole(source: Source) -> int:
@@ -138,7 +138,7 @@ def test_left_out(tmp_path: Path, name: str) -> None:
     left = inputs.without([bad])
     assert [f.index for f in left.training.fragments] == [i for i in range(len(found)) if i != bad.fragment]
     assert left.skipped == (bad,)
-    rows = merge_surveys([item for item in found if not isinstance(item, Bad)]).rows
+    rows = merge_surveys([item for item in found if not isinstance(item, SkippedFragment)]).rows
     assert rows == whole(left.training)
     assert ROWS <= rows < 2 * ROWS
     if bad.rows is not None:
@@ -232,8 +232,8 @@ def test_later_passes_skip_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(fitting, "load_rows", turned)
     target = Target("label", "regression", "reg:squarederror")
-    shared = Pass("run", Preprocess(), Training(), target, None, 0)
-    unit = Unit(reader(inputs.training), inputs.training.fragments[0], RowPlan(inputs.roles, target=target))
+    shared = PassConfig("run", Preprocess(), Training(), target, None, 0)
+    unit = FragmentTask(reader(inputs.training), inputs.training.fragments[0], RowPlan(inputs.roles, target=target))
     with pytest.raises(
         AccessError, match=r"row group 0: changed during the run: it could be read when the run began, now"
     ):
@@ -250,7 +250,7 @@ def test_nothing_left(tmp_path: Path) -> None:
     inputs = open_inputs(job(paths[0], validation={"source": str(paths[1])}))
     first = len(inputs.training.fragments)
     assert first > 1
-    bad = [Bad(i, 100, f"/{i}: damaged") for i in range(first + len(inputs.sources[1].fragments))]
+    bad = [SkippedFragment(i, 100, f"/{i}: damaged") for i in range(first + len(inputs.sources[1].fragments))]
     with pytest.raises(
         DataError, match=rf"^none of the {first} fragments of the source can be read; the first: /0: damaged"
     ):
@@ -279,7 +279,7 @@ def test_queries_go_on_behind_a_gap(tmp_path: Path) -> None:
 
 def test_what_the_manifest_says() -> None:
     statistics = SimpleNamespace(rows=900, validation_rows=50, dropped={"where": 5})
-    rows = finish._rows(statistics, [Bad(1, 30, "x"), Bad(2, None, "y")])  # type: ignore[arg-type]
+    rows = finish._rows(statistics, [SkippedFragment(1, 30, "x"), SkippedFragment(2, None, "y")])  # type: ignore[arg-type]
     assert rows == {
         "train": 900,
         "validation": 50,
@@ -290,7 +290,7 @@ def test_what_the_manifest_says() -> None:
 
 
 def test_a_note_of_many() -> None:
-    bad = [Bad(i, None, f"/{i}.csv: damaged") for i in range(9)]
+    bad = [SkippedFragment(i, None, f"/{i}.csv: damaged") for i in range(9)]
     assert note(bad, 20).startswith("9 of 20 fragments left out (rows not known): /0.csv: damaged; ")
     assert note(bad, 20).endswith("/2.csv: damaged; and 6 more")
 

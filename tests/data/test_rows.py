@@ -12,9 +12,9 @@ from pipeline.config.job import Data, Job, Training
 from pipeline.data.fragments import Fragment
 from pipeline.data.groups import group_keys, join_groups
 from pipeline.data.rows import TRAIN, VALIDATION, RowPlan, Split, load_rows, split_rows
-from pipeline.data.schema.decide import decide_split, decide_target
 from pipeline.data.schema.derive import Derivation, check
 from pipeline.data.schema.roles import assign_roles, with_built_in
+from pipeline.data.schema.target_inference import decide_split, decide_target
 from pipeline.data.schema.target_survey import merge_surveys, survey_fragment
 from pipeline.data.source import open_source
 from pipeline.errors import DataError

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline.data.describe import describe
 from pipeline.data.frames import computed
 from pipeline.data.reading import count_rows, read_fragment
-from pipeline.data.schema.unify import common, conform
+from pipeline.data.schema.schema_merge import common, conform
 from pipeline.data.source import Source, open_source
 from pipeline.errors import SourceError
 from pipeline.events.findings import findings

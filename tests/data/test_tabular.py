@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import tabular
 from pipeline.data.frames import computed, kind_of
-from pipeline.data.partitions import Partitions, look_at
+from pipeline.data.partitions import CollectionPartitions, look_at
 from pipeline.data.reading import count_rows, read_fragment
 from pipeline.data.source import cut_by_rows, open_source
 from pipeline.errors import SourceError
@@ -325,7 +325,7 @@ def test_single_values_and_columns() -> None:
 def test_fragments_of_partitions_hold_each_row_once(sizes: list[int], step: int) -> None:
     """Whatever the partitions are, the same fragments."""
     rows = sum(sizes)
-    held = Partitions(tuple(range(len(sizes))), pa.schema([])).counted(sizes)
+    held = CollectionPartitions(tuple(range(len(sizes))), pa.schema([])).counted(sizes)
     pieces = [pa.table({"x": pa.array(range(start, start + size))}) for start, size in _starts(sizes)]
     from pipeline.data.fragments import Fragment, Piece
 

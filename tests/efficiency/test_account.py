@@ -15,52 +15,54 @@ import pipeline
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Job
 from pipeline.efficiency.account import (
-    CLIENT_OF_TASK,
     KINDS,
-    Part,
-    Reading,
+    STAGE_BY_TASK_PREFIX,
+    MissingReading,
     Rounds,
-    Tasks,
-    Unread,
+    TaskTime,
+    TimeSlice,
+    WorkerReading,
     account,
     sentence,
 )
-from pipeline.efficiency.records import Split
+from pipeline.efficiency.records import TimeSplit
 from pipeline.runtime import recorder
-from pipeline.runtime.ledger import LEDGERS, entered, tagged
 from pipeline.runtime.placement import WorkerInfo
-from pipeline.runtime.recorder import Watch, Watching
-from pipeline.runtime.timing import StageClock, span
+from pipeline.runtime.recorder import TimeAccountant, WorkerTimePlugin
+from pipeline.runtime.task_ledger import LEDGERS, annotate_run, timed_section
+from pipeline.runtime.timing import StageTimer, span
 
-ONE = (
-    Reading(  # 10 s: 2 s reading and computing statistics, 5 s of rounds, then 1 s of evaluation while the other waits
-        worker="0",
-        slots=1,
-        seconds=10.0,
-        tasks=(Tasks("collect_unit", 2.0, 2.0), Tasks("rounds", 5.0, 5.0), Tasks("evaluate", 1.0, 1.0)),
-        others=0.0,
-        transfer=0.1,
-        free=1.9,
-        parts=(
-            Part("reading", 1.0, 0.6, 0.6),
-            Part("statistics", 0.9, 0.8, 0.8),
-            Part("bootstrap", 0.2, 0.0, 0.0),
-            Part("rounds", 4.7, 4.0, 4.1),
-            Part("evaluate", 1.0, 1.0, 1.0),
-        ),
-        cpu=2.45,
-        off_cpu=0.5,
-        wide=4.9,
-        overhead=0.15,
-    )
+ONE = WorkerReading(  # 10 s: 2 s reading and computing statistics, 5 s of rounds, then 1 s of evaluation while the other waits
+    worker="0",
+    slots=1,
+    seconds=10.0,
+    tasks=(TaskTime("collect_unit", 2.0, 2.0), TaskTime("rounds", 5.0, 5.0), TaskTime("evaluate", 1.0, 1.0)),
+    others=0.0,
+    transfer=0.1,
+    free=1.9,
+    parts=(
+        TimeSlice("reading", 1.0, 0.6, 0.6),
+        TimeSlice("statistics", 0.9, 0.8, 0.8),
+        TimeSlice("bootstrap", 0.2, 0.0, 0.0),
+        TimeSlice("rounds", 4.7, 4.0, 4.1),
+        TimeSlice("evaluate", 1.0, 1.0, 1.0),
+    ),
+    cpu=2.45,
+    off_cpu=0.5,
+    wide=4.9,
+    overhead=0.15,
 )
 OTHER = replace(
     ONE,
     worker="1",
-    tasks=(Tasks("collect_unit", 1.5, 1.5), Tasks("rounds", 5.0, 5.0)),
+    tasks=(TaskTime("collect_unit", 1.5, 1.5), TaskTime("rounds", 5.0, 5.0)),
     transfer=0.0,
     free=3.5,
-    parts=(Part("reading", 1.0, 0.6, 0.6), Part("statistics", 0.5, 0.5, 0.5), Part("rounds", 5.0, 2.0, 2.1)),
+    parts=(
+        TimeSlice("reading", 1.0, 0.6, 0.6),
+        TimeSlice("statistics", 0.5, 0.5, 0.5),
+        TimeSlice("rounds", 5.0, 2.0, 2.1),
+    ),
     cpu=1.1,
     off_cpu=0.4,
     wide=5.0,
@@ -104,9 +106,9 @@ def test_what_belongs_to_which_stage() -> None:
 
 
 def test_a_task_that_uses_every_slot_counts_for_all_of_them() -> None:
-    wide = Reading(
-        "0", 4, 10.0, (Tasks("build", 5.0, 20.0), Tasks("evaluate", 2.0, 2.0)), 0.0, 0.0, 18.0,
-        (Part("matrix", 5.0, 4.0, 12.0), Part("evaluate", 2.0, 2.0, 3.0)), cpu=2.0, wide=5.0,
+    wide = WorkerReading(
+        "0", 4, 10.0, (TaskTime("build", 5.0, 20.0), TaskTime("evaluate", 2.0, 2.0)), 0.0, 0.0, 18.0,
+        (TimeSlice("matrix", 5.0, 4.0, 12.0), TimeSlice("evaluate", 2.0, 2.0, 3.0)), cpu=2.0, wide=5.0,
     )  # fmt: skip
     made = account([wide], 10.0, {"matrix": 5.0, "evaluate": 2.0, "save": 3.0}, {})
     assert made.stages["matrix"].useful == pytest.approx(12)  # of all its threads
@@ -141,7 +143,7 @@ def test_tasks_of_others_are_neither_ours_nor_idle() -> None:
 
 def test_time_goes_on_while_the_client_saves() -> None:
     made = account([ONE, OTHER], 10.0, CLIENT, ROUNDS)
-    later = made.later(2.0, "saving")
+    later = made.extend_idle(2.0, "saving")
     assert later.worker_seconds == pytest.approx(24)
     assert later.spent.idle == pytest.approx(made.spent.idle + 4)
     assert later.remainder == pytest.approx(made.remainder)
@@ -153,7 +155,7 @@ def test_time_goes_on_while_the_client_saves() -> None:
     ] == pytest.approx(24)
 
 
-LOST = Unread("1", 1, 6.0, {"statistics": 2.3, "rounds": 3.7}, lost=True)
+LOST = MissingReading("1", 1, 6.0, {"statistics": 2.3, "rounds": 3.7}, lost=True)
 
 
 def test_a_lost_worker_counts_until_it_was_lost_as_what_the_client_was_at() -> None:
@@ -169,7 +171,7 @@ def test_a_lost_worker_counts_until_it_was_lost_as_what_the_client_was_at() -> N
         "rounds that were broken off are split by CPU time alone",
         "what worker 1 did before it was lost counts as other",
     )
-    later = made.later(2.0, "saving")
+    later = made.extend_idle(2.0, "saving")
     assert later.worker_seconds == pytest.approx(12 + 6)  # it is not there while the client saves
     assert later.offered("1") == later.workers["1"].total == pytest.approx(6)
 
@@ -178,7 +180,7 @@ def test_who_could_not_be_read_is_not_called_lost() -> None:
     made = account([ONE], 10.0, CLIENT, ROUNDS, [replace(LOST, seconds=10.0, lost=False)])
     assert made.worker_seconds == pytest.approx(20)
     assert made.notes == ("what worker 1 did could not be read and counts as other",)
-    assert made.later(2.0, "saving").worker_seconds == pytest.approx(24)
+    assert made.extend_idle(2.0, "saving").worker_seconds == pytest.approx(24)
 
 
 @pytest.mark.parametrize("name", ["2", "1"])  # of the replacement: a new one, or that of the lost worker
@@ -186,7 +188,7 @@ def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
     """Ten seconds, of which worker 1 was there for six; then ten more with another in its place."""
     before = account([ONE], 10.0, CLIENT, None, [LOST])
     after = account([ONE, replace(OTHER, worker=name)], 10.0, CLIENT, {"0": ROUNDS["0"], name: ROUNDS["1"]})
-    made = before.then(after)
+    made = before.concat(after)
     assert made.seconds == 20
     assert made.worker_seconds == pytest.approx(20 + 6 + 10)
     assert made.offered("0") == pytest.approx(20)
@@ -197,13 +199,13 @@ def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
     for kind in KINDS:
         assert sum(getattr(spent, kind) for spent in made.stages.values()) == pytest.approx(getattr(made.spent, kind))
     assert made.notes == before.notes  # the replacement is not called lost
-    assert made.later(1.0, "saving").worker_seconds == pytest.approx(36 + 2)
+    assert made.extend_idle(1.0, "saving").worker_seconds == pytest.approx(36 + 2)
     workers = made.to_dict()["workers"]
     assert sum(worker["worker_seconds"] for worker in workers.values()) == pytest.approx(36)
 
 
 def test_a_worker_that_joins_while_nobody_is_lost() -> None:
-    made = account([ONE], 10.0, CLIENT, None).then(account([ONE, OTHER], 10.0, CLIENT, ROUNDS))
+    made = account([ONE], 10.0, CLIENT, None).concat(account([ONE, OTHER], 10.0, CLIENT, ROUNDS))
     assert made.worker_seconds == pytest.approx(30)
     assert made.notes == ("rounds that were broken off are split by CPU time alone",)
 
@@ -224,13 +226,13 @@ class _Workers:
         assert set(workers) <= self.watches.keys()  # one that is gone would be knocked at for half a minute
         return {address: self._do(what.__name__, address) for address in workers}
 
-    def _do(self, what: str, address: str) -> Reading | None:
+    def _do(self, what: str, address: str) -> WorkerReading | None:
         begun = self.watches[address]
         self.watches[address] = None if what == "end_watch" else self.now
         if what == "_begin" or begun is None:
             return None
         seconds = self.now - begun
-        return Reading(address, 1, seconds, (), others=0.0, transfer=0.0, free=seconds, parts=())
+        return WorkerReading(address, 1, seconds, (), others=0.0, transfer=0.0, free=seconds, parts=())
 
 
 def _info(address: str, name: str = "") -> WorkerInfo:
@@ -240,8 +242,8 @@ def _info(address: str, name: str = "") -> WorkerInfo:
 def test_a_run_that_starts_again_on_a_replacement() -> None:
     """A worker is lost after 20 s; another comes, under another name, and the run goes on after 25 s, until 100 s."""
     workers = _Workers("a", "b")
-    clock = StageClock(begin=0.0, clock=lambda: workers.now)
-    watching = Watching(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
+    clock = StageTimer(begin=0.0, clock=lambda: workers.now)
+    watching = TimeAccountant(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
     with clock.stage("matrix"):
         workers.now = 15.0
     with clock.stage("rounds"):
@@ -253,7 +255,7 @@ def test_a_run_that_starts_again_on_a_replacement() -> None:
         workers.now = 24.0
         workers.watches["c"] = None
         workers.now = 25.0
-        watching.start_again([_info("a"), _info("c")])
+        watching.new_segment([_info("a"), _info("c")])
     with clock.stage("rounds"):
         workers.now = 100.0
     made = watching.account({}).account
@@ -273,9 +275,9 @@ def test_a_task_that_was_broken_off_counts_once() -> None:
     worker = SimpleNamespace(
         name="a", state=SimpleNamespace(nthreads=1, all_running_tasks=(), in_flight_tasks_count=0), digests_total={}
     )
-    seen = Watch("broken off")
+    seen = WorkerTimePlugin("broken off")
     seen.setup(worker)
-    seen._tasks = {prefix: Tasks(prefix, 10.0, 10.0) for prefix in ("rounds", "collect_unit")}
+    seen._tasks = {prefix: TaskTime(prefix, 10.0, 10.0) for prefix in ("rounds", "collect_unit")}
     for prefix, word, seconds in (
         ("rounds", "failed", 10.0), ("rounds", "cancelled", 0.5), ("rounds", "executor", 0.1),
         ("collect_unit", "cancelled", 3.0), ("collect_unit", "thread-cpu", 2.0),
@@ -287,8 +289,8 @@ def test_a_task_that_was_broken_off_counts_once() -> None:
 
 def test_a_worker_that_was_lost_after_the_last_start() -> None:
     workers = _Workers("a", "b")
-    clock = StageClock(begin=0.0, clock=lambda: workers.now)
-    watching = Watching(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
+    clock = StageTimer(begin=0.0, clock=lambda: workers.now)
+    watching = TimeAccountant(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
     workers.now = 10.0
     del workers.watches["b"]  # and nobody has told of it yet
     ended = watching.account({})
@@ -311,7 +313,7 @@ def test_what_the_meter_cannot_have_seen_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, transfer: float, closure: float | None, told: bool
 ) -> None:
     """Parts that fall short leave a remainder; parts far beyond the whole are none."""
-    sample = SimpleNamespace(worker="0", seconds=1.0, split=Split(0.5, transfer, 0.1, 0.1), closure=closure)
+    sample = SimpleNamespace(worker="0", seconds=1.0, split=TimeSplit(0.5, transfer, 0.1, 0.1), closure=closure)
     monkeypatch.setattr(recorder, "worker_samples", lambda meters, names: (sample,))
     meter: Any = SimpleNamespace(rank=0, rounds=10)
     expected = {"0": Rounds(10.0, 5.0, 10 * transfer, 1.0, 1.0)} if told else {}
@@ -326,7 +328,7 @@ def _spin(seconds: float) -> None:
 
 def _work() -> None:
     with span("statistics"):
-        with entered("reading"):
+        with timed_section("reading"):
             time.sleep(0.1)
         _spin(0.1)
 
@@ -346,11 +348,11 @@ for travels_by_value in (_spin, _work, _watches, _unwatch):
 
 def test_a_watch_sees_its_own_run_alone(client: Any) -> None:
     workers = pipeline_workers(client)
-    clock = StageClock(begin=time.time())
-    watches = {run: Watching(client, run, workers, clock) for run in ("watched", "another")}
-    with tagged("watched"):
+    clock = StageTimer(begin=time.time())
+    watches = {run: TimeAccountant(client, run, workers, clock) for run in ("watched", "another")}
+    with annotate_run("watched"):
         client.gather([client.submit(_work, workers=[worker.address], pure=False) for worker in workers])
-    with tagged("another"):
+    with annotate_run("another"):
         client.submit(_spin, 0.2, workers=[workers[0].address], pure=False).result()
     readings = {run: watching.stop() for run, watching in watches.items()}
     mine = readings["watched"][workers[0].address]
@@ -370,11 +372,11 @@ def test_a_watch_sees_its_own_run_alone(client: Any) -> None:
 
 def test_watches_that_start_again_keep_what_was_seen(client: Any) -> None:
     workers = pipeline_workers(client)
-    clock = StageClock(begin=time.time())
-    watching = Watching(client, "again", workers, clock)
-    with tagged("again"):
+    clock = StageTimer(begin=time.time())
+    watching = TimeAccountant(client, "again", workers, clock)
+    with annotate_run("again"):
         client.gather([client.submit(_work, workers=[worker.address], pure=False) for worker in workers])
-        watching.start_again(workers[:1])
+        watching.new_segment(workers[:1])
         client.submit(_work, workers=[workers[0].address], pure=False).result()
     made = watching.account({}).account
     assert made.stages["statistics"].useful == pytest.approx(0.2, abs=0.06)  # of the one that went on, twice
@@ -386,7 +388,7 @@ def test_watches_that_start_again_keep_what_was_seen(client: Any) -> None:
 
 def test_a_worker_that_lost_its_watch_is_told(client: Any) -> None:
     workers = pipeline_workers(client)
-    watching = Watching(client, "lost", workers, StageClock(begin=time.time()))
+    watching = TimeAccountant(client, "lost", workers, StageTimer(begin=time.time()))
     client.run(_unwatch, workers=[workers[1].address])
     made = watching.account({}).account
     assert set(made.slots) == {worker.name for worker in workers}
@@ -459,13 +461,13 @@ def test_two_trainings_at_once_on_one_client_do_not_mix(client: Any, numbers: Pa
 def test_every_task_of_a_training_is_known_by_name(client: Any, numbers: Path, tmp_path: Path) -> None:
     seen: set[str] = set()
 
-    class Spy(Watching):
-        def stop(self) -> dict[str, Reading]:
+    class Spy(TimeAccountant):
+        def stop(self) -> dict[str, WorkerReading]:
             found = super().stop()
             seen.update(tasks.prefix for reading in found.values() for tasks in reading.tasks)
             return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.run.train.Watching", Spy)
+        patch.setattr("pipeline.run.train.TimeAccountant", Spy)
         pipeline.train(client, job_of(numbers, tmp_path / "m", "training.objective='reg:absoluteerror'"))
-    assert {"collect_unit", "make_block", "build", "rounds", "evaluate"} <= seen <= CLIENT_OF_TASK.keys()
+    assert {"collect_unit", "make_block", "build", "rounds", "evaluate"} <= seen <= STAGE_BY_TASK_PREFIX.keys()

@@ -2,12 +2,12 @@
 
 import pytest
 
-from pipeline.efficiency.account import KINDS, STAGES, Account, Spent, sentence
+from pipeline.efficiency.account import KINDS, STAGES, Account, StageTime, sentence
 from pipeline.efficiency.advice import explained, largest_loss, other_parts
 
 
-def account(**stages: Spent) -> dict[str, object]:
-    spent = sum(stages.values(), Spent())
+def account(**stages: StageTime) -> dict[str, object]:
+    spent = sum(stages.values(), StageTime())
     return Account(spent.total, {"0": 1}, {"0": spent}, stages).to_dict()
 
 
@@ -20,21 +20,21 @@ def test_every_loss_has_a_cause_and_a_remedy(kind: str) -> None:
 
 
 def test_the_largest_loss_is_named_with_what_changes_it() -> None:
-    told = largest_loss(account(rounds=Spent(useful=6, wait=3), saving=Spent(idle=1)))
+    told = largest_loss(account(rounds=StageTime(useful=6, wait=3), saving=StageTime(idle=1)))
     assert told is not None
     assert told.startswith("largest loss: 30 % waiting in rounds: waiting in each round for the slowest worker (")
-    told = largest_loss(account(rounds=Spent(useful=6), saving=Spent(idle=3), reading=Spent(other=2)))
+    told = largest_loss(account(rounds=StageTime(useful=6), saving=StageTime(idle=3), reading=StageTime(other=2)))
     assert told is not None
     assert "output.report = false" in told
 
 
 def test_small_losses_need_no_advice() -> None:
-    assert largest_loss(account(rounds=Spent(useful=97, wait=3))) is None
+    assert largest_loss(account(rounds=StageTime(useful=97, wait=3))) is None
     assert largest_loss(account()) is None
 
 
 def test_other_is_split_into_what_it_is() -> None:
-    told = account(rounds=Spent(useful=80), reading=Spent(other=15), scheduling=Spent(other=5))
+    told = account(rounds=StageTime(useful=80), reading=StageTime(other=15), scheduling=StageTime(other=5))
     assert other_parts(told) == "reading 15 %, scheduling 5 %"
     assert "20 % other (reading 15 %, scheduling 5 %), 0 % idle" in sentence(told)
-    assert other_parts(account(rounds=Spent(useful=99, other=1))) == ""
+    assert other_parts(account(rounds=StageTime(useful=99, other=1))) == ""

@@ -12,11 +12,11 @@ from pipeline.efficiency.records import (
     SCHEMA,
     Configuration,
     Point,
-    Predicted,
+    Prediction,
     Result,
-    Sample,
+    ScalingSample,
     Single,
-    Split,
+    TimeSplit,
     WorkerSample,
     read,
     write,
@@ -27,7 +27,7 @@ from pipeline.scaling import samples
 from pipeline.scaling.compare import comparison
 from pipeline.scaling.plan import Plan
 
-SPLITS = (Split(0.008, 0.001, 0.0, 0.001), Split(0.006, 0.001, 0.002, 0.001))
+SPLITS = (TimeSplit(0.008, 0.001, 0.0, 0.001), TimeSplit(0.006, 0.001, 0.002, 0.001))
 FIGURES = figures(0.01, [0.008, 0.006], [0.001, 0.001], [1.0, 1.0])
 CONFIGURATION = Configuration(
     mode="strong", workers=2, threads=1, rows=(500, 500), features=4, bins=1000, depth=6, growth="depthwise",
@@ -36,16 +36,16 @@ CONFIGURATION = Configuration(
 )  # fmt: skip
 
 
-def sample(seconds: float = 0.01, repetition: int = 0) -> Sample:
+def sample(seconds: float = 0.01, repetition: int = 0) -> ScalingSample:
     workers = tuple(
         WorkerSample(rank, str(rank), seconds, split, 0.01, 100, 100, 0.001, "thread-cpu", ())
         for rank, split in enumerate(SPLITS)
     )
-    return Sample(repetition, "2026-11-21T00:00:01+00:00", seconds, workers, FIGURES, (seconds,) * 5)
+    return ScalingSample(repetition, "2026-11-21T00:00:01+00:00", seconds, workers, FIGURES, (seconds,) * 5)
 
 
 def result(*seconds: float, cores: int = 2, **changes: object) -> Result:
-    predicted = Predicted("2026-11-21T00:00:00+00:00", 0.01, 0.009, 0.011, SPLITS, FIGURES, (10, 10), (9, 9))
+    predicted = Prediction("2026-11-21T00:00:00+00:00", 0.01, 0.009, 0.011, SPLITS, FIGURES, (10, 10), (9, 9))
     configuration = dataclasses.replace(CONFIGURATION, **changes)
     taken = tuple(sample(value, number) for number, value in enumerate(seconds))
     return Result(

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.efficiency.traffic import (
     Call,
-    Grown,
+    GrownTree,
     Growth,
     calls_of_round,
     calls_of_tree,
@@ -43,21 +43,23 @@ def test_all_ranks_together_send_the_vector_so_many_times() -> None:
 
 def test_histograms_exchanged() -> None:
     assert exchanged(GROWTH, full_tree(GROWTH)) == [1, 2, 4, 8, 16]  # the last level has no children to exchange for
-    assert exchanged(GROWTH, Grown((1, 2, 1))) == [1, 2, 1]
-    assert exchanged(GROWTH, Grown(())) == []
+    assert exchanged(GROWTH, GrownTree((1, 2, 1))) == [1, 2, 1]
+    assert exchanged(GROWTH, GrownTree(())) == []
     deep = dataclasses.replace(GROWTH, depth=11)
     assert exchanged(deep, full_tree(deep))[-2:] == [256, 256]  # the level of 512 in two calls
     assert exchanged(dataclasses.replace(deep, device="cuda"), full_tree(deep))[-1] == 512
     guided = dataclasses.replace(GROWTH, policy="lossguide")
-    assert exchanged(guided, Grown((1, 2, 1))) == [1] * 4
+    assert exchanged(guided, GrownTree((1, 2, 1))) == [1] * 4
     full = dataclasses.replace(guided, max_leaves=5, depth=3)
-    assert len(exchanged(full, Grown((1, 2, 1), last=2))) == 3  # the lowest level needs none anyway
-    assert len(exchanged(full, Grown((1, 2, 1), last=1))) == 2  # the split that made it full needs none
+    assert len(exchanged(full, GrownTree((1, 2, 1), last=2))) == 3  # the lowest level needs none anyway
+    assert len(exchanged(full, GrownTree((1, 2, 1), last=1))) == 2  # the split that made it full needs none
 
 
 def test_a_full_tree_is_a_bound() -> None:
-    assert full_tree(GROWTH) == Grown((1, 2, 4, 8, 16, 32))
-    assert full_tree(dataclasses.replace(GROWTH, max_leaves=6)) == Grown((1, 2, 1, 1))  # (1, 2, 2) exchanges one less
+    assert full_tree(GROWTH) == GrownTree((1, 2, 4, 8, 16, 32))
+    assert full_tree(dataclasses.replace(GROWTH, max_leaves=6)) == GrownTree(
+        (1, 2, 1, 1)
+    )  # (1, 2, 2) exchanges one less
     chain = Growth(bins=10, depth=0, max_leaves=4, policy="lossguide")
     assert full_tree(chain).leaves == 4
     with pytest.raises(ValueError, match="no bound"):
@@ -65,14 +67,14 @@ def test_a_full_tree_is_a_bound() -> None:
 
 
 def test_calls_of_a_round() -> None:
-    two = calls_of_round(GROWTH, [Grown((1,)), Grown(())])
+    two = calls_of_round(GROWTH, [GrownTree((1,)), GrownTree(())])
     assert [call.elements for call in two] == [2, 10_240, 10_240, 2, 10_240]
-    assert len(calls_of_round(GROWTH, [Grown(())], adaptive=1)) == 3
+    assert len(calls_of_round(GROWTH, [GrownTree(())], adaptive=1)) == 3
 
 
 def test_shapes_from_a_model() -> None:
-    assert grown([2**31 - 1, 0, 0, 2, 2], [1, -1, 3, -1, -1]) == Grown((1, 1), last=1)
-    assert grown([2**31 - 1], [-1]) == Grown(())
+    assert grown([2**31 - 1, 0, 0, 2, 2], [1, -1, 3, -1, -1]) == GrownTree((1, 1), last=1)
+    assert grown([2**31 - 1], [-1]) == GrownTree(())
 
 
 FEW, MANY = Synthetic(rows=3_000, features=7), Synthetic(rows=40_000, features=4)

@@ -9,10 +9,10 @@ import numpy as np
 from distributed import wait
 
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.config.xgboost import Shape, xgboost_params
-from pipeline.efficiency.meter import MeterRecord
+from pipeline.config.xgboost import ModelShape, xgboost_params
+from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
-from pipeline.training.xgboost.dispatch import Trained, run_training
+from pipeline.training.xgboost.dispatch import TrainingResult, run_training
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.spec import RoundsSpec
 
@@ -23,7 +23,7 @@ def spec_of(data: Synthetic, objective: str, params: Mapping[str, Any], **option
     """A training of this data; three quantiles where quantiles are predicted."""
     quantiles = (0.1, 0.5, 0.9) if objective == "reg:quantileerror" else ()
     intercept = (0.0,) * 3 if quantiles else 0.5
-    shape = Shape(data.names, classes=data.classes, quantiles=quantiles)
+    shape = ModelShape(data.names, classes=data.classes, quantiles=quantiles)
     return RoundsSpec(
         run="meter",
         params=xgboost_params(objective, shape, intercept, params, seed=1),
@@ -44,7 +44,7 @@ def partition_of(data: Synthetic, objective: str, first: int, stop: int) -> Part
 def train(
     client: Any, world: int, data: Synthetic, objective: str = "binary:logistic",
     params: Mapping[str, Any] | None = None, **options: Any,
-) -> Trained:  # fmt: skip
+) -> TrainingResult:  # fmt: skip
     """Trains on the first `world` workers, with unequal shares."""
     workers = sorted(scheduler_info(client)["workers"])[:world]
     edges = [int(edge) for edge in np.linspace(0, 1, world + 1) ** 1.2 * data.rows]

@@ -32,14 +32,18 @@ def test_events_cross_processes_unchanged(name: str) -> None:
 
 
 def test_every_event_is_known_by_its_name() -> None:
-    defined = {name for name, value in vars(events).items() if inspect.isclass(value) and issubclass(value, Event)}
+    defined = {
+        events.wire_name(value)
+        for value in vars(events).values()
+        if inspect.isclass(value) and issubclass(value, Event)
+    }
     assert defined - {"Event"} == KINDS.keys()
 
 
 def test_the_table_lists_the_events_and_their_fields() -> None:
     lines = re.findall(r"^\| (\w+) +\|[^|]*\| ([\w, ]+?) +\|$", str(events.__doc__), re.MULTILINE)
     table = {name: fields.split(", ") for name, fields in lines if name != "event"}
-    found = {name: [f.name for f in dataclasses.fields(kind) if f.name != "time"] for name, kind in KINDS.items()}
+    found = {kind.__name__: [f.name for f in dataclasses.fields(kind) if f.name != "time"] for kind in KINDS.values()}
     assert table == found
 
 

@@ -24,9 +24,9 @@ from pipeline.errors import ClusterError, SchedulerLostError, TrainingError, Use
 from pipeline.events.types import Event, Failed, FragmentDone, Note, RoundDone, Saved, Started, StatisticsDone, encode
 from pipeline.monitoring import follow as watching
 from pipeline.monitoring import publish
-from pipeline.monitoring.follow import Following, latest, watch
+from pipeline.monitoring.follow import RunFollower, latest, watch
 from pipeline.monitoring.publish import publishing
-from pipeline.runtime.channel import EVENTS
+from pipeline.runtime.channel import CLIENT_EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVED = Saved(path="models/late", sha256="0" * 64)
@@ -172,8 +172,8 @@ def test_messages_of_another_version_are_passed_over(scheduler: Client) -> None:
     watcher.until(lambda heard: bool(heard))
     strange = message("a", begin("a"))
     strange["event"]["version"] = 99
-    scheduler.log_event(EVENTS, strange)
-    scheduler.log_event(EVENTS, message("a", SAVED))
+    scheduler.log_event(CLIENT_EVENTS, strange)
+    scheduler.log_event(CLIENT_EVENTS, message("a", SAVED))
     watcher.join()
     assert watcher.error is None
     assert len(watcher.heard) == 2
@@ -260,14 +260,14 @@ def test_a_run_that_said_something_after_its_end_has_ended() -> None:
 
 def test_a_silent_run_gives_way_to_one_that_begins() -> None:
     now = [0.0]
-    following = Following(clock=lambda: now[0])
+    following = RunFollower(clock=lambda: now[0])
     assert following.takes("a", begin("a"))
     assert not following.takes("b", begin("b"))
     now[0] += watching.SILENT_SECONDS + 1
     assert not following.takes("c", round_done(3))  # has begun before
     assert following.takes("b", begin("b"))
     assert not following.takes("a", round_done(3))
-    named = Following("a", clock=lambda: now[0])
+    named = RunFollower("a", clock=lambda: now[0])
     now[0] += watching.SILENT_SECONDS + 1
     assert not named.takes("b", begin("b"))
     assert named.takes("a", round_done(3))

@@ -17,8 +17,8 @@ from pipeline.events.recording import EventsError, read
 from pipeline.events.types import KINDS, LONGEST_RUN, Note, RoundDone, decode, encode
 from pipeline.monitoring.follow import _well_formed, latest
 from pipeline.monitoring.state import bounds
-from pipeline.monitoring.state.board import Board
-from pipeline.runtime.channel import EVENTS, ROUNDS, _dispatcher
+from pipeline.monitoring.state.run_store import RunStore
+from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, _dispatcher
 from tests.events.test_types import example
 
 LONG = "x" * 5_000_000
@@ -85,7 +85,7 @@ class FakeScheduler:
 
 def plugin_of() -> install.Dashboard:
     plugin = install.Dashboard()
-    plugin._scheduler, plugin._strangers, plugin.board = FakeScheduler(), set(), Board()
+    plugin._scheduler, plugin._strangers, plugin.store = FakeScheduler(), set(), RunStore()
     plugin._owners, plugin._begin = {}, 0.0
     return plugin
 
@@ -93,21 +93,21 @@ def plugin_of() -> install.Dashboard:
 def test_a_scheduler_drops_and_counts_them() -> None:
     plugin = plugin_of()
     runs = [None, 7, "", LONG, ["a"], "x" * (LONGEST_RUN + 1)]
-    for topic in (EVENTS, ROUNDS):
+    for topic in (CLIENT_EVENTS, WORKER_EVENTS):
         for message in BAD:
             plugin.log_event(topic, {"run": "bad", "event": message, "client": LONG})
         for run in runs:
             plugin.log_event(topic, {"run": run, "event": ROUND, "client": ["x"]})
-    assert plugin.board.dropped >= len(BAD) + len(runs)
+    assert plugin.store.dropped >= len(BAD) + len(runs)
     for junk in (None, 3, "event", ["event"], {"event": 1}):
-        plugin.log_event(EVENTS, junk)
-    assert not plugin.board.runs
-    plugin.log_event(EVENTS, {"run": "good", "event": ROUND})
-    assert plugin.board.runs["good"].round == 1
+        plugin.log_event(CLIENT_EVENTS, junk)
+    assert not plugin.store.runs
+    plugin.log_event(CLIENT_EVENTS, {"run": "good", "event": ROUND})
+    assert plugin.store.runs["good"].round == 1
 
 
 def test_a_run_keeps_only_so_much() -> None:
-    board = Board()
+    board = RunStore()
     for number in range(1_000):
         stage = {
             "event": "FragmentDone",
@@ -118,18 +118,18 @@ def test_a_run_keeps_only_so_much() -> None:
             "total": 2,
             "rows": 1,
         }
-        board.take("a", decode(stage))
+        board.apply("a", decode(stage))
     assert len(board.runs["a"].stages) == bounds.STAGES
 
 
 def test_pages_and_metrics_of_a_scheduler_go_on(client: Client) -> None:
     """Through a real one: its plugin, and its /metrics."""
     install.register(client)
-    dropped = lambda dask_scheduler: dask_scheduler.plugins[install.NAME].board.dropped  # noqa: E731
+    dropped = lambda dask_scheduler: dask_scheduler.plugins[install.NAME].store.dropped  # noqa: E731
     before = client.run_on_scheduler(dropped)
     for message in (changed(round="9"), changed(time=math.nan), changed(metrics={"a" * 300: 1.0})):
-        client.log_event(EVENTS, {"run": "hostile", "event": message, "client": "nobody"})
-    client.log_event(EVENTS, {"run": "well", "event": ROUND})
+        client.log_event(CLIENT_EVENTS, {"run": "hostile", "event": message, "client": "nobody"})
+    client.log_event(CLIENT_EVENTS, {"run": "well", "event": ROUND})
     client.sync(client.scheduler.identity)
     assert client.run_on_scheduler(dropped) == before + 3
     text = client.run_on_scheduler(lambda: generate_latest().decode())

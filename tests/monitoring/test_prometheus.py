@@ -26,7 +26,7 @@ from pipeline.events.types import (
 )
 from pipeline.monitoring import prometheus
 from pipeline.monitoring.publish import publishing
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.state.run_store import RunStore
 from pipeline.run.connect import connect
 from pipeline.runtime.placement import placement
 
@@ -65,15 +65,15 @@ def going(run: str) -> list[Event]:
     ]
 
 
-def board_of(**runs: list[Event]) -> Board:
-    board = Board()
+def board_of(**runs: list[Event]) -> RunStore:
+    board = RunStore()
     for name, events in runs.items():
         for event in events:
-            board.take(name, event)
+            board.apply(name, event)
     return board
 
 
-def values(board: Board) -> dict[str, dict[tuple[str, ...], float]]:
+def values(board: RunStore) -> dict[str, dict[tuple[str, ...], float]]:
     """Metric -> values of its labels -> value."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for name, labels, value in prometheus.samples(board):
@@ -121,14 +121,14 @@ def test_series_are_bounded() -> None:
 def test_a_run_that_goes_on_is_there_however_many_have_ended_since() -> None:
     board = board_of(long=going("long"))
     for number in range(12):
-        board.take(f"short{number}", Started(time=3e9 + number, verb="train", run=f"short{number}"))
-        board.take(f"short{number}", Saved(time=3e9 + number, path="m", sha256=""))
+        board.apply(f"short{number}", Started(time=3e9 + number, verb="train", run=f"short{number}"))
+        board.apply(f"short{number}", Saved(time=3e9 + number, path="m", sha256=""))
     assert {key[0] for key in values(board)["run_state"]} == {"long", *(f"short{number}" for number in range(5, 12))}
 
 
 def test_metrics_that_are_not_measured_in_every_round_stay() -> None:
     board = board_of(a=going("a"))
-    board.take(
+    board.apply(
         "a",
         RoundDone(time=3e9, round=11, rounds=20, metrics={"validation.auc": 0.25}, best_round=4, rows_per_second=1.0),
     )

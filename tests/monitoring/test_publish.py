@@ -24,8 +24,8 @@ from pipeline.events.types import (
     decode,
 )
 from pipeline.monitoring import publish
-from pipeline.monitoring.publish import Publisher, publishing
-from pipeline.runtime.channel import EVENTS
+from pipeline.monitoring.publish import EventPublisher, publishing
+from pipeline.runtime.channel import CLIENT_EVENTS
 
 
 def round_done(number: int, rounds: int = 1_000) -> RoundDone:
@@ -61,8 +61,8 @@ def sent() -> Sent:
     return Sent()
 
 
-def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[Publisher], None]) -> None:
-    publisher = Publisher("a", sent)
+def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[EventPublisher], None]) -> None:
+    publisher = EventPublisher("a", sent)
     thread = threading.Thread(target=publisher.work)
     thread.start()
     say(publisher)
@@ -72,7 +72,7 @@ def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[Publ
 
 
 def test_rounds_are_throttled_and_the_last_one_is_said(sent: Sent) -> None:
-    def say(publisher: Publisher) -> None:
+    def say(publisher: EventPublisher) -> None:
         for number in range(1, 101):
             publisher(round_done(number))
             publisher(fragment("blocks", number))
@@ -93,7 +93,7 @@ def test_rounds_are_throttled_and_the_last_one_is_said(sent: Sent) -> None:
 
 
 def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
-    def say(publisher: Publisher) -> None:
+    def say(publisher: EventPublisher) -> None:
         for number in range(60):
             publisher(round_done(number))
             publisher(Note(message=str(number)))  # does not make room for rounds
@@ -107,7 +107,7 @@ def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
 
 
 def test_a_round_is_said_before_the_restart_that_came_after_it(sent: Sent) -> None:
-    def say(publisher: Publisher) -> None:
+    def say(publisher: EventPublisher) -> None:
         for number in range(130, 138):
             publisher(round_done(number))
             time.sleep(0.01)
@@ -136,7 +136,7 @@ def test_a_scheduler_that_hangs_makes_nobody_wait_and_the_newest_are_kept() -> N
         free.wait(10)
         sent(message)
 
-    def say(publisher: Publisher) -> None:
+    def say(publisher: EventPublisher) -> None:
         publisher(Started(verb="train", run="a"))
         assert begun.wait(10)
         start = time.monotonic()
@@ -157,7 +157,7 @@ def test_a_failing_scheduler_is_nobodys_trouble(sent: Sent) -> None:
             raise OSError("gone")
         sent(message)
 
-    def say(publisher: Publisher) -> None:
+    def say(publisher: EventPublisher) -> None:
         publisher(Started(verb="train", run="a"))
         publisher(round_done(1))
         time.sleep(0.1)
@@ -174,7 +174,7 @@ def test_on_a_cluster(client: Client) -> None:
     with publishing(client, "x") as listen:
         for event in events:
             listen(event)
-    said = [message for _, message in client.get_events(EVENTS) if message["run"] == "x"]
+    said = [message for _, message in client.get_events(CLIENT_EVENTS) if message["run"] == "x"]
     assert [decode(message["event"]) for message in said] == events
     assert {message["client"] for message in said} == {client.id}
 
@@ -185,7 +185,7 @@ def test_it_may_be_called_in_dasks_own_thread(client: Client) -> None:
 
     with publishing(client, "loop") as listen:
         client.sync(say)
-    assert any(message["run"] == "loop" for _, message in client.get_events(EVENTS))
+    assert any(message["run"] == "loop" for _, message in client.get_events(CLIENT_EVENTS))
 
 
 def test_a_scheduler_that_has_gone() -> None:
@@ -206,7 +206,7 @@ def test_a_scheduler_that_has_gone() -> None:
 def test_what_waits_goes_before_the_end_of_the_run(sent: Sent) -> None:
     """A round that is held back must not be said after the run has ended."""
 
-    def say(publisher: Publisher) -> None:
+    def say(publisher: EventPublisher) -> None:
         publisher(round_done(1))
         while not sent.events:
             time.sleep(0.01)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.planning.assignment import Candidate, assign, changed, repair, with_training_rows
+from pipeline.planning.assignment import AssignableWorker, assign, changed_shares, reassign, with_training_rows
 from pipeline.runtime.capability import relative
 
 SIZES = st.lists(st.integers(0, 10**9), max_size=60)
@@ -67,8 +67,8 @@ def test_repair(sizes: list[int], before: list[str], after: list[str], restarted
     dealt = assign(sizes, [1.0] * len(before))
     shares = dict(zip(before, dealt, strict=True))
     names = {name: name for name in before}
-    workers = [Candidate(f"{name}2" if restarted else name, name, 1.0) for name in after]
-    repaired = repair(shares, names, sizes, workers)
+    workers = [AssignableWorker(f"{name}2" if restarted else name, name, 1.0) for name in after]
+    repaired = reassign(shares, names, sizes, workers)
     assert sorted(place for share in repaired.values() for place in share) == list(range(len(sizes)))
     assert repaired.keys() <= {worker.address for worker in workers}
     for worker in workers:
@@ -87,4 +87,4 @@ def test_shares_without_training_rows_go_to_the_first_that_has() -> None:
 
 
 def test_changed() -> None:
-    assert changed({"a": (0, 1), "b": (2,)}, {"a": (0, 1), "b": (2, 3), "c": (4,)}) == ["b"]
+    assert changed_shares({"a": (0, 1), "b": (2,)}, {"a": (0, 1), "b": (2, 3), "c": (4,)}) == ["b"]

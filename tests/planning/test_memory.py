@@ -9,8 +9,8 @@ from pipeline.planning.memory import (
     FITTING_SHARE,
     MIN_PAGE_ROWS,
     WORKER_NBYTES,
-    Shape,
-    choose_codes,
+    MemoryShape,
+    choose_block_storage,
     choose_matrix,
     estimate,
     file_nbytes,
@@ -20,7 +20,7 @@ from pipeline.planning.memory import (
 )
 
 MIB = 2**20
-SHAPE = Shape(
+SHAPE = MemoryShape(
     rows=2_000_000, features=28, bins=255, depth=8, classes=1, workers=1, threads=2, fragment_rows=125_000, missing=False
 )  # fmt: skip
 
@@ -92,20 +92,20 @@ def test_in_memory_while_it_fits_then_codes_on_disk_then_the_matrix_then_none() 
     for nbytes in (need.all_nbytes, need.all_nbytes - 1, need.memory_nbytes, need.memory_nbytes - 2):
         limit = limit_for(nbytes) - 1
         matrix = choose_matrix("auto", WIDE, 1_000_000, limit + (nbytes in (need.all_nbytes, need.memory_nbytes)))
-        found.append((matrix, choose_codes(matrix, WIDE, 1_000_000, limit + (nbytes == need.all_nbytes))))
+        found.append((matrix, choose_block_storage(matrix, WIDE, 1_000_000, limit + (nbytes == need.all_nbytes))))
     assert found == [("memory", "memory"), ("memory", "disk"), ("memory", "disk"), ("disk", "disk")]
 
 
 def test_without_a_limit_everything_fits() -> None:
     assert choose_matrix("auto", WIDE, 10**9, 0) == "memory"
-    assert choose_codes("memory", WIDE, 10**9, 0) == "memory"
+    assert choose_block_storage("memory", WIDE, 10**9, 0) == "memory"
     assert choose_matrix("disk", WIDE, 10**9, 0) == "disk"
 
 
 def test_what_is_asked_is_done() -> None:
     assert choose_matrix("memory", WIDE, 10**9, 512 * MIB) == "memory"
     assert choose_matrix("disk", WIDE, 1_000, 2**40) == "disk"
-    assert choose_codes("disk", WIDE, 1_000, 2**40) == "disk"
+    assert choose_block_storage("disk", WIDE, 1_000, 2**40) == "disk"
 
 
 @pytest.mark.parametrize("asked", ["auto", "disk"])

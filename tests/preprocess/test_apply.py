@@ -13,7 +13,7 @@ from pipeline.data.schema.target import Target
 from pipeline.errors import DataError
 from pipeline.preprocess.apply import feature_columns, matrix
 from pipeline.preprocess.recipe import Recipe, fit_recipe
-from pipeline.preprocess.statistics.statistics import collect, fold_of
+from pipeline.preprocess.statistics.collect import collect, fold_of
 
 ROWS = 2_000
 SPEC = Preprocess.model_validate(

@@ -87,27 +87,27 @@ def test_the_second_pass_spills_where_memory_gets_short(
     table = pa.table({"a": np.arange(2_000) / 7, "b": np.arange(2_000) % 5})
     monkeypatch.setattr(fit, "load_rows", lambda source, fragment, plan, payload: rows_of(table, fragment.index))
     monkeypatch.setattr(fit, "memory_is_short", lambda: short)
-    shared = fit.Pass(
+    shared = fit.PassConfig(
         uuid.uuid4().hex, Preprocess(), Training(), TARGET, 6_000, 0, scratch=str(tmp_path), codes=codes
     )  # fmt: skip
     fitted = fit.fit(fit.collect_unit(unit(0), None, shared), shared)
-    blocks = [fit.make_block(unit(number), None, shared, fitted.coding) for number in range(3)]
+    blocks = [fit.make_block(unit(number), None, shared, fitted.encoder) for number in range(3)]
     assert [each.fragment for each in blocks if not fit.block_facts(each).disk_nbytes] == in_memory
     assert len(list(tmp_path.rglob("*.array"))) == 3 - len(in_memory)
     assert all(np.array_equal(np.asarray(each.codes)[:, 1], np.arange(2_000) % 5) for each in blocks)
     blocks.pop()
     gc.collect()
     assert len(list(tmp_path.rglob("*.array"))) == (2 if not in_memory else 0)
-    fit.forget(shared.run)
+    fit.drop_run(shared.run)
     assert not list(tmp_path.iterdir())
 
 
 TARGET = Target("y", "binary", "binary:logistic", (False, True))
 
 
-def unit(index: int) -> fit.Unit:
+def unit(index: int) -> fit.FragmentTask:
     fragment = Fragment(index, (Piece("<table>", None, None, 2_000, 1),))
-    return fit.Unit(source=SimpleNamespace(), fragment=fragment, rows=RowPlan(Roles(("a", "b"))))  # type: ignore[arg-type]
+    return fit.FragmentTask(source=SimpleNamespace(), fragment=fragment, rows=RowPlan(Roles(("a", "b"))))  # type: ignore[arg-type]
 
 
 def rows_of(table: pa.Table, fragment: int) -> Rows:

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.config.job import Column, Preprocess, Training
 from pipeline.data.schema.target import Target
-from pipeline.preprocess.fit import Pass, fit
-from pipeline.preprocess.statistics.statistics import collect
+from pipeline.preprocess.fit import PassConfig, fit
+from pipeline.preprocess.statistics.collect import collect
 
 ROWS = 4_000
 RNG = np.random.default_rng(0)
@@ -31,7 +31,7 @@ def found(target: Target, label: Any, columns: dict[str, Any], make_rows: Any, w
     """The columns that are said to explain it."""
     table = pa.table(columns)
     rows = make_rows(table, label, weight=weight)
-    shared = Pass("run", Preprocess(), Training(), target, len(table), 0)
+    shared = PassConfig("run", Preprocess(), Training(), target, len(table), 0)
     fitted = fit(collect(rows, Preprocess(), target), shared)
     return [str(one.column) for one in fitted.findings if one.kind == "explains_target"]
 
@@ -92,7 +92,7 @@ def test_rows_of_weight_zero_say_nothing(make_rows: Any) -> None:
 def test_a_kind_in_the_job_confirms_a_feature(make_rows: Any) -> None:
     preprocess = Preprocess(columns={"x": Column(kind="number"), "*": Column(log1p=True)})
     rows = make_rows(pa.table({"x": YES, "z": YES}), YES)
-    fitted = fit(collect(rows, preprocess, FLAG), Pass("run", preprocess, Training(), FLAG, ROWS, 0))
+    fitted = fit(collect(rows, preprocess, FLAG), PassConfig("run", preprocess, Training(), FLAG, ROWS, 0))
     (finding,) = fitted.findings
     assert finding.column == "z"
     assert finding.message.endswith('else preprocess.columns.z.kind = "number" confirms it')
@@ -100,7 +100,7 @@ def test_a_kind_in_the_job_confirms_a_feature(make_rows: Any) -> None:
 
 def test_the_finding_names_the_setting(make_rows: Any) -> None:
     rows = make_rows(pa.table({"late minutes": YES * 20, "x": X}), YES)
-    shared = Pass("run", Preprocess(), Training(), FLAG, ROWS, 0)
+    shared = PassConfig("run", Preprocess(), Training(), FLAG, ROWS, 0)
     (finding,) = fit(collect(rows, Preprocess(), FLAG), shared).findings
     assert finding.setting == "data.exclude"
     assert "'late minutes' alone explains the target y (AUC above 0.999" in finding.message

@@ -17,8 +17,17 @@ from pipeline.errors import DataError
 from pipeline.preprocess import fit as fitting
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.bins import encode
-from pipeline.preprocess.fit import Pass, Unit, block_facts, class_weights, collect_unit, fit, make_block, weigh
-from pipeline.preprocess.statistics.statistics import merge
+from pipeline.preprocess.fit import (
+    FragmentTask,
+    PassConfig,
+    block_facts,
+    class_weights,
+    collect_unit,
+    fit,
+    make_block,
+    weigh,
+)
+from pipeline.preprocess.statistics.collect import merge
 
 ROWS, FRAGMENTS = 1_200, 3
 CLASSES = Target("y", "multiclass", "multi:softprob", ("a", "b", "c"))
@@ -59,20 +68,20 @@ def reader(make_rows: Any, monkeypatch: pytest.MonkeyPatch) -> Reader:
         rows[index] = make_rows(table_of(index), rng.random(ROWS) < 0.4, index, rng.uniform(1, 2, ROWS), use)
     found = Reader(rows, [])
     monkeypatch.setattr(fitting, "load_rows", found)
-    monkeypatch.setattr(fitting, "_KEPT", fitting._Kept())
+    monkeypatch.setattr(fitting, "row_cache", fitting.RowCache())
     return found
 
 
-def unit(index: int) -> Unit:
+def unit(index: int) -> FragmentTask:
     fragment = Fragment(index, (Piece("<table>", None, None, ROWS, 1),))
-    return Unit(source=SimpleNamespace(), fragment=fragment, rows=RowPlan(Roles(("x", "few", "many"))))  # type: ignore[arg-type]
+    return FragmentTask(source=SimpleNamespace(), fragment=fragment, rows=RowPlan(Roles(("x", "few", "many"))))  # type: ignore[arg-type]
 
 
-def shared(target: Target, keep_nbytes: int = 0, **training: Any) -> Pass:
-    return Pass("run", Preprocess(), Training(**training), target, FRAGMENTS * ROWS, keep_nbytes)
+def shared(target: Target, keep_nbytes: int = 0, **training: Any) -> PassConfig:
+    return PassConfig("run", Preprocess(), Training(**training), target, FRAGMENTS * ROWS, keep_nbytes)
 
 
-def fitted(of: Pass) -> fitting.Fitted:
+def fitted(of: PassConfig) -> fitting.Fitted:
     parts = [collect_unit(unit(index), None, of) for index in range(FRAGMENTS)]
     return fit(merge(merge(parts[0], parts[1]), parts[2]), of)
 
@@ -234,7 +243,7 @@ def test_the_preview_is_a_sample_of_the_training_rows(reader: Reader) -> None:
 # rows kept between the passes
 
 
-def both_passes(of: Pass) -> None:
+def both_passes(of: PassConfig) -> None:
     found = fitted(of)
     for index in range(FRAGMENTS):
         make_block(unit(index), None, of, found)
@@ -248,7 +257,7 @@ def test_without_room_every_fragment_is_read_twice(reader: Reader) -> None:
 def test_with_room_no_fragment_is_read_again(reader: Reader) -> None:
     both_passes(shared(FLAGS, keep_nbytes=1 << 30))
     assert reader.reads == [0, 1, 2]
-    assert fitting._KEPT._nbytes == 0
+    assert fitting.row_cache._nbytes == 0
 
 
 def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None:
@@ -258,12 +267,12 @@ def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None
 
 
 def test_kept_rows_are_the_runs_own_and_can_be_forgotten(reader: Reader) -> None:
-    kept, rows = fitting._KEPT, reader.rows[0]
+    kept, rows = fitting.row_cache, reader.rows[0]
     for _ in range(2):  # a task that runs again puts the same rows
         kept.put("run", rows, 1 << 30)
     kept.put("other", rows, 1 << 30)
     assert kept._nbytes == 2 * rows.table.nbytes
-    fitting.forget("run")
+    fitting.drop_run("run")
     assert kept.take("run", 0) is None
     kept.put("run", rows, 1 << 30)  # a task that was still at work when its run ended
     assert kept.take("run", 0) is None

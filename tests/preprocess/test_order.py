@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.order import KEPT_HASHES, Distinct, Order, collect_order, merge_orders
 from pipeline.preprocess.recipe import Recipe, fit_recipe
-from pipeline.preprocess.statistics.statistics import collect, merge
+from pipeline.preprocess.statistics.collect import collect, merge
 
 ROWS = 3_000
 RNG = np.random.default_rng(0)

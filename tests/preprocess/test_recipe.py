@@ -24,7 +24,7 @@ from pipeline.preprocess.features import (
 )
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import FORMAT, VERSION, Recipe, fit_recipe
-from pipeline.preprocess.statistics.statistics import collect
+from pipeline.preprocess.statistics.collect import collect
 
 MANY = [f"level {i % 300}" for i in range(1_200)]
 

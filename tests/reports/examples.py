@@ -3,10 +3,10 @@
 import numpy as np
 
 from pipeline.data.schema.target import Target
-from pipeline.efficiency.account import Account, Spent
+from pipeline.efficiency.account import Account, StageTime
 from pipeline.metrics.curves import curves
 from pipeline.metrics.exact import evaluate
-from pipeline.reports.data import Bar, ColumnSummary, ReportData
+from pipeline.reports.data import Bar, ReportColumn, ReportData
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $$x^2$$ & 'quoted'"
 STAGES = {
@@ -16,8 +16,12 @@ STAGES = {
 ACCOUNT = Account(
     seconds=21.0,
     slots={"0": 1, "1": 1},
-    workers={"0": Spent(15.0, 0.8, 0.9, 2.2, 1.7), "1": Spent(14.6, 0.8, 1.4, 2.3, 1.8)},
-    stages={"reading": Spent(2.9, 0.0, 0.3, 1.6, 0.5), "rounds": Spent(26.7, 1.6, 2.0, 2.9), "saving": Spent(idle=3.0)},
+    workers={"0": StageTime(15.0, 0.8, 0.9, 2.2, 1.7), "1": StageTime(14.6, 0.8, 1.4, 2.3, 1.8)},
+    stages={
+        "reading": StageTime(2.9, 0.0, 0.3, 1.6, 0.5),
+        "rounds": StageTime(26.7, 1.6, 2.0, 2.9),
+        "saving": StageTime(idle=3.0),
+    },
     notes=("a note of the account",),
 )
 TARGETS = {
@@ -85,12 +89,12 @@ def example(kind: str, rounds: int = 100) -> ReportData:
         curves=drawn,
         facts={"training rows": "261,344", "validation rows": "65,002", "features": "30", "workers": "2", "dropped": "9,430"},
         columns=[
-            ColumnSummary("dep_hour", "int64", "feature", 0.0, 24, "0", "23"),
-            ColumnSummary("carrier", "string", "feature", 0.024, 16),
-            ColumnSummary("distance", "double", "feature", 0.18, 214, "17", "4983"),
-            ColumnSummary("year", "int64", "left out: constant", 0.0, 1, "2013", "2013"),
-            ColumnSummary(NASTY, "string", "feature", 0.61, 1_044),
-            ColumnSummary("late", "bool", "target", 0.02, 2),
+            ReportColumn("dep_hour", "int64", "feature", 0.0, 24, "0", "23"),
+            ReportColumn("carrier", "string", "feature", 0.024, 16),
+            ReportColumn("distance", "double", "feature", 0.18, 214, "17", "4983"),
+            ReportColumn("year", "int64", "left out: constant", 0.0, 1, "2013", "2013"),
+            ReportColumn(NASTY, "string", "feature", 0.61, 1_044),
+            ReportColumn("late", "bool", "target", 0.02, 2),
         ],
         stages=STAGES,
         timeline=bars,

@@ -11,13 +11,13 @@ from pipeline.metrics.curves import curves
 from pipeline.metrics.exact import evaluate
 from pipeline.model.artifact import Model, ModelParts, save
 from pipeline.preprocess.apply import matrix
-from pipeline.preprocess.statistics.statistics import collect, merge
-from pipeline.reports.documents import Record, write_documents
+from pipeline.preprocess.statistics.collect import collect, merge
+from pipeline.reports.documents import ReportInput, write_documents
 from pipeline.runtime.timing import Span
 from tests.models import TARGETS
 
 
-def record(model: Model, files) -> Record:
+def record(model: Model, files) -> ReportInput:
     """What a training of the model would have known."""
     target, manifest = model.manifest.target, model.manifest
     source = open_for(model, str(files))
@@ -33,7 +33,7 @@ def record(model: Model, files) -> Record:
     group = None if rows[0].group is None else np.concatenate([part.group for part in rows])
     scores = model.booster.inplace_predict(block, validate_features=False)
     told = {"quantiles": manifest.quantiles}
-    return Record(
+    return ReportInput(
         name="flights",
         manifest=manifest,
         recipe=model.recipe,

@@ -29,15 +29,15 @@ from pipeline.data import fragments
 from pipeline.errors import ClusterError, DataError, JobError, PipelineError, UserError
 from pipeline.events import types as events
 from pipeline.metrics.exact import evaluate
-from pipeline.preprocess import passes
+from pipeline.preprocess import prepare
 from pipeline.run import train as run
-from pipeline.runtime import dead_clients, registry
-from pipeline.runtime.recorder import Watch
-from pipeline.runtime.timing import StageClock
+from pipeline.runtime import dead_clients, run_registry
+from pipeline.runtime.recorder import WorkerTimePlugin
+from pipeline.runtime.timing import StageTimer
 from pipeline.storage.scratch import open_scratch
 from pipeline.training import supervisor
 from pipeline.training.forgetting import forget_run
-from pipeline.training.xgboost.boost import in_order
+from pipeline.training.xgboost.trainer import in_order
 
 FILES, ROWS = 8, 400  # of each file
 LAYOUTS = ((1, 2), (2, 1), (3, 1))  # workers, threads
@@ -138,7 +138,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """`place((0, 1), (2,))`: which fragments each worker gets."""
 
     def choose(*shares: tuple[int, ...]) -> None:
-        monkeypatch.setattr(passes, "assign", lambda sizes, capabilities: shares)
+        monkeypatch.setattr(prepare, "assign", lambda sizes, capabilities: shares)
 
     return choose
 
@@ -430,7 +430,7 @@ def test_early_stopping_keeps_the_best_round(go: Go) -> None:
 
 
 def test_the_summary_says_what_it_should(go: Go) -> None:
-    clock = StageClock(begin=time.time() - 2.0, seconds={"import": 1.5})
+    clock = StageTimer(begin=time.time() - 2.0, seconds={"import": 1.5})
     outcome = go(*PLAIN, "data.validation.share=0.25", clock=clock)
     summary, model = outcome.summary, outcome.result.model
     assert summary == json.loads(json.dumps(summary))
@@ -570,9 +570,9 @@ def test_what_is_noted_before_the_workers_are_known_is_in_the_summary(go: Go, mo
 
 
 def _kept() -> int:
-    from pipeline.preprocess.fit import _KEPT
+    from pipeline.preprocess.fit import row_cache
 
-    return len(_KEPT._rows)
+    return len(row_cache._rows)
 
 
 def _tasks(dask_scheduler: Any) -> list[str]:
@@ -597,18 +597,18 @@ def test_nothing_is_left_on_the_cluster(settings: list[str], make_cluster: Any, 
 
 async def _leave_behind(run: str, dask_worker: Any) -> None:
     """What a run has on a worker between its passes."""
-    from pipeline.preprocess.fit import _KEPT
+    from pipeline.preprocess.fit import row_cache
 
     rows: Any = SimpleNamespace(fragment=0, table=SimpleNamespace(nbytes=8))
-    _KEPT.put(run, rows, 1 << 30)
-    await dask_worker.plugin_add(plugin=Watch(run), name=f"pipeline-account-{run}")
+    row_cache.put(run, rows, 1 << 30)
+    await dask_worker.plugin_add(plugin=WorkerTimePlugin(run), name=f"pipeline-account-{run}")
 
 
 def _left(dask_worker: Any) -> tuple[set[str], set[str]]:
-    from pipeline.preprocess.fit import _KEPT
+    from pipeline.preprocess.fit import row_cache
 
     watches = {name for name in dask_worker.plugins if name.startswith("pipeline-account-")}
-    return {run for run, _ in _KEPT._rows}, watches
+    return {run for run, _ in row_cache._rows}, watches
 
 
 def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
@@ -618,7 +618,7 @@ def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any,
     with Client(address, set_as_default=False) as living:
         with Client(address, set_as_default=False) as killed:
             for run, owner in (("living", living), ("dead", killed)):
-                assert registry.enter(owner, run, forget_run) == []
+                assert run_registry.register(owner, run, forget_run) == []
                 owner.run(_leave_behind, run)
         pipeline.train(client, job_of(folder, tmp_path / "model", *PLAIN, "training.rounds=2"))
         assert list(client.run(_left).values()) == [({"living"}, {"pipeline-account-living"})] * 2
@@ -643,7 +643,7 @@ def test_what_a_killed_client_left_is_dropped_without_another_run(
     with Client(address, set_as_default=False) as living:
         with Client(address, set_as_default=False) as killed:
             for run_id, owner in (("kept", living), ("dropped", killed)):
-                assert registry.enter(owner, run_id, forget_run) == []
+                assert run_registry.register(owner, run_id, forget_run) == []
                 owner.run(_leave_behind, run_id)
                 folders[run_id] = [Path(one) for one in owner.run(_write_scratch, run_id, str(tmp_path)).values()]
                 assert all(folder.is_dir() for folder in folders[run_id])
@@ -655,7 +655,7 @@ def test_what_a_killed_client_left_is_dropped_without_another_run(
         assert not any(folder.exists() for folder in folders["dropped"])
         assert all(folder.is_dir() for folder in folders["kept"])
         client.run(forget_run, "kept")
-        registry.leave(client, "kept")
+        run_registry.unregister(client, "kept")
 
 
 def test_a_saved_model_is_a_success_whatever_cannot_be_removed(

@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, WorkerLostError
 from pipeline.runtime import membership as room
 from pipeline.runtime import nannies
-from pipeline.runtime.membership import Members, process
+from pipeline.runtime.membership import WorkerMembership, process
 
 A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
 
@@ -46,7 +46,7 @@ class Scene:
         self.status: dict[str, str] = {}  # of those that are not running
         self.folders = {A: "a", B: "b"}
         self.client: Any = FakeClient()
-        self.members = Members(self.client, hang_seconds=60.0, clock=lambda: self.now)
+        self.members = WorkerMembership(self.client, hang_seconds=60.0, clock=lambda: self.now)
         self.members.lost = lambda address, reason: self.told.append((address, reason))
         monkeypatch.setattr(room, "scheduler_info", lambda client, timeout: self.info())
 
@@ -67,19 +67,19 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     scene = Scene(monkeypatch)
-    assert set(scene.members.look()) == {A, B}
+    assert set(scene.members.refresh()) == {A, B}
     return scene
 
 
 def test_one_that_left_is_told_once(scene: Scene) -> None:
-    scene.members.check([A, B])
+    scene.members.raise_if_lost([A, B])
     del scene.said[B]
-    assert set(scene.members.look()) == {A}
-    assert set(scene.members.look()) == {A}
+    assert set(scene.members.refresh()) == {A}
+    assert set(scene.members.refresh()) == {A}
     assert scene.told == [(B, "its process ended or its connection broke")]
-    scene.members.check([A])
+    scene.members.raise_if_lost([A])
     with pytest.raises(WorkerLostError, match=r"worker tcp://127.0.0.1:1002 was lost: its process ended") as caught:
-        scene.members.check([A, B])
+        scene.members.raise_if_lost([A, B])
     assert caught.value.worker == B
     assert scene.members.names == {A: "1", B: "2"}  # of everyone ever seen
 
@@ -87,27 +87,27 @@ def test_one_that_left_is_told_once(scene: Scene) -> None:
 def test_silence_is_freezing_and_slowness_is_not(scene: Scene) -> None:
     scene.now = 59.0
     scene.said[A] = 60.0  # it has spoken since, however slow its task
-    scene.members.look()
+    scene.members.refresh()
     scene.now = 61.0
-    scene.members.look()
+    scene.members.refresh()
     assert scene.members.frozen() == [B]
     scene.members._end_frozen(B)
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
-    assert set(scene.members.look()) == {A}  # nobody counts on it any more, though it is still there
+    assert set(scene.members.refresh()) == {A}  # nobody counts on it any more, though it is still there
     assert scene.members.frozen() == []
     with pytest.raises(WorkerLostError, match="silent for 60 s"):
-        scene.members.check([B])
+        scene.members.raise_if_lost([B])
     del scene.said[B]
-    scene.members.look()
+    scene.members.refresh()
     assert len(scene.told) == 1
 
 
 def test_words_need_not_rise(scene: Scene) -> None:
     """The scheduler's clock may be set back: what counts is that a word is another one."""
     scene.now, scene.said = 59.0, {A: -1e6, B: -1e6}
-    scene.members.look()
+    scene.members.refresh()
     scene.now = 118.0
-    scene.members.look()
+    scene.members.refresh()
     assert scene.members.frozen() == []
 
 
@@ -130,14 +130,14 @@ def silent_for(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) ->
 
 def test_a_scheduler_that_is_silent_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = silent_for(scene, monkeypatch, 12.0)
-    assert set(scene.members.look()) == {A, B}
+    assert set(scene.members.refresh()) == {A, B}
     assert notes == [
         "the scheduler has not answered for 5 s: waiting for it, 60 s at most (cluster.hang_seconds)",
         "the scheduler answers again, after 12 s",
     ]
-    scene.members.check([A, B])
+    scene.members.raise_if_lost([A, B])
     again = silent_for(scene, monkeypatch, 12.0)
-    assert set(scene.members.look()) == {A, B}
+    assert set(scene.members.refresh()) == {A, B}
     assert again == notes[:1]  # a silence as long as the last one ends without a note
 
 
@@ -150,10 +150,10 @@ def test_who_hears_a_note_may_ask_for_the_members(scene: Scene, monkeypatch: pyt
         notes.append(note)
         scene.members.frozen()
         if "again" in note:
-            seen.append(set(scene.members.look()))
+            seen.append(set(scene.members.refresh()))
 
     scene.members.note = hear
-    looking = threading.Thread(target=scene.members.look, daemon=True)
+    looking = threading.Thread(target=scene.members.refresh, daemon=True)
     looking.start()
     looking.join(5)
     assert not looking.is_alive()
@@ -162,22 +162,22 @@ def test_who_hears_a_note_may_ask_for_the_members(scene: Scene, monkeypatch: pyt
 
 
 def test_one_that_leaves_while_it_is_being_ended_is_lost_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    give_up = scene.members._give_up
+    give_up = scene.members._mark_dead
 
     def leave(address: str, reason: str) -> str:
         ended = give_up(address, reason)
         scene.members._present = {A: scene.members._present[A]}  # as another thread's look does as soon as it can
         return ended
 
-    monkeypatch.setattr(scene.members, "_give_up", leave)
-    scene.members.end(B, "stuck")
+    monkeypatch.setattr(scene.members, "_mark_dead", leave)
+    scene.members.terminate(B, "stuck")
     assert scene.told == [(B, "stuck")]
 
 
 def test_a_silent_scheduler_makes_no_worker_look_frozen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.now = 20.0  # no word since 0
     silent_for(scene, monkeypatch, 50.0)
-    scene.members.look()
+    scene.members.refresh()
     assert scene.now == 70.0
     assert scene.members.frozen() == []  # 20 s of silence are the workers' own
     scene.now = 111.0
@@ -188,10 +188,10 @@ def test_a_scheduler_that_is_silent_for_too_long_is_lost(scene: Scene, monkeypat
     silent_for(scene, monkeypatch, 1e9)
     lost = r"the scheduler was lost: it has not answered for 60 s \(cluster.hang_seconds = 60\)"
     with pytest.raises(SchedulerLostError, match=lost):
-        scene.members.look()
+        scene.members.refresh()
     assert scene.now == 60.0
     with pytest.raises(SchedulerLostError, match=lost):
-        scene.members.check([])
+        scene.members.raise_if_lost([])
     with pytest.raises(SchedulerLostError, match=lost):  # what never answers is not waited for
         scene.members.call(threading.Event().wait)
 
@@ -201,12 +201,12 @@ def test_a_worker_that_is_silent_is_noted_before_it_is_ended(scene: Scene) -> No
     scene.members.note = notes.append
     scene.now = 16.0
     scene.said[A] = 2.0
-    scene.members.look()
+    scene.members.refresh()
     for _ in range(2):
         scene.members._note_silent()
     (note,) = notes
     assert note.startswith("worker 2 has not been heard for 15 s")
-    scene.members.check([A, B])
+    scene.members.raise_if_lost([A, B])
 
 
 def test_what_is_asked_in_another_thread_gives_its_answer_or_error(scene: Scene) -> None:
@@ -218,25 +218,25 @@ def test_what_is_asked_in_another_thread_gives_its_answer_or_error(scene: Scene)
 def test_a_closed_client(scene: Scene) -> None:
     scene.client.status = "closed"
     with pytest.raises(SchedulerLostError, match="the connection is closed"):
-        scene.members.look()
+        scene.members.refresh()
 
 
 def test_another_process_at_the_old_address(scene: Scene) -> None:
     """As of `dask worker --worker-port`: the lost one stays lost until somebody counts on the new one."""
     scene.folders[B] = "b, started again"
-    present = scene.members.look()
+    present = scene.members.refresh()
     assert set(present) == {A, B}
     assert scene.told == [(B, "its process ended or its connection broke")]
     with pytest.raises(WorkerLostError):
-        scene.members.check([B])
-    scene.members.count_on({address: process(facts) for address, facts in present.items()})
-    scene.members.check([A, B])
+        scene.members.raise_if_lost([B])
+    scene.members.track({address: process(facts) for address, facts in present.items()})
+    scene.members.raise_if_lost([A, B])
     scene.now = 61.0
     scene.said[A] = 2.0
-    scene.members.look()
+    scene.members.refresh()
     scene.members._end_frozen(B)
     scene.folders[B] = "b, started once more"
-    present = scene.members.look()
+    present = scene.members.refresh()
     assert set(present) == {A, B}  # what is ended is a process, not an address
     assert [reason[:6] for _, reason in scene.told] == ["its pr", "silent"]
 
@@ -244,9 +244,9 @@ def test_another_process_at_the_old_address(scene: Scene) -> None:
 def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler answers, a worker joins, somebody else asks and hears of it, and only then the first goes on."""
     del scene.said[B]
-    scene.members.look()
+    scene.members.refresh()
     answered, joined = threading.Event(), threading.Event()
-    first = threading.Thread(target=scene.members.look)
+    first = threading.Thread(target=scene.members.refresh)
 
     def ask(client: Any, timeout: float) -> dict[str, Any]:
         info = scene.info()
@@ -260,26 +260,26 @@ def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: py
     answered.wait(5)
     scene.said[B] = 1.0
     scene.folders[B] = "another"
-    present = scene.members.look()
+    present = scene.members.refresh()
     joined.set()
     first.join(5)
-    scene.members.count_on({address: process(facts) for address, facts in present.items()})
-    scene.members.check([A, B])
-    assert set(scene.members.look()) == {A, B}
+    scene.members.track({address: process(facts) for address, facts in present.items()})
+    scene.members.raise_if_lost([A, B])
+    assert set(scene.members.refresh()) == {A, B}
 
 
 @pytest.mark.parametrize("status", ["closing_gracefully", "closing"])
 def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
     scene.status[B] = status
-    assert set(scene.members.look()) == {A}
+    assert set(scene.members.refresh()) == {A}
     with pytest.raises(DepartureError, match="it was retired"):
-        scene.members.check([B])
+        scene.members.raise_if_lost([B])
     assert scene.members.announced([A, B]) == {B: True}
     scene.status[B] = "running"  # nobody could take what it has
-    assert set(scene.members.look()) == {A, B}
-    scene.members.check([B])
+    assert set(scene.members.refresh()) == {A, B}
+    scene.members.raise_if_lost([B])
     scene.status[B] = "paused"
-    assert set(scene.members.look()) == {A, B}
+    assert set(scene.members.refresh()) == {A, B}
     assert scene.told == [(B, "it was retired")]
     assert scene.members.announced([A, B]) == {}
 
@@ -289,10 +289,10 @@ def test_a_host_that_was_cut_off_is_used_again(scene: Scene) -> None:
     notes: list[str] = []
     scene.members.note = notes.append
     scene.client.nanny_answers = False
-    scene.members.look()
+    scene.members.refresh()
     assert scene.members.all_heard([A, B])
     scene.now, scene.said[A] = 61.0, 2.0
-    scene.members.look()
+    scene.members.refresh()
     assert not scene.members.all_heard([A, B])
     assert scene.members.all_heard([A])
     scene.members._end_frozen(B)
@@ -300,37 +300,37 @@ def test_a_host_that_was_cut_off_is_used_again(scene: Scene) -> None:
         thread.join(5)
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
     assert notes == [f"worker {B[-1]} was not ended: its host does not answer; it can be used again once it does"]
-    assert set(scene.members.look()) == {A}
+    assert set(scene.members.refresh()) == {A}
     assert scene.members.frozen() == []  # once is enough
     scene.said[B] = 3.0
-    assert set(scene.members.look()) == {A, B}
-    scene.members.check([B])
+    assert set(scene.members.refresh()) == {A, B}
+    scene.members.raise_if_lost([B])
     assert scene.client.restarted == []
 
 
 def test_one_that_is_left_out_is_not_ended(scene: Scene) -> None:
-    scene.members.look()
+    scene.members.refresh()
     scene.members.leave_out(B, "nobody reaches it")
     assert scene.told == [(B, "nobody reaches it")]
-    assert set(scene.members.look()) == {A}
+    assert set(scene.members.refresh()) == {A}
     with pytest.raises(DepartureError, match="nobody reaches it"):
-        scene.members.check([B])
+        scene.members.raise_if_lost([B])
     assert scene.client.restarted == []
     scene.folders[B] = "c"  # a new process
-    assert set(scene.members.look()) == {A, B}
+    assert set(scene.members.refresh()) == {A, B}
 
 
 def test_one_that_has_left_as_it_announced_has_departed(scene: Scene) -> None:
     scene.status[B] = "closing_gracefully"
-    scene.members.look()
+    scene.members.refresh()
     del scene.said[B]
     del scene.said[A]
-    scene.members.look()
+    scene.members.refresh()
     assert scene.members.announced([A, B]) == {B: False}
     with pytest.raises(DepartureError):
-        scene.members.check([B])
+        scene.members.raise_if_lost([B])
     with pytest.raises(WorkerLostError) as lost:
-        scene.members.check([A])
+        scene.members.raise_if_lost([A])
     assert not isinstance(lost.value, DepartureError)
 
 
@@ -346,7 +346,7 @@ def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, mo
         assert members._thread is not None
         members._thread.join(5)
         with pytest.raises(RuntimeError, match="the listener's own error"):
-            members.check([A])
+            members.raise_if_lost([A])
 
 
 def test_workers_ended_for_memory_are_told_with_both_numbers(scene: Scene) -> None:
@@ -355,7 +355,7 @@ def test_workers_ended_for_memory_are_told_with_both_numbers(scene: Scene) -> No
         assert members.out_of_memory(2**30) is None
         scene.client.ended_for_memory += [(1.0, {"worker": B, "pid": pid, "rss": 1}) for pid in (2, 3)]
         del scene.said[B]
-        members.look()
+        members.refresh()
         assert members.out_of_memory(300 * 2**20) == (
             "workers were ended 2 times because their memory came near the limit of 200 MiB, and one is expected to take "
             "300 MiB: give the workers more (dask worker --memory-limit)"
@@ -364,16 +364,16 @@ def test_workers_ended_for_memory_are_told_with_both_numbers(scene: Scene) -> No
 
 
 def test_who_is_missing_and_why(scene: Scene) -> None:
-    assert scene.members.missing() is None
+    assert scene.members.lost_worker() is None
     scene.client.cluster = SimpleNamespace(workers={2: SimpleNamespace(exits={"tcp://127.0.0.1:1": 1, B: -9})})
-    assert scene.members.known() == 2
+    assert scene.members.expected_count() == 2
     del scene.said[B]
-    assert scene.members.missing() == ("2", "killed by signal 9")
+    assert scene.members.lost_worker() == ("2", "killed by signal 9")
 
 
 def test_results_of_a_real_cluster(client: Any) -> None:
-    with Members(client) as members:
-        addresses = list(members.look())
+    with WorkerMembership(client) as members:
+        addresses = list(members.refresh())
         futures = [client.submit(pow, 2, n, workers=[address], pure=False) for n, address in enumerate(addresses)]
         assert members.results(futures, addresses) == [1, 2]
         failing = client.submit(int, "x", pure=False)
@@ -389,14 +389,14 @@ def test_a_worker_without_a_nanny_is_sent_away() -> None:
     with (
         LocalCluster(n_workers=2, processes=False, protocol="tcp", dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,
-        Members(client) as members,
+        WorkerMembership(client) as members,
     ):
-        gone, other = sorted(members.look())
-        members.end(gone, "stuck")
+        gone, other = sorted(members.refresh())
+        members.terminate(gone, "stuck")
         deadline = time.monotonic() + 20
         while gone in client.scheduler_info(n_workers=-1)["workers"]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert list(members.look()) == [other]
-        members.end(gone, "stuck")  # it is not there any more
+        assert list(members.refresh()) == [other]
+        members.terminate(gone, "stuck")  # it is not there any more
         nannies.end(client, gone)

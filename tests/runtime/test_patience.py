@@ -45,10 +45,10 @@ def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) 
         def __init__(self) -> None:
             self.client, self.submitted = self, 0
 
-        def look(self) -> dict[str, Any]:
+        def refresh(self) -> dict[str, Any]:
             return {}
 
-        def check(self, addresses: object) -> None:
+        def raise_if_lost(self, addresses: object) -> None:
             pass
 
         def note(self, message: str) -> None:

@@ -23,19 +23,19 @@ class Present:
         self.services: dict[str, Any] = {}
         self._looks, self._known, self._short = list(looks), known or len(looks[0]), short
 
-    def look(self) -> dict[str, Any]:
+    def refresh(self) -> dict[str, Any]:
         return self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
 
-    def known(self) -> int:
+    def expected_count(self) -> int:
         return self._known
 
-    def missing(self) -> tuple[str, str]:
+    def lost_worker(self) -> tuple[str, str]:
         return "0", "killed by signal 9"
 
     def out_of_memory(self, planned_nbytes: int) -> str | None:
         return self._short
 
-    def count_on(self, processes: dict[str, str]) -> None:
+    def track(self, processes: dict[str, str]) -> None:
         """Whoever is there."""
 
 
@@ -91,7 +91,7 @@ def test_several_hosts_talk_in_the_clear(hosts: list[str], says: str, monkeypatc
     class Elsewhere:
         cluster = None
 
-    found = placement.placement(Elsewhere(), Cluster(scheduler="tls://10.0.0.1:8786"), members=Present(facts))  # type: ignore[arg-type]
+    found = placement.placement(Elsewhere(), Cluster(scheduler="tls://10.0.0.1:8786"), membership=Present(facts))  # type: ignore[arg-type]
     assert found.notes == notes
     for note in notes:
         assert "\n" not in note

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from distributed import Client, LocalCluster
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError, SourceError
-from pipeline.runtime.membership import Members
-from pipeline.runtime.rpc import if_there, telling_loss
+from pipeline.runtime.membership import WorkerMembership
+from pipeline.runtime.rpc import call_if_connected, translate_connection_errors
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def until(true: Callable[[], bool]) -> None:
 def test_who_takes_too_long_is_not_waited_for() -> None:
     done, end = threading.Event(), threading.Event()
     try:
-        in_time(0.1, "test", end.wait)
+        call_with_deadline(0.1, "test", end.wait)
     finally:
         end.set()
-    in_time(20.0, "test", done.set, lambda: None)
+    call_with_deadline(20.0, "test", done.set, lambda: None)
     assert done.is_set()
 
 
@@ -55,9 +55,9 @@ def test_nobody_is_asked_where_nobody_is(without_scheduler: Client) -> None:
     def never() -> None:
         raise AssertionError
 
-    assert if_there(without_scheduler, never) is None
+    assert call_if_connected(without_scheduler, never) is None
     until(lambda: without_scheduler.status == "closed")
-    assert if_there(without_scheduler, never) is None
+    assert call_if_connected(without_scheduler, never) is None
 
 
 def test_a_client_that_gives_up_while_it_is_asked_gives_nothing(without_scheduler: Client) -> None:
@@ -75,16 +75,16 @@ def test_a_client_that_gives_up_while_it_is_asked_gives_nothing(without_schedule
     ]
     for ask in asks:
         client.status = "running"  # as a moment before
-        assert if_there(client, functools.partial(give_up, ask)) is None
+        assert call_if_connected(client, functools.partial(give_up, ask)) is None
 
 
 def test_other_errors_are_raised(client: Client) -> None:
-    assert if_there(client, lambda: 3) == 3
+    assert call_if_connected(client, lambda: 3) == 3
     with pytest.raises(KeyError):
-        if_there(client, lambda: {}["a"])
+        call_if_connected(client, lambda: {}["a"])
     with pytest.raises(RuntimeError, match="of its own"):
-        if_there(client, lambda: client.run_on_scheduler(fail))
-    with pytest.raises(AttributeError), telling_loss(client):
+        call_if_connected(client, lambda: client.run_on_scheduler(fail))
+    with pytest.raises(AttributeError), translate_connection_errors(client):
         raise AttributeError("a")
 
 
@@ -97,19 +97,19 @@ fail.__module__ = "__main__"
 
 def test_what_fails_with_the_scheduler_is_told_as_its_loss(without_scheduler: Client) -> None:
     lost = pytest.raises(SchedulerLostError, match="the scheduler was lost: the connection is closed")
-    with lost, telling_loss(without_scheduler):
+    with lost, translate_connection_errors(without_scheduler):
         raise OSError("connection refused")
-    with pytest.raises(SourceError), telling_loss(without_scheduler):
+    with pytest.raises(SourceError), translate_connection_errors(without_scheduler):
         raise SourceError("a file")
     until(lambda: without_scheduler.status == "closed")
-    with lost, telling_loss(without_scheduler):
+    with lost, translate_connection_errors(without_scheduler):
         without_scheduler.run(len, "")
 
 
 def test_what_was_cancelled_with_the_connection_is_its_loss(client: Client) -> None:
     future = client.submit(len, "")  # nobody is there to do it
     client.cancel(future, reason="scheduler-connection-lost")
-    with pytest.raises(SchedulerLostError), telling_loss(client):
+    with pytest.raises(SchedulerLostError), translate_connection_errors(client):
         future.result()
 
 
@@ -124,10 +124,10 @@ def test_a_loss_that_is_known_is_told_at_once(client: Client, monkeypatch: pytes
     now = itertools.count(step=10.0)
     monkeypatch.setattr("pipeline.runtime.membership.scheduler_info", silent)
     monkeypatch.setattr("pipeline.runtime.membership.ASK_AGAIN_SECONDS", 0.0)
-    members = Members(client, 60.0, clock=lambda: next(now))
+    members = WorkerMembership(client, 60.0, clock=lambda: next(now))
     for _ in range(2):
         with pytest.raises(SchedulerLostError, match="it has not answered for"):
-            members.look()
+            members.refresh()
     assert len(asked) == 3
-    with pytest.raises(SchedulerLostError, match="it has not answered for"), members.telling_loss():
+    with pytest.raises(SchedulerLostError, match="it has not answered for"), members.translate_connection_errors():
         raise KeyError("a")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.runtime.channel import hearing
-from pipeline.runtime.ledger import tagged
-from pipeline.runtime.timing import TOPIC, StageClock, process_start, span
+from pipeline.runtime.channel import subscribe
+from pipeline.runtime.task_ledger import annotate_run
+from pipeline.runtime.timing import SPANS, StageTimer, process_start, span
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 
 def test_seconds_by_stage_and_what_lies_between() -> None:
     clock = Clock()
-    stage_clock = StageClock(begin=98.0, clock=clock, seconds={"import": 1.5})
+    stage_clock = StageTimer(begin=98.0, clock=clock, seconds={"import": 1.5})
     with stage_clock.stage("read"):
         clock.now += 3
     clock.now += 0.25
@@ -40,7 +40,7 @@ def test_seconds_by_stage_and_what_lies_between() -> None:
 
 def test_a_stage_that_fails_is_counted() -> None:
     clock = Clock()
-    stage_clock = StageClock(begin=100.0, clock=clock)
+    stage_clock = StageTimer(begin=100.0, clock=clock)
     with contextlib.suppress(KeyError), stage_clock.stage("read"):
         clock.now += 2
         raise KeyError
@@ -48,7 +48,7 @@ def test_a_stage_that_fails_is_counted() -> None:
 
 
 def test_other_is_never_negative() -> None:
-    assert StageClock(begin=99.0, clock=Clock(), seconds={"read": 5.0}).close()["other"] == 0.0
+    assert StageTimer(begin=99.0, clock=Clock(), seconds={"read": 5.0}).close()["other"] == 0.0
 
 
 def test_the_process_began_before_now() -> None:
@@ -77,9 +77,9 @@ def _work(stage: str) -> float:
 
 def test_a_span_is_logged_by_its_worker(client: Any) -> None:
     worker = min(scheduler_info(client)["workers"])
-    with tagged("a run"):
+    with annotate_run("a run"):
         during = client.submit(_work, "a stage of a test", workers=[worker], pure=False).result()
-    logged = [message for _, message in client.get_events(TOPIC) if message["stage"] == "a stage of a test"]
+    logged = [message for _, message in client.get_events(SPANS) if message["stage"] == "a stage of a test"]
     assert [(message["worker"], message["run"]) for message in logged] == [(worker, "a run")]
     assert logged[0]["start"] <= during <= logged[0]["stop"]
     assert 0 <= logged[0]["cpu_seconds"] <= logged[0]["stop"] - logged[0]["start"] + 0.05
@@ -87,8 +87,8 @@ def test_a_span_is_logged_by_its_worker(client: Any) -> None:
 
 def test_runs_at_once_hear_their_own_spans_alone(client: Any) -> None:
     heard: dict[str, list[str]] = {"one": [], "other": []}
-    with hearing(client, TOPIC, "one", lambda message: heard["one"].append(message["stage"])):
-        with hearing(client, TOPIC, "other", lambda message: heard["other"].append(message["stage"])):
+    with subscribe(client, SPANS, "one", lambda message: heard["one"].append(message["stage"])):
+        with subscribe(client, SPANS, "other", lambda message: heard["other"].append(message["stage"])):
             _submit(client, "one", "a")
             _submit(client, "other", "b")
         _submit(client, "one", "c")  # the other's end has not ended the subscription
@@ -98,5 +98,5 @@ def test_runs_at_once_hear_their_own_spans_alone(client: Any) -> None:
 
 
 def _submit(client: Any, run: str, stage: str) -> None:
-    with tagged(run):
+    with annotate_run(run):
         client.submit(_work, stage, pure=False).result()

@@ -5,7 +5,16 @@ import dataclasses
 from pipeline.efficiency.cost import Workload, predict
 from pipeline.efficiency.definitions import figures
 from pipeline.efficiency.machine import Coefficients, Fill, Machine, Ring
-from pipeline.efficiency.records import Configuration, Mode, Point, Result, Sample, Single, Split, WorkerSample
+from pipeline.efficiency.records import (
+    Configuration,
+    Mode,
+    Point,
+    Result,
+    ScalingSample,
+    Single,
+    TimeSplit,
+    WorkerSample,
+)
 
 MACHINE = Machine(
     fingerprint="0" * 16,
@@ -48,7 +57,7 @@ def point(where: Configuration, slower: float = 1.0, other: float = 0.0, repetit
     for number in range(repetitions):
         scale = slower * (1 + 0.01 * number)
         splits = [
-            Split(scale * s.useful, scale * s.transfer, scale * s.wait, scale * s.other + other)
+            TimeSplit(scale * s.useful, scale * s.transfer, scale * s.wait, scale * s.other + other)
             for s in predicted.splits
         ]
         seconds = scale * predicted.seconds + other
@@ -58,7 +67,9 @@ def point(where: Configuration, slower: float = 1.0, other: float = 0.0, repetit
         )
         useful, transfer = [s.useful for s in splits], [s.transfer for s in splits]
         said = figures(seconds, useful, transfer, (1.0,) * where.workers)
-        samples.append(Sample(number, "2026-11-21T00:00:01+00:00", seconds, workers, said, (seconds,) * where.rounds))
+        samples.append(
+            ScalingSample(number, "2026-11-21T00:00:01+00:00", seconds, workers, said, (seconds,) * where.rounds)
+        )
     return Point(where, predicted, tuple(samples))
 
 

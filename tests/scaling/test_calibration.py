@@ -14,8 +14,8 @@ from pipeline.efficiency.machine import COEFFICIENTS, Coefficients
 from pipeline.errors import ClusterError
 from pipeline.runtime.placement import Placement, placement
 from pipeline.scaling import calibration
-from pipeline.scaling.fits import GRID, TYPICAL, Fit, solve
-from pipeline.scaling.links import ring_of
+from pipeline.scaling.compute_calibration import GRID, TYPICAL, Fit, solve
+from pipeline.scaling.network_calibration import ring_of
 from tests.scaling.examples import MACHINE
 
 SECTION = Cluster(device="cpu", workers=2, threads=1)

@@ -12,10 +12,10 @@ from pipeline.efficiency.records import Point, Result, Single
 from pipeline.scaling.chart_style import log_axis
 from pipeline.scaling.charts import checked, pair_of, ratio_of
 from pipeline.scaling.charts_far import workload_of
-from pipeline.scaling.explain import sentences
+from pipeline.scaling.explain import explain_result
 from pipeline.scaling.pictures import pictures
 from pipeline.scaling.report import REPORT, report_html, write_report
-from pipeline.scaling.view import seen
+from pipeline.scaling.view import summarise_points
 from tests.scaling.examples import MACHINE, configuration, point, result
 
 ALL = {"seconds", "split", "predicted", "allreduce", "serial_fraction", "far_seconds", "far_efficiency"}
@@ -33,7 +33,7 @@ def whole() -> Result:
     weak = [point(configuration(n, rows=50_000 * n, mode="weak"), other=1e-4) for n in (1, 2, 4)]
     made = result(*strong, crowded(8), *weak)
     made = dataclasses.replace(made, singles=(*made.singles, Single("weak", 200_000, 4, (0.01,) * 5)))
-    return dataclasses.replace(made, sentences=sentences(made, MACHINE))
+    return dataclasses.replace(made, sentences=explain_result(made, MACHINE))
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def test_ids_do_not_repeat_across_the_pictures_of_a_page() -> None:
 def test_the_headline_is_ge_then_pe_then_e_with_its_seconds() -> None:
     made = whole()
     said = words_of(whole_page())
-    told = next(p for p in seen(made) if p.workers == 4 and p.configuration.mode == "strong")
+    told = next(p for p in summarise_points(made) if p.workers == 4 and p.configuration.mode == "strong")
     order = [
         said.index(name) for name in ("GE, global efficiency", "PE, parallel efficiency", "E, compute per overhead")
     ]
@@ -114,7 +114,7 @@ def test_the_headline_is_ge_then_pe_then_e_with_its_seconds() -> None:
 def test_every_factor_of_every_point_is_in_its_table() -> None:
     made = whole()
     said = words_of(whole_page())
-    for seen_point in seen(made):
+    for seen_point in summarise_points(made):
         for name in ("GE", "PE", "LB", "CommE", "SerE", "TE", "CompS"):
             assert f"{getattr(seen_point, name):.3f}" in said
     assert "strong, 8 workers*" in said
@@ -137,7 +137,7 @@ def test_oversubscribed_points_check_no_model() -> None:
 
 
 def test_measured_and_predicted_are_paired() -> None:
-    one, two = seen(result(point(configuration(1)), point(configuration(2), slower=1.25)))
+    one, two = summarise_points(result(point(configuration(1)), point(configuration(2), slower=1.25)))
     was, will = pair_of(two, "T")
     assert was == two.seconds.median
     assert two.predicted is not None
@@ -189,7 +189,7 @@ def test_an_axis_of_nearly_equal_values_has_several_numbers() -> None:
 
 def test_bytes_are_shown_as_predicted_sent_and_computed():
     page = report_html(result(point(configuration(2))), MACHINE)
-    (two,) = seen(result(point(configuration(2))))
+    (two,) = summarise_points(result(point(configuration(2))))
     assert two.predicted is not None
     row = page[page.index("Bytes that worker 0 sends") :]
     row = row[: row.index("</div>")]

@@ -13,16 +13,16 @@ from distributed import wait
 
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.metric_names import round_metrics
-from pipeline.config.xgboost import Shape, xgboost_params
+from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost.dispatch import run_training
-from pipeline.training.xgboost.intercept import Labels, base_score
+from pipeline.training.xgboost.intercept import LabelSummary, base_score
 from pipeline.training.xgboost.matrix import build_partition
 from pipeline.training.xgboost.rounds import RoundsResult, Scores
 from pipeline.training.xgboost.spec import RoundsSpec
-from pipeline.training.xgboost.training_events import Going
+from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 ROWS, FRAGMENTS = 6_000, 12
 
@@ -78,8 +78,8 @@ class Case:
 
     def spec(self) -> RoundsSpec:
         train = self.label[self.use == 0]
-        labels = Labels(mean=float(train.mean(dtype=np.float64)), values=train)
-        shape = Shape(self.names, **self.shape)
+        labels = LabelSummary(mean=float(train.mean(dtype=np.float64)), values=train)
+        shape = ModelShape(self.names, **self.shape)
         intercept = base_score(self.objective, labels, shape.quantiles)
         params = xgboost_params(self.objective, shape, intercept, {"max_depth": 5, **self.params}, seed=3)
         options = {"metrics": round_metrics(self.objective), "timeout_seconds": 60, **self.options}
@@ -171,7 +171,7 @@ def train(make_cluster: Callable[[int, int], Any]) -> Train:
             first += share
         wait(partitions)
         spec = dataclasses.replace(case.spec(), rounds=rounds or case.rounds)
-        trained = run_training(client, partitions, workers, spec, Going(start, listen))
+        trained = run_training(client, partitions, workers, spec, TrainingCallbacks(start, listen))
         parts = client.gather(list(trained.scores))
         return Outcome(trained.result, join([a for a, _ in parts]), join([b for _, b in parts]))
 

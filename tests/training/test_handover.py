@@ -11,7 +11,7 @@ from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
 from pipeline.training.xgboost import dispatch
-from pipeline.training.xgboost.training_events import Going
+from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 SPEC: Any = SimpleNamespace(run="run")
 A, B, C = (f"tcp://127.0.0.1:{port}" for port in (1001, 1002, 1003))
@@ -34,8 +34,8 @@ def test_what_waits_is_bounded_and_dropped() -> None:
     assert handover.waiting_runs() == [f"run {number}" for number in range(5, 9)]
     handover.put("run 5", Handover(state(50)))
     handover.put("run 9", Handover(state(9)))
-    assert handover.take("run 5") == Handover(state(50))
-    assert handover.take("run 5") is None
+    assert handover.pop_checkpoint("run 5") == Handover(state(50))
+    assert handover.pop_checkpoint("run 5") is None
     handover.drop("run 7")
     assert handover.waiting_runs() == ["run 8", "run 9"]
 
@@ -51,13 +51,13 @@ class FakeClient:
 
     def run(self, function: Any, workers: list[str], on_error: str) -> dict[str, Any]:
         self.asked += workers
-        assert (function.func, function.args, on_error) == (handover.take, ("run",), "ignore")
+        assert (function.func, function.args, on_error) == (handover.pop_checkpoint, ("run",), "ignore")
         return {worker: self.waiting[worker] for worker in workers}
 
 
 def members_of(client: FakeClient) -> Any:
     """Of a cluster whose workers are those that the client knows."""
-    return SimpleNamespace(client=client, look=lambda: client.waiting)
+    return SimpleNamespace(client=client, refresh=lambda: client.waiting)
 
 
 def test_the_latest_state_is_collected() -> None:
@@ -83,7 +83,7 @@ def test_the_latest_state_is_collected() -> None:
 def test_a_departure_keeps_its_round_and_is_told(error: Exception, raised: type[Exception]) -> None:
     members = members_of(FakeClient({A: Handover(state(131), (1,)), B: None}))
     kept: list[State] = []
-    told = dispatch._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error)
+    told = dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error)
     assert type(told) is raised
     assert [one.round for one in kept] == [131]
     if isinstance(told, DepartureError):
@@ -95,21 +95,23 @@ def test_a_lost_worker_is_not_asked() -> None:
     members = members_of(FakeClient({A: Handover(state(131))}))  # which fails where it is asked for another worker
     kept: list[State] = []
     error = WorkerLostError(B, "killed by signal 9")
-    assert dispatch._with_last_state(members, [A, B], SPEC, Going(keep=kept.append), error) is error
+    assert (
+        dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error) is error
+    )
     assert members.client.asked == [A]
     assert [one.round for one in kept] == [131]
 
 
 def test_a_scheduler_that_is_lost_meanwhile_is_not_asked_for_states() -> None:
-    def look() -> dict[str, object]:
+    def refresh() -> dict[str, object]:
         raise SchedulerLostError("the connection is closed")
 
-    members: Any = SimpleNamespace(client=None, look=look)
+    members: Any = SimpleNamespace(client=None, refresh=refresh)
     error = WorkerLostError(B, "killed by signal 9")
-    assert dispatch._with_last_state(members, [A, B], SPEC, Going(), error) is error
+    assert dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(), error) is error
 
 
-class FakeMembers:
+class FakeMembership:
     """Says which workers have announced that they leave, and raises for them."""
 
     def __init__(self) -> None:
@@ -118,7 +120,7 @@ class FakeMembers:
     def announced(self, workers: Any) -> dict[str, bool]:
         return self.leaving
 
-    def check(self, workers: Any) -> None:
+    def raise_if_lost(self, workers: Any) -> None:
         for worker in workers:
             if worker in self.leaving:
                 raise DepartureError(worker, "it was retired")
@@ -126,7 +128,7 @@ class FakeMembers:
 
 def test_ranks_that_stay_end_the_attempt_themselves() -> None:
     now = 0.0
-    members: Any = FakeMembers()
+    members: Any = FakeMembership()
     departures = dispatch._Departures(members, [A, B, C], clock=lambda: now)
     departures.check({A, B, C})
     members.leaving = {B: True}
@@ -146,7 +148,7 @@ def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -
     """The pair is named, and the run continues without one of them."""
     told: dict[str, str] = {}
 
-    def check(workers: Any) -> None:
+    def raise_if_lost(workers: Any) -> None:
         for worker in workers:
             raise DepartureError(worker, told[worker])
 
@@ -155,7 +157,7 @@ def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -
         names={A: "0", B: "1", C: "2"},
         hang_seconds=60.0,
         leave_out=told.__setitem__,
-        check=check,
+        raise_if_lost=raise_if_lost,
         call=lambda ask, workers: ask(),
     )
     monkeypatch.setattr(dispatch, "unreachable_pairs", lambda *_: [])

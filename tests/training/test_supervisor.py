@@ -17,12 +17,12 @@ from distributed import Client, LocalCluster
 
 import pipeline
 from pipeline.config.job import Job
-from pipeline.data.synthetic.synthetic import generate
+from pipeline.data.synthetic.generator import generate
 from pipeline.errors import WorkerLostError
 from pipeline.events import types as events
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
-from pipeline.training.supervisor import Beside, Checkpoints, Supervisor
+from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 
 
 def state(number: int, *, stopped: bool = False) -> State:
@@ -31,7 +31,7 @@ def state(number: int, *, stopped: bool = False) -> State:
 
 def test_a_late_state_does_not_undo_the_last(tmp_path: Path) -> None:
     heard: list[events.Event] = []
-    walk: Any = SimpleNamespace(round=0, listen=heard.append, note=print)
+    walk: Any = SimpleNamespace(round=0, emit=heard.append, emit_note=print)
     store = CheckpointStore(tmp_path / "model")
     checkpoints = Checkpoints(walk, store, Identity({}, (), "cpu", "3"), None)
     checkpoints.keep(state(5))
@@ -47,7 +47,7 @@ def test_a_late_state_does_not_undo_the_last(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what is needed and free, and with the round that --resume would begin at."""
     notes: list[str] = []
-    walk: Any = SimpleNamespace(round=0, listen=lambda event: None, note=notes.append)
+    walk: Any = SimpleNamespace(round=0, emit=lambda event: None, emit_note=notes.append)
     checkpoints = Checkpoints(walk, CheckpointStore(tmp_path / "model"), Identity({}, (), "cpu", "3"), None)
     checkpoints.keep(state(5))
 
@@ -72,7 +72,7 @@ def test_the_last_line_says_of_a_loss_what_was_told(tmp_path: Path) -> None:
         ],
     )
     nobody: Any = None
-    supervisor = Supervisor(walk, nobody, nobody, Beside())
+    supervisor = Supervisor(walk, nobody, nobody, SupervisorHooks())
     line = supervisor._line(WorkerLostError("tcp://127.0.0.1:1", "killed by signal 9"))
     assert line == "worker 1 lost in blocks: killed by signal 9"
 

@@ -14,7 +14,7 @@ from distributed import LocalCluster, get_worker
 
 import pipeline
 from pipeline.config.job import Job
-from pipeline.data.synthetic.synthetic import generate
+from pipeline.data.synthetic.generator import generate
 from pipeline.events import types as events
 from pipeline.training import workset
 

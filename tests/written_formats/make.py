@@ -22,13 +22,13 @@ from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster, Job
 from pipeline.events.recording import line_of, recorded
 from pipeline.events.types import (
-    Asked,
     BlocksDone,
     Checkpoint,
     Evaluated,
     Event,
     Failed,
     FragmentDone,
+    JobResolved,
     MatrixDone,
     Note,
     Place,
@@ -59,7 +59,7 @@ COLUMNS = {  # an encoding of each kind
 
 _VALUES: tuple[Event, ...] = (
     Started(verb="train", run=RUN),
-    Asked(settings={"data.source": "rows.parquet", "training.rounds": "4"}),
+    JobResolved(settings={"data.source": "rows.parquet", "training.rounds": "4"}),
     Planned(rows=400, features=10, fragments=2, workers=2, threads=1, nbytes=500_000_000, note="a note"),
     Planned(rows=None, features=10, fragments=2, workers=2, threads=1, nbytes=500_000_000),
     FragmentDone(stage="statistics", done=1, total=2, rows=200),

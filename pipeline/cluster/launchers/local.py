@@ -25,7 +25,7 @@ GUARD = "pipeline.cluster.web_guard"
 
 
 @dataclass(frozen=True)
-class Layout:
+class LocalLayout:
     """The workers of a local cluster."""
 
     device: Literal["cpu", "cuda"]
@@ -41,7 +41,7 @@ class Layout:
         return self.workers * self.threads > self.cores
 
 
-def layout(section: Cluster) -> Layout:
+def layout(section: Cluster) -> LocalLayout:
     """Resolves "auto": one worker with all cores per NUMA node, or one per GPU; memory shared evenly.
 
     ClusterError if the GPU was asked for and cannot be used, or if there are fewer GPUs than workers.
@@ -56,10 +56,10 @@ def layout(section: Cluster) -> Layout:
     limit = int(MEMORY_LIMIT // workers if section.memory == "auto" else dask.utils.parse_bytes(section.memory))
     # dask-cuda pins its workers to the cores next to their GPUs
     sets = (None,) * workers if device == "cuda" else affinity.core_sets(workers, threads, nodes, cores)
-    return Layout(device, workers, threads, limit, sets, cores)
+    return LocalLayout(device, workers, threads, limit, sets, cores)
 
 
-def settings(plan: Layout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
+def settings(plan: LocalLayout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
     """Returns Dask's configuration for a local cluster, in the client's process and in the workers.
 
     Memory: nothing is spilled (kept data belong in memory; other data are decoded again) and no worker is paused
@@ -75,7 +75,7 @@ def settings(plan: Layout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequ
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.scheduler.no-workers-timeout": "30s",  # safely more than a restart takes
-        "distributed.scheduler.worker-ttl": None,  # uses the system's clock, which may be set; `Members` uses its own
+        "distributed.scheduler.worker-ttl": None,  # uses the system's clock, which may be set; `WorkerMembership` uses its own
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "1h",

@@ -14,7 +14,7 @@ from pipeline.dashboard.drawing import chart, div, flex, hover, put, refresh
 from pipeline.dashboard.markup import key, text, time_unit, value
 from pipeline.dashboard.theme import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from pipeline.monitoring.state.naming import parted
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 
 CHARTS = 4  # metrics that are drawn; the terminal shows the others
 SETS = {"validation": BLUE, "train": ORANGE}  # drawn in this order
@@ -22,14 +22,14 @@ OTHER_SETS = (PURPLE, SKY, GREEN)
 SPEED_POINTS, FEW_POINTS = 400, 20  # of a long run, and of a run of seconds
 
 
-class Curves:
+class CurvePlots:
     """A chart for each metric, with a line for each data set; the deciding metric comes first."""
 
     def __init__(self) -> None:
         self._charts: list[_Curve] = []
         self.root = Row(children=[Spacer(height=0)], sizing_mode="stretch_width", styles={"flex-wrap": "wrap"})
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         names = [] if run is None else metrics_of(run)
         while len(self._charts) < len(names):
             self._charts.append(_Curve())
@@ -58,7 +58,7 @@ class Speed:
         self._title = div()
         self.root = column(self._title, sizing_mode="stretch_width")
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         seconds, rates, rounds = ([], [], []) if run is None else speed_of(run)
         self.root.visible = bool(rounds)
         if run is None or not rounds:
@@ -87,7 +87,7 @@ class _Curve:
         self._title = div()
         self.root = column(self._title, self._figure, sizing_mode="stretch_width", styles=flex())
 
-    def update(self, run: Run, name: str) -> None:
+    def update(self, run: RunState, name: str) -> None:
         if name != self._name:  # another run
             self._name = name
             for source in self._sources.values():
@@ -110,14 +110,14 @@ class _Curve:
         return self._sources[data_set]
 
 
-def metrics_of(run: Run) -> list[str]:
+def metrics_of(run: RunState) -> list[str]:
     """Names of the metrics without their data sets, the deciding one first."""
     names = dict.fromkeys(parted(name)[1] for name in run.metric_names)
     deciding = parted(run.deciding)[1]
     return sorted(names, key=lambda name: name != deciding)[:CHARTS]
 
 
-def lines_of(run: Run, metric: str) -> dict[str, tuple[list[int], list[float]]]:
+def lines_of(run: RunState, metric: str) -> dict[str, tuple[list[int], list[float]]]:
     """Rounds and values by data set; a data set may be measured less often than others."""
     found = {parted(name)[0]: name for name in run.metric_names if parted(name)[1] == metric}
     ordered = sorted(found, key=lambda data_set: list(SETS).index(data_set) if data_set in SETS else len(SETS))
@@ -135,7 +135,7 @@ def colour_of(data_set: str, known: Sequence[str]) -> str:
     return SETS[data_set] if data_set in SETS else OTHER_SETS[others.index(data_set) % len(OTHER_SETS)]
 
 
-def speed_of(run: Run) -> tuple[list[float], list[float], list[float]]:
+def speed_of(run: RunState) -> tuple[list[float], list[float], list[float]]:
     """Seconds since the start, rounds per second and round, a few hundred at most; NaN where the run was interrupted."""
     marks = _apart(run.pace.marks)
     seconds, rates, rounds = [], [], []
@@ -163,7 +163,7 @@ def _apart(marks: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
     return kept
 
 
-def _curve_title(run: Run, metric: str, data_sets: Sequence[str]) -> str:
+def _curve_title(run: RunState, metric: str, data_sets: Sequence[str]) -> str:
     decides = parted(run.deciding)[1] == metric
     said = text(metric)
     if decides and run.stops_early and run.best is not None and math.isfinite(run.best):

@@ -3,22 +3,22 @@
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.markup import count, duration, occurred, table, text, value
 from pipeline.formatting import nbytes
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 
 MANY_INCIDENTS = 12  # shown
 
 
-class Words:
+class RunDetails:
     """The settings and the plan, the incidents, and the notes of the run."""
 
     def __init__(self) -> None:
         self.root = div()
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         self.root.text = "" if run is None else _words(run)
 
 
-def _words(run: Run) -> str:
+def _words(run: RunState) -> str:
     facts = [(text(name), text(setting)) for name, setting in run.asked.items()]
     asked = f"<div><h3>Asked</h3>{table(('', ''), facts, kind='facts')}</div>" if facts else ""
     planned = f"<div><h3>Planned</h3>{table(('', ''), _plan(run), kind='facts')}</div>" if run.planned else ""
@@ -41,7 +41,7 @@ def _words(run: Run) -> str:
     return f'<div class="two">{incidents}{notes}{exact}{asked}{planned}{kept}</div>'
 
 
-def _plan(run: Run) -> list[tuple[str, str]]:
+def _plan(run: RunState) -> list[tuple[str, str]]:
     plan = run.planned
     assert plan is not None
     facts = [

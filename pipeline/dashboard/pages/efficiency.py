@@ -8,11 +8,11 @@ from bokeh.models import ColumnDataSource, Row
 from pipeline.dashboard.drawing import Lanes, div, flex, hover, put, refresh
 from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, title, waiting
 from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE
-from pipeline.dashboard.window import Part
+from pipeline.dashboard.window import Component
 from pipeline.formatting import nbytes
-from pipeline.monitoring.state.live import Live, LiveWorker, figures_of
+from pipeline.monitoring.state.live import LiveFigures, LiveWorker, figures_of
 from pipeline.monitoring.state.naming import natural
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 
 SHARES = {"useful": GREEN, "transfer": BLUE, "wait": ORANGE, "other": GREY}
 BARS = 24  # workers drawn; of more workers those that compute longest and those that compute least
@@ -41,7 +41,7 @@ class Factors:
     def __init__(self) -> None:
         self.root = div()
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         if run is None:
             self.root.text = waiting()
             return
@@ -73,7 +73,7 @@ class Shares:
         self._title = div()
         self.root = column(self._title, sizing_mode="stretch_width", styles=flex())
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         live = None if run is None else figures_of(run, since_start=self._since_start)
         drawn = [] if live is None or live.PE is None else selected(live.workers)
         self.root.visible = bool(drawn)
@@ -87,7 +87,7 @@ class Shares:
         put(self.root, self._title, self.figure)
         self._title.text = self._said(live, drawn)
 
-    def _said(self, live: Live, drawn: Sequence[LiveWorker]) -> str:
+    def _said(self, live: LiveFigures, drawn: Sequence[LiveWorker]) -> str:
         what = "Since the start" if self._since_start else "Last rounds"
         some = f"; {len(drawn)} of {len(live.workers):,} workers: the busiest and the least busy"
         about = f"{count(live.rounds, 'round')}, {duration_of(live.seconds)} each"
@@ -96,13 +96,13 @@ class Shares:
         return f"<h3>{what}<span class=sub>: {about}{more}</span></h3><p>{keys}</p>"
 
 
-class Table:
+class EfficiencyTable:
     """The same as a table, with the bytes each worker sends."""
 
     def __init__(self) -> None:
         self.root = div()
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         live = None if run is None else figures_of(run)
         if live is None:
             self.root.text = ""
@@ -123,7 +123,7 @@ def selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
     return busiest[: BARS // 2] + busiest[-BARS // 2 :]
 
 
-def _row(worker: LiveWorker, live: Live) -> tuple[str, ...]:
+def _row(worker: LiveWorker, live: LiveFigures) -> tuple[str, ...]:
     name = text(worker.name)
     if worker.name == live.straggler:
         name += ' <span class="lost">waited for</span>'
@@ -136,7 +136,7 @@ def _share(seconds: float | None, whole: float) -> str:
     return "–" if seconds is None else f"{1e3 * seconds:,.1f} ms, {seconds / whole:.0%}"
 
 
-def _sentence(live: Live) -> str:
+def _sentence(live: LiveFigures) -> str:
     if live.PE is None:
         return f"A round takes {duration_of(live.seconds)} on {count(len(live.workers), 'worker')}. {ON_GPU}"
     if len(live.workers) == 1:
@@ -152,12 +152,12 @@ def _sentence(live: Live) -> str:
     return f"{said} The others wait for <b>worker {text(live.straggler)}</b>, {most} on average."
 
 
-def without_core(live: Live) -> float:
+def without_core(live: LiveFigures) -> float:
     """The share of all workers' time in which they were ready and had no core; 0 where that is unknown."""
     return sum(worker.queued or 0.0 for worker in live.workers) / len(live.workers) / live.seconds
 
 
-def alone(live: Live) -> str:
+def alone(live: LiveFigures) -> str:
     """What a single worker does while it does not compute; empty where it always computes."""
     (worker,) = live.workers
     queued, other = (worker.queued or 0.0) / live.seconds, (worker.other or 0.0) / live.seconds
@@ -174,7 +174,7 @@ def duration_of(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)
 
 
-def _cards(live: Live) -> str:
+def _cards(live: LiveFigures) -> str:
     if live.PE is None:
         return card("A round", duration_of(live.seconds), f"mean of the last {count(live.rounds, 'round')}")
     compute = sum(worker.useful or 0.0 for worker in live.workers) / len(live.workers)
@@ -207,12 +207,12 @@ def _factor(number: float | None) -> str:
     return "–" if number is None else f"{number:.3f}"
 
 
-def parts() -> list[Part]:
+def parts() -> list[Component]:
     """The page from top to bottom."""
-    return [Factors(), Both(), Table()]
+    return [Factors(), EfficiencyPanel(), EfficiencyTable()]
 
 
-class Both:
+class EfficiencyPanel:
     """The last rounds and all since the start, next to each other."""
 
     def __init__(self) -> None:
@@ -221,7 +221,7 @@ class Both:
             children=[one.root for one in self._shares], sizing_mode="stretch_width", styles={"flex-wrap": "wrap"}
         )
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         for one in self._shares:
             one.update(run, now)
         self.root.visible = any(one.root.visible for one in self._shares)

@@ -14,7 +14,7 @@ from bokeh.document import Document
 from pipeline.dashboard import connection
 from pipeline.dashboard.pages import curves, efficiency, training, workers
 from pipeline.dashboard.theme import THEME
-from pipeline.dashboard.window import NEWEST, Alone, Clock, GetBoard, Part, Window
+from pipeline.dashboard.window import NEWEST, Clock, Component, GetRunStore, RunSelector, SinglePlot
 from pipeline.monitoring.state.bounds import short
 
 INTERVAL_MILLISECONDS = 500
@@ -27,12 +27,12 @@ class Page:
     name: str  # in a navigation bar
     title: str
     route: str  # "/training"
-    parts: Callable[[], Sequence[Part]]
+    parts: Callable[[], Sequence[Component]]
     fill: bool = False  # whether it fills the window
 
-    def make(self, doc: Document, board: GetBoard, clock: Clock = time.time) -> None:
+    def make(self, doc: Document, board: GetRunStore, clock: Clock = time.time) -> None:
         """Fills the document, and updates it as long as its session lasts."""
-        window = Window(self.parts(), board, clock, asked=_asked(doc), fill=self.fill)
+        window = RunSelector(self.parts(), board, clock, asked=_asked(doc), fill=self.fill)
         window.tick()
         doc.title = self.title
         doc.theme = THEME
@@ -48,8 +48,8 @@ def _asked(doc: Document) -> str:
     return short(given[-1].decode(errors="replace").strip()) if given else NEWEST
 
 
-def _alone(kind: Callable[[], Part]) -> Sequence[Part]:
-    return [Alone(kind())]
+def _alone(kind: Callable[[], Component]) -> Sequence[Component]:
+    return [SinglePlot(kind())]
 
 
 PAGES = (
@@ -61,9 +61,9 @@ INDIVIDUAL = tuple(
     Page(title, title, f"/individual-{route}", functools.partial(_alone, kind), fill=True)
     for title, route, kind in (
         ("Training Progress", "training-progress", training.Progress),
-        ("Training Curves", "training-curves", curves.Curves),
+        ("Training Curves", "training-curves", curves.CurvePlots),
         ("Training Speed", "training-speed", curves.Speed),
-        ("Training Efficiency", "training-efficiency", efficiency.Both),
+        ("Training Efficiency", "training-efficiency", efficiency.EfficiencyPanel),
         ("Training Memory", "training-memory", workers.Memory),
         ("Training Time Line", "training-time-line", workers.TimeLine),
     )

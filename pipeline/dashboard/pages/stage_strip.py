@@ -1,7 +1,7 @@
 """Draws the strip of stages: the progress of each, the current one, and the work repeated after a loss."""
 
 from pipeline.dashboard.markup import count, duration, progress, text
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 from pipeline.monitoring.state.stages import Again, Stage
 
 USUAL = {"train": ("statistics", "blocks", "matrix", "rounds", "evaluate")}  # stages of each verb
@@ -15,9 +15,9 @@ MEANING = {
 }
 
 
-def strip(run: Run) -> str:
+def strip(run: RunState) -> str:
     """A box for each stage, including future ones."""
-    known, going = run.stages, run.going
+    known, going = run.stages, run.current_stage
     order = USUAL.get(run.verb or ("train" if run.rounds else ""), ())  # a late client lacks the verb
     names = [*known, *(name for name in order if name not in known and run.state == "running")]
     names.sort(key=lambda name: order.index(name) if name in order else -1)
@@ -34,7 +34,7 @@ def strip(run: Run) -> str:
     return f'<div class="strip">{"".join(boxes)}</div>'
 
 
-def _box(name: str, stage: Stage, run: Run, *, now: bool) -> str:
+def _box(name: str, stage: Stage, run: RunState, *, now: bool) -> str:
     if name == "rounds":
         return _rounds(stage, run, now=now)
     said = _counted(stage.done, stage.total, stage.seconds)
@@ -47,12 +47,12 @@ def _box(name: str, stage: Stage, run: Run, *, now: bool) -> str:
     return _div(name, "now" if now else "done", _part(stage.again) if now else part, said, again)
 
 
-def _rounds(stage: Stage, run: Run, *, now: bool) -> str:
+def _rounds(stage: Stage, run: RunState, *, now: bool) -> str:
     part = stage.done / stage.total if stage.total else 0.0
     said = _counted(stage.done, stage.total, stage.seconds, "round")
     if run.interrupted:
         return _div("rounds", "", part, said, '<span class="lost">interrupted</span>')
-    if run.mending:
+    if run.recovering:
         return _div("rounds", "", part, said, "go on when the matrix stands")
     return _div("rounds", "now" if now else "done" if stage.ended else "", 1.0 if stage.ended else part, said)
 

@@ -2,15 +2,15 @@
 
 from pipeline.dashboard.drawing import div
 from pipeline.dashboard.markup import card, count, duration, large, later, text, title, value, waiting
-from pipeline.dashboard.pages.curves import Curves, Speed
-from pipeline.dashboard.pages.details import Words
+from pipeline.dashboard.pages.curves import CurvePlots, Speed
+from pipeline.dashboard.pages.details import RunDetails
 from pipeline.dashboard.pages.efficiency import CROWDED, GOOD, alone, without_core
 from pipeline.dashboard.pages.stage_strip import strip
-from pipeline.dashboard.window import Part
+from pipeline.dashboard.window import Component
 from pipeline.formatting import nbytes
 from pipeline.monitoring.state.live import figures_of
 from pipeline.monitoring.state.naming import exact_of
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 from pipeline.monitoring.state.worker_state import TIGHT
 
 DRAWN_LATER = "Learning curves and speed are drawn here as soon as the rounds begin."
@@ -26,7 +26,7 @@ class Progress:
     def __init__(self) -> None:
         self.root = div()
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         if run is None:
             self.root.text = waiting()
         else:
@@ -35,7 +35,7 @@ class Progress:
             self.root.text = f"{_state(run, now)}{_cards(run, now)}{strip(run)}{below}"
 
 
-def _state(run: Run, now: float) -> str:
+def _state(run: RunState, now: float) -> str:
     silent = now - run.heard
     match run.state:
         case "finished":
@@ -60,21 +60,21 @@ def _state(run: Run, now: float) -> str:
     return f"<h2>{title(run)}: {said}</h2>{about}"
 
 
-def _cards(run: Run, now: float) -> str:
+def _cards(run: RunState, now: float) -> str:
     cards = [_far(run), _long(run, now), _good(run), _busy(run), _safe(run), _died(run)]
     return f'<div class="cards six">{"".join(cards)}</div>'
 
 
-def _far(run: Run) -> str:
+def _far(run: RunState) -> str:
     if run.rounds:
         early = run.rounds_ended and run.round < run.rounds and run.state == "finished"
         about = "stopped early: no better any more" if early else f"{run.round / run.rounds:.0%} of the rounds"
-        about += f"; first the {run.going} once more" if run.mending else ""
+        about += f"; first the {run.current_stage} once more" if run.recovering else ""
         return card("How far", f"round {run.round:,} of {run.rounds:,}", about, part=run.round / run.rounds)
     if not run.stages:
         return card("How far", "–", "it begins")
-    if run.going and run.going not in run.stages:
-        return card("How far", text(run.going), "under way")
+    if run.current_stage and run.current_stage not in run.stages:
+        return card("How far", text(run.current_stage), "under way")
     name, stage = list(run.stages.items())[-1]
     if not stage.total:
         return card("How far", text(name), duration(stage.seconds))
@@ -83,7 +83,7 @@ def _far(run: Run) -> str:
     )
 
 
-def _long(run: Run, now: float) -> str:
+def _long(run: RunState, now: float) -> str:
     label = "How long still"
     if run.state != "running":
         return card("How long it took", duration((run.ended or run.heard) - run.started))
@@ -92,7 +92,7 @@ def _long(run: Run, now: float) -> str:
         return card(label, "interrupted", f"it goes on when the workers are there; {left}".rstrip("; "), "warn")
     if run.rounds_ended:
         return card(label, "a moment", "the rounds are done; evaluating and saving")
-    if run.mending:
+    if run.recovering:
         return card(label, "–", "what was lost is done once more; known when the rounds go on", "warn")
     if run.patience_left == 0:
         return card(
@@ -106,7 +106,7 @@ def _long(run: Run, now: float) -> str:
     return card(label, f"about {duration(middle)}", "; ".join(filter(None, (span, most))))
 
 
-def _long_before_rounds(run: Run) -> str:
+def _long_before_rounds(run: RunState) -> str:
     """The status of the current stage before the rounds."""
     name, stage = list(run.stages.items())[-1] if run.stages else ("", None)
     if stage is None or stage.ended or name == "rounds" or not 0 < stage.done < stage.total:
@@ -115,7 +115,7 @@ def _long_before_rounds(run: Run) -> str:
     return f"about {duration(left)} of {text(name)}; all of it is {later(run)}"
 
 
-def _good(run: Run) -> str:
+def _good(run: RunState) -> str:
     if run.metrics and run.state == "finished":
         name = exact_of(run.deciding, run.metrics)
         return card(
@@ -133,7 +133,7 @@ def _good(run: Run) -> str:
     )
 
 
-def _busy(run: Run) -> str:
+def _busy(run: RunState) -> str:
     label = "Every worker busy?"
     live = figures_of(run)
     speed = f"{run.rounds_per_second:.3g} rounds/s" if run.rounds_per_second else ""
@@ -160,13 +160,13 @@ def _busy(run: Run) -> str:
     return card(label, f"{live.PE:.0%} of the time", about, _kind(run, live.PE, warn="warn" if waits else ""))
 
 
-def _kind(run: Run, part: float, *, warn: str) -> str:
+def _kind(run: RunState, part: float, *, warn: str) -> str:
     if run.state != "running":
         return ""
     return "good" if part >= GOOD else warn
 
 
-def _safe(run: Run) -> str:
+def _safe(run: RunState) -> str:
     label = "Memory safe?"
     full = [
         ((worker.memory_nbytes if run.state == "running" else worker.peak_memory_nbytes) / worker.place.memory_limit_nbytes, worker)
@@ -183,7 +183,7 @@ def _safe(run: Run) -> str:
     return card(label, f"{part:.0%} at most", about, kind, part)
 
 
-def _died(run: Run) -> str:
+def _died(run: RunState) -> str:
     lost = [one for one in run.incidents if one.kind == "WorkerLost"]
     away = run.missing
     many = len(run.training) or (run.planned.workers if run.planned else 0)
@@ -195,6 +195,6 @@ def _died(run: Run) -> str:
     return card("Did anything die?", f"{count(len(lost), 'worker')} lost", again + gone, "bad" if away else "warn")
 
 
-def parts() -> list[Part]:
+def parts() -> list[Component]:
     """The page from top to bottom."""
-    return [Progress(), Curves(), Speed(), Words()]
+    return [Progress(), CurvePlots(), Speed(), RunDetails()]

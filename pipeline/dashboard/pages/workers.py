@@ -25,11 +25,11 @@ from pipeline.dashboard.markup import (
     waiting,
 )
 from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
-from pipeline.dashboard.window import Part
+from pipeline.dashboard.window import Component
 from pipeline.formatting import nbytes
 from pipeline.monitoring.state.bounds import INCIDENTS
 from pipeline.monitoring.state.naming import natural
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 from pipeline.monitoring.state.worker_state import TIGHT, WorkerState
 
 BARS = 24  # workers drawn; of more workers the fullest
@@ -39,13 +39,13 @@ WIDE = ("lost", "of plan", "peak", "capability", "threads", "GPU busy")  # colum
 EMPTY = ("worker", "memory", "peak", "plan", "limit", "colour", "said")
 
 
-class Table:
+class WorkerTable:
     """A row for each worker."""
 
     def __init__(self) -> None:
         self.root = div()
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         if run is None:
             self.root.text = waiting()
             return
@@ -83,7 +83,7 @@ class Memory:
         self._title = div()
         self.root = column(self._title, sizing_mode="stretch_width")
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         known = [] if run is None else [worker for worker in by_name(run) if worker.memory_nbytes]
         drawn = known if len(known) <= BARS else sorted(known, key=_fullness)[-BARS:]
         self.root.visible = bool(drawn)
@@ -116,7 +116,7 @@ class TimeLine:
         self._title = div()
         self.root = column(self._title, sizing_mode="stretch_width")
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         workers = [] if run is None else by_name(run)
         workers = sorted(workers, key=lambda worker: -worker.lost)[:BARS] if len(workers) > BARS else workers
         self.root.visible = bool(workers)
@@ -147,13 +147,13 @@ class TimeLine:
         self._title.text = f"<h3>Who took part when</h3><p>{keys if marks else key(BLUE, 'takes part')}</p>"
 
 
-class Happened:
+class IncidentTable:
     """The incidents that interrupted the run, as text."""
 
     def __init__(self) -> None:
         self.root = div()
 
-    def update(self, run: Run | None, now: float) -> None:
+    def update(self, run: RunState | None, now: float) -> None:
         if run is None:
             self.root.text = ""
             return
@@ -162,12 +162,12 @@ class Happened:
         self.root.text = f"<h3>What happened</h3>{said}"
 
 
-def by_name(run: Run) -> list[WorkerState]:
+def by_name(run: RunState) -> list[WorkerState]:
     """All known workers, in an order that does not change when workers come and go."""
     return sorted(run.workers.values(), key=lambda worker: natural(worker.name))
 
 
-def taking_part(run: Run) -> set[str]:
+def taking_part(run: RunState) -> set[str]:
     """Names of the workers that take part now, or did at the end: figures of the others are in the past."""
     return {worker.name for worker in run.training}
 
@@ -179,7 +179,7 @@ def _noteworthy(workers: list[WorkerState]) -> list[WorkerState]:
     return sorted(workers, key=lambda worker: (worker.away, worker.lost, _fullness(worker)), reverse=True)[:ROWS]
 
 
-def presence(run: Run, worker: WorkerState, now: float) -> list[tuple[float, float]]:
+def presence(run: RunState, worker: WorkerState, now: float) -> list[tuple[float, float]]:
     """Seconds since the start of the run between which the worker took part."""
     losses = [one.time for one in run.incidents if one.worker == worker.name and one.kind == "WorkerLost"]
     begins = [worker.since, *worker.begins]
@@ -191,7 +191,7 @@ def presence(run: Run, worker: WorkerState, now: float) -> list[tuple[float, flo
     return spans
 
 
-def _here(run: Run) -> str:
+def _here(run: RunState) -> str:
     if not run.training:
         return "workers"
     gone = f', <span class="lost">{count(len(run.missing), "other")} away</span>' if run.missing else ""
@@ -199,7 +199,7 @@ def _here(run: Run) -> str:
     return f"{count(len(run.training), 'worker')} {took if len(run.training) != 1 else took.replace('take ', 'takes ')}{gone}"
 
 
-def _row(worker: WorkerState, run: Run, *, gpu: bool, here: bool) -> list[str]:
+def _row(worker: WorkerState, run: RunState, *, gpu: bool, here: bool) -> list[str]:
     place, memory = (worker.place, worker.memory_nbytes) if here else (None, 0)
     lost = f'<span class="lost">{count(worker.lost, "time")}</span>' if worker.lost else "no"
     cells = [text(worker.name), _state(worker, run), lost, f"{worker.round:,}" if worker.round else "–"]
@@ -217,7 +217,7 @@ def _row(worker: WorkerState, run: Run, *, gpu: bool, here: bool) -> list[str]:
     return [*cells, f"{place.rows:,}", f"{place.share:.1%}", f"{place.capability:.1%}", f"{place.threads:,}"]
 
 
-def _state(worker: WorkerState, run: Run) -> str:
+def _state(worker: WorkerState, run: RunState) -> str:
     placed = worker.name in {place.worker for place in run.places}
     if worker.away:  # it may come back, unless another worker has its place
         still = run.state == "running" and (placed or worker.missing)
@@ -278,6 +278,6 @@ def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, l
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
-def parts() -> list[Part]:
+def parts() -> list[Component]:
     """The page from top to bottom."""
-    return [Table(), Memory(), TimeLine(), Happened()]
+    return [WorkerTable(), Memory(), TimeLine(), IncidentTable()]

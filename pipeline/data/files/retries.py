@@ -23,7 +23,7 @@ _LASTING_TYPES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADir
 _LASTING_NUMBERS = {errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENXIO, errno.EROFS}
 
 
-class Hiccup(Exception):
+class TransientReadError(Exception):
     """Storage failed for a reason that may pass; the message is that reason.  It never reaches the user in this form."""
 
 
@@ -32,7 +32,7 @@ class NoSuchFile(AccessError):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a read is retried, and the waits between tries."""
 
     waits_seconds: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -43,21 +43,21 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
-def patiently[Result](read: Callable[[], Result], where: str, patience: Patience | None = None) -> Result:
+def patiently[Result](read: Callable[[], Result], where: str, patience: RetryPolicy | None = None) -> Result:
     """The result of `read()`, retried where it raises Hiccup; after the last try ReadError, naming `where` and the
     tries.
 
     The waits are the same in every run: their jitter follows from `where` and the try.
     """
-    patience = PATIENCE if patience is None else patience
+    patience = RETRY_POLICY if patience is None else patience
     tries, begin = 0, patience.clock()
     while True:
         try:
             return read()
-        except Hiccup as error:
+        except TransientReadError as error:
             tries += 1
             if tries > len(patience.waits_seconds) or patience.clock() - begin >= patience.longest_seconds:
                 many = f"{tries} tries" if tries > 1 else "1 try"
@@ -65,10 +65,10 @@ def patiently[Result](read: Callable[[], Result], where: str, patience: Patience
         patience.sleep(wait_seconds(patience, where, tries))
 
 
-def wait_seconds(patience: Patience, where: str, tries: int) -> float:
+def wait_seconds(patience: RetryPolicy, where: str, tries: int) -> float:
     """The wait after `tries` tries: the configured wait plus up to half of it.
 
-    >>> waits = [wait_seconds(Patience(), "/data/a.parquet, row group 3", tries) for tries in (1, 2, 3)]
+    >>> waits = [wait_seconds(RetryPolicy(), "/data/a.parquet, row group 3", tries) for tries in (1, 2, 3)]
     >>> all(low <= wait < 1.5 * low for low, wait in zip((0.5, 1.0, 2.0), waits))
     True
     """
@@ -78,7 +78,7 @@ def wait_seconds(patience: Patience, where: str, tries: int) -> float:
 
 def failure(path: str, error: BaseException) -> BaseException:
     """The error to raise for a storage error: AccessError where it is permanent, else Hiccup."""
-    if isinstance(error, (PipelineError, Hiccup, MemoryError)):
+    if isinstance(error, (PipelineError, TransientReadError, MemoryError)):
         return error
     if isinstance(error, FileNotFoundError):
         cause = error.__cause__  # over HTTP fsspec raises FileNotFoundError for every failure
@@ -96,7 +96,7 @@ def failure(path: str, error: BaseException) -> BaseException:
     refused = isinstance(status, int) and 400 <= status < 500 and status not in _RETRIED_STATUS
     if refused or isinstance(error, _LASTING_TYPES) or getattr(error, "errno", None) in _LASTING_NUMBERS:
         return AccessError(f"{path}: {reason_of(error)}")
-    return Hiccup(reason_of(error))
+    return TransientReadError(reason_of(error))
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any
 
-from pipeline.data.files.retries import Hiccup
-from pipeline.events.types import Listener, Note
+from pipeline.data.files.retries import TransientReadError
+from pipeline.events.types import EventHandler, Note
 from pipeline.formatting import without_secrets
 
 SAY_SECONDS = 10.0  # without an answer: a note names what is waited for
@@ -26,8 +26,8 @@ _told: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Contex
 
 
 @contextlib.contextmanager
-def notes_to(listen: Listener) -> Iterator[None]:
-    """Inside the block, `listen` gets a note when storage does not answer; at most one per `SAY_SECONDS`."""
+def notes_to(on_event: EventHandler) -> Iterator[None]:
+    """Inside the block, `on_event` gets a note when storage does not answer; at most one per `SAY_SECONDS`."""
     lock, last = threading.Lock(), [float("-inf")]
 
     def tell(message: str) -> None:
@@ -36,7 +36,7 @@ def notes_to(listen: Listener) -> Iterator[None]:
             if now - last[0] < SAY_SECONDS:
                 return
             last[0] = now
-        listen(Note(message=message))
+        on_event(Note(message=message))
 
     token = _told.set(tell)
     try:
@@ -65,7 +65,7 @@ def answer[Result](ask: Callable[[], Result], name: str, nbytes: int = 0, limit:
         if (tell := _told.get()) is not None:
             tell(f"waiting for {without_secrets(name)}: no answer for {say:g} s; given up after {limit:g} s")
         if not wait([outcome], limit - say).done:
-            raise Hiccup(f"no answer within {limit:g} s")
+            raise TransientReadError(f"no answer within {limit:g} s")
     return outcome.result()
 
 

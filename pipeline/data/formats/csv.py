@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.config.job import CsvOptions
-from pipeline.data.files.files import File, cpu_count
+from pipeline.data.files.listing import File, cpu_count
 from pipeline.data.files.retries import patiently
 from pipeline.data.files.waiting import in_threads
 from pipeline.data.formats import csv_findings, text
 from pipeline.data.formats.csv_blocks import blocks
-from pipeline.data.formats.csv_layout import Layout, read_layout
+from pipeline.data.formats.csv_layout import CsvLayout, read_layout
 from pipeline.data.formats.csv_types import PieceSummary, Tally, join, look, settle
-from pipeline.data.formats.survey import Surveyed, attempt, ends_digest, survey_file
+from pipeline.data.formats.survey import FileSurvey, attempt, ends_digest, survey_file
 from pipeline.data.fragments import Piece, target_nbytes
 from pipeline.data.schema.hints import NO_HINTS, ColumnHints
-from pipeline.data.schema.unify import TEXT_CODES, common
+from pipeline.data.schema.schema_merge import TEXT_CODES, common
 
 __all__ = ["count", "join", "read", "survey"]
 
@@ -37,7 +37,7 @@ def survey(
     fragment_nbytes: int,
     hints: ColumnHints = NO_HINTS,
     skip_bad: bool = False,
-) -> list[Surveyed]:
+) -> list[FileSurvey]:
     """Names, types, rows and byte ranges of all files; columns whose type is fixed by the hints are not examined."""
     total = sum(patiently(functools.partial(text.text_nbytes, file), file.path) for file in files)
     target = target_nbytes(total, fragment_nbytes)
@@ -53,16 +53,16 @@ def survey(
     return _settled(surveyed, [parts for _, parts in seen], options, hints)
 
 
-def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> Surveyed:
+def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> FileSurvey:
     """The file with the fixed types, null for the other columns, and its rows not counted."""
     layout = read_layout(file.path, options)
     out = [name for name in layout.unnamed if not hints.keeps(name)]
     schema = pa.schema([(name, hints.fixed(name) or pa.null()) for name in layout.names if name not in out])
     notes = tuple(csv_findings.unnamed(file.path, name) for name in out)
-    return Surveyed(file, schema, tuple(_pieces(file, layout, options, target)), ends_digest(file), notes=notes)
+    return FileSurvey(file, schema, tuple(_pieces(file, layout, options, target)), ends_digest(file), notes=notes)
 
 
-def _joined(item: Surveyed, parts: Sequence[PieceSummary | str]) -> Surveyed:
+def _joined(item: FileSurvey, parts: Sequence[PieceSummary | str]) -> FileSurvey:
     """The file with the results of its pieces: the types joined, the rows counted, the bad pieces with their reasons."""
     kinds = {field.name: field.type for field in item.schema}
     counted = []
@@ -77,8 +77,8 @@ def _joined(item: Surveyed, parts: Sequence[PieceSummary | str]) -> Surveyed:
 
 
 def _settled(
-    items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]], options: CsvOptions, hints: ColumnHints
-) -> list[Surveyed]:
+    items: Sequence[FileSurvey], parts: Sequence[Sequence[PieceSummary | str]], options: CsvOptions, hints: ColumnHints
+) -> list[FileSurvey]:
     """The files with the types that columns are read as, and with notes for the user."""
     merged: dict[str, pa.DataType] = {}
     for item in items:
@@ -106,7 +106,7 @@ def _types(schema: pa.Schema, kinds: Mapping[str, pa.DataType], hints: ColumnHin
 
 
 def _tallies(
-    name: str, items: Sequence[Surveyed], parts: Sequence[Sequence[PieceSummary | str]]
+    name: str, items: Sequence[FileSurvey], parts: Sequence[Sequence[PieceSummary | str]]
 ) -> list[tuple[str, Tally]]:
     """(path, tally) of a column for each file, its lines counted from 1."""
     found = []
@@ -131,7 +131,7 @@ def _numbered(pieces: list[Piece]) -> tuple[Piece, ...]:
     return tuple(numbered)
 
 
-def _pieces(file: File, layout: Layout, options: CsvOptions, target: int) -> list[Piece]:
+def _pieces(file: File, layout: CsvLayout, options: CsvOptions, target: int) -> list[Piece]:
     """Byte ranges if lines can be found without reading from the start; the whole file otherwise."""
     nbytes = text.text_nbytes(file)
     if text.compression(file.path) is not None:

@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 from pipeline.config.job import CsvOptions
 from pipeline.data.formats import text
 from pipeline.data.formats.bisection import first_misfit
-from pipeline.data.formats.csv_layout import Layout, is_utf8, not_decoded
+from pipeline.data.formats.csv_layout import CsvLayout, is_utf8, not_decoded
 from pipeline.data.fragments import Piece
 from pipeline.errors import SourceError
 
@@ -25,7 +25,7 @@ _LONGEST_PADDED = 40  # digits; a longer value may be a number
 class CsvBlock:
     """Some whole lines of a piece as UTF-8 text, and the way back to their place in the file."""
 
-    def __init__(self, piece: Piece, index: int, content: bytes, layout: Layout, options: CsvOptions) -> None:
+    def __init__(self, piece: Piece, index: int, content: bytes, layout: CsvLayout, options: CsvOptions) -> None:
         self.piece, self.index, self.content = piece, index, content
         self.layout, self.options = layout, options
 
@@ -184,7 +184,7 @@ class CsvBlock:
         return int(rows[first_misfit(len(values), convert)]) if values else None
 
 
-def blocks(piece: Piece, layout: Layout, options: CsvOptions) -> Iterator[CsvBlock]:
+def blocks(piece: Piece, layout: CsvLayout, options: CsvOptions) -> Iterator[CsvBlock]:
     """The piece's rows as blocks of whole lines; comments are blanked, so that lines keep their numbers."""
     quoted = options.newlines_in_quotes
     comment = re.compile(rb"(?m)^" + re.escape(options.comment.encode()) + rb"[^\n]*") if options.comment else None

@@ -11,7 +11,7 @@ from pipeline.errors import SourceError
 
 
 @dataclass(frozen=True)
-class Layout:
+class CsvLayout:
     """Where a file's rows begin, and the names of its columns."""
 
     names: tuple[str, ...]
@@ -22,7 +22,7 @@ class Layout:
     unnamed: tuple[str, ...] = ()  # names made from the position: column 3
 
 
-def read_layout(path: str, options: CsvOptions) -> Layout:
+def read_layout(path: str, options: CsvOptions) -> CsvLayout:
     """The names in a file's header, or those given for files without one."""
     start = text.head(path)
     if not start:
@@ -37,10 +37,10 @@ def read_layout(path: str, options: CsvOptions) -> Layout:
         fields = [*fields, ""]
     names, unnamed = _names(path, fields, options)
     if not options.header:
-        return Layout(names, 0, separator, unnamed=unnamed)
+        return CsvLayout(names, 0, separator, unnamed=unnamed)
     mark = len(text.BOM) if _has_mark(path) else 0
     header = _decoded(path, line, options).encode()
-    return Layout(names, mark + after, separator, header, start.count(b"\n", 0, after), unnamed)
+    return CsvLayout(names, mark + after, separator, header, start.count(b"\n", 0, after), unnamed)
 
 
 def _names(path: str, fields: list[str], options: CsvOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,7 +13,7 @@ import pyarrow.types as pt
 
 from pipeline.data.formats.csv_blocks import CsvBlock
 from pipeline.data.schema.hints import ColumnHints
-from pipeline.data.schema.unify import common
+from pipeline.data.schema.schema_merge import common
 
 BEYOND_INT64 = pa.decimal128(38, 0)  # placeholder for whole numbers beyond int64, until all files are read
 _SAMPLED = 256  # values of a block that show whether a column is text throughout

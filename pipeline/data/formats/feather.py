@@ -5,20 +5,20 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.data.files.files import File
+from pipeline.data.files.listing import File
 from pipeline.data.files.retries import reason_of
 from pipeline.data.files.storage import open_file
 from pipeline.data.formats.parquet import value_nbytes
-from pipeline.data.formats.survey import Surveyed, ends_digest, reason_in, survey_file
+from pipeline.data.formats.survey import FileSurvey, ends_digest, reason_in, survey_file
 from pipeline.data.fragments import Piece
 from pipeline.errors import AccessError, BadFragment, SourceError
 
 
-def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
+def survey(files: Sequence[File], skip_bad: bool = False) -> list[FileSurvey]:
     return [survey_file(file, functools.partial(_survey, skip_bad=skip_bad), skip_bad) for file in files]
 
 
-def _survey(file: File, skip_bad: bool) -> Surveyed:
+def _survey(file: File, skip_bad: bool) -> FileSurvey:
     with open_file(file.path) as handle:
         reader = _reader(file.path, handle, None)
         schema = reader.schema.remove_metadata()
@@ -40,7 +40,7 @@ def _survey(file: File, skip_bad: bool) -> Surveyed:
                 continue
             pieces.append(Piece(file.path, (index,), None, rows, max(1, rows * width), file.hive, first_row))
             first_row += rows
-    return Surveyed(file, schema, tuple(pieces), ends_digest(file))
+    return FileSurvey(file, schema, tuple(pieces), ends_digest(file))
 
 
 def read(piece: Piece, columns: Sequence[str]) -> pa.Table:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.files.files import QUERY_ENDING, File
+from pipeline.data.files.listing import QUERY_ENDING, File
 from pipeline.data.files.retries import patiently
 from pipeline.data.files.storage import exists, read_all
 from pipeline.data.formats import text
-from pipeline.data.formats.libsvm_blocks import Block, parse_block
-from pipeline.data.formats.survey import Surveyed, attempt, bad_file, ends_digest
+from pipeline.data.formats.libsvm_blocks import LibsvmBlock, parse_block
+from pipeline.data.formats.survey import FileSurvey, attempt, bad_file, ends_digest
 from pipeline.data.fragments import Piece
 from pipeline.data.schema.hints import NO_HINTS, ColumnHints
 from pipeline.errors import SourceError
@@ -38,7 +38,7 @@ def is_feature(name: str) -> bool:
     return _FEATURE.fullmatch(name) is not None
 
 
-def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = NO_HINTS) -> list[Surveyed]:
+def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = NO_HINTS) -> list[FileSurvey]:
     """Rows, columns and byte ranges of all files, from one pass over their text; pieces end with queries.
 
     With `skip_bad`, a file with a malformed line is one bad piece: the content after that line is unknown.
@@ -74,7 +74,7 @@ def survey(files: Sequence[File], skip_bad: bool = False, hints: ColumnHints = N
             replace(piece, first_query=first_query, nbytes=max(piece.nbytes, 4 * len(names) * (piece.rows or 0)))
             for piece in item.pieces
         )
-        surveys.append(Surveyed(file, schema, pieces, patiently(functools.partial(ends_digest, file), file.path)))
+        surveys.append(FileSurvey(file, schema, pieces, patiently(functools.partial(ends_digest, file), file.path)))
         first_query += item.queries
     surveys[0] = replace(surveys[0], notes=notes)
     return surveys
@@ -179,7 +179,7 @@ def _pieces(file: File, cuts: list[tuple[int, int]], rows: int, stop: int | None
     ]
 
 
-def _query_starts(block: Block, first_row: int, ends: np.ndarray | None, last_query: int | None) -> np.ndarray:
+def _query_starts(block: LibsvmBlock, first_row: int, ends: np.ndarray | None, last_query: int | None) -> np.ndarray:
     """(rows,) True where a piece may begin: at each row, or, with queries, at the first row of a query."""
     count = block.line_starts.size
     if ends is not None:
@@ -230,7 +230,7 @@ def read(piece: Piece, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def _queries(block: Block, first_row: int, sizes: np.ndarray | None, piece: Piece) -> np.ndarray:
+def _queries(block: LibsvmBlock, first_row: int, sizes: np.ndarray | None, piece: Piece) -> np.ndarray:
     if sizes is not None:
         rows = np.arange(first_row, first_row + block.line_starts.size)
         return np.searchsorted(np.cumsum(sizes), rows, side="right") + piece.first_query
@@ -239,7 +239,7 @@ def _queries(block: Block, first_row: int, sizes: np.ndarray | None, piece: Piec
     return block.queries
 
 
-def _dense(block: Block, lookup: np.ndarray, features: int) -> np.ndarray:
+def _dense(block: LibsvmBlock, lookup: np.ndarray, features: int) -> np.ndarray:
     """(features, rows) float32, NaN where a row does not name the feature."""
     places = lookup[np.minimum(block.indices, lookup.size - 1)]
     wanted = places >= 0

@@ -16,7 +16,7 @@ Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockPosition:
     """Where a block is, for errors."""
 
     path: str
@@ -30,10 +30,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Block:
+class LibsvmBlock:
     """Some whole lines, parsed; places are bytes from the start of the block."""
 
-    place: Place
+    place: BlockPosition
     bytes: npt.NDArray[np.uint8]
     line_starts: Places  # (rows,) place of each row's label
     labels: npt.NDArray[np.float32]  # (rows,)
@@ -47,9 +47,9 @@ class Block:
         return _numbers(self.place, self.bytes, starts, stops, (kind, what))
 
 
-def parse_block(raw: bytes, path: str, byte_range: tuple[int, int] | None, index: int) -> Block:
+def parse_block(raw: bytes, path: str, byte_range: tuple[int, int] | None, index: int) -> LibsvmBlock:
     """The `index`-th block of a byte range; SourceError names the line of what is wrong."""
-    place = Place(path, byte_range, index)
+    place = BlockPosition(path, byte_range, index)
     if b"#" in raw:
         raw = re.sub(rb"#[^\n]*", lambda match: b" " * len(match[0]), raw)
     data = np.frombuffer(raw, dtype=np.uint8)
@@ -76,12 +76,12 @@ def parse_block(raw: bytes, path: str, byte_range: tuple[int, int] | None, index
             raise place.error(int(lines[first][row]), "no qid, or two, where other rows have one")
         queries = _numbers(place, data, colons[~plain] + 1, stops[owners[~plain]], (pa.int64(), "a qid"))
     values = colons[plain] + 1, stops[owners[plain]]
-    block = Block(place, data, starts[first], labels, rows[plain], indices, values, queries)
+    block = LibsvmBlock(place, data, starts[first], labels, rows[plain], indices, values, queries)
     _check_indices(block)
     return block
 
 
-def _check_indices(block: Block) -> None:
+def _check_indices(block: LibsvmBlock) -> None:
     """SourceError for an index that is negative, or repeated in a row: which of the two values counts is unknown."""
     indices, rows = block.indices, block.rows
     if not indices.size:
@@ -101,7 +101,7 @@ def _line_of(data: npt.NDArray[np.uint8], place: int) -> int:
 
 
 def _numbers(
-    place: Place, data: npt.NDArray[np.uint8], starts: Places, stops: Places, meant: tuple[pa.DataType, str]
+    place: BlockPosition, data: npt.NDArray[np.uint8], starts: Places, stops: Places, meant: tuple[pa.DataType, str]
 ) -> npt.NDArray[Any]:
     """The numbers whose texts are at the given places of the bytes; `meant`: their type, and what they are."""
     kind, what = meant

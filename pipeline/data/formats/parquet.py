@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from pipeline.data.files.files import File
+from pipeline.data.files.listing import File
 from pipeline.data.files.retries import failure, reason_of
 from pipeline.data.files.storage import is_url, open_file, read_range
 from pipeline.data.files.waiting import in_threads
-from pipeline.data.formats.survey import Surveyed, survey_file
+from pipeline.data.formats.survey import FileSurvey, survey_file
 from pipeline.data.fragments import Piece
-from pipeline.data.schema.unify import is_text, normalise
+from pipeline.data.schema.schema_merge import is_text, normalise
 from pipeline.errors import SourceError
 
 MAGIC = b"PAR1"
@@ -31,7 +31,7 @@ TEXT_NBYTES = 16  # assumed size of a text value in memory
 INT96_UNIT = "us"  # of Spark's and Hive's times: nanoseconds, Arrow's default, wrap around beyond 2262
 
 
-def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
+def survey(files: Sequence[File], skip_bad: bool = False) -> list[FileSurvey]:
     """Reads all footers."""
     look = functools.partial(survey_file, look=_survey, skip_bad=skip_bad)
     if len(files) <= LOCAL_SERIAL and not is_url(files[0].path):
@@ -39,7 +39,7 @@ def survey(files: Sequence[File], skip_bad: bool = False) -> list[Surveyed]:
     return in_threads(look, files, SURVEY_THREADS)
 
 
-def _survey(file: File) -> Surveyed:
+def _survey(file: File) -> FileSurvey:
     footer = _footer(file)
     try:
         file_of_footer = pq.ParquetFile(pa.BufferReader(footer), coerce_int96_timestamp_unit=INT96_UNIT)
@@ -54,7 +54,7 @@ def _survey(file: File) -> Surveyed:
         nbytes = max(group.total_byte_size, group.num_rows * width)
         pieces.append(Piece(file.path, (index,), None, group.num_rows, nbytes, file.hive, first_row))
         first_row += group.num_rows
-    return Surveyed(file, schema, tuple(pieces), hashlib.sha256(footer).digest())
+    return FileSurvey(file, schema, tuple(pieces), hashlib.sha256(footer).digest())
 
 
 def _footer(file: File) -> bytes:

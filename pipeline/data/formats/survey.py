@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.data.files.files import File
+from pipeline.data.files.listing import File
 from pipeline.data.files.retries import patiently
 from pipeline.data.files.storage import read_range
 from pipeline.data.fragments import Piece
@@ -19,7 +19,7 @@ END_NBYTES = 64 << 10
 
 
 @dataclass(frozen=True)
-class Surveyed:
+class FileSurvey:
     """One file: its columns, and the smallest pieces that can be read alone."""
 
     file: File
@@ -30,13 +30,13 @@ class Surveyed:
     notes: tuple[UserNote, ...] = ()  # for the user
 
 
-def survey_file(file: File, look: Callable[[File], Surveyed], skip_bad: bool) -> Surveyed:
+def survey_file(file: File, look: Callable[[File], FileSurvey], skip_bad: bool) -> FileSurvey:
     """What `look(file)` returns; with `skip_bad`, a file whose metadata cannot be read is one bad piece."""
     seen = attempt(lambda: _named(look(file)), file.path, file.path, skip_bad)
     return bad_file(file, seen) if isinstance(seen, str) else seen
 
 
-def _named(item: Surveyed) -> Surveyed:
+def _named(item: FileSurvey) -> FileSurvey:
     """UnicodeDecodeError where the name of a column is not UTF-8 text."""
     _ = item.schema.names  # decodes them
     return item
@@ -74,11 +74,11 @@ def attempt[Seen](look: Callable[[], Seen], path: str, where: str, skip_bad: boo
         return reason_in(path, error)
 
 
-def bad_file(file: File, reason: str) -> Surveyed:
+def bad_file(file: File, reason: str) -> FileSurvey:
     """A file that cannot be read at all."""
     piece = Piece(file.path, None, None, None, max(1, file.nbytes), file.hive, bad=reason)
     digest = patiently(lambda: ends_digest(file), file.path)
-    return Surveyed(file, pa.schema([]), (piece,), digest, readable=False)
+    return FileSurvey(file, pa.schema([]), (piece,), digest, readable=False)
 
 
 def reason_in(path: str, error: SourceError) -> str:

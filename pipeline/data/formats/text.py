@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.data.files.files import File
+from pipeline.data.files.listing import File
 from pipeline.data.files.retries import reason_of
 from pipeline.data.files.storage import open_file, read_range
 from pipeline.errors import SourceError

@@ -38,7 +38,7 @@ NO_DERIVATION = Derivation()
 
 
 @dataclass(frozen=True)
-class Derived:
+class DerivedSchema:
     """The columns after the derivation, and their inputs."""
 
     schema: pa.Schema
@@ -66,7 +66,7 @@ class _Step:
 
 def check(
     derivation: Derivation, schema: pa.Schema, *, only: Collection[str] | None = None, where: bool = True
-) -> Derived:
+) -> DerivedSchema:
     """Applies the derivation to a source's schema; evaluates empty tables only.
 
     With `only`, only the derived columns that those columns need are made (prediction: the target's inputs
@@ -89,7 +89,7 @@ def check(
             raise JobError(f"data.where: gives {kind}; expected true or false, e.g. arr_delay > 15")
         filtered = _union(condition, inputs)
     result = pa.schema([pa.field(name, column.type) for name, column in (columns | made).items()])
-    return Derived(result, tuple(schema.names), inputs, uses, filtered, functional.required)
+    return DerivedSchema(result, tuple(schema.names), inputs, uses, filtered, functional.required)
 
 
 def apply(

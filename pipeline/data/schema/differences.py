@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipeline.config.names import same_name
-from pipeline.data.schema.unify import Drift, files
+from pipeline.data.schema.schema_merge import Drift, files
 from pipeline.errors import DataError
 from pipeline.events.findings import Finding, UserNote
 

@@ -9,7 +9,7 @@ import pyarrow.types as pt
 
 from pipeline.config.job import Data, Preprocess
 from pipeline.config.names import matches, wildcard
-from pipeline.data.schema.unify import is_text, normalise
+from pipeline.data.schema.schema_merge import is_text, normalise
 
 _QUOTED = re.compile(r'"(column \d+)"')  # an unnamed column in SQL
 

@@ -9,7 +9,7 @@ import pyarrow.types as pt
 from pipeline.config.job import Data, Job
 from pipeline.config.names import hint, listed, matches, separator_hint
 from pipeline.data.formats.libsvm import LABEL, QUERY
-from pipeline.data.schema.derive import Derived
+from pipeline.data.schema.derive import DerivedSchema
 from pipeline.data.source import NO_VALUE, Source
 from pipeline.errors import DataError
 from pipeline.events.findings import UserNote
@@ -49,7 +49,7 @@ def with_built_in(job: Job, source: Source) -> Job:
     return job.model_copy(update={"data": data.model_copy(update=update)})
 
 
-def assign_roles(data: Data, derived: Derived, left_out: Mapping[str, str] | None = None) -> Roles:
+def assign_roles(data: Data, derived: DerivedSchema, left_out: Mapping[str, str] | None = None) -> Roles:
     """Assigns the role of each column of a training source.
 
     The target, weight, group, ids, columns that match `exclude`, and the inputs of a derived target or weight are
@@ -92,7 +92,7 @@ class _Names:
     """The columns that the settings of [data] can name."""
 
     data: Data
-    derived: Derived
+    derived: DerivedSchema
     left_out: Mapping[str, str]  # columns of the files that cannot be used: why
 
     def there(self, setting: str, name: str | None) -> str | None:
@@ -126,7 +126,7 @@ class _Names:
         return [name for name in self.derived.schema.names if name not in taken]
 
 
-def _empty(derived: Derived) -> frozenset[str]:
+def _empty(derived: DerivedSchema) -> frozenset[str]:
     """The raw columns without any value."""
     raw = set(derived.raw) - set(derived.inputs)
     return frozenset(item.name for item in derived.schema if pt.is_null(item.type) and item.name in raw)
@@ -159,7 +159,7 @@ def _validation_column(data: Data, find: _Names) -> str | None:
 
 
 def _left_out(
-    data: Data, derived: Derived, find: _Names, target: str, weight: str | None
+    data: Data, derived: DerivedSchema, find: _Names, target: str, weight: str | None
 ) -> tuple[set[str], list[str]]:
     """(columns that are not features by `exclude` or because target or weight is made of them, the notes)."""
     names = derived.schema.names
@@ -184,7 +184,7 @@ def _left_out(
     return out, notes
 
 
-def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> list[str]:
+def _shared_inputs(derived: DerivedSchema, features: tuple[str, ...], target: str) -> list[str]:
     """Notes on derived features that the user made from a column from which the target is made: a possible leak."""
     source = derived.inputs.get(target, frozenset({target}))
     notes = []
@@ -196,5 +196,5 @@ def _shared_inputs(derived: Derived, features: tuple[str, ...], target: str) -> 
     return notes
 
 
-def _in_order(derived: Derived, names: Collection[str]) -> tuple[str, ...]:
+def _in_order(derived: DerivedSchema, names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in derived.raw if name in names)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.data import keys
 from pipeline.data.fragments import Fragment
 from pipeline.data.groups import GroupRuns, group_keys, starts_of_runs
-from pipeline.data.rows import RowPlan, Selected, read_columns
+from pipeline.data.rows import RowPlan, SelectedRows, read_columns
 from pipeline.data.schema.target import ClassValue, ValueKind, class_value, value_kind
 from pipeline.data.source import Source
 from pipeline.data.split import Split, decoded, is_time, time_values
@@ -105,7 +105,7 @@ def merge_surveys(surveys: Sequence[Survey]) -> Survey:
     )
 
 
-def _survey_labels(chosen: Selected, name: str) -> LabelSurvey:
+def _survey_labels(chosen: SelectedRows, name: str) -> LabelSurvey:
     column = decoded(chosen.table.column(name))
     kind = value_kind(column.type)
     if kind == "other":
@@ -115,7 +115,7 @@ def _survey_labels(chosen: Selected, name: str) -> LabelSurvey:
     return _survey_numbers(chosen, column, kind)
 
 
-def _survey_numbers(chosen: Selected, column: pa.ChunkedArray, kind: ValueKind) -> LabelSurvey:
+def _survey_numbers(chosen: SelectedRows, column: pa.ChunkedArray, kind: ValueKind) -> LabelSurvey:
     infinite, first = 0, None
     missing = column.null_count
     if kind == "float":
@@ -165,7 +165,7 @@ def _bounded(counts: dict[ClassValue, int]) -> dict[ClassValue, int] | None:
     return counts if len(counts) <= MAX_CLASSES else None
 
 
-def _sample_times(chosen: Selected, name: str, seed: int) -> TimeSample | None:
+def _sample_times(chosen: SelectedRows, name: str, seed: int) -> TimeSample | None:
     column = chosen.table.column(name)
     if not is_time(column.type):
         return None

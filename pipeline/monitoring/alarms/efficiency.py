@@ -2,23 +2,23 @@
 
 from pipeline.config.alarms import LIVE
 from pipeline.events.types import Event
-from pipeline.monitoring.state.board import Board
 from pipeline.monitoring.state.live import figures_of
+from pipeline.monitoring.state.run_store import RunStore
 
 
-class Efficiency:
+class EfficiencySignals:
     """Efficiency: PE, E, J and LB of the last rounds, as far as they can be measured (on GPUs they cannot)."""
 
     def __init__(self) -> None:
-        self._board = Board()
+        self._store = RunStore()
 
     def take(self, run: str, event: Event) -> None:
         """Applies an event of the run."""
-        self._board.take(run, event)
+        self._store.apply(run, event)
 
     def values(self, run: str) -> dict[str, float]:
         """The figures by their alarm names."""
-        known = self._board.runs.get(run)
+        known = self._store.runs.get(run)
         live = figures_of(known) if known is not None else None
         if live is None:
             return {}

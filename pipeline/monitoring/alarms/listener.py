@@ -9,15 +9,15 @@ from pipeline.config.alarms import LIVE, NO_PROGRESS, Condition, parse
 from pipeline.config.job import Alarm
 from pipeline.errors import AlarmError
 from pipeline.events.types import Event, Note, Restarted, RoundDone, Saved
-from pipeline.monitoring.alarms.episodes import Episode, step
-from pipeline.monitoring.alarms.post import Poster
-from pipeline.monitoring.alarms.readings import Live, Readings, Values
+from pipeline.monitoring.alarms.alarm_inputs import AlarmInputs, LiveSignals, Values
+from pipeline.monitoring.alarms.alarm_state import AlarmState, step
+from pipeline.monitoring.alarms.webhook import Webhook
 
 TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Fired:
+class AlarmEvent:
     """An alarm that fires now."""
 
     alarm: Alarm
@@ -30,7 +30,7 @@ class Fired:
     def line(self) -> str:
         """
         >>> alarm = Alarm(when="pe < 0.6 for 60s")
-        >>> Fired(alarm, parse(alarm.when), "1f0c", 0.52345, 37).line
+        >>> AlarmEvent(alarm, parse(alarm.when), "1f0c", 0.52345, 37).line
         'pe < 0.6 for 60s (now 0.52345, round 37)'
         """
         now = f"{self.value:.0f} s" if self.condition.quantity == NO_PROGRESS else f"{self.value:,.5g}"
@@ -49,22 +49,22 @@ class Alarms:
     ) -> None:
         """`tell` receives each alarm message as one line, in any thread."""
         self._alarms = [(alarm, parse(alarm.when)) for alarm in alarms]
-        self._episodes = [Episode()] * len(self._alarms)
+        self._episodes = [AlarmState()] * len(self._alarms)
         self._unheard = {condition.quantity for _, condition in self._alarms} - {NO_PROGRESS, "restarts"}
         self._tell, self._clock = tell, clock
-        self._poster = Poster(self._note)
-        self._readings = Readings(clock(), self._efficiency())
+        self._poster = Webhook(self._note)
+        self._readings = AlarmInputs(clock(), self._efficiency())
         self._lock = threading.Lock()  # of episodes and readings; never held while `tell` runs
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def _efficiency(self) -> Live | None:
+    def _efficiency(self) -> LiveSignals | None:
         if not any(condition.quantity in LIVE for _, condition in self._alarms):
             return None
-        from pipeline.monitoring.alarms.efficiency import Efficiency  # most runs have no such alarm
+        from pipeline.monitoring.alarms.efficiency import EfficiencySignals  # most runs have no such alarm
 
-        return Efficiency()
+        return EfficiencySignals()
 
     def start(self) -> "Alarms":
         """Starts a thread that checks every second the quantities without events."""
@@ -114,7 +114,7 @@ class Alarms:
         while not self._stop.wait(TICK_SECONDS):
             self.tick()
 
-    def _look(self, values: Values, at: float) -> list[Fired]:
+    def _look(self, values: Values, at: float) -> list[AlarmEvent]:
         """Advances the alarms on whose quantities there is a value."""
         fired = []
         for place, (alarm, condition) in enumerate(self._alarms):
@@ -125,7 +125,7 @@ class Alarms:
             holds = condition.holds(value, self._readings.best(condition.quantity))
             self._episodes[place], now = step(self._episodes[place], condition, holds, at)
             if now:
-                fired.append(Fired(alarm, condition, self._readings.run, value, self._readings.round))
+                fired.append(AlarmEvent(alarm, condition, self._readings.run, value, self._readings.round))
         return fired
 
     def _missing(self, event: Event) -> list[str]:
@@ -143,7 +143,7 @@ class Alarms:
         found = [condition for _, condition in self._alarms if condition.quantity in absent]
         return [f"the alarm {condition.text} could not be watched for: {why}" for condition in found]
 
-    def _act(self, fired: Sequence[Fired], missing: Sequence[str]) -> None:
+    def _act(self, fired: Sequence[AlarmEvent], missing: Sequence[str]) -> None:
         for line in missing:
             self._note(line)
         for one in fired:

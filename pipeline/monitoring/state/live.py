@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.efficiency.definitions import Figures, figures
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
 from pipeline.monitoring.state.worker_state import Sums, WorkerState
 
 SILENT_SECONDS = 60.0  # a worker without messages for so long, while others sent some, is left out
@@ -34,7 +34,7 @@ class LiveWorker:
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveFigures:
     """The estimates of one run; the figures are None on GPUs, E and J also where there is next to no overhead."""
 
     seconds: float  # of a round, T
@@ -50,7 +50,7 @@ class Live:
     straggler: str | None  # the worker that the others wait for; None: no particular worker
 
 
-def figures_of(run: Run, *, since_start: bool = False) -> Live | None:
+def figures_of(run: RunState, *, since_start: bool = False) -> LiveFigures | None:
     """The estimates of about the last 30 s, or of all rounds; None before the first rounds."""
     heard = [worker for worker in run.training if worker.sums.rounds and worker.sums.seconds > 0]
     latest = max((worker.heard for worker in heard), default=0.0)
@@ -66,7 +66,7 @@ def figures_of(run: Run, *, since_start: bool = False) -> Live | None:
     return _measured(seconds, rounds, heard, sums)
 
 
-def _measured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: Sequence[Sums]) -> Live:
+def _measured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: Sequence[Sums]) -> LiveFigures:
     useful = [seconds * min(1.0, each.cpu_seconds / each.seconds) for each in sums]
     other = [
         min(seconds - u, seconds * each.runqueue_seconds / each.seconds) for u, each in zip(useful, sums, strict=True)
@@ -81,19 +81,19 @@ def _measured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: S
         LiveWorker(worker.name, u, transfer, b - transfer, o, q, _bytes_per_round(each))
         for worker, each, u, b, o, q in zip(heard, sums, useful, blocked, other, queued, strict=True)
     )
-    return Live(
+    return LiveFigures(
         seconds=seconds, rounds=rounds, workers=workers,
         PE=found.PE, E=None if alone else found.E, J=None if alone else found.J, LB=found.LB,
         SerE=found.SerE, TE=found.TE, CommE=found.CommE, straggler=_straggler(found, workers),
     )  # fmt: skip
 
 
-def _unmeasured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: Sequence[Sums]) -> Live:
+def _unmeasured(seconds: float, rounds: int, heard: Sequence[WorkerState], sums: Sequence[Sums]) -> LiveFigures:
     workers = tuple(
         LiveWorker(worker.name, None, None, None, None, None, _bytes_per_round(each))
         for worker, each in zip(heard, sums, strict=True)
     )
-    return Live(seconds, rounds, workers, None, None, None, None, None, None, None, None)
+    return LiveFigures(seconds, rounds, workers, None, None, None, None, None, None, None, None)
 
 
 def _capabilities(heard: Sequence[WorkerState]) -> list[float]:

@@ -7,7 +7,7 @@ from pipeline.monitoring.state import bounds
 KINDS = 16  # of rounds that differ in their metrics; training rows are measured in some rounds only
 
 
-class Thinned:
+class ThinnedSeries:
     """Metrics by round, ascending, `CURVE_POINTS` at most.
 
     Beyond that, the last round of each `_stride` rounds stays, and of each kind (rounds with the same metrics).

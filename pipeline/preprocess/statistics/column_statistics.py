@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.config.job import Column
 from pipeline.preprocess.order import Order, collect_order, merge_orders
 from pipeline.preprocess.statistics.columns import Float, numbers, seconds, texts
-from pipeline.preprocess.statistics.levels import Labels, LevelCounts, count_levels
+from pipeline.preprocess.statistics.levels import EncodingLabels, LevelCounts, count_levels
 from pipeline.preprocess.statistics.moments import Moments, summarise
 from pipeline.preprocess.transforms import PARTS, clip, log1p, time_parts
 
@@ -128,7 +128,7 @@ def shape(values: Any, setting: Any, xp: Any) -> Any:
     return log1p(values, xp) if setting.log1p else values
 
 
-def collect_category(column: pa.ChunkedArray, bound: int, labels: Labels | None) -> CategoryColumn:
+def collect_category(column: pa.ChunkedArray, bound: int, labels: EncodingLabels | None) -> CategoryColumn:
     """Counts of levels; `bound`: levels tracked; `labels`: where sums of labels by fold are wanted."""
     codes, levels = texts(column)
     counts = count_levels(codes, levels, bound, labels)

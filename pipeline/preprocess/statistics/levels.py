@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
-class Labels:
+class EncodingLabels:
     """What level counts need of the rows' labels."""
 
     folds: npt.NDArray[np.int64]  # (rows,) the fold of each row
@@ -77,7 +77,7 @@ def most_frequent(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int
 
 
 def count_levels(
-    codes: npt.NDArray[np.int64], levels: pa.Array, bound: int, labels: Labels | None = None
+    codes: npt.NDArray[np.int64], levels: pa.Array, bound: int, labels: EncodingLabels | None = None
 ) -> LevelCounts:
     """Counts of one fragment; a code (rows,) beyond the last of `levels` means missing."""
     rows = np.bincount(codes, minlength=len(levels) + 1)[: len(levels)].astype(np.int64)
@@ -96,7 +96,7 @@ def count_levels(
 
 
 def _by_fold(
-    codes: npt.NDArray[np.int64], count: int, labels: Labels
+    codes: npt.NDArray[np.int64], count: int, labels: EncodingLabels
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Rows (levels, folds) and label sums (levels, folds, outputs)."""
     cells = codes * labels.fold_count + labels.folds

@@ -16,7 +16,7 @@ _SLACK = 2  # surplus rows are dropped once there are this many times the wanted
 
 
 @dataclass(frozen=True)
-class Sample:
+class RowSample:
     """Sampled rows in the order of their row ids."""
 
     table: pa.Table  # raw feature columns
@@ -29,23 +29,23 @@ class Sample:
     def __len__(self) -> int:
         return len(self.hashes)
 
-    def head(self, rows: int) -> "Sample":
+    def head(self, rows: int) -> "RowSample":
         """A uniform sample of this sample: its rows with the smallest hashes, in the same order."""
         return self if len(self) <= rows else self._where(self.hashes < _cut(self.hashes, rows))
 
-    def below(self, limit: int) -> "Sample":
+    def below(self, limit: int) -> "RowSample":
         """The rows whose hash is below `limit`."""
         if limit >= _EVERYTHING:
             return self
         return self._where(self.hashes < np.uint64(limit))
 
-    def take(self, places: npt.NDArray[np.int64]) -> "Sample":
+    def take(self, places: npt.NDArray[np.int64]) -> "RowSample":
         """The rows at `places`."""
         chosen = pa.array(places)
         arrays: dict[str, Any] = {name: _at(getattr(self, name), places) for name in _ARRAYS}
-        return Sample(table=self.table.take(chosen), **arrays)
+        return RowSample(table=self.table.take(chosen), **arrays)
 
-    def _where(self, mask: npt.NDArray[np.bool_]) -> "Sample":
+    def _where(self, mask: npt.NDArray[np.bool_]) -> "RowSample":
         return self if mask.all() else self.take(np.flatnonzero(mask))
 
 
@@ -66,7 +66,7 @@ class Samples:
     """The samples of some fragments, in their order; surplus rows are dropped from time to time."""
 
     rows: int  # wanted
-    chunks: tuple[Sample, ...]
+    chunks: tuple[RowSample, ...]
     complete_below: int = _EVERYTHING  # each training row whose hash is below this is among the chunks
 
     def merge(self, right: Self) -> "Samples":
@@ -85,14 +85,14 @@ class Samples:
         chunks = tuple(chunk.below(limit) for chunk in self.chunks)
         return Samples(self.rows, chunks, limit)
 
-    def joined(self) -> Sample:
+    def joined(self) -> RowSample:
         """One sample: the rows with the smallest hashes of all training rows, at most as many as wanted."""
         chunks = self.trimmed().chunks
         arrays: dict[str, Any] = {name: _joined([getattr(chunk, name) for chunk in chunks]) for name in _ARRAYS}
-        return Sample(table=pa.concat_tables([chunk.table for chunk in chunks]).combine_chunks(), **arrays)
+        return RowSample(table=pa.concat_tables([chunk.table for chunk in chunks]).combine_chunks(), **arrays)
 
 
-def draw(rows: Sample, train: npt.NDArray[np.int64] | None, plan: SamplePlan, read: int) -> Samples:
+def draw(rows: RowSample, train: npt.NDArray[np.int64] | None, plan: SamplePlan, read: int) -> Samples:
     """The sample of one fragment: all its training rows below a threshold, which the number of expected rows sets.
 
     `rows` are the fragment's rows, with any hashes; `train` the places of its training rows (None: all); `read` how

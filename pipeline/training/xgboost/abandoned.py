@@ -47,7 +47,7 @@ class Watchdog:
 
     def __init__(
         self,
-        unwanted: Callable[[], bool],
+        cancelled: Callable[[], bool],
         pulse: Pulse,
         used: Callable[[], float],
         shut: Callable[[], object],
@@ -55,14 +55,14 @@ class Watchdog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`used`: CPU seconds of the rank's thread; `shut`: shuts down its connections; `end`: ends its process."""
-        self._unwanted, self._pulse, self._used = unwanted, pulse, used
+        self._cancelled, self._pulse, self._used = cancelled, pulse, used
         self._shut, self._end, self._clock = shut, end, clock
         self._idle_since: float | None = None
         self._before = 0.0  # CPU seconds when it was last seen working
 
     def look(self) -> None:
         """Checks once; called every half second or so."""
-        if not self._unwanted():
+        if not self._cancelled():
             self._idle_since = None
             return
         now, used = self._clock(), self._used()
@@ -77,10 +77,10 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def freed_when(unwanted: Callable[[], bool], pulse: Pulse, used: Callable[[], float | None]) -> Iterator[None]:
+def freed_when(cancelled: Callable[[], bool], pulse: Pulse, used: Callable[[], float | None]) -> Iterator[None]:
     """On the worker: frees the rank in this block soon after its task is no longer wanted, whatever it waits in."""
     before = sockets.connections()
-    watchdog = Watchdog(unwanted, pulse, lambda: used() or 0.0, lambda: shut_native(before), end_process)
+    watchdog = Watchdog(cancelled, pulse, lambda: used() or 0.0, lambda: shut_native(before), end_process)
     over = threading.Event()
 
     def watch() -> None:

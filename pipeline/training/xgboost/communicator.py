@@ -14,10 +14,10 @@ import xgboost
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError
-from pipeline.runtime.membership import Members
-from pipeline.runtime.rpc import if_there
+from pipeline.runtime.membership import WorkerMembership
+from pipeline.runtime.rpc import call_if_connected
 from pipeline.runtime.task_errors import task
 from pipeline.training.xgboost import ports
 
@@ -38,7 +38,7 @@ def communicator(rank_args: Mapping[str, Any] | None) -> Iterator[None]:
         yield
         return
     context = collective.CommunicatorContext(**rank_args)
-    with ports.closed(), _without_rank_lines():
+    with ports.close_listening_sockets(), _without_rank_lines():
         context.__enter__()
     try:
         yield
@@ -66,7 +66,7 @@ def _without_rank_lines() -> Iterator[None]:
 
 @contextlib.contextmanager
 def worker_locks(
-    members: Members, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
+    membership: WorkerMembership, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
     """Locks all these workers for one training, so that two trainings never wait for each other with half of them each.
 
@@ -77,19 +77,19 @@ def worker_locks(
     if len(workers) == 1:
         yield
         return
-    client, told = members.client, False
+    client, told = membership.client, False
     owner = f"{client.id}/{uuid.uuid4().hex}"
-    while members.call(functools.partial(client.run_on_scheduler, _take, list(workers), owner), workers):
+    while membership.call(functools.partial(client.run_on_scheduler, _take, list(workers), owner), workers):
         if not told:
             waiting()
         told = True
-        members.check(workers)
+        membership.raise_if_lost(workers)
         time.sleep(LOCK_SECONDS)
     try:
         yield
     finally:
         give_back = functools.partial(client.run_on_scheduler, _give_back, owner)
-        in_time(STOP_SECONDS, "give back", functools.partial(if_there, client, give_back))
+        call_with_deadline(STOP_SECONDS, "give back", functools.partial(call_if_connected, client, give_back))
 
 
 def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
@@ -117,7 +117,7 @@ _TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker m
 
 
 def start_tracker(
-    members: Members, workers: Sequence[str], run: str, timeout_seconds: int
+    membership: WorkerMembership, workers: Sequence[str], run: str, timeout_seconds: int
 ) -> list[dict[str, Any] | None]:
     """Starts the tracker on rank 0's worker; returns the arguments with which each rank joins the communicator.
 
@@ -126,16 +126,16 @@ def start_tracker(
     if len(workers) == 1:
         return [None]
     host = get_address_host(workers[0])
-    task = members.client.submit(
+    task = membership.client.submit(
         _tracker_task, run, len(workers), host, timeout_seconds,
         workers=[workers[0]], allow_other_workers=False, pure=False,
     )  # fmt: skip
-    (arguments,) = members.results([task], workers[:1])
+    (arguments,) = membership.results([task], workers[:1])
     shared = {**arguments, "dmlc_timeout": timeout_seconds, "dmlc_retry": RETRIES}
     return [{**shared, "dmlc_task_id": f"{rank:06d}"} for rank in range(len(workers))]
 
 
-def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: bool) -> None:
+def stop_tracker(membership: WorkerMembership, workers: Sequence[str], run: str, *, leave: bool) -> None:
     """Ends the run's tracker; `leave`: the ranks are leaving the communicator in order, and it waits for them.
 
     Its worker may be gone, or hung and never answer: then the tracker ends with it.
@@ -144,10 +144,14 @@ def stop_tracker(members: Members, workers: Sequence[str], run: str, *, leave: b
         return
     seconds = LEAVE_SECONDS if leave else 0
 
-    stop = functools.partial(members.client.run, _stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore")
+    stop = functools.partial(
+        membership.client.run, _stop_tracker, run, seconds, workers=[workers[0]], on_error="ignore"
+    )
     with contextlib.suppress(SchedulerLostError):
-        if workers[0] in members.look():
-            in_time(STOP_SECONDS, "stop tracker", functools.partial(if_there, members.client, stop))
+        if workers[0] in membership.refresh():
+            call_with_deadline(
+                STOP_SECONDS, "stop tracker", functools.partial(call_if_connected, membership.client, stop)
+            )
 
 
 @task

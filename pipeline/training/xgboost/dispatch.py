@@ -19,7 +19,7 @@ from distributed.core import Status
 
 from pipeline.cluster.devices import gpu_now
 from pipeline.cluster.memory import rss_nbytes
-from pipeline.efficiency.meter import MeterRecord, Spent
+from pipeline.efficiency.round_meter import MeterRecord, ResourceUse
 from pipeline.errors import (
     CollectiveError,
     DepartureError,
@@ -30,12 +30,12 @@ from pipeline.errors import (
     WorkerLostError,
 )
 from pipeline.events.types import Note, RoundDone, WorkerRounds, encode
-from pipeline.preprocess.task_map import as_it_is
-from pipeline.runtime.channel import ROUNDS
-from pipeline.runtime.membership import Members
-from pipeline.runtime.pending import Pending
+from pipeline.preprocess.fragment_tasks import identity
+from pipeline.runtime.channel import WORKER_EVENTS
+from pipeline.runtime.future_set import FutureSet
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.reachability import left_out, unreachable_pairs
-from pipeline.runtime.rpc import if_there
+from pipeline.runtime.rpc import call_if_connected
 from pipeline.runtime.task_errors import task
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
@@ -43,16 +43,18 @@ from pipeline.training.handover import Handover
 from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.xgboost.matrix import Partition
-from pipeline.training.xgboost.rank_exit import all_left, inside, worked
+from pipeline.training.xgboost.rank_exit import thread_cpu_seconds, training_thread, wait_until_ranks_exit
 from pipeline.training.xgboost.rounds import RoundsResult, Scores, train_rounds
 from pipeline.training.xgboost.spec import RoundsSpec
-from pipeline.training.xgboost.training_events import Going, TrainingEvents, training_events
+from pipeline.training.xgboost.training_events import TrainingCallbacks, TrainingEvents, training_events
 
 POLL_SECONDS = 0.5  # between two checks of the client whether a worker is gone
 STAYING = (Status.running, Status.paused)  # status of a worker that is not about to leave
 GONE_SECONDS = 10.0  # for the other ranks to end once a worker that had announced it is gone
-ECHO_SECONDS = 5.0  # to wait for the real error after the first echo
-ECHO = re.compile(r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I)
+SECONDARY_ERROR_SECONDS = 5.0  # to wait for the real error after the first echo
+SECONDARY_ERROR = re.compile(
+    r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I
+)
 WAITING = Note(message="waiting for another training that has one of these workers")
 PARAMETER = re.compile(  # XGBoost's text for a value it cannot use
     r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
@@ -60,11 +62,11 @@ PARAMETER = re.compile(  # XGBoost's text for a value it cannot use
 
 
 class StoppedError(TrainingError):
-    """The rounds were stopped because `Going.enough` returned True."""
+    """The rounds were stopped because `TrainingCallbacks.should_stop` returned True."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The result, and where the predictions for the exact evaluation are."""
 
     result: RoundsResult  # without scores
@@ -77,9 +79,9 @@ def run_training(
     partitions: Sequence[Future],
     workers: Sequence[str],
     spec: RoundsSpec,
-    going: Going = Going(),  # noqa: B008  # frozen
-    members: Members | None = None,
-) -> Trained:
+    callbacks: TrainingCallbacks = TrainingCallbacks(),  # noqa: B008  # frozen
+    membership: WorkerMembership | None = None,
+) -> TrainingResult:
     """Trains on the partitions, each on the worker (address) that built it; rank 0 is the first.
 
     WorkerLostError, CollectiveError or SchedulerLostError if the training may continue elsewhere or later;
@@ -87,40 +89,44 @@ def run_training(
     before it propagates.
     """
     with contextlib.ExitStack() as stack:
-        members = members or stack.enter_context(Members(client))
-        events = stack.enter_context(training_events(client, spec, going, workers[0], members.hang_seconds))
-        stack.enter_context(worker_locks(members, workers, functools.partial(going.listen, WAITING)))
-        rank_args = start_tracker(members, workers, spec.run, spec.timeout_seconds)
+        membership = membership or stack.enter_context(WorkerMembership(client))
+        events = stack.enter_context(training_events(client, spec, callbacks, workers[0], membership.hang_seconds))
+        stack.enter_context(worker_locks(membership, workers, functools.partial(callbacks.on_event, WAITING)))
+        rank_args = start_tracker(membership, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []
         try:
-            begin = _placed(client, going.start, workers) if going.start else None
+            begin = _replicate_state(client, callbacks.start, workers) if callbacks.start else None
             futures = [
                 client.submit(
-                    _train_task, partition, spec, args, begin, members.names[worker],
+                    _train_task, partition, spec, args, begin, membership.names[worker],
                     workers=[worker], allow_other_workers=False, pure=False, retries=0,
                     key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
                 )
                 for rank, (partition, worker, args) in enumerate(zip(partitions, workers, rank_args, strict=True))
             ]  # fmt: skip
-            _wait(members, futures, workers, going, events)
-            trained = _collect(client, futures, workers, members, events)
+            _wait(membership, futures, workers, callbacks, events)
+            trained = _collect(client, futures, workers, membership, events)
         except Exception as error:
-            if_there(client, lambda: client.cancel(futures, force=True))
-            stop_tracker(members, workers, spec.run, leave=False)
-            all_left(members, workers, spec.run)
-            if (reason := _with_last_state(members, workers, spec, going, error)) is error:
+            call_if_connected(client, lambda: client.cancel(futures, force=True))
+            stop_tracker(membership, workers, spec.run, leave=False)
+            wait_until_ranks_exit(membership, workers, spec.run)
+            if (reason := _with_last_state(membership, workers, spec, callbacks, error)) is error:
                 raise
             raise reason from error
         except BaseException:  # interrupted: all ranks leave the communicator by themselves
-            if_there(client, lambda: client.cancel(futures, force=True))
-            stop_tracker(members, workers, spec.run, leave=True)
+            call_if_connected(client, lambda: client.cancel(futures, force=True))
+            stop_tracker(membership, workers, spec.run, leave=True)
             raise
-        stop_tracker(members, workers, spec.run, leave=True)
+        stop_tracker(membership, workers, spec.run, leave=True)
         return trained
 
 
 def _with_last_state(
-    members: Members, workers: Sequence[str], spec: RoundsSpec, going: Going, error: Exception
+    membership: WorkerMembership,
+    workers: Sequence[str],
+    spec: RoundsSpec,
+    callbacks: TrainingCallbacks,
+    error: Exception,
 ) -> Exception:
     """Keeps the state with which the ranks ended an attempt; returns the error, or the departure that caused it.
 
@@ -129,13 +135,13 @@ def _with_last_state(
     if isinstance(error, SchedulerLostError):
         return error
     try:
-        present = members.look()
+        present = membership.refresh()
     except SchedulerLostError:
         return error
-    found = handover.collect(members.client, [worker for worker in workers if worker in present], spec.run)
+    found = handover.collect(membership.client, [worker for worker in workers if worker in present], spec.run)
     if found is None:
         return error
-    going.keep(found.state)
+    callbacks.on_checkpoint(found.state)
     if found.leaving and isinstance(error, (WorkerLostError, CollectiveError)):
         if isinstance(error, DepartureError):
             return error
@@ -144,24 +150,28 @@ def _with_last_state(
     return error
 
 
-def _placed(client: Client, start: State, workers: Sequence[str]) -> Future:
+def _replicate_state(client: Client, start: State, workers: Sequence[str]) -> Future:
     """Puts the state on the cluster as a task: scattered data would be lost with the worker that holds it."""
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # Dask warns at 10 MB
-        return client.submit(as_it_is, start, workers=list(workers), pure=False)
+        return client.submit(identity, start, workers=list(workers), pure=False)
 
 
 def _collect(
-    client: Client, futures: Sequence[Future], workers: Sequence[str], members: Members, events: TrainingEvents
-) -> Trained:
+    client: Client,
+    futures: Sequence[Future],
+    workers: Sequence[str],
+    membership: WorkerMembership,
+    events: TrainingEvents,
+) -> TrainingResult:
     """Fetches the small part of the results; the predictions stay on the workers."""
     placed = list(zip(futures, workers, strict=True))
     small = client.submit(_without_scores, futures[0], workers=[workers[0]], pure=False)
     scores = tuple(client.submit(_only_scores, future, workers=[worker], pure=False) for future, worker in placed)
     meters = [client.submit(_only_meter, future, workers=[worker], pure=False) for future, worker in placed]
-    members.wait(scores, workers)
-    result, *metered = members.results([small, *meters], workers)
+    membership.wait(scores, workers)
+    result, *metered = membership.results([small, *meters], workers)
     events.finish(result)
-    return Trained(result=result, scores=scores, meters=tuple(meter for meter in metered if meter is not None))
+    return TrainingResult(result=result, scores=scores, meters=tuple(meter for meter in metered if meter is not None))
 
 
 def _without_scores(result: RoundsResult) -> RoundsResult:
@@ -184,7 +194,7 @@ def _train_task(
     worker = get_worker()
     key = worker.get_current_task()
 
-    def unwanted() -> bool:
+    def cancelled() -> bool:
         task = worker.state.tasks.get(key)
         return task is None or task.state not in ("executing", "long-running")
 
@@ -193,105 +203,113 @@ def _train_task(
         return worker.status not in STAYING
 
     def report(event: RoundDone) -> None:
-        worker.log_event(ROUNDS, {"run": spec.run, "event": encode(event)})
+        worker.log_event(WORKER_EVENTS, {"run": spec.run, "event": encode(event)})
 
-    def account(first: int, last: int, spent: Spent) -> None:
+    def account(first: int, last: int, spent: ResourceUse) -> None:
         now = {**asdict(spent), "memory_nbytes": rss_nbytes(os.getpid()), **(gpu_now() if spec.device != "cpu" else {})}
         event = WorkerRounds(worker=name, first=first, round=last, **now)
-        worker.log_event(ROUNDS, {"run": spec.run, "event": encode(event)})
+        worker.log_event(WORKER_EVENTS, {"run": spec.run, "event": encode(event)})
 
     def keep(state: State) -> None:
         handover.put(spec.run, Handover(state))
-        worker.log_event(ROUNDS, {"run": spec.run, "checkpoint": state.round})
+        worker.log_event(WORKER_EVENTS, {"run": spec.run, "checkpoint": state.round})
 
     def hand_over(state: State, leaving: tuple[int, ...]) -> None:
         handover.put(spec.run, Handover(state, leaving))
 
-    pulse, used = Pulse(), functools.partial(worked, spec.run)
+    pulse, used = Pulse(), functools.partial(thread_cpu_seconds, spec.run)
     with (
         partition.lock,
-        inside(spec.run),
-        freed_when(unwanted, pulse, used),
+        training_thread(spec.run),
+        freed_when(cancelled, pulse, used),
     ):  # an earlier attempt may not have ended yet
         handover.drop(spec.run)
         return train_rounds(
             partition, spec, rank_args,
-            start=start, unwanted=unwanted, leaving=leaving, report=report, account=account, keep=keep, hand_over=hand_over,
+            start=start, cancelled=cancelled, leaving=leaving, report=report, account=account, keep=keep, hand_over=hand_over,
         )  # fmt: skip
 
 
 def _wait(
-    members: Members, futures: Sequence[Future], workers: Sequence[str], going: Going, events: TrainingEvents
+    membership: WorkerMembership,
+    futures: Sequence[Future],
+    workers: Sequence[str],
+    callbacks: TrainingCallbacks,
+    events: TrainingEvents,
 ) -> None:
     """Waits until all ranks are done; raises the first real error, not its echo on the others.
 
     If a worker has announced that it leaves, the ranks that stay end the attempt themselves: this waits for them.
     """
-    pending, failed_at, echo = Pending(futures), None, None
-    of, departures = dict(zip(futures, workers, strict=True)), _Departures(members, workers)
+    pending, failed_at, echo = FutureSet(futures), None, None
+    of, departures = dict(zip(futures, workers, strict=True)), _Departures(membership, workers)
     running = set(workers)
     events.stall.heard()
     while pending:
-        for future in pending.ended(POLL_SECONDS):
+        for future in pending.wait_any(POLL_SECONDS):
             running.discard(of[future])
             if future.status == "finished":
                 continue
             error = future.exception() if future.status == "error" else CollectiveError("the task was cancelled")
-            if not _is_echo(error):
+            if not _is_secondary_error(error):
                 raise _named(error, of[future])
             echo, failed_at = echo or _named(error, of[future]), failed_at or time.monotonic()
         if failed_at is not None:
-            members.look()
+            membership.refresh()
         departures.check(running)
-        if events.stall.due() and members.all_heard(workers):
-            _probe(members, workers)
+        if events.stall.due() and membership.all_heard(workers):
+            _probe(membership, workers)
         events.check()
-        events.tell_slow(lambda: {at: said["last_seen"] for at, said in members.look().items() if at in of.values()})
-        if pending and going.enough():
+        events.note_slow_round(
+            lambda: {at: said["last_seen"] for at, said in membership.refresh().items() if at in of.values()}
+        )
+        if pending and callbacks.should_stop():
             raise StoppedError
-        if failed_at is not None and (time.monotonic() - failed_at > ECHO_SECONDS or not pending):
+        if failed_at is not None and (time.monotonic() - failed_at > SECONDARY_ERROR_SECONDS or not pending):
             raise CollectiveError(str(echo)) from echo
 
 
-def _probe(members: Members, workers: Sequence[str]) -> None:
+def _probe(membership: WorkerMembership, workers: Sequence[str]) -> None:
     """If no round ends though all heartbeats arrive: leaves out workers that others cannot reach (DepartureError)."""
-    unreached = left_out(members.call(lambda: unreachable_pairs(members.client, workers), workers), workers)
+    unreached = left_out(membership.call(lambda: unreachable_pairs(membership.client, workers), workers), workers)
     for worker, other in unreached.items():
-        name, other_name = members.names[worker], members.names[other]
-        members.leave_out(
+        name, other_name = membership.names[worker], membership.names[other]
+        membership.leave_out(
             worker,
             f"workers {other_name} and {name} cannot reach each other (no TCP connection between them, and no round for "
-            f"{members.hang_seconds:g} s, cluster.hang_seconds): the run continues without worker {name}",
+            f"{membership.hang_seconds:g} s, cluster.hang_seconds): the run continues without worker {name}",
         )
-    members.check(unreached)
+    membership.raise_if_lost(unreached)
 
 
 class _Departures:
     """Workers that have announced that they leave, during one attempt."""
 
-    def __init__(self, members: Members, workers: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
-        self._members, self._workers, self._clock = members, workers, clock
+    def __init__(
+        self, membership: WorkerMembership, workers: Sequence[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._membership, self._workers, self._clock = membership, workers, clock
         self._gone_at: float | None = None  # when the first of them was seen to be disconnected
 
     def check(self, running: Collection[str]) -> None:
-        """Raises as `Members.check`; DepartureError once the ranks that stay have ended, or GONE_SECONDS are over.
+        """Raises as `WorkerMembership.raise_if_lost`; DepartureError once the ranks that stay have ended, or GONE_SECONDS are over.
 
         `running`: the workers whose ranks have not ended.  A worker that leaves and is still connected stays in its
         collectives, so that the others end with it; after it disconnects, the attempt fails by itself, or never.
         """
-        leaving = self._members.announced(self._workers)
-        self._members.check([worker for worker in self._workers if worker not in leaving])
+        leaving = self._membership.announced(self._workers)
+        self._membership.raise_if_lost([worker for worker in self._workers if worker not in leaving])
         if not leaving:
             return
         if not all(leaving.values()):
             self._gone_at = self._gone_at or self._clock()
         too_long = self._gone_at is not None and self._clock() - self._gone_at > GONE_SECONDS
         if too_long or not set(running) - leaving.keys():
-            self._members.check(leaving)
+            self._membership.raise_if_lost(leaving)
 
 
-def _is_echo(error: BaseException) -> bool:
-    known = isinstance(error, xgboost.core.XGBoostError) and bool(ECHO.search(str(error)))
+def _is_secondary_error(error: BaseException) -> bool:
+    known = isinstance(error, xgboost.core.XGBoostError) and bool(SECONDARY_ERROR.search(str(error)))
     return known or isinstance(error, CollectiveError)
 
 

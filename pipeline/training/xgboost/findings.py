@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.preprocess.findings import few_steps, sum_of_squares_overflows
-from pipeline.preprocess.statistics.statistics import LabelStatistics, Statistics
+from pipeline.preprocess.statistics.collect import LabelStatistics, Statistics
 from pipeline.training.xgboost.rounds import RoundsResult
 from pipeline.training.xgboost.spec import RoundsSpec
 

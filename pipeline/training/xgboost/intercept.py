@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelSummary:
     """What the intercept is computed from: all training rows, independent of their distribution over workers."""
 
     mean: float  # weighted
@@ -16,7 +16,7 @@ class Labels:
     weights: NDArray[np.float32] | None = None  # (rows,); None: all the same
 
 
-def base_score(objective: str, labels: Labels, quantiles: Sequence[float] = ()) -> float | tuple[float, ...]:
+def base_score(objective: str, labels: LabelSummary, quantiles: Sequence[float] = ()) -> float | tuple[float, ...]:
     """Returns the intercept that XGBoost is given, in the space of its predictions; one for each quantile.
 
     Means and quantiles are exact, over all training rows.

@@ -59,7 +59,7 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Part:
+class BlockRows:
     """Rows of one block."""
 
     block: Block
@@ -70,15 +70,15 @@ class Part:
         return len(self.block.label[self.rows])
 
 
-def batches_of(blocks: Sequence[Block], use: int, most_rows: int | None) -> list[tuple[Part, ...]]:
+def batches_of(blocks: Sequence[Block], use: int, most_rows: int | None) -> list[tuple[BlockRows, ...]]:
     """Returns the rows of one use, in order, as the batches that XGBoost gets.
 
     A batch is a block; with `most_rows`, that many rows (the last batch fewer), independent of the ends of blocks.
     """
-    parts = [Part(block, rows) for block in blocks if len(block.label[rows := block.rows_for(use)])]
+    parts = [BlockRows(block, rows) for block in blocks if len(block.label[rows := block.rows_for(use)])]
     if most_rows is None:
         return [(part,) for part in parts]
-    found: list[list[Part]] = []
+    found: list[list[BlockRows]] = []
     room = 0
     for part in parts:
         positions = np.arange(len(part.block.label)) if isinstance(part.rows, slice) else part.rows
@@ -90,7 +90,7 @@ def batches_of(blocks: Sequence[Block], use: int, most_rows: int | None) -> list
             taken = positions[start : start + room]
             whole = int(taken[-1]) - int(taken[0]) == len(taken) - 1
             rows = slice(int(taken[0]), int(taken[-1]) + 1) if whole else taken
-            found[-1].append(Part(part.block, rows))
+            found[-1].append(BlockRows(part.block, rows))
             start, room = start + len(taken), room - len(taken)
     return [tuple(batch) for batch in found]
 
@@ -103,7 +103,7 @@ class BlockIter(xgboost.DataIter):
 
     def __init__(
         self,
-        batches: Sequence[tuple[Part, ...]],
+        batches: Sequence[tuple[BlockRows, ...]],
         cuts: Cuts,
         names: Sequence[str],
         xp: ModuleType,
@@ -118,7 +118,7 @@ class BlockIter(xgboost.DataIter):
         self._table = xp.asarray(decode_table(cuts))
         most = max((sum(part.count for part in batch) for batch in self._all), default=0)
         self._buffer = np.empty((most, len(cuts)), np.float32) if xp is np else None
-        self._left: Iterator[tuple[Part, ...]] = iter(())
+        self._left: Iterator[tuple[BlockRows, ...]] = iter(())
 
     def reset(self) -> None:
         self._left = iter(self._all)
@@ -130,7 +130,7 @@ class BlockIter(xgboost.DataIter):
         input_data(data=self._decoded(batch), feature_names=self._names, feature_types=self._types)
         return True
 
-    def _decoded(self, batch: tuple[Part, ...]) -> Any:
+    def _decoded(self, batch: tuple[BlockRows, ...]) -> Any:
         """Decodes a batch to (rows, features) float32."""
         chunks = (chunk for part in batch for chunk in part.block.chunks(part.rows))
         if self._buffer is None:
@@ -239,7 +239,7 @@ class _Builder:
         }  # fmt: skip
 
 
-def present(batch: tuple[Part, ...]) -> tuple[int, list[int]]:
+def present(batch: tuple[BlockRows, ...]) -> tuple[int, list[int]]:
     """Counts the rows of a batch, and for each feature the rows where it is not missing, from the codes."""
     rows, counts = 0, np.zeros(batch[0].block.codes.shape[1], np.int64)
     for part in batch:

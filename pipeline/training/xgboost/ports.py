@@ -15,7 +15,7 @@ from pipeline.efficiency import sockets
 
 
 @contextlib.contextmanager
-def closed() -> Iterator[None]:
+def close_listening_sockets() -> Iterator[None]:
     """Closes, at the end of the block, sockets that began to listen on all addresses inside it; leaves others alone."""
     before = sockets.connections()
     try:

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import psutil
 from distributed import Client
 
-from pipeline.cluster.deadline import in_time
+from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError
-from pipeline.runtime.membership import Members
-from pipeline.runtime.rpc import if_there
+from pipeline.runtime.membership import WorkerMembership
+from pipeline.runtime.rpc import call_if_connected
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 2.0  # for a worker
@@ -30,7 +30,7 @@ _inside: dict[str, int] = {}  # on the worker: run -> thread that trains for it
 
 
 @contextlib.contextmanager
-def inside(run: str) -> Iterator[None]:
+def training_thread(run: str) -> Iterator[None]:
     """On the worker: marks this thread as being in the rounds of the run."""
     _inside[run] = threading.get_native_id()
     try:
@@ -39,7 +39,7 @@ def inside(run: str) -> Iterator[None]:
         _inside.pop(run, None)
 
 
-def worked(run: str) -> float | None:
+def thread_cpu_seconds(run: str) -> float | None:
     """On the worker: returns the CPU seconds of the thread that is in the rounds of the run; None if there is none."""
     thread = _inside.get(run)
     if thread is None:
@@ -48,16 +48,18 @@ def worked(run: str) -> float | None:
     return known[0] if known else time.process_time()  # systems that number threads differently
 
 
-def all_left(members: Members, workers: Sequence[str], run: str) -> None:
+def wait_until_ranks_exit(membership: WorkerMembership, workers: Sequence[str], run: str) -> None:
     """Waits until the ranks of the run have left its rounds; kills the worker of a rank that does nothing any more.
 
-    Does not wait for workers that do not answer: `Members` kills those that hang.  A scheduler lost meanwhile is
+    Does not wait for workers that do not answer: `WorkerMembership` kills those that hang.  A scheduler lost meanwhile is
     reported elsewhere.
     """
     last = dict.fromkeys(workers, (0.0, time.monotonic()))  # worker -> CPU seconds, and when they last grew
     with contextlib.suppress(SchedulerLostError):
-        while there := members.look().keys() & workers:
-            busy = {worker: used for worker, used in _answers(members.client, there, run).items() if used is not None}
+        while there := membership.refresh().keys() & workers:
+            busy = {
+                worker: used for worker, used in _answers(membership.client, there, run).items() if used is not None
+            }
             if not busy:
                 return
             now = time.monotonic()
@@ -66,16 +68,19 @@ def all_left(members: Members, workers: Sequence[str], run: str) -> None:
                 if used > before + BUSY_SECONDS:
                     last[worker] = (used, now)
                 elif now - since > STUCK_SECONDS:
-                    members.end(worker, STUCK)
+                    membership.terminate(worker, STUCK)
             time.sleep(POLL_SECONDS)
 
 
 def _answers(client: Client, workers: Collection[str], run: str) -> Mapping[str, float | None]:
-    """Returns `worked` of those of these workers that answer in time."""
+    """Returns `thread_cpu_seconds` of those of these workers that answer in time."""
     answers: dict[str, float | None] = {}
 
     def ask(worker: str) -> None:
-        answers.update(if_there(client, lambda: client.run(worked, run, workers=[worker], on_error="ignore")) or {})
+        answers.update(
+            call_if_connected(client, lambda: client.run(thread_cpu_seconds, run, workers=[worker], on_error="ignore"))
+            or {}
+        )
 
-    in_time(ANSWER_SECONDS, "all left", *(functools.partial(ask, worker) for worker in workers))
+    call_with_deadline(ANSWER_SECONDS, "all left", *(functools.partial(ask, worker) for worker in workers))
     return dict(answers)

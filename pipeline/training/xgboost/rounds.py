@@ -13,20 +13,20 @@ import xgboost
 from xgboost import collective
 
 from pipeline.efficiency import sockets
-from pipeline.efficiency.meter import Meter, MeterRecord, Spent
+from pipeline.efficiency.round_meter import Meter, MeterRecord, ResourceUse
 from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events.types import RoundDone
 from pipeline.preprocess.bins import XGBOOST_MAX_BIN
-from pipeline.runtime.ledger import entered
+from pipeline.runtime.task_ledger import timed_section
 from pipeline.training.checkpoint import State
+from pipeline.training.xgboost.binned_metrics import BINNED, EarlyStopping
+from pipeline.training.xgboost.booster_probe import grown_trees, start_meter
 from pipeline.training.xgboost.communicator import communicator
 from pipeline.training.xgboost.matrix import Partition, Side
-from pipeline.training.xgboost.measured import Measured
-from pipeline.training.xgboost.metering import grown_trees, start_meter
 from pipeline.training.xgboost.model_bytes import model_bytes
-from pipeline.training.xgboost.monitor import BINNED, EarlyStopping
+from pipeline.training.xgboost.round_metrics import RoundMetrics
 from pipeline.training.xgboost.spec import RoundsSpec
-from pipeline.training.xgboost.weights import Weights, prime_ranking
+from pipeline.training.xgboost.weights import Weights, warm_up_ranking_objective
 
 CHECK_SECONDS = 0.5  # between two checks of a worker whether it is still wanted
 # A round event takes about three milliseconds of CPU time on all sides, a worker's account half of that
@@ -66,8 +66,8 @@ class RoundsResult:
 
 
 Report = Callable[[RoundDone], None]
-Account = Callable[[int, int, Spent], None]  # first and last round, and their time on this worker
-Unwanted = Callable[[], bool]
+Account = Callable[[int, int, ResourceUse], None]  # first and last round, and their time on this worker
+Cancelled = Callable[[], bool]
 Keep = Callable[[State], None]
 HandOver = Callable[[State, tuple[int, ...]], None]  # the second argument: ranks that leave
 
@@ -78,8 +78,8 @@ def train_rounds(
     rank_args: Mapping[str, Any] | None = None,
     *,
     start: State | None = None,
-    unwanted: Unwanted = lambda: False,
-    leaving: Unwanted = lambda: False,
+    cancelled: Cancelled = lambda: False,
+    leaving: Cancelled = lambda: False,
     report: Report = lambda event: None,
     account: Account = lambda first, last, spent: None,
     keep: Keep = lambda state: None,
@@ -87,7 +87,7 @@ def train_rounds(
 ) -> RoundsResult:
     """Boosts on this worker's partition, together with its peers if `rank_args` (of the tracker) is given.
 
-    `start`: continues after that state's round, as if it had boosted the rounds before.  `unwanted` returns whether the
+    `start`: continues after that state's round, as if it had boosted the rounds before.  `cancelled` returns whether the
     result is no longer wanted, `leaving` whether this worker is about to leave; then all workers raise CollectiveError,
     after the first rank that stays passed the state to `hand_over`.  After the last round every rank passes it, since a
     loss while rows are scored must not cost rounds.  `report` (on rank 0) and `account` (on every worker) are called
@@ -96,29 +96,29 @@ def train_rounds(
     begin = time.perf_counter()
     before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
-        with entered("bootstrap"):
+        with timed_section("bootstrap"):
             stack.enter_context(communicator(rank_args))
-            outside = Outside(unwanted, leaving, report, account, keep, hand_over)
-            rounds = _Rounds(partition, spec, start, alone=rank_args is None, outside=outside)
+            hooks = RoundHooks(cancelled, leaving, report, account, keep, hand_over)
+            rounds = _Rounds(partition, spec, start, alone=rank_args is None, hooks=hooks)
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
-        with entered("rounds"):
+        with timed_section("rounds"):
             rounds.boost()
             last = rounds.state()
             hand_over(last, ())
-        with entered("meter"):
+        with timed_section("meter"):
             rounds.meter.replay()
-        with entered("scores"):
+        with timed_section("scores"):
             return rounds.result(begin, last)
 
 
 @dataclass(frozen=True)
-class Outside:
+class RoundHooks:
     """Callbacks of the rounds."""
 
-    unwanted: Unwanted
-    leaving: Unwanted
+    cancelled: Cancelled
+    leaving: Cancelled
     report: Report
     account: Account
     keep: Keep
@@ -129,20 +129,20 @@ class _Rounds:
     """One training on one worker."""
 
     def __init__(
-        self, partition: Partition, spec: RoundsSpec, start: State | None, *, alone: bool, outside: Outside
+        self, partition: Partition, spec: RoundsSpec, start: State | None, *, alone: bool, hooks: RoundHooks
     ) -> None:
-        self.spec, self.alone, self.outside = spec, alone, outside
+        self.spec, self.alone, self.hooks = spec, alone, hooks
         self.rank = 0 if alone else collective.get_rank()
         self.world = 1 if alone else collective.get_world_size()
         # A plain function, not a bound method: a reference cycle would keep the matrices alive.
-        total = own if alone else over_all
+        total = local_sum if alone else allreduce_sum
         self.train = partition.train
         rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
         self.total_rows = int(rows[0])
         self.validation = partition.validation if rows[1] else None
         matrices = [side.matrix for side in (self.train, self.validation) if side is not None]
         self.booster = xgboost.Booster(_booster_params(spec), matrices)
-        self.measured = Measured(self.booster, spec.metrics, total)
+        self.measured = RoundMetrics(self.booster, spec.metrics, total)
         self.seconds: list[float] = []
         self.stopping = EarlyStopping(
             spec.early_stopping if self.validation else 0, spec.metrics[-1] if spec.metrics else ""
@@ -173,7 +173,9 @@ class _Rounds:
             self.stopping.best_round, self.stopping.best = 0, math.nan
         if self.weights.ranking and self.weights.needed and not self.stopped:
             self.weights.draw(1)
-            prime_ranking(self.booster, self.train.matrix, self.spec.params.get("interaction_constraints", ()))
+            warm_up_ranking_objective(
+                self.booster, self.train.matrix, self.spec.params.get("interaction_constraints", ())
+            )
 
     def boost(self) -> None:
         """Boosts the remaining rounds."""
@@ -188,14 +190,14 @@ class _Rounds:
                 self.stopped = self._measure(number)
             self.seconds.append(time.perf_counter() - start)
             last = self.stopped or number == self.spec.rounds
-            self._tell(number, last)
-            self._account(number, last)
+            self._report_round(number, last)
+            self._report_worker(number, last)
             if number == self.first:
                 check_device(self.booster, self.spec.device)
             if number == self._check_at:
                 self._check(number)
             if not last and self._checkpoint_is_due(number):
-                self._keep()
+                self._checkpoint()
 
     def _measure(self, number: int) -> bool:
         """Computes the round's metrics; returns True if training should stop.
@@ -207,7 +209,7 @@ class _Rounds:
             return False
         self.meter.measuring()
         values: dict[str, float] = {}
-        if measures_training(number):
+        if evaluates_train(number):
             self.weights.restore()
             native_only = self.validation is not None
             values |= self.measured.side(self.train, "train", number, self.meter, native_only=native_only)
@@ -233,13 +235,13 @@ class _Rounds:
         rounds = max(1, round(CHECK_SECONDS / max(1e-6, sum(recent) / len(recent)))) if self.rank == 0 else 0
         self.meter.settle()
         vote = np.zeros(2 + self.world)
-        vote[:2] = float(self.outside.unwanted()), float(rounds)
-        vote[2 + self.rank] = float(self.outside.leaving())
+        vote[:2] = float(self.hooks.cancelled()), float(rounds)
+        vote[2 + self.rank] = float(self.hooks.leaving())
         agreed = vote if self.alone else collective.allreduce(vote, collective.Op.MAX)
         leaving = tuple(int(rank) for rank in np.flatnonzero(agreed[2:]))
         if agreed[0] or leaving:
             if self.rank == next((rank for rank in range(self.world) if rank not in leaving), 0):
-                self.outside.hand_over(self.state(), leaving)
+                self.hooks.hand_over(self.state(), leaving)
             raise CollectiveError("a worker is leaving, or its task was cancelled")
         self._check_at = number + int(agreed[1])
 
@@ -255,9 +257,9 @@ class _Rounds:
             return True
         return passed >= max(self.spec.checkpoint_seconds, self._kept_seconds / CHECKPOINT_SHARE)
 
-    def _keep(self) -> None:
+    def _checkpoint(self) -> None:
         start = time.monotonic()
-        self.outside.keep(self.state())
+        self.hooks.keep(self.state())
         self._kept_at = time.monotonic()
         self._kept_seconds = self._kept_at - start
 
@@ -273,14 +275,14 @@ class _Rounds:
             best_booster=self.best_booster,
         )
 
-    def _tell(self, number: int, last: bool) -> None:
+    def _report_round(self, number: int, last: bool) -> None:
         now = time.monotonic()
-        due = last or number == self.first or measures_training(number) or now - self._told_at >= EVENT_SECONDS
+        due = last or number == self.first or evaluates_train(number) or now - self._told_at >= EVENT_SECONDS
         if self.rank != 0 or not due:
             return
         rows = self.total_rows * (number - self._told)
         latest = {name: series[-1] for name, series in self.measured.history.items() if len(series) == number}
-        self.outside.report(
+        self.hooks.report(
             RoundDone(
                 round=number, rounds=self.spec.rounds, metrics=latest, best_round=self.stopping.best_round or number,
                 best=None if math.isnan(self.stopping.best) else float(self.stopping.best), rows_per_second=rows / max(1e-9, now - self._told_at),
@@ -288,11 +290,11 @@ class _Rounds:
         )  # fmt: skip
         self._told, self._told_at = number, now
 
-    def _account(self, number: int, last: bool) -> None:
+    def _report_worker(self, number: int, last: bool) -> None:
         now = time.monotonic()
         if last or now - self._accounted_at >= self._account_seconds:
             spent = self.meter.spent(self._accounted + 1 - self.first)
-            self.outside.account(self._accounted + 1, number, spent)
+            self.hooks.account(self._accounted + 1, number, spent)
             self._accounted, self._accounted_at = number, now
 
     def result(self, begin: float, last: State) -> RoundsResult:
@@ -338,7 +340,7 @@ def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measures_training(number: int) -> bool:
+def evaluates_train(number: int) -> bool:
     """Whether the metrics of training rows are measured in this round: in 1, 2, 5, 10, 20, 50...
 
     Predicting all of them costs up to a quarter of a round, and no decision depends on it.
@@ -346,12 +348,12 @@ def measures_training(number: int) -> bool:
     return f"{number}".rstrip("0") in ("1", "2", "5")
 
 
-def own(values: np.ndarray) -> np.ndarray:
+def local_sum(values: np.ndarray) -> np.ndarray:
     """Returns the values: the sum over a single worker."""
     return values
 
 
-def over_all(values: np.ndarray) -> np.ndarray:
+def allreduce_sum(values: np.ndarray) -> np.ndarray:
     """Returns the sum over the workers."""
     found: np.ndarray = collective.allreduce(values, collective.Op.SUM)
     return found

@@ -14,7 +14,7 @@ KNOWN = 3  # rounds needed for comparison
 RECENT = 100  # events whose seconds count
 
 
-class Pace:
+class SlowRoundDetector:
     """Detects a slow round from the events of one training."""
 
     def __init__(self, early_stopping: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,11 +36,11 @@ class Pace:
         stopped = 0 < self._early_stopping <= event.round - event.best_round
         self._last, self._told, self._words = (event.round, now), stopped or event.round == event.rounds, None
 
-    def slow(self, words: Callable[[], Mapping[str, float]]) -> str | None:
+    def slow(self, heartbeats: Callable[[], Mapping[str, float]]) -> str | None:
         """Returns a message about the current round if it is slow, once.
 
-        `words`: returns the last heartbeat of each worker, by address.  As long as one of them has sent none since the
-        round was found slow, it may be hung, which `Members` reports and ends.
+        `heartbeats`: returns the last heartbeat of each worker, by address.  As long as one of them has sent none since the
+        round was found slow, it may be hung, which `WorkerMembership` reports and ends.
         """
         while self._heard:
             self._enter(*self._heard.popleft())
@@ -50,9 +50,9 @@ class Pace:
         if passed < max(LEAST_SECONDS, TIMES * median):
             return None
         if self._words is None:
-            self._words = words()
+            self._words = heartbeats()
             return None
-        now = words()
+        now = heartbeats()
         if any(now.get(worker) == word for worker, word in self._words.items()):
             return None
         self._told = True

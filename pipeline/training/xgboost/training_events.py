@@ -11,31 +11,31 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.events.types import Event, Note, RoundDone, decode, ignore
-from pipeline.runtime.channel import ROUNDS, hearing
-from pipeline.runtime.rpc import if_there
+from pipeline.events.types import Event, Note, RoundDone, decode, discard
+from pipeline.runtime.channel import WORKER_EVENTS, subscribe
+from pipeline.runtime.rpc import call_if_connected
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
 from pipeline.training.xgboost.rounds import RoundsResult
-from pipeline.training.xgboost.slow_rounds import Pace, Stall
+from pipeline.training.xgboost.slow_rounds import SlowRoundDetector, Stall
 from pipeline.training.xgboost.spec import RoundsSpec
 
 FETCH_SECONDS = 2.0  # for a checkpoint that is being fetched when its training ends
 
 
-def no_checkpoints(state: State) -> None:
+def discard_checkpoint(state: State) -> None:
     """Default: keeps none."""
 
 
 @dataclass(frozen=True)
-class Going:
+class TrainingCallbacks:
     """Start state and callbacks of one training attempt."""
 
     start: State | None = None  # continue after its round
-    listen: Callable[[Event], None] = ignore  # receives RoundDone, WorkerRounds, and notes
-    keep: Callable[[State], None] = no_checkpoints  # receives the states of checkpoints, in its own thread
-    enough: Callable[[], bool] = lambda: False  # whether to stop here, because the run can restart on more workers
+    on_event: Callable[[Event], None] = discard  # receives RoundDone, WorkerRounds, and notes
+    on_checkpoint: Callable[[State], None] = discard_checkpoint  # receives the states of checkpoints, in its own thread
+    should_stop: Callable[[], bool] = lambda: False  # whether to stop here, because the run can restart on more workers
 
 
 class TrainingEvents:
@@ -45,13 +45,13 @@ class TrainingEvents:
     """
 
     def __init__(
-        self, client: Client, spec: RoundsSpec, going: Going, first: str, hang_seconds: float = math.inf
+        self, client: Client, spec: RoundsSpec, callbacks: TrainingCallbacks, first: str, hang_seconds: float = math.inf
     ) -> None:
         """`first`: the worker of rank 0; `hang_seconds`: without a round, after which `stall` is due."""
         self.stall = Stall(hang_seconds)
-        self._client, self._spec, self._going, self._first = client, spec, going, first
-        self._last, self._lock = going.start.round if going.start else 0, threading.Lock()
-        self._pace = Pace(spec.early_stopping)
+        self._client, self._spec, self._callbacks, self._first = client, spec, callbacks, first
+        self._last, self._lock = callbacks.start.round if callbacks.start else 0, threading.Lock()
+        self._slow_rounds = SlowRoundDetector(spec.early_stopping)
         self._error: BaseException | None = None  # raised by a callback
         self._checkpoints: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # rounds; None: the end
 
@@ -64,7 +64,7 @@ class TrainingEvents:
             if isinstance(event, RoundDone):
                 self._pass(event)
             else:
-                self._going.listen(event)
+                self._callbacks.on_event(event)
 
     def check(self) -> None:
         """Raises the first error of a callback."""
@@ -78,10 +78,10 @@ class TrainingEvents:
         except BaseException as error:
             self._error = self._error or error
 
-    def tell_slow(self, words: Callable[[], Mapping[str, float]]) -> None:
-        """Emits a note, once, if a round takes unusually long; `words`: returns the last heartbeat of each worker."""
-        if (said := self._pace.slow(words)) is not None:
-            self._going.listen(Note(message=said))
+    def note_slow_round(self, heartbeats: Callable[[], Mapping[str, float]]) -> None:
+        """Emits a note, once, if a round takes unusually long; `heartbeats`: returns the last heartbeat of each worker."""
+        if (said := self._slow_rounds.slow(heartbeats)) is not None:
+            self._callbacks.on_event(Note(message=said))
 
     def finish(self, result: RoundsResult) -> None:
         """Emits the last round, whose event may not have arrived yet."""
@@ -97,9 +97,9 @@ class TrainingEvents:
         with self._lock:
             if event.round > self._last:
                 self._last = event.round
-                self._pace.heard(event)
+                self._slow_rounds.heard(event)
                 self.stall.heard()
-                self._going.listen(event)
+                self._callbacks.on_event(event)
 
     @contextlib.contextmanager
     def fetching(self) -> Iterator[None]:
@@ -116,14 +116,14 @@ class TrainingEvents:
     def _fetch(self) -> None:
         while self._checkpoints.get() is not None:
             with self._catching():
-                found = if_there(self._client, self._take) or {}
+                found = call_if_connected(self._client, self._fetch_checkpoint) or {}
                 if isinstance(waiting := found.get(self._first), Handover):
-                    self._going.keep(waiting.state)
+                    self._callbacks.on_checkpoint(waiting.state)
 
-    def _take(self) -> Mapping[str, object]:
+    def _fetch_checkpoint(self) -> Mapping[str, object]:
         """Returns what rank 0's worker has to hand over, or an error, by its address."""
         taken: Mapping[str, object] = self._client.run(
-            handover.take, self._spec.run, workers=[self._first], on_error="return"
+            handover.pop_checkpoint, self._spec.run, workers=[self._first], on_error="return"
         )
         return taken
 
@@ -136,9 +136,9 @@ def _best(result: RoundsResult) -> float | None:
 
 @contextlib.contextmanager
 def training_events(
-    client: Client, spec: RoundsSpec, going: Going, first: str, hang_seconds: float = math.inf
+    client: Client, spec: RoundsSpec, callbacks: TrainingCallbacks, first: str, hang_seconds: float = math.inf
 ) -> Iterator[TrainingEvents]:
     """Receives a run's events while the context lasts."""
-    events = TrainingEvents(client, spec, going, first, hang_seconds)
-    with events.fetching(), hearing(client, ROUNDS, spec.run, events.receive):
+    events = TrainingEvents(client, spec, callbacks, first, hang_seconds)
+    with events.fetching(), subscribe(client, WORKER_EVENTS, spec.run, events.receive):
         yield events

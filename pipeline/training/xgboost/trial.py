@@ -10,7 +10,7 @@ from pipeline.config.job import Training
 from pipeline.config.metric_names import round_metrics
 from pipeline.config.xgboost import KINDS
 from pipeline.errors import JobError
-from pipeline.training.xgboost.monitor import BINNED
+from pipeline.training.xgboost.binned_metrics import BINNED
 
 ROWS = 16
 MOST_TREES = 4  # of a round, in this trial

@@ -58,7 +58,9 @@ def _any(total: Total, flag: bool) -> bool:
     return bool(total(np.array([float(flag)]))[0])
 
 
-def prime_ranking(booster: xgboost.Booster, matrix: xgboost.DMatrix, interactions: Sequence[Sequence[str]]) -> None:
+def warm_up_ranking_objective(
+    booster: xgboost.Booster, matrix: xgboost.DMatrix, interactions: Sequence[Sequence[str]]
+) -> None:
     """Makes XGBoost compute its norm of the queries' weights from the weights set now, as it does in a first round.
 
     It does so when it first computes gradients, and only `update` triggers that.  So this calls an update that fails

@@ -17,7 +17,7 @@ from pipeline.config.job import Cluster
 from pipeline.config.job import Security as Files
 from pipeline.errors import ClusterError
 from pipeline.run.connect import connect
-from pipeline.runtime.membership import Members
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import placement
 
 QUIET: dict[str, Any] = {
@@ -163,7 +163,7 @@ def test_a_cluster_without_workers_is_waited_for(running: str) -> None:
         refused = section.model_copy(update={"patience": "0s"})
         with pytest.raises(ClusterError, match=r"cluster.workers = auto, but tcp://.* has 0"):
             connect(refused).__enter__()
-        with connect(section) as client, Members(client) as members:
+        with connect(section) as client, WorkerMembership(client) as members:
             notes: list[str] = []
 
             def note(message: str) -> None:

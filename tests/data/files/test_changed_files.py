@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.formats import formats
+from pipeline.data.formats import readers
 from pipeline.data.fragments import Fragment
 from pipeline.data.reading import read_fragment
 from pipeline.data.source import Source, open_source
@@ -89,14 +89,14 @@ def test_changed_before_reading(tmp_path: Path, name: str, change: Callable[[Pat
 def test_changed_while_reading(
     tmp_path: Path, name: str, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, read = opened(tmp_path / name), formats.read
+    source, read = opened(tmp_path / name), readers.read
 
     def reading(*arguments: Any) -> pa.Table:
         table = read(*arguments)
         change(tmp_path / name)
         return table
 
-    monkeypatch.setattr(formats, "read", reading)
+    monkeypatch.setattr(readers, "read", reading)
     failing(source, CHANGES[change].format(name))
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.files import retries, storage
-from pipeline.data.files.retries import Hiccup, Patience, failure, patiently, wait_seconds
+from pipeline.data.files.retries import RetryPolicy, TransientReadError, failure, patiently, wait_seconds
 from pipeline.data.reading import read_fragment
 from pipeline.data.source import open_source
 from pipeline.errors import AccessError, BadFragment, ReadError
@@ -57,7 +57,7 @@ LASTING = [
 
 @pytest.mark.parametrize("error", PASSING, ids=repr)
 def test_passing(error: Exception) -> None:
-    assert isinstance(failure("/x", error), Hiccup)
+    assert isinstance(failure("/x", error), TransientReadError)
 
 
 @pytest.mark.parametrize("error", LASTING, ids=repr)
@@ -69,7 +69,11 @@ def test_lasting(error: Exception) -> None:
 
 def test_no_such_file_for_want_of_a_network() -> None:
     """What fsspec makes of any failure over HTTP."""
-    for cause, kind in ((NetworkError("Cannot connect"), Hiccup), (None, AccessError), (KeyError("404"), AccessError)):
+    for cause, kind in (
+        (NetworkError("Cannot connect"), TransientReadError),
+        (None, AccessError),
+        (KeyError("404"), AccessError),
+    ):
         error = FileNotFoundError("http://host/a.csv")
         error.__cause__ = cause
         assert isinstance(failure("http://host/a.csv", error), kind)
@@ -89,7 +93,7 @@ class Read:
     def __call__(self) -> str:
         self.calls += 1
         if self.calls <= self.times:
-            raise Hiccup("Connection reset by peer")
+            raise TransientReadError("Connection reset by peer")
         return "rows"
 
 
@@ -112,11 +116,11 @@ def test_last_try() -> None:
 
 
 def test_waits_differ_by_place_and_not_by_run() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     waits = {wait_seconds(patience, f"/a.parquet, row group {group}", 1) for group in range(50)}
     assert len(waits) == 50
     assert max(waits) - min(waits) > 0.2  # of 0.25: they spread
-    assert wait_seconds(patience, "/a", 2) == wait_seconds(Patience(), "/a", 2)
+    assert wait_seconds(patience, "/a", 2) == wait_seconds(RetryPolicy(), "/a", 2)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -154,7 +158,7 @@ def test_sources_are_opened_patiently(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url, waits = put(name, tmp_path), Waits()
-    monkeypatch.setattr(retries, "PATIENCE", waits.patience())
+    monkeypatch.setattr(retries, "RETRY_POLICY", waits.patience())
     flaky.faults = []
     expected = open_source(url)
     assert not waits

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.data.describe import describe
 from pipeline.data.files import retries, waiting
-from pipeline.data.files.retries import Hiccup, Patience, patiently
+from pipeline.data.files.retries import RetryPolicy, TransientReadError, patiently
 from pipeline.data.files.waiting import answer, in_threads, notes_to
 from pipeline.errors import ReadError
 from pipeline.events.types import Event, Note
@@ -24,7 +24,7 @@ from pipeline.events.types import Event, Note
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "SAY_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "LIMIT_SECONDS", 0.3)
-    monkeypatch.setattr(retries, "PATIENCE", Patience(longest_seconds=0.2))
+    monkeypatch.setattr(retries, "RETRY_POLICY", RetryPolicy(longest_seconds=0.2))
 
 
 class SilentFileSystem(MemoryFileSystem):
@@ -52,7 +52,7 @@ def test_answers_and_errors_come_through() -> None:
 def test_no_answer(short: None) -> None:
     said: list[Event] = []
     never = threading.Event()
-    with notes_to(said.append), pytest.raises(Hiccup, match=r"no answer within 0\.3 s"):
+    with notes_to(said.append), pytest.raises(TransientReadError, match=r"no answer within 0\.3 s"):
         answer(never.wait, "http://user:secret@host/x.parquet?sig=1")
     never.set()
     (note,) = said
@@ -74,10 +74,10 @@ def test_a_server_that_is_silent_is_not_asked_again_and_again(short: None) -> No
 
 def test_tries_end_with_the_time() -> None:
     times = iter([0.0, 10.0, 70.0])
-    patience = Patience(sleep=lambda seconds: None, longest_seconds=60, clock=lambda: next(times))
+    patience = RetryPolicy(sleep=lambda seconds: None, longest_seconds=60, clock=lambda: next(times))
 
     def read() -> None:
-        raise Hiccup("busy")
+        raise TransientReadError("busy")
 
     with pytest.raises(ReadError, match="after 2 tries: busy"):
         patiently(read, "x", patience)

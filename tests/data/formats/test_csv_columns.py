@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config.job import CsvOptions, Job
 from pipeline.data.describe import describe
-from pipeline.data.inputs import open_inputs
+from pipeline.data.opened_sources import open_inputs
 from pipeline.data.reading import read_fragment
 from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.source import Source, open_source

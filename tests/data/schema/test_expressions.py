@@ -161,5 +161,5 @@ def test_each_thread_has_its_own_session_and_keeps_it():
 
 
 def test_duckdb_is_imported_only_when_an_expression_is_there():
-    code = "import sys, pipeline.data.rows, pipeline.data.schema.decide; sys.exit('duckdb' in sys.modules)"
+    code = "import sys, pipeline.data.rows, pipeline.data.schema.target_inference; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.config.job import Data, Training
 from pipeline.data.keys import row_ids
-from pipeline.data.rows import Selected
-from pipeline.data.schema.decide import decide_target
+from pipeline.data.rows import SelectedRows
 from pipeline.data.schema.target import Target, encode_labels
+from pipeline.data.schema.target_inference import decide_target
 from pipeline.data.schema.target_survey import (
     MAX_CLASSES,
     Survey,
@@ -32,7 +32,7 @@ INF = float("inf")
 def survey(array, fragment=0):
     table = pa.table({"y": array})
     ids = row_ids(fragment, np.arange(len(array), dtype=np.uint64))
-    return Survey(len(array), len(array), label=_survey_labels(Selected(table, ids, 0), "y"))
+    return Survey(len(array), len(array), label=_survey_labels(SelectedRows(table, ids, 0), "y"))
 
 
 def decide(array, objective="auto", params=(), weights=None, **data):

@@ -29,9 +29,9 @@ from pipeline.events.types import (
     WorkerLost,
     WorkerRounds,
 )
-from pipeline.monitoring.alarms.episodes import CALM_SECONDS, Episode, step
+from pipeline.monitoring.alarms.alarm_inputs import AlarmInputs
+from pipeline.monitoring.alarms.alarm_state import CALM_SECONDS, AlarmState, step
 from pipeline.monitoring.alarms.listener import Alarms
-from pipeline.monitoring.alarms.readings import Readings
 
 
 class Clock:
@@ -104,7 +104,7 @@ def worked(worker: str, memory: int = 100, *, seconds: float = 1.0, cpu: float =
 
 def told_at(text: str, *values: tuple[float, bool]) -> list[float]:
     """When an alarm is told whose condition holds, or does not, at these times."""
-    condition, now, times = parse(text), Episode(), []
+    condition, now, times = parse(text), AlarmState(), []
     for at, holds in values:
         now, tell = step(now, condition, holds, at)
         times += [at] if tell else []
@@ -243,7 +243,7 @@ def test_the_best_round_before_a_loss_counts_where_training_goes_on_from_it() ->
 
 
 def test_going_on_as_asked_is_no_restart() -> None:
-    readings = Readings(0.0)
+    readings = AlarmInputs(0.0)
     assert readings.take(Restarted(round=9, workers=2), 1.0) == {"restarts": 0}
     readings.take(PLANNED, 2.0)
     assert readings.take(Restarted(round=9, workers=2), 3.0) == {"restarts": 1}

@@ -5,26 +5,26 @@ from typing import Any
 import pytest
 
 from pipeline.events.types import Place, Placed, WorkerLost, WorkerRounds
-from pipeline.monitoring.alarms.efficiency import Efficiency
-from pipeline.monitoring.state.board import Board
-from pipeline.monitoring.state.live import Live, figures_of
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.alarms.efficiency import EfficiencySignals
+from pipeline.monitoring.state.live import LiveFigures, figures_of
+from pipeline.monitoring.state.run_state import RunState
+from pipeline.monitoring.state.run_store import RunStore
 from tests.dashboard import recorded
-from tests.monitoring.state.test_board import filled, worker_rounds
+from tests.monitoring.state.test_run_store import filled, worker_rounds
 
 
-def run_of(*workers: dict[str, Any], placed: bool = True, device: str = "cpu") -> Run:
+def run_of(*workers: dict[str, Any], placed: bool = True, device: str = "cpu") -> RunState:
     """Ten rounds of one second; of each worker: name, cpu and more."""
-    board = Board()
+    board = RunStore()
     if placed:
         places = tuple(
             Place(worker=each["name"], rows=1, share=0.5, capability=each.get("capability", 0.5), threads=1,
                   memory_limit_nbytes=0, planned_nbytes=0) for each in workers
         )  # fmt: skip
-        board.take("a", Placed(time=0.0, workers=places, device=device))
+        board.apply("a", Placed(time=0.0, workers=places, device=device))
     for number in range(1, 11):
         for each in workers:
-            board.take("a", WorkerRounds(
+            board.apply("a", WorkerRounds(
                 time=float(number), worker=each["name"], first=number, round=number, seconds=1.0,
                 cpu_seconds=each["cpu"], runqueue_seconds=each.get("queue", 0.0), bytes_sent=each.get("sent", 1_000),
                 memory_nbytes=1, gpu_utilisation=each.get("gpu"),
@@ -32,7 +32,7 @@ def run_of(*workers: dict[str, Any], placed: bool = True, device: str = "cpu") -
     return board.runs["a"]
 
 
-def live_of(run: Run, **how: Any) -> Live:
+def live_of(run: RunState, **how: Any) -> LiveFigures:
     live = figures_of(run, **how)
     assert live is not None
     return live
@@ -90,7 +90,7 @@ def test_nor_is_one_whose_library_is_missing() -> None:
 def test_alarms_have_no_figures_of_a_gpu() -> None:
     told = []
     for device in ("cpu", "cuda"):
-        efficiency = Efficiency()
+        efficiency = EfficiencySignals()
         place = Place(worker="0", rows=1, share=1, capability=1, threads=1, memory_limit_nbytes=0, planned_nbytes=0)
         efficiency.take("a", Placed(time=0.0, workers=(place,), device=device))
         efficiency.take("a", worker_rounds("0", 1, 1.0, cpu_seconds=0.05))
@@ -112,14 +112,14 @@ def test_more_compute_than_time_is_a_clocks_noise() -> None:
 
 
 def test_a_lost_worker_is_not_looked_at() -> None:
-    board = Board()
+    board = RunStore()
     run = board.runs.setdefault("a", run_of({"name": "0", "cpu": 0.5}, {"name": "1", "cpu": 0.8}))
-    board.take("a", WorkerLost(time=20.0, worker="1", stage="rounds", round=10, reason="killed"))
+    board.apply("a", WorkerLost(time=20.0, worker="1", stage="rounds", round=10, reason="killed"))
     assert [worker.name for worker in live_of(run).workers] == ["0"]
 
 
 def test_nothing_is_said_before_the_first_rounds() -> None:
-    assert figures_of(Run("a")) is None
+    assert figures_of(RunState("a")) is None
 
 
 def test_bytes_may_be_unknown() -> None:

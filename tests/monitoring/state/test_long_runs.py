@@ -8,21 +8,21 @@ import pytest
 from pipeline.dashboard.pages.curves import lines_of, metrics_of
 from pipeline.events.types import RoundDone
 from pipeline.monitoring.state import bounds, thinning
-from pipeline.monitoring.state.board import Board
-from pipeline.monitoring.state.run import Run
-from pipeline.monitoring.state.thinning import Thinned
+from pipeline.monitoring.state.run_state import RunState
+from pipeline.monitoring.state.run_store import RunStore
+from pipeline.monitoring.state.thinning import ThinnedSeries
 from tests.dashboard import recorded
-from tests.monitoring.state.test_board import filled, round_done
+from tests.monitoring.state.test_run_store import filled, round_done
 
 MEASURED = [unit * 10**power for power in range(6) for unit in (1, 2, 5)]  # rounds in which training rows are measured
 
 
-def trained(rounds: int) -> Run:
-    board = Board()
+def trained(rounds: int) -> RunState:
+    board = RunStore()
     for number in range(1, rounds + 1):
         metrics = {"train.auc": 0.9} if number in MEASURED else {}
         metrics |= {"validation.auc": number / 1e6}
-        board.take("a", round_done(number, float(number), metrics=metrics, best_round=number, best=number / 1e6))
+        board.apply("a", round_done(number, float(number), metrics=metrics, best_round=number, best=number / 1e6))
     return board.runs["a"]
 
 
@@ -39,7 +39,7 @@ def test_a_curve_of_few_points_stays_in_a_long_run(rounds: int) -> None:
 
 
 def test_rounds_that_all_measure_something_else_are_bounded() -> None:
-    thinned = Thinned()
+    thinned = ThinnedSeries()
     for number in range(1, 5_000):
         thinned.put(number, float(number), {f"m{number}": 1.0}, number)
         assert len(thinned.kept) <= bounds.CURVE_POINTS
@@ -53,12 +53,12 @@ def test_every_metric_has_its_latest_value() -> None:
 
 
 def test_a_metric_may_have_a_decimal_parameter() -> None:
-    board = Board()
+    board = RunStore()
     for number in (1, 2):
         metrics = {
             f"{rows}.{name}": 0.5 for name in ("tweedie-nloglik@1.5", "error@0.3") for rows in ("train", "validation")
         }
-        board.take("a", round_done(number, float(number), metrics=metrics, best=0.5))
+        board.apply("a", round_done(number, float(number), metrics=metrics, best=0.5))
     run = board.runs["a"]
     assert metrics_of(run) == ["error@0.3", "tweedie-nloglik@1.5"]
     assert lines_of(run, "error@0.3") == {"validation": ([1, 2], [0.5, 0.5]), "train": ([1, 2], [0.5, 0.5])}
@@ -68,10 +68,10 @@ def test_a_recorded_file_goes_on_where_the_clock_was_set_back() -> None:
     said = [event for _, event in recorded.binary(killed=False)]
     at = next(i for i, event in enumerate(said) if isinstance(event, RoundDone) and event.round == 150)
     set_back = [*said[:at], *(dataclasses.replace(event, time=event.time - 3_600) for event in said[at:])]
-    board, straight = Board(recorded=True), Board()
+    board, straight = RunStore(recorded=True), RunStore()
     for taken, other in zip(set_back, said, strict=True):
-        board.take("a", taken)
-        straight.take("a", other)
+        board.apply("a", taken)
+        straight.apply("a", other)
         if isinstance(taken, RoundDone) and taken.round == 250:
             run, expected = board.runs["a"], straight.runs["a"]
             assert run.round == 250
@@ -88,7 +88,7 @@ def test_a_recorded_files_order_of_a_moment_is_kept() -> None:
     """Threads write at nearly the same time: that is no clock that was set back."""
     rng = random.Random(1)
     said = sorted(recorded.binary(), key=lambda one: one[1].time + rng.uniform(0, 1))
-    board = Board(recorded=True)
+    board = RunStore(recorded=True)
     for run, event in said:
-        board.take(run, event)
+        board.apply(run, event)
     assert board.runs["flights-3f2a"].ended == filled(said).runs["flights-3f2a"].ended

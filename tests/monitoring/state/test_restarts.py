@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.events.types import Event, Place, Placed, Planned, Restarted, WorkerJoined, WorkerLost
 from pipeline.monitoring import prometheus
-from pipeline.monitoring.alarms.readings import Readings
-from pipeline.monitoring.state.board import Board
+from pipeline.monitoring.alarms.alarm_inputs import AlarmInputs
 from pipeline.monitoring.state.bounds import INCIDENTS
 from pipeline.monitoring.state.restarts import Restarts
-from tests.monitoring.state.test_board import worker_rounds
+from pipeline.monitoring.state.run_store import RunStore
+from tests.monitoring.state.test_run_store import worker_rounds
 
 PLANNED = Planned(time=2.0, rows=1, features=1, fragments=1, workers=2, threads=1, nbytes=1)
 
@@ -42,13 +42,13 @@ CASES: dict[str, tuple[Sequence[Event], int]] = {
 def test_only_those_after_failures_count(case: str) -> None:
     said, expected = CASES[case]
     for order in itertools.permutations(said):
-        board = Board()
+        board = RunStore()
         for event in (*order, *order):
-            board.take("a", event)
+            board.apply("a", event)
         assert board.runs["a"].restarts == expected
         found = [value for name, _, value in prometheus.samples(board) if name == "run_restarts_total"]
         assert found == [expected]
-    readings, told = Readings(0.0), {}
+    readings, told = AlarmInputs(0.0), {}
     for at, event in enumerate(said):
         told |= readings.take(event, float(at))
     assert told.get("restarts", 0) == expected
@@ -72,23 +72,23 @@ def placed(time: float, *names: str) -> Placed:
 
 
 def test_nobody_is_missing_when_as_many_go_on_as_there_were() -> None:
-    board = Board()
-    board.take("a", placed(1.0, "1", "2"))
-    board.take("a", worker_rounds("1", 1, 2.0))
-    board.take("a", lost(3.0))
+    board = RunStore()
+    board.apply("a", placed(1.0, "1", "2"))
+    board.apply("a", worker_rounds("1", 1, 2.0))
+    board.apply("a", lost(3.0))
     assert board.runs["a"].missing == ["1"]
-    board.take("a", Restarted(time=4.0, round=0, workers=1))
+    board.apply("a", Restarted(time=4.0, round=0, workers=1))
     assert board.runs["a"].missing == ["1"]
-    board.take("a", again(5.0))
+    board.apply("a", again(5.0))
     assert board.runs["a"].missing == []
     assert len(board.runs["a"].training) == 2
 
 
 @pytest.mark.parametrize(("name", "back"), [("1", True), ("3", False)])
 def test_who_has_come_back_is_known_when_workers_are_placed(name: str, back: bool) -> None:
-    board = Board()
+    board = RunStore()
     for event in (placed(1.0, "1", "2"), lost(3.0), again(5.0), placed(7.0, name, "2")):
-        board.take("a", event)
+        board.apply("a", event)
     run = board.runs["a"]
     assert (run.workers["1"].away, run.workers["1"].begins) == ((False, [7.0]) if back else (True, []))
     assert {worker.name for worker in run.training} == {name, "2"}

@@ -18,17 +18,17 @@ from pipeline.events.types import (
     Waiting,
     WorkerLost,
 )
-from pipeline.monitoring.state.board import Board
-from pipeline.monitoring.state.run import Run
+from pipeline.monitoring.state.run_state import RunState
+from pipeline.monitoring.state.run_store import RunStore
 from pipeline.monitoring.state.stages import Again
 from tests.dashboard import recorded
-from tests.monitoring.state.test_board import round_done
+from tests.monitoring.state.test_run_store import round_done
 
 
-def run_of(events: Iterable[Event]) -> Run:
-    board = Board()
+def run_of(events: Iterable[Event]) -> RunState:
+    board = RunStore()
     for event in events:
-        board.take("a", event)
+        board.apply("a", event)
     return board.runs["a"]
 
 
@@ -75,20 +75,20 @@ RECOVERED = [
 def test_each_stage_is_followed_by_the_next() -> None:
     events, seen = ready(), []
     for i in range(2, len(events) + 1):
-        seen.append(run_of(events[:i]).going)
+        seen.append(run_of(events[:i]).current_stage)
     assert seen == [
         "statistics", "statistics", "blocks", "blocks", "blocks", "matrix", "rounds", "rounds",
     ]  # fmt: skip
-    assert run_of([*events, round_done(90, 11.0, rounds=90)]).going == "evaluate"
+    assert run_of([*events, round_done(90, 11.0, rounds=90)]).current_stage == "evaluate"
     (finished,) = [run_of(event for _, event in recorded.binary())]
-    assert finished.going == ""
+    assert finished.current_stage == ""
 
 
 def test_what_goes_on_in_a_recovery() -> None:
     seen = {}
     for i, event in enumerate(RECOVERED, start=1):
         run = run_of(RECOVERED[:i])
-        seen[type(event).__name__, event.time] = (run.going, run.interrupted, run.mending)
+        seen[type(event).__name__, event.time] = (run.current_stage, run.interrupted, run.recovering)
     assert {key: seen[key] for key in seen if key[1] > 19} == {
         ("RoundDone", 20.0): ("rounds", False, False),
         ("WorkerLost", 21.0): ("", True, False),
@@ -143,7 +143,7 @@ def test_a_second_loss_while_a_part_is_made_again() -> None:
     ]
     assert run_of(events[:16]).interrupted
     run = run_of(events)
-    assert (run.going, run.stages["blocks"].again) == ("blocks", Again(1, 13, 1.0, ended=False))
+    assert (run.current_stage, run.stages["blocks"].again) == ("blocks", Again(1, 13, 1.0, ended=False))
     assert run.stages["blocks"][:2] == (18, 18)
 
 
@@ -154,8 +154,8 @@ def test_a_loss_in_a_pass_counts_no_fragment_twice() -> None:
     assert run_of(events[:3]).interrupted
     assert not run_of(events[:4]).interrupted
     before = [*events[:8], *lost(6.5, "blocks"), Restarted(time=8.0, round=0, workers=2)]
-    assert run_of(before).going == "matrix"
-    assert not run_of(before).mending
+    assert run_of(before).current_stage == "matrix"
+    assert not run_of(before).recovering
     run = run_of([*before, *events[8:]])
     assert [stage.again for name, stage in run.stages.items() if name != "matrix"] == [None] * 3
     assert run.stages["matrix"] == (0, 0, 3.0, True, None)
@@ -171,7 +171,7 @@ def test_a_pass_that_was_cut_short_begins_again() -> None:
     run = run_of(events)
     assert run.stages["blocks"][:2] == (2, 18)
     assert run.stages["blocks"].again is None
-    assert run.going == "blocks"
+    assert run.current_stage == "blocks"
 
 
 @pytest.mark.parametrize("after", [6.5, 9.5, 10.5])
@@ -181,13 +181,13 @@ def test_a_count_that_was_held_back_is_none_of_a_new_pass(after: float) -> None:
     events[5] = counted("blocks", after, 18, 18)
     run = run_of(sorted(events, key=lambda event: event.time))
     assert run.stages["blocks"] == (18, 18, 2.9, True, None)
-    assert run.going == "rounds"
+    assert run.current_stage == "rounds"
 
 
 def test_a_resumed_run_does_nothing_twice() -> None:
     run = run_of([Restarted(time=0.0, round=30, workers=2), *ready(1.0), round_done(31, 12.0)])
     assert [stage.again for stage in run.stages.values()] == [None] * 4
-    assert run.going == "rounds"
+    assert run.current_stage == "rounds"
 
 
 def test_the_best_round_is_one_that_counts() -> None:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.keys import mix, seed_for
-from pipeline.preprocess.statistics.sample import Sample, SamplePlan, draw
+from pipeline.preprocess.statistics.sample import RowSample, SamplePlan, draw
 
 
 def _rows(ids):
     ids = np.asarray(ids, dtype=np.uint64)
-    return Sample(pa.table({"x": ids}), ids, ids, ids, ids.astype(np.float32), None)
+    return RowSample(pa.table({"x": ids}), ids, ids, ids, ids.astype(np.float32), None)
 
 
 def _expected(ids, count, seed=0):

@@ -22,14 +22,14 @@ from distributed.core import Status
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.errors import JobError, TrainingError, WorkerLostError
 from pipeline.events.types import Event, Note, RoundDone, WorkerRounds
-from pipeline.runtime.membership import Members
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost import rounds, slow_rounds
 from pipeline.training.xgboost.communicator import worker_locks
-from pipeline.training.xgboost.dispatch import _placed, run_training
+from pipeline.training.xgboost.dispatch import _replicate_state, run_training
 from pipeline.training.xgboost.matrix import build_partition
 from pipeline.training.xgboost.rounds import EVENT_SECONDS, train_rounds
-from pipeline.training.xgboost.training_events import Going
+from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 LONG = 1_000_000  # rounds that never end
 
@@ -66,7 +66,7 @@ def test_events_tell_the_rounds(shared: Any, make_case: Any, world: int) -> None
     case = make_case(rounds=30)
     heard: list[Event] = []
     partitions = build(client, case, workers[:world])
-    trained = run_training(client, partitions, workers[:world], case.spec(), Going(listen=heard.append))
+    trained = run_training(client, partitions, workers[:world], case.spec(), TrainingCallbacks(on_event=heard.append))
     rounds = [event.round for event in heard if isinstance(event, RoundDone)]
     assert rounds == sorted(set(rounds))
     assert rounds[-1] == trained.result.rounds == 30
@@ -166,11 +166,11 @@ from distributed import Client
 from tests.training.conftest import make_case
 from tests.training.xgboost.test_dispatch import LONG, build
 from pipeline.training.xgboost.dispatch import run_training
-from pipeline.training.xgboost.training_events import Going
+from pipeline.training.xgboost.training_events import TrainingCallbacks
 client = Client({scheduler!r})
 workers = {workers!r}
 case = make_case(rounds=LONG)
-run_training(client, build(client, case, workers), workers, case.spec(), Going(listen=lambda event: print(event, flush=True)))
+run_training(client, build(client, case, workers), workers, case.spec(), TrainingCallbacks(on_event=lambda event: print(event, flush=True)))
 """
 
 
@@ -230,15 +230,15 @@ def test_a_worker_that_went_before_the_rounds_is_named(make_case: Any) -> None:
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,
-        Members(client) as members,
+        WorkerMembership(client) as members,
     ):
-        workers = sorted(members.look())
+        workers = sorted(members.refresh())
         case = make_case(rounds=4)
-        partitions, going = build(client, case, workers), Going(start=state_of(case))
+        partitions, going = build(client, case, workers), TrainingCallbacks(start=state_of(case))
         assert run_training(client, partitions, workers, case.spec(), going, members).result.rounds == 4
         pid = client.run(os.getpid, workers=[workers[1]])[workers[1]]
         os.kill(pid, signal.SIGKILL)
-        while workers[1] in members.look():
+        while workers[1] in members.refresh():
             time.sleep(0.05)
         with pytest.raises(WorkerLostError, match=f"worker {workers[1]} was lost"):
             run_training(client, partitions, workers, case.spec(), going, members)
@@ -247,7 +247,7 @@ def test_a_worker_that_went_before_the_rounds_is_named(make_case: Any) -> None:
 def test_a_large_state_is_no_reason_to_warn(shared: Any, make_case: Any) -> None:
     client, workers = shared
     state = dataclasses.replace(state_of(make_case()), booster=bytes(12 << 20))
-    assert _placed(client, state, workers[:1]).result(10) == state
+    assert _replicate_state(client, state, workers[:1]).result(10) == state
 
 
 class Leaving:
@@ -259,13 +259,13 @@ class Leaving:
     def call(self, ask: Callable[[], Any], workers: Any = ()) -> Any:
         return ask()
 
-    def check(self, workers: Any) -> None:
+    def raise_if_lost(self, workers: Any) -> None:
         raise WorkerLostError(workers[0], "killed by signal 9")
 
 
 def test_nobody_waits_for_workers_that_have_left(shared: Any) -> None:
     client, workers = shared
-    with Members(client) as members, worker_locks(members, workers[:2]), pytest.raises(WorkerLostError):  # noqa: SIM117
+    with WorkerMembership(client) as members, worker_locks(members, workers[:2]), pytest.raises(WorkerLostError):  # noqa: SIM117
         with worker_locks(Leaving(client), workers[1:]):  # type: ignore[arg-type]
             pass
 
@@ -294,7 +294,7 @@ def test_a_paused_worker_goes_on(shared: Any, make_case: Any) -> None:
     thread.start()
     partitions = build(client, case, workers[:2])
     try:
-        trained = run_training(client, partitions, workers[:2], case.spec(), Going(listen=pause))
+        trained = run_training(client, partitions, workers[:2], case.spec(), TrainingCallbacks(on_event=pause))
     finally:
         paused.set()
         thread.join()
@@ -326,7 +326,7 @@ def test_a_slow_round_is_told_while_all_answer(shared: Any, make_case: Any, monk
     client.run(slow_down, 20, workers=workers[1:2])
     client.run(slow_down, 0, workers=workers[:1])
     try:
-        run_training(client, partitions, workers[:2], case.spec(), Going(listen=heard.append))
+        run_training(client, partitions, workers[:2], case.spec(), TrainingCallbacks(on_event=heard.append))
     finally:
         client.run(as_before, workers=workers[:2])
     notes = [event.message for event in heard if isinstance(event, Note)]
@@ -340,13 +340,13 @@ def refuse(*_: object) -> None:
     raise ConnectionAbortedError("whoever listens has gone")
 
 
-@pytest.mark.parametrize("who", ["listen", "keep"])
+@pytest.mark.parametrize("who", ["on_event", "on_checkpoint"])
 def test_an_error_of_who_listens_ends_the_training(shared: Any, make_case: Any, who: str) -> None:
     client, workers = shared
     case = make_case(rounds=LONG, options={"checkpoint_rounds": 5})
     partitions = build(client, case, workers[:2])
     with pytest.raises(ConnectionAbortedError, match="whoever listens has gone"):
-        run_training(client, partitions, workers[:2], case.spec(), Going(**{who: refuse}))
+        run_training(client, partitions, workers[:2], case.spec(), TrainingCallbacks(**{who: refuse}))
     assert seconds_until_idle(client, workers) < 5
 
 

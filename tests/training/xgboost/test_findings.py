@@ -13,12 +13,12 @@ import pipeline
 from pipeline.config.job import Job, Training
 from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, JobError, StrictError
+from pipeline.preprocess.statistics.collect import LabelStatistics
 from pipeline.preprocess.statistics.moments import Moments
-from pipeline.preprocess.statistics.statistics import LabelStatistics
 from pipeline.training.checkpoint import State
-from pipeline.training.xgboost.boost import _continued
 from pipeline.training.xgboost.findings import undefined_metric
 from pipeline.training.xgboost.spec import RoundsSpec
+from pipeline.training.xgboost.trainer import _continued
 
 ROWS = 800
 RNG = np.random.default_rng(0)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from pipeline.training.xgboost.intercept import Labels, base_score, quantile
+from pipeline.training.xgboost.intercept import LabelSummary, base_score, quantile
 
 
 def test_intercepts() -> None:
     sample = np.arange(1, 101, dtype=np.float32)
-    labels = Labels(mean=0.25, values=sample)
+    labels = LabelSummary(mean=0.25, values=sample)
     assert base_score("binary:logistic", labels) == 0.25
     assert base_score("reg:absoluteerror", labels) == 50
     assert base_score("reg:quantileerror", labels, [0.1, 0.9]) == (10, 90)

@@ -21,7 +21,7 @@ from pipeline.training.xgboost import matrix
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.matrix import BlockIter, Partition, batches_of, build_partition, present
 from pipeline.training.xgboost.rounds import RoundsResult, train_rounds
-from pipeline.training.xgboost.training_events import Going
+from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 CASES: dict[str, dict[str, Any]] = {
     "binary, missing values, categories, validation": {},
@@ -85,7 +85,7 @@ def test_same_model_on_two_workers(options: dict[str, Any], make_case: Any, clie
         )
         for worker, first, stop in zip(workers, (0, 5), (5, 12), strict=True)
     ]  # fmt: skip
-    trained = run_training(client, parts, workers, spec, Going())
+    trained = run_training(client, parts, workers, spec, TrainingCallbacks())
     alone = train_rounds(build_partition(blocks, cuts, case.names, threads=1), spec)
     assert trained.result.model == alone.model
     for name, series in alone.history.items():  # each worker sums its own rows

@@ -82,7 +82,7 @@ def test_only_what_was_opened_inside_and_to_all_is_closed() -> None:
         return bool(opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
     with listening("0.0.0.0") as before, contextlib.ExitStack() as stack:
-        with ports.closed():
+        with ports.close_listening_sockets():
             inside, loopback, six = (stack.enter_context(listening(host)) for host in ("0.0.0.0", "127.0.0.1", "::"))
             assert all(map(listens, (before, inside, loopback, six)))
         after = stack.enter_context(listening("0.0.0.0"))
@@ -93,7 +93,7 @@ def test_after_a_failure_too() -> None:
     opened: list[socket.socket] = []
 
     def fail() -> None:
-        with ports.closed():
+        with ports.close_listening_sockets():
             opened.append(socket.create_server(("0.0.0.0", 0)))
             raise ValueError("inside")
 

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-from pipeline.runtime.membership import Members
+from pipeline.runtime.membership import WorkerMembership
 from pipeline.training.xgboost import rank_exit
-from pipeline.training.xgboost.rank_exit import STUCK, all_left, inside, worked
+from pipeline.training.xgboost.rank_exit import STUCK, thread_cpu_seconds, training_thread, wait_until_ranks_exit
 
 
 def wait_inside(run: str) -> None:
-    with inside(run):
+    with training_thread(run):
         threading.Event().wait()
 
 
 def work_inside(run: str, seconds: float) -> None:
-    with inside(run):
+    with training_thread(run):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             sum(range(1_000))
@@ -42,7 +42,7 @@ def client() -> Iterator[Client]:
 def begin(client: Client, task: Any, *arguments: Any, worker: str) -> Any:
     future = client.submit(task, *arguments, workers=[worker], pure=False)
     deadline = time.monotonic() + 20
-    while client.run(worked, arguments[0], workers=[worker])[worker] is None:
+    while client.run(thread_cpu_seconds, arguments[0], workers=[worker])[worker] is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return future
@@ -51,13 +51,13 @@ def begin(client: Client, task: Any, *arguments: Any, worker: str) -> Any:
 def test_who_works_is_waited_for_and_who_is_stuck_is_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_exit, "STUCK_SECONDS", 1.0)
     lost: list[tuple[str, str]] = []
-    with Members(client) as members:
+    with WorkerMembership(client) as members:
         members.lost = lambda address, reason: lost.append((address, reason))
-        stuck, busy = sorted(members.look())
+        stuck, busy = sorted(members.refresh())
         working = begin(client, work_inside, "a", 3.0, worker=busy)
         waiting = begin(client, wait_inside, "a", worker=stuck)
-        all_left(members, [stuck, busy], "a")
-        assert client.run(worked, "a", workers=[busy]) == {busy: None}
+        wait_until_ranks_exit(members, [stuck, busy], "a")
+        assert client.run(thread_cpu_seconds, "a", workers=[busy]) == {busy: None}
         working.result(timeout=20)
         assert lost == [(stuck, STUCK)]
         del waiting
@@ -65,22 +65,22 @@ def test_who_works_is_waited_for_and_who_is_stuck_is_ended(client: Client, monke
 
 def test_who_does_not_answer_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_exit, "ANSWER_SECONDS", 0.5)
-    with Members(client) as members:
-        frozen, other = sorted(members.look())
+    with WorkerMembership(client) as members:
+        frozen, other = sorted(members.refresh())
         future = begin(client, wait_inside, "a", worker=frozen)
         pid = client.run(os.getpid, workers=[frozen])[frozen]
         os.kill(pid, signal.SIGSTOP)
         try:
-            all_left(members, [frozen, other], "a")
-            assert frozen in members.look()
+            wait_until_ranks_exit(members, [frozen, other], "a")
+            assert frozen in members.refresh()
         finally:
             os.kill(pid, signal.SIGKILL)
         del future
 
 
 def test_other_runs_do_not_count(client: Client) -> None:
-    with Members(client) as members:
-        worker = sorted(members.look())[0]
+    with WorkerMembership(client) as members:
+        worker = sorted(members.refresh())[0]
         future = begin(client, work_inside, "another", 5.0, worker=worker)
-        all_left(members, [worker], "a")
+        wait_until_ranks_exit(members, [worker], "a")
         assert not future.done()

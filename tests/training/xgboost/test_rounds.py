@@ -105,7 +105,7 @@ def test_cancelling_stops_the_rounds(make_case: Any) -> None:
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
     with pytest.raises(TrainingError, match="cancelled"):
-        train_rounds(partition, case.spec(), unwanted=lambda: True)
+        train_rounds(partition, case.spec(), cancelled=lambda: True)
 
 
 def test_a_worker_that_leaves_hands_its_state_over(make_case: Any) -> None:

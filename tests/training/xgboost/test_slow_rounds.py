@@ -3,7 +3,7 @@
 import math
 
 from pipeline.events.types import RoundDone
-from pipeline.training.xgboost.slow_rounds import Pace, Stall
+from pipeline.training.xgboost.slow_rounds import SlowRoundDetector, Stall
 
 
 class Scene:
@@ -11,7 +11,7 @@ class Scene:
 
     def __init__(self, early_stopping: int = 0) -> None:
         self.now, self.words = 0.0, {"a": 0.0, "b": 0.0}
-        self.pace = Pace(early_stopping, clock=lambda: self.now)
+        self.pace = SlowRoundDetector(early_stopping, clock=lambda: self.now)
 
     def round(self, number: int, seconds: float, best: int | None = None, rounds: int = 100) -> None:
         self.now += seconds

@@ -1,0 +1,190 @@
+"""What is told where the workers of a pass die, and what the plan says beforehand."""
+
+import functools
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from distributed import Client, KilledWorker, LocalCluster
+from distributed.client import FutureCancelledError
+from distributed.scheduler import NoValidWorkerError
+
+from pipeline.data.fragments import Fragment, Piece
+from pipeline.data.rows import RowPlan
+from pipeline.errors import TrainingError
+from pipeline.planning.memory import MIB, MemoryShape
+from pipeline.preprocess import fragment_tasks, prepare
+from pipeline.preprocess.fit import FragmentTask
+from pipeline.preprocess.fragment_tasks import FragmentTasks, wait_for
+from pipeline.runtime.rpc import CONNECTION_LOST
+
+KILLED = KilledWorker("task-1", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)  # type: ignore[arg-type]
+NOBODY = NoValidWorkerError("task-0", set(), set(), {}, 30.0)
+SHORT = "workers were ended 4 times because their memory came near the limit of 200 MiB"
+
+
+def walk_of(short: str | None) -> Any:
+    members = SimpleNamespace(
+        refresh=dict,
+        raise_if_lost=print,
+        call=lambda ask: ask(),
+        processes=dict,
+        out_of_memory=lambda planned: short,
+        lost_worker=lambda: ("0", "killed by signal 11"),
+    )
+    training = SimpleNamespace(max_restarts=3)
+    return SimpleNamespace(membership=members, job=SimpleNamespace(training=training), emit=print, planned_nbytes=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "short", "says"),
+    [
+        (KILLED, SHORT, f"survey: {SHORT}"),
+        (NOBODY, SHORT, f"survey: {SHORT}"),
+        (KILLED, None, "survey: workers died 4 times, at fragment 1 (b.csv); worker 0: killed by signal 11"),
+        (NOBODY, None, "survey: no worker was there for 30 s"),
+    ],
+)
+def test_a_file_is_named_only_where_memory_was_not_short(
+    error: Exception, short: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise error
+
+    def submit(*_: object) -> list[Any]:
+        return [SimpleNamespace(key=f"task-{place}") for place in range(2)]
+
+    fragments = [Fragment(place, (Piece(f"{name}.csv", None, None, 1, 1),)) for place, name in enumerate("ab")]
+    units = [FragmentTask(SimpleNamespace(), fragment, RowPlan(())) for fragment in fragments]  # type: ignore[arg-type]
+    monkeypatch.setattr(fragment_tasks, "wait_for", die)
+    monkeypatch.setattr(FragmentTasks, "_submit", submit)
+    inputs: Any = SimpleNamespace(sources=())
+    with pytest.raises(TrainingError) as caught:
+        FragmentTasks(walk_of(short), inputs, SimpleNamespace()).run("survey", units, lambda futures: list, print)  # type: ignore[arg-type]
+    assert str(caught.value) == says
+
+
+def cancelled(reason: str) -> FutureCancelledError:
+    return FutureCancelledError(key="task-0", reason=reason, msg="")
+
+
+def pass_over(monkeypatch: pytest.MonkeyPatch, *ends: BaseException | None) -> tuple[Any, list[str]]:
+    """A pass whose attempts end so, and the notes it led to."""
+    walk, notes, left = walk_of(None), list[str](), list(ends)
+    walk.emit_note = notes.append
+
+    def wait(*_: object) -> None:
+        if (error := left.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(fragment_tasks, "wait_for", wait)
+    monkeypatch.setattr(FragmentTasks, "_submit", lambda *_: [])
+    inputs: Any = SimpleNamespace(sources=())
+    payloads: Any = SimpleNamespace()
+    run = functools.partial(
+        FragmentTasks(walk, inputs, payloads).run, "statistics", [], lambda futures: lambda: "fitted"
+    )
+    return run, notes
+
+
+def test_a_cluster_that_another_client_restarts_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, notes = pass_over(monkeypatch, cancelled("scheduler-restart"), fragment_tasks._WorkersReplaced(), None)
+    assert run(print) == "fitted"
+    assert notes == [
+        "statistics: another client cancelled this run's tasks (client.restart()?); the pass was started again",
+        "statistics: all workers were replaced by others; the pass was started again",
+    ]
+
+
+def test_a_pass_is_not_begun_again_for_ever_nor_without_a_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = pass_over(monkeypatch, *[cancelled("unknown")] * 4)
+    with pytest.raises(TrainingError, match=r"statistics: given up after 3 restarts \(training.max_restarts = 3\)"):
+        run(print)
+    run, notes = pass_over(monkeypatch, cancelled(CONNECTION_LOST))
+    with pytest.raises(FutureCancelledError):
+        run(print)
+    assert not notes
+
+
+def test_a_pass_begins_again_where_all_its_workers_were_replaced() -> None:
+    """Dask forgets tasks that prefer workers which are gone."""
+    walk, there = walk_of(None), {"a": "host:1", "b": "host:2"}
+    walk.membership.processes = lambda: there
+    inputs: Any = SimpleNamespace(sources=())
+    payloads: Any = SimpleNamespace()
+    check = FragmentTasks(walk, inputs, payloads)._check
+    check({"a": "host:1", "b": "host:2"})
+    check({"b": "host:2", "c": "host:3"})
+    check({})  # nobody was there to be preferred
+    with pytest.raises(fragment_tasks._WorkersReplaced):
+        check({"a": "host:0"})  # another process at the same address
+    there.clear()
+    check({"a": "host:0"})  # nobody is there yet
+
+
+def test_tasks_prefer_only_workers_that_are_there() -> None:
+    asked: list[tuple[Any, bool]] = []
+    walk = walk_of(None)
+    walk.client = SimpleNamespace(
+        submit=lambda *_, workers, allow_other_workers, pure: asked.append((workers, allow_other_workers))
+    )
+    fragment = Fragment(0, (Piece("a.csv", None, None, 1, 1),))
+    source = SimpleNamespace(fragments=(fragment,))
+    payloads: Any = SimpleNamespace(of=lambda *_: None)
+    inputs: Any = SimpleNamespace(sources=(source,))
+    units: Any = [SimpleNamespace(worker=worker, fragment=fragment) for worker in ("here", "gone", None)]
+    FragmentTasks(walk, inputs, payloads)._submit(units, {"here": "host:1"}, print)
+    assert asked == [(["here"], True), (None, False), (None, False)]
+
+
+def late(place: int) -> int:
+    time.sleep(0.05)
+    if place == 1:
+        raise ValueError(f"part {place}")
+    return place
+
+
+late.__module__ = "__main__"
+
+
+def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> None:
+    """A scheduler drops a client that cancels what a task needs that nobody wants any more."""
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        parts = client.map(late, range(6), pure=False)
+        # Nobody holds the sum in between.
+        total = client.submit(sum, [client.submit(sum, parts, pure=False)], pure=False)
+        units: Any = [SimpleNamespace(fragment=SimpleNamespace(rows=1))] * 6
+        with pytest.raises(ValueError, match="part 1"):
+            wait_for(parts, "statistics", lambda event: None, units)
+        total.release()
+        deadline = time.monotonic() + 20
+        while cluster.scheduler.tasks:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.status == "running"
+        assert [event["action"] for _, event in client.get_events(client.id)].count("add-client") == 1
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0, 0), (8192, 0), (400, 1)])
+def test_a_plan_beyond_the_limit_is_told(limit: int, told: int) -> None:
+    said: list[str] = []
+    workers = [SimpleNamespace(memory_limit=limit * MIB)]
+    walk: Any = SimpleNamespace(
+        placement=SimpleNamespace(workers=workers), client=SimpleNamespace(cluster=None), emit_note=said.append
+    )
+    shape = MemoryShape(
+        rows=1_000_000, features=50, bins=256, depth=6, classes=1, workers=1, threads=1, fragment_rows=100_000,
+        missing=False,
+    )  # fmt: skip
+    prepare._compare_with_limit(walk, shape, "memory")
+    assert walk.planned_nbytes > 400 * MIB
+    assert len(said) == told
+    for line in said:
+        assert line == (
+            f"a worker is expected to take {walk.planned_nbytes / MIB:,.0f} MiB, and is ended near its limit of 400 MiB: "
+            "give the workers more (dask worker --memory-limit)"
+        )
