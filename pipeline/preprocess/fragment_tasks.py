@@ -132,6 +132,8 @@ class FragmentTasks:
         """
         most = self._context.job.training.max_restarts
         if again == most:
+            if (short := self._context.membership.out_of_memory(self._context.planned_nbytes)) is not None:
+                raise TrainingError(f"{stage}: {short}") from None
             raise TrainingError(
                 f"{stage}: given up after {again} restart{'s' * (again != 1)} (training.max_restarts = {most}): {why}"
             ) from None
