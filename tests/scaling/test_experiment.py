@@ -64,7 +64,7 @@ def test_rows_are_the_same_for_any_layout() -> None:
 def test_every_sample_is_on_the_disk(client: Any, tmp_path: Path) -> None:
     heard: list[Event] = []
     made = measure(
-        bench(client, folder=tmp_path, listen=heard.append), dataclasses.replace(SMALL, modes=("strong", "weak"))
+        bench(client, folder=tmp_path, on_event=heard.append), dataclasses.replace(SMALL, modes=("strong", "weak"))
     )
     assert read(tmp_path).points == made.points
     shapes = [(p.configuration.mode, p.configuration.rows, len(p.samples)) for p in made.points]
