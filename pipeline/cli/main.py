@@ -362,9 +362,9 @@ def scale(output_mode: OutputMode, job: str, **options: Any) -> None:
     run_scale(output_mode, asked, asked.cluster, {**options, "trained": job})
 
 
-@cli.command(cls=Verb, short_help="Watch a training that goes on elsewhere, or one that was recorded.")
+@cli.command(cls=Verb, short_help="Watch a training that runs elsewhere, or one that was recorded.")
 @click.argument("source", metavar="tcp://HOST:PORT | EVENTS.jsonl")
-@click.option("--run", metavar="ID", help="The run to show.  [default: the newest that goes on, or the next]")
+@click.option("--run", metavar="ID", help="The run to show.  [default: the newest that is running, or the next]")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),

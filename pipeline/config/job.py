@@ -301,7 +301,7 @@ class Cluster(Section):
         "certificate for itself",
     )
     wait_seconds: Seconds = Field(
-        30.0, description="how long a lost worker is waited for before training goes on without it"
+        30.0, description="how long a lost worker is waited for before training continues without it"
     )
     patience: str = Field(
         "5m",
@@ -370,7 +370,7 @@ class Alarm(Section):
     )
     do: Literal["log", "exit", "post"] = Field(
         "log",
-        description="log: a note; exit: the run ends with exit code 1, the checkpoint stands; post: a note, and JSON to url",
+        description="log: a note; exit: the run ends with exit code 1, the checkpoint stays; post: a note, and JSON to url",
     )
     url: str | None = Field(
         None, description="for post: http:// or https://; it gets the run's id, the condition, the value and the round"

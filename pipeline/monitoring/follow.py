@@ -40,7 +40,7 @@ SILENT_SECONDS = 60.0  # after which an unfinished run gives way to one that beg
 TopicMessage = Mapping[str, Any]  # a message of the topic EVENTS
 ENDS = (Saved.__name__, Failed.__name__)
 STOPPED = "stopped watching"
-LEFT_ALONE = f"{STOPPED}; the training goes on"
+LEFT_ALONE = f"{STOPPED}; the training continues"
 
 
 @dataclass

@@ -84,9 +84,9 @@ class Checkpoints:
 
     def _refusal(self, error: OSError) -> str:
         kept = self.saved()
-        later = "there would be nothing to resume" if kept is None else f"--resume would go on from round {kept}"
+        later = "there would be nothing to resume" if kept is None else f"--resume would continue from round {kept}"
         reason = error.strerror or str(error)
-        return f"checkpoints cannot be written to {self._store.folder}: {reason}; training goes on, but {later}"
+        return f"checkpoints cannot be written to {self._store.folder}: {reason}; training continues, but {later}"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     checkpoints.keep(state(10))
     checkpoints.keep(state(15))
     (note,) = notes
-    assert re.search(r"No space left on device \(\d+ bytes needed, [\d,]+ bytes free\); training goes on", note)
+    assert re.search(r"No space left on device \(\d+ bytes needed, [\d,]+ bytes free\); training continues", note)
     assert note.endswith("--resume would go on from round 5")
 
 

@@ -78,4 +78,6 @@ class Webhook:
         server = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
         if server not in self._told:
             self._told.add(server)
-            self._tell(f"an alarm could not be posted to {server}: {reason}; training goes on, and this is said once")
+            self._tell(
+                f"an alarm could not be posted to {server}: {reason}; training continues; this note appears once"
+            )

@@ -127,7 +127,7 @@ def test_a_signal_ends_a_process_that_waits_for_storage(script: str) -> None:
             assert process.stderr is not None
             assert process.stderr.readline() == "asked\n"
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=30)
         finally:
             process.kill()
     if script == DESCRIBE:

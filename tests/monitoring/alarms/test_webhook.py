@@ -114,7 +114,7 @@ def sent(url: str, messages: int = 1, *, answer_seconds: float = 5.0) -> list[st
 def test_a_server_that_is_not_there_is_told_of_once() -> None:
     url = nobody()
     assert sent(f"{url}/secret", 3) == [
-        f"an alarm could not be posted to {url}: Connection refused; training goes on, and this is said once"
+        f"an alarm could not be posted to {url}: Connection refused; training continues; this note appears once"
     ]
 
 
