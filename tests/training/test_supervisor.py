@@ -59,7 +59,7 @@ def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     checkpoints.keep(state(15))
     (note,) = notes
     assert re.search(r"No space left on device \(\d+ bytes needed, [\d,]+ bytes free\); training continues", note)
-    assert note.endswith("--resume would go on from round 5")
+    assert note.endswith("--resume would continue from round 5")
 
 
 def test_the_last_line_says_of_a_loss_what_was_told(tmp_path: Path) -> None:
