@@ -18,7 +18,8 @@ from distributed import Client
 import pipeline
 from pipeline.config.job import Job
 from pipeline.data import fragments
-from pipeline.events.types import Evaluated, Event, Placed, RoundDone
+from pipeline.events.types import Event, Placed, RoundDone
+from tests.interrupted import train_interrupted
 
 HASHED = ("model.ubj", "recipe.json")
 LIBRARIES = ("xgboost", "numpy", "pyarrow", "dask", "distributed")  # whose versions decide the bytes
@@ -123,15 +124,11 @@ class Outcome:
     rounds: tuple[int, ...]  # of the RoundDone events
 
 
-class StoppedEarlyError(Exception):
-    """Ends the first run of the resumed case."""
-
-
 def train(client: Client, case: Case, source: Path, model: Path) -> Outcome:
     """Trains a case into the folder `model`; the resumed one with an interruption after some rounds."""
     with fragment_per_file():
         if case.resumed:
-            _interrupt(client, case.job(source, model, INTERRUPTED_ROUNDS))
+            train_interrupted(client, case.job(source, model, INTERRUPTED_ROUNDS))
         heard: list[Event] = []
         resume = model if case.resumed else None
         pipeline.train(client, case.job(source, model), listen=heard.append, resume=resume)
@@ -141,20 +138,6 @@ def train(client: Client, case: Case, source: Path, model: Path) -> Outcome:
         worker_rows=tuple(place.rows for place in placed.workers),
         rounds=tuple(event.round for event in heard if isinstance(event, RoundDone)),
     )
-
-
-def _interrupt(client: Client, job: Job) -> None:
-    """Runs until the rounds are boosted, and no further: a checkpoint of the last one is left."""
-
-    def listen(event: Event) -> None:
-        if isinstance(event, Evaluated):
-            raise StoppedEarlyError
-
-    try:
-        pipeline.train(client, job, listen=listen)
-    except StoppedEarlyError:
-        return
-    raise AssertionError("the run was not interrupted")
 
 
 @contextmanager

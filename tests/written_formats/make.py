@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from distributed import Client
 
 import pipeline
 from pipeline.cluster.connect import connect
@@ -46,6 +45,7 @@ from pipeline.events.types import (
     WorkerRounds,
 )
 from pipeline.scaling.synthetic import Synthetic
+from tests.interrupted import train_interrupted
 
 ROWS, ROUNDS, RUN = 400, 4, "3f2a9c0d1e5b"
 COLUMNS = {  # an encoding of each kind
@@ -144,31 +144,13 @@ def job_of(source: str, model: str, *settings: str) -> Job:
     return Job.parse(table, settings=settings)
 
 
-class StoppedEarlyError(Exception):
-    """Ends the run whose checkpoint is kept."""
-
-
-def write_checkpoint(client: Client, job: Job) -> None:
-    """Runs until the rounds are boosted: the checkpoint of the last one is left."""
-
-    def listen(event: Event) -> None:
-        if isinstance(event, Evaluated):
-            raise StoppedEarlyError
-
-    try:
-        pipeline.train(client, job, listen=listen)
-    except StoppedEarlyError:
-        return
-    raise AssertionError("the run was not interrupted")
-
-
 def main(folder: Path) -> None:
     folder.mkdir(parents=True)
     os.chdir(folder)  # every path in the files is relative
     os.environ["XDG_CACHE_HOME"] = "cache"
     pq.write_table(make_table(), "rows.parquet")
     with connect(Cluster(device="cpu", workers=2, threads=1)) as client:
-        write_checkpoint(client, job_of("rows.parquet", "interrupted"))
+        train_interrupted(client, job_of("rows.parquet", "interrupted"))
         with recorded(Path("events.jsonl"), lambda event: None) as listen:
             job = job_of("rows.parquet", "model", "training.checkpoint_rounds=2")
             pipeline.train(client, job, listen=listen)
