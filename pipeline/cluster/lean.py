@@ -1,49 +1,79 @@
-"""Imports XGBoost without scikit-learn, in our own processes.
+"""Imports XGBoost without scikit-learn and Arrow without pandas, in our own processes.
 
 XGBoost imports scikit-learn, and with it pandas, if it is installed, for wrapper classes that this package does not
-use: 1.1 s of processor time and 117 MB in every process (measured; 0.13 s and 31 MB without).  Meant for workers and
+use: 1.1 s of processor time and 117 MB in every process (measured; 0.13 s and 31 MB without).  Arrow imports pandas,
+if it is installed, to see whether what `pyarrow.array` receives is one of its objects: 0.3 s.  Meant for workers and
 for the command line; in a user's own process XGBoost's scikit-learn classes have to work.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import sys
 import threading
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, ModuleType
 from typing import Any
 
 
 def install() -> None:
-    """Makes `import xgboost` skip scikit-learn in this process; importing scikit-learn itself still works."""
+    """Makes `import xgboost` skip scikit-learn, and Arrow skip pandas; importing either by name still works."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Hides scikit-learn from the thread that is importing XGBoost, during that import only."""
+    """Hides scikit-learn while a thread imports XGBoost, and pandas from Arrow in calls of this package."""
 
     def __init__(self) -> None:
         self.here = threading.local()
+        self.pandas_hidden = False  # from Arrow; not before it has looked once
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name == "sklearn" and getattr(self.here, "importing", False):
-            raise ModuleNotFoundError("scikit-learn is left out on purpose while XGBoost is imported", name=name)
-        if name != "xgboost":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self.here)
+        if name == getattr(self.here, "hidden", None):
+            raise ModuleNotFoundError(f"{name} is left out on purpose", name=name)
+        if name == "pandas" and self.pandas_hidden and _is_ours(sys._getframe(1)):
+            raise ModuleNotFoundError("pandas is left out on purpose: only Arrow can have looked for it", name=name)
+        around = {"xgboost": self._load_xgboost, "pyarrow": self._load_arrow, "pandas": self._load_pandas}.get(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if around else None
+        if around and spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, around)
         return spec
+
+    def _load_xgboost(self, load: Callable[[], None]) -> None:
+        with self._hidden("sklearn"):
+            load()
+
+    def _load_arrow(self, load: Callable[[], None]) -> None:
+        """Lets Arrow look for pandas here, once: later it would hold a lock while it looks."""
+        load()
+        api = getattr(sys.modules["pyarrow.lib"], "_pandas_api", None)
+        if api is not None and "pandas" not in sys.modules:
+            with self._hidden("pandas"):
+                self.pandas_hidden = not api.have_pandas
+
+    def _load_pandas(self, load: Callable[[], None]) -> None:
+        """Lets Arrow look again when other code imports pandas: it would take its objects for plain sequences."""
+        load()
+        if self.pandas_hidden:
+            _ = sys.modules["pyarrow.lib"]._pandas_api.pd
+
+    @contextlib.contextmanager
+    def _hidden(self, name: str) -> Iterator[None]:
+        self.here.hidden = name
+        try:
+            yield
+        finally:
+            self.here.hidden = None
 
 
 class _Loader(importlib.abc.Loader):
-    """XGBoost's own loader, which records when it runs."""
+    """A library's own loader, inside `around`."""
 
-    def __init__(self, loader: Any, here: threading.local) -> None:
-        self.loader, self.here = loader, here
+    def __init__(self, loader: Any, around: Callable[[Callable[[], None]], None]) -> None:
+        self.loader, self.around = loader, around
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)  # package data is read through the loader
@@ -52,8 +82,18 @@ class _Loader(importlib.abc.Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self.here.importing = True
-        try:
-            self.loader.exec_module(module)
-        finally:
-            self.here.importing = False
+        self.around(lambda: self.loader.exec_module(module))
+
+
+def _is_ours(frame: FrameType | None) -> bool:
+    """Whether code of this package caused the import in this frame.
+
+    None of it imports pandas by name; Arrow does, from compiled functions, which have no frame, and its own modules.
+    """
+    while frame is not None and _name(frame).partition(".")[0] in ("importlib", "pyarrow"):
+        frame = frame.f_back
+    return frame is not None and _name(frame).partition(".")[0] == "pipeline"
+
+
+def _name(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
