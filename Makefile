@@ -1,6 +1,6 @@
 # Each target works from a bare clone: it makes .venv from the lock first.
 #   make train       generate a realistic data set and train on it
-#   make test        the tests but the slow ones; SLOW=1 for all of them
+#   make test        the tests but the slow ones; SLOW=1 for all of them; in JOBS processes, by default 2
 #   make newest      the dashboard's tests with the newest Dask and Bokeh, whatever the lock holds
 #   make docs        the documentation as a site in site/; a broken link or any other warning is an error
 #   make check       formatting, lint and types
@@ -21,6 +21,7 @@ DATA := data/flights-$(ROWS)
 MODEL := models/flights
 MINUTES ?= 2
 SEED ?= 1
+JOBS ?= 2
 MARKERS := not gpu$(if $(SLOW),, and not slow)
 
 NEWEST := .venv-newest
@@ -35,7 +36,7 @@ $(DATA): | $(STAMP)
 	$(BIN)/pipeline generate $@ --rows $(ROWS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "$(MARKERS)" $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "$(MARKERS)" $(ARGS)
 
 # On top of the locked environment: what is newer comes first, all else is found there.
 newest: $(STAMP)
@@ -44,7 +45,7 @@ newest: $(STAMP)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c "$$folder")')" > "$$($(NEWEST)/bin/python -c "$$folder")/lock.pth"
 	@$(NEWEST)/bin/python -m pip install -qq --disable-pip-version-check --upgrade dask distributed bokeh
 	$(NEWEST)/bin/python -c 'import bokeh, dask, distributed as d; print("dask", dask.__version__, "distributed", d.__version__, "bokeh", bokeh.__version__)'
-	$(NEWEST)/bin/python -m pytest -q -m "$(MARKERS)" tests/dashboard tests/monitoring tests/events $(ARGS)
+	$(NEWEST)/bin/python -m pytest -q -n $(JOBS) -m "$(MARKERS)" tests/dashboard tests/monitoring tests/events $(ARGS)
 
 docs: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler.protocol import Scheduling
 
 pytest_plugins = ["tests.models"]  # small trained models, for the tests of several packages
 
@@ -29,6 +32,32 @@ def _why_no_gpu() -> str | None:
     from pipeline.cluster.devices import probe_gpu
 
     return probe_gpu().reason_unusable
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # stable
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return FilesTogether(config, log)
+
+
+class FilesTogether(LoadScopeScheduling):
+    """Gives each process whole files, whose tests share clusters and models, in the order of collection.
+
+    The faults are as long as everything else together: each kind of cluster is a unit of its own.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        kind = re.search(r"\[(local|processes)-", name) if file.endswith("chaos/test_faults.py") else None
+        return f"{file} {kind[1]}" if kind else file
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
