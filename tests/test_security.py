@@ -330,7 +330,7 @@ def nothing_read(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def interrupted(client: Any, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model folder that was to be of a run that ended before its evaluation."""
+    """The output folder of a run that ended before its evaluation."""
 
     def fail(*_: Any) -> Any:
         raise TrainingError("enough")

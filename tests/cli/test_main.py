@@ -229,7 +229,7 @@ def test_text_for_people(asked, capfd):
         (["--set", "output.model=other", "--resume", "late"], "leave out --out"),
         (["--resume", "late.checkpoints"], "did you mean --resume late"),
         (["--resume", "nothing"], "nothing to resume"),
-        (["--out", "late"], "go on with --resume"),
+        (["--out", "late"], "resume it with --resume"),
         (["--out", "file/late"], "a part of its path is a file"),
     ],
 )
@@ -266,8 +266,8 @@ def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypa
     _, *how = capfd.readouterr().err.splitlines()
     if checkpoints:
         assert how == [
-            "pipeline: the last checkpoint is of round 180; going on with the same alarm may end there again",
-            f"pipeline: go on with: pipeline train a --target y --quiet --resume {tmp_path}/late",
+            "pipeline: the last checkpoint is of round 180; a run resumed with the same alarm may end there again",
+            f"pipeline: resume with: pipeline train a --target y --quiet --resume {tmp_path}/late",
         ]
     else:
         (line,) = how
@@ -278,7 +278,7 @@ def test_how_to_go_on_where_a_finding_has_ended_a_strict_run(asked, tmp_path, mo
     training_stops(monkeypatch, tmp_path, StrictError("no tree has a split"), told=True, stands=True)
     assert run(cli, ["train", "a", "--target", "y", "--set", "data.strict=true", "--quiet"]) == 2
     how = f"--set data.strict=true --quiet --resume {tmp_path}/late --set data.strict=false"
-    assert capfd.readouterr().err.splitlines()[-1] == f"pipeline: go on with: pipeline train a --target y {how}"
+    assert capfd.readouterr().err.splitlines()[-1] == f"pipeline: resume with: pipeline train a --target y {how}"
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
@@ -288,7 +288,7 @@ def test_how_to_go_on_where_a_checkpoint_stands(asked, tmp_path, monkeypatch, ca
     lines = capfd.readouterr().err.splitlines()
     how = [
         "the last checkpoint is of round 180",
-        f"go on with: pipeline train a --target y --quiet --resume {tmp_path}/late",
+        f"resume with: pipeline train a --target y --quiet --resume {tmp_path}/late",
     ]
     assert lines[1:] == ([f"pipeline: {line}" for line in how] if checkpoints else [])
 

@@ -76,7 +76,7 @@ def test_errors_of_all_kinds(capfd: pytest.CaptureFixture[str]) -> None:
     @click.argument("kind")
     def fail(kind: str) -> None:
         error: Exception = {"ours": DataError(EVIL), "click": click.ClickException(EVIL)}.get(kind, KeyError(EVIL))
-        error.add_note(f"go on with: {EVIL}")
+        error.add_note(f"resume with: {EVIL}")
         raise error
 
     for kind in ("ours", "click", "theirs", "--debug", "--json"):

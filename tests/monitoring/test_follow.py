@@ -311,7 +311,7 @@ def test_a_recorded_run_is_served(
         (["localhost:8786"], "a scheduler is given as tcp://localhost:8786"),
         (["a.jsonl", "--port", "99999"], "99999 is not in the range 0<=x<=65535"),
         (["a.jsonl", "--port", "-5"], "-5 is not in the range 0<=x<=65535"),
-        (["a.jsonl", "--set", "cluster.nosuch=1"], "--set cluster.nosuch=1: a recorded file is shown as it is"),
+        (["a.jsonl", "--set", "cluster.nosuch=1"], "--set cluster.nosuch=1: has no effect on a recorded file"),
     ],
 )
 def test_what_does_not_go_with_a_file(

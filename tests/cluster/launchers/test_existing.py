@@ -147,12 +147,14 @@ def test_a_scheduler_without_our_code_and_a_worker_with_another() -> None:
         ClusterError, match=r"the scheduler of tcp://0 does not match: pipeline not installed .* on the sch"
     ):
         same_code.check_same(Answering(lacking, here), "tcp://0")  # type: ignore[arg-type]
-    with pytest.raises(ClusterError, match=r"workers of tcp://0 do not match: pipeline has other code .*hash 01234567"):
+    with pytest.raises(
+        ClusterError, match=r"workers of tcp://0 do not match: the code of pipeline differs .*hash 01234567"
+    ):
         same_code.check_same(Answering(here, other), "tcp://0")  # type: ignore[arg-type]
     gone, broken = OSError("closed"), ValueError("pipeline.__spec__ is None")
     same_code.check_same(Answering(here, gone), "tcp://0")  # type: ignore[arg-type]
     with pytest.raises(
-        ClusterError, match=r"the worker tcp://1 cannot be asked: ValueError: pipeline.__spec__ is None"
+        ClusterError, match=r"a call to the worker tcp://1 failed: ValueError: pipeline.__spec__ is None"
     ):
         same_code.check_same(Answering(here, broken), "tcp://0")  # type: ignore[arg-type]
 
