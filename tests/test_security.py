@@ -290,7 +290,7 @@ def test_a_file_that_is_too_large_for_its_kind_is_not_read(folder: Path, name: s
 def test_a_file_of_zeros_is_not_read_to_its_end(folder: Path, name: str) -> None:
     enlarge(folder, name, 200 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    message = "at most 67,108,864 are read" if name == "manifest.json" else "damaged: no JSON"
+    message = "at most 67,108,864 bytes of" if name == "manifest.json" else "damaged: no JSON"
     with pytest.raises(ModelError, match=f"{name}: .*{message}"):
         Model.load(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10  # KiB
