@@ -62,7 +62,7 @@ class Slow(WorkerPlugin):
 
 
 class Training:
-    """A training of two workers that goes on until it is told to hurry."""
+    """A training of two workers that continues until the test lets it finish."""
 
     def __init__(self, client: Any, run: Future[Any], link: str, slow: Path) -> None:
         self.base = link.partition(" ")[0].removesuffix(TRAINING)
@@ -190,7 +190,7 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
         assert OVER not in tab.words()
     until(lambda: OVER in tab.words(), "the end of the server")
     assert "Connection lost" not in tab.words()
-    assert "round 300 of 300" in tab.words()  # what was last heard stays
+    assert "round 300 of 300" in tab.words()  # the last state stays
     tab.picture(browser.pictures() / "gone-training-600.png", NARROW, browser.HEIGHT)
 
     second = written(tmp_path / "second.jsonl", recorded.ranking())
@@ -205,5 +205,5 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
             "not connected so cannot send",
         )  # when asked whether a server is there, and when the width changes
         assert [line for line in tab.errors() if not any(one in line for one in expected)] == []
-    until(lambda: "Connection lost" in tab.words(), "the loss of a server whose run went on")
+    until(lambda: "Connection lost" in tab.words(), "the loss of a server whose run continued")
     assert OVER not in tab.words()

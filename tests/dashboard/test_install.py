@@ -357,7 +357,7 @@ def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]
             assert runs_of(client).keys() == {"a", "w"}
 
 
-def test_a_client_of_another_version_is_told_once_and_nobody_else(notes: list[str]) -> None:
+def test_a_client_of_another_version_gets_one_note_and_no_other_client_does(notes: list[str]) -> None:
     strange = encode(Started(verb="train", run="a")) | {"version": 99}
     with (
         LocalCluster(**THEIRS) as cluster, Client(cluster) as client, client_of(cluster.scheduler_address) as another,

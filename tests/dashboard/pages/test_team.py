@@ -1,4 +1,4 @@
-"""/team: workers that come and go, and memory beside a limit that is far away."""
+"""/team: workers that come and go, and memory next to a limit beyond the axis."""
 
 import math
 from collections.abc import Mapping
@@ -103,7 +103,7 @@ def test_a_limit_that_is_far_away_is_said() -> None:
     board = working(2.0, "0")
     board.apply("a", placed(1.0, {"0": 1.0}, limit=64 * GB))
     assert math.isnan(memory_of(board)["limit"][0])
-    assert "The limit is far away: 64 GB for each." in words(drawn(TEAM, board))
+    assert "The limit is beyond the axis: 64 GB for each." in words(drawn(TEAM, board))
     board.apply("a", placed(3.0, {"0": 1.0}, limit=2 * GB))
     assert memory_of(board)["limit"][0] == 2.0
-    assert "far away" not in words(drawn(TEAM, board))
+    assert "beyond the axis" not in words(drawn(TEAM, board))

@@ -120,15 +120,15 @@ def test_the_strip_says_it() -> None:
     assert '<span class="lost">interrupted</span>' in said
     assert "stage now" not in said
     said = strip(run_of(RECOVERED[:13]))
-    assert "once more, for what was lost" in said
-    assert "go on when the matrix stands" in said
+    assert "again, for what was lost" in said
+    assert "resume when the matrix is rebuilt" in said
     said = strip(run_of(RECOVERED[:14]))
     assert "18 fragments, 3&nbsp;s" in said
-    assert "once more: 3 of 6 fragments" in said
+    assert "again: 3 of 6 fragments" in said
     assert said.count("stage now") == 1
     assert "width:50.0%" in said
     said = strip(run_of(RECOVERED))
-    assert "once more: 6 fragments, 2&nbsp;s" in said
+    assert "again: 6 fragments, 2&nbsp;s" in said
     assert "31 of 90 rounds" in said
     assert "interrupted" not in said
 
