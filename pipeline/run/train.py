@@ -44,7 +44,7 @@ from pipeline.training.forgetting import forget_run
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
-BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
+BUSY = Note(message="the workers are busy, perhaps with another training; waiting for them")
 FORGET_SECONDS = 5.0  # for workers to drop what a run left
 SHOWN = (
     "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",

@@ -342,7 +342,7 @@ class WorkerMembership:
             self._noted.update(process(self._present[address]) for address in silent)
         for address in silent:
             self.note(
-                f"worker {self.names[address]} has not been heard for {WORKER_NOTE_SECONDS:g} s: busy without releasing "
+                f"worker {self.names[address]} has sent no heartbeat for {WORKER_NOTE_SECONDS:g} s: busy without releasing "
                 f"Python's lock, or its network is down; it is ended after {self._hang_seconds:g} s (cluster.hang_seconds)"
             )
 

@@ -130,14 +130,16 @@ def test_without_the_meter_cpu_time_alone_splits_the_rounds_and_it_says_so() -> 
     made = account([ONE], 10.0, CLIENT, {})
     assert made.stages["rounds"].useful == pytest.approx(4.0)
     assert made.stages["rounds"].other == pytest.approx(0.7)
-    assert made.notes == ("the meter could not split the rounds: transfer and waiting in them are not told from other",)
+    assert made.notes == (
+        "the meter could not split the rounds: transfer and waiting in them are not separated from other",
+    )
 
 
 def test_tasks_of_others_are_neither_ours_nor_idle() -> None:
     shared = replace(ONE, others=1.5, free=0.4)
     made = account([shared], 10.0, CLIENT, ROUNDS)
     assert made.stages["others"].other == pytest.approx(1.5)
-    assert "tasks of others" in made.notes[0]
+    assert "tasks of other clients" in made.notes[0]
     assert made.stages["scheduling"].useful == 0  # Dask's digests are theirs too
 
 
@@ -168,7 +170,7 @@ def test_a_lost_worker_counts_until_it_was_lost_as_what_the_client_was_at() -> N
     assert "recovery" not in made.stages
     assert made.remainder == pytest.approx(alone.remainder)
     assert made.notes == (
-        "rounds that were broken off are split by CPU time alone",
+        "interrupted rounds are split by CPU time alone",
         "what worker 1 did before it was lost counts as other",
     )
     later = made.extend_idle(2.0, "saving")
@@ -207,7 +209,7 @@ def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
 def test_a_worker_that_joins_while_nobody_is_lost() -> None:
     made = account([ONE], 10.0, CLIENT, None).concat(account([ONE, OTHER], 10.0, CLIENT, ROUNDS))
     assert made.worker_seconds == pytest.approx(30)
-    assert made.notes == ("rounds that were broken off are split by CPU time alone",)
+    assert made.notes == ("interrupted rounds are split by CPU time alone",)
 
 
 class _Workers:

@@ -421,11 +421,11 @@ def test_a_cluster_without_workers_is_waited_for_and_refused(
     for verb in verbs:
         heard = []
         with pytest.raises(
-            ClusterError, match=r"the cluster has 0: no worker was there for .* \(cluster\.patience = 0 s\)"
+            ClusterError, match=r"the cluster has 0: no worker was available for .* \(cluster\.patience = 0 s\)"
         ):
             verb(heard.append)
         (note,) = [event.message for event in heard if isinstance(event, Note)]
-        assert note == "no worker is there yet: waiting for one, up to 0.5s (cluster.patience)"
+        assert note == "no worker is available yet: waiting for one, up to 0.5s (cluster.patience)"
     assert not (tmp_path / "out").exists()
 
 

@@ -43,7 +43,7 @@ def walk_of(short: str | None) -> Any:
         (KILLED, SHORT, f"survey: {SHORT}"),
         (NOBODY, SHORT, f"survey: {SHORT}"),
         (KILLED, None, "survey: workers died 4 times, at fragment 1 (b.csv); worker 0: killed by signal 11"),
-        (NOBODY, None, "survey: no worker was there for 30 s"),
+        (NOBODY, None, "survey: no worker was available for 30 s"),
     ],
 )
 def test_a_file_is_named_only_where_memory_was_not_short(

@@ -175,7 +175,7 @@ def test_numbers_that_float32_cannot_tell_apart_are_noted(fit):
         }
     )
     assert len(recipe.notes) == 1
-    assert "'id': float32 tells its values apart in steps of 128 only" in recipe.notes[0]
+    assert "'id': float32 distinguishes its values in steps of 128 only" in recipe.notes[0]
 
 
 def test_names_are_distinct(fit):

@@ -145,7 +145,7 @@ TARGETS = {
     "positive is none": Case("data.positive", table(), on("data.positive=maybe")),
     "class weight of none": Case("class_weights", table(), on("training.class_weights={'Zq7Secr yes'=2.0}")),
     "large decimals": Case(
-        "cannot be told apart",
+        "cannot be distinguished",
         table(label=pa.array([f"{WHOLE}{i % 2}1234567.89" for i in range(ROWS)]).cast(pa.decimal128(30, 2))),
         on("training.objective=binary:logistic"),
     ),

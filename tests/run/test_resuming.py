@@ -155,7 +155,7 @@ def test_other_data_are_refused(interrupted: Path, make_cluster: Any, folder: Pa
     for file in sorted(folder.iterdir())[1:]:
         (other / file.name).write_bytes(file.read_bytes())
     (other / "3.parquet").write_bytes((folder / "0.parquet").read_bytes())
-    with pytest.raises(JobError, match=r"the data are not the same: changed: 3\.parquet; removed: 0\.parquet$"):
+    with pytest.raises(JobError, match=r"the data differ: changed: 3\.parquet; removed: 0\.parquet$"):
         pipeline.train(make_cluster(2, 1), job_of(other, interrupted), resume=interrupted)
 
 

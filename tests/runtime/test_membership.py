@@ -1,4 +1,4 @@
-"""Who is in the cluster: told apart by what the scheduler says, on a clock of our own."""
+"""The membership of the cluster, from the scheduler's answers and a clock of the test."""
 
 import threading
 import time
@@ -205,7 +205,7 @@ def test_a_worker_that_is_silent_is_noted_before_it_is_ended(scene: Scene) -> No
     for _ in range(2):
         scene.members._note_silent()
     (note,) = notes
-    assert note.startswith("worker 2 has not been heard for 15 s")
+    assert note.startswith("worker 2 has sent no heartbeat for 15 s")
     scene.members.raise_if_lost([A, B])
 
 

@@ -93,7 +93,7 @@ def test_a_process_that_lives_keeps_its_own(tmp_path: Path, run: str) -> None:
 
 
 def test_whose_process_is_gone_is_told_by_the_lock_alone(tmp_path: Path, run: str) -> None:
-    """Process ids of another container say nothing here: this one's own id stands in the name."""
+    """Process ids of another container mean nothing here: the file name holds this container's id."""
     left = tmp_path / f"{scratch.PREFIX}before-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
     left.mkdir()
     (left / "matrix").write_bytes(b"1")

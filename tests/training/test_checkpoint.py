@@ -197,9 +197,9 @@ def test_files_that_differ_are_named() -> None:
     _, back = decode(encode(state(3), before))
     (said,) = back.differences(after)
     named = ", ".join(f"new{number}.csv" for number in range(5))
-    assert said == f"the data are not the same: changed: a.csv; removed: b.csv; added: {named} and 2 more"
+    assert said == f"the data differ: changed: a.csv; removed: b.csv; added: {named} and 2 more"
     (said,) = back.differences(dataclasses.replace(after, files=()))
-    assert said == "the data are not the same: files were changed, added or removed"
+    assert said == "the data differ: files were changed, added or removed"
 
 
 def test_of_very_many_files_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

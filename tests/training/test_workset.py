@@ -1,4 +1,4 @@
-"""Matrices when a worker is lost while they are built: what stands or is under way is used, what went is made again."""
+"""Matrices when a worker is lost while they are built: finished and pending ones are used, lost ones are rebuilt."""
 
 import os
 import signal

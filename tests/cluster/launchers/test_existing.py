@@ -174,7 +174,7 @@ def test_a_cluster_without_workers_is_waited_for(running: str) -> None:
 
             members.note = note
             assert len(placement(client, section, members).workers) == 1
-        assert notes == ["no worker is there yet: waiting for one, up to 5m (cluster.patience)"]
+        assert notes == ["no worker is available yet: waiting for one, up to 5m (cluster.patience)"]
 
 
 def test_tls(certificates: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_the_strip_says_it() -> None:
 
 
 def test_a_second_loss_while_a_part_is_made_again() -> None:
-    """The last restart counts: what was made again before it is lost, too, or stands."""
+    """The last restart counts: what was rebuilt before it is lost as well, or remains."""
     events = [
         *RECOVERED[:14],
         *lost(24.5, "blocks"),
