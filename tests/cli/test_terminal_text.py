@@ -128,7 +128,7 @@ def test_tables_and_pages() -> None:
     assert json.loads(shown) == value
 
 
-WRITERS = {  # which modules write, and to whom
+WRITERS = {  # which modules write, and where
     "pipeline.cli.terminal",  # `show` and `show_json`, through which everything else goes
     "pipeline.cli.progress",  # lines and bars, escaped there
     "pipeline.dashboard.replay",  # a line of its own

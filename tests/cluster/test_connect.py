@@ -339,7 +339,7 @@ def _is_gone(pid: int) -> bool:
 
 
 def _errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What stands at the left margin of stderr, tracebacks' heads aside: one line per error, and any noise."""
+    """The lines at the left margin of stderr, tracebacks' heads aside: one line per error, and any noise."""
     return [
         line
         for line in done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""`cluster.security = "auto"`: a certificate for one cluster, found by this user's other programs and by nobody else."""
+"""`cluster.security = "auto"`: a certificate for one cluster, found by this user's other programs only."""
 
 import asyncio
 import os

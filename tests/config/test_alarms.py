@@ -1,4 +1,4 @@
-"""What an alarm may say, and what is said about what it may not."""
+"""Alarm expressions: what is accepted, and the errors for what is not."""
 
 import tomllib
 from typing import Any

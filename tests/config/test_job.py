@@ -1,4 +1,4 @@
-"""The job: what is accepted, and what is said about what is not."""
+"""The job: what is accepted, and the errors for what is not."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ SMALLEST = {"data": {"source": "files", "target": "y"}}
 
 
 def told(*settings: str, table: Any = None) -> str:
-    """What is said about a job of these settings."""
+    """The error for a job of these settings."""
     with pytest.raises(JobError) as caught:
         Job.parse(SMALLEST if table is None else table, settings=settings)
     return str(caught.value)
@@ -53,7 +53,7 @@ WRONG = {
     "preprocess.columns.x.clip=[1]": "--set: preprocess.columns.x.clip[1] is missing",
     "preprocess.columns.x.clip=[1, 2, 3]": "--set: preprocess.columns.x.clip = [1, 2, 3]: expected at most 2 values (lowest and highest value kept)",
     'preprocess.columns."a.b".kind=1': "--set: preprocess.columns.\"a.b\".kind = 1: expected 'auto', 'number', 'category', 'time' or 'drop' (auto: by the column's type)",
-    # one of several types: said once, at the field
+    # one of several types: one error, at the field
     "data.source=3": "--set: data.source = 3: expected a text or a list (a file, folder, glob, URL, or a list of them)",
     "data.source=[1, 'a']": "--set: data.source[0] = 1: expected a text (a file, folder, glob, URL, or a list of them)",
     "cluster.workers=all": "--set: cluster.workers = 'all': expected a whole number or 'auto' (auto: one per NUMA node, or one per GPU)",

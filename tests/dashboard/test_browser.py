@@ -135,7 +135,7 @@ def look(tab: Browser, link: str, name: str) -> None:
 
 
 def marks(tab: Browser) -> list[Any]:
-    """What stands on the time line of /team."""
+    """The marks on the time line of /team."""
     return next((source["marker"] for source in tab.sources() if "marker" in source), [])
 
 

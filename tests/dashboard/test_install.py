@@ -1,4 +1,4 @@
-"""The pages in the dashboards of real schedulers: our own, loaded late, and one that somebody else started."""
+"""The pages in the dashboards of real schedulers: the run's own, loaded late, and one that another process started."""
 
 import contextlib
 import importlib.util
@@ -73,7 +73,7 @@ def runs_of(client: Client) -> dict[str, str]:
 
 
 def check_pages(base: str) -> None:
-    """Every page answers, and stands once in the navigation of each, as of Dask's own."""
+    """Every page answers, and appears once in the navigation of each, like Dask's own."""
     for route in (*ROUTES, "/status", "/workers"):
         text = read(base + route)
         for ours in ROUTES:
@@ -431,7 +431,7 @@ def test_an_unknown_version_seen_at_the_first_visit(notes: list[str], monkeypatc
 
 
 def test_a_dashboard_that_cannot_be_loaded(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a version whose way to load it is another: said once, and tried again at the next visit."""
+    """In a version that loads it in another way: noted once, and tried again at the next visit."""
     with connect(SECTION) as client, attached(client, notes.append):
         link = str(placement(client, SECTION).dashboard)
         time.sleep(0.2)  # a subscription takes effect a moment later

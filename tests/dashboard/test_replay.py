@@ -59,7 +59,7 @@ def pulled(link: str, route: str, **arguments: str) -> Document:
 
 
 def told_by_serve(path: Path, port: int, run: str | None = None) -> dict[str, Any]:
-    """What `serve` tells before Ctrl-C ends it."""
+    """What `serve` reports before Ctrl-C ends it."""
     told: list[dict[str, Any]] = []
 
     def ready(said: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_left_out(tmp_path: Path, name: str) -> None:
     assert ROWS <= rows < 2 * ROWS
     if bad.rows is not None:
         assert rows + bad.rows == 2 * ROWS
-    # whoever does not ask for it gets the error
+    # without the setting the error is raised
     with pytest.raises(SourceError):
         whole(open_source([str(good), str(ill)]))
 

@@ -37,7 +37,7 @@ def opened(table, sizes=None):
 
 
 def prepare(source, objective="auto", seed=0, **fields):
-    """(source, plan): what the walk does before its passes."""
+    """(source, plan): what a run does before its passes."""
     data = Data(source="x", **fields)
     derivation = Derivation(tuple(data.derive.items()), data.where)
     derived = check(derivation, source.schema)

@@ -190,7 +190,7 @@ def test_a_named_index_of_a_dask_frame_is_a_column() -> None:
     assert [isinstance(note, Finding) for note in notes] == [True]
 
 
-# Columns that nobody reads
+# Columns that are not read
 
 
 def objects() -> pd.DataFrame:

@@ -153,7 +153,7 @@ def test_where_the_system_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
     made = meter.record()
     assert made.missing == ("bytes sent by XGBoost (darwin has no TCP_INFO)", "run-queue delay (no schedstat)")
     assert made.bytes_sent is None
-    assert meter.wants_trees  # they tell the exchanges instead
+    assert meter.wants_trees  # they give the exchanges instead
     meter.close()
 
 

@@ -1,4 +1,4 @@
-"""Events in a file: what was written is read, whatever happened to the file in between is said in a line."""
+"""Events in a file: what was written is read, whatever happened to the file in between is reported in a line."""
 
 import json
 import os

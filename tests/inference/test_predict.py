@@ -141,7 +141,7 @@ def test_a_model_may_be_named_by_its_folder(make_model, client, new_data, tmp_pa
 
 
 def test_files_that_lack_a_column(make_model, client, tmp_path):
-    """The ids are needed of every row; a feature counts as missing, which is said."""
+    """The ids are needed of every row; a feature counts as missing, with a note."""
     model = make_model("binary")
     (tmp_path / "data").mkdir()
     table = flights(40, seed=3)
@@ -376,7 +376,7 @@ def test_what_another_client_cancels_is_predicted_again(client):
 
 
 def test_a_scheduler_that_answers_no_more_ends_a_prediction(client, monkeypatch):
-    """Its connection stands, so that Dask would wait for ever for what the tasks come to."""
+    """Its connection is open, so that Dask would wait for ever for the tasks' results."""
     asked = []
 
     def scheduler_info(client, seconds):

@@ -182,7 +182,7 @@ def test_an_unwritable_parent_is_refused_before_training(tmp_path, monkeypatch):
     def refused(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(atomic.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
+    monkeypatch.setattr(atomic.tempfile, "mkdtemp", refused)  # tests may run as root, which no mode stops
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
         claim_folder(tmp_path / "model")
 

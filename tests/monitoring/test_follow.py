@@ -141,7 +141,7 @@ def test_a_named_run(scheduler: Client) -> None:
     assert watcher.result["run"] == "a"
 
 
-def test_a_run_that_nobody_knows(scheduler: Client) -> None:
+def test_an_unknown_run(scheduler: Client) -> None:
     address = scheduler.scheduler.address
     with publishing(scheduler, "a") as listen:
         listen(begin("a"))

@@ -1,4 +1,4 @@
-"""What is told where the workers of a pass die, and what the plan says beforehand."""
+"""Errors and notes when the workers of a pass die, and what the plan says beforehand."""
 
 import functools
 import time
@@ -116,11 +116,11 @@ def test_a_pass_begins_again_where_all_its_workers_were_replaced() -> None:
     check = FragmentTasks(walk, inputs, payloads)._check
     check({"a": "host:1", "b": "host:2"})
     check({"b": "host:2", "c": "host:3"})
-    check({})  # nobody was there to be preferred
+    check({})  # there was no worker to prefer
     with pytest.raises(fragment_tasks._WorkersReplaced):
         check({"a": "host:0"})  # another process at the same address
     there.clear()
-    check({"a": "host:0"})  # nobody is there yet
+    check({"a": "host:0"})  # there is no worker yet
 
 
 def test_tasks_prefer_only_workers_that_are_there() -> None:
@@ -149,7 +149,7 @@ late.__module__ = "__main__"
 
 
 def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> None:
-    """A scheduler drops a client that cancels what a task needs that nobody wants any more."""
+    """A scheduler drops a client that cancels what a task needs whose result is no longer wanted."""
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,

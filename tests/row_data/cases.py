@@ -118,7 +118,7 @@ def to(objective: str) -> tuple[str, ...]:
 
 
 def function(text: str) -> Callable[[Path], None]:
-    """The good data, and the user's module beside them."""
+    """The good data, and the user's module next to them."""
 
     def make(folder: Path) -> None:
         pq.write_table(good(), folder / "0.parquet")
@@ -243,7 +243,7 @@ FILES = {
 
 
 def two_files(second: Callable[[Path], None], name: str) -> Callable[[Path], None]:
-    """The good data, and a bad file beside them."""
+    """The good data, and a bad file next to them."""
 
     def make(folder: Path) -> None:
         second(folder)

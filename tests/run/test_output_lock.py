@@ -1,4 +1,4 @@
-"""Where a run writes: mistakes are told before anything is started, and two runs never write to one place."""
+"""Where a run writes: mistakes are reported before anything is started, and two runs never write to one place."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs that end early and go on: the same model; another job or other data are refused."""
+"""Runs that end early and are resumed: the same model; another job or other data are refused."""
 
 import os
 import shlex

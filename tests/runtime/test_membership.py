@@ -17,7 +17,7 @@ A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
 
 
 class FakeClient:
-    """A client whose scheduler says what it is told to."""
+    """A client whose scheduler gives the answers that the test sets."""
 
     cluster: Any = None
     status = "running"
@@ -86,14 +86,14 @@ def test_one_that_left_is_told_once(scene: Scene) -> None:
 
 def test_silence_is_freezing_and_slowness_is_not(scene: Scene) -> None:
     scene.now = 59.0
-    scene.said[A] = 60.0  # it has spoken since, however slow its task
+    scene.said[A] = 60.0  # it has sent a heartbeat since, however slow its task
     scene.members.refresh()
     scene.now = 61.0
     scene.members.refresh()
     assert scene.members.frozen() == [B]
     scene.members._end_frozen(B)
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
-    assert set(scene.members.refresh()) == {A}  # nobody counts on it any more, though it is still there
+    assert set(scene.members.refresh()) == {A}  # no longer tracked, though it is still there
     assert scene.members.frozen() == []
     with pytest.raises(WorkerLostError, match="silent for 60 s"):
         scene.members.raise_if_lost([B])
@@ -222,7 +222,7 @@ def test_a_closed_client(scene: Scene) -> None:
 
 
 def test_another_process_at_the_old_address(scene: Scene) -> None:
-    """As of `dask worker --worker-port`: the lost one stays lost until somebody counts on the new one."""
+    """As of `dask worker --worker-port`: the lost one stays lost until the new one is tracked."""
     scene.folders[B] = "b, started again"
     present = scene.members.refresh()
     assert set(present) == {A, B}
@@ -242,7 +242,7 @@ def test_another_process_at_the_old_address(scene: Scene) -> None:
 
 
 def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheduler answers, a worker joins, somebody else asks and hears of it, and only then the first goes on."""
+    """The scheduler answers, a worker joins, another thread sees it, and only then the first thread continues."""
     del scene.said[B]
     scene.members.refresh()
     answered, joined = threading.Event(), threading.Event()
@@ -275,7 +275,7 @@ def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
     with pytest.raises(DepartureError, match="it was retired"):
         scene.members.raise_if_lost([B])
     assert scene.members.announced([A, B]) == {B: True}
-    scene.status[B] = "running"  # nobody could take what it has
+    scene.status[B] = "running"  # no other worker can take over its data
     assert set(scene.members.refresh()) == {A, B}
     scene.members.raise_if_lost([B])
     scene.status[B] = "paused"

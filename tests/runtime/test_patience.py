@@ -24,7 +24,7 @@ def test_the_time_without_workers_is_counted_and_noted_ever_more_rarely() -> Non
     assert notes[0] == "no worker has been available for 10 s: waiting for one, 5 min at most (cluster.patience)"
     assert patience.seen(301.0, 0) == "no worker was available for 5 min (cluster.patience = 5 min)"
     assert patience.seen(302.0, 1) is None
-    assert patience.seen(310.0, 0) is None  # counted anew
+    assert patience.seen(310.0, 0) is None  # counted from the start
 
 
 def test_without_a_limit_none_is_named() -> None:

@@ -1,4 +1,4 @@
-"""Asking where nobody may be there to answer."""
+"""Remote calls to processes that may not answer."""
 
 import functools
 import itertools
@@ -107,14 +107,14 @@ def test_what_fails_with_the_scheduler_is_told_as_its_loss(without_scheduler: Cl
 
 
 def test_what_was_cancelled_with_the_connection_is_its_loss(client: Client) -> None:
-    future = client.submit(len, "")  # nobody is there to do it
+    future = client.submit(len, "")  # there is no worker to run it
     client.cancel(future, reason="scheduler-connection-lost")
     with pytest.raises(SchedulerLostError), translate_connection_errors(client):
         future.result()
 
 
 def test_a_loss_that_is_known_is_told_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the connection stands: a scheduler that has been stopped does not close it."""
+    """Though the connection is open: a scheduler that has been stopped does not close it."""
     asked: list[object] = []
 
     def silent(client: Client, seconds: float) -> None:

@@ -30,7 +30,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def first(client: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, list[Event]]:
-    """A whole run: its folder, its result, and what was said."""
+    """A whole run: its folder, its result, and its events."""
     heard: list[Event] = []
     folder = tmp_path_factory.mktemp("scale") / "out"
     with pytest.MonkeyPatch.context() as patch:

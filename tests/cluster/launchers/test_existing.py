@@ -32,7 +32,7 @@ QUIET: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[str]:
-    """The address of a scheduler that somebody else started, with two workers and no nannies."""
+    """The address of a scheduler that another process started, with two workers and no nannies."""
     with LocalCluster(n_workers=2, protocol="tcp://", **QUIET) as cluster:
         yield cluster.scheduler_address
 

@@ -1,4 +1,4 @@
-"""Storage that does not answer: said, limited, and no hindrance to the end of a process."""
+"""Storage that does not answer: noted, limited, and no hindrance to the end of a process."""
 
 import os
 import signal

@@ -96,7 +96,7 @@ def test_wrong_names(fields, message):
 
 
 def test_only_names_that_help_are_suggested():
-    """The nearest first, wherever they stand, and never a column that has another part already."""
+    """The nearest first, wherever they are, and never a column that has another role already."""
     many = pa.schema(
         [(f"column {number}", pa.float64()) for number in range(50)] + list(SCHEMA) + [("Key-2", pa.int64())]
     )

@@ -1,4 +1,4 @@
-"""Alarms: told once for each episode, from events and from the clock, and what is done then."""
+"""Alarms: emitted once for each episode, from events and from the clock, and their actions."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ class Clock:
 
 
 class Watched:
-    """Alarms of a run, a clock that goes as it is told, and what was said."""
+    """Alarms of a run, a clock of the test, and the messages."""
 
     def __init__(self, *when: str, do: str = "log", tell: Callable[[str], None] | None = None) -> None:
         self.clock = Clock()
@@ -59,7 +59,7 @@ class Watched:
         self.alarms(PLANNED)
 
     def hear(self, *events: Event, after: float = 0.0) -> list[str]:
-        """What is said newly when these are heard of, so many seconds after what was before."""
+        """The new messages after these events, this many seconds after the ones before."""
         self.clock.now += after
         before = len(self.said)
         for event in events:
@@ -103,7 +103,7 @@ def worked(worker: str, memory: int = 100, *, seconds: float = 1.0, cpu: float =
 
 
 def told_at(text: str, *values: tuple[float, bool]) -> list[float]:
-    """When an alarm is told whose condition holds, or does not, at these times."""
+    """When an alarm fires whose condition holds, or does not, at these times."""
     condition, now, times = parse(text), AlarmState(), []
     for at, holds in values:
         now, tell = step(now, condition, holds, at)
@@ -155,7 +155,7 @@ def test_a_metric_that_drops_below_its_best() -> None:
     assert watched.hear(auc(4, 0.78)) == ["alarm: validation.auc drops 0.02 (now 0.78, round 4)"]
 
 
-def test_a_best_round_that_nobody_told_of_counts() -> None:
+def test_a_best_round_without_an_event_counts() -> None:
     watched = Watched("validation.auc drops 0.02")
     assert watched.hear(auc(5, 0.78, best=0.8)) == ["alarm: validation.auc drops 0.02 (now 0.78, round 5)"]
 

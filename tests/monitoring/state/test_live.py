@@ -65,7 +65,7 @@ def test_the_parts_are_all_of_the_time_and_the_factors_multiply() -> None:
         assert live.PE == pytest.approx((live.LB or 0) * (live.SerE or 0) * (live.TE or 0))
 
 
-def test_one_worker_waits_for_nobody() -> None:
+def test_one_worker_has_no_wait() -> None:
     live = live_of(run_of({"name": "0", "cpu": 0.9}))
     (worker,) = live.workers
     assert (worker.useful, worker.transfer, worker.wait, worker.other) == pytest.approx((0.9, 0.0, 0.0, 0.1))

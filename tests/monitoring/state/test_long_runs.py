@@ -32,7 +32,7 @@ def test_a_curve_of_few_points_stays_in_a_long_run(rounds: int) -> None:
     at = lines_of(run, "auc")["train"][0]
     assert (
         len(at) >= len([number for number in MEASURED if number <= rounds]) - 5
-    )  # of the first rounds, beside each other
+    )  # of the first rounds, next to each other
     assert at[-1] == max(number for number in MEASURED if number <= rounds)
     assert len(run.curve) <= bounds.CURVE_POINTS
     assert len(lines_of(run, "auc")["validation"][0]) > bounds.CURVE_POINTS / 3

@@ -1,4 +1,4 @@
-"""The stages of a run: which one goes on, and what is done once more after a loss, as real recoveries tell of it."""
+"""The stages of a run: the current one, and what is repeated after a loss, from the events of real recoveries."""
 
 from collections.abc import Iterable
 
@@ -148,7 +148,7 @@ def test_a_second_loss_while_a_part_is_made_again() -> None:
 
 
 def test_a_loss_in_a_pass_counts_no_fragment_twice() -> None:
-    """Dask does the lost fragments again; the pass goes on, and ends, as if nothing had been."""
+    """Dask computes the lost fragments again; the pass continues and ends as without a loss."""
     events = ready()
     events[2:2] = [WorkerLost(time=1.5, worker="0", stage="statistics", round=0, reason="killed by signal 9")]
     assert run_of(events[:3]).interrupted
@@ -207,4 +207,4 @@ def test_the_metric_that_decides_is_the_one_with_the_best_value() -> None:
     assert run_of([first]).deciding == "validation.logloss"
     later = round_done(5, 2.0, metrics={"validation.logloss": 0.6, "validation.auc": 0.7}, best_round=1, best=0.55)
     assert run_of([first, later]).deciding == "validation.logloss"
-    assert run_of([later]).deciding == "validation.auc"  # the last one, where nothing tells
+    assert run_of([later]).deciding == "validation.auc"  # the last one, where no event names it

@@ -1,4 +1,4 @@
-"""Ranks that wait in a collective for a result that nobody wants any more."""
+"""Ranks that wait in a collective for a result that is no longer needed."""
 
 import os
 import socket

@@ -218,7 +218,7 @@ def test_a_lost_worker_is_named(make_case: Any) -> None:
 
 
 def state_of(case: Any) -> State:
-    """A state to go on from, after two rounds."""
+    """A state to resume from, after two rounds."""
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
     state = train_rounds(partition, dataclasses.replace(case.spec(), rounds=2)).state
@@ -307,7 +307,7 @@ def test_a_slow_round_is_told_while_all_answer(shared: Any, make_case: Any, monk
     monkeypatch.setattr(slow_rounds, "LEAST_SECONDS", 1.0)
 
     def slow_down(number: int) -> None:
-        """Every round is told, and one waits."""
+        """Every round is emitted, and one waits."""
         update = xgboost.Booster.update
 
         def slow(self: Any, dtrain: Any, iteration: int, *rest: Any) -> None:

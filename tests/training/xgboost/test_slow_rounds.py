@@ -20,7 +20,7 @@ class Scene:
         )
 
     def after(self, seconds: float, *silent: str) -> str | None:
-        """What is said when the time has passed, and all but these workers have spoken."""
+        """The note when the time has passed, and all but these workers have sent a heartbeat."""
         self.now += seconds
         self.words |= {worker: self.now for worker in self.words if worker not in silent}
         return self.pace.slow(lambda: dict(self.words))
