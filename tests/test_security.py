@@ -156,7 +156,7 @@ def test_a_pickle_in_place_of_any_file(folder: Path, marker: Path, hashes: str) 
         assert {outcomes[name] for name in outcomes.keys() - refused} == {"used"}
 
 
-def test_files_beside_the_models_own(folder: Path, marker: Path) -> None:
+def test_files_next_to_the_models_own(folder: Path, marker: Path) -> None:
     for name in ("model.pkl", "manifest.pickle", "recipe.joblib", "model.bin", "extra", ".hidden.pkl"):
         (folder / name).write_bytes(pickled(marker))
         replace_file(folder, f"listed/{name}", pickled(marker))

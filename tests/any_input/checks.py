@@ -15,7 +15,7 @@ from pipeline.preprocess.bins import MISSING
 from pipeline.preprocess.features import Category, Number
 from pipeline.preprocess.recipe import Recipe
 from tests.any_input.effort import SECRET
-from tests.any_input.walk import Ready
+from tests.any_input.local_preparation import Ready
 
 
 def check_ready(ready: Ready, table: pa.Table) -> None:

@@ -136,7 +136,7 @@ WRITERS = {  # which modules write, and where
 }
 
 
-def test_nobody_else_writes_to_a_terminal() -> None:
+def test_no_other_module_writes_to_a_terminal() -> None:
     found = {name for name, path in MODULES.items() for node in ast.walk(ast.parse(path.read_text())) if writes(node)}
     assert found <= WRITERS
 

@@ -89,7 +89,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_said_of_a_wrong_expression(text: str) -> None:
+def test_the_error_for_a_wrong_expression(text: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text)
     assert str(caught.value) == WRONG[text]
@@ -201,7 +201,7 @@ def test_a_wrong_expression_is_refused_when_the_job_is_read() -> None:
         ({"when": "pe < 1", "do": "post", "url": "http://a/" + "x" * 2_000}, "alarm[0].url = 'http://a/xxx"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_wrong_alarm(alarm: dict[str, Any], said: str) -> None:
+def test_the_error_for_a_wrong_alarm(alarm: dict[str, Any], said: str) -> None:
     assert told([alarm]).startswith(f"job: {said}")
 
 
@@ -219,7 +219,7 @@ def test_alarms_can_be_set_on_the_command_line() -> None:
         Job.parse(SMALLEST, settings=["data={}"])
 
 
-def test_alarms_do_not_stand_in_the_way_of_resuming() -> None:
+def test_alarms_do_not_prevent_resuming() -> None:
     from pipeline.training.checkpoint import Identity
 
     calm, watched = Job.parse(SMALLEST), Job.parse({**SMALLEST, "alarm": [{"when": "pe < 1"}]})

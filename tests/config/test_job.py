@@ -87,11 +87,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("setting", WRONG)
-def test_what_is_said_of_a_wrong_setting(setting: str) -> None:
+def test_the_error_for_a_wrong_setting(setting: str) -> None:
     assert told(setting) == WRONG[setting]
 
 
-def test_all_that_is_wrong_is_said_in_one_line() -> None:
+def test_all_that_is_wrong_is_reported_in_one_line() -> None:
     table = {"data": {"source": "a"}, "training": {"rounds": 0, "sed": 1}, "output": {"model": 1}}
     assert told(table=table) == (
         "job: training.rounds = 0: expected >= 1 (boosting rounds at most); unknown key training.sed; did you mean seed?; "
@@ -201,7 +201,7 @@ def test_errors_name_the_file(job_file: Path, text: str, says: str) -> None:
     assert str(caught.value).startswith(f"{job_file}: {says}")
 
 
-def test_errors_tell_settings_from_the_file(job_file: Path) -> None:
+def test_errors_distinguish_settings_from_the_file(job_file: Path) -> None:
     def said(*settings: str) -> str:
         with pytest.raises(JobError) as caught:
             Job.load(job_file, settings)

@@ -30,7 +30,7 @@ def test_what_is_larger_or_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nbytes", [10, 11])
-def test_a_pipe_does_not_tell_its_size(tmp_path: Path, nbytes: int) -> None:
+def test_a_pipe_does_not_report_its_size(tmp_path: Path, nbytes: int) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_bytes, args=(bytes(nbytes),), daemon=True)

@@ -342,7 +342,7 @@ def test_a_run_whose_client_had_gone_before_has_failed(notes: list[str]) -> None
             until(lambda: runs_of(client) == {"a": "failed"})
 
 
-def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]) -> None:
+def test_what_was_recorded_before_is_taken_up_and_workers_are_heard(notes: list[str]) -> None:
     done = RoundDone(round=1, rounds=2, metrics={}, best_round=1, rows_per_second=1.0)
     rounds = WorkerRounds(
         worker="0", first=1, round=1, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1

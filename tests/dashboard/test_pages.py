@@ -183,7 +183,7 @@ def test_speed_has_a_gap_where_the_run_was_interrupted() -> None:
     assert min(each for each in rate if not math.isnan(each)) > 3
 
 
-def test_rounds_that_are_told_at_once_make_no_peak_of_speed() -> None:
+def test_rounds_that_are_reported_at_once_make_no_peak_of_speed() -> None:
     board = RunStore()
     for number in range(1, 201):
         late = 0.49 if number % 50 == 0 else 0.0  # it arrives with the next one

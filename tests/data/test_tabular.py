@@ -160,7 +160,7 @@ INDEXES: dict[str, tuple[Any, list[str], str | None]] = {  # index, columns, not
 
 
 @pytest.mark.parametrize("kind", INDEXES)
-def test_a_named_index_is_a_column_and_another_is_said(kind: str) -> None:
+def test_a_named_index_is_a_column_and_another_is_reported(kind: str) -> None:
     index, columns, note = INDEXES[kind]
     given = frame(index)
     source = open_source(given)

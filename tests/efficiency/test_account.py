@@ -143,7 +143,7 @@ def test_tasks_of_others_are_neither_ours_nor_idle() -> None:
     assert made.stages["scheduling"].useful == 0  # Dask's digests are theirs too
 
 
-def test_time_goes_on_while_the_client_saves() -> None:
+def test_time_continues_while_the_client_saves() -> None:
     made = account([ONE, OTHER], 10.0, CLIENT, ROUNDS)
     later = made.extend_idle(2.0, "saving")
     assert later.worker_seconds == pytest.approx(24)
@@ -206,7 +206,7 @@ def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
     assert sum(worker["worker_seconds"] for worker in workers.values()) == pytest.approx(36)
 
 
-def test_a_worker_that_joins_while_nobody_is_lost() -> None:
+def test_a_worker_that_joins_while_none_is_lost() -> None:
     made = account([ONE], 10.0, CLIENT, None).concat(account([ONE, OTHER], 10.0, CLIENT, ROUNDS))
     assert made.worker_seconds == pytest.approx(30)
     assert made.notes == ("interrupted rounds are split by CPU time alone",)
@@ -388,7 +388,7 @@ def test_watches_that_start_again_keep_what_was_seen(client: Any) -> None:
     assert client.run(_watches) == {worker.address: [] for worker in workers}
 
 
-def test_a_worker_that_lost_its_watch_is_told(client: Any) -> None:
+def test_a_worker_that_lost_its_watch_is_reported(client: Any) -> None:
     workers = pipeline_workers(client)
     watching = TimeAccountant(client, "lost", workers, StageTimer(begin=time.time()))
     client.run(_unwatch, workers=[workers[1].address])

@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_named(make_model, client, tmp_path):
         make_model("regression").predict_class(table)
 
 
-def test_further_columns_of_any_type_are_nobodys_concern(make_model, client, tmp_path):
+def test_further_columns_of_any_type_are_ignored(make_model, client, tmp_path):
     model = make_model("binary")
     table = (
         flights(20, seed=3).append_column("legs", pa.array([[1, 2]] * 20)).append_column("raw", pa.array([b"x"] * 20))
@@ -256,7 +256,7 @@ def test_csv_rows_get_global_numbers(make_model, client, small_fragments, tmp_pa
     assert np.allclose(made["probability"].to_numpy(), model.predict(table), atol=1e-6)
 
 
-def test_existing_predictions_are_replaced_only_when_told(make_model, client, new_data, tmp_path):
+def test_existing_predictions_are_replaced_only_when_asked(make_model, client, new_data, tmp_path):
     model = make_model("binary")
     out = tmp_path / "out"
     predict.predict(client, model, str(new_data), out=out)

@@ -124,7 +124,7 @@ def test_a_manifest_without_the_booster_is_refused(copy):
         Model.load(copy)
 
 
-def test_an_existing_folder_is_kept_unless_told_and_only_models_are_replaced(make_model, copy, tmp_path):
+def test_an_existing_folder_is_kept_unless_asked_and_only_models_are_replaced(make_model, copy, tmp_path):
     parts = _parts(make_model("binary"))
     before = (copy / "manifest.json").read_bytes()
     with pytest.raises(OutputError, match="--overwrite"):

@@ -71,7 +71,7 @@ def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[Even
     assert not thread.is_alive()
 
 
-def test_rounds_are_throttled_and_the_last_one_is_said(sent: Sent) -> None:
+def test_rounds_are_throttled_and_the_last_one_is_reported(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
         for number in range(1, 101):
             publisher(round_done(number))
@@ -106,7 +106,7 @@ def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
     assert [event.message for event in sent.of(Note)] == [str(number) for number in range(60)]
 
 
-def test_a_round_is_said_before_the_restart_that_came_after_it(sent: Sent) -> None:
+def test_a_round_is_emitted_before_the_restart_that_came_after_it(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
         for number in range(130, 138):
             publisher(round_done(number))

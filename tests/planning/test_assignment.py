@@ -21,7 +21,7 @@ def test_every_fragment_once_and_in_order(sizes: list[int], capabilities: list[f
 
 
 @given(SIZES, CAPABILITIES)
-def test_nobody_ends_later_than_a_fragment_after_the_ideal(sizes: list[int], capabilities: list[float]) -> None:
+def test_no_worker_ends_later_than_a_fragment_after_the_ideal(sizes: list[int], capabilities: list[float]) -> None:
     ends = [
         sum(sizes[index] for index in share) / capability
         for share, capability in zip(assign(sizes, capabilities), capabilities, strict=True)

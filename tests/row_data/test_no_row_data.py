@@ -43,7 +43,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_said_without_a_value(said: Said, name: str) -> None:
+def test_what_is_wrong_is_reported_without_a_value(said: Said, name: str) -> None:
     case, entry = CASES[name], said.cases[name]
     assert entry["outcome"] == ("refused" if case.says else "done"), entry["trace"][-2_000:]
     assert re.search(case.says, entry["error"]), entry["error"]

@@ -159,7 +159,7 @@ def test_other_data_are_refused(interrupted: Path, make_cluster: Any, folder: Pa
         pipeline.train(make_cluster(2, 1), job_of(other, interrupted), resume=interrupted)
 
 
-def test_starting_anew_would_lose_it(interrupted: Path, make_cluster: Any, folder: Path) -> None:
+def test_starting_again_would_lose_it(interrupted: Path, make_cluster: Any, folder: Path) -> None:
     with pytest.raises(OutputError, match=r"holds round 8 of an interrupted run: resume it with --resume"):
         pipeline.train(make_cluster(2, 1), job_of(folder, interrupted))
     result = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted, "output.overwrite=true"))
@@ -189,7 +189,7 @@ def test_workers_that_join_are_used(folder: Path, tmp_path: Path, make_cluster: 
     assert result.model.booster_bytes == whole.model.booster_bytes
 
 
-def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(folder: Path, tmp_path: Path) -> None:
     """In a process of its own, which is then started again as its last line says."""
     out = tmp_path / "model"
     command = [

@@ -71,7 +71,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
-def test_one_that_left_is_told_once(scene: Scene) -> None:
+def test_one_that_left_is_reported_once(scene: Scene) -> None:
     scene.members.raise_if_lost([A, B])
     del scene.said[B]
     assert set(scene.members.refresh()) == {A}
@@ -310,10 +310,10 @@ def test_a_host_that_was_cut_off_is_used_again(scene: Scene) -> None:
 
 def test_one_that_is_left_out_is_not_ended(scene: Scene) -> None:
     scene.members.refresh()
-    scene.members.leave_out(B, "nobody reaches it")
-    assert scene.told == [(B, "nobody reaches it")]
+    scene.members.leave_out(B, "it cannot be reached")
+    assert scene.told == [(B, "it cannot be reached")]
     assert set(scene.members.refresh()) == {A}
-    with pytest.raises(DepartureError, match="nobody reaches it"):
+    with pytest.raises(DepartureError, match="it cannot be reached"):
         scene.members.raise_if_lost([B])
     assert scene.client.restarted == []
     scene.folders[B] = "c"  # a new process
@@ -334,7 +334,7 @@ def test_one_that_has_left_as_it_announced_has_departed(scene: Scene) -> None:
     assert not isinstance(lost.value, DepartureError)
 
 
-def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_handler_is_raised_in_the_waiting_thread(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "POLL_SECONDS", 0.01)
 
     def refuse(address: str, reason: str) -> None:
@@ -349,7 +349,7 @@ def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, mo
             members.raise_if_lost([A])
 
 
-def test_workers_ended_for_memory_are_told_with_both_numbers(scene: Scene) -> None:
+def test_workers_ended_for_memory_are_reported_with_both_numbers(scene: Scene) -> None:
     scene.client.ended_for_memory = [(0.0, {"worker": B, "pid": 1, "rss": 1})]  # of a run before
     with scene.members as members:
         assert members.out_of_memory(2**30) is None

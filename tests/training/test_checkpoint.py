@@ -155,7 +155,7 @@ def test_what_is_not_the_same_is_named(setting: str, said: str) -> None:
         (["data.derive.z='x > 1'"], ['data.derive.z was none, now "x > 1"']),
     ],
 )
-def test_a_table_that_was_empty_is_not_named_beside_its_fields(settings: list[str], said: list[str]) -> None:
+def test_a_table_that_was_empty_is_not_named_with_its_fields(settings: list[str], said: list[str]) -> None:
     assert identity().differences(identity(*settings)) == said
     back = [f"{name} was {now}, now {was}" for name, was, now in (re.split(" was |, now ", text) for text in said)]
     assert identity(*settings).differences(identity()) == back

@@ -73,7 +73,7 @@ def test_workers_without_a_gpu(running: str, monkeypatch: pytest.MonkeyPatch) ->
         placement(client, section)
 
 
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert existing.TIMEOUT_SECONDS < 10
     monkeypatch.setattr(existing, "SILENT_SECONDS", 1)
     with socket.socket() as silent:  # accepts, and says nothing

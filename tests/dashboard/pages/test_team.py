@@ -99,7 +99,7 @@ def test_workers_stand_in_an_order_that_stays() -> None:
     assert list(memory_of(board)["worker"]) == ["2", "10", "w2", "w10"]
 
 
-def test_a_limit_that_is_far_away_is_said() -> None:
+def test_a_limit_that_is_far_away_is_reported() -> None:
     board = working(2.0, "0")
     board.apply("a", placed(1.0, {"0": 1.0}, limit=64 * GB))
     assert math.isnan(memory_of(board)["limit"][0])

@@ -251,7 +251,7 @@ def test_classes_of_neighbouring_large_integers_stay_apart():
         encode_labels(target, unsigned)
 
 
-def test_floats_are_no_classes_that_only_integers_tell_apart():
+def test_floats_are_no_classes_that_only_integers_distinguish():
     target = Target("y", "binary", "binary:logistic", (2**60, 2**60 + 1))
     assert encode_labels(target, pa.chunked_array([pa.array([2.0**60])])).tolist() == [0.0]
 
@@ -272,7 +272,7 @@ def test_decimals_of_too_many_digits_are_no_classes(kind):
         decide(large)
 
 
-def test_regression_on_numbers_that_float32_cannot_tell_apart_is_refused():
+def test_regression_on_numbers_that_float32_does_not_distinguish_is_refused():
     with pytest.raises(DataError, match="cannot distinguish: subtract a number close"):
         decide(pa.array([1_600_000_000, 1_600_000_001, 1_600_000_002]))
     with pytest.raises(DataError, match="beyond float32"):

@@ -111,7 +111,7 @@ def sent(url: str, messages: int = 1, *, answer_seconds: float = 5.0) -> list[st
     return told
 
 
-def test_a_server_that_is_not_there_is_told_of_once() -> None:
+def test_a_server_that_is_not_there_is_reported_once() -> None:
     url = closed_url()
     assert sent(f"{url}/secret", 3) == [
         f"an alarm could not be posted to {url}: Connection refused; training continues; this note appears once"
@@ -136,7 +136,7 @@ def test_the_end_of_a_run_does_not_wait_for_long() -> None:
         assert time.monotonic() - start < 1.5
 
 
-def test_too_many_messages_are_dropped_and_that_is_said() -> None:
+def test_too_many_messages_are_dropped_and_that_is_reported() -> None:
     told: list[str] = []
     with silent() as url:
         poster = Webhook(told.append, answer_seconds=3.0)

@@ -118,7 +118,7 @@ def test_a_lost_worker_is_not_looked_at() -> None:
     assert [worker.name for worker in live_of(run).workers] == ["0"]
 
 
-def test_nothing_is_said_before_the_first_rounds() -> None:
+def test_nothing_is_emitted_before_the_first_rounds() -> None:
     assert figures_of(RunState("a")) is None
 
 

@@ -84,7 +84,7 @@ def test_each_stage_is_followed_by_the_next() -> None:
     assert finished.current_stage == ""
 
 
-def test_what_goes_on_in_a_recovery() -> None:
+def test_the_current_stage_in_a_recovery() -> None:
     seen = {}
     for i, event in enumerate(RECOVERED, start=1):
         run = run_of(RECOVERED[:i])

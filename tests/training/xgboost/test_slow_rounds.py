@@ -26,7 +26,7 @@ class Scene:
         return self.pace.slow(lambda: dict(self.words))
 
 
-def test_a_slow_round_is_told_once() -> None:
+def test_a_slow_round_is_reported_once() -> None:
     scene = Scene()
     for number in range(1, 6):
         scene.round(number, 2.4)
