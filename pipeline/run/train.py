@@ -221,7 +221,7 @@ def _forget(client: Client, run: str) -> None:
 
 
 def _settings(job: Job) -> dict[str, str]:
-    """Returns the fields of a job by which a person tells one run from another."""
+    """Returns the fields of a job by which a user distinguishes runs."""
     fields = storable(job)
     values = {
         name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)

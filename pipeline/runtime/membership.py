@@ -295,7 +295,7 @@ class WorkerMembership:
         return gone
 
     def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
-        """Returns why a worker left, as far as known: from our own nanny, or from what the nanny told the scheduler."""
+        """Returns why a worker left, as far as known: from our own nanny, or from the nanny's report to the scheduler."""
         ended = {event for event in nannies.ended_for_memory(self.client) - self._explained if event[0] == address}
         self._explained |= ended
         if ended:

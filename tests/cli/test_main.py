@@ -271,7 +271,7 @@ def test_how_to_resume_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeyp
         ]
     else:
         (line,) = how
-        assert "there is no checkpoint yet" in line
+        assert "there is no checkpoint to resume from yet" in line
 
 
 def test_how_to_resume_where_a_finding_has_ended_a_strict_run(asked, tmp_path, monkeypatch, capfd):

@@ -29,7 +29,7 @@ from tests.dashboard.browser import Browser, until
 ROOT = Path(__file__).resolve().parents[2]
 WIDE, NARROW = 1280, 600
 TRAINING, EFFICIENCY, TEAM = (page.route for page in PAGES)
-OVER = "The run is over, and its server has ended"
+OVER = "The run has ended, and its server has stopped"
 
 
 @pytest.fixture
