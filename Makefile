@@ -5,7 +5,7 @@
 #   make docs        the documentation as a site in site/; a broken link or any other warning is an error
 #   make check       formatting, lint and types
 #   make chaos       random faults against a training for MINUTES, each of which has to end as the table says
-#   make lock        write the lock files anew
+#   make lock        rewrite the lock files
 #   make clean       remove what the other targets made
 
 SHELL := /bin/bash
@@ -72,7 +72,7 @@ lock:
 
 setup: $(STAMP)
 
-# Two installs: pip refuses an editable package, which has no hash, beside --require-hashes.
+# Two installs: pip refuses an editable package, which has no hash, together with --require-hashes.
 $(STAMP): $(LOCK) pyproject.toml tools/find_python.sh
 	@python=$$(tools/find_python.sh); \
 	if ! $(BIN)/python -c 'import sys; raise SystemExit(sys.version_info < (3, 12))' 2>/dev/null; then \

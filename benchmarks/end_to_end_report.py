@@ -100,7 +100,7 @@ def _gpu_lines(record: Mapping[str, Any]) -> list[str]:
         reading = sum(row["stage_seconds"].get(stage, 0.0) for stage in READING)
         lines.append(
             f"{ALL[name].title}: Parquet to GPU {floats_nbytes / 1e9 / reading:.2f} GB/s, rounds "
-            f"{row['stage_seconds']['rounds']:.2f} s, GPU peak {row['peak_gpu_nbytes'] / 1e9:.2f} GB beside "
+            f"{row['stage_seconds']['rounds']:.2f} s, GPU peak {row['peak_gpu_nbytes'] / 1e9:.2f} GB against "
             f"{floats_nbytes / 1e9:.2f} GB of float32"
         )
     return lines

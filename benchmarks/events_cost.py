@@ -2,7 +2,7 @@
 
     python -m benchmarks.events_cost
 
-Trains again and again on one cluster of two workers, in turn with events of every round from rank 0 and of its time
+Trains repeatedly on one cluster of two workers, in turn with events of every round from rank 0 and of its time
 from each worker, sent to the scheduler and to a file; with the round events only; and without events.  A normal
 training emits them as often as its throttle allows, so rarely that the cost is below the noise.  The CPU time between
 two of these cases is that of so many events: in the workers' training threads by their own clock; in the workers' event
@@ -31,7 +31,7 @@ from pipeline.data.synthetic.generator import generate
 from pipeline.events.recording import recorded
 from pipeline.events.types import EventHandler, discard
 from pipeline.monitoring import publish
-from pipeline.run import train as walk
+from pipeline.run import train as training
 from pipeline.run.connect import connect
 from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, EVENT_SECONDS
 
@@ -39,7 +39,7 @@ WORKERS = 2
 TARGET = 0.002
 PARTS = ("training_threads", "loops", "client")
 
-Told = Literal["all", "rounds", "nothing"]
+Emitted = Literal["all", "rounds", "nothing"]
 
 
 @click.command(help=__doc__)
@@ -54,14 +54,14 @@ def command(times: int, rows: int, rounds: int, name: str) -> None:
         generate(folder / "data", rows=rows, seed=1)
         with connect(Cluster(device="cpu", workers=WORKERS, threads=1)) as client:
             _measured(client, folder, 2, "all")  # imports and the scheduler's pages happen once
-            runs = [_measured(client, folder, rounds, told) for _ in range(times) for told in get_args(Told)]
+            runs = [_measured(client, folder, rounds, emitted) for _ in range(times) for emitted in get_args(Emitted)]
     measured = {"rows": rows, "rounds": rounds, "runs": runs, **_costs(runs, rounds)}
     click.echo(_text(measured))
     if name:
         record.write(name, {"circumstances": circumstances, **measured})
 
 
-def _measured(client: Client, folder: Path, rounds: int, told: Told) -> dict[str, Any]:
+def _measured(client: Client, folder: Path, rounds: int, emitted: Emitted) -> dict[str, Any]:
     """Runs once with these events; returns its seconds, and the CPU seconds of what handles events."""
     job = Job.parse({
         "data": {"source": str(folder / "data"), "target": "late", "derive": {"late": "arr_delay > 15"},
@@ -69,25 +69,25 @@ def _measured(client: Client, folder: Path, rounds: int, told: Told) -> dict[str
         "training": {"rounds": rounds, "early_stopping": 0},
         "output": {"model": str(folder / "model"), "overwrite": True, "report": False},
     })  # fmt: skip
-    if told == "nothing":
+    if emitted == "nothing":
         client.run(telling.silent)
     else:
-        client.run(telling.clocked, accounts=told == "all")
+        client.run(telling.clocked, accounts=emitted == "all")
     with contextlib.ExitStack() as stack:
         listen: EventHandler = discard
-        if told != "nothing":
+        if emitted != "nothing":
             stack.enter_context(mock.patch.object(publish, "INTERVAL_SECONDS", 0.0))
             listen = stack.enter_context(recorded(folder / "events.jsonl", discard))
         else:
-            nobody = contextlib.nullcontext(discard)
-            stack.enter_context(mock.patch.object(walk, "publishing", return_value=nobody))
-            stack.enter_context(mock.patch.object(walk, "attached", return_value=nobody))
+            silent = contextlib.nullcontext(discard)
+            stack.enter_context(mock.patch.object(training, "publishing", return_value=silent))
+            stack.enter_context(mock.patch.object(training, "attached", return_value=silent))
         loops, own, begin = client.run(telling.loop_seconds), time.process_time(), time.monotonic()
-        walk.train(client, job, listen=listen)
+        training.train(client, job, listen=listen)
         seconds, own = time.monotonic() - begin, time.process_time() - own
         after = client.run(telling.loop_seconds)
     return {
-        "told": told,
+        "told": emitted,
         "seconds": seconds,
         "client_seconds": own,
         "loops_seconds": sum(after[worker] - before for worker, before in loops.items()),
@@ -98,10 +98,12 @@ def _measured(client: Client, folder: Path, rounds: int, told: Told) -> dict[str
 def _costs(runs: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
     """Returns the CPU seconds of each round event, of each report of all workers, and at most their share of the run."""
 
-    def between(more: Told, less: Told) -> dict[str, float]:
+    def between(more: Emitted, less: Emitted) -> dict[str, float]:
         medians = {
-            told: [statistics.median(run[f"{part}_seconds"] for run in runs if run["told"] == told) for part in PARTS]
-            for told in (more, less)
+            emitted: [
+                statistics.median(run[f"{part}_seconds"] for run in runs if run["told"] == emitted) for part in PARTS
+            ]
+            for emitted in (more, less)
         }
         return {
             part: (one - other) / rounds for part, one, other in zip(PARTS, medians[more], medians[less], strict=True)
@@ -121,7 +123,7 @@ def _text(measured: Mapping[str, Any]) -> str:
     }
     verdict = "as wanted" if measured["share_of_the_run"] < TARGET else "MORE than wanted"
     return (
-        f"to tell a round takes {said['a_round']}; what it took on {WORKERS} workers, {said['accounts']}; every "
+        f"a round event takes {said['a_round']}; the accounts of {WORKERS} workers, {said['accounts']}; every "
         f"{EVENT_SECONDS:g} and {ACCOUNT_SECONDS:g} s that is {measured['share_of_the_run']:.3%} of {WORKERS} cores: "
         f"{verdict} (under {TARGET:.1%})"
     )

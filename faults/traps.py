@@ -137,10 +137,10 @@ def cut() -> None:
     """Makes all other workers unreachable from this one, and blocks the round."""
     from pipeline.runtime import reachability
 
-    async def nobody(host: str, port: int) -> bool:
+    async def unreachable(host: str, port: int) -> bool:
         return False
 
-    reachability.reaches = nobody
+    reachability.reaches = unreachable
     threading.Event().wait()
 
 

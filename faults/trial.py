@@ -158,7 +158,7 @@ class Trial:
         if script.told_seconds is not None:
             took = ended.named("Failed")[-1]["at"] - ended.acts[-1]["at"]
             _require(
-                took <= script.told_seconds, f"told {took:.1f} s after the fault, not {script.told_seconds}", ended
+                took <= script.told_seconds, f"reported {took:.1f} s after the fault, not {script.told_seconds}", ended
             )
         if script.ends_seconds is not None:
             took = ended.ended_at - ended.acts[-1]["at"]
@@ -172,7 +172,7 @@ class Trial:
         """Runs again once the place is healed, from the last checkpoint or from the beginning."""
         model = folder / "out" / "model"
         if resume:
-            _require(any(folder_for(model).glob("round-*.checkpoint")), "no checkpoint stands", stopped)
+            _require(any(folder_for(model).glob("round-*.checkpoint")), "no checkpoint remains", stopped)
             if stopped.exit_code >= 0:  # a killed process prints nothing
                 _require(f"--resume {model}" in stopped.stderr, "the run does not say how to resume", stopped)
         if any(act.target == "scheduler" for act in script.acts) and isinstance(self.place, Processes):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of the real data sets: PIPELINE_DATA, or shared/data beside the checkout."""
+    """The folder of the real data sets: PIPELINE_DATA, or shared/data next to the checkout."""
     folder = Path(os.environ.get("PIPELINE_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set PIPELINE_DATA")

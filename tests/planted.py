@@ -1,4 +1,4 @@
-"""Pickles that say when somebody opens them, in every form that a file or a text may hold."""
+"""Pickles that report being opened, in every form that a file or a text may hold."""
 
 import base64
 import pickle

@@ -158,7 +158,7 @@ def test_libraries_of_few_packages(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if inside(name, SPEAKERS)))
-def test_who_says_something_does_not_know_who_hears_it(name: str) -> None:
+def test_an_emitter_does_not_know_its_handlers(name: str) -> None:
     wrong = {imported for imported in imports(name) if inside(imported, HEARERS)}
     assert not wrong, f"{name} imports {wrong}, which reads its events"
 

@@ -84,7 +84,7 @@ def files_of(folder: Path) -> list[str]:
 
 
 def replace_file(folder: Path, name: str, content: bytes) -> None:
-    """Replaces a file, as somebody would who knows about the hashes."""
+    """Replaces a file, as an attacker who knows about the hashes would."""
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     if name != "manifest.json":
@@ -156,7 +156,7 @@ def test_a_pickle_in_place_of_any_file(folder: Path, marker: Path, hashes: str) 
         assert {outcomes[name] for name in outcomes.keys() - refused} == {"used"}
 
 
-def test_files_beside_the_models_own(folder: Path, marker: Path) -> None:
+def test_files_next_to_the_models_own(folder: Path, marker: Path) -> None:
     for name in ("model.pkl", "manifest.pickle", "recipe.joblib", "model.bin", "extra", ".hidden.pkl"):
         (folder / name).write_bytes(pickled(marker))
         replace_file(folder, f"listed/{name}", pickled(marker))
@@ -169,7 +169,7 @@ def test_files_beside_the_models_own(folder: Path, marker: Path) -> None:
 @pytest.mark.parametrize("name", ["recipe.json", "metrics.json", "manifest.json"])
 @pytest.mark.parametrize("form", range(FORMS))
 def test_every_text_of_a_document(folder: Path, marker: Path, name: str, form: int) -> None:
-    """Each text, and each key, in turn replaced by one that is code for somebody."""
+    """Each text, and each key, in turn replaced by one that some program runs as code."""
     planted = texts(marker)[form]
     original = json.loads((folder / name).read_bytes())
     places = list(leaves(original))
@@ -290,7 +290,7 @@ def test_a_file_that_is_too_large_for_its_kind_is_not_read(folder: Path, name: s
 def test_a_file_of_zeros_is_not_read_to_its_end(folder: Path, name: str) -> None:
     enlarge(folder, name, 200 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    message = "at most 67,108,864 are read" if name == "manifest.json" else "damaged: no JSON"
+    message = "at most 67,108,864 bytes of" if name == "manifest.json" else "damaged: no JSON"
     with pytest.raises(ModelError, match=f"{name}: .*{message}"):
         Model.load(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10  # KiB
@@ -330,7 +330,7 @@ def nothing_read(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def interrupted(client: Any, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model folder that was to be of a run that ended before its evaluation."""
+    """The output folder of a run that ended before its evaluation."""
 
     def fail(*_: Any) -> Any:
         raise TrainingError("enough")
@@ -363,7 +363,7 @@ def test_pickles_among_checkpoints(client: Any, data_folder: Path, interrupted: 
     assert store.rounds() == [9, 2]
     assert resume(client, data_folder, interrupted) == "resumed"  # from the whole one
     assert not (store.folder / "round-000009.checkpoint").exists()
-    assert (store.folder / "state.pkl").exists()  # somebody else's: neither read nor removed
+    assert (store.folder / "state.pkl").exists()  # of another program: neither read nor removed
 
 
 @pytest.mark.parametrize("form", range(FORMS))
@@ -410,7 +410,7 @@ def test_pickles_for_data(client: Any, tmp_path: Path, marker: Path) -> None:
 
 
 def test_pickles_in_the_metadata_of_data(client: Any, tmp_path: Path, marker: Path) -> None:
-    """Where old releases of Arrow unpickled types of Python's own, and pandas' metadata stand."""
+    """The places where old releases of Arrow unpickled Python types, and the place of pandas' metadata."""
     extension = {
         b"ARROW:extension:name": b"arrow.py_extension_type",
         b"ARROW:extension:metadata": pickled(marker),

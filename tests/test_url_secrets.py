@@ -122,7 +122,7 @@ class Unpicklable(Exception):
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("by_fsspec", [True, False])
-def test_a_server_that_denies_access_is_told_as_that(status: int, by_fsspec: bool) -> None:
+def test_a_server_that_denies_access_is_reported_as_that(status: int, by_fsspec: bool) -> None:
     """fsspec makes `no such file` of every error over HTTP."""
     error: Exception = Unpicklable(status)
     if by_fsspec:
@@ -135,7 +135,7 @@ def test_a_server_that_denies_access_is_told_as_that(status: int, by_fsspec: boo
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_file_that_is_not_there_is_told_as_that(status: int) -> None:
+def test_a_file_that_is_not_there_is_reported_as_that(status: int) -> None:
     assert isinstance(failure(URL, Unpicklable(status)), NoSuchFile)
 
 

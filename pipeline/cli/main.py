@@ -160,7 +160,7 @@ def cli() -> None:
 @click.option(
     "--validation",
     metavar="SHARE|FILES",
-    help="What is held out: a share of the rows chosen by a hash of their row ids, or other files; 0: nothing.  "
+    help="The validation rows: a share of the rows, chosen by a hash of their row ids, or other files; 0: none.  "
     f"[data.validation, default: as the job file says; without one {HELD_OUT}]",
 )
 @job_option("--out", field="output.model", text=True, metavar="DIR")
@@ -171,14 +171,14 @@ def cli() -> None:
     is_flag=True,
     flag_value=False,
     default=None,
-    help="No report.html and pictures.",
+    help="Write no report.html and no pictures.",
 )
 @job_option("--rounds", field="training.rounds", metavar="N")
 @click.option(
     "--resume",
     type=click.Path(),
     metavar="DIR",
-    help="Go on from the last checkpoint of a run that was interrupted: DIR is the model folder that was to be.",
+    help="Resume an interrupted run from its last checkpoint.  DIR: the output folder of that run.",
 )
 @cluster_options
 @set_option()
@@ -191,7 +191,7 @@ def cli() -> None:
     callback=print_fields,
     help="Print every field of a job with its default, and exit.",
 )
-@click.option("--events", metavar="FILE", help="Record what the run says; `pipeline watch FILE` shows it again.")
+@click.option("--events", metavar="FILE", help="Record the run's events in FILE; `pipeline watch FILE` shows them.")
 @output_options
 def train(
     output_mode: OutputMode,
@@ -252,7 +252,9 @@ def train(
 @cli.command(cls=Verb, short_help="Predict every row of some data.")
 @model_and_data
 @click.option("--out", required=True, metavar="DIR", help="The folder to write: Parquet, in the order of the rows.")
-@click.option("--contributions", is_flag=True, help="Also each feature's share in each prediction (SHAP values).")
+@click.option(
+    "--contributions", is_flag=True, help="Also write each feature's contribution to each prediction (SHAP values)."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
 @model_options
 @allow_code
@@ -315,9 +317,9 @@ def evaluate(output_mode: OutputMode, model: str, data: tuple[str, ...], allow_c
     output_mode.result(metrics, lambda: metrics_text({"": metrics}))
 
 
-@cli.command(cls=Verb, short_help="Say what is in files or in a model folder.")
+@cli.command(cls=Verb, short_help="Describe data files, a job or a model folder.")
 @click.argument("source", nargs=-1, required=True, metavar="MODEL | JOB.toml | DATA...")
-@job_option("--target", field="data.target", text=True, metavar="COLUMN", help="Also this column's balance.")
+@job_option("--target", field="data.target", text=True, metavar="COLUMN", help="Also show the balance of this column.")
 @set_option()
 @output_options
 def describe(output_mode: OutputMode, source: tuple[str, ...], **_: Any) -> None:
@@ -349,7 +351,7 @@ def describe(output_mode: OutputMode, source: tuple[str, ...], **_: Any) -> None
 @cli.command(
     cls=Verb,
     short_help="Measure and predict how efficient training is.",
-    help=explained("The training that JOB.toml asks for is measured.", JOB_EXAMPLE),
+    help=explained("The training of JOB.toml is measured.", JOB_EXAMPLE),
 )
 @click.argument("job", metavar="JOB.toml")
 @scale_options
@@ -362,7 +364,7 @@ def scale(output_mode: OutputMode, job: str, **options: Any) -> None:
     run_scale(output_mode, asked, asked.cluster, {**options, "trained": job})
 
 
-@cli.command(cls=Verb, short_help="Watch a training that runs elsewhere, or one that was recorded.")
+@cli.command(cls=Verb, short_help="Watch a training of another client, or a recorded one.")
 @click.argument("source", metavar="tcp://HOST:PORT | EVENTS.jsonl")
 @click.option("--run", metavar="ID", help="The run to show.  [default: the newest that is running, or the next]")
 @click.option(
@@ -370,7 +372,7 @@ def scale(output_mode: OutputMode, job: str, **options: Any) -> None:
     type=click.IntRange(0, 65_535),
     default=8787,
     show_default=True,
-    help="Of the pages of a recorded run; where it is in use, the next free one.",
+    help="Port for the pages of a recorded run; if it is in use, the next free one.",
 )
 @set_option("A field of cluster")
 @output_options
@@ -414,7 +416,7 @@ def watch(output_mode: OutputMode, source: str, run: str | None, port: int, **_:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--kind", type=click.Choice(["flights", "numeric"]), default="flights", show_default=True)
 @click.option("--features", type=int, default=28, show_default=True, help="Columns of the numeric kind.")
-@click.option("--files", type=int, help="How many files.  [default: one for every 125,000 rows]")
+@click.option("--files", type=int, help="Number of files.  [default: one for every 125,000 rows]")
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
 @output_options
 def generate(output_mode: OutputMode, folder: str, **options: Any) -> None:
@@ -431,7 +433,7 @@ def generate(output_mode: OutputMode, folder: str, **options: Any) -> None:
     output_mode.result(made, lambda: str(folder))
 
 
-@cli.command(cls=Verb, short_help="Say what this machine offers.")
+@cli.command(cls=Verb, short_help="Print versions, cores, memory, GPUs and ports of this machine.")
 @output_options
 def doctor(output_mode: OutputMode) -> None:
     """Say what this machine offers: versions, cores, memory, GPUs (or why not), ports, threads in a worker.

@@ -100,7 +100,7 @@ cluster_options = all_of(
 )
 model_options = all_of(
     cluster_options,
-    set_option("A field of cluster, or of data.csv where the files are written otherwise than the training's"),
+    set_option("A field of cluster, or of data.csv if the CSV format differs from the training's"),
 )
 model_and_data = all_of(
     click.argument("model", type=click.Path()),
@@ -146,7 +146,7 @@ def check_out(job: "Job", resume: str | None) -> None:
     given = any(setting.partition("=")[0].strip() == "output.model" for setting in settings_given())
     if resume and model and given and Path(model).absolute() != Path(resume).absolute():
         raise JobError(
-            f"--out {model} with --resume {resume}: a run that is resumed writes the folder that was to be: leave out --out"
+            f"--out {model} with --resume {resume}: a resumed run writes to the interrupted run's folder: leave out --out"
         )
     if resume or model:
         check_output_dir(resume or model or "", resume=bool(resume), overwrite=job.output.overwrite)
@@ -170,7 +170,7 @@ def check_recorded(source: str) -> Path:
         raise UserError(f"{source}: no such file; a scheduler is given as tcp://{source}")
     if given := settings_given():
         raise UserError(
-            f"--set {given[0]}: a recorded file is shown as it is; only with tcp://HOST:PORT is there a job"
+            f"--set {given[0]}: has no effect on a recorded file; --set is for a scheduler, tcp://HOST:PORT"
         )
     if importlib.util.find_spec("bokeh") is None:
         raise UserError("the pages of a recorded file need Bokeh, which is not installed: pip install 'bokeh>=3.9'")
@@ -211,13 +211,13 @@ def _resume_hints(model: str, arguments: Sequence[str], error: BaseException) ->
     rounds = CheckpointStore(Path(model)).rounds() if model else ()
     by_alarm = isinstance(error, AlarmError)
     if not rounds:
-        early = "there is no checkpoint yet to go on from (training.checkpoint_rounds, training.checkpoint_seconds)"
+        early = "there is no checkpoint to resume from yet (training.checkpoint_rounds, training.checkpoint_seconds)"
         return (early,) if by_alarm else ()
     last = f"the last checkpoint is of round {rounds[0]}"
     if by_alarm:
-        last += "; going on with the same alarm may end there again"
+        last += "; a run resumed with the same alarm may end there again"
     more = " --set data.strict=false" if isinstance(error, StrictError) else ""
-    return last, f"go on with: pipeline {resume_command(arguments, model)}{more}"
+    return last, f"resume with: pipeline {resume_command(arguments, model)}{more}"
 
 
 def resume_command(arguments: Sequence[str], model: str) -> str:

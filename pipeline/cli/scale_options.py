@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.scaling.synthetic import Synthetic
 
 EXPLAINED = """
-Measure how efficient boosting is over several workers, beside what a model predicted before the run.
+Measure how efficient boosting is over several workers, and compare it with a prediction made before the run.
 
 {what} Workers train together, one thread task each; after every level of a tree they add up histograms over the
 network.  Only the boosting rounds are timed: no metrics, no early stopping, the first rounds dropped.  A round takes T
@@ -33,9 +33,9 @@ What is printed, N workers, pi_i = worker i's share of all capability (calibrate
        compute, 0 to 1 (POP's and TALP's measure; 0.8 and more is good).
   E    = mean u_i * sum of pi_i / C_i: seconds of compute for every second of
        overhead.  9 means a tenth of the time is lost; no upper bound.  Slow compute,
-       or one worker that never waits, raise it, so read it with T, J and PE.
+       or one worker that never waits, raises it, so read it with T, J and PE.
   J    = (sum of pi_i / C_i) * (sum of pi_i * C_i): 1 where all overheads are the
-       same, more the less alike they are.  For equal shares PE = E / (E + J).
+       same, larger the more they differ.  For equal shares PE = E / (E + J).
 
 Written to the folder: result.json (every sample), samples.jsonl (for Extra-P), report.html and pictures.  The
 predictions are in result.json before the first measurement.  All points' matrices are on the workers at once.
@@ -77,17 +77,17 @@ scale_options = all_of(
         "--mode", default="strong", show_default=True, metavar="MODE,...",
         help="strong: the same rows for any number of workers; weak: for each worker the same rows.",
     ),
-    click.option("--repeat", type=int, default=5, show_default=True, help="Repetitions, which take turns over the points."),
+    click.option("--repeat", type=int, default=5, show_default=True, help="Repetitions of each point, interleaved over the points."),
     click.option("--rounds", type=int, default=30, show_default=True, help="Timed rounds of each repetition."),
     click.option(
         "--shares", type=Numbers(float), default=(), metavar="S,S,...",
-        help="Uneven shares of the rows, for the point of so many workers, e.g. 0.3,0.7.",
+        help="Uneven shares of the rows, for the point with as many workers, e.g. 0.3,0.7.",
     ),
     click.option("--out", metavar="DIR", help="The folder to write.  [default: a dated one under scaling/]"),
     click.option("--overwrite", is_flag=True, help="Replace an earlier result there."),
-    click.option("--recalibrate", is_flag=True, help="Calibrate the model although this machine has been."),
-    click.option("--compare", metavar="DIR", help="An earlier result: each point's seconds beside those there."),
-    click.option("--force", is_flag=True, help="Compare although the other machine was a different one."),
+    click.option("--recalibrate", is_flag=True, help="Calibrate the model again, even if this machine has a calibration."),
+    click.option("--compare", metavar="DIR", help="The folder of an earlier result, to compare each point's seconds with."),
+    click.option("--force", is_flag=True, help="Compare even if the earlier result is of another machine."),
     job_option("--device", field="cluster.device", text=True, metavar="NAME"),
     job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL"),
     set_option(),
@@ -133,7 +133,7 @@ def run_scale(output_mode: OutputMode, asked: "Job | Synthetic", cluster: "Clust
 
             lazy.tell(client, on_event)
         if getattr(asked, "alarm", ()):  # synthetic workloads have no alarms
-            on_event(Note(message="alarms are for pipeline train: those of the job are not heeded here"))
+            on_event(Note(message="alarms are for pipeline train: those of the job are ignored here"))
         result = pipeline.scale(client, asked, plan, wish, cluster=cluster, listen=on_event, inputs=opened.value)
     output_mode.result(result.to_dict(), lambda: options["out"] if output_mode.quiet else said(result, options["out"]))
 

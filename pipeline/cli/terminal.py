@@ -18,7 +18,7 @@ import click
 DONE, FAILURE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 SIGNALS = 128  # added to a signal's number: the exit code after that signal
 ARGUMENTS = "pipeline.arguments"  # in a context's meta: the arguments after the command's name
-EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in what was asked or in the data; 130 interrupted, 129 by SIGHUP, 143 by SIGTERM."
+EXIT_CODES = "Exit codes: 0 done; 1 failure; 2 a mistake in the job, the options or the data; 130 interrupted, 129 by SIGHUP, 143 by SIGTERM."
 
 
 @dataclass(frozen=True)

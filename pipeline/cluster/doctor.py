@@ -68,7 +68,7 @@ def lines(checks: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{name} ({nbytes / 2**30:.0f} GiB)" for name, nbytes in zip(gpu["names"], gpu["total_nbytes"], strict=True)
     )
     quota = "" if cores["quota"] is None else f", a quota of {cores['quota']:.1f}"
-    free = "free" if ports["dashboard_free"] else "in use: the dashboard takes another"
+    free = "free" if ports["dashboard_free"] else "in use: the dashboard takes another port"
     made = f'cluster.security = "auto" {"works" if checks["tls"]["auto"] else "needs the command openssl"}'
     started = (
         worker.get("error")

@@ -71,7 +71,7 @@ def rss_nbytes(pid: int) -> int:
 class PeakMemory:
     """Samples the total memory of some processes in its own thread, from `start` to `stop`; also a context manager.
 
-    `pids` returns the processes, anew for each sample; default: this one and everything it started.
+    `pids` returns the processes, called for each sample; default: this one and everything it started.
     """
 
     def __init__(self, pids: Callable[[], Iterable[int]] = process_tree, interval: float = INTERVAL_SECONDS) -> None:

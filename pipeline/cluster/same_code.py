@@ -46,7 +46,7 @@ def check_same(client: Client, address: str, modules: Sequence[str] = ()) -> Non
 
 def install() -> str:
     """Returns advice on how to install the package there."""
-    return f"install {package()} there, as it is here, and start them again (pip install)"
+    return f"install {package()} there, as here, and restart them (pip install)"
 
 
 def package() -> str:
@@ -74,7 +74,7 @@ def differences(ours: Answer, theirs: Answer) -> list[str]:
         return [f"pipeline cannot be imported ({theirs[IMPORT]})"]
     if theirs.get(CODE) != ours.get(CODE):
         here, there = ((str(one.get(CODE)) or "none")[:SHOWN_DIGITS] for one in (ours, theirs))
-        return [f"pipeline has other code than here, under the same version (hash {there}, here {here})"]
+        return [f"the code of pipeline differs from here, under the same version (hash {there}, here {here})"]
     return []
 
 
@@ -102,13 +102,13 @@ def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[An
         if key not in found:
             raise ClusterError(f"{address}: the {key} did not answer within {time.monotonic() - begin:.0f} s")
         if isinstance(found[key], Exception):
-            raise ClusterError(f"{address}: the {key} cannot be asked: {type(found[key]).__name__}: {found[key]}")
+            raise ClusterError(f"{address}: a call to the {key} failed: {type(found[key]).__name__}: {found[key]}")
     there = {}
     for worker, one in found["workers"].items():
         if isinstance(one, dict):
             there[worker] = one
         elif not isinstance(one, OSError):  # otherwise it has just left
-            raise ClusterError(f"{address}: the worker {worker} cannot be asked: {type(one).__name__}: {one}")
+            raise ClusterError(f"{address}: a call to the worker {worker} failed: {type(one).__name__}: {one}")
     return found["scheduler"], there
 
 

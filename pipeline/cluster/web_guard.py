@@ -45,19 +45,19 @@ def refusal(host: str, origin: str | None, allowed: Collection[str]) -> str | No
     >>> refusal("localhost:9000", "http://localhost:9000", ()), refusal("10.0.0.5", None, ())
     (None, None)
     >>> refusal("127.0.0.1:8787", "http://evil.example", ())
-    "a page of http://evil.example may not read this: if it is the dashboard's own, allow evil.example by cluster.dashboard_hosts"
+    "a page of http://evil.example may not read this: if it is the dashboard's own, add evil.example to cluster.dashboard_hosts"
     """
     if "*" in allowed:
         return None
     name = _bare(host)
     if not (_is_address(name) or _is_local(name) or name == socket.gethostname().lower() or name in allowed):
-        return f"this server is not known as {name[:200]}: if the name is yours, allow it by {SETTING}"
+        return f"the host name {name[:200]} is not allowed: if it is yours, add it to {SETTING}"
     if origin is None or ("://" in origin and origin.partition("://")[2].lower() == host.lower()):
         return None
     name = _bare(origin.partition("://")[2])
     if _is_local(name) or name in allowed:
         return None
-    return f"a page of {origin[:200]} may not read this: if it is the dashboard's own, allow {name[:200] or 'it'} by {SETTING}"
+    return f"a page of {origin[:200]} may not read this: if it is the dashboard's own, add {name[:200] or 'it'} to {SETTING}"
 
 
 def install(application: Application, allowed: Collection[str]) -> None:

@@ -85,14 +85,14 @@ def parse(text: str) -> Condition:
     120.0
     >>> parse("mem > 0.9")
     Traceback (most recent call last):
-    pipeline.config.alarms.ExpressionError: at character 1: nothing is called mem; did you mean memory?
+    pipeline.config.alarms.ExpressionError: at character 1: unknown quantity mem; did you mean memory?
     """
     if len(text) > LONGEST:
         raise ExpressionError(f"at character {LONGEST + 1}: an expression has at most {LONGEST} characters")
     reader = _Reader(text)
     written, quantity = " ".join(text.split()), _quantity(reader)
     if quantity == NO_PROGRESS:
-        reader.word("for", f"for and a time, as {NO_PROGRESS} for 120s")
+        reader.word("for", f"for and a time, e.g. {NO_PROGRESS} for 120s")
         condition = Condition(written, quantity, ">=", _time(reader))
     else:
         test = _test(reader, quantity)
@@ -137,7 +137,7 @@ class _Reader:
 
     def end(self) -> None:
         if self.ahead:
-            raise self.expected("for and a time, as for 60s, or the end", "; two conditions are two alarms")
+            raise self.expected("for and a time, e.g. for 60s, or the end", "; write two conditions as two alarms")
 
     def error(self, wrong: str) -> ExpressionError:
         """The error for the next word."""
@@ -151,12 +151,12 @@ class _Reader:
 
 def _quantity(reader: _Reader) -> str:
     if not reader.ahead:
-        raise reader.expected("a quantity and a condition, as pe < 0.6 for 60s")
+        raise reader.expected("a quantity and a condition, e.g. pe < 0.6 for 60s")
     name = reader.ahead.lower()
     of, dot, metric = name.partition(".")
     known = of in SETS and dot and metric.partition("@")[0] in KNOWN_METRICS
     if not known and name not in PLAIN:
-        raise reader.error(f"nothing is called {reader.ahead}{_meant(name)}")
+        raise reader.error(f"unknown quantity {reader.ahead}{_meant(name)}")
     reader.take()
     return name
 
@@ -173,7 +173,7 @@ def _meant(name: str) -> str:
     begun = [known for known in PLAIN if len(name) > 2 and known.startswith(name)]
     if near := begun[0] if begun else closest(name, names, _NEAR):
         return f"; did you mean {near}?"
-    return f"; known: {', '.join(PLAIN)}, and metrics of the rounds, as train.logloss or validation.auc"
+    return f"; known: {', '.join(PLAIN)}, and metrics of the rounds, e.g. train.logloss or validation.auc"
 
 
 def _test(reader: _Reader, quantity: str) -> Test:
@@ -186,7 +186,7 @@ def _test(reader: _Reader, quantity: str) -> Test:
         near = dot and closest(reader.ahead, _CHANGES, _NEAR)
         raise reader.expected(change if near else expected)
     if not dot:
-        raise reader.expected(expected, "; that is for metrics, as validation.auc")
+        raise reader.expected(expected, "; drops and rises are for metrics, e.g. validation.auc")
     if reader.ahead != change:
         raise reader.error(f"{'more' if rising(metric) else 'less'} {metric} is better; did you mean {change}?")
     return _CHANGES[reader.take()]
@@ -211,7 +211,7 @@ def _window(reader: _Reader) -> float:
 
 
 def _time(reader: _Reader) -> float:
-    wanted = "a time with its unit, as 60s, 5m or 2h"
+    wanted = "a time with its unit, e.g. 60s, 5m or 2h"
     number = reader.number(wanted)
     if not 0 < number <= LONGEST_SECONDS:
         raise reader.expected("a time above 0 and of at most 30 days")

@@ -78,9 +78,9 @@ class CsvOptions(Section):
     separator: str = Field(",", min_length=1, max_length=1, description="one character")
     decimal: Literal[".", ","] = Field(".", description="the decimal point")
     encoding: str = Field("utf-8", max_length=50, description="of the text, e.g. latin-1 or cp1252")
-    comment: str = Field("", max_length=1, description="lines that start with it are left out")
+    comment: str = Field("", max_length=1, description="lines that start with this character are skipped")
     missing: list[str] = Field(
-        ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"], description="texts that mean: no value"
+        ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"], description="texts that are read as missing"
     )
     newlines_in_quotes: bool = Field(False, description="quoted values may hold line breaks: files are then read whole")
 
@@ -107,7 +107,7 @@ class CsvOptions(Section):
             codec = codecs.lookup(encoding)
             same = all(codec.encode(chr(code))[0] == bytes([code]) for code in range(128))
         except (LookupError, ValueError, TypeError, AttributeError):
-            raise ValueError("no encoding of this name is known") from None
+            raise ValueError("unknown encoding") from None
         if codec.name == "utf-8-sig":  # a byte order mark is skipped in any case
             return "utf-8"
         if not same or codec.name in _STATEFUL or codec.name.startswith("iso2022"):
@@ -134,15 +134,15 @@ class Validation(Section):
     def _one_way(self) -> Self:
         ways = [name for name in ("source", "column", "time") if getattr(self, name) is not None]
         if len(ways) > 1:
-            raise ValueError(f"say it one way: {' and '.join(ways)} were given")
+            raise ValueError(f"give one way of choosing the rows, not {' and '.join(ways)}")
         if (self.column is None) != (not self.values):
-            raise ValueError('column and values go together, e.g. column = "month", values = [11, 12]')
+            raise ValueError('column needs values, and values a column, e.g. column = "month", values = [11, 12]')
         if self.time is not None and self.share is None:
             raise ValueError("time needs share, e.g. share = 0.2")
         if not ways and self.share is None:
             raise ValueError("give share, source, column with values, or time with share")
         if self.share is not None and ways in (["source"], ["column"]):
-            raise ValueError(f"share does not go with {ways[0]}")
+            raise ValueError(f"share cannot be combined with {ways[0]}")
         return self
 
 
@@ -171,7 +171,7 @@ class Data(Section):
     skip_bad_fragments: bool = Field(
         False, description="leave out fragments whose content is damaged, and count them; a missing file is an error"
     )
-    strict: bool = Field(False, description="an error instead of a note where a result can hardly have been meant")
+    strict: bool = Field(False, description="an error instead of a note about a result that is probably not intended")
     csv: CsvOptions = CsvOptions()
 
 
@@ -222,7 +222,8 @@ class Training(Section):
     objective: str = Field("auto", description="an XGBoost objective; auto: by the target's type")
     rounds: Positive = Field(100, description="boosting rounds at most")
     early_stopping: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = Field(
-        20, description="stop after so many rounds without a better validation metric; 0: never. Needs data.validation"
+        20,
+        description="stop after this many rounds without a better validation metric; 0: never. Needs data.validation",
     )
     metrics: list[str] = Field(
         [], description="metrics per round, the last one decides early stopping; default: the objective's"
@@ -235,7 +236,9 @@ class Training(Section):
         dict[str, Annotated[float, Field(strict=True, gt=0, le=LARGEST_WEIGHT)]] | Literal["balanced"] | None
     ) = Field(None, description="weight by class, or balanced")
     monotone: dict[str, Literal[-1, 0, 1]] = Field({}, description="feature = 1 (rising), -1 (falling)")
-    interactions: list[list[str]] = Field([], description="groups of features that may meet on a path")
+    interactions: list[list[str]] = Field(
+        [], description="groups of features that may occur together on a path of a tree"
+    )
     quantiles: list[Share] = Field([], description="for reg:quantileerror: the quantiles, in rising order")
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
     params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
@@ -249,10 +252,11 @@ class Training(Section):
         30.0, description="seconds between two checkpoints; longer where a checkpoint takes more than 0.5 % of that"
     )
     max_restarts: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = Field(
-        3, description="restarts after lost workers without a checkpoint in between; then the run fails"
+        3,
+        description="restarts after lost workers that are allowed without a checkpoint in between; then the run fails",
     )
     matrix: Literal["auto", "memory", "disk"] = Field(
-        "auto", description="where the quantised matrix lies; auto: on disk where it does not fit in memory"
+        "auto", description="where the quantised matrix is stored; auto: on disk where it does not fit in memory"
     )
 
     @pydantic.field_validator("quantiles")
@@ -297,26 +301,26 @@ class Cluster(Section):
     scheduler: str | None = Field(None, description="a running scheduler, e.g. tcp://10.0.0.1:8786")
     security: Security | Literal["auto"] | None = Field(
         None,
-        description="TLS for the connections to and between Dask's processes: files, or auto: a cluster of our own makes a "
+        description="TLS for the connections to and between Dask's processes: files, or auto: the run's own cluster makes a "
         "certificate for itself",
     )
     wait_seconds: Seconds = Field(
-        30.0, description="how long a lost worker is waited for before training continues without it"
+        30.0, description="how long training waits for a lost worker before it continues without it"
     )
     patience: str = Field(
         "5m",
         pattern=r"^\d+(\.\d+)?\s*(s|m|min|h|d)$",
-        description="how long a cluster without any worker is waited for, at the start too, e.g. 6h for a queue",
+        description="how long a run waits for a worker while the cluster has none, at the start too, e.g. 6h for a queue",
     )
     hang_seconds: Seconds = Field(
         60.0,
-        description="a worker that is silent for so long is taken for frozen and ended; a scheduler counts as lost",
+        description="seconds without a heartbeat after which a worker counts as hung and is ended, and a scheduler counts as lost",
     )
     elastic: bool = Field(False, description="use workers that join a running scheduler, from the next checkpoint on")
     dashboard: bool = Field(True, description="Dask's dashboard, on loopback")
     dashboard_hosts: list[str] = Field(
         [],
-        description="further names under which a browser reaches the dashboard of a cluster of our own, e.g. a JupyterHub's; "
+        description="further names under which a browser reaches the dashboard of the run's own cluster, e.g. a JupyterHub's; "
         "* allows every name",
     )
     gpu_pool: str | None = Field(None, description="RMM pool per GPU, e.g. 20GiB")
@@ -365,7 +369,7 @@ class Alarm(Section):
     """Something to watch for during training, and the action to take; an alarm fires once per episode."""
 
     when: str = Field(
-        description="the condition: pe, e, j, lb, memory, restarts, rows_per_second or a metric as validation.auc, with "
+        description="the condition: pe, e, j, lb, memory, restarts, rows_per_second or a metric, e.g. validation.auc, with "
         "<, <=, > or >= and a number, and perhaps for 60s; validation.auc drops 0.02; no_progress for 120s"
     )
     do: Literal["log", "exit", "post"] = Field(
@@ -373,7 +377,8 @@ class Alarm(Section):
         description="log: a note; exit: the run ends with exit code 1, the checkpoint stays; post: a note, and JSON to url",
     )
     url: str | None = Field(
-        None, description="for post: http:// or https://; it gets the run's id, the condition, the value and the round"
+        None,
+        description="for post: http:// or https://; the server gets the run's id, the condition, the value and the round",
     )
 
     @pydantic.field_validator("when")
@@ -405,7 +410,7 @@ class Alarm(Section):
     @pydantic.model_validator(mode="after")
     def _together(self) -> Self:
         if (self.do == "post") != (self.url is not None):
-            raise ValueError('do = "post" and url go together')
+            raise ValueError('do = "post" needs url, and url needs do = "post"')
         return self
 
 
@@ -420,7 +425,7 @@ class Job(Section):
     training: Training = Training()
     cluster: Cluster = Cluster()
     output: Output = Output()
-    alarm: list[Alarm] = Field([], max_length=50, description="what to watch for; each begins with [[alarm]]")
+    alarm: list[Alarm] = Field([], max_length=50, description="conditions to watch; each begins with [[alarm]]")
 
     def __repr__(self) -> str:
         """Only the fields that differ from their defaults, without the secrets in URLs."""

@@ -17,7 +17,7 @@ def read_limited(path: Path, limit: int, what: str, error: type[UserError], begi
             status = os.fstat(file.fileno())
             size = status.st_size
             if size > limit:
-                raise error(f"{path}: {size:,} bytes; of {what} at most {limit:,} are read")
+                raise error(f"{path}: {size:,} bytes, but at most {limit:,} bytes of {what} are read")
             most = size if stat.S_ISREG(status.st_mode) else limit  # a pipe does not report its size
             content = file.peek(len(begin))[: len(begin)]
             if content == begin:

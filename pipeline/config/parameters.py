@@ -38,9 +38,9 @@ OWN: dict[str, str] = {
     "num_boost_round": "training.rounds",
     "n_estimators": "training.rounds",
     "early_stopping_rounds": "training.early_stopping",
-    "process_type": "a model is always trained anew",
+    "process_type": "a model is always trained from its first tree",
     "updater": "training.params.tree_method",
-    "refresh_leaf": "a model is always trained anew",
+    "refresh_leaf": "a model is always trained from its first tree",
 }  # XGBoost parameters that are set elsewhere, and where
 
 ALIASES: tuple[tuple[str, str], ...] = (
@@ -152,7 +152,7 @@ def check_quantiles(quantiles: Sequence[float], objective: str) -> None:
 
 def _check_param(name: str, value: Any) -> None:
     if name in OWN:
-        raise JobError(f"training.params.{name} is not set here: {OWN[name]}")
+        raise JobError(f"training.params.{name} cannot be set here: {OWN[name]}")
     if name not in PARAMETERS:
         raise JobError(
             f"training.params.{name}: unknown XGBoost parameter{suggestion(name, sorted([*PARAMETERS, *OWN]))}"

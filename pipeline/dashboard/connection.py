@@ -13,11 +13,11 @@ from pipeline.monitoring.state.run_state import RunState
 
 RETRY_MILLISECONDS = 2_000
 LOST = (
-    "Connection lost: this is what was last heard, at %s. The page is loaded again as soon as there is one here. "
-    "A run that was recorded (--events FILE) is shown by: pipeline watch FILE"
+    "Connection lost: the page shows the state at %s. It reloads as soon as the server answers again. "
+    "A recorded run (--events FILE) is shown by: pipeline watch FILE"
 )
 OVER = (
-    "The run is over, and its server has ended: this is its last state. The page is loaded again as soon as there is one "
+    "The run has ended, and its server has stopped: the page shows the last state. It reloads as soon as a server answers "
     "here."
 )
 ENDED = ("finished", "failed")  # states in which a server's end is no failure
@@ -33,7 +33,7 @@ document.body.append(line);
 async function again() {
   try {
     if ((await fetch(location.href, {cache: 'no-store'})).ok) return location.reload();
-  } catch {}  // nobody answers yet
+  } catch {}  // no server answers yet
   setTimeout(again, wait);
 }
 setTimeout(again, wait);

@@ -93,7 +93,7 @@ def waiting() -> str:
 
 def unknown(name: str) -> str:
     """The text of a page for a requested run that is unknown."""
-    about = "It is shown as soon as it is; those that are known can be chosen above."
+    about = "It is shown as soon as its first event arrives; known runs can be chosen above."
     return f"<h2>Run {text(name)} is not known here (yet)</h2><p class=sub>{about}</p>"
 
 

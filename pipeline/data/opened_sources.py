@@ -182,7 +182,7 @@ def _check_apart(training: Source, validation: Source) -> tuple[Finding, ...]:
         Finding(
             "validation_copy",
             f"{many} the size and the metadata of a training file, as copies have: {copies[0]}; "
-            "rows that are trained on tell nothing about new ones (data.validation.source)",
+            "metrics on training rows do not measure how the model predicts new rows (data.validation.source)",
             count=len(copies),
             where=copies[0],
             setting="data.validation.source",

@@ -346,13 +346,13 @@ def _notes(readings: Sequence[WorkerReading], rounds: Mapping[str, Rounds] | Non
     notes = []
     if any(reading.others > 0 for reading in readings):
         notes.append(
-            "tasks of others ran on these workers: what Dask itself took for ours is not told apart from theirs"
+            "tasks of other clients ran on these workers: Dask's own time for this run cannot be separated from its time for theirs"
         )
     boosted = {reading.worker for reading in readings if any(part.name == "rounds" for part in reading.parts)}
     if rounds is None and boosted:
-        notes.append("rounds that were broken off are split by CPU time alone")
+        notes.append("interrupted rounds are split by CPU time alone")
     elif rounds is not None and boosted - rounds.keys():
-        notes.append("the meter could not split the rounds: transfer and waiting in them are not told from other")
+        notes.append("the meter could not split the rounds: transfer and waiting in them are not separated from other")
     return notes
 
 

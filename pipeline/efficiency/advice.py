@@ -17,7 +17,7 @@ _LOSSES: Mapping[tuple[str, str], tuple[str, str]] = {
         "waiting in each round for the slowest worker",
         "fewer workers with more threads each wait less; other programs on the cores slow one worker and thereby all",
     ),
-    ("other", ""): ("tasks that were not on a core: files, locks, other programs", "a quiet machine or faster files"),
+    ("other", ""): ("tasks that were not on a core: files, locks, other programs", "an idle machine or faster storage"),
     ("other", "reading"): (
         "waiting for files and importing what reads them, in the first tasks of each worker",
         "this is a fixed cost of a start, and small in longer runs",
@@ -32,7 +32,7 @@ _LOSSES: Mapping[tuple[str, str], tuple[str, str]] = {
         "Dask's own work around tasks: deserialising them, its event loop",
         "larger fragments make fewer tasks: data.fragment_mib",
     ),
-    ("other", "others"): ("tasks of other clients on these workers", "workers of your own"),
+    ("other", "others"): ("tasks of other clients on these workers", "workers that no other client uses"),
     ("idle", ""): ("the workers had no task while the client worked", "a longer run: this part hardly grows with the data"),
     ("idle", "reading"): (
         "the client read the files' metadata and sent the first tasks",

@@ -20,7 +20,7 @@ from pipeline.events.types import Event, EventHandler, Note, Started, decode, en
 Write = Callable[[str, Event], None]
 LONGEST_LINE = 64 << 20  # bytes; the places of 100,000 workers take 20 MB
 BEGIN = b'{"run":'  # start of every line
-LEFT = "so it is left as it is; give another file"
+LEFT = "so it is not changed; give another file"
 
 
 class EventsError(UserError):

@@ -135,5 +135,7 @@ def _matrix(model: Predictor, table: pa.Table) -> np.ndarray:
     infinite = np.isinf(values).any(axis=0)
     if infinite.any():
         feature = model.recipe.features[int(infinite.argmax())]
-        raise DataError(f"column {feature.column!r} holds an infinite value (or one beyond float32): mend or remove it")
+        raise DataError(
+            f"column {feature.column!r} holds an infinite value (or one beyond float32): correct or remove it"
+        )
     return values

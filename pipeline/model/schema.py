@@ -36,7 +36,11 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collec
         if column.name not in known:
             used = {other.name for other in columns}
             near = nearest(column.name, (name for name in schema.names if name not in used))
-            hint = f"; did you mean {listed(map(repr, near), 'or')} to be it?" if near else separator_hint(schema.names)
+            hint = (
+                f"; did you mean {listed(map(repr, near), 'or')} to be that column?"
+                if near
+                else separator_hint(schema.names)
+            )
             raise DataError(
                 f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}"
             )

@@ -100,7 +100,7 @@ def _watch(said: "_EventStream", following: RunFollower, on_event: EventHandler)
         silent = max(0.0, time.time() - begun[-1]["event"]["time"])
         following.follow(begun[0]["run"], silent)
         if silent > SILENT_SECONDS:
-            on_event(Note(message=f"run {following.run} was last heard of {silent / 60:.0f} minutes ago"))
+            on_event(Note(message=f"run {following.run} sent its last event {silent / 60:.0f} minutes ago"))
     else:
         on_event(Note(message=f"no training is running on {said.address}; waiting for the next one"))
     for message in itertools.chain(begun, said):

@@ -11,7 +11,7 @@
 | pipeline_run_metric                  | run, metric      | its latest value, e.g. metric="validation.logloss"        |
 | pipeline_run_rows_per_second         | run              | rows per second of boosting, all workers                 |
 | pipeline_run_remaining_seconds       | run              | seconds that are left, the middle of the estimate        |
-| pipeline_run_restarts_total          | run              | how often the training went on after a loss              |
+| pipeline_run_restarts_total          | run              | how often the training restarted after a loss            |
 | pipeline_run_parallel_efficiency     | run              | 0 to 1: PE of the last rounds, a live estimate           |
 | pipeline_events_dropped_total        |                  | messages of clients and workers that were no events       |
 | pipeline_worker_round                | run, worker      | the round it has reached                                 |

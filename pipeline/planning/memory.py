@@ -181,7 +181,7 @@ def choose_matrix(
     if memory_limit_nbytes and need.disk_nbytes > LIMIT_SHARE * memory_limit_nbytes:
         raise ClusterError(
             f"a worker with {rows:,} rows needs {need.disk_nbytes / MIB:,.0f} MiB of memory even with training.matrix = "
-            f'"disk" ({need.row_nbytes} bytes a row and {need.fixed_nbytes / MIB:,.0f} MiB besides), its limit is '
+            f'"disk" ({need.row_nbytes} bytes a row and {need.fixed_nbytes / MIB:,.0f} MiB more), its limit is '
             f"{memory_limit_nbytes / MIB:,.0f} MiB: raise cluster.memory, add workers on other machines, or train on "
             "fewer rows or flatter trees"
         )

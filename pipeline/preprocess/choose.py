@@ -61,9 +61,7 @@ def precision_note(name: str, largest: float, deviation: float) -> str | None:
     step = float(np.spacing(np.float32(largest)))
     if largest <= EXACT_FLOAT32 or step * FEW_STEPS < deviation:
         return None
-    return (
-        f"column {name!r}: float32 tells its values apart in steps of {step:g} only; derive a difference, if it matters"
-    )
+    return f"column {name!r}: float32 distinguishes its values in steps of {step:g} only; derive a difference, if it matters"
 
 
 def _time(name: str, column: TimeColumn, setting: Column) -> FeatureChoice:

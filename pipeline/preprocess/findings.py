@@ -100,7 +100,7 @@ def _dates(name: str, statistics: Statistics) -> list[Finding]:
         how = f"data.derive with try_strptime(..., '{dates.format}') reads them"
     message = (
         f"column {name!r} is text, and {dates.share:.0%} of {dates.looked_at:,} different values looked at read as dates: as "
-        f'categories they say nothing of dates to come; {how}, {setting} = "category" keeps it without this note'
+        f'categories they carry no information about later dates; {how}, {setting} = "category" keeps it without this note'
     )
     return [Finding("text_dates", message, column=name, count=dates.looked_at, setting=setting)]
 

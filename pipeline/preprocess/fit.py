@@ -49,7 +49,7 @@ class FragmentTask:
     fragment: Fragment
     rows: RowPlan
     worker: str | None = None  # the address of the worker it belongs to; None: any worker
-    training_share: float = 1.0  # share of its rows that train, as far as the survey can tell
+    training_share: float = 1.0  # share of its rows that train, as estimated by the survey
 
 
 @dataclass(frozen=True)

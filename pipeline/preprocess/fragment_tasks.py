@@ -156,7 +156,7 @@ class FragmentTasks:
         fragment = of.get(error.task)
         where = "" if fragment is None else f", at fragment {fragment.index} ({fragment.pieces[0].path})"
         if isinstance(error, (NoValidWorkerError, NoWorkerError)):
-            return f"{stage}: no worker was there for {error.timeout:g} s"
+            return f"{stage}: no worker was available for {error.timeout:g} s"
         lost = membership.lost_worker()
         last = "" if lost is None else f"; worker {lost[0]}: {lost[1]}"
         return f"{stage}: workers died {error.allowed_failures + 1} times{where}{last}"
@@ -218,7 +218,7 @@ def result_of(future: Future) -> Any:
     try:
         return future.result()
     except (KilledWorker, NoValidWorkerError, NoWorkerError):
-        raise TrainingError("workers died again and again while they worked on the data") from None
+        raise TrainingError("workers died repeatedly while they processed the data") from None
 
 
 def identity[Value](value: Value) -> Value:

@@ -153,7 +153,7 @@ def fit_recipe(statistics: Statistics, preprocess: Preprocess, target: Target) -
             notes.append(chosen.note)
     if dropped:
         listed = ", ".join(f"{name} ({reason})" for name, reason in dropped.items())
-        notes.insert(0, f"columns that say nothing in the training rows are left out: {listed}")
+        notes.insert(0, f"columns that carry no information in the training rows are left out: {listed}")
     if features:
         dropped |= dict.fromkeys(counting, ROW_NUMBER)
     else:  # a row number as the only column must be intended

@@ -13,7 +13,7 @@ _PROBE_LEVELS = 100  # the first ones: they spare most columns the rest
 _CLOCK = r"[ T]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?"
 _ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}({_CLOCK})?$"  # what kind = "time" reads
 _ZONED = rf"^\d{{4}}-\d{{2}}-\d{{2}}{_CLOCK}(Z|[+-]\d{{2}}:?\d{{2}})$"
-# Whole dates, as four digits tell a year from a version or a price, with the format that strptime reads them by.
+# Whole dates, as four digits distinguish a year from a version or a price, with the format that strptime reads them by.
 _DATES = {
     "%d.%m.%Y": r"\d{1,2}\.\d{1,2}\.\d{4}",
     "%d/%m/%Y": r"\d{1,2}/\d{1,2}/\d{4}",

@@ -28,8 +28,8 @@ def prepare_output_dir(model: str | os.PathLike[str], *, resume: bool, overwrite
         with lock_output_dir(path):  # a run that still holds the lock is reported as active, not as interrupted
             pass
         raise OutputError(
-            f"{folder_for(path)}: holds round {rounds[0]} of a run that was interrupted: go on with --resume {path}, "
-            "or lose it with --overwrite"
+            f"{folder_for(path)}: holds round {rounds[0]} of an interrupted run: resume it with --resume {path}, "
+            "or discard it with --overwrite"
         )
     return path
 
@@ -74,7 +74,7 @@ def _acquire(path: Path, model: Path) -> int:
             holder = os.read(lock, LONGEST_HOLDER).decode(errors="replace") or "another process"
             os.close(lock)
             raise OutputError(
-                f"{model}: {holder} is at work on it already: wait for it, or choose another folder"
+                f"{model}: {holder} is writing to it: wait until it ends, or choose another folder"
             ) from None
         except OSError:
             pass  # a disk without locks: the run continues without one
@@ -92,7 +92,7 @@ def _nothing_to_resume(model: Path) -> JobError | ModelError:
         meant = place.with_name(place.name.removesuffix(SUFFIX)) if place.name.endswith(SUFFIX) else None
         if meant is not None and CheckpointStore(meant).rounds():
             return JobError(
-                f"--resume {model}: expected the model folder that was to be, not its checkpoints: "
+                f"--resume {model}: expected the output folder of the interrupted run, not its checkpoints: "
                 f"did you mean --resume {meant}?"
             )
     if is_model_folder(model):

@@ -44,7 +44,7 @@ from pipeline.training.forgetting import forget_run
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
-BUSY = Note(message="the workers are busy with something else, another training perhaps; waiting for them")
+BUSY = Note(message="the workers are busy, perhaps with another training; waiting for them")
 FORGET_SECONDS = 5.0  # for workers to drop what a run left
 SHOWN = (
     "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
@@ -221,7 +221,7 @@ def _forget(client: Client, run: str) -> None:
 
 
 def _settings(job: Job) -> dict[str, str]:
-    """Returns the fields of a job by which a person tells one run from another."""
+    """Returns the fields of a job by which a user distinguishes runs."""
     fields = storable(job)
     values = {
         name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)

@@ -1,4 +1,4 @@
-"""Finds the settings of a job that have no effect on its run, which the user is told in notes.
+"""Finds the settings of a job that have no effect on its run, and reports them as notes.
 
 They are noted, not refused: one job file may serve for files of several formats, for a local cluster and a running
 scheduler, or with and without validation.  Settings that contradict each other are refused elsewhere.

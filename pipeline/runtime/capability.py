@@ -1,6 +1,6 @@
 """Measures how fast each worker is compared with the others: a quick probe in all of its threads, in CPU time.
 
-CPU time tells a slow core from a busy one: another program that takes a core for a moment does not make the worker
+CPU time distinguishes a slow core from a busy one: another program that takes a core for a moment does not make the worker
 slower for the rest of the run.  It does not see what takes cores away for good (a CPU quota, a hypervisor).
 """
 

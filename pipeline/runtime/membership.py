@@ -295,7 +295,7 @@ class WorkerMembership:
         return gone
 
     def _reason(self, address: str, facts: Facts, *, leaving: bool = False) -> str:
-        """Returns why a worker left, as far as known: from our own nanny, or from what the nanny told the scheduler."""
+        """Returns why a worker left, as far as known: from our own nanny, or from the nanny's report to the scheduler."""
         ended = {event for event in nannies.ended_for_memory(self.client) - self._explained if event[0] == address}
         self._explained |= ended
         if ended:
@@ -342,7 +342,7 @@ class WorkerMembership:
             self._noted.update(process(self._present[address]) for address in silent)
         for address in silent:
             self.note(
-                f"worker {self.names[address]} has not been heard for {WORKER_NOTE_SECONDS:g} s: busy without releasing "
+                f"worker {self.names[address]} has sent no heartbeat for {WORKER_NOTE_SECONDS:g} s: busy without releasing "
                 f"Python's lock, or its network is down; it is ended after {self._hang_seconds:g} s (cluster.hang_seconds)"
             )
 

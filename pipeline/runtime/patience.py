@@ -24,11 +24,11 @@ class Patience:
             self._since = now
         waited = now - self._since
         if waited >= self._seconds:
-            return f"no worker was there for {duration(waited)} (cluster.patience = {duration(self._seconds)})"
+            return f"no worker was available for {duration(waited)} (cluster.patience = {duration(self._seconds)})"
         if waited >= self._next_note:
             self._next_note = NOTES_FACTOR * waited
             limit = "" if math.isinf(self._seconds) else f", {duration(self._seconds)} at most (cluster.patience)"
-            self._note(f"no worker is there, for {duration(waited)} by now: waiting for one{limit}")
+            self._note(f"no worker has been available for {duration(waited)}: waiting for one{limit}")
         return None
 
 

@@ -133,7 +133,7 @@ def _await_first(section: Cluster, membership: WorkerMembership, modules: Sequen
     patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` emits its own notes
     task = None
     if seconds_of(section.patience):
-        membership.note(f"no worker is there yet: waiting for one, up to {section.patience} (cluster.patience)")
+        membership.note(f"no worker is available yet: waiting for one, up to {section.patience} (cluster.patience)")
     while not membership.refresh():
         membership.raise_if_lost(())
         if (why := patience.seen(time.monotonic(), 0)) is not None:

@@ -62,7 +62,7 @@ class StageTimer:
 
 
 def process_start() -> float:
-    """Returns when this process began, in seconds since the epoch; the current time if the system does not tell."""
+    """Returns when this process began, in seconds since the epoch; the current time if the system does not report it."""
     try:
         with open("/proc/self/stat", encoding="ascii") as stat, open("/proc/uptime", encoding="ascii") as uptime:
             ticks = int(stat.read().rpartition(")")[2].split()[19])

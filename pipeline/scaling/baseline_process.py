@@ -94,7 +94,7 @@ class SingleProcess:
         if not answer:
             code = self._process.wait()  # it closes stdout before it reports the cause
             self._said.seek(0)
-            lines = self._said.read().strip().splitlines() or ["it said nothing"]
+            lines = self._said.read().strip().splitlines() or ["it printed nothing"]
             raise PipelineError(f"the single process ended with exit code {code}: {lines[-1]}")
         found: dict[str, Any] = json.loads(answer)
         return found

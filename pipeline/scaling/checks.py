@@ -74,7 +74,7 @@ def _meter(points: Sequence[Point]) -> Check:
 def _scatter(points: Sequence[Point], views: Sequence[PointSummary]) -> Iterator[Check]:
     name = "repetitions agree"
     if any(len(point.samples) == 1 for point in points):
-        yield Check(name, "there is one of a point only", None)
+        yield Check(name, "a point has one repetition only", None)
         return
     widest = max(views, key=lambda point: point.seconds.relative)
     said = f"the widest 95 % interval of T is ± {widest.seconds.relative:.1%} ({label(widest)}; at most {SCATTER:.0%})"
@@ -117,12 +117,12 @@ def _bases(result: Result) -> Iterator[Check]:
         if best is not None and not best.all_threads:
             slower = statistics.median(single.seconds) / single.rows * widest.rows / best.seconds
             said = f"{mode}: with {single.threads} threads {slower:.1f} times as slow as one worker with {best.threads}"
-            yield Check(name, f"{said}, which GE is told against", False)
+            yield Check(name, f"{said}, which is GE's baseline", False)
 
 
 def _retried(points: Sequence[Point]) -> Iterator[Check]:
     if again := sum(sample.retried for sample in _samples(points)):
-        yield Check("no worker was lost", f"{again} repetitions lost one and were made again", False)
+        yield Check("no worker was lost", f"{again} repetitions lost one and were repeated", False)
 
 
 def _crowded(points: Sequence[PointSummary]) -> Iterator[Check]:
@@ -134,8 +134,8 @@ def _methods(points: Sequence[Point]) -> Iterator[Check]:
     workers = [worker for point in points for worker in _workers(point)]
     missing = dict.fromkeys(what for worker in workers for what in worker.missing)
     if missing:
-        yield Check("the system tells all that is measured", f"missing: {', '.join(missing)}", False)
-    yield Check("useful time is told from the rest by", ", ".join(dict.fromkeys(w.method for w in workers)), None)
+        yield Check("the system reports all that is measured", f"missing: {', '.join(missing)}", False)
+    yield Check("useful time is measured by", ", ".join(dict.fromkeys(w.method for w in workers)), None)
 
 
 def label(point: PointSummary) -> str:

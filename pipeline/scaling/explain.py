@@ -79,7 +79,7 @@ def _cause(point: PointSummary, name: str, machine: Machine | None) -> str:
         )
     if name == "waiting":
         return (
-            "The cause: now one worker is late and now another, though over many rounds they compute equally long "
+            "The cause: different workers are late in different rounds, though over many rounds they compute equally long "
             f"(load balance {point.LB:.2f}): the cores are disturbed or their speed changes, and all wait for the last."
         )
     if name == "run queue":

@@ -102,7 +102,7 @@ def _efficiency(point: PointSummary) -> str:
     seconds = f"{milliseconds(useful)} compute,<br>{overhead} overhead; T {total}"
     if point.E is None or point.workers == 1:
         value = "–" if point.workers == 1 else "saturated"
-        why = "There is one worker" if point.workers == 1 else "The overhead is below what a clock can tell"
+        why = "There is one worker" if point.workers == 1 else "The overhead is below the clock's resolution"
         return _head("E, compute per overhead", value, f"{why}: no figure.", seconds)
     return _head(
         "E, compute per overhead", number(point.E, digits=2),

@@ -23,7 +23,7 @@ FACTORS = {  # figure -> description
 }
 UNGRADED = {
     "E": "seconds of compute for every second of overhead; no upper bound",
-    "J": "1 where all workers' overheads are the same, more the less alike they are",
+    "J": "1 where all workers' overheads are the same, larger the more they differ",
 }
 MOST_ROWS = 12  # of a table that is unfolded at first
 UNITS = {"T": "ms", "u": "ms", "C": "ms", "E": "", "PE": ""}

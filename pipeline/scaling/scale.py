@@ -129,7 +129,7 @@ def _subject(client: Client, rows: Synthetic | Inputs, on_event: EventHandler, w
 def busy(about: Mapping[str, Any]) -> list[str]:
     """A note if other programs were busy before this run started."""
     load, cores = about["machine"]["load_before"], about["machine"]["cores"]
-    words = "seconds measured beside other programs say little, and so does a calibration"
+    words = "seconds measured while other programs run are not reliable, and neither is a calibration"
     return [f"this machine was busy (load {load} on {cores} cores): {words}"] if load > BUSY * cores else []
 
 

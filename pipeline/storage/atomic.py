@@ -30,7 +30,7 @@ def claim(folder: str | os.PathLike[str], *, overwrite: bool, ours: Ours) -> Pat
         except OSError as error:
             raise OutputError(f"{folder}: cannot be read: {error.strerror}") from None
         if not overwrite:
-            raise OutputError(f"{folder}: exists already; choose another folder or say --overwrite")
+            raise OutputError(f"{folder}: exists already; choose another folder or pass --overwrite")
         if not empty and not ours(path):
             raise OutputError(f"{folder}: exists and holds something else; --overwrite would delete it: choose another")
     missing = missing_parents(path)

@@ -90,7 +90,9 @@ class StoredArray:
         while view:
             count = os.preadv(stream.fileno(), [view], offset)
             if not count:
-                raise PipelineError(f"{self.path}: ends at {offset:,} of {self.nbytes:,} bytes: somebody has cut it")
+                raise PipelineError(
+                    f"{self.path}: ends at {offset:,} of {self.nbytes:,} bytes: another process has truncated it"
+                )
             view, offset = view[count:], offset + count
         return found
 

@@ -100,7 +100,7 @@ class Identity:
             if then != today and not (_unset(then) and _unset(today)) and not _told_below(path, self.job, now.job):
                 found.append(f"{path} was {_short(then)}, now {_short(today)}")
         if self.data != now.data:
-            found.append(f"the data are not the same: {_changes(self.files, now.files)}")
+            found.append(f"the data differ: {_changes(self.files, now.files)}")
         for name in ("device", "xgboost"):
             if getattr(self, name) != getattr(now, name):
                 found.append(f"{name} was {getattr(self, name)}, now {getattr(now, name)}")

@@ -4,7 +4,7 @@
     running ────────────────────► waiting ──────────────────────────────────► restarting ──► running
        │ ▲                           │ no worker left
        │ └ checkpoint                ▼
-       │   (counts anew)           failed
+       │   (counts reset)          failed
        └── too many restarts ────────▲
 
 Arithmetic and dataclasses only: no cluster, no clock of its own.

@@ -107,7 +107,7 @@ class Supervisor:
         cluster, training = context.job.cluster, context.job.training
         self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
         self._work_set = WorkSet(context, prepared)
-        self._anew = False  # whether all fragments are assigned anew
+        self._anew = False  # whether all fragments are assigned again
         self._kept_here = 0  # checkpoints of this attempt
 
     def run(self) -> Outcome:

@@ -48,7 +48,7 @@ class WorkSet:
         self._storage: dict[str, Storage] = {}  # by address
 
     def ensure_matrices(self, *, reassign: bool = False) -> WorkerMatrices:
-        """Returns the matrices on the workers of the walk's placement; builds those that are missing.
+        """Returns the matrices on the workers of the run's placement; builds those that are missing.
 
         `reassign`: all fragments are assigned again, because there are more workers.  WorkerLostError if a worker leaves
         meanwhile: the next call uses the matrices that are complete.

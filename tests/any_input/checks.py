@@ -15,7 +15,7 @@ from pipeline.preprocess.bins import MISSING
 from pipeline.preprocess.features import Category, Number
 from pipeline.preprocess.recipe import Recipe
 from tests.any_input.effort import SECRET
-from tests.any_input.walk import Ready
+from tests.any_input.local_preparation import Ready
 
 
 def check_ready(ready: Ready, table: pa.Table) -> None:
@@ -28,7 +28,7 @@ def check_ready(ready: Ready, table: pa.Table) -> None:
 
 
 def _check_rows(ready: Ready, table: pa.Table) -> None:
-    """Every row of the table trains, validates or is said to be left out."""
+    """Every row of the table trains, validates or is reported as left out."""
     statistics = ready.fitted.statistics
     left_out = sum(statistics.dropped.values())
     assert statistics.rows + statistics.validation_rows + left_out == table.num_rows
@@ -63,7 +63,7 @@ def _check_labels(ready: Ready, table: pa.Table) -> None:
 
 
 def _check_findings(ready: Ready) -> None:
-    """Each names a column of the data and holds none of its values; row numbers are no features beside others."""
+    """Each names a column of the data and holds none of its values; row numbers are no features if there are others."""
     recipe = ready.fitted.recipe
     for finding in ready.fitted.findings:
         assert SECRET not in finding.message

@@ -63,7 +63,7 @@ def mutated(draw: st.DrawFn, document: Any) -> Any:
 
 
 def _at(document: Any, path: Path, default: Any) -> Any:
-    """What stands at a path; the default where an earlier change has taken it away."""
+    """The value at a path; the default where an earlier change has removed it."""
     for part in path:
         try:
             document = document[part]

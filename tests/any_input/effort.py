@@ -17,7 +17,7 @@ TIMES = int(
 )  # so many times as many examples, at random; 0: CI's, always the same
 SEED = os.environ.get("ANY_INPUT_SEED")  # with TIMES: the seed, to try the same examples again
 LONGEST_LINE = 1_200  # characters of a message
-SECRET = "ROWDATA"  # stands in texts of the tables; no message may hold it
+SECRET = "ROWDATA"  # part of texts in the tables; no message may hold it
 
 
 def trying(examples: int, *, shrink: bool = True) -> settings:

@@ -240,7 +240,7 @@ def cases(draw: st.DrawFn, forms: tuple[str, ...] = FORMS, rows: tuple[int, ...]
         target=not hostile_target,
     )
     features = [Column(name, draw(FEATURES), draw(SEEDS), draw(st.sampled_from(MISSING))) for name in names[1:]]
-    if odd != 7:  # then what is refused wherever it stands has to go
+    if odd != 7:  # then what is refused at any place is removed
         features = [
             dataclasses.replace(column, kind="normal")
             if column.kind in OTHERS | HOSTILE_NUMBERS and column.kind != "nothing"

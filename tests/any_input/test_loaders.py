@@ -27,7 +27,7 @@ from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Identity, State
 from tests.any_input.documents import JSON, damaged, mutated, toml
 from tests.any_input.effort import outcome, trying
-from tests.any_input.walk import Ready, walk
+from tests.any_input.local_preparation import Ready, prepare
 
 JOB: dict[str, Any] = {
     "data": {
@@ -80,7 +80,7 @@ def ready() -> Ready:
         "most": {"encoding": "hash"},
     }
     job = {"data": {"source": "x", "target": "y"}, "preprocess": {"columns": columns}}
-    return walk(Job.parse(job), TABLE)
+    return prepare(Job.parse(job), TABLE)
 
 
 @functools.cache
@@ -238,7 +238,7 @@ RIGHT = json.loads(manifest().render())
 @example(recipe=RECIPE_JSON, metrics=b"{}", told={**RIGHT, "columns": [{"name": "x", "type": "timestamp[us"}]})
 @example(recipe=RECIPE_JSON, metrics=b"{}", told={**RIGHT, "job": {}})
 @example(recipe=RECIPE_JSON, metrics=b"{}", told={**RIGHT, "features": []})
-def test_a_model_whose_hashes_are_right_may_still_be_somebody_elses(recipe: bytes, metrics: bytes, told: Any) -> None:
+def test_a_model_whose_hashes_are_right_may_still_be_someone_elses(recipe: bytes, metrics: bytes, told: Any) -> None:
     with tempfile.TemporaryDirectory() as parent:
         files = {"model.ubj": b"trees", "recipe.json": recipe, "metrics.json": metrics}
         for name, content in files.items():

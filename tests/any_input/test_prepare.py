@@ -18,8 +18,8 @@ from pipeline.errors import UserError
 from tests.any_input.checks import check_ready
 from tests.any_input.effort import Tally, outcome, trying
 from tests.any_input.jobs import jobs
+from tests.any_input.local_preparation import Ready, prepare
 from tests.any_input.tables import Case, cases, wide_case
-from tests.any_input.walk import Ready, walk
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +35,7 @@ def prepared(case: Case, job: dict[str, Any], folder: Path) -> Ready | UserError
     stored = case.stored(folder)
     source = None if isinstance(stored, str) else stored
     data = {**job["data"], "source": str(folder)}
-    return outcome(lambda: walk(Job.parse({**job, "data": data}), source))
+    return outcome(lambda: prepare(Job.parse({**job, "data": data}), source))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_validation_that_holds_no_row_is_refused(tmp_path: Path, validation: d
         pq.write_table(kept, tmp_path / name / "0.parquet")
     job = {"data": {"source": "data", "target": "y", "validation": validation}}
     with pytest.raises(UserError, match=message):
-        walk(Job.parse(job, folder=tmp_path))
+        prepare(Job.parse(job, folder=tmp_path))
 
 
 def test_any_table_and_any_job_become_blocks_or_one_line() -> None:

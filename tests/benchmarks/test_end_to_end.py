@@ -84,10 +84,10 @@ def test_medians_leave_failures_out():
     assert (summary["a"]["runs"], summary["a"]["failed"]) == (3, 1)
 
 
-def test_the_table_tells_of_the_gpu():
+def test_the_table_shows_the_gpu():
     runs = [outcome(name, wall, [(1, 0.6)]) for name, wall in (("ours-gpu", 9), ("cupy", 10))]
     runs = [dataclasses.replace(run, seconds={"read": 2.0, "rounds": 4.0}, peak_gpu_nbytes=3 * 10**9) for run in runs]
     settings = {"rows": 10_000_000, "features": 25}
     text = tabulate({"summary": summarise(runs), "equal_quality": [], "settings": settings})
-    assert "this project, GPU: Parquet to GPU 0.50 GB/s, rounds 4.00 s, GPU peak 3.00 GB beside 1.00 GB" in text
+    assert "this project, GPU: Parquet to GPU 0.50 GB/s, rounds 4.00 s, GPU peak 3.00 GB against 1.00 GB" in text
     assert "0.90x" in text

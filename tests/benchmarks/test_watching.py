@@ -11,7 +11,7 @@ def test_the_stream_comes_at_the_throttled_rate() -> None:
     seconds = [[decode(message["event"]) for message in said] for said in stream(1_000, 60)][1:]
     worked = [event for said in seconds for event in said if isinstance(event, WorkerRounds)]
     assert len(worked) == 60 * ALL_WORKERS
-    assert [len(said) - ALL_WORKERS for said in seconds] == [1, 0] * 30  # a word of the rounds every two seconds
+    assert [len(said) - ALL_WORKERS for said in seconds] == [1, 0] * 30  # a round event every two seconds
     each = [event.time for event in worked if event.worker == worked[0].worker]
     assert len(each) == 60 * ALL_WORKERS // 1_000
 

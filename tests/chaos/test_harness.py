@@ -272,7 +272,7 @@ def test_a_proxy_passes_on_and_stalls(tmp_path: Path) -> None:
             assert far.recv(9) == b"late"
 
 
-def test_acts_beside_a_run_are_counted_by_their_steps() -> None:
+def test_acts_next_to_a_run_are_counted_by_their_steps() -> None:
     script = Script(acts=(Act("flap", "0", "Planned", times=3),))
     said = [{"act": {}}, {"step": 1}, {"step": 2}]
     assert (

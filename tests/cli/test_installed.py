@@ -105,7 +105,7 @@ def test_doctor():
 def test_signals_end_a_run_at_once(folder, number, code, line):
     """As from a terminal: the signal goes to the whole group; nothing is left but one line and the exit code.
 
-    SIGTERM, which batch systems send, reaches the workers too: they may be told as lost.
+    SIGTERM, which batch systems send, reaches the workers too: they may be reported as lost.
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     arguments = ["train", folder / "flights", "--target", "distance", "--rounds", "1000000", "--out", folder / "never"]

@@ -229,11 +229,11 @@ def test_text_for_people(asked, capfd):
         (["--set", "output.model=other", "--resume", "late"], "leave out --out"),
         (["--resume", "late.checkpoints"], "did you mean --resume late"),
         (["--resume", "nothing"], "nothing to resume"),
-        (["--out", "late"], "go on with --resume"),
+        (["--out", "late"], "resume it with --resume"),
         (["--out", "file/late"], "a part of its path is a file"),
     ],
 )
-def test_wrong_folders_are_told_before_a_cluster_starts(asked, tmp_path, monkeypatch, capfd, arguments, said):
+def test_wrong_folders_are_reported_before_a_cluster_starts(asked, tmp_path, monkeypatch, capfd, arguments, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "late.checkpoints").mkdir()
     (tmp_path / "late.checkpoints" / "round-000008.checkpoint").write_bytes(b"")
@@ -245,7 +245,7 @@ def test_wrong_folders_are_told_before_a_cluster_starts(asked, tmp_path, monkeyp
 
 
 def training_stops(monkeypatch, tmp_path, error, *, told, stands):
-    """Has a training fail after a checkpoint in round 180: whether it was told of, and whether it stands still."""
+    """Has a training fail after a checkpoint in round 180: whether its event was emitted, and whether its file exists."""
 
     def stop(*_, listen, **__):
         if told:
@@ -259,36 +259,36 @@ def training_stops(monkeypatch, tmp_path, error, *, told, stands):
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
-def test_how_to_go_on_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypatch, capfd, checkpoints):
+def test_how_to_resume_where_an_alarm_has_ended_the_run(asked, tmp_path, monkeypatch, capfd, checkpoints):
     error = AlarmError("stopped by the alarm restarts > 2 (now 3)")
     training_stops(monkeypatch, tmp_path, error, told=checkpoints, stands=checkpoints)
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 1
     _, *how = capfd.readouterr().err.splitlines()
     if checkpoints:
         assert how == [
-            "pipeline: the last checkpoint is of round 180; going on with the same alarm may end there again",
-            f"pipeline: go on with: pipeline train a --target y --quiet --resume {tmp_path}/late",
+            "pipeline: the last checkpoint is of round 180; a run resumed with the same alarm may end there again",
+            f"pipeline: resume with: pipeline train a --target y --quiet --resume {tmp_path}/late",
         ]
     else:
         (line,) = how
-        assert "there is no checkpoint yet" in line
+        assert "there is no checkpoint to resume from yet" in line
 
 
-def test_how_to_go_on_where_a_finding_has_ended_a_strict_run(asked, tmp_path, monkeypatch, capfd):
+def test_how_to_resume_where_a_finding_has_ended_a_strict_run(asked, tmp_path, monkeypatch, capfd):
     training_stops(monkeypatch, tmp_path, StrictError("no tree has a split"), told=True, stands=True)
     assert run(cli, ["train", "a", "--target", "y", "--set", "data.strict=true", "--quiet"]) == 2
     how = f"--set data.strict=true --quiet --resume {tmp_path}/late --set data.strict=false"
-    assert capfd.readouterr().err.splitlines()[-1] == f"pipeline: go on with: pipeline train a --target y {how}"
+    assert capfd.readouterr().err.splitlines()[-1] == f"pipeline: resume with: pipeline train a --target y {how}"
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
-def test_how_to_go_on_where_a_checkpoint_stands(asked, tmp_path, monkeypatch, capfd, checkpoints):
+def test_how_to_resume_where_a_checkpoint_exists(asked, tmp_path, monkeypatch, capfd, checkpoints):
     training_stops(monkeypatch, tmp_path, TrainingError("the disk is full"), told=True, stands=checkpoints)
     assert run(cli, ["train", "a", "--target", "y", "--quiet"]) == 1
     lines = capfd.readouterr().err.splitlines()
     how = [
         "the last checkpoint is of round 180",
-        f"go on with: pipeline train a --target y --quiet --resume {tmp_path}/late",
+        f"resume with: pipeline train a --target y --quiet --resume {tmp_path}/late",
     ]
     assert lines[1:] == ([f"pipeline: {line}" for line in how] if checkpoints else [])
 

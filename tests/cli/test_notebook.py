@@ -70,7 +70,7 @@ def test_a_run_is_drawn_in_its_cell(shown: list[str]) -> None:
     assert "&lt;b&gt;" in notebook.bundle("<b>")["text/html"]
 
 
-def test_verbs_show_their_progress_unless_somebody_else_listens(shown: list[str]) -> None:
+def test_verbs_show_their_progress_unless_another_handler_is_given(shown: list[str]) -> None:
     def verb(folder: str, *, listen: EventHandler = discard) -> str:
         """What it does."""
         listen(round_done(50))

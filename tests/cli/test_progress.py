@@ -59,7 +59,7 @@ def test_one_line_every_five_seconds_and_the_last_state():
     ]
 
 
-def test_what_happens_is_told_at_once():
+def test_what_happens_is_reported_at_once():
     lines: list[str] = []
     listen = Lines(lines.append, Clock())
     listen(round_done(1))

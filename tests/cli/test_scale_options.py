@@ -57,7 +57,7 @@ def test_a_job_is_scaled_as_it_stands(asked, job, capsys):
 
 
 def test_alarms_are_for_training(asked, job, capsys):
-    note = "note: alarms are for pipeline train: those of the job are not heeded here\n"
+    note = "note: alarms are for pipeline train: those of the job are ignored here\n"
     assert run(cli, ["scale", job, "--out", "x"]) == 0
     assert note not in capsys.readouterr().err
     assert run(cli, ["scale", job, "--out", "x", "--set", 'alarm=[{when = "memory > 0.9"}]']) == 0

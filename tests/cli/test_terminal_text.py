@@ -76,7 +76,7 @@ def test_errors_of_all_kinds(capfd: pytest.CaptureFixture[str]) -> None:
     @click.argument("kind")
     def fail(kind: str) -> None:
         error: Exception = {"ours": DataError(EVIL), "click": click.ClickException(EVIL)}.get(kind, KeyError(EVIL))
-        error.add_note(f"go on with: {EVIL}")
+        error.add_note(f"resume with: {EVIL}")
         raise error
 
     for kind in ("ours", "click", "theirs", "--debug", "--json"):
@@ -128,7 +128,7 @@ def test_tables_and_pages() -> None:
     assert json.loads(shown) == value
 
 
-WRITERS = {  # which modules write, and to whom
+WRITERS = {  # which modules write, and where
     "pipeline.cli.terminal",  # `show` and `show_json`, through which everything else goes
     "pipeline.cli.progress",  # lines and bars, escaped there
     "pipeline.dashboard.replay",  # a line of its own
@@ -136,7 +136,7 @@ WRITERS = {  # which modules write, and to whom
 }
 
 
-def test_nobody_else_writes_to_a_terminal() -> None:
+def test_no_other_module_writes_to_a_terminal() -> None:
     found = {name for name, path in MODULES.items() for node in ast.walk(ast.parse(path.read_text())) if writes(node)}
     assert found <= WRITERS
 

@@ -1,4 +1,4 @@
-"""Certificates, made by the lines that SECURITY.md tells people to type."""
+"""Certificates, made by the commands in SECURITY.md."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ SECURITY = Path(__file__).resolve().parents[2] / "SECURITY.md"
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Security:
-    """The files of a cluster; `ca-key.pem` lies beside them."""
+    """The files of a cluster; `ca-key.pem` is in the same folder."""
     folder = tmp_path_factory.mktemp("tls")
     lines = next(block for block in re.findall(r"```sh\n(.*?)```", SECURITY.read_text(), re.S) if "openssl" in block)
     subprocess.run(["bash", "-euc", lines], cwd=folder, check=True, capture_output=True)

@@ -109,9 +109,7 @@ def test_more_threads_than_cores_is_noted(client: Any, monkeypatch: pytest.Monke
     assert found.notes == ("oversubscribed: 2 workers x 1 threads on 1 cores",)
 
 
-def test_workers_that_are_busy_are_waited_for_and_somebody_is_told(
-    client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_that_are_busy_are_waited_for_and_a_note_says_so(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capability, "BUSY_SECONDS", 0.2)
     other = [client.submit(time.sleep, 3.0, workers=[worker], pure=False) for worker in client.nthreads()]
     told: list[bool] = []
@@ -339,7 +337,7 @@ def _is_gone(pid: int) -> bool:
 
 
 def _errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What stands at the left margin of stderr, tracebacks' heads aside: one line per error, and any noise."""
+    """The lines at the left margin of stderr, tracebacks' heads aside: one line per error, and any noise."""
     return [
         line
         for line in done.stderr.splitlines()

@@ -40,7 +40,7 @@ def test_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None
     assert time.monotonic() - begin < 1
 
 
-def test_probe_tells_what_the_trial_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_tells_what_the_trial_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_missing", lambda: None)
     probe = devices.probe_gpu.__wrapped__
     monkeypatch.setattr(devices, "_TRY", "raise RuntimeError('cudaErrorInsufficientDriver: too old')")

@@ -23,7 +23,7 @@ def test_nothing_is_started_where_the_look_fails() -> None:
         ahead.held(lambda: None)()
 
 
-def test_a_cluster_starts_beside_a_look_that_takes_long() -> None:
+def test_a_cluster_starts_during_a_survey_that_takes_long() -> None:
     """And is undone where the look fails after that."""
     up, undone = threading.Event(), []
 
@@ -37,7 +37,7 @@ def test_a_cluster_starts_beside_a_look_that_takes_long() -> None:
     assert len(undone) == 1
 
 
-def test_after_the_look_both_go_on() -> None:
+def test_after_the_survey_both_continue() -> None:
     order: list[str] = []
     ahead = HeadStart(lambda: order.append("look"), seconds=60)
     assert finish(ahead.held(lambda: 7), meanwhile=ahead.before(lambda: order.append("then"))) == 7

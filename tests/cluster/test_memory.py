@@ -47,7 +47,7 @@ def test_a_thread_that_has_just_ended_hides_no_child_of_others(monkeypatch: pyte
         child.communicate()
 
 
-def test_whose_memory_it_is_is_said_as_it_is() -> None:
+def test_whose_memory_it_is_is_reported_exactly() -> None:
     assert memory.counted(own_workers=True) == "all processes together"
     assert memory.counted(own_workers=False) == "this client alone"
 

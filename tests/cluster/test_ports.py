@@ -1,4 +1,4 @@
-"""Which ports are open while a training goes on: loopback, but for XGBoost's own listener in each worker."""
+"""Which ports are open during a training: loopback, but for XGBoost's own listener in each worker."""
 
 import os
 import threading
@@ -55,7 +55,7 @@ def listening(pids: list[int] | None = None) -> set[Port]:
 
 
 def hold(folder: str) -> None:
-    """Has the rounds in this process wait, once its communicator stands, until they are let go by a file."""
+    """Makes the rounds in this process wait, once its communicator is connected, until a file releases them."""
     from pipeline.training.xgboost import rounds
 
     boost = rounds._Rounds.boost

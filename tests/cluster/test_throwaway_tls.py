@@ -1,4 +1,4 @@
-"""`cluster.security = "auto"`: a certificate for one cluster, found by this user's other programs and by nobody else."""
+"""`cluster.security = "auto"`: a certificate for one cluster, found by this user's other programs only."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ def knock(address: str, security: Security | None) -> str:
     return asyncio.run(connected())
 
 
-def test_only_who_holds_the_certificate_is_let_in(client: Client, runtime: Path) -> None:
+def test_only_holders_of_the_certificate_can_connect(client: Client, runtime: Path) -> None:
     info = scheduler_info(client)
     address = info["address"]
     other = throwaway_tls.make()

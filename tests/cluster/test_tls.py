@@ -1,4 +1,4 @@
-"""TLS for a cluster of our own: all of its connections, nobody without a certificate, bad files in one line."""
+"""TLS for the run's own cluster: all of its connections, no client without a certificate, bad files in one line."""
 
 import asyncio
 import contextlib

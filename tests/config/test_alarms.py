@@ -1,4 +1,4 @@
-"""What an alarm may say, and what is said about what it may not."""
+"""Alarm expressions: what is accepted, and the errors for what is not."""
 
 import tomllib
 from typing import Any
@@ -40,27 +40,27 @@ def test_spaces_and_line_breaks_do_not_matter() -> None:
     assert parse("\n lb<1").quantity == "lb"
 
 
-NO_QUANTITY = "at character 1: nothing is called "
+NO_QUANTITY = "at character 1: unknown quantity "
 WRONG = {
-    "": "at character 1: expected a quantity and a condition, as pe < 0.6 for 60s",
+    "": "at character 1: expected a quantity and a condition, e.g. pe < 0.6 for 60s",
     # names: what may have been meant, or all there are
     "pee < 0.6": f"{NO_QUANTITY}pee; did you mean pe?",
-    "  mem > 0.9": "at character 3: nothing is called mem; did you mean memory?",
+    "  mem > 0.9": "at character 3: unknown quantity mem; did you mean memory?",
     "noprogress for 60s": f"{NO_QUANTITY}noprogress; did you mean no_progress?",
     "auc < 0.5": f"{NO_QUANTITY}auc; did you mean validation.auc?",
     "val.auc < 0.5": f"{NO_QUANTITY}val.auc; did you mean validation.auc?",
     "validation.acu < 0.5": f"{NO_QUANTITY}validation.acu; did you mean validation.auc?",
     "speed < 1": f"{NO_QUANTITY}speed; known: pe, e, j, lb, memory, no_progress, restarts, rows_per_second, and metrics of "
-    "the rounds, as train.logloss or validation.auc",
+    "the rounds, e.g. train.logloss or validation.auc",
     "train.zzz < 1": f"{NO_QUANTITY}train.zzz; known metrics: auc, aucpr, error, gamma-deviance, gamma-nloglik, logloss, mae, "
     "map, mape, merror, mlogloss, mphe, ndcg, poisson-nloglik, pre, quantile, rmse, rmsle, tweedie-nloglik",
     "0.6 > pe": f"{NO_QUANTITY}0.6; known: pe, e, j, lb, memory, no_progress, restarts, rows_per_second, and metrics of "
-    "the rounds, as train.logloss or validation.auc",
+    "the rounds, e.g. train.logloss or validation.auc",
     # conditions
     "pe": "at character 3: expected <, <=, > or >=",
     "pe = 1": "at character 4: expected <, <=, > or >=, not =",
     "pe 0.6": "at character 4: expected <, <=, > or >=, not 0.6",
-    "pe drops 0.1": "at character 4: expected <, <=, > or >=, not drops; that is for metrics, as validation.auc",
+    "pe drops 0.1": "at character 4: expected <, <=, > or >=, not drops; drops and rises are for metrics, e.g. validation.auc",
     "validation.auc == 1": "at character 16: expected <, <=, >, >= or drops, not ==",
     "validation.auc drop 0.02": "at character 16: expected drops, not drop",
     "validation.auc rises 0.02": "at character 16: more auc is better; did you mean drops?",
@@ -74,22 +74,22 @@ WRONG = {
     "lb < -1": "at character 6: lb is a share, 0 to 1",
     "validation.auc drops 0": "at character 22: expected a number above 0 after drops, not 0",
     # times
-    "no_progress": "at character 12: expected for and a time, as no_progress for 120s",
-    "no_progress > 120": "at character 13: expected for and a time, as no_progress for 120s, not >",
-    "pe < 0.6 for": "at character 13: expected a time with its unit, as 60s, 5m or 2h",
-    "pe < 0.6 for 60": "at character 16: expected a time with its unit, as 60s, 5m or 2h",
-    "pe < 0.6 for 60 days": "at character 17: expected a time with its unit, as 60s, 5m or 2h, not days",
+    "no_progress": "at character 12: expected for and a time, e.g. no_progress for 120s",
+    "no_progress > 120": "at character 13: expected for and a time, e.g. no_progress for 120s, not >",
+    "pe < 0.6 for": "at character 13: expected a time with its unit, e.g. 60s, 5m or 2h",
+    "pe < 0.6 for 60": "at character 16: expected a time with its unit, e.g. 60s, 5m or 2h",
+    "pe < 0.6 for 60 days": "at character 17: expected a time with its unit, e.g. 60s, 5m or 2h, not days",
     "pe < 0.6 for 0s": "at character 14: expected a time above 0 and of at most 30 days, not 0",
     "pe < 0.6 for 721h": "at character 17: expected at most 30 days, not h",
     # the end
-    "pe < 0.6 and j > 2": "at character 10: expected for and a time, as for 60s, or the end, not and; two conditions are two alarms",
-    "pe < 0.6 for 6s,": "at character 16: expected for and a time, as for 60s, or the end, not ,; two conditions are two alarms",
+    "pe < 0.6 and j > 2": "at character 10: expected for and a time, e.g. for 60s, or the end, not and; write two conditions as two alarms",
+    "pe < 0.6 for 6s,": "at character 16: expected for and a time, e.g. for 60s, or the end, not ,; write two conditions as two alarms",
     "memory > 0.9" + " " * 100: "at character 101: an expression has at most 100 characters",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_said_of_a_wrong_expression(text: str) -> None:
+def test_the_error_for_a_wrong_expression(text: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text)
     assert str(caught.value) == WRONG[text]
@@ -179,7 +179,7 @@ def told(alarm: Any, **more: Any) -> str:
 
 def test_a_wrong_expression_is_refused_when_the_job_is_read() -> None:
     wrong = [{"when": "memory > 0.9"}, {"when": "pee < 0.6", "do": "exit"}]
-    assert told(wrong) == "job: alarm[1].when = 'pee < 0.6': at character 1: nothing is called pee; did you mean pe?"
+    assert told(wrong) == "job: alarm[1].when = 'pee < 0.6': at character 1: unknown quantity pee; did you mean pe?"
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_wrong_expression_is_refused_when_the_job_is_read() -> None:
         ({"when": 3}, "alarm[0].when = 3: expected a text (the condition: "),
         ({"when": "pe < 1", "do": "mail"}, "alarm[0].do = 'mail': expected 'log', 'exit' or 'post' ("),
         ({"when": "pe < 1", "wen": 1}, "unknown key alarm[0].wen; did you mean when?"),
-        ({"when": "pe < 1", "do": "post"}, 'alarm[0]: do = "post" and url go together'),
-        ({"when": "pe < 1", "url": "http://a/"}, 'alarm[0]: do = "post" and url go together'),
+        ({"when": "pe < 1", "do": "post"}, 'alarm[0]: do = "post" needs url, and url needs do = "post"'),
+        ({"when": "pe < 1", "url": "http://a/"}, 'alarm[0]: do = "post" needs url, and url needs do = "post"'),
         *(
             ({"when": "pe < 1", "do": "post", "url": url}, f"alarm[0].url = {url!r}: expected a URL of http:// or https://")
             for url in ("", "a", "file:///etc/passwd", "ftp://a/", "http://", "http:///x", "http://[::1", "http://a:0/",
@@ -201,12 +201,12 @@ def test_a_wrong_expression_is_refused_when_the_job_is_read() -> None:
         ({"when": "pe < 1", "do": "post", "url": "http://a/" + "x" * 2_000}, "alarm[0].url = 'http://a/xxx"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_wrong_alarm(alarm: dict[str, Any], said: str) -> None:
+def test_the_error_for_a_wrong_alarm(alarm: dict[str, Any], said: str) -> None:
     assert told([alarm]).startswith(f"job: {said}")
 
 
 def test_what_is_no_list_of_alarms() -> None:
-    assert told({"when": "pe < 1"}) == "job: alarm: expected a list (what to watch for; each begins with [[alarm]])"
+    assert told({"when": "pe < 1"}) == "job: alarm: expected a list (conditions to watch; each begins with [[alarm]])"
     assert told([{"when": "pe < 1"}] * 51).startswith("job: alarm = [{'when': 'pe < 1'}, ")
 
 
@@ -219,7 +219,7 @@ def test_alarms_can_be_set_on_the_command_line() -> None:
         Job.parse(SMALLEST, settings=["data={}"])
 
 
-def test_alarms_do_not_stand_in_the_way_of_resuming() -> None:
+def test_alarms_do_not_prevent_resuming() -> None:
     from pipeline.training.checkpoint import Identity
 
     calm, watched = Job.parse(SMALLEST), Job.parse({**SMALLEST, "alarm": [{"when": "pe < 1"}]})

@@ -1,4 +1,4 @@
-"""The job: what is accepted, and what is said about what is not."""
+"""The job: what is accepted, and the errors for what is not."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ SMALLEST = {"data": {"source": "files", "target": "y"}}
 
 
 def told(*settings: str, table: Any = None) -> str:
-    """What is said about a job of these settings."""
+    """The error for a job of these settings."""
     with pytest.raises(JobError) as caught:
         Job.parse(SMALLEST if table is None else table, settings=settings)
     return str(caught.value)
@@ -53,7 +53,7 @@ WRONG = {
     "preprocess.columns.x.clip=[1]": "--set: preprocess.columns.x.clip[1] is missing",
     "preprocess.columns.x.clip=[1, 2, 3]": "--set: preprocess.columns.x.clip = [1, 2, 3]: expected at most 2 values (lowest and highest value kept)",
     'preprocess.columns."a.b".kind=1': "--set: preprocess.columns.\"a.b\".kind = 1: expected 'auto', 'number', 'category', 'time' or 'drop' (auto: by the column's type)",
-    # one of several types: said once, at the field
+    # one of several types: one error, at the field
     "data.source=3": "--set: data.source = 3: expected a text or a list (a file, folder, glob, URL, or a list of them)",
     "data.source=[1, 'a']": "--set: data.source[0] = 1: expected a text (a file, folder, glob, URL, or a list of them)",
     "cluster.workers=all": "--set: cluster.workers = 'all': expected a whole number or 'auto' (auto: one per NUMA node, or one per GPU)",
@@ -65,20 +65,20 @@ WRONG = {
     # what no process, protocol or library can hold
     "training.rounds=99999999999999999999": "--set: training.rounds = 99999999999999999999: expected <= 2147483647 (boosting rounds at most)",
     "training.rounds=18446744073709551616": "--set: training.rounds = 18446744073709551616: expected <= 2147483647 (boosting rounds at most)",
-    "cluster.hang_seconds=1e20": "--set: cluster.hang_seconds = 1e+20: expected <= 315360000.0 (a worker that is silent for so long is taken for frozen and ended; a scheduler counts as lost)",
+    "cluster.hang_seconds=1e20": "--set: cluster.hang_seconds = 1e+20: expected <= 315360000.0 (seconds without a heartbeat after which a worker counts as hung and is ended, and a scheduler counts as lost)",
     "cluster.patience=99999d": "--set: cluster.patience = '99999d': expected at most 3650d",
     "cluster.memory=9999999TiB": "--set: cluster.memory = '9999999TiB': expected at most 1048576TiB",
     # what belongs together
     "training.quantiles=[0.9, 0.1]": "--set: training.quantiles = [0.9, 0.1]: expected rising values, each once, e.g. [0.1, 0.5, 0.9]",
     "training.quantiles=[0.5, 0.5]": "--set: training.quantiles = [0.5, 0.5]: expected rising values, each once, e.g. [0.1, 0.5, 0.9]",
     "data.validation={}": "--set: data.validation: give share, source, column with values, or time with share",
-    "data.validation={share=0.2, source='b'}": "--set: data.validation: share does not go with source",
-    "data.validation={share=0.2, column='m', values=[1]}": "--set: data.validation: share does not go with column",
-    "data.validation={source='b', time='t'}": "--set: data.validation: say it one way: source and time were given",
-    "data.validation={source='b', column='m', values=[1]}": "--set: data.validation: say it one way: source and column were given",
+    "data.validation={share=0.2, source='b'}": "--set: data.validation: share cannot be combined with source",
+    "data.validation={share=0.2, column='m', values=[1]}": "--set: data.validation: share cannot be combined with column",
+    "data.validation={source='b', time='t'}": "--set: data.validation: give one way of choosing the rows, not source and time",
+    "data.validation={source='b', column='m', values=[1]}": "--set: data.validation: give one way of choosing the rows, not source and column",
     "data.validation={time='t'}": "--set: data.validation: time needs share, e.g. share = 0.2",
-    "data.validation={column='m'}": '--set: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
-    "data.validation={values=[1]}": '--set: data.validation: column and values go together, e.g. column = "month", values = [11, 12]',
+    "data.validation={column='m'}": '--set: data.validation: column needs values, and values a column, e.g. column = "month", values = [11, 12]',
+    "data.validation={values=[1]}": '--set: data.validation: column needs values, and values a column, e.g. column = "month", values = [11, 12]',
     "data.csv.columns=['a','a']": "--set: data.csv.columns = ['a', 'a']: each name once, and none of them empty",
     "data.csv.separator='ß'": "--set: data.csv.separator = 'ß': expected one ASCII character, neither a quote nor a line break",
     "data.csv.encoding=utf-16": "--set: data.csv.encoding = 'utf-16': files in this encoding cannot be read in parts: convert them to UTF-8",
@@ -87,11 +87,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("setting", WRONG)
-def test_what_is_said_of_a_wrong_setting(setting: str) -> None:
+def test_the_error_for_a_wrong_setting(setting: str) -> None:
     assert told(setting) == WRONG[setting]
 
 
-def test_all_that_is_wrong_is_said_in_one_line() -> None:
+def test_all_that_is_wrong_is_reported_in_one_line() -> None:
     table = {"data": {"source": "a"}, "training": {"rounds": 0, "sed": 1}, "output": {"model": 1}}
     assert told(table=table) == (
         "job: training.rounds = 0: expected >= 1 (boosting rounds at most); unknown key training.sed; did you mean seed?; "
@@ -201,7 +201,7 @@ def test_errors_name_the_file(job_file: Path, text: str, says: str) -> None:
     assert str(caught.value).startswith(f"{job_file}: {says}")
 
 
-def test_errors_tell_settings_from_the_file(job_file: Path) -> None:
+def test_errors_distinguish_settings_from_the_file(job_file: Path) -> None:
     def said(*settings: str) -> str:
         with pytest.raises(JobError) as caught:
             Job.load(job_file, settings)
@@ -212,7 +212,7 @@ def test_errors_tell_settings_from_the_file(job_file: Path) -> None:
     assert said("training.rounds=abc") == f"--set: {wrong}"
     assert said(Setting("training.rounds=abc", "--rounds")) == f"--rounds: {wrong}"
     assert said(Setting("training.rounds=5", "--rounds"), "training.rounds=abc") == f"--set: {wrong}"
-    share = "data.validation: share does not go with source"
+    share = "data.validation: share cannot be combined with source"
     assert said("data.validation.share=0.2") == f"{job_file} with --set: {share}"
     assert said("cluster.security.ca_file=a").startswith("--set: cluster.security.cert_file is missing")
     write(job_file, "[data]\nsource = 'a'\n[training]\nrounds = 0\nseed = 1")

@@ -21,7 +21,7 @@ def test_a_file_within_the_limit_is_read_whole(tmp_path: Path) -> None:
 def test_what_is_larger_or_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(bytes(11))
-    with pytest.raises(ModelError, match=r"x: 11 bytes; of a file at most 10 are read"):
+    with pytest.raises(ModelError, match=r"x: 11 bytes, but at most 10 bytes of a file are read"):
         read_limited(path, 10, "a file", ModelError)
     with pytest.raises(ModelError, match=r"y: cannot be read: No such file or directory"):
         read_limited(tmp_path / "y", 10, "a file", ModelError)
@@ -30,7 +30,7 @@ def test_what_is_larger_or_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nbytes", [10, 11])
-def test_a_pipe_does_not_tell_its_size(tmp_path: Path, nbytes: int) -> None:
+def test_a_pipe_does_not_report_its_size(tmp_path: Path, nbytes: int) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_bytes, args=(bytes(nbytes),), daemon=True)

@@ -45,7 +45,7 @@ const drawn = window.Bokeh?.documents[0]?.is_idle ?? false;
 const boxes = [...below(document.body)].map(e => e.getBoundingClientRect()).map(box => [box.right, box.bottom]);
 return [drawn, Math.ceil(document.documentElement.scrollHeight), JSON.stringify(boxes)];
 """
-# The pages clip what is too wide, so that asking the document for its width would not tell.
+# The pages clip what is too wide, so the document's width does not show it.
 TOO_WIDE = """
 const found = [];
 function look(node) {
@@ -164,7 +164,7 @@ class Browser:
 
 
 def until[Found](look: Callable[[], Found], what: str) -> Found:
-    """Looks again and again until something is there, and returns it; AssertionError where it does not come."""
+    """Polls until something is there, and returns it; AssertionError where it does not come."""
     deadline = time.monotonic() + SECONDS
     while not (found := look()):
         assert time.monotonic() < deadline, f"waited {SECONDS:.0f} s for {what}"

@@ -74,7 +74,7 @@ def multiclass(run: str = "covertype-77b0", begin: float = BEGIN + 400) -> Recor
 
 
 def ranking(run: str = "mslr-<b>1</b>", begin: float = BEGIN + 800) -> Recorded:
-    """One worker, a ranking; it is still going on.  Its name is one that a page has to escape."""
+    """One worker, a ranking; it is still running.  Its name is one that a page has to escape."""
     flow = _Flow(run, begin)
     yield from flow.prepare("mslr/*.svm", rows=2_270_296, features=136, fragments=12, objective="ranking")
     yield from flow.place({"0": 2_270_296})
@@ -92,7 +92,7 @@ def failed(run: str = "broken-01", begin: float = BEGIN + 200) -> Recorded:
 
 
 def everything() -> Recorded:
-    """Several runs on one scheduler, the newest still going on."""
+    """Several runs on one scheduler, the newest still running."""
     yield from binary()
     yield from failed()
     yield from multiclass()

@@ -29,7 +29,7 @@ from tests.dashboard.browser import Browser, until
 ROOT = Path(__file__).resolve().parents[2]
 WIDE, NARROW = 1280, 600
 TRAINING, EFFICIENCY, TEAM = (page.route for page in PAGES)
-OVER = "The run is over, and its server has ended"
+OVER = "The run has ended, and its server has stopped"
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ class Slow(WorkerPlugin):
 
 
 class Training:
-    """A training of two workers that goes on until it is told to hurry."""
+    """A training of two workers that continues until the test lets it finish."""
 
     def __init__(self, client: Any, run: Future[Any], link: str, slow: Path) -> None:
         self.base = link.partition(" ")[0].removesuffix(TRAINING)
@@ -135,7 +135,7 @@ def look(tab: Browser, link: str, name: str) -> None:
 
 
 def marks(tab: Browser) -> list[Any]:
-    """What stands on the time line of /team."""
+    """The marks on the time line of /team."""
     return next((source["marker"] for source in tab.sources() if "marker" in source), [])
 
 
@@ -190,7 +190,7 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
         assert OVER not in tab.words()
     until(lambda: OVER in tab.words(), "the end of the server")
     assert "Connection lost" not in tab.words()
-    assert "round 300 of 300" in tab.words()  # what was last heard stays
+    assert "round 300 of 300" in tab.words()  # the last state stays
     tab.picture(browser.pictures() / "gone-training-600.png", NARROW, browser.HEIGHT)
 
     second = written(tmp_path / "second.jsonl", recorded.ranking())
@@ -205,5 +205,5 @@ def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browse
             "not connected so cannot send",
         )  # when asked whether a server is there, and when the width changes
         assert [line for line in tab.errors() if not any(one in line for one in expected)] == []
-    until(lambda: "Connection lost" in tab.words(), "the loss of a server whose run went on")
+    until(lambda: "Connection lost" in tab.words(), "the loss of a server whose run continued")
     assert OVER not in tab.words()

@@ -1,4 +1,4 @@
-"""The pages in the dashboards of real schedulers: our own, loaded late, and one that somebody else started."""
+"""The pages in the dashboards of real schedulers: the run's own, loaded late, and one that another process started."""
 
 import contextlib
 import importlib.util
@@ -73,7 +73,7 @@ def runs_of(client: Client) -> dict[str, str]:
 
 
 def check_pages(base: str) -> None:
-    """Every page answers, and stands once in the navigation of each, as of Dask's own."""
+    """Every page answers, and appears once in the navigation of each, like Dask's own."""
     for route in (*ROUTES, "/status", "/workers"):
         text = read(base + route)
         for ours in ROUTES:
@@ -342,7 +342,7 @@ def test_a_run_whose_client_had_gone_before_has_failed(notes: list[str]) -> None
             until(lambda: runs_of(client) == {"a": "failed"})
 
 
-def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]) -> None:
+def test_what_was_recorded_before_is_taken_up_and_workers_are_heard(notes: list[str]) -> None:
     done = RoundDone(round=1, rounds=2, metrics={}, best_round=1, rows_per_second=1.0)
     rounds = WorkerRounds(
         worker="0", first=1, round=1, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
@@ -357,7 +357,7 @@ def test_what_was_said_before_is_taken_up_and_workers_are_heard(notes: list[str]
             assert runs_of(client).keys() == {"a", "w"}
 
 
-def test_a_client_of_another_version_is_told_once_and_nobody_else(notes: list[str]) -> None:
+def test_a_client_of_another_version_gets_one_note_and_no_other_client_does(notes: list[str]) -> None:
     strange = encode(Started(verb="train", run="a")) | {"version": 99}
     with (
         LocalCluster(**THEIRS) as cluster, Client(cluster) as client, client_of(cluster.scheduler_address) as another,
@@ -431,7 +431,7 @@ def test_an_unknown_version_seen_at_the_first_visit(notes: list[str], monkeypatc
 
 
 def test_a_dashboard_that_cannot_be_loaded(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a version whose way to load it is another: said once, and tried again at the next visit."""
+    """In a version that loads it in another way: noted once, and tried again at the next visit."""
     with connect(SECTION) as client, attached(client, notes.append):
         link = str(placement(client, SECTION).dashboard)
         time.sleep(0.2)  # a subscription takes effect a moment later

@@ -120,8 +120,8 @@ def test_training_answers_what_a_person_asks() -> None:
 def test_a_run_that_falls_silent_is_named() -> None:
     board, _ = partly(recorded.binary(), 0.3)
     now = board.runs["flights-3f2a"].heard
-    assert "nothing heard for 10 min 0 s" in words(drawn(TRAINING, board, now + 600))
-    assert "nothing heard" not in words(drawn(TRAINING, board, now + 5))
+    assert "no event for 10 min 0 s" in words(drawn(TRAINING, board, now + 600))
+    assert "no event for" not in words(drawn(TRAINING, board, now + 5))
 
 
 def test_a_lost_worker_interrupts_what_is_left() -> None:
@@ -183,7 +183,7 @@ def test_speed_has_a_gap_where_the_run_was_interrupted() -> None:
     assert min(each for each in rate if not math.isnan(each)) > 3
 
 
-def test_rounds_that_are_told_at_once_make_no_peak_of_speed() -> None:
+def test_rounds_that_are_reported_at_once_make_no_peak_of_speed() -> None:
     board = RunStore()
     for number in range(1, 201):
         late = 0.49 if number % 50 == 0 else 0.0  # it arrives with the next one
@@ -249,7 +249,7 @@ def test_too_few_cores_are_named() -> None:
     for name in "01":
         board.apply("c", WorkerRounds(time=1.0, worker=name, first=1, round=4, seconds=4.0, cpu_seconds=1.6,
                                      runqueue_seconds=2.0, bytes_sent=1, memory_nbytes=1))  # fmt: skip
-    assert "50% of it they stand without a core" in words(drawn(EFFICIENCY, board))
+    assert "For 50% of it they have no core" in words(drawn(EFFICIENCY, board))
     assert "without a core for 50%" in words(drawn(TRAINING, board))
 
 

@@ -59,7 +59,7 @@ def pulled(link: str, route: str, **arguments: str) -> Document:
 
 
 def told_by_serve(path: Path, port: int, run: str | None = None) -> dict[str, Any]:
-    """What `serve` tells before Ctrl-C ends it."""
+    """What `serve` reports before Ctrl-C ends it."""
     told: list[dict[str, Any]] = []
 
     def ready(said: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def test_a_file_is_followed_while_it_grows(tmp_path: Path) -> None:
             pytest.fail("what was written later is not shown")
 
 
-def test_a_file_that_is_damaged_meanwhile_is_not_said_to_be_followed(tmp_path: Path) -> None:
+def test_a_file_that_is_damaged_meanwhile_is_not_reported_to_be_followed(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     write(path, 400)
     with served(path) as link:
@@ -185,7 +185,7 @@ def test_pages_that_are_not_there_leave_no_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "404\n", "")
 
 
-def test_the_next_port_is_taken_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_next_port_is_taken_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "events.jsonl"
     write(path)
     with socket.socket() as taken:

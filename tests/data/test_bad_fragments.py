@@ -143,7 +143,7 @@ def test_left_out(tmp_path: Path, name: str) -> None:
     assert ROWS <= rows < 2 * ROWS
     if bad.rows is not None:
         assert rows + bad.rows == 2 * ROWS
-    # whoever does not ask for it gets the error
+    # without the setting the error is raised
     with pytest.raises(SourceError):
         whole(open_source([str(good), str(ill)]))
 
@@ -212,7 +212,7 @@ def test_damaged_features_show_in_the_survey(tmp_path: Path) -> None:
     assert sum(item.rows for item in found) == ROWS
 
 
-def test_a_bad_fragment_is_an_error_where_nobody_allowed_it(tmp_path: Path) -> None:
+def test_a_bad_fragment_is_an_error_unless_it_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     FORMATS["a.parquet"](path)
     parquet(path)
@@ -266,7 +266,7 @@ def test_nothing_left(tmp_path: Path) -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-def test_queries_go_on_behind_a_gap(tmp_path: Path) -> None:
+def test_queries_continue_behind_a_gap(tmp_path: Path) -> None:
     path = tmp_path / "a.svm"
     path.write_text("".join(f"{i % 3} qid:{i // 100} 1:{i}\n" for i in range(ROWS)))
     runs_of = lambda keys: [SimpleNamespace(fragment=i, keys=np.array(k)) for i, k in keys]  # noqa: E731
@@ -312,7 +312,7 @@ def test_errors_travel() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=30), st.integers(1, 40))
-def test_bad_pieces_stand_alone(made: list[tuple[int, bool]], target: int) -> None:
+def test_bad_pieces_are_separate(made: list[tuple[int, bool]], target: int) -> None:
     pieces = [
         Piece("/f", (i,), None, None if bad else 1, nbytes, bad="damaged" * bad) for i, (nbytes, bad) in enumerate(made)
     ]

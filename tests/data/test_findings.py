@@ -16,7 +16,7 @@ TEXT = Finding("text", "x is text because of 1 of 400 values: data.csv.missing",
 SAME = Finding("constant", "y is constant", column="y")
 
 
-def walk(strict: bool) -> tuple[RunContext, list[Event]]:
+def context_of(strict: bool) -> tuple[RunContext, list[Event]]:
     job = Job.parse({"data": {"source": "x", "strict": strict}})
     heard: list[Event] = []
     nothing: Any = None
@@ -24,7 +24,7 @@ def walk(strict: bool) -> tuple[RunContext, list[Event]]:
 
 
 def test_a_finding_is_emitted_once_like_every_note() -> None:
-    run, heard = walk(strict=False)
+    run, heard = context_of(strict=False)
     run.emit_note("a worker is slow", TEXT)
     run.emit_note(TEXT, "a worker is slow")
     assert [event.message for event in heard if isinstance(event, Note)] == ["a worker is slow", TEXT.message]
@@ -32,7 +32,7 @@ def test_a_finding_is_emitted_once_like_every_note() -> None:
 
 
 def test_strict_makes_findings_errors_and_operational_notes_none() -> None:
-    run, heard = walk(strict=True)
+    run, heard = context_of(strict=True)
     run.emit_note("a worker is slow")
     with pytest.raises(DataError, match=r"400 values.*; y is constant \(an error by data\.strict\)") as error:
         run.emit_note("another note", TEXT, SAME)

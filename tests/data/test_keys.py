@@ -37,7 +37,7 @@ def test_mix_is_one_to_one_and_uniform():
 
 
 def test_known_values_never_change():
-    """Splits, samples and folds of saved models stand on these."""
+    """Splits, samples and folds of saved models depend on these."""
     assert keys.mix(np.array([0, 1, 1 << 40], dtype=np.uint64), 0).tolist() == [
         5197578548964807871,
         11385487063155714807,

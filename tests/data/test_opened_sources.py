@@ -139,7 +139,7 @@ def test_a_file_without_a_column_that_has_a_part_is_refused_by_name(
             opened(files, own)
 
 
-def test_columns_that_some_files_lack_are_told_with_counts(files: Path) -> None:
+def test_columns_that_some_files_lack_are_reported_with_counts(files: Path) -> None:
     pq.write_table(table_of().rename_columns({"name": "Name_"}), files / "train/1.parquet")
     inputs = opened(files, "data.derive.big=x > 10 and name = 'a'", "data.target=big", "data.where=x < 99 or name='b'")
     (spelling, absent) = findings(inputs.notes)
@@ -218,7 +218,7 @@ def test_derived_columns(files: Path) -> None:
     assert inputs.notes == ("x is left out: the target big is made from it",)
 
 
-def test_tables_and_frames_stand_in_for_the_source(files: Path) -> None:
+def test_tables_and_frames_replace_the_source(files: Path) -> None:
     from dask.dataframe import from_pandas
 
     table = table_of()

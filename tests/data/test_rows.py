@@ -37,7 +37,7 @@ def opened(table, sizes=None):
 
 
 def prepare(source, objective="auto", seed=0, **fields):
-    """(source, plan): what the walk does before its passes."""
+    """(source, plan): what a run does before its passes."""
     data = Data(source="x", **fields)
     derivation = Derivation(tuple(data.derive.items()), data.where)
     derived = check(derivation, source.schema)
@@ -381,6 +381,6 @@ def test_times_beyond_those_of_python_and_of_microseconds_split_too():
     assert load(found, plan)[0].use.tolist() == [0] * 6 + [1] + [0] * 3
 
 
-def test_groups_of_decimals_are_told_apart_exactly():
+def test_groups_of_decimals_are_distinguished_exactly():
     keys = group_keys(pa.chunked_array([pa.array([2**53, 2**53 + 1], pa.decimal128(30, 0))]), "q", 0)
     assert keys[0] != keys[1]

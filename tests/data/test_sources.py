@@ -77,7 +77,7 @@ def test_drift_is_unified(data: Path) -> None:
     assert table["ehail_fee"].null_count == 415_495
 
 
-def test_null_columns_are_left_out_and_said_once(data: Path) -> None:
+def test_null_columns_are_left_out_and_reported_once(data: Path) -> None:
     source = open_source(sorted(str(path) for path in (data / "green_taxi").glob("*2022*.parquet")))
     assert "ehail_fee" not in source.schema.names
     assert source.notes == ("left out, without any value: ehail_fee",)
@@ -169,7 +169,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
             open_source(str(source), skip_bad=True)
 
 
-def test_digests_tell_which_file_is_another(tmp_path: Path) -> None:
+def test_digests_show_which_file_is_another(tmp_path: Path) -> None:
     for name in ("a", "b"):
         pq.write_table(pa.table({"a": [1, 2]}), tmp_path / f"{name}.parquet")
     before = open_source(str(tmp_path)).digests

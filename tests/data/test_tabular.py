@@ -160,7 +160,7 @@ INDEXES: dict[str, tuple[Any, list[str], str | None]] = {  # index, columns, not
 
 
 @pytest.mark.parametrize("kind", INDEXES)
-def test_a_named_index_is_a_column_and_another_is_said(kind: str) -> None:
+def test_a_named_index_is_a_column_and_another_is_reported(kind: str) -> None:
     index, columns, note = INDEXES[kind]
     given = frame(index)
     source = open_source(given)
@@ -190,7 +190,7 @@ def test_a_named_index_of_a_dask_frame_is_a_column() -> None:
     assert [isinstance(note, Finding) for note in notes] == [True]
 
 
-# Columns that nobody reads
+# Columns that are not read
 
 
 def objects() -> pd.DataFrame:

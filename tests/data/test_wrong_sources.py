@@ -1,4 +1,4 @@
-"""What is wrong with files is said in one line that names the file, the column or line, and no value."""
+"""An error about files is one line that names the file, the column or line, and no value."""
 
 import gzip
 from collections.abc import Callable

@@ -78,7 +78,7 @@ CLIENT = {"metadata": 0.2, "statistics": 2.3, "rounds": 5.4, "evaluate": 1.0, "s
 def test_the_books_close() -> None:
     made = account([ONE, OTHER], 10.0, CLIENT, ROUNDS)
     first, second = made.workers["0"], made.workers["1"]
-    assert first.useful == pytest.approx(0.6 + 0.8 + 3.9 + 1.0 + 0.05)  # the last: a task that nobody has looked into
+    assert first.useful == pytest.approx(0.6 + 0.8 + 3.9 + 1.0 + 0.05)  # the last: a task without a reading
     assert first.transfer == pytest.approx(0.1 + 0.5)
     assert first.other == pytest.approx((0.4 + 0.1) + 0.2 + 0.2 + 0.15)
     assert (first.wait, first.idle) == (0.0, pytest.approx(1.9))
@@ -130,18 +130,20 @@ def test_without_the_meter_cpu_time_alone_splits_the_rounds_and_it_says_so() -> 
     made = account([ONE], 10.0, CLIENT, {})
     assert made.stages["rounds"].useful == pytest.approx(4.0)
     assert made.stages["rounds"].other == pytest.approx(0.7)
-    assert made.notes == ("the meter could not split the rounds: transfer and waiting in them are not told from other",)
+    assert made.notes == (
+        "the meter could not split the rounds: transfer and waiting in them are not separated from other",
+    )
 
 
 def test_tasks_of_others_are_neither_ours_nor_idle() -> None:
     shared = replace(ONE, others=1.5, free=0.4)
     made = account([shared], 10.0, CLIENT, ROUNDS)
     assert made.stages["others"].other == pytest.approx(1.5)
-    assert "tasks of others" in made.notes[0]
+    assert "tasks of other clients" in made.notes[0]
     assert made.stages["scheduling"].useful == 0  # Dask's digests are theirs too
 
 
-def test_time_goes_on_while_the_client_saves() -> None:
+def test_time_continues_while_the_client_saves() -> None:
     made = account([ONE, OTHER], 10.0, CLIENT, ROUNDS)
     later = made.extend_idle(2.0, "saving")
     assert later.worker_seconds == pytest.approx(24)
@@ -168,7 +170,7 @@ def test_a_lost_worker_counts_until_it_was_lost_as_what_the_client_was_at() -> N
     assert "recovery" not in made.stages
     assert made.remainder == pytest.approx(alone.remainder)
     assert made.notes == (
-        "rounds that were broken off are split by CPU time alone",
+        "interrupted rounds are split by CPU time alone",
         "what worker 1 did before it was lost counts as other",
     )
     later = made.extend_idle(2.0, "saving")
@@ -193,7 +195,7 @@ def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
     assert made.worker_seconds == pytest.approx(20 + 6 + 10)
     assert made.offered("0") == pytest.approx(20)
     assert made.offered(name) == pytest.approx(16 if name == "1" else 10)
-    assert made.workers[name].wait == after.workers[name].wait  # nothing that went on before it was there
+    assert made.workers[name].wait == after.workers[name].wait  # nothing from before it was there
     assert sum(made.shares().values()) == pytest.approx(1)
     assert made.remainder == pytest.approx(before.remainder + after.remainder)
     for kind in KINDS:
@@ -204,10 +206,10 @@ def test_a_replacement_counts_from_when_it_joined(name: str) -> None:
     assert sum(worker["worker_seconds"] for worker in workers.values()) == pytest.approx(36)
 
 
-def test_a_worker_that_joins_while_nobody_is_lost() -> None:
+def test_a_worker_that_joins_while_none_is_lost() -> None:
     made = account([ONE], 10.0, CLIENT, None).concat(account([ONE, OTHER], 10.0, CLIENT, ROUNDS))
     assert made.worker_seconds == pytest.approx(30)
-    assert made.notes == ("rounds that were broken off are split by CPU time alone",)
+    assert made.notes == ("interrupted rounds are split by CPU time alone",)
 
 
 class _Workers:
@@ -240,7 +242,7 @@ def _info(address: str, name: str = "") -> WorkerInfo:
 
 
 def test_a_run_that_starts_again_on_a_replacement() -> None:
-    """A worker is lost after 20 s; another comes, under another name, and the run goes on after 25 s, until 100 s."""
+    """A worker is lost after 20 s; another comes, under another name, and the run continues after 25 s, until 100 s."""
     workers = _Workers("a", "b")
     clock = StageTimer(begin=0.0, clock=lambda: workers.now)
     watching = TimeAccountant(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
@@ -292,7 +294,7 @@ def test_a_worker_that_was_lost_after_the_last_start() -> None:
     clock = StageTimer(begin=0.0, clock=lambda: workers.now)
     watching = TimeAccountant(workers, "run", [_info("a"), _info("b")], clock)  # type: ignore[arg-type]
     workers.now = 10.0
-    del workers.watches["b"]  # and nobody has told of it yet
+    del workers.watches["b"]  # and no event has reported it yet
     ended = watching.account({})
     assert ended.account.notes == ("what worker b did before it was lost counts as other",)
     workers.now = 12.0
@@ -379,14 +381,14 @@ def test_watches_that_start_again_keep_what_was_seen(client: Any) -> None:
         watching.new_segment(workers[:1])
         client.submit(_work, workers=[workers[0].address], pure=False).result()
     made = watching.account({}).account
-    assert made.stages["statistics"].useful == pytest.approx(0.2, abs=0.06)  # of the one that went on, twice
+    assert made.stages["statistics"].useful == pytest.approx(0.2, abs=0.06)  # of the one that continued, twice
     assert made.offered(workers[0].name) == pytest.approx(made.seconds * workers[0].threads)
     assert 0.2 < made.offered(workers[1].name) / workers[1].threads < made.seconds - 0.2
     assert made.notes == (f"what worker {workers[1].name} did could not be read and counts as other",)
     assert client.run(_watches) == {worker.address: [] for worker in workers}
 
 
-def test_a_worker_that_lost_its_watch_is_told(client: Any) -> None:
+def test_a_worker_that_lost_its_watch_is_reported(client: Any) -> None:
     workers = pipeline_workers(client)
     watching = TimeAccountant(client, "lost", workers, StageTimer(begin=time.time()))
     client.run(_unwatch, workers=[workers[1].address])

@@ -104,7 +104,7 @@ def test_uneven_rows_wait() -> None:
     assert predicted.figures.LB < 1
 
 
-def test_a_slow_worker_waits_for_nobody() -> None:
+def test_a_slow_worker_has_no_wait() -> None:
     slow = dataclasses.replace(FULL, capabilities=(5e8, 2.5e8))  # the first one is typical
     first, second = predict(slow, workload(10_000, 10_000)).splits
     assert second.useful == pytest.approx(2 * first.useful)
@@ -167,7 +167,7 @@ def test_weak_limit_is_the_last_good_number() -> None:
     assert weak_limit(dataclasses.replace(MACHINE, collectives={}, ring=Ring(0.0, 0.0)), base, most=256) == 256
 
 
-def test_absolute_error_exchanges_once_more() -> None:
+def test_absolute_error_exchanges_one_time_more() -> None:
     where = configuration(2)
     plain, adaptive = (
         from_configuration(dataclasses.replace(where, objective=objective))

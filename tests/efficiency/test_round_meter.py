@@ -93,7 +93,7 @@ def test_the_time_between_rounds_and_dropped_rounds() -> None:
     assert one.closure == pytest.approx(0, abs=1e-9)
 
 
-def test_without_the_trees_bytes_tell_the_exchanges() -> None:
+def test_without_the_trees_bytes_give_the_exchanges() -> None:
     """Cost in proportion to size: the mean exchange does as well as each of them."""
     light = [record(rank, trees=()) for rank in range(2)]
     (one, _) = worker_samples(light, ["a", "b"])
@@ -109,7 +109,7 @@ def test_one_worker_neither_transfers_nor_waits() -> None:
     assert one.closure == pytest.approx(0, abs=1e-9)
 
 
-def test_a_thread_of_a_gpu_tells_nothing_by_itself() -> None:
+def test_a_thread_of_a_gpu_shows_nothing_by_itself() -> None:
     wall = [record(rank, method="wall", replays=()) for rank in range(2)]
     one, _ = worker_samples(wall, ["a", "b"])
     assert (one.method, one.closure, one.split.useful) == ("wall", None, pytest.approx(0.018))
@@ -144,7 +144,7 @@ def test_repetitions_that_another_program_disturbed_are_left_out(monkeypatch: py
     meter.close()
 
 
-def test_where_the_system_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_system_reports_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_open_schedstat", lambda: None)
     traffic = sockets.Traffic(missing="bytes sent by XGBoost (darwin has no TCP_INFO)")
     meter = Meter(setting(), 0, 2, lambda values: values, traffic)
@@ -153,7 +153,7 @@ def test_where_the_system_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
     made = meter.record()
     assert made.missing == ("bytes sent by XGBoost (darwin has no TCP_INFO)", "run-queue delay (no schedstat)")
     assert made.bytes_sent is None
-    assert meter.wants_trees  # they tell the exchanges instead
+    assert meter.wants_trees  # they give the exchanges instead
     meter.close()
 
 

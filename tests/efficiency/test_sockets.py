@@ -32,7 +32,7 @@ def pair() -> Iterator[Pair]:
 
 
 def test_bytes_are_exact_at_any_moment(pair: Pair) -> None:
-    """While they lie in the send queue too: nobody reads here until the end."""
+    """While they are in the send queue too: no reader takes them until the end."""
     traffic = sockets.Traffic(pair[0].dup())
     start = traffic.written()
     pair[0].setblocking(False)

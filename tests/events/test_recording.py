@@ -1,4 +1,4 @@
-"""Events in a file: what was written is read, whatever happened to the file in between is said in a line."""
+"""Events in a file: what was written is read, whatever happened to the file in between is reported in a line."""
 
 import json
 import os
@@ -170,7 +170,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, a disk that is always full")
-def test_a_full_disk_ends_the_recording_and_is_told_once() -> None:
+def test_a_full_disk_ends_the_recording_and_is_reported_once() -> None:
     told: list[str] = []
     with recording(Path("/dev/full"), told.append) as write_event:
         for run, event in recorded.failed():

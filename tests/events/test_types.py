@@ -1,4 +1,4 @@
-"""The vocabulary of events: what is said crosses processes unchanged, and the table says what there is."""
+"""The vocabulary of events: they cross processes unchanged, and the table lists them."""
 
 import dataclasses
 import inspect

@@ -141,7 +141,7 @@ def test_a_model_may_be_named_by_its_folder(make_model, client, new_data, tmp_pa
 
 
 def test_files_that_lack_a_column(make_model, client, tmp_path):
-    """The ids are needed of every row; a feature counts as missing, which is said."""
+    """The ids are needed of every row; a feature counts as missing, with a note."""
     model = make_model("binary")
     (tmp_path / "data").mkdir()
     table = flights(40, seed=3)
@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_named(make_model, client, tmp_path):
         make_model("regression").predict_class(table)
 
 
-def test_further_columns_of_any_type_are_nobodys_concern(make_model, client, tmp_path):
+def test_further_columns_of_any_type_are_ignored(make_model, client, tmp_path):
     model = make_model("binary")
     table = (
         flights(20, seed=3).append_column("legs", pa.array([[1, 2]] * 20)).append_column("raw", pa.array([b"x"] * 20))
@@ -256,7 +256,7 @@ def test_csv_rows_get_global_numbers(make_model, client, small_fragments, tmp_pa
     assert np.allclose(made["probability"].to_numpy(), model.predict(table), atol=1e-6)
 
 
-def test_existing_predictions_are_replaced_only_when_told(make_model, client, new_data, tmp_path):
+def test_existing_predictions_are_replaced_only_when_asked(make_model, client, new_data, tmp_path):
     model = make_model("binary")
     out = tmp_path / "out"
     predict.predict(client, model, str(new_data), out=out)
@@ -376,7 +376,7 @@ def test_what_another_client_cancels_is_predicted_again(client):
 
 
 def test_a_scheduler_that_answers_no_more_ends_a_prediction(client, monkeypatch):
-    """Its connection stands, so that Dask would wait for ever for what the tasks come to."""
+    """Its connection is open, so that Dask would wait for ever for the tasks' results."""
     asked = []
 
     def scheduler_info(client, seconds):
@@ -421,11 +421,11 @@ def test_a_cluster_without_workers_is_waited_for_and_refused(
     for verb in verbs:
         heard = []
         with pytest.raises(
-            ClusterError, match=r"the cluster has 0: no worker was there for .* \(cluster\.patience = 0 s\)"
+            ClusterError, match=r"the cluster has 0: no worker was available for .* \(cluster\.patience = 0 s\)"
         ):
             verb(heard.append)
         (note,) = [event.message for event in heard if isinstance(event, Note)]
-        assert note == "no worker is there yet: waiting for one, up to 0.5s (cluster.patience)"
+        assert note == "no worker is available yet: waiting for one, up to 0.5s (cluster.patience)"
     assert not (tmp_path / "out").exists()
 
 

@@ -124,7 +124,7 @@ def test_a_manifest_without_the_booster_is_refused(copy):
         Model.load(copy)
 
 
-def test_an_existing_folder_is_kept_unless_told_and_only_models_are_replaced(make_model, copy, tmp_path):
+def test_an_existing_folder_is_kept_unless_asked_and_only_models_are_replaced(make_model, copy, tmp_path):
     parts = _parts(make_model("binary"))
     before = (copy / "manifest.json").read_bytes()
     with pytest.raises(OutputError, match="--overwrite"):
@@ -182,7 +182,7 @@ def test_an_unwritable_parent_is_refused_before_training(tmp_path, monkeypatch):
     def refused(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(atomic.tempfile, "mkdtemp", refused)  # tests may run as root, whom no mode stops
+    monkeypatch.setattr(atomic.tempfile, "mkdtemp", refused)  # tests may run as root, which no mode stops
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
         claim_folder(tmp_path / "model")
 

@@ -21,7 +21,9 @@ SECONDS = 20.0  # that a child may take on a busy machine; some 0.01 on an idle 
 def forked(work: Callable[[], None]) -> int | None:
     """The exit status of a child that does this: 0; 1 where it raised; None where it had to be killed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks beside threads, which this is about
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python warns of forks in a process with threads, which this tests
         child = os.fork()
     if not child:
         status = 1

@@ -1,4 +1,4 @@
-"""Writes hashes.json anew.
+"""Rewrites hashes.json.
 
     python -m tests.model_hashes --write
 

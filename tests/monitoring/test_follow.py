@@ -87,7 +87,7 @@ class Watcher:
         assert not self._thread.is_alive()
 
 
-def test_it_takes_up_a_run_where_it_stands_and_follows_it_to_its_end(scheduler: Client) -> None:
+def test_it_takes_up_a_run_where_it_is_and_follows_it_to_its_end(scheduler: Client) -> None:
     with publishing(scheduler, "old") as listen:
         listen(begin("old"))
         listen(SAVED)
@@ -141,7 +141,7 @@ def test_a_named_run(scheduler: Client) -> None:
     assert watcher.result["run"] == "a"
 
 
-def test_a_run_that_nobody_knows(scheduler: Client) -> None:
+def test_an_unknown_run(scheduler: Client) -> None:
     address = scheduler.scheduler.address
     with publishing(scheduler, "a") as listen:
         listen(begin("a"))
@@ -236,7 +236,7 @@ def test_the_command_ends_with_what_the_run_came_to(scheduler: Client) -> None:
     assert re.search(r"round 90/90: train.auc 0.5", err)
 
 
-def test_what_matters_of_what_was_said() -> None:
+def test_what_matters_of_what_was_recorded() -> None:
     fragments = [FragmentDone(stage=stage, done=done, total=9, rows=1) for stage in ("a", "b") for done in (1, 2)]
     said: list[Event] = [begin("a"), *fragments, round_done(1), Note(message="!"), round_done(2)]
     messages = [message("a", event) for event in said] + [message("b", begin("b")), message("b", SAVED)]
@@ -250,7 +250,7 @@ def test_what_matters_of_what_was_said() -> None:
     assert latest([]) == []
 
 
-def test_a_run_that_said_something_after_its_end_has_ended() -> None:
+def test_a_run_that_sent_an_event_after_its_end_has_ended() -> None:
     said = [
         {"run": "a", "event": encode(event)}
         for event in (Started(verb="train", run="a"), Saved(path="m", sha256=""), Note(message="by the way"))
@@ -311,7 +311,7 @@ def test_a_recorded_run_is_served(
         (["localhost:8786"], "a scheduler is given as tcp://localhost:8786"),
         (["a.jsonl", "--port", "99999"], "99999 is not in the range 0<=x<=65535"),
         (["a.jsonl", "--port", "-5"], "-5 is not in the range 0<=x<=65535"),
-        (["a.jsonl", "--set", "cluster.nosuch=1"], "--set cluster.nosuch=1: a recorded file is shown as it is"),
+        (["a.jsonl", "--set", "cluster.nosuch=1"], "--set cluster.nosuch=1: has no effect on a recorded file"),
     ],
 )
 def test_what_does_not_go_with_a_file(
@@ -332,7 +332,7 @@ def test_a_recorded_run_without_bokeh(
     assert re.fullmatch(r"pipeline: error: .*need Bokeh, .*pip install 'bokeh>=3.9'\n", capsys.readouterr().err)
 
 
-def test_a_host_that_is_not_known_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_is_not_known_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

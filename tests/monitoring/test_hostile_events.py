@@ -122,7 +122,7 @@ def test_a_run_keeps_only_so_much() -> None:
     assert len(board.runs["a"].stages) == bounds.STAGES
 
 
-def test_pages_and_metrics_of_a_scheduler_go_on(client: Client) -> None:
+def test_pages_and_metrics_of_a_scheduler_continue(client: Client) -> None:
     """Through a real one: its plugin, and its /metrics."""
     install.register(client)
     dropped = lambda dask_scheduler: dask_scheduler.plugins[install.NAME].store.dropped  # noqa: E731

@@ -83,7 +83,7 @@ def values(board: RunStore) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-def test_a_run_that_goes_on() -> None:
+def test_a_run_that_continues() -> None:
     found = values(board_of(a=going("a")))
     assert found["run_state"] == {("a", "train", "running"): 1}
     assert found["run_metric"] == {("a", name): value for name, value in METRICS.items()}
@@ -118,7 +118,7 @@ def test_series_are_bounded() -> None:
     assert len(found["run_metric"]) <= 7 * prometheus.METRICS + len(METRICS)
 
 
-def test_a_run_that_goes_on_is_there_however_many_have_ended_since() -> None:
+def test_a_run_that_continues_is_there_however_many_have_ended_since() -> None:
     board = board_of(long=going("long"))
     for number in range(12):
         board.apply(f"short{number}", Started(time=3e9 + number, verb="train", run=f"short{number}"))

@@ -71,7 +71,7 @@ def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[Even
     assert not thread.is_alive()
 
 
-def test_rounds_are_throttled_and_the_last_one_is_said(sent: Sent) -> None:
+def test_rounds_are_throttled_and_the_last_one_is_reported(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
         for number in range(1, 101):
             publisher(round_done(number))
@@ -106,7 +106,7 @@ def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
     assert [event.message for event in sent.of(Note)] == [str(number) for number in range(60)]
 
 
-def test_a_round_is_said_before_the_restart_that_came_after_it(sent: Sent) -> None:
+def test_a_round_is_emitted_before_the_restart_that_came_after_it(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
         for number in range(130, 138):
             publisher(round_done(number))
@@ -127,7 +127,7 @@ def test_what_a_worker_says_is_left_to_the_worker(sent: Sent) -> None:
     assert sent.events == []
 
 
-def test_a_scheduler_that_hangs_makes_nobody_wait_and_the_newest_are_kept() -> None:
+def test_a_scheduler_that_hangs_delays_no_event_handler_and_the_newest_are_kept() -> None:
     free, begun = threading.Event(), threading.Event()
     sent = Sent()
 
@@ -151,7 +151,7 @@ def test_a_scheduler_that_hangs_makes_nobody_wait_and_the_newest_are_kept() -> N
     assert isinstance(sent.events[-1], Saved)
 
 
-def test_a_failing_scheduler_is_nobodys_trouble(sent: Sent) -> None:
+def test_a_failing_scheduler_raises_no_error(sent: Sent) -> None:
     def fail(message: Mapping[str, Any]) -> None:
         if message["event"]["event"] != "Saved":
             raise OSError("gone")
@@ -165,7 +165,7 @@ def test_a_failing_scheduler_is_nobodys_trouble(sent: Sent) -> None:
         time.sleep(0.1)
 
     publish_all(fail, say)
-    assert len(sent.events) == 1  # it goes on trying
+    assert len(sent.events) == 1  # it keeps trying
 
 
 def test_on_a_cluster(client: Client) -> None:
@@ -204,7 +204,7 @@ def test_a_scheduler_that_has_gone() -> None:
 
 
 def test_what_waits_goes_before_the_end_of_the_run(sent: Sent) -> None:
-    """A round that is held back must not be said after the run has ended."""
+    """A throttled round must not be emitted after the run has ended."""
 
     def say(publisher: EventPublisher) -> None:
         publisher(round_done(1))

@@ -21,7 +21,7 @@ def test_every_fragment_once_and_in_order(sizes: list[int], capabilities: list[f
 
 
 @given(SIZES, CAPABILITIES)
-def test_nobody_ends_later_than_a_fragment_after_the_ideal(sizes: list[int], capabilities: list[float]) -> None:
+def test_no_worker_ends_later_than_a_fragment_after_the_ideal(sizes: list[int], capabilities: list[float]) -> None:
     ends = [
         sum(sizes[index] for index in share) / capability
         for share, capability in zip(assign(sizes, capabilities), capabilities, strict=True)
@@ -72,7 +72,7 @@ def test_repair(sizes: list[int], before: list[str], after: list[str], restarted
     assert sorted(place for share in repaired.values() for place in share) == list(range(len(sizes)))
     assert repaired.keys() <= {worker.address for worker in workers}
     for worker in workers:
-        if worker.name in before:  # it has what it had; more perhaps, where somebody is gone for good
+        if worker.name in before:  # it keeps its fragments, and may get more if another worker is gone for good
             had = set(shares[worker.name])
             assert had <= set(repaired[worker.address])
     if set(before) == set(after):

@@ -83,7 +83,7 @@ def test_where_there_is_no_room_the_block_stays_as_it_was(tmp_path: Path, monkey
 def test_the_second_pass_spills_where_memory_gets_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: Literal["memory", "disk"], short: bool, in_memory: list[int]
 ) -> None:
-    """And where it is told to; files go with the blocks, the folder when the run is over."""
+    """And in the given folder; files go with the blocks, the folder when the run is over."""
     table = pa.table({"a": np.arange(2_000) / 7, "b": np.arange(2_000) % 5})
     monkeypatch.setattr(fit, "load_rows", lambda source, fragment, plan, payload: rows_of(table, fragment.index))
     monkeypatch.setattr(fit, "memory_is_short", lambda: short)

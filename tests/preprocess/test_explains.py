@@ -28,7 +28,7 @@ def text(values: Any) -> np.ndarray:
 
 
 def found(target: Target, label: Any, columns: dict[str, Any], make_rows: Any, weight: Any = None) -> list[str]:
-    """The columns that are said to explain it."""
+    """The columns that are reported to explain it."""
     table = pa.table(columns)
     rows = make_rows(table, label, weight=weight)
     shared = PassConfig("run", Preprocess(), Training(), target, len(table), 0)

@@ -1,4 +1,4 @@
-"""What is told where the workers of a pass die, and what the plan says beforehand."""
+"""Errors and notes when the workers of a pass die, and what the plan says beforehand."""
 
 import functools
 import time
@@ -24,7 +24,7 @@ NOBODY = NoValidWorkerError("task-0", set(), set(), {}, 30.0)
 SHORT = "workers were ended 4 times because their memory came near the limit of 200 MiB"
 
 
-def walk_of(short: str | None) -> Any:
+def context_of(short: str | None) -> Any:
     members = SimpleNamespace(
         refresh=dict,
         raise_if_lost=print,
@@ -43,7 +43,7 @@ def walk_of(short: str | None) -> Any:
         (KILLED, SHORT, f"survey: {SHORT}"),
         (NOBODY, SHORT, f"survey: {SHORT}"),
         (KILLED, None, "survey: workers died 4 times, at fragment 1 (b.csv); worker 0: killed by signal 11"),
-        (NOBODY, None, "survey: no worker was there for 30 s"),
+        (NOBODY, None, "survey: no worker was available for 30 s"),
     ],
 )
 def test_a_file_is_named_only_where_memory_was_not_short(
@@ -61,7 +61,7 @@ def test_a_file_is_named_only_where_memory_was_not_short(
     monkeypatch.setattr(FragmentTasks, "_submit", submit)
     inputs: Any = SimpleNamespace(sources=())
     with pytest.raises(TrainingError) as caught:
-        FragmentTasks(walk_of(short), inputs, SimpleNamespace()).run("survey", units, lambda futures: list, print)  # type: ignore[arg-type]
+        FragmentTasks(context_of(short), inputs, SimpleNamespace()).run("survey", units, lambda futures: list, print)  # type: ignore[arg-type]
     assert str(caught.value) == says
 
 
@@ -71,8 +71,8 @@ def cancelled(reason: str) -> FutureCancelledError:
 
 def pass_over(monkeypatch: pytest.MonkeyPatch, *ends: BaseException | None) -> tuple[Any, list[str]]:
     """A pass whose attempts end so, and the notes it led to."""
-    walk, notes, left = walk_of(None), list[str](), list(ends)
-    walk.emit_note = notes.append
+    context, notes, left = context_of(None), list[str](), list(ends)
+    context.emit_note = notes.append
 
     def wait(*_: object) -> None:
         if (error := left.pop(0)) is not None:
@@ -83,7 +83,7 @@ def pass_over(monkeypatch: pytest.MonkeyPatch, *ends: BaseException | None) -> t
     inputs: Any = SimpleNamespace(sources=())
     payloads: Any = SimpleNamespace()
     run = functools.partial(
-        FragmentTasks(walk, inputs, payloads).run, "statistics", [], lambda futures: lambda: "fitted"
+        FragmentTasks(context, inputs, payloads).run, "statistics", [], lambda futures: lambda: "fitted"
     )
     return run, notes
 
@@ -109,24 +109,24 @@ def test_a_pass_is_not_begun_again_for_ever_nor_without_a_scheduler(monkeypatch:
 
 def test_a_pass_begins_again_where_all_its_workers_were_replaced() -> None:
     """Dask forgets tasks that prefer workers which are gone."""
-    walk, there = walk_of(None), {"a": "host:1", "b": "host:2"}
-    walk.membership.processes = lambda: there
+    context, there = context_of(None), {"a": "host:1", "b": "host:2"}
+    context.membership.processes = lambda: there
     inputs: Any = SimpleNamespace(sources=())
     payloads: Any = SimpleNamespace()
-    check = FragmentTasks(walk, inputs, payloads)._check
+    check = FragmentTasks(context, inputs, payloads)._check
     check({"a": "host:1", "b": "host:2"})
     check({"b": "host:2", "c": "host:3"})
-    check({})  # nobody was there to be preferred
+    check({})  # there was no worker to prefer
     with pytest.raises(fragment_tasks._WorkersReplaced):
         check({"a": "host:0"})  # another process at the same address
     there.clear()
-    check({"a": "host:0"})  # nobody is there yet
+    check({"a": "host:0"})  # there is no worker yet
 
 
 def test_tasks_prefer_only_workers_that_are_there() -> None:
     asked: list[tuple[Any, bool]] = []
-    walk = walk_of(None)
-    walk.client = SimpleNamespace(
+    context = context_of(None)
+    context.client = SimpleNamespace(
         submit=lambda *_, workers, allow_other_workers, pure: asked.append((workers, allow_other_workers))
     )
     fragment = Fragment(0, (Piece("a.csv", None, None, 1, 1),))
@@ -134,7 +134,7 @@ def test_tasks_prefer_only_workers_that_are_there() -> None:
     payloads: Any = SimpleNamespace(of=lambda *_: None)
     inputs: Any = SimpleNamespace(sources=(source,))
     units: Any = [SimpleNamespace(worker=worker, fragment=fragment) for worker in ("here", "gone", None)]
-    FragmentTasks(walk, inputs, payloads)._submit(units, {"here": "host:1"}, print)
+    FragmentTasks(context, inputs, payloads)._submit(units, {"here": "host:1"}, print)
     assert asked == [(["here"], True), (None, False), (None, False)]
 
 
@@ -149,7 +149,7 @@ late.__module__ = "__main__"
 
 
 def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> None:
-    """A scheduler drops a client that cancels what a task needs that nobody wants any more."""
+    """A scheduler drops a client that cancels what a task needs whose result is no longer wanted."""
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
         Client(cluster) as client,
@@ -170,21 +170,21 @@ def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> N
 
 
 @pytest.mark.parametrize(("limit", "told"), [(0, 0), (8192, 0), (400, 1)])
-def test_a_plan_beyond_the_limit_is_told(limit: int, told: int) -> None:
+def test_a_plan_beyond_the_limit_is_reported(limit: int, told: int) -> None:
     said: list[str] = []
     workers = [SimpleNamespace(memory_limit=limit * MIB)]
-    walk: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         placement=SimpleNamespace(workers=workers), client=SimpleNamespace(cluster=None), emit_note=said.append
     )
     shape = MemoryShape(
         rows=1_000_000, features=50, bins=256, depth=6, classes=1, workers=1, threads=1, fragment_rows=100_000,
         missing=False,
     )  # fmt: skip
-    prepare._compare_with_limit(walk, shape, "memory")
-    assert walk.planned_nbytes > 400 * MIB
+    prepare._compare_with_limit(context, shape, "memory")
+    assert context.planned_nbytes > 400 * MIB
     assert len(said) == told
     for line in said:
         assert line == (
-            f"a worker is expected to take {walk.planned_nbytes / MIB:,.0f} MiB, and is ended near its limit of 400 MiB: "
+            f"a worker is expected to take {context.planned_nbytes / MIB:,.0f} MiB, and is ended near its limit of 400 MiB: "
             "give the workers more (dask worker --memory-limit)"
         )

@@ -67,7 +67,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_a_row_number_is_left_out_and_said(name: str, make_rows: Any, binary: Any) -> None:
+def test_a_row_number_is_left_out_and_reported(name: str, make_rows: Any, binary: Any) -> None:
     recipe, (finding,) = recipe_of({"id": LEFT_OUT[name], "x": NOISE}, make_rows, binary)
     assert recipe.columns == ("x",)
     assert recipe.dropped == {"id": "row number"}

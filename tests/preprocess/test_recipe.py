@@ -58,7 +58,7 @@ def test_by_type(fit):
     assert not recipe.dropped
 
 
-def test_columns_that_say_nothing_are_dropped_and_said_once(fit):
+def test_columns_without_information_are_dropped_and_reported_once(fit):
     recipe = fit(
         {
             "x": pa.array([1.0, 2.0]),
@@ -167,7 +167,7 @@ def test_times_with_parts(fit):
     assert np.datetime64(origin, "s") == np.datetime64("2013-01-05")
 
 
-def test_numbers_that_float32_cannot_tell_apart_are_noted(fit):
+def test_numbers_that_float32_does_not_distinguish_are_noted(fit):
     recipe = fit(
         {
             "id": pa.array([1_700_000_000 + i for i in range(100)]),
@@ -175,7 +175,7 @@ def test_numbers_that_float32_cannot_tell_apart_are_noted(fit):
         }
     )
     assert len(recipe.notes) == 1
-    assert "'id': float32 tells its values apart in steps of 128 only" in recipe.notes[0]
+    assert "'id': float32 distinguishes its values in steps of 128 only" in recipe.notes[0]
 
 
 def test_names_are_distinct(fit):

@@ -118,7 +118,7 @@ def to(objective: str) -> tuple[str, ...]:
 
 
 def function(text: str) -> Callable[[Path], None]:
-    """The good data, and the user's module beside them."""
+    """The good data, and the user's module next to them."""
 
     def make(folder: Path) -> None:
         pq.write_table(good(), folder / "0.parquet")
@@ -145,7 +145,7 @@ TARGETS = {
     "positive is none": Case("data.positive", table(), on("data.positive=maybe")),
     "class weight of none": Case("class_weights", table(), on("training.class_weights={'Zq7Secr yes'=2.0}")),
     "large decimals": Case(
-        "cannot be told apart",
+        "cannot be distinguished",
         table(label=pa.array([f"{WHOLE}{i % 2}1234567.89" for i in range(ROWS)]).cast(pa.decimal128(30, 2))),
         on("training.objective=binary:logistic"),
     ),
@@ -243,7 +243,7 @@ FILES = {
 
 
 def two_files(second: Callable[[Path], None], name: str) -> Callable[[Path], None]:
-    """The good data, and a bad file beside them."""
+    """The good data, and a bad file next to them."""
 
     def make(folder: Path) -> None:
         second(folder)

@@ -1,4 +1,4 @@
-"""Values that can be told from anything else a program says, one kind for each kind of column."""
+"""Values that differ from everything else a program prints, one kind for each kind of column."""
 
 import re
 
@@ -15,7 +15,7 @@ _JOINTS = re.compile(r"(?<=\d)[.,_](?=\d)")
 
 
 def found_in(text: str) -> list[str]:
-    """The secrets that a text gives away, also as 7,310,521,004 or 8.42055e+07, with what stands around them."""
+    """The secrets that a text gives away, also as 7,310,521,004 or 8.42055e+07, with the text around them."""
     flat = _JOINTS.sub("", text)
     return [flat[max(0, match.start() - 60) : match.end() + 30] for match in _SHOWN.finditer(flat)]
 

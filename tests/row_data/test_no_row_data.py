@@ -34,7 +34,7 @@ class Said:
 def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
     folder = tmp_path_factory.mktemp("row_data")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.row_data.walk", str(folder)],
+        [sys.executable, "-m", "tests.row_data.run_cases", str(folder)],
         cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]
@@ -43,7 +43,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_said_without_a_value(said: Said, name: str) -> None:
+def test_what_is_wrong_is_reported_without_a_value(said: Said, name: str) -> None:
     case, entry = CASES[name], said.cases[name]
     assert entry["outcome"] == ("refused" if case.says else "done"), entry["trace"][-2_000:]
     assert re.search(case.says, entry["error"]), entry["error"]
@@ -69,7 +69,7 @@ def test_every_cell_is_a_secret_that_would_be_found() -> None:
     table = good(3)
     for name in table.column_names:
         for value in table.column(name).to_pylist():
-            if name == "grade":  # 0, 1, 2: nothing to tell
+            if name == "grade":  # 0, 1, 2: nothing to detect
                 continue
             for shown in (str(value), repr(value), f"{value:,}" if isinstance(value, (int, float)) else str(value)):
                 assert found_in(f"worker 7: {shown} is wrong"), (name, shown)

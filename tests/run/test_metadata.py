@@ -88,7 +88,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_mistake_is_told_before_the_first_task(files: Path, wrong: str) -> None:
+def test_a_mistake_is_reported_before_the_first_task(files: Path, wrong: str) -> None:
     """The client is none: whatever asks it for anything fails otherwise."""
     client = NoClient()
     said: list[events.Event] = []
@@ -99,7 +99,7 @@ def test_a_mistake_is_told_before_the_first_task(files: Path, wrong: str) -> Non
     assert [path.name for path in files.iterdir()] == ["data"]
 
 
-def test_a_folder_that_is_taken_is_told_before_the_first_task(files: Path) -> None:
+def test_a_folder_that_is_taken_is_reported_before_the_first_task(files: Path) -> None:
     (files / "model").mkdir()
     (files / "model/manifest.json").write_text("{}")
     client = NoClient()

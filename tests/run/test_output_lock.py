@@ -1,4 +1,4 @@
-"""Where a run writes: mistakes are told before anything is started, and two runs never write to one place."""
+"""Where a run writes: mistakes are reported before anything is started, and two runs never write to one place."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ with lock_output_dir(Path(sys.argv[1])):
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The model folder that was to be of a run that was interrupted after 8 rounds."""
+    """The output folder of a run that was interrupted after 8 rounds."""
     store = CheckpointStore(tmp_path / "late")
     store.folder.mkdir()
     store.path(8).write_bytes(b"")
@@ -44,14 +44,14 @@ def test_what_may_begin(model: Path, tmp_path: Path) -> None:
 
 
 def test_another_run_would_lose_the_checkpoints(model: Path) -> None:
-    with pytest.raises(OutputError, match="holds round 8 of a run that was interrupted: go on with --resume"):
+    with pytest.raises(OutputError, match="holds round 8 of an interrupted run: resume it with --resume"):
         prepare_output_dir(model, resume=False, overwrite=False)
 
 
 def test_a_run_that_still_works_on_it_is_not_called_interrupted(model: Path) -> None:
     with (
         lock_output_dir(model),
-        pytest.raises(OutputError, match=f"process {os.getpid()} on .* is at work on it already"),
+        pytest.raises(OutputError, match=f"process {os.getpid()} on .* is writing to it"),
     ):
         prepare_output_dir(model, resume=False, overwrite=False)
 
@@ -82,7 +82,7 @@ def test_the_checkpoints_instead_of_the_model(given: str, model: Path) -> None:
 
 def test_one_run_at_a_time(model: Path) -> None:
     with lock_output_dir(model):
-        said = f"late: process {os.getpid()} on .* is at work on it already"
+        said = f"late: process {os.getpid()} on .* is writing to it"
         with pytest.raises(OutputError, match=said), lock_output_dir(model):
             pass
         with pytest.raises(OutputError, match=said):

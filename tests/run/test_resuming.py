@@ -1,4 +1,4 @@
-"""Runs that end early and go on: the same model; another job or other data are refused."""
+"""Runs that end early and are resumed: the same model; another job or other data are refused."""
 
 import os
 import shlex
@@ -56,7 +56,7 @@ def fail(*_: Any) -> Any:
 
 @pytest.fixture
 def interrupted(make_cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model folder that was to be of a run that ended after eight rounds; its checkpoint before has five."""
+    """The output folder of a run that ended after eight rounds; its checkpoint before has five."""
     with monkeypatch.context() as patch:
         patch.setattr(supervisor, "evaluate", fail)
         with pytest.raises(TrainingError, match="enough"):
@@ -155,12 +155,12 @@ def test_other_data_are_refused(interrupted: Path, make_cluster: Any, folder: Pa
     for file in sorted(folder.iterdir())[1:]:
         (other / file.name).write_bytes(file.read_bytes())
     (other / "3.parquet").write_bytes((folder / "0.parquet").read_bytes())
-    with pytest.raises(JobError, match=r"the data are not the same: changed: 3\.parquet; removed: 0\.parquet$"):
+    with pytest.raises(JobError, match=r"the data differ: changed: 3\.parquet; removed: 0\.parquet$"):
         pipeline.train(make_cluster(2, 1), job_of(other, interrupted), resume=interrupted)
 
 
-def test_starting_anew_would_lose_it(interrupted: Path, make_cluster: Any, folder: Path) -> None:
-    with pytest.raises(OutputError, match=r"holds round 8 of a run that was interrupted: go on with --resume"):
+def test_starting_again_would_lose_it(interrupted: Path, make_cluster: Any, folder: Path) -> None:
+    with pytest.raises(OutputError, match=r"holds round 8 of an interrupted run: resume it with --resume"):
         pipeline.train(make_cluster(2, 1), job_of(folder, interrupted))
     result = pipeline.train(make_cluster(2, 1), job_of(folder, interrupted, "output.overwrite=true"))
     assert result.summary["incidents"] == []
@@ -189,7 +189,7 @@ def test_workers_that_join_are_used(folder: Path, tmp_path: Path, make_cluster: 
     assert result.model.booster_bytes == whole.model.booster_bytes
 
 
-def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(folder: Path, tmp_path: Path) -> None:
     """In a process of its own, which is then started again as its last line says."""
     out = tmp_path / "model"
     command = [
@@ -217,7 +217,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert lines[-3] == "pipeline: interrupted"
     assert lines[-2] == f"pipeline: the last checkpoint is of round {CheckpointStore(out).rounds()[0]}"
-    again = shlex.split(lines[-1].removeprefix("pipeline: go on with: "))
+    again = shlex.split(lines[-1].removeprefix("pipeline: resume with: "))
     assert again == ["pipeline", *command[3:], "--resume", str(out)]
     again[again.index("4000")] = str(CheckpointStore(out).rounds()[0] + 3)
     done = subprocess.run([sys.executable, "-m", *again], capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""The whole walk on real clusters: one model for any layout, of any source, written whole or not at all."""
+"""Whole runs on real clusters: one model for any layout, of any source, written whole or not at all."""
 
 import asyncio
 import dataclasses
@@ -92,7 +92,7 @@ def job_of(source: object, out: Path, *settings: str) -> Job:
 
 @dataclass
 class Outcome:
-    """A run, what it said, and its predictions in the order of row ids."""
+    """A run, its events, and its predictions in the order of row ids."""
 
     result: pipeline.TrainResult
     said: list[events.Event]
@@ -116,10 +116,10 @@ def go(make_cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folde
     """`go(settings, layout, source=..., files=...)`: trains into a folder of its own, and keeps the predictions."""
     scores: list[tuple[Any, Any]] = []
 
-    def evaluate_and_keep(walk: Any, prepared: Any, trained: Any, workers: Any) -> Any:
-        parts = walk.client.gather(list(trained.scores))
+    def evaluate_and_keep(context: Any, prepared: Any, trained: Any, workers: Any) -> Any:
+        parts = context.client.gather(list(trained.scores))
         scores.append((in_order([part[0] for part in parts]), in_order([part[1] for part in parts])))
-        return keep(walk, prepared, trained, workers)
+        return keep(context, prepared, trained, workers)
 
     keep = supervisor.evaluate
     monkeypatch.setattr(supervisor, "evaluate", evaluate_and_keep)
@@ -238,7 +238,7 @@ def test_workers_without_rows_of_one_use(kind: str, go: Go, place: Callable[...,
 
 
 def by_place(scores: Any) -> np.ndarray:
-    """Where the rows stand in `table_of()`: each file is a fragment."""
+    """The place of the rows in `table_of()`: each file is a fragment."""
     ids = scores.row_ids
     return (ids >> np.uint64(40)).astype(int) * ROWS + (ids & np.uint64((1 << 40) - 1)).astype(int)
 
@@ -581,7 +581,7 @@ def _tasks(dask_scheduler: Any) -> list[str]:
 
 @pytest.mark.parametrize("settings", [list(PLAIN), *(settings for settings, _, _ in WRONG.values())], ids=["", *WRONG])
 def test_nothing_is_left_on_the_cluster(settings: list[str], make_cluster: Any, folder: Path, tmp_path: Path) -> None:
-    """Neither tasks nor kept rows, even while somebody holds the result or the error."""
+    """Neither tasks nor kept rows, even while the caller holds the result or the error."""
     client, held = make_cluster(2, 1), []
     before = set(client.run_on_scheduler(_tasks))  # of other tests, whose clusters these are too
     try:
@@ -703,7 +703,7 @@ def test_a_worker_that_dies_at_the_start_is_waited_for(folder: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_workers_with_too_little_memory_are_the_error(folder: Path, tmp_path: Path) -> None:
-    """No file is blamed, and nobody has to know Dask."""
+    """No file is blamed, and the message needs no knowledge of Dask."""
     job = job_of(folder, tmp_path / "model", *PLAIN, "cluster.workers=2", "cluster.device=cpu", "cluster.memory=100MiB")
     with pipeline.connect(job) as client, pytest.raises(PipelineError) as caught:
         pipeline.train(client, job)

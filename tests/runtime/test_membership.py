@@ -1,4 +1,4 @@
-"""Who is in the cluster: told apart by what the scheduler says, on a clock of our own."""
+"""The membership of the cluster, from the scheduler's answers and a clock of the test."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ A, B = "tcp://127.0.0.1:1001", "tcp://127.0.0.1:1002"
 
 
 class FakeClient:
-    """A client whose scheduler says what it is told to."""
+    """A client whose scheduler gives the answers that the test sets."""
 
     cluster: Any = None
     status = "running"
@@ -71,7 +71,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
-def test_one_that_left_is_told_once(scene: Scene) -> None:
+def test_one_that_left_is_reported_once(scene: Scene) -> None:
     scene.members.raise_if_lost([A, B])
     del scene.said[B]
     assert set(scene.members.refresh()) == {A}
@@ -86,14 +86,14 @@ def test_one_that_left_is_told_once(scene: Scene) -> None:
 
 def test_silence_is_freezing_and_slowness_is_not(scene: Scene) -> None:
     scene.now = 59.0
-    scene.said[A] = 60.0  # it has spoken since, however slow its task
+    scene.said[A] = 60.0  # it has sent a heartbeat since, however slow its task
     scene.members.refresh()
     scene.now = 61.0
     scene.members.refresh()
     assert scene.members.frozen() == [B]
     scene.members._end_frozen(B)
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
-    assert set(scene.members.refresh()) == {A}  # nobody counts on it any more, though it is still there
+    assert set(scene.members.refresh()) == {A}  # no longer tracked, though it is still there
     assert scene.members.frozen() == []
     with pytest.raises(WorkerLostError, match="silent for 60 s"):
         scene.members.raise_if_lost([B])
@@ -205,7 +205,7 @@ def test_a_worker_that_is_silent_is_noted_before_it_is_ended(scene: Scene) -> No
     for _ in range(2):
         scene.members._note_silent()
     (note,) = notes
-    assert note.startswith("worker 2 has not been heard for 15 s")
+    assert note.startswith("worker 2 has sent no heartbeat for 15 s")
     scene.members.raise_if_lost([A, B])
 
 
@@ -222,7 +222,7 @@ def test_a_closed_client(scene: Scene) -> None:
 
 
 def test_another_process_at_the_old_address(scene: Scene) -> None:
-    """As of `dask worker --worker-port`: the lost one stays lost until somebody counts on the new one."""
+    """As of `dask worker --worker-port`: the lost one stays lost until the new one is tracked."""
     scene.folders[B] = "b, started again"
     present = scene.members.refresh()
     assert set(present) == {A, B}
@@ -242,7 +242,7 @@ def test_another_process_at_the_old_address(scene: Scene) -> None:
 
 
 def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheduler answers, a worker joins, somebody else asks and hears of it, and only then the first goes on."""
+    """The scheduler answers, a worker joins, another thread sees it, and only then the first thread continues."""
     del scene.said[B]
     scene.members.refresh()
     answered, joined = threading.Event(), threading.Event()
@@ -275,7 +275,7 @@ def test_one_that_is_retired_is_lost(scene: Scene, status: str) -> None:
     with pytest.raises(DepartureError, match="it was retired"):
         scene.members.raise_if_lost([B])
     assert scene.members.announced([A, B]) == {B: True}
-    scene.status[B] = "running"  # nobody could take what it has
+    scene.status[B] = "running"  # no other worker can take over its data
     assert set(scene.members.refresh()) == {A, B}
     scene.members.raise_if_lost([B])
     scene.status[B] = "paused"
@@ -310,10 +310,10 @@ def test_a_host_that_was_cut_off_is_used_again(scene: Scene) -> None:
 
 def test_one_that_is_left_out_is_not_ended(scene: Scene) -> None:
     scene.members.refresh()
-    scene.members.leave_out(B, "nobody reaches it")
-    assert scene.told == [(B, "nobody reaches it")]
+    scene.members.leave_out(B, "it cannot be reached")
+    assert scene.told == [(B, "it cannot be reached")]
     assert set(scene.members.refresh()) == {A}
-    with pytest.raises(DepartureError, match="nobody reaches it"):
+    with pytest.raises(DepartureError, match="it cannot be reached"):
         scene.members.raise_if_lost([B])
     assert scene.client.restarted == []
     scene.folders[B] = "c"  # a new process
@@ -334,7 +334,7 @@ def test_one_that_has_left_as_it_announced_has_departed(scene: Scene) -> None:
     assert not isinstance(lost.value, DepartureError)
 
 
-def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_handler_is_raised_in_the_waiting_thread(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "POLL_SECONDS", 0.01)
 
     def refuse(address: str, reason: str) -> None:
@@ -349,7 +349,7 @@ def test_an_error_of_who_listens_is_raised_where_somebody_waits(scene: Scene, mo
             members.raise_if_lost([A])
 
 
-def test_workers_ended_for_memory_are_told_with_both_numbers(scene: Scene) -> None:
+def test_workers_ended_for_memory_are_reported_with_both_numbers(scene: Scene) -> None:
     scene.client.ended_for_memory = [(0.0, {"worker": B, "pid": 1, "rss": 1})]  # of a run before
     with scene.members as members:
         assert members.out_of_memory(2**30) is None

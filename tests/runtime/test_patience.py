@@ -21,17 +21,17 @@ def test_the_time_without_workers_is_counted_and_noted_ever_more_rarely() -> Non
         if len(notes) > len(noted):
             noted.append(now)
     assert noted == [11, 21, 41, 81, 161]
-    assert notes[0] == "no worker is there, for 10 s by now: waiting for one, 5 min at most (cluster.patience)"
-    assert patience.seen(301.0, 0) == "no worker was there for 5 min (cluster.patience = 5 min)"
+    assert notes[0] == "no worker has been available for 10 s: waiting for one, 5 min at most (cluster.patience)"
+    assert patience.seen(301.0, 0) == "no worker was available for 5 min (cluster.patience = 5 min)"
     assert patience.seen(302.0, 1) is None
-    assert patience.seen(310.0, 0) is None  # counted anew
+    assert patience.seen(310.0, 0) is None  # counted from the start
 
 
 def test_without_a_limit_none_is_named() -> None:
     notes: list[str] = []
     patience = Patience(math.inf, notes.append)
     assert [patience.seen(now, 0) for now in (0.0, 11.0)] == [None, None]
-    assert notes == ["no worker is there, for 11 s by now: waiting for one"]
+    assert notes == ["no worker has been available for 11 s: waiting for one"]
 
 
 def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
     members: Any = Empty()
     with pytest.raises(
-        ClusterError, match=r"but the cluster has 0: no worker was there for 35 s \(cluster.patience = 30 s\)"
+        ClusterError, match=r"but the cluster has 0: no worker was available for 35 s \(cluster.patience = 30 s\)"
     ):
         placement._await_first(Cluster(patience="30s"), members)
     assert members.submitted == 1  # so that one is started

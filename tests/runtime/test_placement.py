@@ -1,4 +1,4 @@
-"""What is told about the workers, with made-up ones."""
+"""Notes and findings about workers, with made-up ones."""
 
 import re
 from typing import Any

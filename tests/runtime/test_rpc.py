@@ -1,4 +1,4 @@
-"""Asking where nobody may be there to answer."""
+"""Remote calls to processes that may not answer."""
 
 import functools
 import itertools
@@ -51,7 +51,7 @@ def test_who_takes_too_long_is_not_waited_for() -> None:
     assert done.is_set()
 
 
-def test_nobody_is_asked_where_nobody_is(without_scheduler: Client) -> None:
+def test_no_call_is_made_without_a_process(without_scheduler: Client) -> None:
     def never() -> None:
         raise AssertionError
 
@@ -95,7 +95,7 @@ def fail() -> None:
 fail.__module__ = "__main__"
 
 
-def test_what_fails_with_the_scheduler_is_told_as_its_loss(without_scheduler: Client) -> None:
+def test_what_fails_with_the_scheduler_is_reported_as_its_loss(without_scheduler: Client) -> None:
     lost = pytest.raises(SchedulerLostError, match="the scheduler was lost: the connection is closed")
     with lost, translate_connection_errors(without_scheduler):
         raise OSError("connection refused")
@@ -107,14 +107,14 @@ def test_what_fails_with_the_scheduler_is_told_as_its_loss(without_scheduler: Cl
 
 
 def test_what_was_cancelled_with_the_connection_is_its_loss(client: Client) -> None:
-    future = client.submit(len, "")  # nobody is there to do it
+    future = client.submit(len, "")  # there is no worker to run it
     client.cancel(future, reason="scheduler-connection-lost")
     with pytest.raises(SchedulerLostError), translate_connection_errors(client):
         future.result()
 
 
-def test_a_loss_that_is_known_is_told_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the connection stands: a scheduler that has been stopped does not close it."""
+def test_a_loss_that_is_known_is_reported_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the connection is open: a scheduler that has been stopped does not close it."""
     asked: list[object] = []
 
     def silent(client: Client, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Seconds by stage, with a clock that does what it is told, and the spans that tasks log."""
+"""Seconds by stage, with a clock of the test, and the spans that tasks log."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ from pipeline.runtime.timing import SPANS, StageTimer, process_start, span
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0

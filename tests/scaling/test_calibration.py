@@ -55,7 +55,7 @@ def test_typical_proportions_help_and_do_not_bind(scale: float) -> None:
     assert solved.coefficients.seconds(amounts) == pytest.approx(machine.seconds(amounts), rel=0.03)
 
 
-def test_a_slow_worker_is_told_from_noise() -> None:
+def test_a_slow_worker_is_distinguished_from_noise() -> None:
     solved = solve([fits(TRUE), fits(TRUE, slower=2.0), fits(TRUE, slower=1.03)])
     first, slow, noisy = solved.capabilities
     assert slow == pytest.approx(first / 2, rel=0.05)
@@ -76,7 +76,7 @@ def test_a_busy_moment_is_not_part_of_the_machine() -> None:
     assert (crowded.delay, crowded.busy) == (0.9, 1.0)
 
 
-def test_a_busy_machine_is_said_in_a_line_of_its_own() -> None:
+def test_a_busy_machine_is_reported_in_a_line_of_its_own() -> None:
     assert calibration.busy_notes(dataclasses.replace(MACHINE, busy=1.0)) == ()
     (note,) = calibration.busy_notes(dataclasses.replace(MACHINE, busy=3.04))
     assert note.startswith("this machine is busy now: rounds take 3.0 x as long")
@@ -123,7 +123,7 @@ def test_a_calibration_is_kept_and_says_its_age(client: Any, where: Placement, k
     assert len(kept) == 2
 
 
-def test_what_is_missing_or_unreadable_is_made_anew(
+def test_what_is_missing_or_unreadable_is_made_again(
     client: Any, where: Placement, kept: list[Any], tmp_path: Path
 ) -> None:
     calibration.load_or_calibrate(client, where, [])
@@ -163,7 +163,7 @@ def test_a_small_real_calibration(client: Any, where: Placement) -> None:
     assert 0 < predicted.figures.PE < 1
 
 
-def test_a_worker_that_fails_is_said(client: Any, where: Placement) -> None:
+def test_a_worker_that_fails_is_reported(client: Any, where: Placement) -> None:
     with pytest.raises(ClusterError, match="cannot be calibrated"):
         calibration.calibrate(client, where, [2], grid=((1_000, 4, 253, (-1,)),))
 

@@ -43,7 +43,7 @@ def test_a_sound_result_passes_all() -> None:
         ("add up", {"closure": 0.05}, "5.00%"),
         ("bytes", {"bytes_sent": 999}, "10 of 10 differ"),
         ("measuring costs", {"meter_share": 0.02}, "2.00%"),
-        ("system tells", {"missing": ("run queue",)}, "run queue"),
+        ("system reports", {"missing": ("run queue",)}, "run queue"),
     ],
 )
 def test_what_a_worker_shows(words: str, worker: dict[str, Any], said: str) -> None:

@@ -188,7 +188,7 @@ def test_a_lost_worker_is_waited_for_and_the_repetition_repeated(tmp_path: Path)
         subject = SyntheticWorkload(client, Synthetic(rows=200_000, features=8))
 
         class Slow(SyntheticWorkload):
-            """Kills a worker as soon as its matrices stand."""
+            """Kills a worker as soon as its matrices are built."""
 
         def place() -> Placement:
             return placement(client, SECTION)

@@ -24,7 +24,7 @@ def measured_as(made: Point, *splits: TimeSplit) -> Point:
     return dataclasses.replace(made, samples=samples)
 
 
-def test_transfer_is_told_with_what_is_exchanged() -> None:
+def test_transfer_is_reported_with_what_is_exchanged() -> None:
     two = point(configuration(2, rows=200_000))
     loss, cause, change = explain_result(result(two, single_seconds=None), MACHINE)
     assert "the largest loss is transfer" in loss
@@ -33,7 +33,7 @@ def test_transfer_is_told_with_what_is_exchanged() -> None:
     assert "a network 10 times as fast is predicted to take" in change
 
 
-def test_uneven_shares_are_told_with_their_worker() -> None:
+def test_uneven_shares_are_reported_with_their_worker() -> None:
     uneven = point(configuration(2, rows=400_000, shares=(0.2, 0.8)))
     loss, cause, change = explain_result(result(uneven, single_seconds=None), MACHINE)
     assert "the largest loss is imbalance" in loss
@@ -41,22 +41,22 @@ def test_uneven_shares_are_told_with_their_worker() -> None:
     assert "an even split of the rows is predicted to take" in change
 
 
-def test_waiting_without_imbalance_is_told_apart() -> None:
+def test_waiting_without_imbalance_is_distinguished() -> None:
     """Both compute equally long in all, but in turn one is late."""
     two = measured_as(point(configuration(2)), *(TimeSplit(0.010, 0.001, 0.004, 0.0),) * 2)
     loss, cause, _ = explain_result(result(two, single_seconds=None), None)
     assert "the largest loss is waiting" in loss
-    assert "now one worker is late and now another" in cause
+    assert "different workers are late in different rounds" in cause
 
 
-def test_the_run_queue_is_told_with_what_free_cores_would_save() -> None:
+def test_the_run_queue_is_reported_with_what_free_cores_would_save() -> None:
     two = point(configuration(2), other=0.5)
     _, cause, change = explain_result(result(two, single_seconds=None), MACHINE)
     assert "had no core for 500.00 ms" in cause
     assert "having the cores to themselves was measured to take" in change
 
 
-def test_replicated_evaluation_is_told_where_it_costs_most() -> None:
+def test_replicated_evaluation_is_reported_where_it_costs_most() -> None:
     slow = dataclasses.replace(
         MACHINE, coefficients=dataclasses.replace(MACHINE.coefficients, bin_node=1e-7), ring=Ring(1e-6, 1e-12),
         collectives={2: ((16, 1e-6), (1 << 25, 1e-4))},
@@ -118,7 +118,7 @@ def test_without_a_machine_no_gain_is_predicted() -> None:
     assert said[2] == "What to change: without a calibration no gain can be predicted, and none was measured."
 
 
-def test_nothing_measured_nothing_said() -> None:
+def test_nothing_measured_nothing_reported() -> None:
     assert explain_result(dataclasses.replace(result(), points=()), MACHINE) == ()
 
 

@@ -199,7 +199,7 @@ def test_bytes_are_shown_as_predicted_sent_and_computed():
     assert "Bytes that worker 0 sends" not in report_html(result(point(configuration(1))), MACHINE)
 
 
-def test_far_curves_go_on_with_the_rows_that_were_measured():
+def test_far_curves_continue_with_the_rows_that_were_measured():
     made = result(*(point(configuration(2, rows=n, mode=mode)) for n, mode in ((200_000, "strong"), (600_000, "weak"))))
     assert workload_of(made, "strong").total_rows == 200_000
     assert workload_of(made, "weak").rows == (300_000, 300_000)

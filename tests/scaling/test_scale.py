@@ -30,7 +30,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def first(client: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, list[Event]]:
-    """A whole run: its folder, its result, and what was said."""
+    """A whole run: its folder, its result, and its events."""
     heard: list[Event] = []
     folder = tmp_path_factory.mktemp("scale") / "out"
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def test_the_folder_holds_all_of_it(first: tuple[Path, Result, list[Event]]) -> 
     assert Note(message="calibrated", time=0.0) in [dataclasses.replace(event, time=0.0) for event in heard]
 
 
-def test_an_earlier_result_is_kept_unless_told_otherwise(client: Any, first: Any) -> None:
+def test_an_earlier_result_is_kept_unless_asked(client: Any, first: Any) -> None:
     folder, made, _ = first
     with pytest.raises(OutputError, match="--overwrite"):
         scale(client, DATA, PLAN, ScaleOptions(out=folder), cluster=CLUSTER)
@@ -95,6 +95,6 @@ def test_too_many_workers(client: Any, tmp_path: Path) -> None:
         scale(client, DATA, Plan(workers=(1, 9)), ScaleOptions(out=tmp_path / "out"), cluster=CLUSTER)
 
 
-def test_a_busy_machine_is_told() -> None:
+def test_a_busy_machine_is_reported() -> None:
     assert busy({"machine": {"load_before": 0.4, "cores": 2}}) == []
     assert "load 3.1 on 2 cores" in busy({"machine": {"load_before": 3.1, "cores": 2}})[0]

@@ -10,7 +10,7 @@ def row(text: str, start: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(start))
 
 
-def test_measured_and_predicted_stand_side_by_side() -> None:
+def test_measured_and_predicted_are_shown_together() -> None:
     shown = table(result(point(configuration(2), slower=1.25)))
     assert shown.splitlines()[0] == "rows <of> an example"
     head = row(shown, "  ").split()

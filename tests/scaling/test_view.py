@@ -1,4 +1,4 @@
-"""What a scaling result comes to: medians, factors, and the single process that they are told against."""
+"""The summary of a scaling result: medians, factors, and the single process as baseline."""
 
 import dataclasses
 

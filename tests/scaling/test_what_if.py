@@ -96,7 +96,7 @@ def test_lightgbm_on_16_machines() -> None:
 
 
 def test_rapids_from_4_to_8_gpus() -> None:
-    """Published 0.69, of a time that holds more than rounds: a miss, and told as one."""
+    """Published 0.69, of a time that holds more than rounds: a miss, and reported as one."""
     last = found("RAPIDS, Higgs, Parquet, 4 threads", 8)
     assert last.published_efficiency == pytest.approx(0.695, abs=5e-4)
     assert last.scaled_efficiency > last.published_efficiency

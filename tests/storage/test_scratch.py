@@ -92,8 +92,8 @@ def test_a_process_that_lives_keeps_its_own(tmp_path: Path, run: str) -> None:
     assert not theirs.exists()
 
 
-def test_whose_process_is_gone_is_told_by_the_lock_alone(tmp_path: Path, run: str) -> None:
-    """Process ids of another container say nothing here: this one's own id stands in the name."""
+def test_a_process_that_is_gone_is_recognised_by_the_lock_alone(tmp_path: Path, run: str) -> None:
+    """Process ids of another container mean nothing here: the file name holds this container's id."""
     left = tmp_path / f"{scratch.PREFIX}before-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
     left.mkdir()
     (left / "matrix").write_bytes(b"1")
@@ -126,7 +126,7 @@ def test_space_is_looked_at_before(tmp_path: Path, codes: np.ndarray, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_space_is_told_in_numbers_that_differ(
+def test_too_little_space_is_reported_in_numbers_that_differ(
     tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And with the folder that the user named, not the one in it."""
@@ -181,7 +181,7 @@ def test_a_run_that_ends_tidies_up_after_workers_killed_in_it(tmp_path: Path, ru
 
 
 def test_a_disk_that_fills_meanwhile_is_one_line_and_leaves_nothing(tmp_path: Path, codes: np.ndarray) -> None:
-    """A limit of the process on a file's size stands in for the disk: the write fails half way."""
+    """A limit of the process on a file's size replaces a full disk: the write fails half way."""
     import resource
     import signal
 
@@ -237,7 +237,7 @@ def test_it_travels_with_its_rows(tmp_path: Path, codes: np.ndarray) -> None:
     np.testing.assert_array_equal(arrived, codes)
 
 
-def test_a_file_that_was_cut_or_removed_is_told(tmp_path: Path, codes: np.ndarray) -> None:
+def test_a_file_that_was_cut_or_removed_is_reported(tmp_path: Path, codes: np.ndarray) -> None:
     kept = StoredArray(codes, tmp_path, "rows")
     os.truncate(kept.path, 1_000)
     with pytest.raises(PipelineError, match="ends at 1,000 of 140,000 bytes"):
@@ -262,7 +262,7 @@ def test_reading_takes_no_map_and_little_memory(tmp_path: Path) -> None:
     assert str(kept.path) not in Path("/proc/self/maps").read_text()
 
 
-def test_nobody_is_short_of_memory_outside_a_worker() -> None:
+def test_no_memory_limit_outside_a_worker() -> None:
     assert not memory_is_short()
 
 

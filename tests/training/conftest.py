@@ -147,7 +147,7 @@ Train = Callable[..., Outcome]
 def train(make_cluster: Callable[[int, int], Any]) -> Train:
     """`train(case, shares)`: trains with `shares` of the fragments on as many workers of a shared cluster.
 
-    `start`: goes on from that state.  `rounds`: instead of the case's.
+    `start`: resumes from that state.  `rounds`: instead of the case's.
     """
     client = make_cluster(3, 1)
 

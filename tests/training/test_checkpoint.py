@@ -155,7 +155,7 @@ def test_what_is_not_the_same_is_named(setting: str, said: str) -> None:
         (["data.derive.z='x > 1'"], ['data.derive.z was none, now "x > 1"']),
     ],
 )
-def test_a_table_that_was_empty_is_not_named_beside_its_fields(settings: list[str], said: list[str]) -> None:
+def test_a_table_that_was_empty_is_not_named_with_its_fields(settings: list[str], said: list[str]) -> None:
     assert identity().differences(identity(*settings)) == said
     back = [f"{name} was {now}, now {was}" for name, was, now in (re.split(" was |, now ", text) for text in said)]
     assert identity(*settings).differences(identity()) == back
@@ -197,9 +197,9 @@ def test_files_that_differ_are_named() -> None:
     _, back = decode(encode(state(3), before))
     (said,) = back.differences(after)
     named = ", ".join(f"new{number}.csv" for number in range(5))
-    assert said == f"the data are not the same: changed: a.csv; removed: b.csv; added: {named} and 2 more"
+    assert said == f"the data differ: changed: a.csv; removed: b.csv; added: {named} and 2 more"
     (said,) = back.differences(dataclasses.replace(after, files=()))
-    assert said == "the data are not the same: files were changed, added or removed"
+    assert said == "the data differ: files were changed, added or removed"
 
 
 def test_of_very_many_files_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

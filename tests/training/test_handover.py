@@ -80,7 +80,7 @@ def test_the_latest_state_is_collected() -> None:
         (TrainingError("label NaN"), TrainingError),
     ],
 )
-def test_a_departure_keeps_its_round_and_is_told(error: Exception, raised: type[Exception]) -> None:
+def test_a_departure_keeps_its_round_and_is_reported(error: Exception, raised: type[Exception]) -> None:
     members = members_of(FakeClient({A: Handover(state(131), (1,)), B: None}))
     kept: list[State] = []
     told = dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error)

@@ -1,6 +1,6 @@
 """A checkpoint written by the version of November 2026, before any field was added to the job since: it is resumed.
 
-`tests/written_formats/old_checkpoint/` holds its four rounds and the rows it was trained on.  Never make it anew: it stands for what users have.
+`tests/written_formats/old_checkpoint/` holds its four rounds and the rows it was trained on.  Never write it again: it represents the files of users.
 """
 
 import dataclasses

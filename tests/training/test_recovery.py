@@ -77,7 +77,7 @@ def test_announced_departures_are_no_restarts() -> None:
     assert waiting.wait_seconds(POLICY) == POLICY.wait_seconds
 
 
-def test_progress_counts_restarts_anew() -> None:
+def test_progress_counts_restarts_from_zero() -> None:
     assert after(*back(1), *back(2), CheckpointKept(10), *back(3), *back(4)).state == "running"
     no_progress = after(
         CheckpointKept(10), *back(1), CheckpointKept(10), *back(2), CheckpointKept(10), Interruption(3, "again")

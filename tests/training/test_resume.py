@@ -1,4 +1,4 @@
-"""Rounds that go on from a state: the same bytes as without the interruption, for every objective."""
+"""Rounds that resume from a state: the same bytes as without the interruption, for every objective."""
 
 import dataclasses
 from pathlib import Path

@@ -31,9 +31,9 @@ def state(number: int, *, stopped: bool = False) -> State:
 
 def test_a_late_state_does_not_undo_the_last(tmp_path: Path) -> None:
     heard: list[events.Event] = []
-    walk: Any = SimpleNamespace(round=0, emit=heard.append, emit_note=print)
+    context: Any = SimpleNamespace(round=0, emit=heard.append, emit_note=print)
     store = CheckpointStore(tmp_path / "model")
-    checkpoints = Checkpoints(walk, store, Identity({}, (), "cpu", "3"), None)
+    checkpoints = Checkpoints(context, store, Identity({}, (), "cpu", "3"), None)
     checkpoints.keep(state(5))
     checkpoints.keep(state(12, stopped=True))
     store.remove()
@@ -44,11 +44,11 @@ def test_a_late_state_does_not_undo_the_last(tmp_path: Path) -> None:
     assert len(heard) == 2
 
 
-def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what is needed and free, and with the round that --resume would begin at."""
     notes: list[str] = []
-    walk: Any = SimpleNamespace(round=0, emit=lambda event: None, emit_note=notes.append)
-    checkpoints = Checkpoints(walk, CheckpointStore(tmp_path / "model"), Identity({}, (), "cpu", "3"), None)
+    context: Any = SimpleNamespace(round=0, emit=lambda event: None, emit_note=notes.append)
+    checkpoints = Checkpoints(context, CheckpointStore(tmp_path / "model"), Identity({}, (), "cpu", "3"), None)
     checkpoints.keep(state(5))
 
     def full(*_: Any) -> None:
@@ -62,8 +62,8 @@ def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert note.endswith("--resume would continue from round 5")
 
 
-def test_the_last_line_says_of_a_loss_what_was_told(tmp_path: Path) -> None:
-    walk: Any = SimpleNamespace(
+def test_the_last_line_says_of_a_loss_what_was_reported(tmp_path: Path) -> None:
+    context: Any = SimpleNamespace(
         job=Job.parse({"data": {"source": "x", "target": "y"}}),
         names=lambda addresses: ("1",),
         incidents=[
@@ -71,8 +71,8 @@ def test_the_last_line_says_of_a_loss_what_was_told(tmp_path: Path) -> None:
             events.WorkerLost(worker="0", stage="rounds", round=7, reason="killed by signal 9"),
         ],
     )
-    nobody: Any = None
-    supervisor = Supervisor(walk, nobody, nobody, SupervisorHooks())
+    absent: Any = None
+    supervisor = Supervisor(context, absent, absent, SupervisorHooks())
     line = supervisor._line(WorkerLostError("tcp://127.0.0.1:1", "killed by signal 9"))
     assert line == "worker 1 lost in blocks: killed by signal 9"
 

@@ -1,4 +1,4 @@
-"""Matrices when a worker is lost while they are built: what stands or is under way is used, what went is made again."""
+"""Matrices when a worker is lost while they are built: finished and pending ones are used, lost ones are rebuilt."""
 
 import os
 import signal
@@ -114,7 +114,7 @@ def test_a_worker_that_is_back_at_its_old_address(job: Job) -> None:
     assert "lost at round" in lost
     assert again.endswith("on 2 workers")
     account = result.summary["account"]
-    assert account["worker_seconds"] < 2 * account["seconds"]  # nobody's while one was away
+    assert account["worker_seconds"] < 2 * account["seconds"]  # no worker-seconds while one was away
     assert sum("before it was lost" in note for note in account["notes"]) == 1
     assert account["shares"]["remainder"] > -0.1  # nothing is counted twice, but for what the clocks differ
     assert account["stages"].get("recovery", {"other": 0})["other"] == 0

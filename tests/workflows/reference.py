@@ -1,4 +1,4 @@
-"""What somebody would write by hand for each workflow: pandas and `xgboost.train`, nothing of this project.
+"""What an expert would write by hand for each workflow: pandas and `xgboost.train`, nothing of this project.
 
     python -m tests.workflows.reference ../shared/data
 

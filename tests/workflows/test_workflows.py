@@ -2,7 +2,7 @@
 
 The reference numbers are those of `python -m tests.workflows.reference` (pandas, `xgboost.train`, the same depth,
 30 rounds at XGBoost's own learning rate of 0.3; XGBoost 3.4.1, CPU).  Rows held out by a hash are other rows there
-than here, so the floors leave room for that.  Beside each floor stand the reference and what was reached when the
+than here, so the floors leave room for that.  Next to each floor are the reference and what was reached when the
 test was written.
 """
 

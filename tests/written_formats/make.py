@@ -1,9 +1,9 @@
-"""Writes a file of each format with the program as it is now, for a later version to read.
+"""Writes a file of each format with the current program, for a later version to read.
 
     python -m tests.written_formats.make FOLDER
 
-FOLDER is made.  Its name is in the events and in no other file.  Files that are committed are never written anew: they
-stand for what users have.
+FOLDER is made.  Its name is in the events and in no other file.  Files that are committed are never rewritten: they
+represent the files of users.
 """
 
 import dataclasses

@@ -20,13 +20,13 @@ class RunDetails:
 
 def _words(run: RunState) -> str:
     facts = [(text(name), text(setting)) for name, setting in run.asked.items()]
-    asked = f"<div><h3>Asked</h3>{table(('', ''), facts, kind='facts')}</div>" if facts else ""
-    planned = f"<div><h3>Planned</h3>{table(('', ''), _plan(run), kind='facts')}</div>" if run.planned else ""
+    asked = f"<div><h3>Job</h3>{table(('', ''), facts, kind='facts')}</div>" if facts else ""
+    planned = f"<div><h3>Plan</h3>{table(('', ''), _plan(run), kind='facts')}</div>" if run.planned else ""
     kept = ""
     if run.checkpoint is not None and run.state != "finished":  # then it has been deleted
         where = [
             ("folder for --resume", text(run.checkpoint.path)),
-            ("goes on after", f"round {run.checkpoint.round:,}"),
+            ("resumes after", f"round {run.checkpoint.round:,}"),
         ]
         kept = f"<div><h3>If it is interrupted</h3>{table(('', ''), where, kind='facts')}</div>"
     since = "<span class=sub>: since the start, newest first</span>"
@@ -34,7 +34,7 @@ def _words(run: RunState) -> str:
     told = [
         (f"+{duration(moment - run.started)}", text(said)) for moment, said in reversed(run.notes[-MANY_INCIDENTS:])
     ]
-    incidents = f"<div><h3>Happened{since}</h3>{table(('', ''), happened, kind='when')}</div>" if happened else ""
+    incidents = f"<div><h3>Incidents{since}</h3>{table(('', ''), happened, kind='when')}</div>" if happened else ""
     notes = f"<div><h3>Notes{since}</h3>{table(('', ''), told, kind='when')}</div>" if told else ""
     measured = [(text(name), value(number)) for name, number in run.metrics.items()]
     exact = f"<div><h3>Measured at the end, exactly</h3>{table(('', ''), measured, 1)}</div>" if measured else ""

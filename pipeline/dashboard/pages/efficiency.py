@@ -25,12 +25,12 @@ MEANING = (
 ALONE = "Useful: trees are computed. Other: the training thread computes nothing, because it has no core or because it waits."
 WAITS = "for its own threads, for memory, or between two rounds"  # a single worker, which exchanges nothing
 ABOUT = (
-    "Live estimates, from what each worker's training thread computed and how long it stood without a core. "
-    "Transfer is at most what is shown: the share of the worker that waits least is taken for it. "
+    "Live estimates, from the CPU time of each worker's training thread and the time it had no core. "
+    "Transfer is an upper bound: the share of the worker that waits least. "
     "The report after the run has measured values."
 )
 ON_GPU = (
-    "On GPUs a processor's clock says nothing of the work: what is useful, transfer and waiting is known only after "
+    "On GPUs, CPU time does not measure the work: useful time, transfer and waiting are known only after "
     "the run, from its report."
 )
 
@@ -140,11 +140,11 @@ def _sentence(live: LiveFigures) -> str:
     if live.PE is None:
         return f"A round takes {duration_of(live.seconds)} on {count(len(live.workers), 'worker')}. {ON_GPU}"
     if len(live.workers) == 1:
-        said = f"One worker: its training thread computes for {live.PE:.0%} of the time; there is nobody to wait for."
+        said = f"One worker: its training thread computes for {live.PE:.0%} of the time; it has no peer to wait for."
         return f"{said} {alone(live)}".strip()
     said = f"{live.PE:.0%} of all workers' time is compute."
     if (queued := without_core(live)) >= CROWDED:
-        said += f" {queued:.0%} of it they stand without a core: more runs on their machines than these have cores."
+        said += f" For {queued:.0%} of it they have no core: their machines run more threads than they have cores."
     if live.straggler is None:
         return f"{said} No worker keeps the others waiting."
     waits = [worker.wait or 0.0 for worker in live.workers if worker.name != live.straggler]
@@ -161,7 +161,7 @@ def alone(live: LiveFigures) -> str:
     """What a single worker does while it does not compute; empty where it always computes."""
     (worker,) = live.workers
     queued, other = (worker.queued or 0.0) / live.seconds, (worker.other or 0.0) / live.seconds
-    said = [f"For {queued:.0%} it has no core: more runs on its machine than that has cores."] * (queued >= CROWDED)
+    said = [f"For {queued:.0%} it has no core: its machine runs more threads than it has cores."] * (queued >= CROWDED)
     if other - queued >= CROWDED:
         said.append(f"For {other - queued:.0%} it waits: {WAITS}.")
     return " ".join(said)
@@ -197,8 +197,8 @@ def _cards(live: LiveFigures) -> str:
                 "of the overheads; 1 is even" if live.J else none,
             ),
             card("LB, load balance", _factor(live.LB), "mean compute by the longest"),
-            card("SerE, serialisation", _factor(live.SerE), "what waiting in turn leaves"),
-            card("TE, transfer", _factor(live.TE), "what the network leaves, at least"),
+            card("SerE, serialisation", _factor(live.SerE), "CommE / TE; 1 without waiting"),
+            card("TE, transfer", _factor(live.TE), "at least; 1 without transfer"),
         ]
     return "".join(cards)
 

@@ -55,7 +55,7 @@ def _alone(kind: Callable[[], Component]) -> Sequence[Component]:
 PAGES = (
     Page("Training", "Training", "/training", training.parts),
     Page("Efficiency", "Training: efficiency", "/efficiency", efficiency.parts),
-    Page("Team", "Training: the team of workers", "/team", workers.parts),
+    Page("Team", "Training: workers", "/team", workers.parts),
 )
 INDIVIDUAL = tuple(
     Page(title, title, f"/individual-{route}", functools.partial(_alone, kind), fill=True)

@@ -40,10 +40,10 @@ def _box(name: str, stage: Stage, run: RunState, *, now: bool) -> str:
     said = _counted(stage.done, stage.total, stage.seconds)
     part = 1.0 if stage.ended else stage.done / stage.total if stage.total else 0.0
     if now and stage.ended and (stage.again is None or stage.again.ended):  # no event of the repetition yet
-        return _div(name, "now", 0.0, said, "once more, for what was lost")
+        return _div(name, "now", 0.0, said, "again, for what was lost")
     if stage.again is None:
         return _div(name, "now" if now else "done" if stage.ended else "", part, said)
-    again = f"once more: {_counted(stage.again.done, stage.again.total, stage.again.seconds)}"
+    again = f"again: {_counted(stage.again.done, stage.again.total, stage.again.seconds)}"
     return _div(name, "now" if now else "done", _part(stage.again) if now else part, said, again)
 
 
@@ -53,7 +53,7 @@ def _rounds(stage: Stage, run: RunState, *, now: bool) -> str:
     if run.interrupted:
         return _div("rounds", "", part, said, '<span class="lost">interrupted</span>')
     if run.recovering:
-        return _div("rounds", "", part, said, "go on when the matrix stands")
+        return _div("rounds", "", part, said, "resume when the matrix is rebuilt")
     return _div("rounds", "now" if now else "done" if stage.ended else "", 1.0 if stage.ended else part, said)
 
 

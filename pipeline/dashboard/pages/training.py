@@ -15,8 +15,8 @@ from pipeline.monitoring.state.worker_state import TIGHT
 
 DRAWN_LATER = "Learning curves and speed are drawn here as soon as the rounds begin."
 SILENT_SECONDS = 30.0  # without an event, after which the page says so
-RECORD_ENDS = "Whether the run went on is not known; the page follows the file if it still grows."
-UNREAD = "Whether the run went on is not known; the file is damaged, and the page does not follow it any more:"
+RECORD_ENDS = "Whether the run continued is not known; the page follows the file if it still grows."
+UNREAD = "Whether the run continued is not known; the file is damaged, and the page does not follow it any more:"
 FULL = 0.95  # of a worker's memory: at this share Dask kills it
 
 
@@ -45,7 +45,7 @@ def _state(run: RunState, now: float) -> str:
         case _ if run.recorded:
             said = f'running for {duration(max(0.0, run.heard - run.started))}; <span class="lost">the record ends here</span>'
         case _ if silent > SILENT_SECONDS:
-            said = f'<span class="lost">nothing heard for {duration(silent)}</span>'
+            said = f'<span class="lost">no event for {duration(silent)}</span>'
         case _:
             said = f"running for {duration(max(0.0, now - run.started))}"
     about = f"<p class=lost>{text(run.message)}</p>" if run.state == "failed" else ""
@@ -68,8 +68,8 @@ def _cards(run: RunState, now: float) -> str:
 def _far(run: RunState) -> str:
     if run.rounds:
         early = run.rounds_ended and run.round < run.rounds and run.state == "finished"
-        about = "stopped early: no better any more" if early else f"{run.round / run.rounds:.0%} of the rounds"
-        about += f"; first the {run.current_stage} once more" if run.recovering else ""
+        about = "stopped early: no improvement" if early else f"{run.round / run.rounds:.0%} of the rounds"
+        about += f"; first the {run.current_stage} again" if run.recovering else ""
         return card("How far", f"round {run.round:,} of {run.rounds:,}", about, part=run.round / run.rounds)
     if not run.stages:
         return card("How far", "–", "it begins")
@@ -84,16 +84,16 @@ def _far(run: RunState) -> str:
 
 
 def _long(run: RunState, now: float) -> str:
-    label = "How long still"
+    label = "Time left"
     if run.state != "running":
-        return card("How long it took", duration((run.ended or run.heard) - run.started))
+        return card("Time taken", duration((run.ended or run.heard) - run.started))
     if run.interrupted:
         left = f"then about {duration(run.eta[1])} of rounds" if run.eta else ""
-        return card(label, "interrupted", f"it goes on when the workers are there; {left}".rstrip("; "), "warn")
+        return card(label, "interrupted", f"it resumes when the workers are back; {left}".rstrip("; "), "warn")
     if run.rounds_ended:
         return card(label, "a moment", "the rounds are done; evaluating and saving")
     if run.recovering:
-        return card(label, "–", "what was lost is done once more; known when the rounds go on", "warn")
+        return card(label, "–", "lost work is repeated; known when the rounds resume", "warn")
     if run.patience_left == 0:
         return card(
             label, "a moment", f"no round was better for {run.asked['training.early_stopping']}: it stops early"

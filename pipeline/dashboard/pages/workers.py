@@ -52,7 +52,7 @@ class WorkerTable:
         above = f"<h2>{title(run)}: {_here(run)}</h2>"
         workers = by_name(run)
         if not workers:
-            self.root.text = f"{above}<p class=sub>What each one has to do is {later(run)}.</p>"
+            self.root.text = f"{above}<p class=sub>The work of each worker is {later(run)}.</p>"
             return
         gpu = any(worker.gpu_memory_nbytes is not None for worker in workers)
         head = ["worker", "state", "lost", "round", "memory", "of limit", "of plan", "peak"]
@@ -144,7 +144,7 @@ class TimeLine:
         ]  # fmt: skip
         refresh(self._marks, _columns(("worker", "at", "colour", "marker", "said"), marks))
         keys = key(BLUE, "takes part") + key(VERMILION, "lost", "✖") + key(GREEN, "takes part again", "▲")
-        self._title.text = f"<h3>Who took part when</h3><p>{keys if marks else key(BLUE, 'takes part')}</p>"
+        self._title.text = f"<h3>Presence of the workers</h3><p>{keys if marks else key(BLUE, 'takes part')}</p>"
 
 
 class IncidentTable:
@@ -158,8 +158,8 @@ class IncidentTable:
             self.root.text = ""
             return
         rows = occurred(run, INCIDENTS)
-        said = table(("", ""), rows, kind="when") if rows else "<p class=sub>Nothing has gone wrong.</p>"
-        self.root.text = f"<h3>What happened</h3>{said}"
+        said = table(("", ""), rows, kind="when") if rows else "<p class=sub>No incidents.</p>"
+        self.root.text = f"<h3>Incidents</h3>{said}"
 
 
 def by_name(run: RunState) -> list[WorkerState]:
@@ -251,7 +251,7 @@ def _bars(workers: Sequence[WorkerState], names: Sequence[str], here: Set[str]) 
     beyond = ""
     if far:
         low, high = nbytes(min(filter(None, limits))), nbytes(max(limits))
-        beyond = f"The limit is far away: {low if low == high else f'{low} to {high}'} for each."
+        beyond = f"The limit is beyond the axis: {low if low == high else f'{low} to {high}'} for each."
     said = [
         f"{worker.name}: {f'{nbytes(taken)} now' if taken else 'away'}, {nbytes(worker.peak_memory_nbytes)} at its peak"
         for worker, taken in zip(workers, now, strict=True)

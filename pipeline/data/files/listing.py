@@ -250,9 +250,7 @@ def _format(found: list[tuple[str, Listing]], wanted: str) -> str:
             raise SourceError(
                 f"{named}: a model folder, no data: open it with pipeline.Model.load(...), or `pipeline describe` in a shell"
             )
-    raise SourceError(
-        f"{found[0][0]}: no Parquet, CSV, Feather or LIBSVM files by their endings; say which with data.format"
-    )
+    raise SourceError(f"{found[0][0]}: no Parquet, CSV, Feather or LIBSVM files by their endings; set data.format")
 
 
 def _by_ending(path: str) -> str | None:

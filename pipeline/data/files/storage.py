@@ -140,7 +140,7 @@ def _dangling(path: str) -> AccessError | None:
 def facts_in(path: str, info: Mapping[str, Any]) -> Facts:
     """Size and mark from an fsspec filesystem's info of a file."""
     if info.get("size") is None:
-        raise AccessError(f"{path}: the server does not tell the file's size")
+        raise AccessError(f"{path}: the server does not report the file's size")
     mark = next((str(info[name]) for name in _MARKS if info.get(name) is not None), None)
     return Facts(int(info["size"]), None if mark is None else mark.removeprefix("W/").strip('"'))
 

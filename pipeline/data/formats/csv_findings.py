@@ -107,7 +107,7 @@ def _mixed(name: str, seen: ColumnTally, options: CsvOptions) -> Finding | None:
     return Finding(
         MIXED,
         f"{name} is text because of {odd:,} of {tally.values:,} values ({what}), first at {where}: {advice}; kind = "
-        f'"category" says that it is meant',
+        f'"category" confirms it',
         column=name,
         count=odd,
         where=where,

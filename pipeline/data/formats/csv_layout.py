@@ -61,7 +61,7 @@ def _names(path: str, fields: list[str], options: CsvOptions) -> tuple[tuple[str
     names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise SourceError(f"{path}: two columns are named {twice!r}; without a header, say data.csv.header = false")
+        raise SourceError(f"{path}: two columns are named {twice!r}; without a header, set data.csv.header = false")
     return tuple(names), unnamed
 
 

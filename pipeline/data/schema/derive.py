@@ -265,7 +265,7 @@ def _call(derivation: Derivation, table: pa.Table) -> pa.Table:
 def _load(derivation: Derivation) -> Callable[[pa.Table], pa.Table]:
     """The user's function, imported by name; also searched in the current folder, as `python -m` does."""
     if not derivation.allow_code:
-        raise JobError(f"data.function = {derivation.function!r} runs your own code: say --allow-code to allow it")
+        raise JobError(f"data.function = {derivation.function!r} runs your own code: pass --allow-code to allow it")
     module, _, name = str(derivation.function).partition(":")
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())

@@ -114,7 +114,9 @@ def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
         meant[name] = alike[0]
     used = set(meant.values())
     if len({column.lower() for column in used}) < len(used):
-        raise JobError(f"{expression.field}: uses columns whose names differ only in case, which SQL cannot tell apart")
+        raise JobError(
+            f"{expression.field}: uses columns whose names differ only in case, which SQL does not distinguish"
+        )
     return meant
 
 

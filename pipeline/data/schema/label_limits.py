@@ -42,7 +42,7 @@ def check_numbers(name: str, objective: str, training: Training, labels: LabelSu
     if np.float32(low) == np.float32(high):
         refuse(
             name,
-            "has values that float32, in which models are trained, cannot tell apart: subtract a number close to them "
+            "has values that float32, in which models are trained, cannot distinguish: subtract a number close to them "
             "under data.derive",
         )
 
@@ -85,7 +85,7 @@ def _check_grades(name: str, objective: str, training: Training, labels: LabelSu
     whole = _whole(labels)
     if (asked or objective == "rank:map") and not (whole and high <= 1):
         what = objective if objective == "rank:map" else asked[0]
-        refuse(name, f"holds grades besides 0 and 1, and {what} takes no others: choose rank:ndcg and ndcg")
+        refuse(name, f"holds grades other than 0 and 1, and {what} takes no others: choose rank:ndcg and ndcg")
     gain = training.params.get("ndcg_exp_gain")
     exponential = gain not in (False, 0, "0", "false") and (objective == "rank:ndcg" or gain is not None)
     if not exponential or objective == "rank:map":

@@ -191,7 +191,7 @@ def _shared_inputs(derived: DerivedSchema, features: tuple[str, ...], target: st
     for name in features:
         if shared := derived.inputs.get(name, frozenset()) & source:
             notes.append(
-                f"the feature {name} is made from {listed(sorted(shared))}, as the target {target} is: mind leaks"
+                f"the feature {name} is made from {listed(sorted(shared))}, as the target {target} is: check for leaks"
             )
     return notes
 

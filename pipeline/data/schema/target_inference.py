@@ -176,7 +176,7 @@ def _check_apart(name: str, kind: pa.DataType, labels: LabelSurvey) -> None:
     if largest * 10.0**kind.scale >= EXACT_FLOAT64:
         refuse(
             name,
-            f"is {kind} with values of so many digits that classes cannot be told apart: derive texts under data.derive, "
+            f"is {kind} with values of so many digits that classes cannot be distinguished: derive texts under data.derive, "
             f"e.g. CAST(... AS VARCHAR)",
         )
 

@@ -55,7 +55,7 @@ SECONDARY_ERROR_SECONDS = 5.0  # to wait for the real error after the first echo
 SECONDARY_ERROR = re.compile(
     r"allreduce|allgather|broadcast|collective|communicator|tracker|rabit|socket|connection", re.I
 )
-WAITING = Note(message="waiting for another training that has one of these workers")
+WAITING = Note(message="waiting for another training that uses one of these workers")
 PARAMETER = re.compile(  # XGBoost's text for a value it cannot use
     r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
 )

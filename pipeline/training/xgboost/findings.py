@@ -83,10 +83,12 @@ def _why(statistics: Statistics, target: Target) -> str:
             "divide it under data.derive"
         )
     if target.kind == "regression" and few_steps(statistics.label) is not None:
-        return f"Float32 hardly tells values of the target {target.column} apart: subtract their mean under data.derive"
+        return (
+            f"Float32 hardly distinguishes values of the target {target.column}: subtract their mean under data.derive"
+        )
     if target.kind == "regression" and deviation < 1:
         return (
             f"The target {target.column} has a standard deviation of {deviation:.2g}: where splits gain too little, multiply it "
             "under data.derive, or lower min_child_weight, gamma and lambda under training.params"
         )
-    return "Lower min_child_weight, gamma and lambda under training.params, or the features tell nothing"
+    return "Lower min_child_weight, gamma and lambda under training.params, or the features carry no information about the target"

@@ -32,7 +32,7 @@ QUIET: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[str]:
-    """The address of a scheduler that somebody else started, with two workers and no nannies."""
+    """The address of a scheduler that another process started, with two workers and no nannies."""
     with LocalCluster(n_workers=2, protocol="tcp://", **QUIET) as cluster:
         yield cluster.scheduler_address
 
@@ -73,7 +73,7 @@ def test_workers_without_a_gpu(running: str, monkeypatch: pytest.MonkeyPatch) ->
         placement(client, section)
 
 
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert existing.TIMEOUT_SECONDS < 10
     monkeypatch.setattr(existing, "SILENT_SECONDS", 1)
     with socket.socket() as silent:  # accepts, and says nothing
@@ -147,12 +147,14 @@ def test_a_scheduler_without_our_code_and_a_worker_with_another() -> None:
         ClusterError, match=r"the scheduler of tcp://0 does not match: pipeline not installed .* on the sch"
     ):
         same_code.check_same(Answering(lacking, here), "tcp://0")  # type: ignore[arg-type]
-    with pytest.raises(ClusterError, match=r"workers of tcp://0 do not match: pipeline has other code .*hash 01234567"):
+    with pytest.raises(
+        ClusterError, match=r"workers of tcp://0 do not match: the code of pipeline differs .*hash 01234567"
+    ):
         same_code.check_same(Answering(here, other), "tcp://0")  # type: ignore[arg-type]
     gone, broken = OSError("closed"), ValueError("pipeline.__spec__ is None")
     same_code.check_same(Answering(here, gone), "tcp://0")  # type: ignore[arg-type]
     with pytest.raises(
-        ClusterError, match=r"the worker tcp://1 cannot be asked: ValueError: pipeline.__spec__ is None"
+        ClusterError, match=r"a call to the worker tcp://1 failed: ValueError: pipeline.__spec__ is None"
     ):
         same_code.check_same(Answering(here, broken), "tcp://0")  # type: ignore[arg-type]
 
@@ -172,7 +174,7 @@ def test_a_cluster_without_workers_is_waited_for(running: str) -> None:
 
             members.note = note
             assert len(placement(client, section, members).workers) == 1
-        assert notes == ["no worker is there yet: waiting for one, up to 5m (cluster.patience)"]
+        assert notes == ["no worker is available yet: waiting for one, up to 5m (cluster.patience)"]
 
 
 def test_tls(certificates: Files, monkeypatch: pytest.MonkeyPatch) -> None:

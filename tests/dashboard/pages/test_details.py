@@ -1,4 +1,4 @@
-"""What the pages say in words: the name of a run, how good it is, how long still, what is wrong with it."""
+"""The texts of the pages: the name of a run, its quality, the time left, its problems."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""/team: workers that come and go, and memory beside a limit that is far away."""
+"""/team: workers that come and go, and memory next to a limit beyond the axis."""
 
 import math
 from collections.abc import Mapping
@@ -99,11 +99,11 @@ def test_workers_stand_in_an_order_that_stays() -> None:
     assert list(memory_of(board)["worker"]) == ["2", "10", "w2", "w10"]
 
 
-def test_a_limit_that_is_far_away_is_said() -> None:
+def test_a_limit_that_is_far_away_is_reported() -> None:
     board = working(2.0, "0")
     board.apply("a", placed(1.0, {"0": 1.0}, limit=64 * GB))
     assert math.isnan(memory_of(board)["limit"][0])
-    assert "The limit is far away: 64 GB for each." in words(drawn(TEAM, board))
+    assert "The limit is beyond the axis: 64 GB for each." in words(drawn(TEAM, board))
     board.apply("a", placed(3.0, {"0": 1.0}, limit=2 * GB))
     assert memory_of(board)["limit"][0] == 2.0
-    assert "far away" not in words(drawn(TEAM, board))
+    assert "beyond the axis" not in words(drawn(TEAM, board))

@@ -126,11 +126,11 @@ def test_urls(tmp_path: Path, flaky: type[FlakyFileSystem], name: str) -> None: 
     flaky.etag = '"first"'
     source = open_source(put(name, tmp_path))
     assert read_fragment(source, source.fragments[0]).num_rows == ROWS
-    flaky.etag = 'W/"first"'  # the same, said otherwise
+    flaky.etag = 'W/"first"'  # the same in another form
     assert read_fragment(source, source.fragments[0]).num_rows == ROWS
     flaky.etag = '"second"'
     failing(source, rf"{name}: changed during the run \(\d+ bytes now as when it began, but written to since\)$")
-    flaky.etag = None  # not told any more: the size is all there is to see
+    flaky.etag = None  # no longer reported: only the size can be compared
     assert read_fragment(source, source.fragments[0]).num_rows == ROWS
     content = flaky().cat_file(f"/{name}")
     flaky().pipe_file(f"/{name}", content + b"\n")

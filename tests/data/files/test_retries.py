@@ -1,4 +1,4 @@
-"""Reads that fail for a passing reason are tried again, with waits that nobody sleeps here; others are not."""
+"""Reads that fail for a passing reason are retried, with waits that are not slept here; others are not."""
 
 import builtins
 import errno
@@ -223,7 +223,7 @@ def test_local_parquet_goes_without_python_s_files(tmp_path: Path, monkeypatch: 
 
 
 def test_real_input_output_errors_have_their_number() -> None:
-    """Which is how they are told from damage: Linux gives EIO for the unmapped first page of a process's memory."""
+    """Which distinguishes them from damage: Linux gives EIO for the unmapped first page of a process's memory."""
     import pyarrow as pa
 
     with pytest.raises(OSError, match="Input/output error") as caught:

@@ -1,4 +1,4 @@
-"""Storage that does not answer: said, limited, and no hindrance to the end of a process."""
+"""Storage that does not answer: noted, limited, and no hindrance to the end of a process."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ class SilentFileSystem(MemoryFileSystem):
         sys.stderr.write("asked\n")
         sys.stderr.flush()
         threading.Event().wait(600)
-        raise AssertionError("nobody waits so long")
+        raise AssertionError("no wait may take so long")
 
 
 fsspec.register_implementation("silent", SilentFileSystem, clobber=True)

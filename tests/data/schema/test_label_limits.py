@@ -37,7 +37,7 @@ MANY = LabelSurvey("float", None, minimum=0.0, maximum=9.0)
             "rank:pairwise",
             {"metrics": ["map@3"]},
             grades(0, 1, 2),
-            "holds grades besides 0 and 1, and map@3 takes no others",
+            "holds grades other than 0 and 1, and map@3 takes no others",
         ),
         ("rank:ndcg", {"metrics": ["pre"]}, grades(0, 1, 2), "pre takes no others"),
         ("rank:map", {}, grades(0, 0.5, 1), "rank:map takes no others"),

@@ -26,7 +26,7 @@ def test_everything_else_is_a_feature_in_the_order_of_the_schema():
     assert got.notes == ()
 
 
-def test_what_a_derived_target_is_made_of_is_never_a_feature_and_said_once():
+def test_what_a_derived_target_is_made_of_is_never_a_feature_and_reported_once():
     got = roles({"late": "gain > 15", "gain": "arr_delay - dep_delay"}, target="late")
     assert got.features == ("carrier", "hour", "month", "w", "key")
     assert got.notes == ("arr_delay, dep_delay and gain are left out: the target late is made from them",)
@@ -34,7 +34,7 @@ def test_what_a_derived_target_is_made_of_is_never_a_feature_and_said_once():
     assert "arr_delay" not in got.predict
 
 
-def test_a_feature_made_from_what_the_target_is_made_of_stays_and_is_said():
+def test_a_feature_made_from_what_the_target_is_made_of_stays_and_is_reported():
     got = roles({"late": "arr_delay > 15", "sign": "arr_delay > 0"}, target="late")
     assert "sign" in got.features
     assert "arr_delay" in got.predict
@@ -96,7 +96,7 @@ def test_wrong_names(fields, message):
 
 
 def test_only_names_that_help_are_suggested():
-    """The nearest first, wherever they stand, and never a column that has another part already."""
+    """The nearest first, wherever they are, and never a column that has another role already."""
     many = pa.schema(
         [(f"column {number}", pa.float64()) for number in range(50)] + list(SCHEMA) + [("Key-2", pa.int64())]
     )
@@ -121,5 +121,5 @@ def test_an_id_may_not_be_called_as_a_column_of_predictions(name):
     assert name in assign_roles(Data(source="x", target="hour"), derived).features
 
 
-def test_a_pattern_that_matches_nothing_is_said():
+def test_a_pattern_that_matches_nothing_is_reported():
     assert roles(target="hour", exclude=["x_*"]).notes == ("data.exclude: x_* matches no column",)

@@ -236,7 +236,7 @@ def test_the_share_that_trains_is_known_from_the_survey():
     assert training_share(held, Split("share", share=0.3)) == 1.0
 
 
-# numbers that floats cannot tell apart
+# numbers that floats do not distinguish
 
 
 def test_classes_of_neighbouring_large_integers_stay_apart():
@@ -251,7 +251,7 @@ def test_classes_of_neighbouring_large_integers_stay_apart():
         encode_labels(target, unsigned)
 
 
-def test_floats_are_no_classes_that_only_integers_tell_apart():
+def test_floats_are_no_classes_that_only_integers_distinguish():
     target = Target("y", "binary", "binary:logistic", (2**60, 2**60 + 1))
     assert encode_labels(target, pa.chunked_array([pa.array([2.0**60])])).tolist() == [0.0]
 
@@ -268,12 +268,12 @@ def test_decimals_of_too_many_digits_are_no_classes(kind):
     small = pa.array([decimal.Decimal(1), decimal.Decimal(2)], kind)
     assert decide(small).classes == (1, 2)
     large = pa.array([decimal.Decimal(2**53), decimal.Decimal(3)], kind)
-    with pytest.raises(DataError, match="cannot be told apart"):
+    with pytest.raises(DataError, match="cannot be distinguished"):
         decide(large)
 
 
-def test_regression_on_numbers_that_float32_cannot_tell_apart_is_refused():
-    with pytest.raises(DataError, match="cannot tell apart: subtract a number close"):
+def test_regression_on_numbers_that_float32_does_not_distinguish_is_refused():
+    with pytest.raises(DataError, match="cannot distinguish: subtract a number close"):
         decide(pa.array([1_600_000_000, 1_600_000_001, 1_600_000_002]))
     with pytest.raises(DataError, match="beyond float32"):
         decide(pa.array([1e300, 2.0, 3.0]))

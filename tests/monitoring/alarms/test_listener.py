@@ -1,4 +1,4 @@
-"""Alarms: told once for each episode, from events and from the clock, and what is done then."""
+"""Alarms: emitted once for each episode, from events and from the clock, and their actions."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ class Clock:
 
 
 class Watched:
-    """Alarms of a run, a clock that goes as it is told, and what was said."""
+    """Alarms of a run, a clock of the test, and the messages."""
 
     def __init__(self, *when: str, do: str = "log", tell: Callable[[str], None] | None = None) -> None:
         self.clock = Clock()
@@ -59,7 +59,7 @@ class Watched:
         self.alarms(PLANNED)
 
     def hear(self, *events: Event, after: float = 0.0) -> list[str]:
-        """What is said newly when these are heard of, so many seconds after what was before."""
+        """The new messages after these events, this many seconds after the ones before."""
         self.clock.now += after
         before = len(self.said)
         for event in events:
@@ -103,7 +103,7 @@ def worked(worker: str, memory: int = 100, *, seconds: float = 1.0, cpu: float =
 
 
 def told_at(text: str, *values: tuple[float, bool]) -> list[float]:
-    """When an alarm is told whose condition holds, or does not, at these times."""
+    """When an alarm fires whose condition holds, or does not, at these times."""
     condition, now, times = parse(text), AlarmState(), []
     for at, holds in values:
         now, tell = step(now, condition, holds, at)
@@ -155,7 +155,7 @@ def test_a_metric_that_drops_below_its_best() -> None:
     assert watched.hear(auc(4, 0.78)) == ["alarm: validation.auc drops 0.02 (now 0.78, round 4)"]
 
 
-def test_a_best_round_that_nobody_told_of_counts() -> None:
+def test_a_best_round_without_an_event_counts() -> None:
     watched = Watched("validation.auc drops 0.02")
     assert watched.hear(auc(5, 0.78, best=0.8)) == ["alarm: validation.auc drops 0.02 (now 0.78, round 5)"]
 
@@ -167,7 +167,7 @@ def test_a_loss_that_rises_above_its_best() -> None:
     assert watched.hear(rounds[3]) == ["alarm: validation.logloss rises 0.1 (now 0.6, round 4)"]
 
 
-def test_a_metric_that_is_not_measured_is_told_once() -> None:
+def test_a_metric_that_is_not_measured_is_reported_once() -> None:
     watched = Watched("validation.auc < 0.5", "train.logloss > 9")
     assert watched.hear(done(1)) == []  # not measured in this round
     assert watched.hear(done(2, {"train.logloss": 1.0})) == [
@@ -176,7 +176,7 @@ def test_a_metric_that_is_not_measured_is_told_once() -> None:
     assert watched.hear(done(3, {"train.logloss": 1.0}), Saved(path="m", sha256="")) == []
 
 
-def test_metrics_of_training_rows_may_be_told_later() -> None:
+def test_metrics_of_training_rows_may_be_measured_later() -> None:
     watched = Watched("train.logloss > 1", "train.auc > 0.5")
     assert watched.hear(done(137, {"validation.auc": 0.5})) == []
     assert watched.hear(done(200, {"train.logloss": 2.0, "validation.auc": 0.5})) == [
@@ -233,7 +233,7 @@ def test_a_training_that_begins_again_is_not_measured_by_the_rounds_it_has_lost(
     assert watched.hear(auc(3, 0.72)) == ["alarm: validation.auc drops 0.02 (now 0.72, round 3)"]
 
 
-def test_the_best_round_before_a_loss_counts_where_training_goes_on_from_it() -> None:
+def test_the_best_round_before_a_loss_counts_where_training_continues_from_it() -> None:
     watched = Watched("validation.auc drops 0.02")
     watched.hear(auc(1, 0.7), auc(137, 0.9), Restarted(round=130, workers=1))
     later = RoundDone(
@@ -242,7 +242,7 @@ def test_the_best_round_before_a_loss_counts_where_training_goes_on_from_it() ->
     assert len(watched.hear(later)) == 1
 
 
-def test_going_on_as_asked_is_no_restart() -> None:
+def test_resuming_as_asked_is_no_restart() -> None:
     readings = AlarmInputs(0.0)
     assert readings.take(Restarted(round=9, workers=2), 1.0) == {"restarts": 0}
     readings.take(PLANNED, 2.0)
@@ -289,7 +289,7 @@ def test_a_run_that_is_over_makes_no_progress(event: Event) -> None:
     assert watched.tick(1000) == []
 
 
-def test_a_window_begins_anew_with_a_restart() -> None:
+def test_a_window_restarts_with_a_restart() -> None:
     watched = Watched("rows_per_second < 1e6 for 60s")
     watched.hear(done(1, speed=1.0))
     watched.hear(Restarted(round=0, workers=1), after=50)
@@ -310,7 +310,7 @@ def test_the_efficiency_of_the_last_rounds() -> None:
     assert lines[1].startswith("alarm: pe < 0.6 for 10s (now 0.5")
 
 
-def test_an_efficiency_that_is_never_known_is_told_at_the_end() -> None:
+def test_an_efficiency_that_is_never_known_is_reported_at_the_end() -> None:
     watched = Watched("pe < 0.6")
     assert watched.tick(1) == []
     assert watched.hear(Saved(path="m", sha256="")) == [
@@ -339,7 +339,7 @@ def test_the_first_alarm_that_ends_a_run_is_the_one_that_is_named() -> None:
         watched.alarms.check()
 
 
-def test_an_error_of_who_listens_reaches_the_run_and_not_the_teller() -> None:
+def test_an_error_of_the_handler_reaches_the_run_and_not_the_emitter() -> None:
     def broken(line: str) -> None:
         raise ValueError("gone")
 

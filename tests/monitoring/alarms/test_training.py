@@ -46,7 +46,7 @@ def test_exit_ends_a_training_and_its_checkpoint_stands(client: Client, tmp_path
     assert result.summary["rounds"] == reached + 3
 
 
-def test_what_is_told_of_a_training(client: Client, tmp_path: Path) -> None:
+def test_the_messages_of_a_training(client: Client, tmp_path: Path) -> None:
     job = job_of(
         tmp_path / "late",
         30,

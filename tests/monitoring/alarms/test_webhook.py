@@ -1,4 +1,4 @@
-"""What alarms send, where, and that nobody is harmed where nobody takes it."""
+"""The messages that alarms post, where to, and that a server that does not answer harms nothing."""
 
 import contextlib
 import json
@@ -76,8 +76,8 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def nobody() -> str:
-    """The URL of a port where nobody listens."""
+def closed_url() -> str:
+    """The URL of a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -102,7 +102,7 @@ def test_what_an_alarm_sends() -> None:
 
 
 def sent(url: str, messages: int = 1, *, answer_seconds: float = 5.0) -> list[str]:
-    """What is told when messages are sent there."""
+    """The notes when messages are sent there."""
     told: list[str] = []
     poster = Webhook(told.append, answer_seconds)
     for number in range(messages):
@@ -111,8 +111,8 @@ def sent(url: str, messages: int = 1, *, answer_seconds: float = 5.0) -> list[st
     return told
 
 
-def test_a_server_that_is_not_there_is_told_of_once() -> None:
-    url = nobody()
+def test_a_server_that_is_not_there_is_reported_once() -> None:
+    url = closed_url()
     assert sent(f"{url}/secret", 3) == [
         f"an alarm could not be posted to {url}: Connection refused; training continues; this note appears once"
     ]
@@ -126,7 +126,7 @@ def test_a_server_that_never_answers() -> None:
     assert line.startswith(f"an alarm could not be posted to {url}: timed out; ")
 
 
-def test_nobody_waits_for_long_at_the_end() -> None:
+def test_the_end_of_a_run_does_not_wait_for_long() -> None:
     with silent() as url:
         poster = Webhook(lambda line: None, answer_seconds=3.0)
         for _ in range(MOST_WAITING + 5):
@@ -136,7 +136,7 @@ def test_nobody_waits_for_long_at_the_end() -> None:
         assert time.monotonic() - start < 1.5
 
 
-def test_too_many_messages_are_dropped_and_that_is_said() -> None:
+def test_too_many_messages_are_dropped_and_that_is_reported() -> None:
     told: list[str] = []
     with silent() as url:
         poster = Webhook(told.append, answer_seconds=3.0)
@@ -178,9 +178,9 @@ def test_what_is_no_http_at_all() -> None:
     assert line.startswith("an alarm could not be posted to http://127.0.0.1:")
 
 
-def test_training_goes_on_where_nobody_takes_it() -> None:
+def test_training_continues_where_no_server_answers() -> None:
     said: list[str] = []
-    alarm = Alarm(when="restarts > 0", do="post", url=nobody())
+    alarm = Alarm(when="restarts > 0", do="post", url=closed_url())
     with Alarms([alarm], said.append) as alarms:
         alarms(Restarted(round=0, workers=1))  # as asked
         alarms(PLANNED)

@@ -65,7 +65,7 @@ def test_the_parts_are_all_of_the_time_and_the_factors_multiply() -> None:
         assert live.PE == pytest.approx((live.LB or 0) * (live.SerE or 0) * (live.TE or 0))
 
 
-def test_one_worker_waits_for_nobody() -> None:
+def test_one_worker_has_no_wait() -> None:
     live = live_of(run_of({"name": "0", "cpu": 0.9}))
     (worker,) = live.workers
     assert (worker.useful, worker.transfer, worker.wait, worker.other) == pytest.approx((0.9, 0.0, 0.0, 0.1))
@@ -118,7 +118,7 @@ def test_a_lost_worker_is_not_looked_at() -> None:
     assert [worker.name for worker in live_of(run).workers] == ["0"]
 
 
-def test_nothing_is_said_before_the_first_rounds() -> None:
+def test_nothing_is_emitted_before_the_first_rounds() -> None:
     assert figures_of(RunState("a")) is None
 
 

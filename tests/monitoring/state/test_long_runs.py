@@ -32,7 +32,7 @@ def test_a_curve_of_few_points_stays_in_a_long_run(rounds: int) -> None:
     at = lines_of(run, "auc")["train"][0]
     assert (
         len(at) >= len([number for number in MEASURED if number <= rounds]) - 5
-    )  # of the first rounds, beside each other
+    )  # of the first rounds, next to each other
     assert at[-1] == max(number for number in MEASURED if number <= rounds)
     assert len(run.curve) <= bounds.CURVE_POINTS
     assert len(lines_of(run, "auc")["validation"][0]) > bounds.CURVE_POINTS / 3
@@ -64,7 +64,7 @@ def test_a_metric_may_have_a_decimal_parameter() -> None:
     assert lines_of(run, "error@0.3") == {"validation": ([1, 2], [0.5, 0.5]), "train": ([1, 2], [0.5, 0.5])}
 
 
-def test_a_recorded_file_goes_on_where_the_clock_was_set_back() -> None:
+def test_a_recorded_file_continues_where_the_clock_was_set_back() -> None:
     said = [event for _, event in recorded.binary(killed=False)]
     at = next(i for i, event in enumerate(said) if isinstance(event, RoundDone) and event.round == 150)
     set_back = [*said[:at], *(dataclasses.replace(event, time=event.time - 3_600) for event in said[at:])]

@@ -71,7 +71,7 @@ def placed(time: float, *names: str) -> Placed:
     ))  # fmt: skip
 
 
-def test_nobody_is_missing_when_as_many_go_on_as_there_were() -> None:
+def test_no_worker_is_missing_when_as_many_continue_as_there_were() -> None:
     board = RunStore()
     board.apply("a", placed(1.0, "1", "2"))
     board.apply("a", worker_rounds("1", 1, 2.0))

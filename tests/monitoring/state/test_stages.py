@@ -1,4 +1,4 @@
-"""The stages of a run: which one goes on, and what is done once more after a loss, as real recoveries tell of it."""
+"""The stages of a run: the current one, and what is repeated after a loss, from the events of real recoveries."""
 
 from collections.abc import Iterable
 
@@ -84,7 +84,7 @@ def test_each_stage_is_followed_by_the_next() -> None:
     assert finished.current_stage == ""
 
 
-def test_what_goes_on_in_a_recovery() -> None:
+def test_the_current_stage_in_a_recovery() -> None:
     seen = {}
     for i, event in enumerate(RECOVERED, start=1):
         run = run_of(RECOVERED[:i])
@@ -120,21 +120,21 @@ def test_the_strip_says_it() -> None:
     assert '<span class="lost">interrupted</span>' in said
     assert "stage now" not in said
     said = strip(run_of(RECOVERED[:13]))
-    assert "once more, for what was lost" in said
-    assert "go on when the matrix stands" in said
+    assert "again, for what was lost" in said
+    assert "resume when the matrix is rebuilt" in said
     said = strip(run_of(RECOVERED[:14]))
     assert "18 fragments, 3&nbsp;s" in said
-    assert "once more: 3 of 6 fragments" in said
+    assert "again: 3 of 6 fragments" in said
     assert said.count("stage now") == 1
     assert "width:50.0%" in said
     said = strip(run_of(RECOVERED))
-    assert "once more: 6 fragments, 2&nbsp;s" in said
+    assert "again: 6 fragments, 2&nbsp;s" in said
     assert "31 of 90 rounds" in said
     assert "interrupted" not in said
 
 
 def test_a_second_loss_while_a_part_is_made_again() -> None:
-    """The last restart counts: what was made again before it is lost, too, or stands."""
+    """The last restart counts: what was rebuilt before it is lost as well, or remains."""
     events = [
         *RECOVERED[:14],
         *lost(24.5, "blocks"),
@@ -148,7 +148,7 @@ def test_a_second_loss_while_a_part_is_made_again() -> None:
 
 
 def test_a_loss_in_a_pass_counts_no_fragment_twice() -> None:
-    """Dask does the lost fragments again; the pass goes on, and ends, as if nothing had been."""
+    """Dask computes the lost fragments again; the pass continues and ends as without a loss."""
     events = ready()
     events[2:2] = [WorkerLost(time=1.5, worker="0", stage="statistics", round=0, reason="killed by signal 9")]
     assert run_of(events[:3]).interrupted
@@ -207,4 +207,4 @@ def test_the_metric_that_decides_is_the_one_with_the_best_value() -> None:
     assert run_of([first]).deciding == "validation.logloss"
     later = round_done(5, 2.0, metrics={"validation.logloss": 0.6, "validation.auc": 0.7}, best_round=1, best=0.55)
     assert run_of([first, later]).deciding == "validation.logloss"
-    assert run_of([later]).deciding == "validation.auc"  # the last one, where nothing tells
+    assert run_of([later]).deciding == "validation.auc"  # the last one, where no event names it

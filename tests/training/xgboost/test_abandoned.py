@@ -1,4 +1,4 @@
-"""Ranks that wait in a collective for a result that nobody wants any more."""
+"""Ranks that wait in a collective for a result that is no longer needed."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ class Rank:
         return list(self.done)
 
 
-def test_a_rank_that_nobody_wants_and_that_waits_is_freed() -> None:
+def test_a_rank_that_is_not_needed_and_waits_is_freed() -> None:
     rank = Rank()
     assert rank.after(1_000.0) == []  # a long round of a training that is wanted
     rank.unwanted = True

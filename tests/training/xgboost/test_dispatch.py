@@ -61,7 +61,7 @@ def shared(make_cluster: Callable[[int, int], Any]) -> tuple[Client, list[str]]:
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_events_tell_the_rounds(shared: Any, make_case: Any, world: int) -> None:
+def test_events_report_the_rounds(shared: Any, make_case: Any, world: int) -> None:
     client, workers = shared
     case = make_case(rounds=30)
     heard: list[Event] = []
@@ -218,7 +218,7 @@ def test_a_lost_worker_is_named(make_case: Any) -> None:
 
 
 def state_of(case: Any) -> State:
-    """A state to go on from, after two rounds."""
+    """A state to resume from, after two rounds."""
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
     state = train_rounds(partition, dataclasses.replace(case.spec(), rounds=2)).state
@@ -263,14 +263,14 @@ class Leaving:
         raise WorkerLostError(workers[0], "killed by signal 9")
 
 
-def test_nobody_waits_for_workers_that_have_left(shared: Any) -> None:
+def test_no_rank_waits_for_workers_that_have_left(shared: Any) -> None:
     client, workers = shared
     with WorkerMembership(client) as members, worker_locks(members, workers[:2]), pytest.raises(WorkerLostError):  # noqa: SIM117
         with worker_locks(Leaving(client), workers[1:]):  # type: ignore[arg-type]
             pass
 
 
-def test_a_paused_worker_goes_on(shared: Any, make_case: Any) -> None:
+def test_a_paused_worker_continues(shared: Any, make_case: Any) -> None:
     """As one does whose memory has come near its limit: it takes on no more tasks, and keeps those it has."""
     client, workers = shared
     case = make_case(rounds=400)
@@ -301,13 +301,15 @@ def test_a_paused_worker_goes_on(shared: Any, make_case: Any) -> None:
     assert trained.result.rounds == 400
 
 
-def test_a_slow_round_is_told_while_all_answer(shared: Any, make_case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_round_is_reported_while_all_answer(
+    shared: Any, make_case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, workers = shared
     case = make_case(rounds=30)
     monkeypatch.setattr(slow_rounds, "LEAST_SECONDS", 1.0)
 
     def slow_down(number: int) -> None:
-        """Every round is told, and one waits."""
+        """Every round is emitted, and one waits."""
         update = xgboost.Booster.update
 
         def slow(self: Any, dtrain: Any, iteration: int, *rest: Any) -> None:
@@ -337,15 +339,15 @@ def test_a_slow_round_is_told_while_all_answer(shared: Any, make_case: Any, monk
 
 
 def refuse(*_: object) -> None:
-    raise ConnectionAbortedError("whoever listens has gone")
+    raise ConnectionAbortedError("the handler has failed")
 
 
 @pytest.mark.parametrize("who", ["on_event", "on_checkpoint"])
-def test_an_error_of_who_listens_ends_the_training(shared: Any, make_case: Any, who: str) -> None:
+def test_an_error_of_the_handler_ends_the_training(shared: Any, make_case: Any, who: str) -> None:
     client, workers = shared
     case = make_case(rounds=LONG, options={"checkpoint_rounds": 5})
     partitions = build(client, case, workers[:2])
-    with pytest.raises(ConnectionAbortedError, match="whoever listens has gone"):
+    with pytest.raises(ConnectionAbortedError, match="the handler has failed"):
         run_training(client, partitions, workers[:2], case.spec(), TrainingCallbacks(**{who: refuse}))
     assert seconds_until_idle(client, workers) < 5
 

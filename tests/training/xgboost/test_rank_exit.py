@@ -48,7 +48,7 @@ def begin(client: Client, task: Any, *arguments: Any, worker: str) -> Any:
     return future
 
 
-def test_who_works_is_waited_for_and_who_is_stuck_is_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_working_rank_is_waited_for_and_a_stuck_one_is_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_exit, "STUCK_SECONDS", 1.0)
     lost: list[tuple[str, str]] = []
     with WorkerMembership(client) as members:

@@ -109,7 +109,7 @@ def test_cancelling_stops_the_rounds(make_case: Any) -> None:
 
 
 def test_a_worker_that_leaves_hands_its_state_over(make_case: Any) -> None:
-    """No round is lost: the attempt goes on elsewhere from the round it ended with."""
+    """No round is lost: the attempt continues elsewhere from the round it ended with."""
     case = make_case(rounds=12, options={"early_stopping": 0})
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)

@@ -20,13 +20,13 @@ class Scene:
         )
 
     def after(self, seconds: float, *silent: str) -> str | None:
-        """What is said when the time has passed, and all but these workers have spoken."""
+        """The note when the time has passed, and all but these workers have sent a heartbeat."""
         self.now += seconds
         self.words |= {worker: self.now for worker in self.words if worker not in silent}
         return self.pace.slow(lambda: dict(self.words))
 
 
-def test_a_slow_round_is_told_once() -> None:
+def test_a_slow_round_is_reported_once() -> None:
     scene = Scene()
     for number in range(1, 6):
         scene.round(number, 2.4)

@@ -47,7 +47,7 @@ class Ready:
     blocks: tuple[Block, ...]
 
 
-def walk(job: Job, source: Any = None) -> Ready:
+def prepare(job: Job, source: Any = None) -> Ready:
     """Survey, statistics, recipe and blocks; UserError where the job or the data cannot be trained on."""
     inputs = _cut_by_rows(resolve(job, source))
     training = inputs.job.training

@@ -1,6 +1,6 @@
-"""Runs every case on one cluster that tells all it knows, and writes down what was said and where.
+"""Runs every case on one cluster with debug output, and records every message and where it appeared.
 
-    python -m tests.row_data.walk FOLDER
+    python -m tests.row_data.run_cases FOLDER
 
 `FOLDER/said.json`: case -> outcome, error, printable traceback, events; `FOLDER/logs.json`: what Dask's processes logged.
 Everything they print goes to this process's stderr.
@@ -35,7 +35,7 @@ def job_of(source: Any, settings: tuple[str, ...], model: Path) -> Job:
 
 
 def run(client: Any, case: Case, folder: Path, model: Any) -> list[Any]:
-    """What the verb says while it goes on; raises what it raises."""
+    """The events of the verb, as JSON; raises the error of the verb."""
     data = folder / folder.name
     data.mkdir(parents=True)
     given = case.make(data)
@@ -62,7 +62,7 @@ def run(client: Any, case: Case, folder: Path, model: Any) -> list[Any]:
 def main(root: Path) -> None:
     lean.install()
     fragments.MIN_FRAGMENT_NBYTES = 1  # one for each file
-    sys.path.insert(0, str(root))  # where the users' modules lie; workers are told below
+    sys.path.insert(0, str(root))  # the folder of the users' modules; added to the workers' paths below
     (root / "good").mkdir()
     pq.write_table(good(), root / "good" / "0.parquet")
     job = job_of(str(root / "good"), CLASSES, root / "model")
