@@ -83,10 +83,10 @@ def _count(reader: int, taken: list[signal.Signals], signals: Signals) -> None:
     """Reads the numbers of signals that Python writes to the pipe, and ends the process at the second signal."""
     while received := os.read(reader, 1):
         if received[0] in taken and signals.ends_at_once():
-            end_at_once(received[0])
+            _end_at_once(received[0])
 
 
-def end_at_once(number: int) -> None:
+def _end_at_once(number: int) -> None:
     """Ends this process and all that it has started, without cleaning up."""
     with contextlib.suppress(OSError):
         os.write(2, f"pipeline: ended at once by a second signal ({signal.Signals(number).name})\n".encode())

@@ -125,7 +125,7 @@ def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved
     with contextlib.ExitStack() as stack:
         alarms = Alarms(context.job.alarm, context.emit_note)
         # Publish first, so that an exception in the caller's listener cannot suppress an event.
-        context.emit = broadcast(stack.enter_context(publishing(client, context.run)), context.emit, alarms)
+        context.emit = _broadcast(stack.enter_context(publishing(client, context.run)), context.emit, alarms)
         membership.lost, membership.ended = context.worker_lost, alarms.check
         stack.enter_context(alarms)
         context.emit(Started(verb="train", run=context.run))
@@ -166,7 +166,7 @@ def _lost(context: RunContext, accountant: TimeAccountant, address: str, reason:
     context.worker_lost(address, reason)
 
 
-def broadcast(*listeners: EventHandler) -> EventHandler:
+def _broadcast(*listeners: EventHandler) -> EventHandler:
     """Returns a listener that passes each event to all of these."""
 
     def listen(event: Event) -> None:

@@ -135,7 +135,7 @@ class _Rounds:
         self.rank = 0 if alone else collective.get_rank()
         self.world = 1 if alone else collective.get_world_size()
         # A plain function, not a bound method: a reference cycle would keep the matrices alive.
-        total = local_sum if alone else allreduce_sum
+        total = _local_sum if alone else _allreduce_sum
         self.train = partition.train
         rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
         self.total_rows = int(rows[0])
@@ -209,7 +209,7 @@ class _Rounds:
             return False
         self.meter.measuring()
         values: dict[str, float] = {}
-        if evaluates_train(number):
+        if _evaluates_train(number):
             self.weights.restore()
             native_only = self.validation is not None
             values |= self.measured.side(self.train, "train", number, self.meter, native_only=native_only)
@@ -277,7 +277,7 @@ class _Rounds:
 
     def _report_round(self, number: int, last: bool) -> None:
         now = time.monotonic()
-        due = last or number == self.first or evaluates_train(number) or now - self._told_at >= EVENT_SECONDS
+        due = last or number == self.first or _evaluates_train(number) or now - self._told_at >= EVENT_SECONDS
         if self.rank != 0 or not due:
             return
         rows = self.total_rows * (number - self._told)
@@ -340,7 +340,7 @@ def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def evaluates_train(number: int) -> bool:
+def _evaluates_train(number: int) -> bool:
     """Whether the metrics of training rows are measured in this round: in 1, 2, 5, 10, 20, 50...
 
     Predicting all of them costs up to a quarter of a round, and no decision depends on it.
@@ -348,12 +348,12 @@ def evaluates_train(number: int) -> bool:
     return f"{number}".rstrip("0") in ("1", "2", "5")
 
 
-def local_sum(values: np.ndarray) -> np.ndarray:
+def _local_sum(values: np.ndarray) -> np.ndarray:
     """Returns the values: the sum over a single worker."""
     return values
 
 
-def allreduce_sum(values: np.ndarray) -> np.ndarray:
+def _allreduce_sum(values: np.ndarray) -> np.ndarray:
     """Returns the sum over the workers."""
     found: np.ndarray = collective.allreduce(values, collective.Op.SUM)
     return found
