@@ -10,12 +10,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cluster.child_processes import kill_children
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 REPEAT_SECONDS = 1.0  # a signal this soon after the first is the same one: `timeout` and Slurm send theirs twice
 POLL_SECONDS = 0.5
@@ -116,6 +118,8 @@ def finish[Result](
     Processes that the work starts inherit these signals blocked: a Ctrl-C on the terminal, or its end, goes to the whole
     process group, but the client should end its workers, in order.  It does so by SIGTERM, which is not blocked.
     """
+    from concurrent.futures import Future
+
     outcome: Future[Result] = Future()
 
     def run() -> None:
@@ -159,7 +163,7 @@ def finish[Result](
     raise interrupt
 
 
-def _wait(outcome: Future[Any]) -> None:
+def _wait(outcome: "Future[Any]") -> None:
     with contextlib.suppress(TimeoutError):
         outcome.exception(POLL_SECONDS)
 
