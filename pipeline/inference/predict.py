@@ -109,7 +109,7 @@ def predict(
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         clear_exception_frames(error)
-        listen(Failed(message=str(error) or type(error).__name__))
+        listen(Failed.of(error))
         raise
     return PredictResult(os.fspath(out), sum(rows), len(rows), time.time() - begin)
 

@@ -101,7 +101,7 @@ def train(
             inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
     except BaseException as error:
         listen(Started(verb="train", run=run))
-        listen(Failed(message=str(error) or type(error).__name__))
+        listen(Failed.of(error))
         raise
     saved: list[TrainResult] = []
     with (
@@ -141,7 +141,7 @@ def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved
         except BaseException as error:
             clear_exception_frames(error)
             if not saved:
-                context.emit(Failed(message=str(error) or type(error).__name__))
+                context.emit(Failed.of(error))
             raise
         finally:
             _forget(client, context.run)
