@@ -52,7 +52,7 @@ def closing_errors_as_notes(saved: Sequence[object]) -> Iterator[None]:
     """After the result is `saved`, an error while closing resources becomes a line on stderr, not an error."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever closing raises, the model is complete
         if not saved:
             raise
         from pipeline.formatting import error_line

@@ -86,7 +86,7 @@ def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[An
         def work() -> None:
             try:
                 found[key] = question()
-            except Exception as error:
+            except Exception as error:  # of the connection or raised over there: the caller reports it
                 found[key] = error
 
         return work
