@@ -72,33 +72,41 @@ Keep = Callable[[State], None]
 HandOver = Callable[[State, tuple[int, ...]], None]  # the second argument: ranks that leave
 
 
+@dataclass(frozen=True)
+class RoundHooks:
+    """Callbacks of the rounds, on every worker where no rank is named."""
+
+    cancelled: Cancelled = lambda: False  # whether the result is no longer wanted
+    leaving: Cancelled = lambda: False  # whether this worker is about to leave
+    report: Report = lambda event: None  # on rank 0, for rounds now and then
+    account: Account = lambda first, last, spent: None  # for rounds now and then
+    keep: Keep = lambda state: None  # the states for checkpoints, on rank 0
+    hand_over: HandOver = lambda state, leaving: None  # the state that another attempt continues from
+
+
+NO_HOOKS = RoundHooks()
+
+
 def train_rounds(
     partition: Partition,
     spec: RoundsSpec,
     rank_args: Mapping[str, Any] | None = None,
     *,
     start: State | None = None,
-    cancelled: Cancelled = lambda: False,
-    leaving: Cancelled = lambda: False,
-    report: Report = lambda event: None,
-    account: Account = lambda first, last, spent: None,
-    keep: Keep = lambda state: None,
-    hand_over: HandOver = lambda state, leaving: None,
+    hooks: RoundHooks = NO_HOOKS,
 ) -> RoundsResult:
     """Boosts on this worker's partition, together with its peers if `rank_args` (of the tracker) is given.
 
-    `start`: continues after that state's round, as if it had boosted the rounds before.  `cancelled` returns whether the
-    result is no longer wanted, `leaving` whether this worker is about to leave; then all workers raise CollectiveError,
-    after the first rank that stays passed the state to `hand_over`.  After the last round every rank passes it, since a
-    loss while rows are scored must not cost rounds.  `report` (on rank 0) and `account` (on every worker) are called
-    for rounds now and then; `keep` gets the states for checkpoints, on rank 0.
+    `start`: continues after that state's round, as if it had boosted the rounds before.  Once a worker is cancelled or
+    about to leave, all workers raise CollectiveError, after the first rank that stays passed the state to
+    `hooks.hand_over`.  After the last round every rank passes it, since a loss while rows are scored must not cost
+    rounds.
     """
     begin = time.perf_counter()
     before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
         with timed_section("bootstrap"):
             stack.enter_context(communicator(rank_args))
-            hooks = RoundHooks(cancelled, leaving, report, account, keep, hand_over)
             rounds = _Rounds(partition, spec, start, alone=rank_args is None, hooks=hooks)
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
@@ -106,23 +114,11 @@ def train_rounds(
         with timed_section("rounds"):
             rounds.boost()
             last = rounds.state()
-            hand_over(last, ())
+            hooks.hand_over(last, ())
         with timed_section("meter"):
             rounds.meter.replay()
         with timed_section("scores"):
             return rounds.result(begin, last)
-
-
-@dataclass(frozen=True)
-class RoundHooks:
-    """Callbacks of the rounds."""
-
-    cancelled: Cancelled
-    leaving: Cancelled
-    report: Report
-    account: Account
-    keep: Keep
-    hand_over: HandOver
 
 
 class _Rounds:
