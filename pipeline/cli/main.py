@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 HELD_OUT = 0.2  # the validation share without a job file and an option
 
 
-def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
+def _job_from(source: tuple[str, ...], validation: str | None) -> "Job":
     """The job of a TOML file, or of files and options."""
     from pipeline.config.job import Job, Setting
 
@@ -74,7 +74,7 @@ def job_from(source: tuple[str, ...], validation: str | None) -> "Job":
     return job
 
 
-def cluster_asked() -> "Cluster":
+def _cluster_asked() -> "Cluster":
     """The cluster options, for a verb that has no job."""
     return _asked("cluster")[0]
 
@@ -92,7 +92,7 @@ def _asked(*sections: str) -> tuple["Cluster", dict[str, Any]]:
     return job.cluster, job.data.csv.model_dump(exclude_unset=True)
 
 
-def connecting(
+def _connecting(
     cluster: "Cluster", output_mode: OutputMode, verb: str, first: Callable[[], object]
 ) -> contextlib.AbstractContextManager["Client"]:
     """A client of the cluster; errors of `first` are raised before a cluster starts, and the verb's module is
@@ -106,7 +106,7 @@ def connecting(
 
 
 @contextlib.contextmanager
-def connected(
+def _connected(
     cluster: "Cluster", output_mode: OutputMode, on_event: "EventHandler", verb: str, first: Callable[[], object]
 ) -> Iterator["Client"]:
     """A client of the cluster; emits a note on its dashboard."""
@@ -114,7 +114,7 @@ def connected(
     from pipeline.events.types import Note
     from pipeline.run.modules import TASKS
 
-    with connecting(cluster, output_mode, verb, first) as client:
+    with _connecting(cluster, output_mode, verb, first) as client:
         from pipeline.runtime.placement import await_workers  # imported with the verb, while the cluster started
 
         if cluster.dashboard:
@@ -124,17 +124,17 @@ def connected(
 
 
 @contextlib.contextmanager
-def connected_to_train(
+def _connected_to_train(
     cluster: "Cluster", output_mode: OutputMode, on_event: "EventHandler", first: Callable[[], object]
 ) -> Iterator[tuple["Client", "EventHandler"]]:
     """A client of the cluster, and an event handler that emits where the pages of the run are when it begins."""
     from pipeline.dashboard import lazy
 
-    with connecting(cluster, output_mode, "pipeline.run.train", first) as client:
+    with _connecting(cluster, output_mode, "pipeline.run.train", first) as client:
         yield client, lazy.telling(client, on_event) if cluster.dashboard else on_event
 
 
-def print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+def _print_fields(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         from pipeline.cli.output import fields_text
 
@@ -188,7 +188,7 @@ def cli() -> None:
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=print_fields,
+    callback=_print_fields,
     help="Print every field of a job with its default, and exit.",
 )
 @click.option("--events", metavar="FILE", help="Record the run's events in FILE; `pipeline watch FILE` shows them.")
@@ -223,7 +223,7 @@ def train(
     saved: list[pipeline.TrainResult] = []
     with closing_errors_as_notes(saved), output_mode.running() as tell, contextlib.ExitStack() as stack:
         on_event = stack.enter_context(with_resume_hint(tell))
-        job = job_from(source, validation)
+        job = _job_from(source, validation)
         importlib.import_module("pipeline.run.connect")
         check_out(job, resume)  # before starting a cluster for it
         if events is not None:
@@ -240,7 +240,7 @@ def train(
 
         opened = OpenedInput(resolve, on_event, None)
         with clock.stage("connect"):
-            client, on_event = stack.enter_context(connected_to_train(job.cluster, output_mode, on_event, opened))
+            client, on_event = stack.enter_context(_connected_to_train(job.cluster, output_mode, on_event, opened))
         how: dict[str, Any] = {"allow_code": allow_code, "clock": clock, "resume": resume, "inputs": opened.value}
         saved.append(pipeline.train(client, job, listen=on_event, **how))
     (result,) = saved
@@ -279,10 +279,10 @@ def predict(output_mode: OutputMode, model: str, data: tuple[str, ...], out: str
             from pipeline.inference.predict import claim_predictions, open_to_predict
 
             claim_predictions(out, wanted["overwrite"])
-            return open_to_predict(loaded, files_of(data), csv=csv)
+            return open_to_predict(loaded, _files_of(data), csv=csv)
 
-        opened = OpenedInput(open_data, on_event, files_of(data))
-        with connected(cluster, output_mode, on_event, "pipeline.inference.predict", opened) as client:
+        opened = OpenedInput(open_data, on_event, _files_of(data))
+        with _connected(cluster, output_mode, on_event, "pipeline.inference.predict", opened) as client:
             done = pipeline.predict(client, loaded, opened.value, out=out, listen=on_event, **wanted)
     output_mode.result(done, lambda: str(out))
 
@@ -309,10 +309,10 @@ def evaluate(output_mode: OutputMode, model: str, data: tuple[str, ...], allow_c
         def open_data() -> Any:
             from pipeline.inference.evaluate import open_to_evaluate
 
-            return open_to_evaluate(loaded, files_of(data), csv=csv)
+            return open_to_evaluate(loaded, _files_of(data), csv=csv)
 
-        opened = OpenedInput(open_data, on_event, files_of(data))
-        with connected(cluster, output_mode, on_event, "pipeline.inference.evaluate", opened) as client:
+        opened = OpenedInput(open_data, on_event, _files_of(data))
+        with _connected(cluster, output_mode, on_event, "pipeline.inference.evaluate", opened) as client:
             metrics = pipeline.evaluate(client, loaded, opened.value, listen=on_event)
     output_mode.result(metrics, lambda: metrics_text({"": metrics}))
 
@@ -344,7 +344,7 @@ def describe(output_mode: OutputMode, source: tuple[str, ...], **_: Any) -> None
     with output_mode.running() as on_event:
         waiting = importlib.import_module("pipeline.data.files.waiting")
         with waiting.notes_to(on_event):
-            description = pipeline.describe(job_from(source, "0"))
+            description = pipeline.describe(_job_from(source, "0"))
     output_mode.result(description.to_dict(), lambda: str(description))
 
 
@@ -393,7 +393,7 @@ def watch(output_mode: OutputMode, source: str, run: str | None, port: int, **_:
         from pipeline.monitoring.follow import watch as watch_scheduler
 
         with output_mode.running() as on_event:
-            ended = watch_scheduler(source, cluster_asked(), on_event, run=run)
+            ended = watch_scheduler(source, _cluster_asked(), on_event, run=run)
         output_mode.result(ended, lambda: str(ended["model"]))
     else:
         path = check_recorded(source)
@@ -450,7 +450,7 @@ def doctor(output_mode: OutputMode) -> None:
     output_mode.result(checks, lambda: doctor_text(checks))
 
 
-def files_of(data: tuple[str, ...]) -> str | list[str]:
+def _files_of(data: tuple[str, ...]) -> str | list[str]:
     return data[0] if len(data) == 1 else list(data)
 
 

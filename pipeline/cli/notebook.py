@@ -20,17 +20,17 @@ MOST_LINES = 200  # notes and incidents shown: the latest ones
 def for_notebook(value: Any) -> Any:
     """A public name of the package for use in a notebook: verbs that emit progress show it in the cell."""
     shown = callable(value) and "listen" in getattr(value, "__annotations__", {})
-    return with_progress(value) if shown else value
+    return _with_progress(value) if shown else value
 
 
-def with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+def _with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """The verb with progress shown in the cell, unless the caller passes its own `on_event`."""
 
     @functools.wraps(verb)
     def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
         if options.get("listen") is not None:
             return verb(*arguments, **options)
-        with cell_progress() as on_event:
+        with _cell_progress() as on_event:
             options["listen"] = on_event
             return verb(*arguments, **options)
 
@@ -38,7 +38,7 @@ def with_progress[**Arguments, Result](verb: Callable[Arguments, Result]) -> Cal
 
 
 @contextlib.contextmanager
-def cell_progress() -> Iterator[EventHandler]:
+def _cell_progress() -> Iterator[EventHandler]:
     """An event handler that draws a run in the current cell, where the drawing stays."""
     display = sys.modules["IPython"].display.display
     handle = display(bundle(""), raw=True, display_id=True)
@@ -74,9 +74,9 @@ class Cell:
         with self._lock:
             match event:
                 case FragmentDone(stage=stage, done=done, total=total):
-                    self._bars[stage] = bar(stage, done, total)
+                    self._bars[stage] = _bar(stage, done, total)
                 case RoundDone(round=round_, rounds=rounds):
-                    self._bars["rounds"] = bar("rounds", round_, rounds, deciding_metric(event))
+                    self._bars["rounds"] = _bar("rounds", round_, rounds, deciding_metric(event))
                 case StatisticsDone() | BlocksDone() | MatrixDone():
                     return  # the bar of the completed stage shows it
                 case _:
@@ -100,10 +100,10 @@ class Cell:
         return "\n".join([*self._bars.values(), *self._lines[-MOST_LINES:]])
 
 
-def bar(stage: str, done: int, total: int, said: str = "") -> str:
+def _bar(stage: str, done: int, total: int, said: str = "") -> str:
     """The progress bar of a stage.
 
-    >>> bar("rounds", 5, 20, "validation.auc 0.75")
+    >>> _bar("rounds", 5, 20, "validation.auc 0.75")
     'rounds     [####............] 5/20  validation.auc 0.75'
     """
     filled = WIDTH * done // max(1, total)

@@ -217,13 +217,13 @@ def _resume_hints(model: str, arguments: Sequence[str], error: BaseException) ->
     if by_alarm:
         last += "; a run resumed with the same alarm may end there again"
     more = " --set data.strict=false" if isinstance(error, StrictError) else ""
-    return last, f"resume with: pipeline {resume_command(arguments, model)}{more}"
+    return last, f"resume with: pipeline {_resume_command(arguments, model)}{more}"
 
 
-def resume_command(arguments: Sequence[str], model: str) -> str:
+def _resume_command(arguments: Sequence[str], model: str) -> str:
     """The command line that continues what this one began.
 
-    >>> resume_command(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
+    >>> _resume_command(["train", "job.toml", "--out", "models/late", "--overwrite", "--rounds", "50"], "models/late")
     'train job.toml --overwrite --rounds 50 --resume models/late'
     """
     kept: list[str] = []

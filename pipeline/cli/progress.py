@@ -51,7 +51,7 @@ def told(event: Event) -> str | None:
     """The line for an event that is printed at once; None for events that are shown as progress."""
     match event:
         case Planned():
-            return plan_line(event)
+            return _plan_line(event)
         case StatisticsDone(rows=rows, seconds=seconds):
             return f"statistics: {number(rows)} rows in {seconds:.1f} s"
         case BlocksDone(rows=rows, nbytes=size, seconds=seconds):
@@ -63,30 +63,30 @@ def told(event: Event) -> str | None:
     return incident(event)
 
 
-def plan_line(plan: Planned) -> str:
+def _plan_line(plan: Planned) -> str:
     """The line for the plan.
 
-    >>> plan_line(Planned(rows=2_000_000, features=28, fragments=16, workers=1, threads=2, nbytes=990_000_000))
+    >>> _plan_line(Planned(rows=2_000_000, features=28, fragments=16, workers=1, threads=2, nbytes=990_000_000))
     'plan: 2,000,000 rows, 28 features, 16 fragments; 1 worker x 2 threads; about 990 MB of memory'
     """
-    rows = "rows not counted yet" if plan.rows is None else counted(plan.rows, "row")
-    size = f"{rows}, {counted(plan.features, 'feature')}, {counted(plan.fragments, 'fragment')}"
-    line = f"plan: {size}; {counted(plan.workers, 'worker')} x {counted(plan.threads, 'thread')}"
+    rows = "rows not counted yet" if plan.rows is None else _counted(plan.rows, "row")
+    size = f"{rows}, {_counted(plan.features, 'feature')}, {_counted(plan.fragments, 'fragment')}"
+    line = f"plan: {size}; {_counted(plan.workers, 'worker')} x {_counted(plan.threads, 'thread')}"
     return f"{line}; about {nbytes(plan.nbytes)} of memory" + (f"; {plan.note}" if plan.note else "")
 
 
-def counted(many: int, what: str) -> str:
+def _counted(many: int, what: str) -> str:
     """
-    >>> counted(1, "worker"), counted(1_200, "row")
+    >>> _counted(1, "worker"), _counted(1_200, "row")
     ('1 worker', '1,200 rows')
     """
     return f"{number(many)} {what}" + "s" * (many != 1)
 
 
-def metrics_line(event: RoundDone) -> str:
+def _metrics_line(event: RoundDone) -> str:
     """The round's metrics; the best round only if it is an earlier one: without early stopping the last round is kept.
 
-    >>> metrics_line(RoundDone(round=3, rounds=9, metrics={"train.auc": 0.75}, best_round=2, rows_per_second=2e6))
+    >>> _metrics_line(RoundDone(round=3, rounds=9, metrics={"train.auc": 0.75}, best_round=2, rows_per_second=2e6))
     'train.auc 0.75, best round 2, 2,000,000 rows/s'
     """
     said = [f"{name} {number(value)}" for name, value in event.metrics.items()]
@@ -123,7 +123,9 @@ class Lines:
                     self._show(stage, f"{stage}: {done}/{total} fragments", final=ended)
                 case RoundDone(round=round_, rounds=rounds):
                     eta = self._eta(event)
-                    self._show("rounds", f"round {round_}/{rounds}: {metrics_line(event)}{eta}", final=round_ == rounds)
+                    self._show(
+                        "rounds", f"round {round_}/{rounds}: {_metrics_line(event)}{eta}", final=round_ == rounds
+                    )
                 case WorkerRounds() | Placed() | Checkpoint():
                     pass  # events for pages and records only
                 case _:

@@ -36,13 +36,13 @@ class OutputMode:
 
         if not self.debug:
             silence_warnings()
-        with only_results_on_stdout(), listening(quiet=self.quiet) as on_event:
+        with _only_results_on_stdout(), listening(quiet=self.quiet) as on_event:
             yield on_event
 
     def result(self, value: Any, text: Callable[[], str]) -> None:
         """Prints the result of the verb: one JSON object, or text for people."""
         if self.json:
-            show_json(plain(value))
+            _show_json(plain(value))
         else:
             show(text())
 
@@ -52,7 +52,7 @@ def closing_errors_as_notes(saved: Sequence[object]) -> Iterator[None]:
     """After the result is `saved`, an error while closing resources becomes a line on stderr, not an error."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever closing raises, the model is complete
         if not saved:
             raise
         from pipeline.formatting import error_line
@@ -71,7 +71,7 @@ def show(text: str, *, err: bool = False) -> None:
     _write(for_terminal(text), err=err)
 
 
-def show_json(value: Any) -> None:
+def _show_json(value: Any) -> None:
     """Writes one line of JSON to stdout, with control characters escaped; its meaning does not change."""
     from pipeline.formatting import json_for_terminal
 
@@ -101,7 +101,7 @@ def silence_warnings() -> None:
 
 
 @contextlib.contextmanager
-def only_results_on_stdout() -> Iterator[None]:
+def _only_results_on_stdout() -> Iterator[None]:
     """Sends what is written to stdout to stderr, by child processes and by C code too, until the block ends."""
     sys.stdout.flush()
     saved = os.dup(1)
@@ -145,7 +145,7 @@ def run(command: click.Command, arguments: list[str], name: str = "pipeline") ->
     except KeyboardInterrupt as error:
         number = getattr(error, "number", None)  # of a signal that is not Ctrl-C's
         message, code = (str(error), SIGNALS + number) if number else ("interrupted", INTERRUPTED)
-        return _fail(message, code, arguments, notes_of(error))
+        return _fail(message, code, arguments, _notes_of(error))
     except click.ClickException as error:
         return _fail(_usage(error), MISTAKE, arguments)
     except BrokenPipeError:  # the reader of our output has exited (`pipeline describe data | head`)
@@ -164,9 +164,9 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
         show("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
     if isinstance(error, PipelineError):
-        return _fail(str(error), error.exit_code, arguments, notes_of(error))
+        return _fail(str(error), error.exit_code, arguments, _notes_of(error))
     hint = "" if "--debug" in arguments else "; run with --debug for the traceback"
-    return _fail(f"{type(error).__name__}: {error}{hint}", FAILURE, arguments, notes_of(error))
+    return _fail(f"{type(error).__name__}: {error}{hint}", FAILURE, arguments, _notes_of(error))
 
 
 def flushed(code: int) -> int:
@@ -189,7 +189,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def notes_of(error: BaseException) -> list[str]:
+def _notes_of(error: BaseException) -> list[str]:
     """The notes added to the error: how to resume."""
     return list(getattr(error, "__notes__", ()))
 
@@ -211,5 +211,5 @@ def _fail(message: str, code: int, arguments: list[str], notes: Sequence[str] = 
         prefix = "pipeline: "
     if "--json" in arguments:
         error = {"message": message, "exit_code": code, **({"notes": list(notes)} if notes else {})}
-        show_json({"error": error})
+        _show_json({"error": error})
     return code

@@ -10,12 +10,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cluster.child_processes import kill_children
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 REPEAT_SECONDS = 1.0  # a signal this soon after the first is the same one: `timeout` and Slurm send theirs twice
 POLL_SECONDS = 0.5
@@ -83,10 +85,10 @@ def _count(reader: int, taken: list[signal.Signals], signals: Signals) -> None:
     """Reads the numbers of signals that Python writes to the pipe, and ends the process at the second signal."""
     while received := os.read(reader, 1):
         if received[0] in taken and signals.ends_at_once():
-            end_at_once(received[0])
+            _end_at_once(received[0])
 
 
-def end_at_once(number: int) -> None:
+def _end_at_once(number: int) -> None:
     """Ends this process and all that it has started, without cleaning up."""
     with contextlib.suppress(OSError):
         os.write(2, f"pipeline: ended at once by a second signal ({signal.Signals(number).name})\n".encode())
@@ -116,6 +118,8 @@ def finish[Result](
     Processes that the work starts inherit these signals blocked: a Ctrl-C on the terminal, or its end, goes to the whole
     process group, but the client should end its workers, in order.  It does so by SIGTERM, which is not blocked.
     """
+    from concurrent.futures import Future
+
     outcome: Future[Result] = Future()
 
     def run() -> None:
@@ -159,7 +163,7 @@ def finish[Result](
     raise interrupt
 
 
-def _wait(outcome: Future[Any]) -> None:
+def _wait(outcome: "Future[Any]") -> None:
     with contextlib.suppress(TimeoutError):
         outcome.exception(POLL_SECONDS)
 

@@ -32,19 +32,19 @@ def check_same(client: Client, address: str, modules: Sequence[str] = ()) -> Non
     scheduler, workers = _answers(client, address, tuple(modules))
     lacking: dict[str, list[str]] = {}
     for worker, theirs in workers.items():
-        for text in differences(ours, theirs):
+        for text in _differences(ours, theirs):
             lacking.setdefault(text, []).append(worker)
     problems = [f"{text} on {len(at)} of {len(workers)} workers, e.g. {at[0]}" for text, at in lacking.items()]
-    problems += [f"{text} on the scheduler" for text in differences(ours, scheduler)]
+    problems += [f"{text} on the scheduler" for text in _differences(ours, scheduler)]
     if problems:
         who = "workers" if lacking else "the scheduler"
         who += " and the scheduler" if lacking and len(problems) > len(lacking) else ""
         raise ClusterError(
-            f"{who} of {address} do{'' if lacking else 'es'} not match: {'; '.join(problems)}: {install()}"
+            f"{who} of {address} do{'' if lacking else 'es'} not match: {'; '.join(problems)}: {_install()}"
         )
 
 
-def install() -> str:
+def _install() -> str:
     """Returns advice on how to install the package there."""
     return f"install {package()} there, as here, and restart them (pip install)"
 
@@ -57,11 +57,11 @@ def package() -> str:
         return PACKAGE
 
 
-def differences(ours: Answer, theirs: Answer) -> list[str]:
+def _differences(ours: Answer, theirs: Answer) -> list[str]:
     """Returns what does not match in another process, a few words each; only the first if it explains the others.
 
     >>> here = {"python": "3.13", "pipeline": "1.0", "code": "abc", "import": None}
-    >>> differences(here, here), differences(here, {**here, "pipeline": None, "code": None, "import": "x"})
+    >>> _differences(here, here), _differences(here, {**here, "pipeline": None, "code": None, "import": "x"})
     ([], ['pipeline not installed (here 1.0)'])
     """
     found = []
@@ -86,7 +86,7 @@ def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[An
         def work() -> None:
             try:
                 found[key] = question()
-            except Exception as error:
+            except Exception as error:  # of the connection or raised over there: the caller reports it
                 found[key] = error
 
         return work

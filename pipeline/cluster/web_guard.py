@@ -60,7 +60,7 @@ def refusal(host: str, origin: str | None, allowed: Collection[str]) -> str | No
     return f"a page of {origin[:200]} may not read this: if it is the dashboard's own, add {name[:200] or 'it'} to {SETTING}"
 
 
-def install(application: Application, allowed: Collection[str]) -> None:
+def _install(application: Application, allowed: Collection[str]) -> None:
     """Makes the application of a web server, and those added to it, answer only what `refusal` allows."""
     find = application.find_handler
 
@@ -75,7 +75,7 @@ def install(application: Application, allowed: Collection[str]) -> None:
 
 def dask_setup(server: Any) -> None:
     """Called by Dask in a scheduler or worker that is started with this module as a preload."""
-    install(server.http_application, dask.config.get(HOSTS, ()))
+    _install(server.http_application, dask.config.get(HOSTS, ()))
 
 
 class _Refused(RequestHandler):

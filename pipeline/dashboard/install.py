@@ -243,7 +243,7 @@ class Dashboard(SchedulerPlugin):
     def _show(self) -> None:
         """Adds the pages, or reports why not."""
         if not self._shown:
-            missing = missing_pages(self._scheduler, self.store, self.now)
+            missing = _missing_pages(self._scheduler, self.store, self.now)
             self._shown = missing is None
             self._say({"missing": missing})
 
@@ -255,7 +255,7 @@ class Dashboard(SchedulerPlugin):
         self._scheduler.log_event(NAME, {"run": NAME, **message})
 
 
-def missing_pages(scheduler: Any, store: RunStore, now: Callable[[], float]) -> str | None:
+def _missing_pages(scheduler: Any, store: RunStore, now: Callable[[], float]) -> str | None:
     """Adds the pages to the scheduler's dashboard; the reason if that fails, or None."""
     if importlib.util.find_spec("bokeh") is None:
         return NO_BOKEH

@@ -114,7 +114,7 @@ class RunSelector:
         runs = sorted(store.runs.values(), key=lambda run: -run.started)
         options: list[str | tuple[Any, str]] = [
             (NEWEST, "the newest, whichever it is"),
-            *((run.name, label(run)) for run in runs),
+            *((run.name, _label(run)) for run in runs),
         ]
         if self._asked not in (NEWEST, *store.runs):
             options.append((self._asked, f"{self._asked}, not known here"))
@@ -136,7 +136,7 @@ class RunSelector:
         self.tick()
 
 
-def label(run: RunState) -> str:
+def _label(run: RunState) -> str:
     """A run's entry in the selector."""
     known = known_by(run)
     name, last = (known, f", {run.name}") if known else (run.name, "")

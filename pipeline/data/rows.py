@@ -103,7 +103,7 @@ def read_columns(
 ) -> SelectedRows:
     """The wanted columns (raw and derived) of a fragment; `raw`: the raw columns they need, if already known."""
     if raw is None:
-        raw = raw_columns(derivation, source.schema, frozenset(wanted), where)
+        raw = _raw_columns(derivation, source.schema, frozenset(wanted), where)
     table = read_fragment(source, fragment, columns=list(raw), payload=payload)
     rows = table.num_rows
     if derivation:
@@ -115,7 +115,7 @@ def read_columns(
 
 
 @functools.lru_cache(maxsize=64)
-def raw_columns(derivation: Derivation, schema: pa.Schema, wanted: frozenset[str], where: bool) -> tuple[str, ...]:
+def _raw_columns(derivation: Derivation, schema: pa.Schema, wanted: frozenset[str], where: bool) -> tuple[str, ...]:
     """The raw columns to read for the wanted columns and the filter, in the order of the schema."""
     derived = check(derivation, schema, only=wanted, where=where)
     needed = derived.raw_inputs(wanted) | derived.where

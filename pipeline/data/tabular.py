@@ -116,7 +116,7 @@ def check_names(columns: int, where: str, names: Sequence[str] | None) -> None:
     if isinstance(names, str) or len(names) != columns:
         count = "one text" if isinstance(names, str) else len(names)
         raise SourceError(f"{where}: names= holds {count}, the array has {columns} columns")
-    check_distinct(map(str, names), where)
+    _check_distinct(map(str, names), where)
 
 
 def from_pandas(
@@ -142,7 +142,7 @@ def from_pandas(
         for place, kind in enumerate(kinds):
             if kind.startswith("Sparse"):
                 frame.isetitem(place, frame.iloc[:, place].sparse.to_dense())
-    check_distinct(map(str, frame.columns), where)
+    _check_distinct(map(str, frame.columns), where)
     try:
         return pa.Table.from_pandas(frame, preserve_index=False, nthreads=nthreads).replace_schema_metadata(None)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -169,7 +169,7 @@ def _unconverted(frame: Any, error: Exception) -> str:
     return str(error.args[-1]).splitlines()[0] if error.args else type(error).__name__
 
 
-def check_distinct(names: Iterable[str], where: str) -> None:
+def _check_distinct(names: Iterable[str], where: str) -> None:
     """SourceError naming a column whose name another one has."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:

@@ -23,8 +23,7 @@ N = 100 workers of P_i = 2 work/s and C_i = 10 ms.  The source of the formula pr
 True
 
 Sources: POP Centre of Excellence, "POP Standard Metrics for Parallel Performance Analysis" (LB, SerE, TE, CommE, CompS,
-GE); Karp and Flatt, CACM 33(5), 1990; Gunther, "Guerrilla Capacity Planning", 2007 (USL); Grama, Gupta and Kumar, IEEE
-Parallel & Distributed Technology 1(3), 1993 (isoefficiency).
+GE); Karp and Flatt, CACM 33(5), 1990; Gunther, "Guerrilla Capacity Planning", 2007 (USL).
 """
 
 import math
@@ -130,11 +129,6 @@ def weighted_useful(useful: Seconds, capability: Sequence[float]) -> float:
     return math.fsum(p * u for p, u in zip(shares(capability), useful, strict=True))
 
 
-def from_efficiency(e: float, j: float) -> float:
-    """PE = E / (E + J), for equal shares."""
-    return e / (e + j)
-
-
 def weighted_from_efficiency(e: float, j: float, useful: Seconds, capability: Sequence[float]) -> float:
     """PE_pi = E / (E + J * (C/N) / u_pi), for any shares; 0 where nothing was useful."""
     u_pi = weighted_useful(useful, capability)
@@ -172,11 +166,6 @@ def communication_efficiency(useful: Seconds, seconds: float) -> float:
     return max(useful) / seconds
 
 
-def computation_scalability(useful_reference: Seconds, useful: Seconds) -> float:
-    """CompS = sum u_ref / sum u [1]: below 1 where N workers together compute longer than the reference did."""
-    return math.fsum(useful_reference) / math.fsum(useful)
-
-
 def global_efficiency(base_seconds: float, base_cores: int, seconds: float, cores: int) -> float:
     """GE = T_base * cores_base / (T_N * cores_N) [1].
 
@@ -205,11 +194,6 @@ class Usl:
         """Karp-Flatt's e(N) = sigma + kappa N: a straight line whose intercept is replicated work and bandwidth."""
         return self.sigma + self.kappa * workers
 
-    @property
-    def peak(self) -> float:
-        """Workers beyond which the run gets slower: sqrt((1 - sigma) / kappa); inf without latency."""
-        return math.sqrt(max(0.0, 1 - self.sigma) / self.kappa) if self.kappa > 0 else math.inf
-
 
 def usl(divisible: float, replicated: float, latency: float, payload_seconds: float) -> Usl:
     """USL parameters of T(N) = W/N + s + 2(N-1)A + 2B(N-1)/N, a textbook ring (all in seconds per round).
@@ -219,19 +203,6 @@ def usl(divisible: float, replicated: float, latency: float, payload_seconds: fl
     """
     alone = divisible + replicated
     return Usl(sigma=(replicated + 2 * payload_seconds) / alone, kappa=2 * latency / alone)
-
-
-def isoefficiency(workers: int, target: float, replicated: float, latency: float, payload_seconds: float) -> float:
-    """W(N) [s]: the divisible compute for which N workers keep the efficiency T_1 / (N T_N) at `target` (0..1).
-
-    With the costs of `usl`, N workers spend N T_N - T_1 = (N-1) (s + 2B + 2 N A) on other things than useful work, and
-    the target allows T_1 = target / (1 - target) times that.  So W grows like N while bandwidth and replicated compute
-    bind, and like N^2 once latency does.  0 where the replicated compute alone suffices, as it does on one worker.
-    """
-    if not 0 < target < 1:
-        raise ValueError(f"an efficiency to keep lies between 0 and 1: {target}")
-    overhead = (workers - 1) * (replicated + 2 * payload_seconds + 2 * workers * latency)
-    return max(0.0, target / (1 - target) * overhead - replicated)
 
 
 def _mean(values: Seconds) -> float:

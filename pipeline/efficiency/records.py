@@ -196,7 +196,7 @@ def read(path: str | os.PathLike[str]) -> Result:
         raise UserError(f"{path}: damaged: not what a scaling run writes") from None
 
 
-def machine_of(circumstances: Mapping[str, Any]) -> str:
+def _machine_of(circumstances: Mapping[str, Any]) -> str:
     """What identifies a machine, as text."""
     machine = circumstances.get("machine", {})
     gpus = ", ".join(machine.get("gpus", ()))
@@ -205,7 +205,7 @@ def machine_of(circumstances: Mapping[str, Any]) -> str:
 
 def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """UserError where two results come from different machines: their seconds cannot be compared."""
-    ours, theirs = machine_of(one), machine_of(other)
+    ours, theirs = _machine_of(one), _machine_of(other)
     if ours != theirs:
         raise UserError(f"results of different machines are not compared ({ours} | {theirs}): see --force")
 

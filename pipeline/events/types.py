@@ -208,6 +208,11 @@ class Saved(Event):
 class Failed(Event):
     message: str
 
+    @classmethod
+    def of(cls, error: BaseException) -> "Failed":
+        """Returns the event of a run that ends with this error; an error without a text gives its class's name."""
+        return cls(message=str(error) or type(error).__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Note(Event):

@@ -66,7 +66,7 @@ def evaluate(
             metrics = _evaluate(client, model, source, listen)
     except BaseException as error:
         clear_exception_frames(error)
-        listen(Failed(message=str(error) or type(error).__name__))
+        listen(Failed.of(error))
         raise
     listen(Evaluated(metrics=_numbers(metrics), seconds=time.time() - begin))
     return metrics

@@ -109,7 +109,7 @@ def predict(
             rows = _predict(client, model, source, (str(partial), contributions), listen)
     except BaseException as error:
         clear_exception_frames(error)
-        listen(Failed(message=str(error) or type(error).__name__))
+        listen(Failed.of(error))
         raise
     return PredictResult(os.fspath(out), sum(rows), len(rows), time.time() - begin)
 
@@ -179,7 +179,7 @@ def open_for(
     told = model.manifest.job["data"]
     named = told["format"]
     how: dict[str, Any] = {
-        "csv": csv_options(model, csv),
+        "csv": _csv_options(model, csv),
         "fragment_nbytes": told["fragment_mib"] * 2**20,
         "hints": ColumnHints(types=schema_of(model.manifest.columns), copied=model.manifest.copied),
         "exclude": ["*"],  # further columns are ignored, whatever their type
@@ -195,7 +195,7 @@ def open_for(
         return open_source(data, format=named, **how).with_empty(used)
 
 
-def csv_options(model: Model, given: Mapping[str, Any] | None) -> CsvOptions:
+def _csv_options(model: Model, given: Mapping[str, Any] | None) -> CsvOptions:
     """The options of the training's CSV files, overridden by `given`; JobError where one is wrong."""
     told = {**model.manifest.job["data"]["csv"], **(given or {})}
     return Job.parse({"data": {"source": [], "csv": told}}, origin="csv").data.csv
@@ -268,7 +268,7 @@ def rows_of(client: Client, source: Source, fragment: Fragment) -> Any:
     return client.compute(payload) if isinstance(payload, list) else payload
 
 
-def prediction_table(model: Model, table: pa.Table, contributions: bool = False) -> pa.Table:
+def _prediction_table(model: Model, table: pa.Table, contributions: bool = False) -> pa.Table:
     """The columns `prediction`, probabilities and contributions of the recipe's input columns."""
     target = model.manifest.target
     scores = inference.predict(model, table)
@@ -294,7 +294,7 @@ def _write(task: _Task, model: Model, fragment: Fragment, first: int, payload: o
     """Predicts one fragment and writes its file; returns the number of rows."""
     with span("predict"):
         rows = load_rows(task.source, fragment, task.plan, payload)
-        made = prediction_table(model, rows.table, task.contributions)
+        made = _prediction_table(model, rows.table, task.contributions)
         numbers = np.uint64(first) + (rows.row_ids & np.uint64((1 << POSITION_BITS) - 1))
         assert rows.ids is not None
         table = pa.table({**_columns(rows.ids), "row": pa.array(numbers), **_columns(made)})

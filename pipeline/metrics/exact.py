@@ -50,9 +50,9 @@ def evaluate(
     if kind == "binary":
         return evaluate_binary(label, as_probability(objective, prediction), weight, crisp=objective == "binary:hinge")
     if kind == "multiclass":
-        return evaluate_multiclass(label, prediction, weight)
+        return _evaluate_multiclass(label, prediction, weight)
     if kind == "regression":
-        return evaluate_regression(label, prediction, weight, quantiles=quantiles)
+        return _evaluate_regression(label, prediction, weight, quantiles=quantiles)
     if group is None:
         raise ValueError("ranking needs the group of each row")
     return dict(evaluate_ranking(label, prediction, group, weight))
@@ -85,7 +85,7 @@ def evaluate_binary(label: Array, probability: Array, weight: Array | None = Non
     return metrics | {"confusion": confusion.reshape(2, 2).tolist()}
 
 
-def evaluate_multiclass(label: Array, prediction: Array, weight: Array | None = None) -> Metrics:
+def _evaluate_multiclass(label: Array, prediction: Array, weight: Array | None = None) -> Metrics:
     """Metrics of class probabilities (rows, classes), or of class indexes (rows,) as multi:softmax predicts them."""
     if prediction.ndim == 1:
         return _evaluate_crisp(label, prediction, weight)
@@ -112,7 +112,7 @@ def evaluate_multiclass(label: Array, prediction: Array, weight: Array | None = 
     return metrics
 
 
-def evaluate_regression(
+def _evaluate_regression(
     label: Array, prediction: Array, weight: Array | None = None, *, quantiles: Sequence[float] = ()
 ) -> Metrics:
     """Metrics of predicted numbers (rows,), or of quantiles (rows, quantiles), evaluated at the one nearest the median."""

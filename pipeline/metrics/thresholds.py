@@ -40,7 +40,7 @@ def rank(score: Array, positive: Array, weight: Array | None = None) -> Threshol
     area = precision = 0.0
     true, false = 0.0, 0.0  # running totals
     points = [np.zeros((1, 2))]
-    for tp, fp in walk(score, positive, weight):
+    for tp, fp in _walk(score, positive, weight):
         true_steps, false_steps = np.diff(tp, prepend=true), np.diff(fp, prepend=false)
         area += float(np.dot(false_steps, tp - 0.5 * true_steps))
         reached = tp + fp
@@ -56,7 +56,7 @@ def rank(score: Array, positive: Array, weight: Array | None = None) -> Threshol
     )
 
 
-def walk(score: Array, positive: Array, weight: Array | None) -> Iterator[tuple[Floats, Floats]]:
+def _walk(score: Array, positive: Array, weight: Array | None) -> Iterator[tuple[Floats, Floats]]:
     """Summed weight of true and false positives at every distinct score, from the highest score down, in chunks."""
     keys, shift = _sorted_keys(score, positive, weight)
     true, false = 0.0, 0.0

@@ -67,7 +67,7 @@ def make_manifest(inputs: Inputs, job: Job, trained: ManifestInput) -> Manifest:
         rows=dict(trained.rows),
         fingerprint=inputs.training.fingerprint,
         job=storable(job),
-        versions=versions(),
+        versions=_versions(),
         created=trained.created.astimezone(UTC).isoformat(timespec="seconds"),
         derivation=dataclasses.replace(inputs.derivation, allow_code=False),
         function_sha256=function_sha256(inputs.derivation),
@@ -75,7 +75,7 @@ def make_manifest(inputs: Inputs, job: Job, trained: ManifestInput) -> Manifest:
     )
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Versions of Python, the system, and the packages that a model depends on."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for name in DISTRIBUTIONS:

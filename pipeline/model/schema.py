@@ -45,8 +45,8 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collec
                 f"the data lack the column {column.name!r} ({column.type}) that the model was trained on{hint}"
             )
         found = schema.field(column.name).type
-        if column.name not in copied and not _fits(arrow_type(column.type), found):
-            differ = zones_differ(arrow_type(column.type), found)
+        if column.name not in copied and not _fits(_arrow_type(column.type), found):
+            differ = zones_differ(_arrow_type(column.type), found)
             hint = "; times with and without a zone cannot be compared" if differ else ""
             raise DataError(f"column {column.name!r} is {found}, the model was trained on {column.type}{hint}")
 
@@ -54,11 +54,11 @@ def check_schema(columns: Sequence[NamedType], schema: pa.Schema, copied: Collec
 def misfits(columns: Sequence[NamedType], schema: pa.Schema, copied: Collection[str] = ()) -> dict[str, pa.DataType]:
     """The columns of another kind than in training, with the types that they had there."""
     known = {item.name: item.type for item in schema}
-    types = {column.name: arrow_type(column.type) for column in columns if column.name in known}
+    types = {column.name: _arrow_type(column.type) for column in columns if column.name in known}
     return {name: kind for name, kind in types.items() if name not in copied and not _fits(kind, known[name])}
 
 
-def arrow_type(text: str) -> pa.DataType:
+def _arrow_type(text: str) -> pa.DataType:
     """The Arrow type that `str(type)` gave this text; ValueError for a type that no model reads."""
     text = _ALIASES.get(text, text)
     if text.startswith("dictionary<"):
@@ -78,13 +78,13 @@ def arrow_type(text: str) -> pa.DataType:
 
 
 def type_name(dtype: pa.DataType) -> str:
-    """The text that `arrow_type` reads: a dictionary gives the type of its values."""
+    """The text that `_arrow_type` reads: a dictionary gives the type of its values."""
     return str(dtype.value_type if pt.is_dictionary(dtype) else dtype)
 
 
 def schema_of(columns: Sequence[NamedType]) -> pa.Schema:
     """The columns as an Arrow schema."""
-    return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
+    return pa.schema([pa.field(column.name, _arrow_type(column.type)) for column in columns])
 
 
 def to_table(data: Any, columns: Sequence[NamedType], names: Sequence[str] | None = None) -> pa.Table:
@@ -103,7 +103,7 @@ def to_table(data: Any, columns: Sequence[NamedType], names: Sequence[str] | Non
     table = table.select([column.name for column in columns])
     for index, column in enumerate(columns):
         if pt.is_null(table.schema.field(index).type):
-            table = table.set_column(index, column.name, table.column(index).cast(arrow_type(column.type)))
+            table = table.set_column(index, column.name, table.column(index).cast(_arrow_type(column.type)))
     return table
 
 

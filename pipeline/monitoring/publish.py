@@ -73,7 +73,7 @@ class EventPublisher:
     def __call__(self, event: Event) -> None:
         if isinstance(event, WorkerRounds):
             return
-        kind = throttled(event) or id(event)
+        kind = _throttled(event) or id(event)
         with self._changed:
             replaced = self._waiting.pop(kind, None)
             self._waiting[kind] = event
@@ -107,7 +107,7 @@ class EventPublisher:
                 for kind in self._waiting:
                     if hurry or self._due(kind) <= now:
                         event = self._waiting.pop(kind)
-                        if throttled(event):
+                        if _throttled(event):
                             self._sent[kind] = now
                         return event
                 if self._closing:
@@ -120,7 +120,7 @@ class EventPublisher:
         return self._sent.get(kind, -math.inf) + INTERVAL_SECONDS
 
 
-def throttled(event: Event) -> Hashable | None:
+def _throttled(event: Event) -> Hashable | None:
     """The key of events that a later event replaces; None: every event is sent."""
     match event:
         case RoundDone():

@@ -84,7 +84,7 @@ def estimate(shape: MemoryShape) -> Estimate:
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
     matrix = int(values * per_value)
     fragment = shape.fragment_rows * shape.features * 4
-    row_state, histograms = shape.rows * _row_nbytes(shape), histograms_nbytes(shape) * shape.workers
+    row_state, histograms = shape.rows * _row_nbytes(shape), _histograms_nbytes(shape) * shape.workers
     return Estimate(
         base_nbytes=processes_nbytes(shape.workers),
         blocks_nbytes=values + 2 * fragment * shape.workers * shape.threads,
@@ -97,7 +97,7 @@ def _row_nbytes(shape: MemoryShape, one_class: int = ROW_NBYTES) -> int:
     return one_class + 12 * (shape.classes - 1)
 
 
-def histograms_nbytes(shape: MemoryShape) -> int:
+def _histograms_nbytes(shape: MemoryShape) -> int:
     """Returns the bytes of the histograms of one worker's trees."""
     nodes: int = min(2**shape.depth - 1, MAX_CACHED_NODES) + shape.threads - 1
     return BIN_NBYTES * shape.features * shape.bins * nodes
@@ -150,7 +150,7 @@ def worker_need(shape: MemoryShape, rows: int) -> WorkerMemory:
     """Returns what a worker with `rows` rows (training and validation) takes; `shape` has the rest."""
     values, row_nbytes = rows * shape.features, _row_nbytes(shape, PAGED_ROW_NBYTES)
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
-    histograms, decoded = histograms_nbytes(shape), 2 * shape.fragment_rows * shape.features * 4
+    histograms, decoded = _histograms_nbytes(shape), 2 * shape.fragment_rows * shape.features * 4
     matrix = int(values * per_value)
     in_memory = matrix + rows * _row_nbytes(shape) + histograms
     page = min(rows, page_rows(shape.features))

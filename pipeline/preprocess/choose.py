@@ -52,11 +52,11 @@ def _number(name: str, column: NumberColumn, setting: Column) -> FeatureChoice:
     features: tuple[Feature, ...] = (number, Indicator(name=f"{name}.missing", column=name)) if wanted else (number,)
     largest = max(abs(column.low), abs(column.high))
     return FeatureChoice(
-        features, note=precision_note(name, largest, column.moments.deviation) if number.plain else None
+        features, note=_precision_note(name, largest, column.moments.deviation) if number.plain else None
     )
 
 
-def precision_note(name: str, largest: float, deviation: float) -> str | None:
+def _precision_note(name: str, largest: float, deviation: float) -> str | None:
     """A note where float32 cannot distinguish close values of a column: numbers far from zero that vary little."""
     step = float(np.spacing(np.float32(largest)))
     if largest <= EXACT_FLOAT32 or step * FEW_STEPS < deviation:

@@ -71,7 +71,7 @@ def _above(limit: float, recipe: Recipe, sample: RowSample, target: Target) -> R
     kept = tuple(
         feature
         for feature, levels, values in zip(recipe.features, recipe.levels, made, strict=True)
-        if explained(values, label, target, categorical=levels is not None) > limit
+        if _explained(values, label, target, categorical=levels is not None) > limit
     )
     return dataclasses.replace(recipe, features=kept)
 
@@ -84,7 +84,7 @@ def _enough(label: Floats, target: Target) -> bool:
     return len(label) - int(np.bincount(label.astype(np.int64)).max()) >= LEAST_OF_CLASS
 
 
-def explained(values: Floats, label: Floats, target: Target, *, categorical: bool = False) -> float:
+def _explained(values: Floats, label: Floats, target: Target, *, categorical: bool = False) -> float:
     """How well one feature (rows,) explains the label (rows,), 0 to 1, by the measure of the target's kind; NaN is
     missing.
     """

@@ -177,7 +177,7 @@ def feature_names(names: Sequence[str]) -> list[str]:
     >>> feature_names(["x[1]", "income=<50K", "x(1)"])
     ['x(1)', 'income=_50K', 'x(1)_2']
     """
-    return distinct_names([_plain_name(name) for name in names])
+    return _distinct_names([_plain_name(name) for name in names])
 
 
 def _plain_name(name: str) -> str:
@@ -185,7 +185,7 @@ def _plain_name(name: str) -> str:
     return plain if plain.isprintable() else "".join(sign if sign.isprintable() else "_" for sign in plain)
 
 
-def distinct_names(names: Sequence[str]) -> list[str]:
+def _distinct_names(names: Sequence[str]) -> list[str]:
     """The names, with _2, _3, ... after those that would appear twice."""
     taken = set(names)
     seen: set[str] = set()

@@ -175,7 +175,7 @@ def collect_unit(unit: FragmentTask, payload: object, shared: PassConfig) -> Sta
         )
         row_cache.put(shared.run, rows, shared.keep_nbytes)
         del rows
-        release_arrow_memory()
+        _release_arrow_memory()
         return statistics
 
 
@@ -249,13 +249,13 @@ def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: 
             use=rows.use,
         )
         del rows
-        release_arrow_memory()
+        _release_arrow_memory()
         if shared.codes == "disk" or memory_is_short():
             return block.on_disk(open_scratch(shared.run, shared.scratch))
         return block
 
 
-def release_arrow_memory() -> None:
+def _release_arrow_memory() -> None:
     """Returns Arrow's free pool memory to the system: without it the pool kept 484 MB of 560 (measured)."""
     pa.default_memory_pool().release_unused()
 

@@ -60,11 +60,11 @@ def write_documents(record: ReportInput, *, report: bool = True) -> Documents:
     text = card(record.manifest, record.metrics, [name for name, value in gain.items() if value > 0])
     if not report:
         return Documents(text)
-    data = report_data(record, booster, gain)
+    data = _report_data(record, booster, gain)
     return Documents(text, report_html(data), pictures(data))
 
 
-def report_data(record: ReportInput, booster: Any, gain: Mapping[str, float]) -> ReportData:
+def _report_data(record: ReportInput, booster: Any, gain: Mapping[str, float]) -> ReportData:
     """The record as the report's data."""
     manifest = record.manifest
     costs, unit = importance.permutation(

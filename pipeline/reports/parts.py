@@ -69,7 +69,7 @@ def metrics_table(data: ReportData) -> str:
     rows = [
         [(text(title_of(name)), ""), *((_number(data.metrics[use].get(name)), "n") for use in uses)] for name in names
     ]
-    return table([("", ""), *((use, "n") for use in uses)], rows)
+    return _table([("", ""), *((use, "n") for use in uses)], rows)
 
 
 def confusion(data: ReportData) -> str:
@@ -112,7 +112,7 @@ def columns_table(columns: Sequence[ReportColumn]) -> str:
             ]
         )  # fmt: skip
     more = len(columns) - len(rows)
-    return table(heads, rows) + (f'<p class="sub">and {more:,} columns more</p>' if more else "")
+    return _table(heads, rows) + (f'<p class="sub">and {more:,} columns more</p>' if more else "")
 
 
 def stages(data: ReportData, colors: Mapping[str, str]) -> str:
@@ -148,7 +148,7 @@ def account(spent: Account) -> str:
     said = "".join(f'<p class="sub">{text(line, 500)}</p>' for line in ([loss] if loss else []) + list(spent.notes))
     return (
         f"<h3>{spent.worker_seconds:,.1f} worker-seconds: all threads of all workers, while they took part, up to this page</h3>"
-        f'<div class="stages">{bar}</div><ul class="legend">{legend}</ul><h3>By stage</h3>{table(heads, rows)}{said}'
+        f'<div class="stages">{bar}</div><ul class="legend">{legend}</ul><h3>By stage</h3>{_table(heads, rows)}{said}'
         '<p class="sub">waiting: for peers that still work on the same; other: in a task but not computing, for files, '
         "locks, other programs, imports, Dask itself (the column by stage shows where); idle: no task, the client works</p>"
     )
@@ -185,12 +185,10 @@ def job_table(job: Mapping[str, Any]) -> str:
         [(f"<code>{text(path, 120)}</code>", "t"), (f"<code>{text(value, 400)}</code>", "t")]
         for path, value in _flat(job)
     ]
-    return (
-        f"<details><summary>All {len(rows)} settings</summary>{table([('setting', ''), ('value', '')], rows)}</details>"
-    )
+    return f"<details><summary>All {len(rows)} settings</summary>{_table([('setting', ''), ('value', '')], rows)}</details>"
 
 
-def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, str]]]) -> str:
+def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, str]]]) -> str:
     """A table of cells (HTML, class); the HTML is trusted: callers escape."""
     top = "".join(f'<th class="{kind}">{cell}</th>' for cell, kind in heads)
     body = "".join("<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in row) + "</tr>" for row in rows)

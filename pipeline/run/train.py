@@ -101,7 +101,7 @@ def train(
             inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
     except BaseException as error:
         listen(Started(verb="train", run=run))
-        listen(Failed(message=str(error) or type(error).__name__))
+        listen(Failed.of(error))
         raise
     saved: list[TrainResult] = []
     with (
@@ -125,7 +125,7 @@ def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved
     with contextlib.ExitStack() as stack:
         alarms = Alarms(context.job.alarm, context.emit_note)
         # Publish first, so that an exception in the caller's listener cannot suppress an event.
-        context.emit = broadcast(stack.enter_context(publishing(client, context.run)), context.emit, alarms)
+        context.emit = _broadcast(stack.enter_context(publishing(client, context.run)), context.emit, alarms)
         membership.lost, membership.ended = context.worker_lost, alarms.check
         stack.enter_context(alarms)
         context.emit(Started(verb="train", run=context.run))
@@ -141,7 +141,7 @@ def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved
         except BaseException as error:
             clear_exception_frames(error)
             if not saved:
-                context.emit(Failed(message=str(error) or type(error).__name__))
+                context.emit(Failed.of(error))
             raise
         finally:
             _forget(client, context.run)
@@ -166,7 +166,7 @@ def _lost(context: RunContext, accountant: TimeAccountant, address: str, reason:
     context.worker_lost(address, reason)
 
 
-def broadcast(*listeners: EventHandler) -> EventHandler:
+def _broadcast(*listeners: EventHandler) -> EventHandler:
     """Returns a listener that passes each event to all of these."""
 
     def listen(event: Event) -> None:

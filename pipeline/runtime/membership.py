@@ -52,15 +52,15 @@ Facts = Mapping[str, Any]  # what the scheduler reports of a worker
 LossHandler = Callable[[str, str], None]  # address, reason
 
 
-def never_ended() -> None:
+def _never_ended() -> None:
     """Default: never stops the run early."""
 
 
-def discard_loss(address: str, reason: str) -> None:
+def _discard_loss(address: str, reason: str) -> None:
     """Default: ignores lost workers."""
 
 
-def discard_note(message: str) -> None:
+def _discard_note(message: str) -> None:
     """Default: drops notes."""
 
 
@@ -88,9 +88,9 @@ class WorkerMembership:
         `patience_seconds`: how long the cluster may have no worker at all.
         """
         self.client, self._hang_seconds, self._clock = client, hang_seconds, clock
-        self.lost: LossHandler = discard_loss  # called once for every worker that leaves
-        self.ended: Callable[[], None] = never_ended  # raises to end the run for another reason
-        self.note: Callable[[str], object] = discard_note  # shows a line to the user
+        self.lost: LossHandler = _discard_loss  # called once for every worker that leaves
+        self.ended: Callable[[], None] = _never_ended  # raises to end the run for another reason
+        self.note: Callable[[str], object] = _discard_note  # shows a line to the user
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
         self.most = 0  # workers that were present at the same time
         self.services: Mapping[str, Any] = {}  # of the scheduler: ports by name

@@ -24,17 +24,17 @@ class Patience:
             self._since = now
         waited = now - self._since
         if waited >= self._seconds:
-            return f"no worker was available for {duration(waited)} (cluster.patience = {duration(self._seconds)})"
+            return f"no worker was available for {_duration(waited)} (cluster.patience = {_duration(self._seconds)})"
         if waited >= self._next_note:
             self._next_note = NOTES_FACTOR * waited
-            limit = "" if math.isinf(self._seconds) else f", {duration(self._seconds)} at most (cluster.patience)"
-            self._note(f"no worker has been available for {duration(waited)}: waiting for one{limit}")
+            limit = "" if math.isinf(self._seconds) else f", {_duration(self._seconds)} at most (cluster.patience)"
+            self._note(f"no worker has been available for {_duration(waited)}: waiting for one{limit}")
         return None
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """
-    >>> duration(12.3), duration(300), duration(5400), duration(90_000)
+    >>> _duration(12.3), _duration(300), _duration(5400), _duration(90_000)
     ('12 s', '5 min', '90 min', '25 h')
     """
     if seconds < 120:

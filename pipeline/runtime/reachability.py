@@ -26,7 +26,7 @@ def unreachable_pairs(client: Client, workers: Sequence[str]) -> list[Pair]:
 
     Workers that do not answer in time are in no pair: `membership` detects their silence.
     """
-    opening = {worker: functools.partial(open_port, get_address_host(worker)) for worker in workers}
+    opening = {worker: functools.partial(_open_port, get_address_host(worker)) for worker in workers}
     ports = ask_workers(client, opening, ANSWER_SECONDS)
     targets = {worker: (get_address_host(worker), int(port)) for worker, port in ports.items() if isinstance(port, int)}
     asks = {
@@ -62,7 +62,7 @@ def left_out(pairs: Sequence[Pair], workers: Sequence[str]) -> dict[str, str]:
     return found
 
 
-async def open_port(host: str) -> int:
+async def _open_port(host: str) -> int:
     """On a worker: opens a port that accepts connections for LISTEN_SECONDS."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), host, 0)
     asyncio.get_running_loop().call_later(LISTEN_SECONDS, server.close)

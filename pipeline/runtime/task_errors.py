@@ -19,13 +19,13 @@ def task[**Arguments, Result](function: Callable[Arguments, Result]) -> Callable
         try:
             return function(*arguments, **options)
         except PipelineError as error:
-            detach(error)
+            _detach(error)
             raise
 
     return run
 
 
-def detach(error: BaseException) -> None:
+def _detach(error: BaseException) -> None:
     """Removes the errors of libraries from an error's chain of causes and contexts; our own stay."""
     while error is not None:
         if not isinstance(error.__cause__, PipelineError):

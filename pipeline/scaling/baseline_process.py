@@ -101,7 +101,7 @@ class SingleProcess:
 
 
 @contextlib.contextmanager
-def protocol_stream() -> Iterator[TextIO]:
+def _protocol_stream() -> Iterator[TextIO]:
     """The real stdout, for the protocol alone; all other output goes to stderr."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as stream:
         os.dup2(2, 1)
@@ -113,7 +113,7 @@ def main() -> None:
     from pipeline.cluster import lean
     from pipeline.cluster.affinity import pin
 
-    with protocol_stream() as stream:
+    with _protocol_stream() as stream:
 
         def answer(**found: object) -> None:
             stream.write(json.dumps(found) + "\n")

@@ -47,7 +47,7 @@ def load_or_calibrate(
     machine = calibrate(client, where, sizes)
     said = f"calibrated in {machine.seconds:.1f} s"
     try:
-        save(machine, path)
+        _save(machine, path)
     except OSError as error:  # the calibration is usable without being saved
         return machine, (f"{said}; not kept: {path.parent}: {error.strerror or error}", *busy_notes(machine))
     return machine, (f"{said}; kept for the next run on such workers", *busy_notes(machine))
@@ -77,7 +77,7 @@ def load(path: Path) -> Machine | None:
         return None
 
 
-def save(machine: Machine, path: Path) -> None:
+def _save(machine: Machine, path: Path) -> None:
     """Writes it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")

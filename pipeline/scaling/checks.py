@@ -77,7 +77,7 @@ def _scatter(points: Sequence[Point], views: Sequence[PointSummary]) -> Iterator
         yield Check(name, "a point has one repetition only", None)
         return
     widest = max(views, key=lambda point: point.seconds.relative)
-    said = f"the widest 95 % interval of T is ± {widest.seconds.relative:.1%} ({label(widest)}; at most {SCATTER:.0%})"
+    said = f"the widest 95 % interval of T is ± {widest.seconds.relative:.1%} ({_label(widest)}; at most {SCATTER:.0%})"
     yield Check(name, said, widest.seconds.relative <= SCATTER)
 
 
@@ -126,7 +126,7 @@ def _retried(points: Sequence[Point]) -> Iterator[Check]:
 
 
 def _crowded(points: Sequence[PointSummary]) -> Iterator[Check]:
-    if crowded := [label(point) for point in points if point.configuration.oversubscribed]:
+    if crowded := [_label(point) for point in points if point.configuration.oversubscribed]:
         yield Check("every thread has a core", f"oversubscribed: {', '.join(crowded)}", False)
 
 
@@ -138,7 +138,7 @@ def _methods(points: Sequence[Point]) -> Iterator[Check]:
     yield Check("useful time is measured by", ", ".join(dict.fromkeys(w.method for w in workers)), None)
 
 
-def label(point: PointSummary) -> str:
+def _label(point: PointSummary) -> str:
     """A point's short label."""
     return f"{point.configuration.mode} {point.workers}"
 

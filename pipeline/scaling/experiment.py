@@ -89,7 +89,7 @@ class _Run:
         points = tuple(self._point(mode, workers) for mode, workers in order)
         self._writing = True  # from here on an early end would lose results
         if self._context.folder is not None:
-            empty(self._context.folder)
+            _empty(self._context.folder)
         self._update(points=points)
         with contextlib.ExitStack() as stack:
             bases = self._bases(stack) if self._plan.single else []
@@ -121,7 +121,7 @@ class _Run:
         oversubscribed = self._where.local and self._where.device == "cpu" and threads > cores
         if oversubscribed:
             self._note(
-                f"oversubscribed: {threads} threads on {counted(cores, 'core')}; such points do not count for the model"
+                f"oversubscribed: {threads} threads on {_counted(cores, 'core')}; such points do not count for the model"
             )
         configuration = configuration_of(layout, self._plan, mode, oversubscribed)
         machine = self._machine(layout)
@@ -146,7 +146,7 @@ class _Run:
 
     def _measure_point(self, index: int, repetition: int) -> None:
         point = self.result.points[index]
-        what = f"{point.configuration.mode}, {counted(point.configuration.workers, 'worker')}"
+        what = f"{point.configuration.mode}, {_counted(point.configuration.workers, 'worker')}"
         try:
             sample = self._sample(point, repetition)
         except (TrainingError, KilledWorker, NoValidWorkerError) as error:
@@ -241,14 +241,14 @@ class _Run:
             for single in self.result.singles
         )
         self._update(singles=tuple(singles))
-        self._say(repetition, f"single process, {counted(base.threads, 'thread')}: {1e3 * seconds:.2f} ms a round")
+        self._say(repetition, f"single process, {_counted(base.threads, 'thread')}: {1e3 * seconds:.2f} ms a round")
 
 
-def counted(many: int, what: str) -> str:
+def _counted(many: int, what: str) -> str:
     return f"{many} {what}{'s' * (many != 1)}"
 
 
-def empty(folder: Path) -> None:
+def _empty(folder: Path) -> None:
     """Makes the folder, or removes what an earlier run left in it."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():

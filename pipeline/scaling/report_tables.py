@@ -65,18 +65,18 @@ def milliseconds(seconds: float) -> str:
     return f"{value:,.{max(0, min(2, 2 - len(str(int(value))) + 1))}f} ms"
 
 
-def bare(seconds: float) -> str:
+def _bare(seconds: float) -> str:
     """Milliseconds without the unit."""
     return milliseconds(seconds).removesuffix(" ms")
 
 
-def name_of(point: PointSummary) -> str:
+def _name_of(point: PointSummary) -> str:
     """A point's short description."""
     star = "*" if is_crowded(point) else ""
     return f"{point.configuration.mode}, {point.workers:,} worker{'' if point.workers == 1 else 's'}{star}"
 
 
-def ordered(points: Sequence[PointSummary]) -> list[PointSummary]:
+def _ordered(points: Sequence[PointSummary]) -> list[PointSummary]:
     """By mode and number of workers."""
     return [point for mode in modes(points) for point in of(points, mode)]
 
@@ -92,14 +92,14 @@ def factors(points: Sequence[PointSummary]) -> str:
     """POP's factors by number of workers; 0.8 and more is good."""
     heads = "".join(f'<th class="n">{name}</th>' for name in (*FACTORS, *UNGRADED, "T"))
     rows = []
-    for point in ordered(points):
+    for point in _ordered(points):
         graded = "".join(_graded(getattr(point, name)) for name in FACTORS)
         plain = "".join(
             f'<td class="n">{number(None if point.workers == 1 else getattr(point, name), point.workers, 2)}</td>'
             for name in UNGRADED
         )
         rows.append(
-            f'<tr><td>{name_of(point)}</td>{graded}{plain}<td class="n">{milliseconds(point.seconds.median)}</td></tr>'
+            f'<tr><td>{_name_of(point)}</td>{graded}{plain}<td class="n">{milliseconds(point.seconds.median)}</td></tr>'
         )
     words = "".join(f"<dt>{name}</dt><dd>{said}</dd>" for name, said in (FACTORS | UNGRADED).items())
     keys = f'<p><span class="key" style="background: #d9f0e7">{GOOD} and above</span> <span class="key" style="background: #fbe3d0">below</span></p>'
@@ -117,12 +117,12 @@ def _graded(value: float | None) -> str:
 
 def predictions(points: Sequence[PointSummary]) -> str:
     """Measured, predicted, ratio: of T, u, C, E and PE."""
-    said = [point for point in ordered(points) if point.predicted is not None]
+    said = [point for point in _ordered(points) if point.predicted is not None]
     if not said:
         return ""
     groups = "".join(f'<th class="g" colspan="3">{HEADS[n]}{UNITS[n] and ", " + UNITS[n]}</th>' for n in RATIOS)
     heads = '<th class="n f">measured</th><th class="n">predicted</th><th class="n">ratio</th>' * len(RATIOS)
-    rows = [f"<tr><td>{name_of(point)}</td>{''.join(_pair(point, name) for name in RATIOS)}</tr>" for point in said]
+    rows = [f"<tr><td>{_name_of(point)}</td>{''.join(_pair(point, name) for name in RATIOS)}</tr>" for point in said]
     return (
         f'<div class="scroll"><table class="pairs"><tr><th></th>{groups}</tr><tr><th></th>{heads}</tr>{"".join(rows)}</table>'
         f"</div>{_star(said)}"
@@ -130,7 +130,7 @@ def predictions(points: Sequence[PointSummary]) -> str:
 
 
 def _pair(point: PointSummary, name: str) -> str:
-    shown: Callable[[float], str] = bare if UNITS[name] else lambda value: f"{value:.{3 if name == 'PE' else 2}f}"
+    shown: Callable[[float], str] = _bare if UNITS[name] else lambda value: f"{value:.{3 if name == 'PE' else 2}f}"
     was, will = ("–" if value is None else shown(value) for value in pair_of(point, name))
     ratio = ratio_of(point, name)
     return f'<td class="n f">{was}</td><td class="n">{will}</td><td class="n"><b>{"" if ratio is None else f"{ratio:.2f}"}</b></td>'
@@ -146,7 +146,7 @@ def workers(points: Sequence[PointSummary]) -> str:
     """u, x, w and o of every worker, with its rows and bytes; folded where it is long."""
     names = ("rows", *(name for name, _ in PARTS.values()), "T", "useful", "closure", "bytes sent a round")
     heads = "".join(f'<th class="n">{name}</th>' for name in names)
-    rows = [_worker(point, rank) for point in ordered(points) for rank in range(point.workers)]
+    rows = [_worker(point, rank) for point in _ordered(points) for rank in range(point.workers)]
     table = f'<div class="scroll"><table class="figures"><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
     return (
         table if len(rows) <= MOST_ROWS else f"<details><summary>all {len(rows):,} workers</summary>{table}</details>"
@@ -163,7 +163,7 @@ def _worker(point: PointSummary, rank: int) -> str:
         "–" if closure is None else f"{closure:.1%}",
         "–" if sent is None else f"{sent:,}",
     )
-    name = name_of(point) if point.workers == 1 else f"{name_of(point)}, {rank}"
+    name = _name_of(point) if point.workers == 1 else f"{_name_of(point)}, {rank}"
     return f"<tr><td>{name}</td>{''.join(f'<td class="n">{cell}</td>' for cell in cells)}</tr>"
 
 
@@ -171,7 +171,7 @@ def traffic(points: Sequence[PointSummary]) -> str:
     """Bytes that the first worker sends in a round: two predictions, the counted bytes, and those computed from the
     trees.
     """
-    shared = [point for point in ordered(points) if point.workers > 1]
+    shared = [point for point in _ordered(points) if point.workers > 1]
     if not shared:
         return ""
     names = ("at most", "expected", "sent", "by the trees")
@@ -182,7 +182,7 @@ def traffic(points: Sequence[PointSummary]) -> str:
         before = (None, None) if said is None else (said.bytes_bound[0], said.bytes_estimate[0])
         counts = (*before, point.bytes_sent[0], point.bytes_expected[0])
         cells = "".join(f'<td class="n">{"–" if nbytes is None else f"{nbytes:,}"}</td>' for nbytes in counts)
-        rows.append(f"<tr><td>{name_of(point)}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{_name_of(point)}</td>{cells}</tr>")
     return (
         "<h3>Bytes that worker 0 sends in a round</h3>"
         f'<div class="scroll"><table class="pairs"><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'

@@ -72,7 +72,7 @@ def scale(
         clear_exception_frames(error)
         if folder is not None and (folder / records.RESULT).exists():
             listen(Note(message=f"what was measured so far is in {folder}"))
-        listen(Failed(message=str(error) or type(error).__name__))
+        listen(Failed.of(error))
         raise
     listen(Saved(path=str(folder / REPORT), sha256=""))
     return result

@@ -90,7 +90,7 @@ class SyntheticWorkload:
         parts = np.array(shares or [worker.threads for worker in where.workers], dtype=np.float64)
         edges = [0, *(int(edge) for edge in np.round(np.cumsum(parts / parts.sum()) * rows))]
         for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True):
-            too_few(stop - first, worker.name)
+            _too_few(stop - first, worker.name)
         futures = tuple(
             self.client.submit(
                 _synthetic_partition, self.data, first, stop, worker.threads, where.device,
@@ -99,7 +99,7 @@ class SyntheticWorkload:
             for worker, (first, stop) in zip(where.workers, itertools.pairwise(edges), strict=True)
         )  # fmt: skip
         partitions = WorkerMatrices(tuple(worker.address for worker in where.workers), futures)
-        return laid_out(self.client, partitions, synthetic_spec(self.data, where, self._seed))
+        return _laid_out(self.client, partitions, _synthetic_spec(self.data, where, self._seed))
 
     def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
         return dataclasses.asdict(dataclasses.replace(self.data, rows=rows))
@@ -117,7 +117,7 @@ def _synthetic_partition(
     )
 
 
-def synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
+def _synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
     """The spec every worker needs to train on synthetic rows."""
     shape = objective.ModelShape(data.names, classes=data.classes)
     params = {"max_depth": data.depth, "grow_policy": data.growth, "max_leaves": data.max_leaves}
@@ -169,9 +169,9 @@ class JobWorkload:
                 f"{len(where.workers)} workers, but the training rows lie in fragments for {len(partitions.workers)}: ask for "
                 "fewer workers, or for smaller fragments with data.fragment_mib"
             )
-        made = laid_out(context.client, partitions, spec_for(context, self._prepared, partitions))
+        made = _laid_out(context.client, partitions, spec_for(context, self._prepared, partitions))
         for rows, worker in zip(made.rows, partitions.workers, strict=True):
-            too_few(rows, worker)
+            _too_few(rows, worker)
         return made
 
     def export(self, where: Placement, rows: int, folder: Path) -> dict[str, Any] | None:
@@ -194,13 +194,13 @@ class JobWorkload:
         call_with_deadline(ANSWER_SECONDS, "forget", functools.partial(call_if_connected, self._context.client, ask))
 
 
-def too_few(rows: int, worker: str) -> None:
+def _too_few(rows: int, worker: str) -> None:
     """DataError where a worker has too few rows for a meaningful measurement."""
     if rows < MIN_ROWS:
         raise DataError(f"worker {worker} gets {rows:,} rows, {MIN_ROWS:,} are needed: more rows, or fewer workers")
 
 
-def laid_out(client: Client, partitions: WorkerMatrices, spec: RoundsSpec) -> ScalingLayout:
+def _laid_out(client: Client, partitions: WorkerMatrices, spec: RoundsSpec) -> ScalingLayout:
     """The layout, once its matrices are built."""
     facts = [
         result_of(client.submit(_facts, future, workers=[worker], pure=False))

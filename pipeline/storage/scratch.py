@@ -58,7 +58,7 @@ class _Folders:
             self._over.add(run)
             for key in [key for key in self._open if key[0] == run]:
                 _remove(self._open.pop(key))
-                remove_leftovers(key[1])  # of workers that were killed in this run
+                _remove_leftovers(key[1])  # of workers that were killed in this run
 
     def close_all(self) -> None:
         with self._guard:
@@ -98,7 +98,7 @@ def reserved_space(prefix: Path, nbytes: int, what: str) -> Iterator[None]:
     """
     reservation = Path(f"{prefix}{RESERVED}")
     with _alone(prefix.parent.parent) as root:
-        remove_leftovers(root)  # frees the space of processes that are gone
+        _remove_leftovers(root)  # frees the space of processes that are gone
         require_space(prefix.parent, nbytes, what)
         with open(reservation, "wb") as file:
             file.truncate(nbytes)  # the file's length is the reservation: it has no blocks
@@ -186,7 +186,7 @@ def _make(run: str, root: Path) -> _Folder:
     """Makes a folder, its lock first: a folder without a lock counts as left behind."""
     try:
         root.mkdir(exist_ok=True)  # makes no parents: a misspelled path must not create a new tree
-        remove_leftovers(root)
+        _remove_leftovers(root)
         path = root / f"{PREFIX}{run}-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
         lock = os.open(f"{path}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -206,7 +206,7 @@ def _remove(folder: _Folder) -> None:
     os.close(folder.lock)
 
 
-def remove_leftovers(root: Path) -> None:
+def _remove_leftovers(root: Path) -> None:
     """Removes the folders of processes that are gone; keeps those of other users, and on disks without locks."""
     for path in root.glob(f"{PREFIX}*"):
         if path.suffix == LOCK or not path.is_dir():

@@ -12,7 +12,7 @@ from pipeline.config.xgboost import KINDS
 from pipeline.metrics.exact import evaluate
 from pipeline.training.checkpoint import Identity, State, decode, encode
 from pipeline.training.xgboost.matrix import build_partition
-from pipeline.training.xgboost.rounds import RoundsResult, train_rounds
+from pipeline.training.xgboost.rounds import RoundHooks, RoundsResult, train_rounds
 
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"objective": name} for name in KINDS},
@@ -54,7 +54,7 @@ def train(case: Any, spec: Any, scratch: Path | None = None, **options: Any) -> 
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1, scratch=scratch)
     kept: list[State] = []
-    return train_rounds(partition, spec, keep=kept.append, **options), kept
+    return train_rounds(partition, spec, hooks=RoundHooks(keep=kept.append), **options), kept
 
 
 def test_resumed_equals_uninterrupted(case: Any) -> None:

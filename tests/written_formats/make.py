@@ -19,31 +19,8 @@ import pyarrow.parquet as pq
 import pipeline
 from pipeline.cluster.connect import connect
 from pipeline.config.job import Cluster, Job
+from pipeline.events import types
 from pipeline.events.recording import line_of, recorded
-from pipeline.events.types import (
-    BlocksDone,
-    Checkpoint,
-    Evaluated,
-    Event,
-    Failed,
-    FragmentDone,
-    JobResolved,
-    MatrixDone,
-    Note,
-    Place,
-    Placed,
-    Planned,
-    Restarted,
-    RoundDone,
-    Saved,
-    Skipped,
-    Started,
-    StatisticsDone,
-    Waiting,
-    WorkerJoined,
-    WorkerLost,
-    WorkerRounds,
-)
 from pipeline.scaling.synthetic import Synthetic
 from tests.interrupted import train_interrupted
 
@@ -57,51 +34,51 @@ COLUMNS = {  # an encoding of each kind
     "hour": {"parts": ["weekday", "hour", "epoch"]},
 }
 
-_VALUES: tuple[Event, ...] = (
-    Started(verb="train", run=RUN),
-    JobResolved(settings={"data.source": "rows.parquet", "training.rounds": "4"}),
-    Planned(rows=400, features=10, fragments=2, workers=2, threads=1, nbytes=500_000_000, note="a note"),
-    Planned(rows=None, features=10, fragments=2, workers=2, threads=1, nbytes=500_000_000),
-    FragmentDone(stage="statistics", done=1, total=2, rows=200),
-    StatisticsDone(rows=400, seconds=0.5),
-    Skipped(fragment=1, reason="rows.csv, bytes 10 to 90: 5 fields expected, 3 found"),
-    BlocksDone(rows=400, nbytes=4_000, seconds=0.25),
-    MatrixDone(nbytes=8_000, seconds=0.125),
-    Placed(
+_VALUES: tuple[types.Event, ...] = (
+    types.Started(verb="train", run=RUN),
+    types.JobResolved(settings={"data.source": "rows.parquet", "training.rounds": "4"}),
+    types.Planned(rows=400, features=10, fragments=2, workers=2, threads=1, nbytes=500_000_000, note="a note"),
+    types.Planned(rows=None, features=10, fragments=2, workers=2, threads=1, nbytes=500_000_000),
+    types.FragmentDone(stage="statistics", done=1, total=2, rows=200),
+    types.StatisticsDone(rows=400, seconds=0.5),
+    types.Skipped(fragment=1, reason="rows.csv, bytes 10 to 90: 5 fields expected, 3 found"),
+    types.BlocksDone(rows=400, nbytes=4_000, seconds=0.25),
+    types.MatrixDone(nbytes=8_000, seconds=0.125),
+    types.Placed(
         workers=(
-            Place(
+            types.Place(
                 worker="0", rows=300, share=0.75, capability=0.75, threads=1, memory_limit_nbytes=10**9,
                 planned_nbytes=250_000_000,
             ),
-            Place(
+            types.Place(
                 worker="1", rows=100, share=0.25, capability=0.25, threads=1, memory_limit_nbytes=0,
                 planned_nbytes=200_000_000,
             ),
         ),
         device="cuda",
     ),
-    RoundDone(
+    types.RoundDone(
         round=1, rounds=4, metrics={"train.logloss": 0.5, "validation.logloss": 0.625}, best_round=1, best=0.625,
         rows_per_second=1_000.0,
     ),
-    RoundDone(round=2, rounds=4, metrics={}, best_round=2, rows_per_second=0.0),
-    WorkerRounds(
+    types.RoundDone(round=2, rounds=4, metrics={}, best_round=2, rows_per_second=0.0),
+    types.WorkerRounds(
         worker="0", first=1, round=2, seconds=0.5, cpu_seconds=0.25, runqueue_seconds=0.125, bytes_sent=172_032,
         memory_nbytes=200_000_000, gpu_memory_nbytes=10**9, gpu_utilisation=0.75,
     ),
-    WorkerRounds(
+    types.WorkerRounds(
         worker="1", first=1, round=2, seconds=0.5, cpu_seconds=0.25, runqueue_seconds=0.125, bytes_sent=None,
         memory_nbytes=200_000_000,
     ),
-    Checkpoint(round=2, path="model", seconds=0.03125),
-    WorkerLost(worker="1", stage="rounds", round=2, reason="killed by signal 9"),
-    Waiting(workers=1, expected=2, seconds=30.0),
-    WorkerJoined(worker="1"),
-    Restarted(round=2, workers=2),
-    Evaluated(metrics={"validation.logloss": 0.5, "validation.auc": 0.75}, seconds=0.5),
-    Saved(path="model", sha256="0" * 64),
-    Failed(message="the scheduler was lost"),
-    Note(message="a note: é, ü and 日本"),
+    types.Checkpoint(round=2, path="model", seconds=0.03125),
+    types.WorkerLost(worker="1", stage="rounds", round=2, reason="killed by signal 9"),
+    types.Waiting(workers=1, expected=2, seconds=30.0),
+    types.WorkerJoined(worker="1"),
+    types.Restarted(round=2, workers=2),
+    types.Evaluated(metrics={"validation.logloss": 0.5, "validation.auc": 0.75}, seconds=0.5),
+    types.Saved(path="model", sha256="0" * 64),
+    types.Failed(message="the scheduler was lost"),
+    types.Note(message="a note: é, ü and 日本"),
 )  # fmt: skip
 # What november_2026/every_event.jsonl holds: a later kind of event goes into a file of its own.
 EVERY_EVENT = tuple(dataclasses.replace(event, time=1_790_000_000.5 + number) for number, event in enumerate(_VALUES))

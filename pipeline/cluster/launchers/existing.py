@@ -25,7 +25,7 @@ def attach(section: Cluster, modules: Sequence[str] = ()) -> Client:
     """Connects to `section.scheduler`.  ClusterError if it cannot be reached or its workers cannot do the work."""
     client = reach(section)
     try:
-        check(client, section, modules)
+        _check(client, section, modules)
     except BaseException:
         client.close()
         raise
@@ -83,7 +83,7 @@ async def _knock(address: str, security: Security, seconds: float) -> None:
     await comm.close()
 
 
-def check(client: Client, section: Cluster, modules: Sequence[str]) -> None:
+def _check(client: Client, section: Cluster, modules: Sequence[str]) -> None:
     """Raises ClusterError unless there are enough workers, each with the client's versions and these modules."""
     found = len(scheduler_info(client)["workers"])
     asked = 1 if section.workers == "auto" else section.workers

@@ -59,7 +59,7 @@ def layout(section: Cluster) -> LocalLayout:
     return LocalLayout(device, workers, threads, limit, sets, cores)
 
 
-def settings(plan: LocalLayout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
+def _settings(plan: LocalLayout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
     """Returns Dask's configuration for a local cluster, in the client's process and in the workers.
 
     Memory: nothing is spilled (kept data belong in memory; other data are decoded again) and no worker is paused
@@ -125,7 +125,7 @@ def start(
     if section.local_directory:
         options["local_directory"] = section.local_directory
     pages = scheduler_preloads if section.dashboard else ()
-    configuration = settings(plan, debug, section.dashboard_hosts, warm_up) | preloads("scheduler", GUARD, *pages)
+    configuration = _settings(plan, debug, section.dashboard_hosts, warm_up) | preloads("scheduler", GUARD, *pages)
     with _own_environment(), dask.config.set(configuration):
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)

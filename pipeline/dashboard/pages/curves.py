@@ -59,7 +59,7 @@ class Speed:
         self.root = column(self._title, sizing_mode="stretch_width")
 
     def update(self, run: RunState | None, now: float) -> None:
-        seconds, rates, rounds = ([], [], []) if run is None else speed_of(run)
+        seconds, rates, rounds = ([], [], []) if run is None else _speed_of(run)
         self.root.visible = bool(rounds)
         if run is None or not rounds:
             return
@@ -104,7 +104,7 @@ class _Curve:
     def _source(self, data_set: str) -> ColumnDataSource:
         if data_set not in self._sources:
             made = self._sources[data_set] = ColumnDataSource({"round": [], "value": []})
-            colour = colour_of(data_set, [*self._sources])
+            colour = _colour_of(data_set, [*self._sources])
             line = self._figure.line("round", "value", source=made, color=colour, line_width=2)
             hover(self._figure, [line], [("round", "@round{0,0}"), (data_set or "value", "@value{0,0.[00000]}")])
         return self._sources[data_set]
@@ -129,13 +129,13 @@ def lines_of(run: RunState, metric: str) -> dict[str, tuple[list[int], list[floa
     return lines
 
 
-def colour_of(data_set: str, known: Sequence[str]) -> str:
+def _colour_of(data_set: str, known: Sequence[str]) -> str:
     """A data set's colour; `known`: the data sets that have a colour, itself among them."""
     others = [name for name in known if name not in SETS]
     return SETS[data_set] if data_set in SETS else OTHER_SETS[others.index(data_set) % len(OTHER_SETS)]
 
 
-def speed_of(run: RunState) -> tuple[list[float], list[float], list[float]]:
+def _speed_of(run: RunState) -> tuple[list[float], list[float], list[float]]:
     """Seconds since the start, rounds per second and round, a few hundred at most; NaN where the run was interrupted."""
     marks = _apart(run.pace.marks)
     seconds, rates, rounds = [], [], []
@@ -168,6 +168,6 @@ def _curve_title(run: RunState, metric: str, data_sets: Sequence[str]) -> str:
     said = text(metric)
     if decides and run.stops_early and run.best is not None and math.isfinite(run.best):
         said += f"<span class=sub>: {text(run.deciding)} decides, best {value(run.best)}</span>"
-    keys = "".join(key(colour_of(name, data_sets), name or metric, "line") for name in data_sets)
+    keys = "".join(key(_colour_of(name, data_sets), name or metric, "line") for name in data_sets)
     keys += key(GREEN, f"best round {run.best_round:,}", "tick") if run.best_round and run.stops_early else ""
     return f"<h3>{said}</h3><p>{keys}</p>"

@@ -75,7 +75,7 @@ class Shares:
 
     def update(self, run: RunState | None, now: float) -> None:
         live = None if run is None else figures_of(run, since_start=self._since_start)
-        drawn = [] if live is None or live.PE is None else selected(live.workers)
+        drawn = [] if live is None or live.PE is None else _selected(live.workers)
         self.root.visible = bool(drawn)
         if live is None or not drawn:
             return
@@ -90,7 +90,7 @@ class Shares:
     def _said(self, live: LiveFigures, drawn: Sequence[LiveWorker]) -> str:
         what = "Since the start" if self._since_start else "Last rounds"
         some = f"; {len(drawn)} of {len(live.workers):,} workers: the busiest and the least busy"
-        about = f"{count(live.rounds, 'round')}, {duration_of(live.seconds)} each"
+        about = f"{count(live.rounds, 'round')}, {_duration_of(live.seconds)} each"
         keys = "".join(key(colour, share) for share, colour in SHARES.items())
         more = some if len(drawn) < len(live.workers) else ""
         return f"<h3>{what}<span class=sub>: {about}{more}</span></h3><p>{keys}</p>"
@@ -108,14 +108,14 @@ class EfficiencyTable:
             self.root.text = ""
             return
         head = ("worker", "useful", "transfer at most", "wait", "other", "sent a round")
-        rows = [_row(worker, live) for worker in selected(live.workers)]
+        rows = [_row(worker, live) for worker in _selected(live.workers)]
         self.root.text = (
             f"<h3>Worker by worker<span class=sub>: last {count(live.rounds, 'round')}</span></h3>"
             f"{table(head, rows, 5)}<p class=sub>{ABOUT if live.PE is not None else ON_GPU}</p>"
         )
 
 
-def selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
+def _selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
     """All workers by name; of very many those that compute longest, then those that compute least."""
     if len(workers) <= BARS:
         return sorted(workers, key=lambda worker: natural(worker.name))
@@ -138,7 +138,7 @@ def _share(seconds: float | None, whole: float) -> str:
 
 def _sentence(live: LiveFigures) -> str:
     if live.PE is None:
-        return f"A round takes {duration_of(live.seconds)} on {count(len(live.workers), 'worker')}. {ON_GPU}"
+        return f"A round takes {_duration_of(live.seconds)} on {count(len(live.workers), 'worker')}. {ON_GPU}"
     if len(live.workers) == 1:
         said = f"One worker: its training thread computes for {live.PE:.0%} of the time; it has no peer to wait for."
         return f"{said} {alone(live)}".strip()
@@ -148,7 +148,7 @@ def _sentence(live: LiveFigures) -> str:
     if live.straggler is None:
         return f"{said} No worker keeps the others waiting."
     waits = [worker.wait or 0.0 for worker in live.workers if worker.name != live.straggler]
-    most = f"{1e3 * sum(waits) / len(waits):,.0f} ms of a round's {duration_of(live.seconds)}"
+    most = f"{1e3 * sum(waits) / len(waits):,.0f} ms of a round's {_duration_of(live.seconds)}"
     return f"{said} The others wait for <b>worker {text(live.straggler)}</b>, {most} on average."
 
 
@@ -167,7 +167,7 @@ def alone(live: LiveFigures) -> str:
     return " ".join(said)
 
 
-def duration_of(seconds: float) -> str:
+def _duration_of(seconds: float) -> str:
     """A round's duration, in milliseconds where that is more readable."""
     if seconds < 1:
         return f"{1e3 * seconds:,.0f} ms"
@@ -176,12 +176,12 @@ def duration_of(seconds: float) -> str:
 
 def _cards(live: LiveFigures) -> str:
     if live.PE is None:
-        return card("A round", duration_of(live.seconds), f"mean of the last {count(live.rounds, 'round')}")
+        return card("A round", _duration_of(live.seconds), f"mean of the last {count(live.rounds, 'round')}")
     compute = sum(worker.useful or 0.0 for worker in live.workers) / len(live.workers)
     kind = "good" if live.PE >= GOOD else "" if len(live.workers) == 1 else "warn"
     cards = [
         card("PE, parallel efficiency", f"{live.PE:.3f}", "compute in all workers' time; LB x SerE x TE", kind),
-        card("A round", duration_of(live.seconds), f"{duration_of(compute)} of it compute, on average"),
+        card("A round", _duration_of(live.seconds), f"{_duration_of(compute)} of it compute, on average"),
     ]
     if len(live.workers) > 1:
         none = "saturated: next to no overhead"

@@ -50,7 +50,7 @@ class WorkerTable:
             self.root.text = waiting()
             return
         above = f"<h2>{title(run)}: {_here(run)}</h2>"
-        workers = by_name(run)
+        workers = _by_name(run)
         if not workers:
             self.root.text = f"{above}<p class=sub>The work of each worker is {later(run)}.</p>"
             return
@@ -58,7 +58,7 @@ class WorkerTable:
         head = ["worker", "state", "lost", "round", "memory", "of limit", "of plan", "peak"]
         head += ["GPU memory", "GPU busy"] if gpu else []
         head += ["rows", "share", "capability", "threads"]
-        here = taking_part(run)
+        here = _taking_part(run)
         rows = [_row(worker, run, gpu=gpu, here=worker.name in here) for worker in _noteworthy(workers)]
         more = (
             f"<p class=sub>{ROWS} of {len(workers):,} workers: those that were lost, then the fullest.</p>"
@@ -84,14 +84,14 @@ class Memory:
         self.root = column(self._title, sizing_mode="stretch_width")
 
     def update(self, run: RunState | None, now: float) -> None:
-        known = [] if run is None else [worker for worker in by_name(run) if worker.memory_nbytes]
+        known = [] if run is None else [worker for worker in _by_name(run) if worker.memory_nbytes]
         drawn = known if len(known) <= BARS else sorted(known, key=_fullness)[-BARS:]
         self.root.visible = bool(drawn)
         if run is None or not drawn:
             return
         names = [plain(worker.name) for worker in drawn]
         self._lanes.show(names)
-        columns, beyond = _bars(drawn, names, taking_part(run))
+        columns, beyond = _bars(drawn, names, _taking_part(run))
         refresh(self._source, columns)
         put(self.root, self._title, self.figure)
         some = f"<span class=sub>: the {len(drawn)} fullest of {len(known):,}</span>" if len(drawn) < len(known) else ""
@@ -117,7 +117,7 @@ class TimeLine:
         self.root = column(self._title, sizing_mode="stretch_width")
 
     def update(self, run: RunState | None, now: float) -> None:
-        workers = [] if run is None else by_name(run)
+        workers = [] if run is None else _by_name(run)
         workers = sorted(workers, key=lambda worker: -worker.lost)[:BARS] if len(workers) > BARS else workers
         self.root.visible = bool(workers)
         if run is None or not workers:
@@ -130,7 +130,7 @@ class TimeLine:
         spans = [
             (plain(worker.name), left / size, right / size)
             for worker in workers
-            for left, right in presence(run, worker, now)
+            for left, right in _presence(run, worker, now)
         ]
         refresh(self._bars, _columns(("worker", "left", "right"), spans))
         marks = [
@@ -162,12 +162,12 @@ class IncidentTable:
         self.root.text = f"<h3>Incidents</h3>{said}"
 
 
-def by_name(run: RunState) -> list[WorkerState]:
+def _by_name(run: RunState) -> list[WorkerState]:
     """All known workers, in an order that does not change when workers come and go."""
     return sorted(run.workers.values(), key=lambda worker: natural(worker.name))
 
 
-def taking_part(run: RunState) -> set[str]:
+def _taking_part(run: RunState) -> set[str]:
     """Names of the workers that take part now, or did at the end: figures of the others are in the past."""
     return {worker.name for worker in run.training}
 
@@ -179,7 +179,7 @@ def _noteworthy(workers: list[WorkerState]) -> list[WorkerState]:
     return sorted(workers, key=lambda worker: (worker.away, worker.lost, _fullness(worker)), reverse=True)[:ROWS]
 
 
-def presence(run: RunState, worker: WorkerState, now: float) -> list[tuple[float, float]]:
+def _presence(run: RunState, worker: WorkerState, now: float) -> list[tuple[float, float]]:
     """Seconds since the start of the run between which the worker took part."""
     losses = [one.time for one in run.incidents if one.worker == worker.name and one.kind == "WorkerLost"]
     begins = [worker.since, *worker.begins]

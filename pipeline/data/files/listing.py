@@ -159,21 +159,21 @@ def _expand_url(url: str) -> Listing:
         if not names:
             what = "an empty folder" if _kind(filesystem, path) else "no such file or folder"
             raise SourceError(f"{url}: {what}")
-        paths = [url_of(name, url, path) for name in names]
+        paths = [_url_of(name, url, path) for name in names]
         entries: list[Entry] = [
             (path, facts_in(path, _info(filesystem, name))) for path, name in zip(paths, names, strict=True)
         ]
     return Listing(entries, listed)
 
 
-def url_of(name: str, url: str, path: str) -> str:
+def _url_of(name: str, url: str, path: str) -> str:
     """The URL of the file at `path` in the filesystem of `url`.
 
     The other parts of `url` (host, user, cache, archive) are kept.
 
-    >>> url_of("/data/x.csv", "sftp://me@host/data", "/data"), url_of("bucket/x.csv", "s3://bucket/*.csv", "bucket/*.csv")
+    >>> _url_of("/data/x.csv", "sftp://me@host/data", "/data"), _url_of("bucket/x.csv", "s3://bucket/*.csv", "bucket/*.csv")
     ('sftp://me@host/data/x.csv', 's3://bucket/x.csv')
-    >>> url_of("x.csv", "zip://*.csv::s3://bucket/x.zip", "*.csv"), url_of("/x.csv", "ftp://host/", "/")
+    >>> _url_of("x.csv", "zip://*.csv::s3://bucket/x.zip", "*.csv"), _url_of("/x.csv", "ftp://host/", "/")
     ('zip://x.csv::s3://bucket/x.zip', 'ftp://host/x.csv')
     """
     if "://" in name:

@@ -28,7 +28,7 @@ from pipeline.data.fragments import Piece, target_nbytes
 from pipeline.data.schema.hints import NO_HINTS, ColumnHints
 from pipeline.data.schema.schema_merge import TEXT_CODES, common
 
-__all__ = ["count", "join", "read", "survey"]
+__all__ = ["join", "read", "survey"]
 
 
 def survey(
@@ -167,8 +167,3 @@ def read(piece: Piece, schema: pa.Schema, options: CsvOptions) -> pa.Table:
     tables = [block.parse(types, list(types)) for block in blocks(piece, layout, options)]
     tables = [table for table in tables if table.num_rows]
     return pa.concat_tables(tables) if tables else pa.schema(types.items()).empty_table()
-
-
-def count(piece: Piece, options: CsvOptions) -> int:
-    """The number of rows of the piece."""
-    return read(piece, pa.schema([]), options).num_rows

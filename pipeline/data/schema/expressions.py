@@ -298,10 +298,10 @@ def _for_sql(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = column.cast(pa.float32())
     if pa.types.is_decimal256(column.type):
         column = column.cast(pa.float64())
-    return without_nan(column)
+    return _without_nan(column)
 
 
-def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column with missing values for NaN; unchanged if it has none."""
     if not pa.types.is_floating(column.type):
         return column
@@ -319,7 +319,7 @@ def _from_sql(field: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
-        return without_nan(column)
+        return _without_nan(column)
     plain = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_string, pa.types.is_date, pa.types.is_timestamp)
     if not any(test(kind) for test in plain):
         raise JobError(f"{field}: gives {kind}; expected a number, text, boolean, date or timestamp")

@@ -3,31 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from pipeline.events.types import (
-    BlocksDone,
-    Checkpoint,
-    Evaluated,
-    Event,
-    Failed,
-    FragmentDone,
-    JobResolved,
-    MatrixDone,
-    Note,
-    Place,
-    Placed,
-    Planned,
-    Restarted,
-    RoundDone,
-    Saved,
-    Skipped,
-    Started,
-    StatisticsDone,
-    Waiting,
-    WorkerJoined,
-    WorkerLost,
-    WorkerRounds,
-    incident,
-)
+from pipeline.events import types
 from pipeline.monitoring.state import bounds
 from pipeline.monitoring.state.bounds import keep, last_metrics, short
 from pipeline.monitoring.state.metric_history import MetricHistory
@@ -63,7 +39,7 @@ class RunState:
         self.heard = 0.0  # time of the youngest event
         self.changes = 0  # version counter: unchanged means no redraw
         self.asked: Mapping[str, str] = {}
-        self.planned: Planned | None = None
+        self.planned: types.Planned | None = None
         self.rounds = 0  # requested
         self.round = 0  # reached; falls back where the run starts again from a checkpoint
         self.round_at = 0.0
@@ -71,12 +47,12 @@ class RunState:
         self.best_round = 0
         self.best: float | None = None
         self.rows_per_second: float | None = None
-        self.places: tuple[Place, ...] = ()  # by rank
+        self.places: tuple[types.Place, ...] = ()  # by rank
         self.device = ""  # "cpu" or "cuda"; "" until workers are placed
         self.workers: dict[str, WorkerState] = {}
         self.incidents: list[Incident] = []  # by time
         self.notes: list[tuple[float, str]] = []
-        self.checkpoint: Checkpoint | None = None
+        self.checkpoint: types.Checkpoint | None = None
         self.metrics: Mapping[str, float] = {}  # of the exact evaluation
         self.path = ""  # of the model
         self.message = ""  # why it failed
@@ -195,34 +171,42 @@ class RunState:
 
     # Events
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: types.Event) -> None:
         """Applies the event."""
         self.changes += 1
         self.started = min(self.started or event.time, event.time)
         self.heard = max(self.heard, event.time)
         self._failures.take(event)
         match event:
-            case WorkerRounds():
+            case types.WorkerRounds():
                 self._worker(event.worker, event.time - event.seconds).take(event)
-            case RoundDone():
+            case types.RoundDone():
                 self._round(event)
-            case FragmentDone(stage=stage, done=done, total=total):
+            case types.FragmentDone(stage=stage, done=done, total=total):
                 self._stages.counted(stage, event, done, total)
                 self._end_with_verb()
-            case StatisticsDone(seconds=seconds):
+            case types.StatisticsDone(seconds=seconds):
                 self._stages.ended("statistics", event, seconds)
-            case BlocksDone(seconds=seconds):
+            case types.BlocksDone(seconds=seconds):
                 self._stages.ended("blocks", event, seconds)
-            case MatrixDone(seconds=seconds):
+            case types.MatrixDone(seconds=seconds):
                 self._stages.ended("matrix", event, seconds)
-            case Placed():
+            case types.Placed():
                 self._place(event)
-            case Note(message=message):
+            case types.Note(message=message):
                 if message.startswith(ALARM):
                     self._incident(event, short(message))
                 elif (note := (event.time, short(message))) not in self.notes:
                     keep(self.notes, note, bounds.NOTES)
-            case Started() | JobResolved() | Planned() | Checkpoint() | Evaluated() | Saved() | Failed():
+            case (
+                types.Started()
+                | types.JobResolved()
+                | types.Planned()
+                | types.Checkpoint()
+                | types.Evaluated()
+                | types.Saved()
+                | types.Failed()
+            ):
                 if self._younger(type(event).__name__, event):
                     self._set(event)
             case _:
@@ -233,30 +217,30 @@ class RunState:
         self.changes += 1
         self.unread = short(why)
 
-    def _set(self, event: Event) -> None:
+    def _set(self, event: types.Event) -> None:
         match event:
-            case Started(verb=verb):
+            case types.Started(verb=verb):
                 self.verb = short(verb)
                 self._end_with_verb()
-            case JobResolved(settings=settings):
+            case types.JobResolved(settings=settings):
                 self.asked = {short(key): short(value) for key, value in [*settings.items()][: bounds.SETTINGS]}
-            case Planned():
+            case types.Planned():
                 self.planned = event
-            case Checkpoint():
+            case types.Checkpoint():
                 self.checkpoint = event
-            case Evaluated(metrics=metrics, seconds=seconds):
+            case types.Evaluated(metrics=metrics, seconds=seconds):
                 self.metrics = last_metrics(metrics)
                 self._stages.ended("evaluate", event, seconds)
                 self._end_with_verb()
-            case Saved(path=path):
+            case types.Saved(path=path):
                 self.path = short(path)
                 self._close("finished", event.time)
-            case Failed(message=message):
+            case types.Failed(message=message):
                 self.message = short(message)
                 self._incident(event, f"failed: {self.message}")
                 self._close("failed", event.time)
 
-    def _round(self, event: RoundDone) -> None:
+    def _round(self, event: types.RoundDone) -> None:
         if self._younger("round", event):
             self.rounds, self.round, self.round_at = event.rounds, event.round, event.time
             self.best_round, self.best = event.best_round, event.best
@@ -269,7 +253,7 @@ class RunState:
             self.best = next(reversed([*self.curve[self.best_round].values()]), None)
         self._stages.heard("rounds", event)
 
-    def _place(self, event: Placed) -> None:
+    def _place(self, event: types.Placed) -> None:
         self._stages.heard("rounds", event)
         if self._younger("Placed", event):
             self.places, self.device = event.workers[: bounds.WORKERS], event.device
@@ -278,29 +262,29 @@ class RunState:
                 worker.place = place
                 worker.there(event.time)
 
-    def _interrupted(self, event: Event) -> None:
+    def _interrupted(self, event: types.Event) -> None:
         """Handles workers lost, waited for, joined; the run restarted; a fragment left out."""
-        if isinstance(event, Skipped):
+        if isinstance(event, types.Skipped):
             text: str | None = f"fragment {event.fragment} left out: {event.reason}"
         else:
-            text = incident(event)
+            text = types.incident(event)
         if text is None or not self._incident(event, short(text)):
             return
         match event:
-            case WorkerLost(worker=name):
+            case types.WorkerLost(worker=name):
                 self._worker(name, event.time).gone(event.time)
                 self._younger("lost", event)
-            case Waiting():
+            case types.Waiting():
                 self._younger("lost", event)
-            case WorkerJoined(worker=name):
+            case types.WorkerJoined(worker=name):
                 self._worker(name, event.time).there(event.time)
-            case Restarted(round=number, workers=workers):
+            case types.Restarted(round=number, workers=workers):
                 if workers >= len(self.places):  # which workers these are is known once they are placed
                     for place in self.places:
                         self._worker(place.worker, event.time).replaced(event.time)
                 self._restarted(event, number)
 
-    def _restarted(self, event: Event, number: int) -> None:
+    def _restarted(self, event: types.Event, number: int) -> None:
         self._measured.begins_again(event.time, number)
         self._younger("Restarted", event)
         if self._younger("round", event):
@@ -309,7 +293,7 @@ class RunState:
                 self.best_round, self.best = 0, None
             self.pace.begins_again()
 
-    def _incident(self, event: Event, text: str) -> bool:
+    def _incident(self, event: types.Event, text: str) -> bool:
         """Adds the incident; whether it is new."""
         told = Incident(event.time, text, type(event).__name__, str(getattr(event, "worker", "")))
         if told in self.incidents:
@@ -336,7 +320,7 @@ class RunState:
             del self.workers[min(others or self.workers.values(), key=lambda worker: worker.heard).name]
         return self.workers.setdefault(name, WorkerState(name, since=moment))
 
-    def _younger(self, what: str, event: Event) -> bool:
+    def _younger(self, what: str, event: types.Event) -> bool:
         """Whether no younger event about this has arrived; remembers the event's time."""
         if event.time < self._latest.get(what, 0.0):
             return False

@@ -82,11 +82,6 @@ class Statistics:
         return self.samples.joined()
 
     @property
-    def rows_by_use(self) -> tuple[int, int]:
-        """Rows that train, rows that validate."""
-        return self.rows, self.validation_rows
-
-    @property
     def class_counts(self) -> tuple[int, ...]:
         """Training rows per class."""
         return self.label.class_counts

@@ -22,9 +22,9 @@ DEPTH = 6  # XGBoost's default
 def start_meter(booster: xgboost.Booster, train: Side, spec: "RoundsSpec", before: frozenset[str]) -> Meter:
     """Starts a meter for these rounds; all ranks call it together.  `before`: sockets that were open before XGBoost's."""
     world, rank = collective.get_world_size(), collective.get_rank()
-    trees = trees_per_round(booster)
+    trees = _trees_per_round(booster)
     setting = Setting(
-        growth=growth_of(spec.params, total_bins(train.matrix), "cpu" if spec.device == "cpu" else "cuda"),
+        growth=_growth_of(spec.params, total_bins(train.matrix), "cpu" if spec.device == "cpu" else "cuda"),
         trees_per_round=trees,
         adaptive=trees if spec.params.get("objective") in BY_QUANTILE else 0,
         rows=train.rows,
@@ -40,7 +40,7 @@ def _sum(values: Any) -> Any:
     return collective.allreduce(values, collective.Op.SUM)
 
 
-def growth_of(params: Any, bins: int, device: Any) -> Growth:
+def _growth_of(params: Any, bins: int, device: Any) -> Growth:
     """Returns how trees grow under XGBoost's parameters."""
     policy = params.get("grow_policy", "depthwise")
     return Growth(bins, int(params.get("max_depth", DEPTH)), int(params.get("max_leaves", 0)), policy, device)
@@ -56,7 +56,7 @@ def total_bins(matrix: xgboost.DMatrix) -> int:
     return int(starts[-1]) - sum(kind != "c" for kind in types)
 
 
-def trees_per_round(booster: xgboost.Booster) -> int:
+def _trees_per_round(booster: xgboost.Booster) -> int:
     """Returns 1, or more for several classes or quantiles (one tree each)."""
     model = json.loads(booster.save_config())["learner"]
     classes = int(model["learner_model_param"]["num_class"])

@@ -44,7 +44,7 @@ from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.xgboost.matrix import Partition
 from pipeline.training.xgboost.rank_exit import thread_cpu_seconds, training_thread, wait_until_ranks_exit
-from pipeline.training.xgboost.rounds import RoundsResult, Scores, train_rounds
+from pipeline.training.xgboost.rounds import RoundHooks, RoundsResult, Scores, train_rounds
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import TrainingCallbacks, TrainingEvents, training_events
 
@@ -224,10 +224,8 @@ def _train_task(
         freed_when(cancelled, pulse, used),
     ):  # an earlier attempt may not have ended yet
         handover.drop(spec.run)
-        return train_rounds(
-            partition, spec, rank_args,
-            start=start, cancelled=cancelled, leaving=leaving, report=report, account=account, keep=keep, hand_over=hand_over,
-        )  # fmt: skip
+        hooks = RoundHooks(cancelled, leaving, report, account, keep, hand_over)
+        return train_rounds(partition, spec, rank_args, start=start, hooks=hooks)
 
 
 def _wait(

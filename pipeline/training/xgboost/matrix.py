@@ -169,7 +169,7 @@ def build_partition(
     start = time.perf_counter()
     blocks = sorted(blocks, key=lambda block: block.fragment)
     if scratch is not None:
-        trim()  # memory that making the blocks has left in the C library is needed here
+        _trim()  # memory that making the blocks has left in the C library is needed here
     with xgboost.config_context(nthread=threads):
         rows, types = reference(cuts)
         cut_source = xgboost.QuantileDMatrix(
@@ -178,7 +178,7 @@ def build_partition(
         builder = _Builder(cut_source, cuts, names, threads, xp, scratch)
         train, validation = (builder.side(blocks, use) for use in (TRAIN, VALIDATION))
     if scratch is not None:
-        trim()
+        _trim()
     nbytes = 2 * (train.matrix.num_nonmissing() + validation.matrix.num_nonmissing())
     return Partition(train=train, validation=validation, nbytes=nbytes, seconds=time.perf_counter() - start)
 
@@ -248,7 +248,7 @@ def present(batch: tuple[BlockRows, ...]) -> tuple[int, list[int]]:
     return rows, counts.tolist()
 
 
-def trim() -> None:
+def _trim() -> None:
     """Returns to the system the freed pages and buffers that the C library keeps, where it can (glibc)."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -72,33 +72,41 @@ Keep = Callable[[State], None]
 HandOver = Callable[[State, tuple[int, ...]], None]  # the second argument: ranks that leave
 
 
+@dataclass(frozen=True)
+class RoundHooks:
+    """Callbacks of the rounds, on every worker where no rank is named."""
+
+    cancelled: Cancelled = lambda: False  # whether the result is no longer wanted
+    leaving: Cancelled = lambda: False  # whether this worker is about to leave
+    report: Report = lambda event: None  # on rank 0, for rounds now and then
+    account: Account = lambda first, last, spent: None  # for rounds now and then
+    keep: Keep = lambda state: None  # the states for checkpoints, on rank 0
+    hand_over: HandOver = lambda state, leaving: None  # the state that another attempt continues from
+
+
+NO_HOOKS = RoundHooks()
+
+
 def train_rounds(
     partition: Partition,
     spec: RoundsSpec,
     rank_args: Mapping[str, Any] | None = None,
     *,
     start: State | None = None,
-    cancelled: Cancelled = lambda: False,
-    leaving: Cancelled = lambda: False,
-    report: Report = lambda event: None,
-    account: Account = lambda first, last, spent: None,
-    keep: Keep = lambda state: None,
-    hand_over: HandOver = lambda state, leaving: None,
+    hooks: RoundHooks = NO_HOOKS,
 ) -> RoundsResult:
     """Boosts on this worker's partition, together with its peers if `rank_args` (of the tracker) is given.
 
-    `start`: continues after that state's round, as if it had boosted the rounds before.  `cancelled` returns whether the
-    result is no longer wanted, `leaving` whether this worker is about to leave; then all workers raise CollectiveError,
-    after the first rank that stays passed the state to `hand_over`.  After the last round every rank passes it, since a
-    loss while rows are scored must not cost rounds.  `report` (on rank 0) and `account` (on every worker) are called
-    for rounds now and then; `keep` gets the states for checkpoints, on rank 0.
+    `start`: continues after that state's round, as if it had boosted the rounds before.  Once a worker is cancelled or
+    about to leave, all workers raise CollectiveError, after the first rank that stays passed the state to
+    `hooks.hand_over`.  After the last round every rank passes it, since a loss while rows are scored must not cost
+    rounds.
     """
     begin = time.perf_counter()
     before = sockets.connections()
     with xgboost.config_context(nthread=spec.threads, verbosity=spec.verbosity), contextlib.ExitStack() as stack:
         with timed_section("bootstrap"):
             stack.enter_context(communicator(rank_args))
-            hooks = RoundHooks(cancelled, leaving, report, account, keep, hand_over)
             rounds = _Rounds(partition, spec, start, alone=rank_args is None, hooks=hooks)
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
@@ -106,23 +114,11 @@ def train_rounds(
         with timed_section("rounds"):
             rounds.boost()
             last = rounds.state()
-            hand_over(last, ())
+            hooks.hand_over(last, ())
         with timed_section("meter"):
             rounds.meter.replay()
         with timed_section("scores"):
             return rounds.result(begin, last)
-
-
-@dataclass(frozen=True)
-class RoundHooks:
-    """Callbacks of the rounds."""
-
-    cancelled: Cancelled
-    leaving: Cancelled
-    report: Report
-    account: Account
-    keep: Keep
-    hand_over: HandOver
 
 
 class _Rounds:
@@ -135,7 +131,7 @@ class _Rounds:
         self.rank = 0 if alone else collective.get_rank()
         self.world = 1 if alone else collective.get_world_size()
         # A plain function, not a bound method: a reference cycle would keep the matrices alive.
-        total = local_sum if alone else allreduce_sum
+        total = _local_sum if alone else _allreduce_sum
         self.train = partition.train
         rows = total(np.array([partition.train.rows, partition.validation.rows], dtype=np.float64))
         self.total_rows = int(rows[0])
@@ -209,7 +205,7 @@ class _Rounds:
             return False
         self.meter.measuring()
         values: dict[str, float] = {}
-        if evaluates_train(number):
+        if _evaluates_train(number):
             self.weights.restore()
             native_only = self.validation is not None
             values |= self.measured.side(self.train, "train", number, self.meter, native_only=native_only)
@@ -277,7 +273,7 @@ class _Rounds:
 
     def _report_round(self, number: int, last: bool) -> None:
         now = time.monotonic()
-        due = last or number == self.first or evaluates_train(number) or now - self._told_at >= EVENT_SECONDS
+        due = last or number == self.first or _evaluates_train(number) or now - self._told_at >= EVENT_SECONDS
         if self.rank != 0 or not due:
             return
         rows = self.total_rows * (number - self._told)
@@ -340,7 +336,7 @@ def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def evaluates_train(number: int) -> bool:
+def _evaluates_train(number: int) -> bool:
     """Whether the metrics of training rows are measured in this round: in 1, 2, 5, 10, 20, 50...
 
     Predicting all of them costs up to a quarter of a round, and no decision depends on it.
@@ -348,12 +344,12 @@ def evaluates_train(number: int) -> bool:
     return f"{number}".rstrip("0") in ("1", "2", "5")
 
 
-def local_sum(values: np.ndarray) -> np.ndarray:
+def _local_sum(values: np.ndarray) -> np.ndarray:
     """Returns the values: the sum over a single worker."""
     return values
 
 
-def allreduce_sum(values: np.ndarray) -> np.ndarray:
+def _allreduce_sum(values: np.ndarray) -> np.ndarray:
     """Returns the sum over the workers."""
     found: np.ndarray = collective.allreduce(values, collective.Op.SUM)
     return found

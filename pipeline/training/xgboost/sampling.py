@@ -23,8 +23,3 @@ def chosen_mask(keys: Any, round_number: int, seed: int, share: float, xp: Modul
         return xp.ones(keys.shape, dtype=xp.bool)
     multiplier = seed_for(seed, "row_sample", round_number) | 1
     return keys * multiplier < int(share * 2.0**64)
-
-
-def row_mask(row_ids: Any, round_number: int, seed: int, share: float, xp: ModuleType = np) -> Any:
-    """Returns the mask of one round directly from row ids (uint64)."""
-    return chosen_mask(row_keys(row_ids, seed), round_number, seed, share, xp)

@@ -67,13 +67,13 @@ def _continued(spec: RoundsSpec, training: Training, start: State | None) -> Rou
 
 def spec_for(context: RunContext, prepared: PreparedData, partitions: WorkerMatrices) -> RoundsSpec:
     """Builds what every worker must know to train on these partitions."""
-    return rounds_spec(context, prepared, _intercept(context, prepared, partitions))
+    return _rounds_spec(context, prepared, _intercept(context, prepared, partitions))
 
 
 def _intercept(context: RunContext, prepared: PreparedData, partitions: WorkerMatrices) -> float | tuple[float, ...]:
     """Computes the intercept from all training rows: from their mean, or on one worker from every label."""
     name, mean = prepared.target.objective, prepared.fitted.mean_label
-    quantiles = quantiles_of(context.job.training, prepared.target)
+    quantiles = _quantiles_of(context.job.training, prepared.target)
     if name not in objective.BY_QUANTILE:
         return base_score(name, LabelSummary(mean), quantiles)
     parts = [
@@ -101,10 +101,10 @@ def _intercept_of(
     return base_score(name, LabelSummary(mean, values, np.concatenate(known) if known else None), quantiles)
 
 
-def rounds_spec(context: RunContext, prepared: PreparedData, intercept: float | tuple[float, ...]) -> RoundsSpec:
+def _rounds_spec(context: RunContext, prepared: PreparedData, intercept: float | tuple[float, ...]) -> RoundsSpec:
     """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = context.job.training, prepared.target, prepared.fitted.recipe
-    quantiles, constraints = quantiles_of(training, target), without_absent(training, recipe)
+    quantiles, constraints = _quantiles_of(training, target), without_absent(training, recipe)
     shape = objective.ModelShape(
         features=recipe.names,
         classes=len(target.classes),
@@ -128,7 +128,7 @@ def rounds_spec(context: RunContext, prepared: PreparedData, intercept: float | 
     )
 
 
-def quantiles_of(training: Training, target: Target) -> tuple[float, ...]:
+def _quantiles_of(training: Training, target: Target) -> tuple[float, ...]:
     """Returns the quantiles that are predicted; empty for other objectives."""
     return (tuple(training.quantiles) or (0.5,)) if target.objective == "reg:quantileerror" else ()
 
@@ -143,7 +143,7 @@ def evaluate(
     start = time.monotonic()
     request = EvaluationRequest(
         prepared.target,
-        quantiles_of(context.job.training, prepared.target),
+        _quantiles_of(context.job.training, prepared.target),
         prepared.fitted.class_weight,
         weighted=prepared.inputs.roles.weight is not None,
         curves=context.job.output.report,

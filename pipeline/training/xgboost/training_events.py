@@ -24,7 +24,7 @@ from pipeline.training.xgboost.spec import RoundsSpec
 FETCH_SECONDS = 2.0  # for a checkpoint that is being fetched when its training ends
 
 
-def discard_checkpoint(state: State) -> None:
+def _discard_checkpoint(state: State) -> None:
     """Default: keeps none."""
 
 
@@ -34,7 +34,9 @@ class TrainingCallbacks:
 
     start: State | None = None  # continue after its round
     on_event: Callable[[Event], None] = discard  # receives RoundDone, WorkerRounds, and notes
-    on_checkpoint: Callable[[State], None] = discard_checkpoint  # receives the states of checkpoints, in its own thread
+    on_checkpoint: Callable[[State], None] = (
+        _discard_checkpoint  # receives the states of checkpoints, in its own thread
+    )
     should_stop: Callable[[], bool] = lambda: False  # whether to stop here, because the run can restart on more workers
 
 

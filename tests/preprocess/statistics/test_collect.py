@@ -122,7 +122,7 @@ def test_only_training_rows_count(make_rows, binary):
         dropped={"label missing": 3},
     )
     got = collect(rows, Preprocess(), binary)
-    assert (got.rows, got.validation_rows, got.rows_by_use) == (2, 2, (2, 2))
+    assert (got.rows, got.validation_rows) == (2, 2)
     assert got.dropped == {"label missing": 3}
     assert (got.columns["x"].low, got.columns["x"].high, got.columns["x"].infinite) == (1.0, 3.0, 0)
     assert got.columns["c"].counts.levels.to_pylist() == ["a"]
@@ -139,7 +139,7 @@ def test_fragments_without_training_rows_merge(make_rows, binary):
     empty = collect(make_rows(columns, use=[1, 1]), Preprocess(), binary)
     full = collect(make_rows(columns, fragment=1), Preprocess(), binary)
     for got in (merge(empty, full), merge(full, empty)):
-        assert got.rows_by_use == (2, 2)
+        assert (got.rows, got.validation_rows) == (2, 2)
         assert got.columns["x"] == full.columns["x"]
         assert got.columns["t"] == full.columns["t"]
         assert got.columns["c"].counts.rows.tolist() == [1, 1]
@@ -152,7 +152,7 @@ def test_files_that_only_validate_may_have_other_types(make_rows, binary):
     validation = collect(other, Preprocess(), binary)
     got = merge(train, validation)
     assert got.columns is train.columns
-    assert got.rows_by_use == (2, 1)
+    assert (got.rows, got.validation_rows) == (2, 1)
     assert got.sample.table.equals(train.sample.table)
 
 

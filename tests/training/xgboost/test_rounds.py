@@ -12,7 +12,7 @@ import xgboost
 from pipeline.errors import CollectiveError, TrainingError
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost.matrix import build_partition
-from pipeline.training.xgboost.rounds import check_device, train_rounds
+from pipeline.training.xgboost.rounds import RoundHooks, check_device, train_rounds
 
 CASES: dict[str, dict[str, Any]] = {
     "binary": {},
@@ -105,7 +105,7 @@ def test_cancelling_stops_the_rounds(make_case: Any) -> None:
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
     with pytest.raises(TrainingError, match="cancelled"):
-        train_rounds(partition, case.spec(), cancelled=lambda: True)
+        train_rounds(partition, case.spec(), hooks=RoundHooks(cancelled=lambda: True))
 
 
 def test_a_worker_that_leaves_hands_its_state_over(make_case: Any) -> None:
@@ -114,12 +114,13 @@ def test_a_worker_that_leaves_hands_its_state_over(make_case: Any) -> None:
     cuts = case.cuts()
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1)
     whole: list[tuple[State, tuple[int, ...]]] = []
-    expected = train_rounds(partition, case.spec(), hand_over=lambda *given: whole.append(given))
+    expected = train_rounds(partition, case.spec(), hooks=RoundHooks(hand_over=lambda *given: whole.append(given)))
     ((last, leaving),) = whole  # for a loss while rows are scored
     assert (last.round, leaving) == (12, ())
     handed: list[tuple[State, tuple[int, ...]]] = []
+    hooks = RoundHooks(leaving=lambda: True, hand_over=lambda *given: handed.append(given))
     with pytest.raises(CollectiveError, match="leaving"):
-        train_rounds(partition, case.spec(), leaving=lambda: True, hand_over=lambda *given: handed.append(given))
+        train_rounds(partition, case.spec(), hooks=hooks)
     ((state, leaving),) = handed
     assert (state.round, leaving) == (1, (0,))
     assert train_rounds(partition, case.spec(), start=state).model == expected.model

@@ -1,13 +1,20 @@
 """Row sampling depends on row id, round and seed alone."""
 
+from types import ModuleType
+from typing import Any
+
 import array_api_strict
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.xgboost.sampling import row_mask
+from pipeline.training.xgboost.sampling import chosen_mask, row_keys
 
 IDS = np.concatenate([(np.uint64(f) << np.uint64(40)) | np.arange(5_000, dtype=np.uint64) for f in range(10)])
+
+
+def row_mask(row_ids: Any, number: int, seed: int, share: float, xp: ModuleType = np) -> Any:
+    return chosen_mask(row_keys(row_ids, seed), number, seed, share, xp)
 
 
 @given(st.integers(1, 1_000), st.integers(0, 2**31 - 1), st.floats(0.05, 0.95))
