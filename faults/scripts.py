@@ -91,9 +91,9 @@ def frozen_in_rounds(choice: Choice) -> Script:
 def frozen_until_an_alarm(choice: Choice) -> Script:
     """Only the alarm is to notice."""
     trap = Trap(at="rounds", do="stop", round=choice.round, worker=choice.worker)
-    alarm = 'alarm=[{when = "no_progress for 20s", do = "exit"}]'
+    alarm = 'alarm=[{when = "no_progress for 10s", do = "exit"}]'
     settings = (f"cluster.hang_seconds={UNNOTICED_SECONDS}", alarm)
-    return Script(traps=(trap,), settings=settings, says="stopped by the alarm no_progress for 20s")
+    return Script(traps=(trap,), settings=settings, says="stopped by the alarm no_progress for 10s")
 
 
 def frozen_in_blocks(_: Choice) -> Script:

@@ -46,7 +46,7 @@ TABLE: tuple[Row, ...] = (
     Row("a worker every 20 of 200 rounds", "SIGKILL of nine, in turn", scripts.killed_every_20, RECOVERS, RECOVERS, workloads=(USUAL,)),
     Row("a worker again and again", "SIGKILL at the same round until max_restarts", scripts.killed_again_and_again, RESUMES, RESUMES),
     Row("worker frozen in rounds", "SIGSTOP", scripts.frozen_in_rounds, RECOVERS, RECOVERS),
-    Row("worker frozen, ended by an alarm", "SIGSTOP, which only `no_progress for 20s` notices", scripts.frozen_until_an_alarm, RESUMES, None, often=0),
+    Row("worker frozen, ended by an alarm", "SIGSTOP, which only `no_progress for 10s` notices", scripts.frozen_until_an_alarm, RESUMES, None, often=0),
     Row("worker frozen in blocks", "SIGSTOP", scripts.frozen_in_blocks, RECOVERS, RECOVERS),
     Row("memory limit hit in blocks", "a worker takes all it may have", scripts.memory_limit, RECOVERS, RECOVERS),
     Row("clock set back", "client and workers, by an hour; then SIGKILL of a worker", scripts.clock(-3600.0), RECOVERS, RECOVERS),

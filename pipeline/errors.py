@@ -109,3 +109,15 @@ class ModelError(UserError):
 
 class OutputError(UserError):
     """The result cannot be written: exists already, not writable, disk full."""
+
+
+def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The Ctrl-C or signal that `error` replaced, if it did.
+
+    Code that an interrupt ends may raise another error on its way out: `threading.Condition.wait` raises RuntimeError
+    if it is interrupted while it takes its lock again (Python 3.13).
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__context__
+    return found

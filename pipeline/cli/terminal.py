@@ -143,9 +143,7 @@ def run(command: click.Command, arguments: list[str], name: str = "pipeline") ->
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code
     except KeyboardInterrupt as error:
-        number = getattr(error, "number", None)  # of a signal that is not Ctrl-C's
-        message, code = (str(error), SIGNALS + number) if number else ("interrupted", INTERRUPTED)
-        return _fail(message, code, arguments, _notes_of(error))
+        return _interrupted(error, arguments, _notes_of(error))
     except click.ClickException as error:
         return _fail(_usage(error), MISTAKE, arguments)
     except BrokenPipeError:  # the reader of our output has exited (`pipeline describe data | head`)
@@ -155,10 +153,18 @@ def run(command: click.Command, arguments: list[str], name: str = "pipeline") ->
         return _explain(error, arguments)
 
 
+def _interrupted(error: KeyboardInterrupt, arguments: list[str], notes: list[str]) -> int:
+    number = getattr(error, "number", None)  # of a signal that is not Ctrl-C's
+    message, code = (str(error), SIGNALS + number) if number else ("interrupted", INTERRUPTED)
+    return _fail(message, code, arguments, notes)
+
+
 def _explain(error: Exception, arguments: list[str]) -> int:
     """Prints the error; with --debug also its traceback."""
-    from pipeline.errors import PipelineError
+    from pipeline.errors import PipelineError, interrupt_behind
 
+    if (interrupt := interrupt_behind(error)) is not None:
+        return _interrupted(interrupt, arguments, _notes_of(error))
     if "--debug" in arguments:
         import traceback
 

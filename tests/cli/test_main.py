@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -317,6 +318,18 @@ def test_errors_are_one_line_and_an_exit_code(asked, monkeypatch, capfd, error, 
         assert json.loads(out)["error"]["exit_code"] == code
     else:
         assert out == ""
+
+
+def test_an_error_that_an_interrupt_turned_into_is_the_interrupt(asked, monkeypatch, capfd):
+    def fail(*_, **__):
+        try:
+            raise Terminated(15)
+        finally:
+            threading.Lock().release()  # as Condition.wait does if it is interrupted while it takes its lock again
+
+    monkeypatch.setattr(pipeline, "train", fail)
+    assert run(cli, ["train", "a", "--target", "y"]) == 143
+    assert capfd.readouterr().err == "pipeline: ended by SIGTERM\n"
 
 
 def test_debug_shows_where(asked, monkeypatch, capfd):

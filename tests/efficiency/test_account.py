@@ -363,7 +363,8 @@ def test_a_watch_sees_its_own_run_alone(client: Any) -> None:
     assert parts["reading"].seconds >= 0.1 > parts["reading"].cpu_seconds
     assert parts["statistics"].cpu_seconds == pytest.approx(0.1, abs=0.03)
     assert [tasks.prefix for tasks in mine.tasks] == ["work"]
-    assert 0.2 <= mine.tasks[0].busy < 0.2 + mine.others + mine.free
+    late = 0.3  # of a task on a busy machine, before it may run again
+    assert 0.2 <= mine.tasks[0].busy < 0.2 + mine.others + mine.free + late
     assert mine.others >= 0.2  # the other run's
     assert readings["another"][workers[1].address].parts == ()
     whole = sum(tasks.busy for tasks in mine.tasks) + mine.others + mine.transfer + mine.free

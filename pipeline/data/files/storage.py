@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.data.files import waiting
 from pipeline.data.files.retries import NoSuchFile, failure
-from pipeline.errors import AccessError, SourceError
+from pipeline.errors import AccessError, SourceError, interrupt_behind
 
 # The reference files of this protocol hold Jinja templates, which some fsspec releases that we support render without a
 # sandbox.
@@ -86,7 +86,7 @@ class Handle:
         try:
             return function(*arguments)
         except Exception as error:  # filesystems raise errors of their libraries
-            self._error = failure(self._path, error)
+            self._error = interrupt_behind(error) or failure(self._path, error)
             raise self._error from None
 
 
@@ -96,7 +96,7 @@ def errors_of(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # filesystems raise errors of their libraries
-        raise failure(path, error) from None
+        raise interrupt_behind(error) or failure(path, error) from None
 
 
 def is_url(path: str) -> bool:

@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pipeline.data.describe import describe
 from pipeline.data.files import retries, waiting
 from pipeline.data.files.retries import RetryPolicy, TransientReadError, patiently
+from pipeline.data.files.storage import errors_of
 from pipeline.data.files.waiting import answer, in_threads, notes_to
 from pipeline.errors import ReadError
 from pipeline.events.types import Event, Note
@@ -70,6 +71,21 @@ def test_a_server_that_is_silent_is_not_asked_again_and_again(short: None) -> No
     ):
         describe("silent://bucket/x.parquet")
     assert len(said) == 1
+
+
+def test_an_interrupt_that_became_another_error_is_no_reason_to_try_again() -> None:
+    def ask() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+
+    def read() -> None:
+        with errors_of("x"):
+            ask()
+
+    with pytest.raises(KeyboardInterrupt):
+        patiently(read, "x", RetryPolicy(sleep=lambda seconds: None))
 
 
 def test_tries_end_with_the_time() -> None:
