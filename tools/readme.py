@@ -4,6 +4,7 @@ python -m tools.readme          writes them
 python -m tools.readme --check  exit code 1 where they are out of date
 """
 
+import argparse
 import ast
 import re
 import sys
@@ -95,14 +96,17 @@ def updated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if something would change")
+    check = parser.parse_args().check
     changed = False
     for name, parts in PARTS.items():
         old = (DOCS / name).read_text(encoding="utf-8")
         new = updated(old, parts)
         changed |= new != old
-        if "--check" not in sys.argv[1:]:
+        if not check:
             (DOCS / name).write_text(new, encoding="utf-8")
-    return int(changed and "--check" in sys.argv[1:])
+    return int(changed and check)
 
 
 if __name__ == "__main__":

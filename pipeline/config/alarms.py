@@ -34,6 +34,8 @@ SHARES = frozenset(("pe", "lb", "memory"))  # 0 to 1
 LIVE = ("pe", "e", "j", "lb")
 NO_PROGRESS = "no_progress"
 PLAIN = (*LIVE, "memory", NO_PROGRESS, "restarts", "rows_per_second")
+DURATIONS = frozenset((NO_PROGRESS,))  # in seconds
+OCCASIONAL = frozenset((NO_PROGRESS, "restarts"))  # a run without a value of these was watched all the same
 SETS = ("validation", "train")
 
 _COMPARISONS: dict[str, Test] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}

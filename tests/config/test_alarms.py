@@ -1,13 +1,15 @@
 """Alarm expressions: what is accepted, and the errors for what is not."""
 
+import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.alarms import LIVE, PLAIN, SHARES, Condition, ExpressionError, parse
+from pipeline.config.alarms import DURATIONS, LIVE, OCCASIONAL, PLAIN, SHARES, Condition, ExpressionError, parse
 from pipeline.config.fields import job_fields
 from pipeline.config.job import Alarm, Job
 from pipeline.errors import JobError
@@ -128,8 +130,10 @@ def test_any_text_is_a_condition_or_refused(text: str) -> None:
 def test_the_documented_quantities_are_those_there_are() -> None:
     import pipeline.config.alarms as module
 
-    assert all(name in (module.__doc__ or "") for name in PLAIN)
-    assert set(LIVE) | SHARES <= set(PLAIN)
+    page = (Path(__file__).parents[2] / "docs" / "dashboard.md").read_text(encoding="utf-8")
+    for text in (module.__doc__, page, Alarm.model_fields["when"].description):
+        assert [name for name in PLAIN if not re.search(rf"\b{name}\b", text or "", re.IGNORECASE)] == []
+    assert set(LIVE) | SHARES | DURATIONS | OCCASIONAL <= set(PLAIN)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.config.alarms import LIVE, NO_PROGRESS, Condition, parse
+from pipeline.config.alarms import DURATIONS, LIVE, OCCASIONAL, Condition, parse
 from pipeline.config.job import Alarm
 from pipeline.errors import AlarmError
 from pipeline.events.types import Event, Note, Restarted, RoundDone, Saved
@@ -33,7 +33,7 @@ class AlarmEvent:
         >>> AlarmEvent(alarm, parse(alarm.when), "1f0c", 0.52345, 37).line
         'pe < 0.6 for 60s (now 0.52345, round 37)'
         """
-        now = f"{self.value:.0f} s" if self.condition.quantity == NO_PROGRESS else f"{self.value:,.5g}"
+        now = f"{self.value:.0f} s" if self.condition.quantity in DURATIONS else f"{self.value:,.5g}"
         return f"{self.condition.text} (now {now}{f', round {self.round}' if self.round else ''})"
 
 
@@ -50,7 +50,7 @@ class Alarms:
         """`tell` receives each alarm message as one line, in any thread."""
         self._alarms = [(alarm, parse(alarm.when)) for alarm in alarms]
         self._episodes = [AlarmState()] * len(self._alarms)
-        self._unheard = {condition.quantity for _, condition in self._alarms} - {NO_PROGRESS, "restarts"}
+        self._unheard = {condition.quantity for _, condition in self._alarms} - OCCASIONAL
         self._tell, self._clock = tell, clock
         self._poster = Webhook(self._note)
         self._readings = AlarmInputs(clock(), self._efficiency())
