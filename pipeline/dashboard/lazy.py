@@ -11,6 +11,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster import ports
+from pipeline.cluster.launchers.launched import launched
 from pipeline.dashboard import install, internals
 from pipeline.events.types import Event, EventHandler, Note, Started
 
@@ -26,7 +27,7 @@ def link(client: Client, page: str = "status", *, prefix: str = "", run: str = "
         base = address.removesuffix("/status")
         address = f"{base if base.endswith(prefix) else base + prefix}/{page}"
     remarks = [f"run {run}"] if run else []
-    if client.cluster is not None and f":{ports.PORT}/" not in address:
+    if launched(client).local and f":{ports.PORT}/" not in address:
         remarks.append(f"port {ports.PORT} is in use")
     return f"{address} ({'; '.join(remarks)})" if remarks else address
 
@@ -70,7 +71,7 @@ def _of_run(client: Client, run: str, missing: str | None) -> str:
 
 def _prefix(client: Client) -> str | None:
     """The prefix of the paths of the dashboard's pages; None without a dashboard."""
-    if client.cluster is not None:  # of our own clusters, which load it at the first visit
+    if launched(client).local:  # of our own clusters, which load it at the first visit
         return "" if importlib.util.find_spec("bokeh") else None
     try:
         return internals.prefix(client)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from distributed import Future
 
+from pipeline.cluster.launchers.launched import launched
 from pipeline.config.metric_names import check_metrics
 from pipeline.config.parameters import check_fitting
 from pipeline.data.groups import join_groups
@@ -53,7 +54,6 @@ from pipeline.preprocess.fit import (
 )
 from pipeline.preprocess.fragment_tasks import FragmentTasks, InMemoryRows, identity
 from pipeline.runtime.context import RunContext
-from pipeline.runtime.nannies import more_memory
 from pipeline.runtime.placement import WorkerInfo
 from pipeline.runtime.shared_value import SharedValue
 
@@ -143,7 +143,7 @@ def _compare_with_limit(context: RunContext, shape: MemoryShape, matrix: Literal
     if limit and planned > FITTING_SHARE * limit:
         context.emit_note(
             f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
-            f"{limit / MIB:,.0f} MiB: {more_memory(context.client)}"
+            f"{limit / MIB:,.0f} MiB: {launched(context.client).more_memory}"
         )
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
+from pipeline.cluster.launchers.launched import launched
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
 from pipeline.runtime import nannies
@@ -303,10 +304,9 @@ class WorkerMembership:
             return f"its memory came near the limit{limit} (cluster.memory); ended by its nanny"
         if leaving:
             return "it was retired"
-        for nanny in nannies.nannies(self.client).values():
-            code = nanny.exits.get(address)
-            if code is not None:
-                return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+        code = launched(self.client).exit_code(address)
+        if code is not None:
+            return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
         return "its process ended or its connection broke"
 
     def frozen(self) -> list[str]:
@@ -353,21 +353,21 @@ class WorkerMembership:
         """
         times = len(nannies.ended_for_memory(self.client) - self._earlier)
         limits = [facts.get("memory_limit") for facts in self._present.values()]
-        limits += [nanny.memory_manager.memory_limit for nanny in nannies.nannies(self.client).values()]
+        limits += [worker.memory_limit_nbytes for worker in launched(self.client).workers()]
         limit = min((limit for limit in limits if limit), default=None)
         if not times or limit is None:
             return None
         return (
             f"workers were ended {times} time{'s' * (times != 1)} because their memory came near the limit of "
-            f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {nannies.more_memory(self.client)}"
+            f"{limit / MIB:,.0f} MiB, and one is expected to take {planned_nbytes / MIB:,.0f} MiB: {launched(self.client).more_memory}"
         )
 
     def lost_worker(self) -> tuple[str, str] | None:
         """Returns the name of a worker that is missing, and why; None if none is known."""
         present = {str(facts["name"]) for facts in self.refresh().values()}
-        for name, nanny in nannies.nannies(self.client).items():
-            if str(name) not in present and nanny.exits:
-                return str(name), self._reason(list(nanny.exits)[-1], {})
+        for worker in launched(self.client).workers():
+            if worker.name not in present and worker.exit_codes:
+                return worker.name, self._reason(list(worker.exit_codes)[-1], {})
         for address, counted_on in reversed(self._tracked.items()):
             if counted_on in self._reasons and self.names[address] not in present:
                 return self.names[address], self._reasons[counted_on]
@@ -375,7 +375,7 @@ class WorkerMembership:
 
     def expected_count(self) -> int:
         """Returns how many workers there would be if none were lost, as far as known."""
-        return max(self.most, len(nannies.nannies(self.client)))
+        return max(self.most, len(launched(self.client).workers()))
 
     def _watch(self) -> None:
         pause = POLL_SECONDS

@@ -54,19 +54,6 @@ async def _remove(address: str, dask_scheduler: Any = None) -> None:
 _remove.__module__ = _nanny_answers.__module__ = "__main__"  # a remote scheduler need not have this package
 
 
-def more_memory(client: Client) -> str:
-    """Returns advice for workers that need more memory than they may have."""
-    if client.cluster is None:
-        return "give the workers more (dask worker --memory-limit)"
-    return "raise cluster.memory, or use fewer workers with more memory each"
-
-
-def nannies(client: Client) -> dict[Any, Any]:
-    """Returns the nannies of a local cluster, by the names of their workers."""
-    nannies = getattr(client.cluster, "workers", None) or {}
-    return {name: nanny for name, nanny in nannies.items() if hasattr(nanny, "exits")}
-
-
 def ended_for_memory(client: Client) -> set[tuple[str, int]]:
     """Returns all workers that nannies have killed for their memory so far: address and process id.
 

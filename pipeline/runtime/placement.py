@@ -11,6 +11,7 @@ from distributed import Client
 
 from pipeline.cluster import affinity, same_code
 from pipeline.cluster.launchers import existing
+from pipeline.cluster.launchers.launched import Device, Launched, launched
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, seconds_of
 from pipeline.errors import ClusterError, TrainingError
@@ -68,7 +69,7 @@ def placement(
 def _placement(
     client: Client, section: Cluster, membership: WorkerMembership, busy: Callable[[], object], modules: Sequence[str]
 ) -> Placement:
-    local = client.cluster is not None
+    start = launched(client)
     present = _all_there(section, membership, modules)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)
     if section.workers != "auto":
@@ -78,7 +79,7 @@ def _placement(
     workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []
-    if oversubscribed := local and threads > cores:
+    if oversubscribed := start.local and threads > cores:
         notes.append(f"oversubscribed: {len(workers)} workers x {workers[0].threads} threads on {cores} cores")
     else:
         notes.extend(capability.busy_notes([worker.name for worker in workers], available))
@@ -86,8 +87,8 @@ def _placement(
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
     notes.extend(exposure(workers))
-    link = _dashboard(client, membership.services) if section.dashboard else None
-    return Placement(_device(client, section, workers), tuple(workers), oversubscribed, link, local, tuple(notes))
+    link = _dashboard(start, membership.services) if section.dashboard else None
+    return Placement(_device(start, section, workers), tuple(workers), oversubscribed, link, start.local, tuple(notes))
 
 
 def _all_there(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> dict[str, Facts]:
@@ -199,23 +200,25 @@ def _order(worker: WorkerInfo) -> tuple[bool, int, str]:
     return (not number, int(worker.name) if number else 0, worker.address)
 
 
-def _dashboard(client: Client, services: Mapping[str, Any]) -> str | None:
+def _dashboard(start: Launched, services: Mapping[str, Any]) -> str | None:
     """Returns the link to Dask's dashboard."""
     if "dashboard" not in services:
         return None
-    if client.cluster is not None:
+    if start.local:
         return f"http://127.0.0.1:{services['dashboard']}/status"
-    link: str = client.dashboard_link
+    link: str = start.client.dashboard_link
     return link
 
 
-def _device(client: Client, section: Cluster, workers: list[WorkerInfo]) -> Literal["cpu", "cuda"]:
-    """A local cluster was started for its device; on other clusters the workers are asked."""
-    if client.cluster is not None:
-        return "cuda" if type(client.cluster).__name__ == "LocalCUDACluster" else "cpu"
+def _device(start: Launched, section: Cluster, workers: list[WorkerInfo]) -> Device:
+    """Returns the device that the workers were started for; on clusters that do not tell, the workers are asked."""
+    if start.device is not None:
+        if section.device == "cuda" != start.device:
+            raise ClusterError("cluster.device = 'cuda', but the client's local cluster has workers without a GPU each")
+        return start.device
     if section.device == "cpu":
         return "cpu"
-    reasons = existing.gpu_reasons(client, [worker.address for worker in workers])
+    reasons = existing.gpu_reasons(start.client, [worker.address for worker in workers])
     unusable = {address: reason for address, reason in reasons.items() if reason}
     if not unusable:
         return "cuda"

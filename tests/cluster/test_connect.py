@@ -255,10 +255,10 @@ def test_interrupted_while_starting(seconds: float) -> None:
     code = f"""
         interrupt({seconds})
         with connect(Cluster(device="cpu", workers=2, threads=1)):
-            time.sleep(20)
+            time.sleep(60)
     """
     done, took = _interrupted(code)
-    assert took < 8
+    assert took < 30
     assert done.returncode in (1, 130, -signal.SIGINT)
     assert _errors(done) == ["KeyboardInterrupt"]
 
@@ -269,24 +269,24 @@ def test_interrupted_while_busy() -> None:
             tasks = [client.submit(hog, pure=False) for _ in range(2)]
             time.sleep(0.5)
             interrupt(0)
-            time.sleep(20)
+            time.sleep(60)
     """
     done, took = _interrupted(code)
-    assert took < 8
+    assert took < 30
     assert _errors(done) == ["KeyboardInterrupt"]
 
 
 def test_an_error_inside_and_a_dead_worker_leave_nothing_and_say_nothing_else() -> None:
     code = """
         with connect(Cluster(device="cpu", workers=2, threads=1)) as client:
-            task = client.submit(time.sleep, 20)
+            task = client.submit(time.sleep, 60)
             workers = client.run(os.getpid)
             os.kill(next(iter(workers.values())), signal.SIGKILL)
             time.sleep(0.3)
             raise ValueError("inside")
     """
     done, took = _interrupted(code)
-    assert took < 8
+    assert took < 30
     assert _errors(done) == ["ValueError: inside"]
 
 

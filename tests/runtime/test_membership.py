@@ -365,7 +365,8 @@ def test_workers_ended_for_memory_are_reported_with_both_numbers(scene: Scene) -
 
 def test_who_is_missing_and_why(scene: Scene) -> None:
     assert scene.members.lost_worker() is None
-    scene.client.cluster = SimpleNamespace(workers={2: SimpleNamespace(exits={"tcp://127.0.0.1:1": 1, B: -9})})
+    scene.client.cluster = LocalCluster.__new__(LocalCluster)  # not started
+    scene.client.cluster.workers = {2: SimpleNamespace(exits={"tcp://127.0.0.1:1": 1, B: -9})}
     assert scene.members.expected_count() == 2
     del scene.said[B]
     assert scene.members.lost_worker() == ("2", "killed by signal 9")

@@ -1,5 +1,6 @@
 """Starts a cluster of this machine's GPUs: one worker for each, by dask-cuda."""
 
+import sys
 from typing import Any
 
 from distributed import LocalCluster
@@ -37,3 +38,9 @@ def start(section: Cluster, count: int, threads: int, options: dict[str, Any]) -
     except ValueError as error:
         raise ClusterError(f"cluster.gpu_pool = {section.gpu_pool}, gpu_spill = {section.gpu_spill}: {error}") from None
     return cluster
+
+
+def started(cluster: LocalCluster) -> bool:
+    """Whether the cluster is one of dask-cuda's, without importing it."""
+    dask_cuda = sys.modules.get("dask_cuda")
+    return dask_cuda is not None and isinstance(cluster, dask_cuda.LocalCUDACluster)

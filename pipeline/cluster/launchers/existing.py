@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,8 @@ import distributed.comm as comms
 from distributed import Client
 from distributed.security import Security
 
-from pipeline.cluster import throwaway_tls, tls
+from pipeline.cluster import interrupts, throwaway_tls, tls
+from pipeline.cluster.launchers.launched import Launched, launched
 from pipeline.cluster.same_code import check_same
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, seconds_of
@@ -19,6 +21,24 @@ from pipeline.errors import ClusterError
 TIMEOUT_SECONDS = 8  # to reach the scheduler; the error comes within 10
 SILENT_SECONDS = 30  # for one that accepts connections but does not answer yet: its event loop may be busy
 NAMED = ("tcp", "tls", "ws", "wss")  # protocols whose addresses contain a host name or IP address
+
+
+@dataclass(frozen=True)
+class ExistingLauncher:
+    """Connects to a running scheduler."""
+
+    section: Cluster
+    held: Callable[[Callable[[], Client]], Callable[[], Client]]  # delays the start: HeadStart.held
+    modules: tuple[str, ...] = ()  # that scheduler and workers must be able to import
+
+    def start(self, meanwhile: Callable[[], object]) -> Launched:
+        """Connects and checks the workers."""
+        connect = self.held(lambda: attach(self.section, self.modules))
+        return launched(interrupts.finish(connect, Client.close, meanwhile))
+
+    def close(self, launched: Launched) -> None:
+        """Closes the client; the cluster is not ours."""
+        launched.client.close()
 
 
 def attach(section: Cluster, modules: Sequence[str] = ()) -> Client:

@@ -1,26 +1,34 @@
 """Starts a cluster on this machine: how many workers, with how many threads and how much memory, on which cores."""
 
 import contextlib
-import importlib.machinery
 import os
-import sys
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import dask
 import dask.utils
-from distributed import LocalCluster, Nanny
+from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, logs, openmp, ports, throwaway_tls, tls, web_guard
+from pipeline.cluster import affinity, interrupts, logs, ports, starting, throwaway_tls, tls, web_guard
+from pipeline.cluster.child_processes import kill_own, last_words, stderr_of_workers
 from pipeline.cluster.devices import resolve_device
 from pipeline.cluster.launchers import cuda
+from pipeline.cluster.launchers.launched import Launched, launched
+from pipeline.cluster.launchers.plain_nanny import PlainNanny
+from pipeline.cluster.memory import process_tree
 from pipeline.config.job import Cluster
+from pipeline.errors import ClusterStartError
 
 HOST = "127.0.0.1"
-WORKER_MAIN = "pipeline.cluster.worker_main"
+CLOSE_SECONDS = 20.0  # for a cluster to close; Dask waits half a minute for its parts, or for ever
+GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster closes
+# Read while the cluster runs.  After this time since a worker was lost, Dask closes its nanny if no worker of that
+# name is present: also for a worker that came back meanwhile, and was lost again a moment ago.
+LASTING = {"distributed.deploy.lost-worker-timeout": "365 days"}
+OnClose = Callable[[Any], Awaitable[object]]  # called with the scheduler of a local cluster before that closes
 GUARD = "pipeline.cluster.web_guard"
 
 
@@ -98,6 +106,54 @@ def preloads(of: Literal["scheduler", "worker"], *modules: str) -> dict[str, Any
     return found
 
 
+@dataclass(frozen=True)
+class LocalLauncher:
+    """Starts a cluster in processes of this machine; see `start` for what the arguments mean."""
+
+    section: Cluster
+    held: Callable[[Callable[[], Client]], Callable[[], Client]]  # delays the start: HeadStart.held
+    on_close: OnClose
+    debug: bool = False
+    scheduler_preloads: tuple[str, ...] = ()
+    warm_up: tuple[str, ...] = ()
+    _configured: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def start(self, meanwhile: Callable[[], object]) -> Launched:
+        """Starts the cluster and its client; nothing is left of either if that fails."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(dask.config.set(LASTING))
+            client = starting.start_within_limit(self.held(self._start), self._end, meanwhile)
+            self._configured.push(stack.pop_all())
+        return launched(client)
+
+    def close(self, launched: Launched) -> None:
+        """Closes client and cluster."""
+        with self._configured:
+            self._end(launched.client)
+
+    def _start(self) -> Client:
+        starting.check_resources(self.section)
+        with stderr_of_workers() as said:
+            try:
+                cluster = start(self.section, self.debug, self.scheduler_preloads, self.warm_up)
+            except (OSError, RuntimeError, MemoryError) as error:
+                raise ClusterStartError(starting.why(error, last_words(said), PlainNanny.exit_codes)) from None
+        try:
+            if self.section.security == "auto":
+                throwaway_tls.publish(cluster.scheduler_address, cluster.security)
+            return Client(cluster)
+        except BaseException:
+            _close_cluster(cluster, self.on_close)
+            raise
+
+    def _end(self, client: Client) -> None:
+        """Closes client and cluster; kills and abandons what does not close in time."""
+        workers = _processes(client.cluster)
+        late = interrupts.Limit(CLOSE_SECONDS, lambda: TimeoutError("closing"), lambda: kill_own(workers))
+        with contextlib.suppress(TimeoutError):
+            interrupts.finish(lambda: _close(client, self.on_close), limit=late)
+
+
 def start(
     section: Cluster, debug: bool = False, scheduler_preloads: Sequence[str] = (), warm_up: Sequence[str] = ()
 ) -> LocalCluster:
@@ -132,60 +188,6 @@ def start(
         return LocalCluster(n_workers=plan.workers, threads_per_worker=plan.threads, **options)
 
 
-class PlainNanny(Nanny):
-    """A nanny whose worker does not import the main script again.
-
-    Spawned processes import it because pickled functions might need it; ours never do, and the import costs time and
-    memory in every worker, and a script without `if __name__ == "__main__"` would start a cluster in each.  It also
-    sets the variables of `openmp.environment`.
-    """
-
-    exit_codes: ClassVar[list[int]] = []  # of this process's workers that ended, since the latest cluster was started
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.exits: dict[str, int] = {}  # of its workers that ended: address -> exit code
-        variables = openmp.environment(self.nthreads)
-        self.pre_spawn_env.update(variables)  # for libraries that read it as they are loaded
-        self.env.update(variables)
-
-    def _on_worker_exit_sync(self, exitcode: int) -> None:
-        self.exits[str(self.worker_address)] = exitcode
-        self.exit_codes.append(exitcode)
-        super()._on_worker_exit_sync(exitcode)
-
-    async def instantiate(self) -> Any:
-        with _hidden_main():
-            return await super().instantiate()
-
-
-# State of the process, like its main module: nannies start in parallel, and the last one restores what was hidden.
-_main_lock = threading.Lock()
-_main_hidden = 0
-_main_kept: dict[str, Any] = {}
-
-
-@contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Makes `worker_main` look like the main module, which spawned processes import first."""
-    global _main_hidden
-    main = sys.modules["__main__"]
-    with _main_lock:
-        _main_hidden += 1
-        if _main_hidden == 1:
-            _main_kept.update({name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)})
-            vars(main).pop("__file__", None)
-            vars(main)["__spec__"] = importlib.machinery.ModuleSpec(WORKER_MAIN, None)
-    try:
-        yield
-    finally:
-        with _main_lock:
-            _main_hidden -= 1
-            if _main_hidden == 0:
-                vars(main).update(_main_kept)
-                _main_kept.clear()
-
-
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
     """Removes what nannies write into this process's environment for their workers."""
@@ -196,3 +198,31 @@ def _own_environment() -> Iterator[None]:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
+
+
+def _close(client: Client, on_close: OnClose) -> None:
+    """Closes the client and its cluster, and kills workers that do not end."""
+    cluster: Any = client.cluster
+    client.close(timeout=GRACE_SECONDS)
+    _close_cluster(cluster, on_close)
+
+
+def _close_cluster(cluster: LocalCluster, on_close: OnClose) -> None:
+    """Closes the cluster; kills a worker too busy to answer after GRACE_SECONDS."""
+    throwaway_tls.withdraw(cluster.scheduler_address)
+    started = _processes(cluster)
+    killer = threading.Timer(GRACE_SECONDS, kill_own, [started])
+    killer.daemon = True
+    killer.start()
+    try:
+        cluster.sync(on_close, cluster.scheduler)
+        cluster.close()
+    finally:
+        killer.cancel()
+        kill_own(started)
+
+
+def _processes(cluster: Any) -> list[int]:
+    """Returns the processes of the cluster's workers and their descendants."""
+    workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+    return [pid for worker in workers for pid in process_tree(worker)]
