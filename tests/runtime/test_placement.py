@@ -101,3 +101,8 @@ def test_several_hosts_talk_in_the_clear(hosts: list[str], says: str, monkeypatc
 def test_only_the_hosts_that_take_part_count() -> None:
     assert exposure([worker(0, "a"), worker(1, "a")]) == ()
     assert exposure([]) == ()
+
+
+def test_a_gpu_is_not_taken_from_a_local_cluster_without_one(client: Any) -> None:
+    with pytest.raises(ClusterError, match="local cluster has workers without a GPU each"):
+        placement.placement(client, Cluster(device="cuda"))
