@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.config.metric_names import KNOWN_METRICS, rising
+from pipeline.config.metric_registry import OF_ROUNDS, rising
 from pipeline.config.suggestions import closest
 
 Test = Literal["<", "<=", ">", ">=", "drops", "rises"]
@@ -156,7 +156,7 @@ def _quantity(reader: _Reader) -> str:
         raise reader.expected("a quantity and a condition, e.g. pe < 0.6 for 60s")
     name = reader.ahead.lower()
     of, dot, metric = name.partition(".")
-    known = of in SETS and dot and metric.partition("@")[0] in KNOWN_METRICS
+    known = of in SETS and dot and metric.partition("@")[0] in OF_ROUNDS
     if not known and name not in PLAIN:
         raise reader.error(f"unknown quantity {reader.ahead}{_meant(name)}")
     reader.take()
@@ -166,12 +166,12 @@ def _quantity(reader: _Reader) -> str:
 def _meant(name: str) -> str:
     """The likely meant names for an unknown name; else all known names."""
     of, _, metric = name.partition(".")
-    if name in KNOWN_METRICS:
+    if name in OF_ROUNDS:
         return f"; did you mean validation.{name}?"
     if of in SETS:
-        near = closest(metric, KNOWN_METRICS, _NEAR)
-        return f"; did you mean {of}.{near}?" if near else f"; known metrics: {', '.join(sorted(KNOWN_METRICS))}"
-    names = [*PLAIN, *(f"{of}.{metric}" for of in SETS for metric in sorted(KNOWN_METRICS))]
+        near = closest(metric, OF_ROUNDS, _NEAR)
+        return f"; did you mean {of}.{near}?" if near else f"; known metrics: {', '.join(sorted(OF_ROUNDS))}"
+    names = [*PLAIN, *(f"{of}.{metric}" for of in SETS for metric in sorted(OF_ROUNDS))]
     begun = [known for known in PLAIN if len(name) > 2 and known.startswith(name)]
     if near := begun[0] if begun else closest(name, names, _NEAR):
         return f"; did you mean {near}?"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config.metric_names import check_metrics
+from pipeline.config.metric_registry import check_metrics
 from pipeline.config.suggestions import suggestion
 from pipeline.config.xgboost import KINDS
 from pipeline.errors import JobError

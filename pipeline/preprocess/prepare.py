@@ -14,7 +14,7 @@ from typing import Any, Literal
 from distributed import Future
 
 from pipeline.cluster.launchers.launched import launched
-from pipeline.config.metric_names import check_metrics
+from pipeline.config.metric_registry import check_metrics
 from pipeline.config.parameters import check_fitting
 from pipeline.data.groups import join_groups
 from pipeline.data.opened_sources import Inputs, reader

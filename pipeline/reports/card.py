@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.config.metric_registry import title_of
 from pipeline.model.manifest import Manifest
-from pipeline.reports.data import number, plain, title_of
+from pipeline.reports.data import number, plain
 
 MOST_NAMED = 40  # columns listed by name
 

@@ -15,29 +15,6 @@ MOST_FEATURES = 20  # bars of an importance chart
 MOST_BARS = 1_500  # of a timeline
 MOST_COLUMNS = 200  # rows of the data summary
 
-TITLES = {
-    "logloss": "log loss",
-    "mlogloss": "log loss",
-    "auc": "AUC",
-    "aucpr": "area under precision-recall",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
-    "error": "error rate",
-    "merror": "error rate",
-    "brier": "Brier score",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2": "R²",
-    "map": "MAP",
-    "ndcg": "NDCG",
-}
-HEADLINES = {
-    "binary": ("auc", "average_precision", "logloss", "accuracy"),
-    "multiclass": ("accuracy", "logloss", "auc", "average_precision"),
-    "regression": ("rmse", "mae", "r2", "pinball"),
-    "ranking": ("ndcg@10", "ndcg@5", "ndcg", "map"),
-}
-
 
 @dataclass(frozen=True)
 class ReportColumn:
@@ -109,17 +86,6 @@ def plain(text: object, longest: int = 200) -> str:
     for mark in ("$$", "\\(", "\\["):
         line = line.replace(mark, f"{mark[0]}\u2060{mark[1]}")
     return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def title_of(metric: str) -> str:
-    """The display name of a metric."""
-    name, at, k = metric.partition("@")
-    if name.startswith(("pinball_", "below_")):
-        kind, _, quantile = name.partition("_")
-        return f"{'pinball loss' if kind == 'pinball' else 'share at or below'} (q = {quantile})"
-    if name.startswith("error_p"):
-        return f"error, {int(name.removeprefix('error_p'))} % quantile"
-    return TITLES.get(name, name) + at + k
 
 
 def number(value: float) -> str:

@@ -10,9 +10,10 @@ from bokeh.models.sources import ColumnDataSource
 from bokeh.models.tools import HoverTool
 from bokeh.plotting import figure
 
+from pipeline.config.metric_registry import title_of
 from pipeline.metrics.curves import ClassCurves, Curves
 from pipeline.reports import data as report_data
-from pipeline.reports.data import ReportData, plain, thinned, title_of
+from pipeline.reports.data import ReportData, plain, thinned
 
 INK, MUTED, RULE = "#1c2430", "#667085", "#e4e7ec"
 VALIDATION, TRAIN, BEST = "#2563eb", "#98a2b3", "#d9480f"

@@ -4,10 +4,11 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.config.metric_registry import HEADLINES, title_of
 from pipeline.efficiency.account import KINDS, Account, StageTime
 from pipeline.efficiency.advice import largest_loss
 from pipeline.reports import data as report_data
-from pipeline.reports.data import HEADLINES, ReportColumn, ReportData, number, plain, title_of
+from pipeline.reports.data import ReportColumn, ReportData, number, plain
 
 SPENT = {  # kind of worker-seconds -> its label, its color
     "useful": ("useful", "#0f9d74"),

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.reports.data import ReportData, metric_names, plain, thinned, title_of, top_features
+from pipeline.config.metric_registry import title_of
+from pipeline.reports.data import ReportData, metric_names, plain, thinned, top_features
 
 INK, MUTED, RULE, VALIDATION, TRAIN, BEST = "#1c2430", "#667085", "#e4e7ec", "#2563eb", "#98a2b3", "#d9480f"
 SIZE_INCHES = (6.4, 3.8)

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any
 
 from pipeline.config.job import Job
-from pipeline.config.metric_names import check_metrics
+from pipeline.config.metric_registry import check_metrics
 from pipeline.config.parameters import check_fitting
 from pipeline.data.frames import computed
 from pipeline.data.groups import join_groups

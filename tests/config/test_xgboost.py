@@ -9,7 +9,7 @@ import pytest
 import xgboost
 
 from pipeline.config.job import Training
-from pipeline.config.metric_names import KNOWN_METRICS, METRIC_OBJECTIVES, METRICS, check_metrics, rising, round_metrics
+from pipeline.config.metric_registry import DEFAULTS, OF_ROUNDS, check_metrics, rising, round_metrics
 from pipeline.config.parameters import OWN, PARAMETERS, check_params
 from pipeline.config.xgboost import KINDS, ModelShape, xgboost_params
 from pipeline.errors import JobError
@@ -59,9 +59,9 @@ def test_every_parameter_of_xgboost_is_in_our_tables_and_none_else() -> None:
 
 @pytest.mark.parametrize("objective", KINDS)
 def test_objectives_and_their_metrics_are_known_to_xgboost(objective: str) -> None:
-    assert METRICS.keys() == KINDS.keys()
-    assert set(METRICS[objective]) <= KNOWN_METRICS
-    check_metrics(METRICS[objective], objective)
+    assert DEFAULTS.keys() == KINDS.keys()
+    assert set(DEFAULTS[objective]) <= OF_ROUNDS.keys()
+    check_metrics(DEFAULTS[objective], objective)
     booster({"objective": objective, "eval_metric": list(round_metrics(objective))})
 
 
@@ -122,7 +122,7 @@ def test_a_metric_without_a_meaning_for_the_objective_is_refused_by_name(objecti
 
 @pytest.mark.parametrize("objective", KINDS)
 def test_every_metric_that_is_allowed_is_a_number(objective: str) -> None:
-    metrics = [metric for metric, objectives in METRIC_OBJECTIVES.items() if objective in objectives]
+    metrics = [metric.name for metric in OF_ROUNDS.values() if objective in metric.objectives]
     of_xgboost = [metric for metric in round_metrics(objective, metrics) if metric not in ("auc", "aucpr")]
     if objective.startswith("reg:") and "quantile" in of_xgboost:
         of_xgboost.remove("mape")  # of a target of zeros

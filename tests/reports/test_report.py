@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from pipeline.config.metric_registry import title_of
 from pipeline.model.importance import gain, permutation
 from pipeline.model.inference import features
 from pipeline.preprocess.apply import matrix
 from pipeline.reports.card import card
-from pipeline.reports.data import Bar, ReportData, merged_bars, metric_names, number, plain, thinned, title_of
+from pipeline.reports.data import Bar, ReportData, merged_bars, metric_names, number, plain, thinned
 from pipeline.reports.html import report_html
 from pipeline.reports.pictures import pictures
 from tests.models import TARGETS as MODELS

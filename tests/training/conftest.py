@@ -12,7 +12,7 @@ import pytest
 from distributed import wait
 
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.config.metric_names import round_metrics
+from pipeline.config.metric_registry import round_metrics
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block

@@ -7,6 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from pipeline.config.job import Job, Training
+from pipeline.config.metric_registry import METRICS
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import LabelSurvey
 from pipeline.errors import DataError
@@ -25,7 +26,6 @@ _LOWEST: dict[str, tuple[float, bool]] = {
     "rank:pairwise": (0, True),
 }
 _HIGHEST = {"reg:logistic": 1.0, "rank:map": 1.0}
-_OF_TWO_GRADES = ("map", "pre")  # metrics that take 0 and 1 only
 
 
 def check_numbers(name: str, objective: str, training: Training, labels: LabelSurvey) -> None:
@@ -81,7 +81,7 @@ def _check_range(name: str, objective: str, training: Training, labels: LabelSur
 
 def _check_grades(name: str, objective: str, training: Training, labels: LabelSurvey, high: float) -> None:
     """NDCG with exponential gain takes whole grades up to 31, MAP and precision 0 and 1."""
-    asked = [metric for metric in training.metrics if metric.partition("@")[0] in _OF_TWO_GRADES]
+    asked = [metric for metric in training.metrics if METRICS[metric.partition("@")[0]].two_grades]
     whole = _whole(labels)
     if (asked or objective == "rank:map") and not (whole and high <= 1):
         what = objective if objective == "rank:map" else asked[0]

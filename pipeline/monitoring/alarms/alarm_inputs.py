@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pipeline.config.alarms import NO_PROGRESS
-from pipeline.config.metric_names import rising
+from pipeline.config.metric_registry import rising
 from pipeline.events.types import (
     BlocksDone,
     Checkpoint,

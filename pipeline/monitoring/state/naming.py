@@ -7,9 +7,9 @@ A metric's name is a data set and a metric, "validation.auc"; a metric may have 
 import re
 from collections.abc import Mapping
 
+from pipeline.config.metric_registry import exact_name
+
 VALIDATION = "validation"
-# XGBoost's names for what the exact evaluation measures, too (`pipeline.metrics.exact`).
-EXACTLY = {"mlogloss": "logloss", "aucpr": "average_precision"}
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -30,7 +30,7 @@ def exact_of(deciding: str, metrics: Mapping[str, float]) -> str:
     'validation.auc'
     """
     data_set, metric = parted(deciding)
-    wanted = (deciding, f"{data_set}.{EXACTLY.get(metric, metric)}")
+    wanted = (deciding, f"{data_set}.{exact_name(metric)}")
     if found := [name for name in wanted if name in metrics]:
         return found[0]
     of_validation = [name for name in metrics if parted(name)[0] == VALIDATION]

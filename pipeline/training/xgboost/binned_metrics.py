@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.config.metric_names import rising
+from pipeline.config.metric_registry import BY_COUNTS, rising
 
 DIGITS = 10  # significant digits kept: sums over workers differ in the sixteenth
 KEYS = 65_536  # buckets of a score in the binned AUC
@@ -80,4 +80,5 @@ def binned_aucpr(counts: np.ndarray) -> float:
     return float((positive * hits / np.maximum(taken, np.finfo(np.float64).tiny)).sum() / total)
 
 
-BINNED = {"auc": binned_auc, "aucpr": binned_aucpr}  # metrics XGBoost averages over workers
+COMPUTATIONS = {"auc": binned_auc, "aucpr": binned_aucpr}
+assert COMPUTATIONS.keys() == BY_COUNTS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import xgboost
 
 from pipeline.efficiency.round_meter import Meter
-from pipeline.training.xgboost.binned_metrics import BINNED, ScoreCounts, rounded
+from pipeline.training.xgboost.binned_metrics import COMPUTATIONS, ScoreCounts, rounded
 from pipeline.training.xgboost.matrix import Side
 from pipeline.training.xgboost.weights import Total
 
@@ -41,12 +41,12 @@ class RoundMetrics:
             key, _, value = part.rpartition(":")
             values[f"{name}.{key.removeprefix(name + '-')}"] = rounded(float(value))
             meter.collective(RATIO)
-        own = [metric for metric in self._metrics if metric in BINNED]
+        own = [metric for metric in self._metrics if metric in COMPUTATIONS]
         if own and not native_only:
             margin = self._booster.predict(side.matrix, output_margin=True)
             counts = self._total(self._counter(side).count(margin))
             meter.collective(counts.size)
-            values |= {f"{name}.{metric}": rounded(BINNED[metric](counts)) for metric in own}
+            values |= {f"{name}.{metric}": rounded(COMPUTATIONS[metric](counts)) for metric in own}
         places = {f"{name}.{metric}": place for place, metric in enumerate(self._metrics)}
         return dict(sorted(values.items(), key=lambda item: places.get(item[0], -1)))
 

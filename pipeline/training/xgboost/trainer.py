@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.config import xgboost as objective
 from pipeline.config.job import Training
-from pipeline.config.metric_names import round_metrics
+from pipeline.config.metric_registry import round_metrics
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.events.types import Evaluated

@@ -7,10 +7,9 @@ import numpy as np
 import xgboost
 
 from pipeline.config.job import Training
-from pipeline.config.metric_names import round_metrics
+from pipeline.config.metric_registry import BY_COUNTS, round_metrics
 from pipeline.config.xgboost import KINDS
 from pipeline.errors import JobError
-from pipeline.training.xgboost.binned_metrics import BINNED
 
 ROWS = 16
 MOST_TREES = 4  # of a round, in this trial
@@ -38,7 +37,7 @@ def try_params(training: Training, objective: str) -> None:
         if str(params.get("num_parallel_tree", 1)) not in map(str, range(MOST_TREES + 1)):
             params["num_parallel_tree"] = MOST_TREES
         metrics = () if training.objective == "auto" else round_metrics(objective, training.metrics, training.params)
-        params["eval_metric"] = [metric for metric in metrics if metric not in BINNED]
+        params["eval_metric"] = [metric for metric in metrics if metric not in BY_COUNTS]
         booster = xgboost.Booster(params, [matrix])
         booster.update(matrix, 0)
         booster.eval_set([(matrix, "trial")], 0)
