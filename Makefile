@@ -35,7 +35,9 @@ train: $(STAMP) $(DATA)
 $(DATA): | $(STAMP)
 	$(BIN)/pipeline generate $@ --rows $(ROWS)
 
+# Compiled first, also where PYTHONDONTWRITEBYTECODE is set: the tests start about a thousand processes.
 test: $(STAMP)
+	@$(BIN)/python -m compileall -q pipeline faults benchmarks tests
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "$(MARKERS)" $(ARGS)
 
 # On top of the locked environment: what is newer comes first, all else is found there.
