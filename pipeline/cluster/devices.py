@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
@@ -16,7 +17,7 @@ PROBE_SECONDS = 120  # the first contact with a GPU loads CUDA's libraries, seco
 EXTRA = "pip install 'dask-train-pipeline[cuda13]'"
 
 # Runs in a separate process: a CUDA context would stay in this one, and cost hundreds of MB.
-_TRY = """
+TRIAL = """
 import json, cupy, xgboost
 found = {"names": [], "nbytes": [], "xgboost": bool(xgboost.build_info().get("USE_CUDA"))}
 for index in range(cupy.cuda.runtime.getDeviceCount()):
@@ -44,11 +45,16 @@ def probe_gpu() -> Gpus:
     """Returns the GPUs, and why they cannot be used; quick (under 10 ms) if there is no driver."""
     if reason := _missing():
         return Gpus(0, (), (), reason)
-    command = [sys.executable, "-c", _TRY]
+    return try_gpu()
+
+
+def try_gpu(trial: str = TRIAL, seconds: float = PROBE_SECONDS) -> Gpus:
+    """Returns the GPUs that a trial finds, and why they cannot be used: a Python program, ended after so many seconds."""
+    command = [sys.executable, "-c", trial]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        return Gpus(0, (), (), f"the GPU did not answer within {PROBE_SECONDS} s")
+        return Gpus(0, (), (), f"the GPU did not answer within {seconds} s")
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         return Gpus(0, (), (), f"the GPU cannot be used: {lines[-1]}")
@@ -70,11 +76,13 @@ def _missing() -> str | None:
     return f"{' and '.join(missing)} not installed: {EXTRA}" if missing else None
 
 
-def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+def resolve_device(
+    device: Literal["auto", "cpu", "cuda"], probe: Callable[[], Gpus] = probe_gpu
+) -> Literal["cpu", "cuda"]:
     """Returns the device that a job gets.  ClusterError, with the reason, if it asks for a GPU that cannot be used."""
     if device == "cpu":
         return "cpu"
-    gpus = probe_gpu()
+    gpus = probe()
     if gpus.reason_unusable is None:
         return "cuda"
     if device == "cuda":

@@ -91,15 +91,15 @@ def close_all_scratch() -> None:
 
 
 @contextlib.contextmanager
-def reserved_space(prefix: Path, nbytes: int, what: str) -> Iterator[None]:
+def reserved_space(prefix: Path, nbytes: int, what: str, free: int | None = None) -> Iterator[None]:
     """Reserves disk space for files with this prefix, against other workers on the same disk, while the context lasts.
 
-    OutputError, as `require_space`, if there is less.
+    OutputError, as `require_space`, if there is less.  `free`: bytes; default: as the disk reports.
     """
     reservation = Path(f"{prefix}{RESERVED}")
     with _alone(prefix.parent.parent) as root:
         _remove_leftovers(root)  # frees the space of processes that are gone
-        require_space(prefix.parent, nbytes, what)
+        require_space(prefix.parent, nbytes, what, free)
         with open(reservation, "wb") as file:
             file.truncate(nbytes)  # the file's length is the reservation: it has no blocks
     try:
@@ -130,9 +130,13 @@ def _outstanding_nbytes(root: Path) -> int:
     return total
 
 
-def require_space(folder: Path, nbytes: int, what: str) -> None:
-    """Raises OutputError if the folder's disk, minus the reservations of others, has less room than will be written."""
-    free = max(0, shutil.disk_usage(folder).free - _outstanding_nbytes(folder.parent))
+def require_space(folder: Path, nbytes: int, what: str, free: int | None = None) -> None:
+    """Raises OutputError if the folder's disk, minus the reservations of others, has less room than will be written.
+
+    `free`: bytes on the disk without regard to reservations; default: as the disk reports.
+    """
+    free = shutil.disk_usage(folder).free if free is None else free
+    free = max(0, free - _outstanding_nbytes(folder.parent))
     if nbytes > free:
         raise OutputError(
             f"{_root_of(folder)}: {what} take {_size(nbytes, math.ceil)} of scratch space, {_size(free, math.floor)} are "

@@ -1,13 +1,13 @@
 """CPU or GPU: chosen once, refused with a reason."""
 
+import functools
 import time
 
 import numpy as np
 import pytest
 
-from pipeline.cluster import devices
-from pipeline.cluster.devices import Gpus, array_namespace, probe_gpu, resolve_device
-from pipeline.cluster.launchers import cuda
+from pipeline.cluster.devices import Gpus, array_namespace, probe_gpu, resolve_device, try_gpu
+from pipeline.cluster.launchers import cuda, local
 from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError
 from pipeline.run.connect import connect
@@ -17,44 +17,35 @@ NONE = Gpus(0, (), (), "no NVIDIA driver here")
 TWO = Gpus(2, ("A", "B"), (8 * 2**30, 8 * 2**30), None)
 
 
-def test_cpu_never_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "probe_gpu", lambda: pytest.fail("asked"))
-    assert resolve_device("cpu") == "cpu"
+def test_cpu_never_asks() -> None:
+    assert resolve_device("cpu", lambda: pytest.fail("asked")) == "cpu"
     assert array_namespace("cpu") is np
 
 
-def test_auto_and_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "probe_gpu", lambda: NONE)
-    assert resolve_device("auto") == "cpu"
+def test_auto_and_cuda() -> None:
+    assert resolve_device("auto", lambda: NONE) == "cpu"
     with pytest.raises(ClusterError, match=r"cluster.device = 'cuda': no NVIDIA driver here"):
-        resolve_device("cuda")
-    monkeypatch.setattr(devices, "probe_gpu", lambda: TWO)
-    assert resolve_device("auto") == resolve_device("cuda") == "cuda"
+        resolve_device("cuda", lambda: NONE)
+    assert resolve_device("auto", lambda: TWO) == resolve_device("cuda", lambda: TWO) == "cuda"
 
 
 def test_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "probe_gpu", lambda: NONE)
+    monkeypatch.setattr(local, "resolve_device", functools.partial(resolve_device, probe=lambda: NONE))
     begin = time.monotonic()
     with pytest.raises(ClusterError, match="no NVIDIA driver here"), connect(Cluster(device="cuda")):
         pass
     assert time.monotonic() - begin < 1
 
 
-def test_probe_tells_what_the_trial_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_missing", lambda: None)
-    probe = devices.probe_gpu.__wrapped__
-    monkeypatch.setattr(devices, "_TRY", "raise RuntimeError('cudaErrorInsufficientDriver: too old')")
-    assert probe().reason_unusable == ("the GPU cannot be used: RuntimeError: cudaErrorInsufficientDriver: too old")
+def test_probe_tells_what_the_trial_reported() -> None:
+    old = try_gpu("raise RuntimeError('cudaErrorInsufficientDriver: too old')")
+    assert old.reason_unusable == "the GPU cannot be used: RuntimeError: cudaErrorInsufficientDriver: too old"
     found = '{"names": ["A"], "nbytes": [7], "xgboost": %s}'
-    monkeypatch.setattr(devices, "_TRY", f"print('''{found % 'true'}''')")
-    assert probe() == Gpus(1, ("A",), (7,), None)
-    monkeypatch.setattr(devices, "_TRY", f"print('''{found % 'false'}''')")
-    assert "XGBoost has no CUDA" in str(probe().reason_unusable)
-    monkeypatch.setattr(devices, "_TRY", """print('{"names": [], "nbytes": [], "xgboost": true}')""")
-    assert "no GPU is visible" in str(probe().reason_unusable)
-    monkeypatch.setattr(devices, "_TRY", "import time; time.sleep(60)")
-    monkeypatch.setattr(devices, "PROBE_SECONDS", 0.2)
-    assert "did not answer" in str(probe().reason_unusable)
+    assert try_gpu(f"print('''{found % 'true'}''')") == Gpus(1, ("A",), (7,), None)
+    assert "XGBoost has no CUDA" in str(try_gpu(f"print('''{found % 'false'}''')").reason_unusable)
+    none = try_gpu("""print('{"names": [], "nbytes": [], "xgboost": true}')""")
+    assert "no GPU is visible" in str(none.reason_unusable)
+    assert "did not answer" in str(try_gpu("import time; time.sleep(60)", seconds=0.2).reason_unusable)
 
 
 def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,47 +126,37 @@ def test_space_is_looked_at_before(tmp_path: Path, codes: np.ndarray, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_space_is_reported_in_numbers_that_differ(
-    tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_space_is_reported_in_numbers_that_differ(tmp_path: Path, run: str) -> None:
     """And with the folder that the user named, not the one in it."""
     folder = open_scratch(run, str(tmp_path))
-    usage = scratch.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=300_000))
     with pytest.raises(OutputError, match=f"^{tmp_path}: these take 293 KiB of scratch space, 292 KiB are free"):
-        require_space(folder, 300_001, "these")
+        require_space(folder, 300_001, "these", free=300_000)
     assert str(scratch.write_error(folder, OSError(28, "No space left on device"))).startswith(f"{tmp_path}: ")
 
 
-def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: str) -> None:
     """Each needs six of ten MiB; what the first has written already is counted once."""
-    usage = scratch.shutil.disk_usage(tmp_path)
-    free = 10 * MIB
-    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=free))
     process, theirs = other(tmp_path)
     mine = open_scratch(run, str(tmp_path))
-    with reserved_space(theirs / "matrix-1", 6 * MIB, "pages"):
-        wanted = reserved_space(mine / "matrix-2", 6 * MIB, "pages")
+    with reserved_space(theirs / "matrix-1", 6 * MIB, "pages", free=10 * MIB):
+        wanted = reserved_space(mine / "matrix-2", 6 * MIB, "pages", free=10 * MIB)
         with pytest.raises(OutputError, match="pages take 6 MiB of scratch space, 4 MiB are free"), wanted:
             pass
         (theirs / "matrix-1-pages").write_bytes(b"1" * 5 * MIB)
-        free -= 5 * MIB
-        with reserved_space(mine / "matrix-2", 4 * MIB, "pages"):
+        with reserved_space(mine / "matrix-2", 4 * MIB, "pages", free=5 * MIB):
             assert sorted(path.name for path in mine.iterdir()) == ["matrix-2.reserved"]
         assert not list(mine.iterdir())
     process.communicate("")
 
 
-def test_a_process_that_is_gone_needs_no_room(tmp_path: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_gone_needs_no_room(tmp_path: Path, run: str) -> None:
     mine = open_scratch(run, str(tmp_path))
     process, theirs = other(tmp_path)
     with open(theirs / "matrix-1.reserved", "wb") as file:
         file.truncate(6 * MIB)
     process.kill()
     process.communicate()
-    usage = scratch.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage._replace(free=10 * MIB))
-    with reserved_space(mine / "matrix-2", 6 * MIB, "pages"):
+    with reserved_space(mine / "matrix-2", 6 * MIB, "pages", free=10 * MIB):
         assert not theirs.exists()
 
 
