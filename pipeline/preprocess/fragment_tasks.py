@@ -22,6 +22,10 @@ from pipeline.runtime.shared_value import SharedValue, cancelled_by_others, is_u
 
 POLL_SECONDS = 0.5  # how often a pass checks whether its run has ended
 
+Wait = Callable[
+    [Sequence[Future], str, EventHandler, Sequence[FragmentTask], Callable[[], None]], None
+]  # as `wait_for`
+
 
 class InMemoryRows:
     """In-memory rows on the cluster: sent once, and again after the worker that held them is lost."""
@@ -70,6 +74,36 @@ class InMemoryRows:
         self._partitions.clear()
 
 
+def wait_for(
+    futures: Sequence[Future],
+    stage: str,
+    on_event: EventHandler,
+    units: Sequence[FragmentTask],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Waits for all futures and emits how many are done; the first error releases the others and is raised.
+
+    An error that `check` raises, which is called at intervals, has the same effect.
+    """
+    of: dict[Key, FragmentTask] = {future.key: unit for future, unit in zip(futures, units, strict=True)}
+    done, done_rows, pending = 0, 0, FutureSet(futures)
+    try:
+        while pending:
+            check()
+            for future in pending.wait_any(POLL_SECONDS):
+                if future.status != "finished":
+                    future.result()
+                done += 1
+                done_rows += of[future.key].fragment.rows or 0
+                on_event(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
+    except BaseException:
+        # Released, not cancelled: if the follow-up tasks are unwanted too, the scheduler (2026.7, `stimulus_cancel`)
+        # fails at a cancellation and drops the client.  The scheduler does not start tasks that no client wants.
+        for future in futures:
+            future.release()
+        raise
+
+
 class _WorkersReplaced(Exception):
     """All worker processes that a pass began on have been replaced by others."""
 
@@ -81,8 +115,10 @@ class FragmentTasks:
     pass restarts.  It also restarts when another client restarts the workers, which cancels the tasks of all clients.
     """
 
-    def __init__(self, context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows) -> None:
-        self._context, self._in_memory_rows = context, in_memory_rows
+    def __init__(
+        self, context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows, wait: Wait = wait_for
+    ) -> None:
+        self._context, self._in_memory_rows, self._wait = context, in_memory_rows, wait
         self._sources = {fragment.index: source for source in inputs.sources for fragment in source.fragments}
 
     def run[Result](
@@ -101,7 +137,7 @@ class FragmentTasks:
             futures = self._submit(units, workers, task, *arguments)
             fetch = then(futures)
             try:
-                wait_for(futures, stage, self._context.emit, units, functools.partial(self._check, workers))
+                self._wait(futures, stage, self._context.emit, units, functools.partial(self._check, workers))
                 return self._context.membership.call(fetch)
             except _WorkersReplaced:
                 self._begin_again(stage, units, again, "all workers were replaced by others")
@@ -181,36 +217,6 @@ class FragmentTasks:
             )
             for unit in units
         ]
-
-
-def wait_for(
-    futures: Sequence[Future],
-    stage: str,
-    on_event: EventHandler,
-    units: Sequence[FragmentTask],
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Waits for all futures and emits how many are done; the first error releases the others and is raised.
-
-    An error that `check` raises, which is called at intervals, has the same effect.
-    """
-    of: dict[Key, FragmentTask] = {future.key: unit for future, unit in zip(futures, units, strict=True)}
-    done, done_rows, pending = 0, 0, FutureSet(futures)
-    try:
-        while pending:
-            check()
-            for future in pending.wait_any(POLL_SECONDS):
-                if future.status != "finished":
-                    future.result()
-                done += 1
-                done_rows += of[future.key].fragment.rows or 0
-                on_event(FragmentDone(stage=stage, done=done, total=len(futures), rows=done_rows))
-    except BaseException:
-        # Released, not cancelled: if the follow-up tasks are unwanted too, the scheduler (2026.7, `stimulus_cancel`)
-        # fails at a cancellation and drops the client.  The scheduler does not start tasks that no client wants.
-        for future in futures:
-            future.release()
-        raise
 
 
 def result_of(future: Future) -> Any:

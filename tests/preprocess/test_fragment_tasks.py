@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,14 @@ from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.rows import RowPlan
 from pipeline.errors import TrainingError
 from pipeline.planning.memory import MIB, MemoryShape
-from pipeline.preprocess import fragment_tasks, prepare
+from pipeline.preprocess import prepare
 from pipeline.preprocess.fit import FragmentTask
 from pipeline.preprocess.fragment_tasks import FragmentTasks, wait_for
 from pipeline.runtime.rpc import CONNECTION_LOST
 
 KILLED = KilledWorker("task-1", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)  # type: ignore[arg-type]
 NOBODY = NoValidWorkerError("task-0", set(), set(), {}, 30.0)
+NO_ROWS: Any = SimpleNamespace(of=lambda *_: None)  # in memory
 SHORT = "workers were ended 4 times because their memory came near the limit of 200 MiB"
 
 
@@ -37,6 +39,10 @@ def context_of(short: str | None) -> Any:
     return SimpleNamespace(membership=members, job=SimpleNamespace(training=training), emit=print, planned_nbytes=0)
 
 
+def inputs_of(*fragments: Fragment) -> Any:
+    return SimpleNamespace(sources=(SimpleNamespace(fragments=fragments, frame=None),))
+
+
 @pytest.mark.parametrize(
     ("error", "short", "says"),
     [
@@ -46,22 +52,19 @@ def context_of(short: str | None) -> Any:
         (NOBODY, None, "survey: no worker was available for 30 s"),
     ],
 )
-def test_a_file_is_named_only_where_memory_was_not_short(
-    error: Exception, short: str | None, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_named_only_where_memory_was_not_short(error: Exception, short: str | None, says: str) -> None:
     def die(*_: object) -> None:
         raise error
 
-    def submit(*_: object) -> list[Any]:
-        return [SimpleNamespace(key=f"task-{place}") for place in range(2)]
+    def submit(_: object, unit: FragmentTask, *__: object, **options: object) -> Any:
+        return SimpleNamespace(key=f"task-{unit.fragment.index}")
 
     fragments = [Fragment(place, (Piece(f"{name}.csv", None, None, 1, 1),)) for place, name in enumerate("ab")]
     units = [FragmentTask(SimpleNamespace(), fragment, RowPlan(())) for fragment in fragments]  # type: ignore[arg-type]
-    monkeypatch.setattr(fragment_tasks, "wait_for", die)
-    monkeypatch.setattr(FragmentTasks, "_submit", submit)
-    inputs: Any = SimpleNamespace(sources=())
+    context, inputs = context_of(short), inputs_of(*fragments)
+    context.client = SimpleNamespace(submit=submit)
     with pytest.raises(TrainingError) as caught:
-        FragmentTasks(context_of(short), inputs, SimpleNamespace()).run("survey", units, lambda futures: list, print)  # type: ignore[arg-type]
+        FragmentTasks(context, inputs, NO_ROWS, die).run("survey", units, lambda futures: list, print)
     assert str(caught.value) == says
 
 
@@ -69,27 +72,31 @@ def cancelled(reason: str) -> FutureCancelledError:
     return FutureCancelledError(key="task-0", reason=reason, msg="")
 
 
-def pass_over(monkeypatch: pytest.MonkeyPatch, *ends: BaseException | None) -> tuple[Any, list[str]]:
-    """A pass whose attempts end so, and the notes it led to."""
-    context, notes, left = context_of(None), list[str](), list(ends)
-    context.emit_note = notes.append
+BEFORE, AFTER = {"a": "host:1"}, {"a": "host:2"}  # worker processes
 
-    def wait(*_: object) -> None:
-        if (error := left.pop(0)) is not None:
-            raise error
 
-    monkeypatch.setattr(fragment_tasks, "wait_for", wait)
-    monkeypatch.setattr(FragmentTasks, "_submit", lambda *_: [])
-    inputs: Any = SimpleNamespace(sources=())
-    payloads: Any = SimpleNamespace()
+def pass_over(*ends: BaseException | Mapping[str, str] | None) -> tuple[Any, list[str]]:
+    """A pass whose attempts end so, by an error or with these processes, and the notes it led to."""
+    context, notes, left, there = context_of(None), list[str](), list(ends), dict(BEFORE)
+    context.emit_note, context.membership.processes = notes.append, lambda: dict(there)
+
+    def wait(futures: object, stage: str, on_event: object, units: object, check: Callable[[], None]) -> None:
+        end = left.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        if end is not None:
+            there.clear()
+            there.update(end)
+        check()
+
     run = functools.partial(
-        FragmentTasks(context, inputs, payloads).run, "statistics", [], lambda futures: lambda: "fitted"
+        FragmentTasks(context, inputs_of(), NO_ROWS, wait).run, "statistics", [], lambda futures: lambda: "fitted"
     )
     return run, notes
 
 
-def test_a_cluster_that_another_client_restarts_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, notes = pass_over(monkeypatch, cancelled("scheduler-restart"), fragment_tasks._WorkersReplaced(), None)
+def test_a_cluster_that_another_client_restarts_in_a_pass() -> None:
+    run, notes = pass_over(cancelled("scheduler-restart"), AFTER, None)
     assert run(print) == "fitted"
     assert notes == [
         "statistics: another client cancelled this run's tasks (client.restart()?); the pass was started again",
@@ -97,11 +104,11 @@ def test_a_cluster_that_another_client_restarts_in_a_pass(monkeypatch: pytest.Mo
     ]
 
 
-def test_a_pass_is_not_begun_again_for_ever_nor_without_a_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = pass_over(monkeypatch, *[cancelled("unknown")] * 4)
+def test_a_pass_is_not_begun_again_for_ever_nor_without_a_scheduler() -> None:
+    run, _ = pass_over(*[cancelled("unknown")] * 4)
     with pytest.raises(TrainingError, match=r"statistics: given up after 3 restarts \(training.max_restarts = 3\)"):
         run(print)
-    run, notes = pass_over(monkeypatch, cancelled(CONNECTION_LOST))
+    run, notes = pass_over(cancelled(CONNECTION_LOST))
     with pytest.raises(FutureCancelledError):
         run(print)
     assert not notes
@@ -109,18 +116,23 @@ def test_a_pass_is_not_begun_again_for_ever_nor_without_a_scheduler(monkeypatch:
 
 def test_a_pass_begins_again_where_all_its_workers_were_replaced() -> None:
     """Dask forgets tasks that prefer workers which are gone."""
-    context, there = context_of(None), {"a": "host:1", "b": "host:2"}
-    context.membership.processes = lambda: there
-    inputs: Any = SimpleNamespace(sources=())
-    payloads: Any = SimpleNamespace()
-    check = FragmentTasks(context, inputs, payloads)._check
-    check({"a": "host:1", "b": "host:2"})
-    check({"b": "host:2", "c": "host:3"})
-    check({})  # there was no worker to prefer
-    with pytest.raises(fragment_tasks._WorkersReplaced):
-        check({"a": "host:0"})  # another process at the same address
-    there.clear()
-    check({"a": "host:0"})  # there is no worker yet
+    there = {"a": "host:1", "b": "host:2"}
+
+    def begins_again(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+        looks, context, notes = [before, now, now, now], context_of(None), list[str]()
+        context.emit_note, context.membership.processes = notes.append, lambda: looks.pop(0)
+
+        def wait(futures: object, stage: str, on_event: object, units: object, check: Callable[[], None]) -> None:
+            check()
+
+        FragmentTasks(context, inputs_of(), NO_ROWS, wait).run("survey", [], lambda futures: list, print)
+        return bool(notes)
+
+    assert not begins_again({"a": "host:1", "b": "host:2"}, there)
+    assert not begins_again({"b": "host:2", "c": "host:3"}, there)
+    assert not begins_again({}, there)  # there was no worker to prefer
+    assert begins_again({"a": "host:0"}, there)  # another process at the same address
+    assert not begins_again({"a": "host:0"}, {})  # there is no worker yet
 
 
 def test_tasks_prefer_only_workers_that_are_there() -> None:
@@ -130,11 +142,10 @@ def test_tasks_prefer_only_workers_that_are_there() -> None:
         submit=lambda *_, workers, allow_other_workers, pure: asked.append((workers, allow_other_workers))
     )
     fragment = Fragment(0, (Piece("a.csv", None, None, 1, 1),))
-    source = SimpleNamespace(fragments=(fragment,))
-    payloads: Any = SimpleNamespace(of=lambda *_: None)
-    inputs: Any = SimpleNamespace(sources=(source,))
+    context.membership.processes = lambda: {"here": "host:1"}
     units: Any = [SimpleNamespace(worker=worker, fragment=fragment) for worker in ("here", "gone", None)]
-    FragmentTasks(context, inputs, payloads)._submit(units, {"here": "host:1"}, print)
+    tasks = FragmentTasks(context, inputs_of(fragment), NO_ROWS, lambda *_: None)
+    tasks.run("survey", units, lambda futures: list, print)
     assert asked == [(["here"], True), (None, False), (None, False)]
 
 
