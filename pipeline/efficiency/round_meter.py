@@ -34,6 +34,7 @@ LARGEST = 1 << 22  # doubles (32 MiB) of a replayed collective; for larger ones 
 INTERFERED = 2.0  # times the median: slower repetitions were disturbed by another program
 
 Allreduce = Callable[[np.ndarray], object]
+Timing = Callable[[Allreduce, int, int, Callable[[], float]], np.ndarray]  # as `timed`
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,51 @@ class ResourceUse:
     bytes_sent: int | None  # by growing trees; None: the system does not report it
 
 
+def open_schedstat() -> int | None:
+    """Opens the scheduler's account of this thread, seconds on a core and ready for one (Linux); None elsewhere."""
+    try:
+        return os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+def timed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Callable[[], float]) -> np.ndarray:
+    """(repetitions, 3) seconds of an allreduce of so many doubles: wall, CPU, run queue, less the copy Python makes.
+
+    Each follows a little computing; all ranks call it together.  `runqueue` returns this thread's run-queue seconds
+    so far.
+    """
+    values = np.zeros(elements)
+    samples = []
+    for _ in range(repetitions + 1):
+        spin = time.thread_time() + SPIN_SECONDS
+        while time.thread_time() < spin:
+            pass
+        start = time.perf_counter()
+        values.copy()
+        copied = time.perf_counter() - start
+        queued, cpu, start = runqueue(), time.thread_time(), time.perf_counter()
+        allreduce(values)
+        wall, cpu = time.perf_counter() - start, time.thread_time() - cpu
+        samples.append((max(0.0, wall - copied), max(0.0, cpu - copied), runqueue() - queued))
+    return np.array(samples[1:])  # the first runs with cold memory
+
+
 class Meter:
     """Records the rounds of one worker; `allreduce` is None where it trains alone."""
 
     def __init__(
-        self, setting: Setting, rank: int, workers: int, allreduce: Allreduce | None, traffic: sockets.Traffic
+        self,
+        setting: Setting,
+        rank: int,
+        workers: int,
+        allreduce: Allreduce | None,
+        traffic: sockets.Traffic,
+        schedstat: Callable[[], int | None] = open_schedstat,
     ) -> None:
         self._setting, self._rank, self._workers = setting, rank, workers
         self._allreduce, self._traffic = allreduce, traffic
-        self._schedstat = _open_schedstat()
+        self._schedstat = schedstat()
         self._rows: list[tuple[float, float, float, float, float]] = []
         self._grown: float | None = None  # CPU clock when this round's trees were grown
         self._sent: list[int] = []  # bytes, by round
@@ -184,14 +221,14 @@ class Meter:
         if self._allreduce is not None:
             self._collectives[elements] = self._collectives.get(elements, 0) + 1
 
-    def replay(self) -> None:
+    def replay(self, measure: Timing = timed) -> None:
         """Times the rounds' collectives again; all ranks call it together, after the last round."""
         if self._allreduce is None or self._setting.growth.device != "cpu" or not self._rows:
             return
         self.settle()
         start = time.perf_counter()
         sizes, repetitions = self._plan(self._allreduce)
-        samples = np.array([timed(self._allreduce, size, repetitions, self._runqueue) for size in sizes])
+        samples = np.array([measure(self._allreduce, size, repetitions, self._runqueue) for size in sizes])
         least = self._least(self._allreduce, samples[:, :, 0])
         self._replays = tuple(_replay(*parts) for parts in zip(sizes, samples, least, strict=True))
         self._replay_seconds = time.perf_counter() - start
@@ -270,28 +307,6 @@ class Meter:
         return min(LARGEST, max(2, mean))
 
 
-def timed(allreduce: Allreduce, elements: int, repetitions: int, runqueue: Callable[[], float]) -> np.ndarray:
-    """(repetitions, 3) seconds of an allreduce of so many doubles: wall, CPU, run queue, less the copy Python makes.
-
-    Each follows a little computing; all ranks call it together.  `runqueue` returns this thread's run-queue seconds
-    so far.
-    """
-    values = np.zeros(elements)
-    samples = []
-    for _ in range(repetitions + 1):
-        spin = time.thread_time() + SPIN_SECONDS
-        while time.thread_time() < spin:
-            pass
-        start = time.perf_counter()
-        values.copy()
-        copied = time.perf_counter() - start
-        queued, cpu, start = runqueue(), time.thread_time(), time.perf_counter()
-        allreduce(values)
-        wall, cpu = time.perf_counter() - start, time.thread_time() - cpu
-        samples.append((max(0.0, wall - copied), max(0.0, cpu - copied), runqueue() - queued))
-    return np.array(samples[1:])  # the first runs with cold memory
-
-
 def undisturbed(seconds: np.ndarray) -> np.ndarray:
     """Which repetitions were not disturbed by other programs: those within `INTERFERED` times the median."""
     kept: np.ndarray = seconds <= INTERFERED * np.median(seconds)
@@ -315,11 +330,3 @@ def _exchanges(growth: Growth) -> list[int]:
 def exchanges_of_tree(growth: Growth, histograms: float) -> float:
     """The number of allreduces for this many histograms of one tree: one a level, or one each."""
     return histograms if growth.policy == "lossguide" or not growth.depth else float(max(1, growth.depth))
-
-
-def _open_schedstat() -> int | None:
-    """The scheduler's account of this thread: seconds on a core, seconds ready for one (Linux)."""
-    try:
-        return os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
-    except OSError:
-        return None

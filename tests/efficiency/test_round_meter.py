@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.efficiency import round_meter as room
 from pipeline.efficiency import sockets
 from pipeline.efficiency.round_meter import Meter, MeterRecord, Replay, Setting
 from pipeline.efficiency.split import VARIES_SECONDS, seconds_of, worker_samples
@@ -130,13 +129,12 @@ def setting(**options: Any) -> Setting:
     return dataclasses.replace(Setting(GROWTH, 1, 0, rows=1_000, threads=1, full=False), **options)
 
 
-def test_repetitions_that_another_program_disturbed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repetitions_that_another_program_disturbed_are_left_out() -> None:
     samples = np.array([[0.010, 0.001, 0.0], [0.011, 0.003, 0.0], [0.500, 0.004, 0.4]])
-    monkeypatch.setattr(room, "timed", lambda *arguments: samples)
     meter = Meter(setting(full=True), 1, 2, lambda values: values + np.flip(values, 0) * 0.9, sockets.Traffic())
     with meter.round():
         pass
-    meter.replay()
+    meter.replay(lambda *arguments: samples)
     replay = meter.record().replays[0]
     assert (replay.elements, replay.repetitions) == (2, 2)
     assert replay.seconds == pytest.approx(0.9 * 0.0105)  # of the rank that came last, which is the other here
@@ -144,10 +142,9 @@ def test_repetitions_that_another_program_disturbed_are_left_out(monkeypatch: py
     meter.close()
 
 
-def test_where_the_system_reports_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_open_schedstat", lambda: None)
+def test_where_the_system_reports_less() -> None:
     traffic = sockets.Traffic(missing="bytes sent by XGBoost (darwin has no TCP_INFO)")
-    meter = Meter(setting(), 0, 2, lambda values: values, traffic)
+    meter = Meter(setting(), 0, 2, lambda values: values, traffic, schedstat=lambda: None)
     with meter.round():
         meter.trees()
     made = meter.record()
