@@ -21,11 +21,16 @@ def state(number: int, *, stopped: bool = False) -> State:
     return State(number, b"trees", {}, [0.1] * number, number, 0.5, stopped)
 
 
+def drop_all() -> None:
+    for run in handover.waiting_runs():
+        handover.drop(run)
+
+
 @pytest.fixture(autouse=True)
 def empty() -> Iterator[None]:
-    handover._waiting.clear()
+    drop_all()
     yield
-    handover._waiting.clear()
+    drop_all()
 
 
 def test_what_waits_is_bounded_and_dropped() -> None:
@@ -83,7 +88,7 @@ def test_the_latest_state_is_collected() -> None:
 def test_a_departure_keeps_its_round_and_is_reported(error: Exception, raised: type[Exception]) -> None:
     members = members_of(FakeClient({A: Handover(state(131), (1,)), B: None}))
     kept: list[State] = []
-    told = dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error)
+    told = dispatch.keep_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error)
     assert type(told) is raised
     assert [one.round for one in kept] == [131]
     if isinstance(told, DepartureError):
@@ -95,9 +100,7 @@ def test_a_lost_worker_is_not_asked() -> None:
     members = members_of(FakeClient({A: Handover(state(131))}))  # which fails where it is asked for another worker
     kept: list[State] = []
     error = WorkerLostError(B, "killed by signal 9")
-    assert (
-        dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error) is error
-    )
+    assert dispatch.keep_last_state(members, [A, B], SPEC, TrainingCallbacks(on_checkpoint=kept.append), error) is error
     assert members.client.asked == [A]
     assert [one.round for one in kept] == [131]
 
@@ -108,7 +111,7 @@ def test_a_scheduler_that_is_lost_meanwhile_is_not_asked_for_states() -> None:
 
     members: Any = SimpleNamespace(client=None, refresh=refresh)
     error = WorkerLostError(B, "killed by signal 9")
-    assert dispatch._with_last_state(members, [A, B], SPEC, TrainingCallbacks(), error) is error
+    assert dispatch.keep_last_state(members, [A, B], SPEC, TrainingCallbacks(), error) is error
 
 
 class FakeMembership:
@@ -129,7 +132,7 @@ class FakeMembership:
 def test_ranks_that_stay_end_the_attempt_themselves() -> None:
     now = 0.0
     members: Any = FakeMembership()
-    departures = dispatch._Departures(members, [A, B, C], clock=lambda: now)
+    departures = dispatch.Departures(members, [A, B, C], clock=lambda: now)
     departures.check({A, B, C})
     members.leaving = {B: True}
     departures.check({A, B, C})
@@ -144,7 +147,7 @@ def test_ranks_that_stay_end_the_attempt_themselves() -> None:
         departures.check({A})
 
 
-def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_reach_each_other() -> None:
     """The pair is named, and the run continues without one of them."""
     told: dict[str, str] = {}
 
@@ -160,17 +163,14 @@ def test_workers_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -
         raise_if_lost=raise_if_lost,
         call=lambda ask, workers: ask(),
     )
-    monkeypatch.setattr(dispatch, "unreachable_pairs", lambda *_: [])
-    dispatch._probe(members, [A, B, C])  # a long round
-    monkeypatch.setattr(dispatch, "unreachable_pairs", lambda *_: [(A, C)])
+    dispatch.leave_out_unreachable(members, [A, B, C], lambda *_: [])  # a long round
     with pytest.raises(DepartureError, match=r"workers 0 and 2 cannot reach each other .* without worker 2"):
-        dispatch._probe(members, [A, B, C])
+        dispatch.leave_out_unreachable(members, [A, B, C], lambda *_: [(A, C)])
     assert list(told) == [C]
 
 
-def test_what_is_put_after_the_end_of_a_run_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_put_after_the_end_of_a_run_is_dropped() -> None:
     """The ranks of an interrupted run end a moment after its client has put everything in order."""
-    monkeypatch.setattr(handover, "_waiting", {})
     late: Any = handover.Handover(state=None)  # type: ignore[arg-type]
     handover.put("late", late)
     handover.end("late")

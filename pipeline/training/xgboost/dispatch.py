@@ -34,7 +34,7 @@ from pipeline.preprocess.fragment_tasks import identity
 from pipeline.runtime.channel import WORKER_EVENTS
 from pipeline.runtime.future_set import FutureSet
 from pipeline.runtime.membership import WorkerMembership
-from pipeline.runtime.reachability import left_out, unreachable_pairs
+from pipeline.runtime.reachability import Pair, left_out, unreachable_pairs
 from pipeline.runtime.rpc import call_if_connected
 from pipeline.runtime.task_errors import task
 from pipeline.training import handover
@@ -110,7 +110,7 @@ def run_training(
             call_if_connected(client, lambda: client.cancel(futures, force=True))
             stop_tracker(membership, workers, spec.run, leave=False)
             wait_until_ranks_exit(membership, workers, spec.run)
-            if (reason := _with_last_state(membership, workers, spec, callbacks, error)) is error:
+            if (reason := keep_last_state(membership, workers, spec, callbacks, error)) is error:
                 raise
             raise reason from error
         except BaseException:  # interrupted: all ranks leave the communicator by themselves
@@ -121,7 +121,7 @@ def run_training(
         return trained
 
 
-def _with_last_state(
+def keep_last_state(
     membership: WorkerMembership,
     workers: Sequence[str],
     spec: RoundsSpec,
@@ -240,7 +240,7 @@ def _wait(
     If a worker has announced that it leaves, the ranks that stay end the attempt themselves: this waits for them.
     """
     pending, failed_at, echo = FutureSet(futures), None, None
-    of, departures = dict(zip(futures, workers, strict=True)), _Departures(membership, workers)
+    of, departures = dict(zip(futures, workers, strict=True)), Departures(membership, workers)
     running = set(workers)
     events.stall.heard()
     while pending:
@@ -256,7 +256,7 @@ def _wait(
             membership.refresh()
         departures.check(running)
         if events.stall.due() and membership.all_heard(workers):
-            _probe(membership, workers)
+            leave_out_unreachable(membership, workers)
         events.check()
         events.note_slow_round(
             lambda: {at: said["last_seen"] for at, said in membership.refresh().items() if at in of.values()}
@@ -267,9 +267,13 @@ def _wait(
             raise CollectiveError(str(echo)) from echo
 
 
-def _probe(membership: WorkerMembership, workers: Sequence[str]) -> None:
+def leave_out_unreachable(
+    membership: WorkerMembership,
+    workers: Sequence[str],
+    probe: Callable[[Client, Sequence[str]], Sequence[Pair]] = unreachable_pairs,
+) -> None:
     """If no round ends though all heartbeats arrive: leaves out workers that others cannot reach (DepartureError)."""
-    unreached = left_out(membership.call(lambda: unreachable_pairs(membership.client, workers), workers), workers)
+    unreached = left_out(membership.call(lambda: probe(membership.client, workers), workers), workers)
     for worker, other in unreached.items():
         name, other_name = membership.names[worker], membership.names[other]
         membership.leave_out(
@@ -280,7 +284,7 @@ def _probe(membership: WorkerMembership, workers: Sequence[str]) -> None:
     membership.raise_if_lost(unreached)
 
 
-class _Departures:
+class Departures:
     """Workers that have announced that they leave, during one attempt."""
 
     def __init__(

@@ -48,7 +48,14 @@ def thread_cpu_seconds(run: str) -> float | None:
     return known[0] if known else time.process_time()  # systems that number threads differently
 
 
-def wait_until_ranks_exit(membership: WorkerMembership, workers: Sequence[str], run: str) -> None:
+def wait_until_ranks_exit(
+    membership: WorkerMembership,
+    workers: Sequence[str],
+    run: str,
+    *,
+    stuck_seconds: float = STUCK_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
+) -> None:
     """Waits until the ranks of the run have left its rounds; kills the worker of a rank that does nothing any more.
 
     Does not wait for workers that do not answer: `WorkerMembership` kills those that hang.  A scheduler lost meanwhile is
@@ -57,9 +64,8 @@ def wait_until_ranks_exit(membership: WorkerMembership, workers: Sequence[str], 
     last = dict.fromkeys(workers, (0.0, time.monotonic()))  # worker -> CPU seconds, and when they last grew
     with contextlib.suppress(SchedulerLostError):
         while there := membership.refresh().keys() & workers:
-            busy = {
-                worker: used for worker, used in _answers(membership.client, there, run).items() if used is not None
-            }
+            answers = _answers(membership.client, there, run, answer_seconds)
+            busy = {worker: used for worker, used in answers.items() if used is not None}
             if not busy:
                 return
             now = time.monotonic()
@@ -67,13 +73,13 @@ def wait_until_ranks_exit(membership: WorkerMembership, workers: Sequence[str], 
                 before, since = last[worker]
                 if used > before + BUSY_SECONDS:
                     last[worker] = (used, now)
-                elif now - since > STUCK_SECONDS:
+                elif now - since > stuck_seconds:
                     membership.terminate(worker, STUCK)
             time.sleep(POLL_SECONDS)
 
 
-def _answers(client: Client, workers: Collection[str], run: str) -> Mapping[str, float | None]:
-    """Returns `thread_cpu_seconds` of those of these workers that answer in time."""
+def _answers(client: Client, workers: Collection[str], run: str, seconds: float) -> Mapping[str, float | None]:
+    """Returns `thread_cpu_seconds` of those of these workers that answer within so many seconds."""
     answers: dict[str, float | None] = {}
 
     def ask(worker: str) -> None:
@@ -82,5 +88,5 @@ def _answers(client: Client, workers: Collection[str], run: str) -> Mapping[str,
             or {}
         )
 
-    call_with_deadline(ANSWER_SECONDS, "all left", *(functools.partial(ask, worker) for worker in workers))
+    call_with_deadline(seconds, "all left", *(functools.partial(ask, worker) for worker in workers))
     return dict(answers)

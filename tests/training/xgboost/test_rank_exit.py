@@ -11,7 +11,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pipeline.runtime.membership import WorkerMembership
-from pipeline.training.xgboost import rank_exit
 from pipeline.training.xgboost.rank_exit import STUCK, thread_cpu_seconds, training_thread, wait_until_ranks_exit
 
 
@@ -48,30 +47,28 @@ def begin(client: Client, task: Any, *arguments: Any, worker: str) -> Any:
     return future
 
 
-def test_a_working_rank_is_waited_for_and_a_stuck_one_is_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_exit, "STUCK_SECONDS", 1.0)
+def test_a_working_rank_is_waited_for_and_a_stuck_one_is_ended(client: Client) -> None:
     lost: list[tuple[str, str]] = []
     with WorkerMembership(client) as members:
         members.lost = lambda address, reason: lost.append((address, reason))
         stuck, busy = sorted(members.refresh())
         working = begin(client, work_inside, "a", 3.0, worker=busy)
         waiting = begin(client, wait_inside, "a", worker=stuck)
-        wait_until_ranks_exit(members, [stuck, busy], "a")
+        wait_until_ranks_exit(members, [stuck, busy], "a", stuck_seconds=1.0)
         assert client.run(thread_cpu_seconds, "a", workers=[busy]) == {busy: None}
         working.result(timeout=20)
         assert lost == [(stuck, STUCK)]
         del waiting
 
 
-def test_who_does_not_answer_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_exit, "ANSWER_SECONDS", 0.5)
+def test_who_does_not_answer_is_not_waited_for(client: Client) -> None:
     with WorkerMembership(client) as members:
         frozen, other = sorted(members.refresh())
         future = begin(client, wait_inside, "a", worker=frozen)
         pid = client.run(os.getpid, workers=[frozen])[frozen]
         os.kill(pid, signal.SIGSTOP)
         try:
-            wait_until_ranks_exit(members, [frozen, other], "a")
+            wait_until_ranks_exit(members, [frozen, other], "a", answer_seconds=0.5)
             assert frozen in members.refresh()
         finally:
             os.kill(pid, signal.SIGKILL)
