@@ -70,7 +70,7 @@ def _placement(
     client: Client, section: Cluster, membership: WorkerMembership, busy: Callable[[], object], modules: Sequence[str]
 ) -> Placement:
     start = launched(client)
-    present = _all_there(section, membership, modules)
+    present = all_there(section, membership, modules)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)
     if section.workers != "auto":
         workers = workers[: section.workers]
@@ -91,11 +91,11 @@ def _placement(
     return Placement(_device(start, section, workers), tuple(workers), oversubscribed, link, start.local, tuple(notes))
 
 
-def _all_there(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> dict[str, Facts]:
+def all_there(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> dict[str, Facts]:
     """Returns the workers once all that can be expected are present; with "auto", without those that stay away."""
     give_up = time.monotonic() + section.wait_seconds
     if not membership.refresh() and membership.expected_count() == 0:
-        _await_first(section, membership, modules)
+        await_first(section, membership, modules)
         give_up = time.monotonic() + section.wait_seconds
         while section.workers != "auto" and len(membership.refresh()) < section.workers and time.monotonic() < give_up:
             time.sleep(TICK_SECONDS)
@@ -123,13 +123,21 @@ def await_workers(client: Client, section: Cluster, note: Callable[[str], object
         return
     with WorkerMembership(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as membership:
         membership.note = note
-        _await_first(section, membership, modules)
+        await_first(section, membership, modules)
 
 
-def _await_first(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> None:
+def await_first(
+    section: Cluster,
+    membership: WorkerMembership,
+    modules: Sequence[str] = (),
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
     """Returns when there is a worker that has this package and can import these modules of it.
 
-    A task is pending meanwhile, so that a cluster that adapts to its load starts a worker.
+    A task is pending meanwhile, so that a cluster that adapts to its load starts a worker.  ClusterError if there is
+    none for `cluster.patience`.  `clock`: seconds; `sleep`: waits for so many.
     """
     patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` emits its own notes
     task = None
@@ -137,10 +145,10 @@ def _await_first(section: Cluster, membership: WorkerMembership, modules: Sequen
         membership.note(f"no worker is available yet: waiting for one, up to {section.patience} (cluster.patience)")
     while not membership.refresh():
         membership.raise_if_lost(())
-        if (why := patience.seen(time.monotonic(), 0)) is not None:
+        if (why := patience.seen(clock(), 0)) is not None:
             raise ClusterError(f"cluster.workers = {section.workers}, but the cluster has 0: {why}")
         task = task or membership.client.submit(len, "", pure=False)
-        time.sleep(TICK_SECONDS)
+        sleep(TICK_SECONDS)
     if section.scheduler is not None:
         same_code.check_same(membership.client, section.scheduler, modules)
 

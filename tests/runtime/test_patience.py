@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.config.job import Cluster, Job, seconds_of
 from pipeline.errors import ClusterError, JobError
-from pipeline.runtime import placement
 from pipeline.runtime.patience import Patience
+from pipeline.runtime.placement import await_first
 
 
 def test_the_time_without_workers_is_counted_and_noted_ever_more_rarely() -> None:
@@ -34,10 +34,8 @@ def test_without_a_limit_none_is_named() -> None:
     assert notes == ["no worker has been available for 11 s: waiting for one"]
 
 
-def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_stays_empty_is_refused() -> None:
     ticks = iter(range(0, 1000, 7))
-    monkeypatch.setattr(placement.time, "monotonic", lambda: float(next(ticks)))
-    monkeypatch.setattr(placement.time, "sleep", lambda seconds: None)
 
     class Empty:
         """Members of a cluster that adapts to its load, and does not."""
@@ -62,7 +60,7 @@ def test_a_cluster_that_stays_empty_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(
         ClusterError, match=r"but the cluster has 0: no worker was available for 35 s \(cluster.patience = 30 s\)"
     ):
-        placement._await_first(Cluster(patience="30s"), members)
+        await_first(Cluster(patience="30s"), members, clock=lambda: float(next(ticks)), sleep=lambda seconds: None)
     assert members.submitted == 1  # so that one is started
 
 

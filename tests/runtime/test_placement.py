@@ -45,7 +45,7 @@ TWO: dict[str, Any] = {"a": {}, "b": {}}
 
 def there(members: Present, workers: int | str) -> set[str]:
     section = Cluster.model_validate({"workers": workers, "wait_seconds": 0.3})
-    return set(placement._all_there(section, members))  # type: ignore[arg-type]
+    return set(placement.all_there(section, members))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [2, "auto"])
