@@ -22,9 +22,8 @@ from pipeline.runtime.shared_value import SharedValue, cancelled_by_others, is_u
 
 POLL_SECONDS = 0.5  # how often a pass checks whether its run has ended
 
-Wait = Callable[
-    [Sequence[Future], str, EventHandler, Sequence[FragmentTask], Callable[[], None]], None
-]  # as `wait_for`
+# As `wait_for`.
+Wait = Callable[[Sequence[Future], str, EventHandler, Sequence[FragmentTask], Callable[[], None]], None]
 
 
 class InMemoryRows:

@@ -95,6 +95,8 @@ class WorkerMembership:
         self.names: dict[str, str] = {}  # of every worker ever seen, by address
         self.most = 0  # workers that were present at the same time
         self.services: Mapping[str, Any] = {}  # of the scheduler: ports by name
+        self.scheduler_info: Callable[[Client, float], dict[str, Any]] = scheduler_info  # within so many seconds
+        self.poll_seconds, self.ask_again_seconds = POLL_SECONDS, ASK_AGAIN_SECONDS
         self._present: dict[str, Facts] = {}  # by address
         self._tracked: dict[str, str] = {}  # address -> the process that the run uses there
         self._heartbeats: dict[str, tuple[float, float]] = {}  # process -> (last heartbeat, when we first saw it)
@@ -143,7 +145,7 @@ class WorkerMembership:
                 self._say_notes()
             if found is not None:
                 break
-            if self._stop.wait(ASK_AGAIN_SECONDS):  # the context was left: stop waiting
+            if self._stop.wait(self.ask_again_seconds):  # the context was left: stop waiting
                 raise scheduler_lost("it does not answer")
         present, gone = found
         for address, reason in gone:
@@ -180,7 +182,7 @@ class WorkerMembership:
         self._silence.asked(self._clock())
         try:
             _await_connection(self.client)
-            info = scheduler_info(self.client, self._silence.patience(self._clock(), ANSWER_SECONDS))
+            info = self.scheduler_info(self.client, self._silence.patience(self._clock(), ANSWER_SECONDS))
         except (OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
             connected = isinstance(error, OSError) and self.client.status == "running"
             lost = self._silence.unanswered(self._clock()) if connected else str(error)
@@ -202,7 +204,7 @@ class WorkerMembership:
         addresses = list(addresses)
         arguments = outcome, contextvars.copy_context(), ask
         threading.Thread(target=_answer_into, args=arguments, name="ask scheduler", daemon=True).start()
-        while not wait([outcome], POLL_SECONDS).done:
+        while not wait([outcome], self.poll_seconds).done:
             self.raise_if_lost(addresses)
         return outcome.result()
 
@@ -244,7 +246,7 @@ class WorkerMembership:
         """
         pending, begin = FutureSet(futures), time.monotonic()
         while pending and time.monotonic() - begin <= seconds:
-            pending.wait_any(POLL_SECONDS)
+            pending.wait_any(self.poll_seconds)
             self.raise_if_lost(addresses)
         return not pending
 
@@ -329,7 +331,7 @@ class WorkerMembership:
         with self._lock:
             return not {*self._silent(now, self._hang_seconds / 2)} & {*addresses}
 
-    def _note_silent(self) -> None:
+    def note_silent(self) -> None:
         """Emits a note for each worker that is silent but not yet killed for it, once per process."""
         if not WORKER_NOTE_SECONDS < self._hang_seconds < math.inf:
             return
@@ -378,17 +380,16 @@ class WorkerMembership:
         return max(self.most, len(launched(self.client).workers()))
 
     def _watch(self) -> None:
-        pause = POLL_SECONDS
+        pause = self.poll_seconds
         try:
             while not self._stop.wait(pause):
                 start = self._clock()
                 self.refresh()
-                self._note_silent()
+                self.note_silent()
                 if (why := self._patience.seen(self._clock(), len(self._present))) is not None:
                     raise TrainingError(why)
-                for address in self.frozen():
-                    self._end_frozen(address)
-                pause = min(10 * POLL_SECONDS, max(POLL_SECONDS, (self._clock() - start) / POLL_SHARE))
+                self.end_frozen()
+                pause = min(10 * self.poll_seconds, max(self.poll_seconds, (self._clock() - start) / POLL_SHARE))
         except SchedulerLostError:
             pass  # `raise_if_lost` raises it
         except BaseException as error:
@@ -417,6 +418,11 @@ class WorkerMembership:
     def hang_seconds(self) -> float:
         """The silence after which a process is considered hung."""
         return self._hang_seconds
+
+    def end_frozen(self) -> None:
+        """Has the nannies of workers that have been silent for too long kill them; they count as lost."""
+        for address in self.frozen():
+            self._end_frozen(address)
 
     def _end_frozen(self, address: str) -> None:
         reason = f"silent for {self._hang_seconds:g} s (cluster.hang_seconds), ended"

@@ -1,5 +1,6 @@
 """The membership of the cluster, from the scheduler's answers and a clock of the test."""
 
+import functools
 import threading
 import time
 from types import SimpleNamespace
@@ -9,7 +10,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, WorkerLostError
-from pipeline.runtime import membership as room
 from pipeline.runtime import nannies
 from pipeline.runtime.membership import WorkerMembership, process
 
@@ -41,14 +41,14 @@ class FakeClient:
 class Scene:
     """Members over a fake scheduler and a fake clock."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now, self.said, self.told = 0.0, {A: 1.0, B: 1.0}, []
         self.status: dict[str, str] = {}  # of those that are not running
         self.folders = {A: "a", B: "b"}
         self.client: Any = FakeClient()
         self.members = WorkerMembership(self.client, hang_seconds=60.0, clock=lambda: self.now)
         self.members.lost = lambda address, reason: self.told.append((address, reason))
-        monkeypatch.setattr(room, "scheduler_info", lambda client, timeout: self.info())
+        self.members.scheduler_info = lambda client, timeout: self.info()
 
     def info(self) -> dict[str, Any]:
         return {"workers": {address: self.facts(address, word) for address, word in self.said.items()}}
@@ -65,8 +65,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
-    scene = Scene(monkeypatch)
+def scene() -> Scene:
+    scene = Scene()
     assert set(scene.members.refresh()) == {A, B}
     return scene
 
@@ -91,7 +91,7 @@ def test_silence_is_freezing_and_slowness_is_not(scene: Scene) -> None:
     scene.now = 61.0
     scene.members.refresh()
     assert scene.members.frozen() == [B]
-    scene.members._end_frozen(B)
+    scene.members.end_frozen()
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
     assert set(scene.members.refresh()) == {A}  # no longer tracked, though it is still there
     assert scene.members.frozen() == []
@@ -111,7 +111,7 @@ def test_words_need_not_rise(scene: Scene) -> None:
     assert scene.members.frozen() == []
 
 
-def silent_for(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
+def silent_for(scene: Scene, seconds: float) -> list[str]:
     """The scheduler answers nothing for so long, each question taking 5 s, then what it says; the notes of that."""
     notes: list[str] = []
     scene.members.note = notes.append
@@ -123,27 +123,26 @@ def silent_for(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) ->
             raise TimeoutError(f"timed out after {timeout} s")
         return scene.info()
 
-    monkeypatch.setattr(room, "scheduler_info", answer)
-    monkeypatch.setattr(room, "ASK_AGAIN_SECONDS", 0.0)
+    scene.members.scheduler_info, scene.members.ask_again_seconds = answer, 0.0
     return notes
 
 
-def test_a_scheduler_that_is_silent_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    notes = silent_for(scene, monkeypatch, 12.0)
+def test_a_scheduler_that_is_silent_is_waited_for(scene: Scene) -> None:
+    notes = silent_for(scene, 12.0)
     assert set(scene.members.refresh()) == {A, B}
     assert notes == [
         "the scheduler has not answered for 5 s: waiting for it, 60 s at most (cluster.hang_seconds)",
         "the scheduler answers again, after 12 s",
     ]
     scene.members.raise_if_lost([A, B])
-    again = silent_for(scene, monkeypatch, 12.0)
+    again = silent_for(scene, 12.0)
     assert set(scene.members.refresh()) == {A, B}
     assert again == notes[:1]  # a silence as long as the last one ends without a note
 
 
-def test_who_hears_a_note_may_ask_for_the_members(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_hears_a_note_may_ask_for_the_members(scene: Scene) -> None:
     """Notes come outside the lock: a listener that waits for another thread's question waits for ever otherwise."""
-    notes = silent_for(scene, monkeypatch, 12.0)
+    notes = silent_for(scene, 12.0)
     seen: list[set[str]] = []
 
     def hear(note: str) -> None:
@@ -174,9 +173,9 @@ def test_one_that_leaves_while_it_is_being_ended_is_lost_once(scene: Scene, monk
     assert scene.told == [(B, "stuck")]
 
 
-def test_a_silent_scheduler_makes_no_worker_look_frozen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_scheduler_makes_no_worker_look_frozen(scene: Scene) -> None:
     scene.now = 20.0  # no word since 0
-    silent_for(scene, monkeypatch, 50.0)
+    silent_for(scene, 50.0)
     scene.members.refresh()
     assert scene.now == 70.0
     assert scene.members.frozen() == []  # 20 s of silence are the workers' own
@@ -184,8 +183,8 @@ def test_a_silent_scheduler_makes_no_worker_look_frozen(scene: Scene, monkeypatc
     assert scene.members.frozen() == [A, B]
 
 
-def test_a_scheduler_that_is_silent_for_too_long_is_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent_for(scene, monkeypatch, 1e9)
+def test_a_scheduler_that_is_silent_for_too_long_is_lost(scene: Scene) -> None:
+    silent_for(scene, 1e9)
     lost = r"the scheduler was lost: it has not answered for 60 s \(cluster.hang_seconds = 60\)"
     with pytest.raises(SchedulerLostError, match=lost):
         scene.members.refresh()
@@ -203,7 +202,7 @@ def test_a_worker_that_is_silent_is_noted_before_it_is_ended(scene: Scene) -> No
     scene.said[A] = 2.0
     scene.members.refresh()
     for _ in range(2):
-        scene.members._note_silent()
+        scene.members.note_silent()
     (note,) = notes
     assert note.startswith("worker 2 has sent no heartbeat for 15 s")
     scene.members.raise_if_lost([A, B])
@@ -234,14 +233,14 @@ def test_another_process_at_the_old_address(scene: Scene) -> None:
     scene.now = 61.0
     scene.said[A] = 2.0
     scene.members.refresh()
-    scene.members._end_frozen(B)
+    scene.members.end_frozen()
     scene.folders[B] = "b, started once more"
     present = scene.members.refresh()
     assert set(present) == {A, B}  # what is ended is a process, not an address
     assert [reason[:6] for _, reason in scene.told] == ["its pr", "silent"]
 
 
-def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene) -> None:
     """The scheduler answers, a worker joins, another thread sees it, and only then the first thread continues."""
     del scene.said[B]
     scene.members.refresh()
@@ -255,7 +254,7 @@ def test_an_older_answer_does_not_undo_a_newer_one(scene: Scene, monkeypatch: py
             joined.wait(0.2)
         return info
 
-    monkeypatch.setattr(room, "scheduler_info", ask)
+    scene.members.scheduler_info = ask
     first.start()
     answered.wait(5)
     scene.said[B] = 1.0
@@ -295,7 +294,7 @@ def test_a_host_that_was_cut_off_is_used_again(scene: Scene) -> None:
     scene.members.refresh()
     assert not scene.members.all_heard([A, B])
     assert scene.members.all_heard([A])
-    scene.members._end_frozen(B)
+    scene.members.end_frozen()
     for thread in [one for one in threading.enumerate() if one.name == "end worker"]:
         thread.join(5)
     assert scene.told == [(B, "silent for 60 s (cluster.hang_seconds), ended")]
@@ -334,8 +333,8 @@ def test_one_that_has_left_as_it_announced_has_departed(scene: Scene) -> None:
     assert not isinstance(lost.value, DepartureError)
 
 
-def test_an_error_of_the_handler_is_raised_in_the_waiting_thread(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "POLL_SECONDS", 0.01)
+def test_an_error_of_the_handler_is_raised_in_the_waiting_thread(scene: Scene) -> None:
+    scene.members.poll_seconds = 0.01
 
     def refuse(address: str, reason: str) -> None:
         raise RuntimeError("the listener's own error")
@@ -343,10 +342,8 @@ def test_an_error_of_the_handler_is_raised_in_the_waiting_thread(scene: Scene, m
     scene.members.lost = refuse
     with scene.members as members:
         del scene.said[B]
-        assert members._thread is not None
-        members._thread.join(5)
         with pytest.raises(RuntimeError, match="the listener's own error"):
-            members.raise_if_lost([A])
+            members.call(functools.partial(time.sleep, 5), [A])
 
 
 def test_workers_ended_for_memory_are_reported_with_both_numbers(scene: Scene) -> None:

@@ -113,18 +113,17 @@ def test_what_was_cancelled_with_the_connection_is_its_loss(client: Client) -> N
         future.result()
 
 
-def test_a_loss_that_is_known_is_reported_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_known_is_reported_at_once(client: Client) -> None:
     """Though the connection is open: a scheduler that has been stopped does not close it."""
     asked: list[object] = []
 
-    def silent(client: Client, seconds: float) -> None:
+    def silent(client: Client, seconds: float) -> dict[str, object]:
         asked.append(client)
         raise TimeoutError
 
     now = itertools.count(step=10.0)
-    monkeypatch.setattr("pipeline.runtime.membership.scheduler_info", silent)
-    monkeypatch.setattr("pipeline.runtime.membership.ASK_AGAIN_SECONDS", 0.0)
     members = WorkerMembership(client, 60.0, clock=lambda: next(now))
+    members.scheduler_info, members.ask_again_seconds = silent, 0.0
     for _ in range(2):
         with pytest.raises(SchedulerLostError, match="it has not answered for"):
             members.refresh()
