@@ -337,7 +337,7 @@ def _kept(dask_worker: Any) -> list[str]:
     from pipeline.runtime.task_ledger import LEDGERS
     from pipeline.training.handover import waiting_runs
 
-    rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in list(row_cache._rows)]
+    rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in row_cache.kept()]
     watches = [f"the plugin {name}" for name in dask_worker.plugins if name.startswith("pipeline")]
     states = [f"a state of run {run}" for run in waiting_runs()]
     return rows + watches + states + [f"the ledger of run {run}" for run in list(LEDGERS)]

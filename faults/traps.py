@@ -116,9 +116,10 @@ class Traps(WorkerPlugin):
                 trap = Trap(**json.loads(path.read_text(encoding="utf-8")))
                 if trap.at == stage and trap.round == number and trap.worker in (ANY, self.worker):
                     path.rename(path.with_suffix(SPRUNG))
-                    self._do(trap)
+                    self.do(trap)
 
-    def _do(self, trap: Trap) -> None:
+    def do(self, trap: Trap) -> None:
+        """Has the fault happen in this process; kills and freezes do not return."""
         if trap.do == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif trap.do == "stop":

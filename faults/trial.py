@@ -62,13 +62,13 @@ class Trial:
             expected = self.bench.undisturbed(self.place, self.workload, script.model_settings)
             self.place.heal(self.workers)
             ended, left = self._disturbed(folder, script)
-            if undone := _undone(script, ended, left):
+            if undone := not_done(script, ended, left):
                 self._check_undisturbed(folder, expected, ended, undone)
                 raise Missed(f"not all faults happened: {undone}\n{ended}")
             self._check_said(script, ended)
             walls, equal, lost = [ended.seconds], "no model", None
             if outcome in (RECOVERS, UNHARMED):
-                self._check_recovered(script, outcome, ended)
+                self.check_recovered(script, outcome, ended)
             else:
                 self._check_stopped(script, ended, folder)
             if outcome in (RESUMES, RERUNS):
@@ -79,7 +79,7 @@ class Trial:
                 equal = "bytes"
                 if self.workers == WORKERS:  # as many as the undisturbed run had
                     lost = (sum(walls) - float(np.median(expected.seconds))) / script.faults
-            self._check_clean(folder, script, ended)
+            self.check_clean(folder, script, ended)
             return Verdict(script.faults, len(walls), equal, sum(walls), lost, ended)
 
     def _disturbed(self, folder: Path, script: Script) -> tuple[Ended, int]:
@@ -126,9 +126,9 @@ class Trial:
         _require(ended.exit_code == 0, f"the run failed before all faults happened ({undone})", ended)
         _require("Traceback" not in ended.stderr, "a traceback", ended)
         self._compare(folder, expected, ended)
-        self._check_clean(folder, Script(), ended)
+        self.check_clean(folder, Script(), ended)
 
-    def _check_recovered(self, script: Script, outcome: Outcome, ended: Ended) -> None:
+    def check_recovered(self, script: Script, outcome: Outcome, ended: Ended) -> None:
         _require(ended.exit_code == 0, "the run did not recover", ended)
         if outcome == UNHARMED:
             lost = [*ended.named("Restarted"), *ended.named("WorkerLost")]
@@ -200,7 +200,7 @@ class Trial:
             distance = float(np.abs(self.bench.predict(model) - expected.predictions).max())
             _require(False, f"another model than the undisturbed one: predictions differ by {distance:.2g}", ended)
 
-    def _check_clean(self, folder: Path, script: Script, ended: Ended) -> None:
+    def check_clean(self, folder: Path, script: Script, ended: Ended) -> None:
         """Checks that no process, file or task is left."""
         left = leftovers.processes(self.mark)
         _require(not left, f"processes left behind: {left}", ended)
@@ -213,7 +213,7 @@ class Trial:
             raise Wrong(f"runs have left something on the workers: {kept}\n{ended}")
 
 
-def _undone(script: Script, ended: Ended, left: int) -> str:
+def not_done(script: Script, ended: Ended, left: int) -> str:
     """Returns what was to happen and did not; empty if all of it happened."""
     if script.departs and not ended.named("WorkerLost"):
         return "no worker left"

@@ -73,7 +73,7 @@ def test_what_a_run_leaves_on_the_workers_is_wrong(
     place = places("local")
     monkeypatch.setattr(place, "kept", lambda: ["worker 0 keeps rows of fragment 1 of run x"])
     with pytest.raises(Wrong, match="worker 0 keeps rows of fragment 1"):
-        Trial(bench, place)._check_clean(tmp_path, Script(), Ended(0, "", [], {}, 1.0, 1.0))
+        Trial(bench, place).check_clean(tmp_path, Script(), Ended(0, "", [], {}, 1.0, 1.0))
 
 
 def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +111,16 @@ def test_files_left_behind_are_seen_but_not_dasks_own(tmp_path: Path) -> None:
 
 def test_traps_are_counted_as_they_are_taken_away(tmp_path: Path) -> None:
     traps.arm(tmp_path, Trap(at="blocks"), Trap(at="rounds", round=3))
-    minder = traps.Traps(str(tmp_path))
-    minder.worker, done = "0", []
-    minder._do = done.append  # type: ignore[method-assign]  # or this process would be killed
+    done: list[Trap] = []
+
+    class Noted(traps.Traps):
+        """Or this process would be killed."""
+
+        def do(self, trap: Trap) -> None:
+            done.append(trap)
+
+    minder = Noted(str(tmp_path))
+    minder.worker = "0"
     for stage, number in (("matrix", 0), ("rounds", 2), ("rounds", 3), ("rounds", 3)):
         minder.spring(stage, number)
     assert done == [Trap(at="rounds", round=3)]
@@ -276,14 +283,14 @@ def test_acts_next_to_a_run_are_counted_by_their_steps() -> None:
     script = Script(acts=(Act("flap", "0", "Planned", times=3),))
     said = [{"act": {}}, {"step": 1}, {"step": 2}]
     assert (
-        trial._undone(script, Ended(0, "", said, {}, 1.0, 1.0), 0) == "0 of 0 traps, 1 of 1 acts, 2 of 3 steps of them"
+        trial.not_done(script, Ended(0, "", said, {}, 1.0, 1.0), 0) == "0 of 0 traps, 1 of 1 acts, 2 of 3 steps of them"
     )
-    assert trial._undone(script, Ended(0, "", [*said, {"step": 3}], {}, 1.0, 1.0), 0) == ""
+    assert trial.not_done(script, Ended(0, "", [*said, {"step": 3}], {}, 1.0, 1.0), 0) == ""
 
 
 def test_a_worker_taken_for_lost_is_wrong_where_nothing_is(bench: Bench, places: Places) -> None:
     ended = Ended(0, "", [{"event": "WorkerLost"}, {"event": "Restarted", "round": 7}], {}, 1.0, 1.0)
     one = Trial(bench, places("local"))
     with pytest.raises(Wrong, match="taken for lost"):
-        one._check_recovered(Script(), UNHARMED, ended)
-    one._check_recovered(Script(), RECOVERS, ended)
+        one.check_recovered(Script(), UNHARMED, ended)
+    one.check_recovered(Script(), RECOVERS, ended)
