@@ -108,7 +108,7 @@ class RowCache:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, int], Rows] = {}
-        self._nbytes = 0
+        self.nbytes = 0  # of the rows it has
         self._over: set[str] = set()  # ended runs: late tasks may still put rows, but no task will take them
         self._lock = threading.Lock()
 
@@ -116,22 +116,27 @@ class RowCache:
         nbytes = rows.table.nbytes
         self.take(run, rows.fragment)  # a task may run twice
         with self._lock:
-            if run not in self._over and self._nbytes + nbytes <= limit_nbytes:
+            if run not in self._over and self.nbytes + nbytes <= limit_nbytes:
                 self._rows[run, rows.fragment] = rows
-                self._nbytes += nbytes
+                self.nbytes += nbytes
 
     def take(self, run: str, fragment: int) -> Rows | None:
         with self._lock:
             rows = self._rows.pop((run, fragment), None)
             if rows is not None:
-                self._nbytes -= rows.table.nbytes
+                self.nbytes -= rows.table.nbytes
         return rows
+
+    def kept(self) -> list[tuple[str, int]]:
+        """Returns the run and the fragment's index of all rows it has."""
+        with self._lock:
+            return list(self._rows)
 
     def clear(self, run: str) -> None:
         with self._lock:
             self._over.add(run)
             for key in [key for key in self._rows if key[0] == run]:
-                self._nbytes -= self._rows.pop(key).table.nbytes
+                self.nbytes -= self._rows.pop(key).table.nbytes
 
 
 row_cache = RowCache()  # one cache per worker process: losing rows costs only a second read

@@ -101,7 +101,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         shape = _shape(context, inputs, target, units)
         first = _first_guess(context, shape)
         context.emit(_planned(context, inputs, shape, len(units)))
-        _compare_with_limit(context, shape, first)
+        compare_with_limit(context, shape, first)
     with context.clock.stage("statistics"):
         start = time.monotonic()
         shared = PassConfig(
@@ -135,7 +135,7 @@ def _first_guess(context: RunContext, shape: MemoryShape) -> Literal["memory", "
     return choose_matrix(asked_matrix(context), shape, _rows_of_one(shape), _least_limit(context))
 
 
-def _compare_with_limit(context: RunContext, shape: MemoryShape, matrix: Literal["memory", "disk"]) -> None:
+def compare_with_limit(context: RunContext, shape: MemoryShape, matrix: Literal["memory", "disk"]) -> None:
     """Records the expected memory of a worker; emits a note where it hardly fits."""
     limit, rows = _least_limit(context), _rows_of_one(shape)
     planned = worker_need(shape, rows).nbytes(matrix, choose_block_storage(matrix, shape, rows, limit))

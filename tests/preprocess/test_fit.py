@@ -257,7 +257,7 @@ def test_without_room_every_fragment_is_read_twice(reader: Reader) -> None:
 def test_with_room_no_fragment_is_read_again(reader: Reader) -> None:
     both_passes(shared(FLAGS, keep_nbytes=1 << 30))
     assert reader.reads == [0, 1, 2]
-    assert fitting.row_cache._nbytes == 0
+    assert fitting.row_cache.nbytes == 0
 
 
 def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None:
@@ -271,11 +271,11 @@ def test_kept_rows_are_the_runs_own_and_can_be_forgotten(reader: Reader) -> None
     for _ in range(2):  # a task that runs again puts the same rows
         kept.put("run", rows, 1 << 30)
     kept.put("other", rows, 1 << 30)
-    assert kept._nbytes == 2 * rows.table.nbytes
+    assert kept.nbytes == 2 * rows.table.nbytes
     fitting.drop_run("run")
     assert kept.take("run", 0) is None
     kept.put("run", rows, 1 << 30)  # a task that was still at work when its run ended
     assert kept.take("run", 0) is None
     assert kept.take("other", 0) is rows
     assert kept.take("other", 0) is None
-    assert kept._nbytes == 0
+    assert kept.nbytes == 0

@@ -191,7 +191,7 @@ def test_a_plan_beyond_the_limit_is_reported(limit: int, told: int) -> None:
         rows=1_000_000, features=50, bins=256, depth=6, classes=1, workers=1, threads=1, fragment_rows=100_000,
         missing=False,
     )  # fmt: skip
-    prepare._compare_with_limit(context, shape, "memory")
+    prepare.compare_with_limit(context, shape, "memory")
     assert context.planned_nbytes > 400 * MIB
     assert len(said) == told
     for line in said:

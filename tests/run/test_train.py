@@ -572,7 +572,7 @@ def test_what_is_noted_before_the_workers_are_known_is_in_the_summary(go: Go, mo
 def _kept() -> int:
     from pipeline.preprocess.fit import row_cache
 
-    return len(row_cache._rows)
+    return len(row_cache.kept())
 
 
 def _tasks(dask_scheduler: Any) -> list[str]:
@@ -608,7 +608,7 @@ def _left(dask_worker: Any) -> tuple[set[str], set[str]]:
     from pipeline.preprocess.fit import row_cache
 
     watches = {name for name in dask_worker.plugins if name.startswith("pipeline-account-")}
-    return {run for run, _ in row_cache._rows}, watches
+    return {run for run, _ in row_cache.kept()}, watches
 
 
 def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
