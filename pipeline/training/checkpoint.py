@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,19 @@ class Identity:
 
     @classmethod
     def of(
-        cls, job: Mapping[str, Any], data: tuple[str, ...], device: str, files: tuple[Mapping[str, str], ...] = ()
+        cls,
+        job: Mapping[str, Any],
+        data: tuple[str, ...],
+        device: str,
+        files: tuple[Mapping[str, str], ...] = (),
+        most_files: int = MOST_FILES,
     ) -> "Identity":
         """Builds the identity from `Job.model_dump(mode="json")`; keeps no digests of sources with very many files."""
         import xgboost
 
         sections = {name: job[name] for name in ("data", "preprocess", "training")}
         decisive = {path: value for path, value in _flat(sections).items() if path not in FREE}
-        kept = files if sum(map(len, files)) <= MOST_FILES else ()
+        kept = files if sum(map(len, files)) <= most_files else ()
         return cls(decisive, data, device, xgboost.__version__, files=kept)
 
     def with_features(self, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
@@ -237,11 +242,20 @@ def folder_for(model: Path) -> Path:
     return model.with_name(model.name + SUFFIX)
 
 
+def sync_folder(folder: Path) -> None:
+    """Has the names in the folder reach the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class CheckpointStore:
     """The checkpoints of one model folder, which need not exist yet."""
 
-    def __init__(self, model: Path) -> None:
-        self.model = model
+    def __init__(self, model: Path, sync: Callable[[Path], None] = sync_folder) -> None:
+        self.model, self._sync = model, sync
         self.folder = folder_for(model)
 
     def rounds(self) -> list[int]:
@@ -279,9 +293,9 @@ class CheckpointStore:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()  # if it was made for this checkpoint
             raise OSError(error.errno, reason) from error
-        _sync(self.folder)
+        self._sync(self.folder)
         if first:
-            _sync(self.folder.parent)
+            self._sync(self.folder.parent)
         later = [number for number in self.rounds() if number > state.round]
         earlier = [number for number in self.rounds() if number < state.round]
         for number in later + earlier[KEPT - 1 :]:
@@ -328,11 +342,3 @@ class CheckpointStore:
         with contextlib.suppress(OSError):
             self.folder.rmdir()
         return reason
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -135,7 +135,7 @@ class Supervisor:
         if isinstance(error, WorkerLostError):
             self._context.membership.refresh()  # emits WorkerLost if that has not happened yet
             kind = recovery.Departure if isinstance(error, DepartureError) else recovery.Interruption
-            return kind(time.monotonic(), self._line(error))
+            return kind(time.monotonic(), loss_line(self._context, error))
         if isinstance(error, StoppedError):
             return recovery.WorkersJoined(time.monotonic(), len(self._candidates()))
         return recovery.Interruption(time.monotonic(), str(error))
@@ -232,10 +232,11 @@ class Supervisor:
     def _round(self) -> int:
         return self._checkpoints.latest.round if self._checkpoints.latest else 0
 
-    def _line(self, lost: WorkerLostError) -> str:
-        """Returns the line that was emitted when the loss was noticed."""
-        (name,) = self._context.names([lost.worker])
-        for told in reversed(self._context.incidents):
-            if isinstance(told, WorkerLost) and told.worker == name:
-                return str(incident(told))
-        return f"worker {name} lost: {lost.reason}"
+
+def loss_line(context: RunContext, lost: WorkerLostError) -> str:
+    """Returns the line that was emitted when the loss was noticed."""
+    (name,) = context.names([lost.worker])
+    for told in reversed(context.incidents):
+        if isinstance(told, WorkerLost) and told.worker == name:
+            return str(incident(told))
+    return f"worker {name} lost: {lost.reason}"

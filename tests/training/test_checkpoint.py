@@ -81,9 +81,9 @@ def test_a_whole_one_is_never_given_up_for_a_damaged_one(store: CheckpointStore)
     assert store.rounds() == [25, 15]
 
 
-def test_a_new_folder_reaches_the_disk(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_folder_reaches_the_disk(tmp_path: Path) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(checkpoint, "_sync", synced.append)
+    store = CheckpointStore(tmp_path / "late", synced.append)
     store.write(state(5), identity())
     assert synced == [store.folder, store.folder.parent]
     store.write(state(10), identity())
@@ -202,11 +202,10 @@ def test_files_that_differ_are_named() -> None:
     assert said == "the data differ: files were changed, added or removed"
 
 
-def test_of_very_many_files_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "MOST_FILES", 2)
+def test_of_very_many_files_none_is_kept() -> None:
     job = Job.parse(JOB).model_dump(mode="json")
-    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"},)).files == ({"a": "1", "b": "2"},)
-    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"}, {"c": "3"})).files == ()
+    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"},), most_files=2).files == ({"a": "1", "b": "2"},)
+    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"}, {"c": "3"}), most_files=2).files == ()
 
 
 def test_other_data_device_or_features() -> None:

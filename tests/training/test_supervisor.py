@@ -22,7 +22,7 @@ from pipeline.errors import WorkerLostError
 from pipeline.events import types as events
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
-from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
+from pipeline.training.supervisor import Checkpoints, loss_line
 
 
 def state(number: int, *, stopped: bool = False) -> State:
@@ -62,7 +62,7 @@ def test_a_full_disk_is_reported_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert note.endswith("--resume would continue from round 5")
 
 
-def test_the_last_line_says_of_a_loss_what_was_reported(tmp_path: Path) -> None:
+def test_the_last_line_says_of_a_loss_what_was_reported() -> None:
     context: Any = SimpleNamespace(
         job=Job.parse({"data": {"source": "x", "target": "y"}}),
         names=lambda addresses: ("1",),
@@ -71,9 +71,7 @@ def test_the_last_line_says_of_a_loss_what_was_reported(tmp_path: Path) -> None:
             events.WorkerLost(worker="0", stage="rounds", round=7, reason="killed by signal 9"),
         ],
     )
-    absent: Any = None
-    supervisor = Supervisor(context, absent, absent, SupervisorHooks())
-    line = supervisor._line(WorkerLostError("tcp://127.0.0.1:1", "killed by signal 9"))
+    line = loss_line(context, WorkerLostError("tcp://127.0.0.1:1", "killed by signal 9"))
     assert line == "worker 1 lost in blocks: killed by signal 9"
 
 
