@@ -28,7 +28,7 @@ def check_same(client: Client, address: str, modules: Sequence[str] = ()) -> Non
 
     `modules`: modules of it that they must be able to import.
     """
-    ours = _local()
+    ours = local_answer()
     scheduler, workers = _answers(client, address, tuple(modules))
     lacking: dict[str, list[str]] = {}
     for worker, theirs in workers.items():
@@ -112,7 +112,8 @@ def _answers(client: Client, address: str, modules: tuple[str, ...]) -> tuple[An
     return found["scheduler"], there
 
 
-def _local() -> Answer:
+def local_answer() -> Answer:
+    """Returns what this process answers: its versions and the hash of its code."""
     return _versions_and_code()
 
 

@@ -89,20 +89,21 @@ def line_of(run: str, event: Event) -> bytes:
     return json.dumps({"run": run, "event": encode(event)}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def read(path: Path) -> Iterator[tuple[str, Event]]:
+def read(path: Path, longest_line: int = LONGEST_LINE) -> Iterator[tuple[str, Event]]:
     """The events of a file with their runs' ids, in the order in which they were written.
 
-    EventsError names the file and the line that cannot be read.
+    EventsError names the file and the line that cannot be read, or has `longest_line` bytes or more.
     """
-    with contextlib.closing(Reader(path)) as reader:
+    with contextlib.closing(Reader(path, longest_line)) as reader:
         yield from reader.new()
 
 
 class Reader:
     """Reads a file that may still be written; EventsError where it does not exist."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._number = path, 0
+    def __init__(self, path: Path, longest_line: int = LONGEST_LINE) -> None:
+        """`longest_line`: bytes."""
+        self._path, self._longest, self._number = path, longest_line, 0
         try:
             if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe waits for its other end
                 raise EventsError(f"{path}: no recorded events: not a regular file")
@@ -114,10 +115,10 @@ class Reader:
         """The events since the last call; an incomplete line is returned by a later call."""
         while True:
             place = self._file.tell()
-            line = self._file.readline(LONGEST_LINE)
-            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            line = self._file.readline(self._longest)
+            if len(line) == self._longest and not line.endswith(b"\n"):
                 raise EventsError(
-                    f"{self._path}:{self._number + 1}: longer than {LONGEST_LINE:,} bytes: no line of events"
+                    f"{self._path}:{self._number + 1}: longer than {self._longest:,} bytes: no line of events"
                 )
             if not line.endswith(b"\n"):
                 self._file.seek(place)

@@ -40,7 +40,7 @@ METRICS = 50  # per run
 
 Sample = tuple[str, dict[str, str], float | None]  # name without "pipeline_", labels, value; None: unknown
 
-_boards: list[RunStore] = []  # of the schedulers in this process, which have one registry
+BOARDS: list[RunStore] = []  # of the schedulers in this process, which have one registry
 
 
 def expose(store: RunStore) -> Callable[[], None]:
@@ -49,13 +49,13 @@ def expose(store: RunStore) -> Callable[[], None]:
         return lambda: None
     from prometheus_client import REGISTRY
 
-    if not _boards:
+    if not BOARDS:
         REGISTRY.register(_COLLECTOR)
-    _boards.append(store)
+    BOARDS.append(store)
 
     def withdraw() -> None:
-        _boards.remove(store)
-        if not _boards:
+        BOARDS.remove(store)
+        if not BOARDS:
             REGISTRY.unregister(_COLLECTOR)
 
     return withdraw
@@ -74,7 +74,7 @@ class Collector:
 
         described = dict(re.findall(r"^\| pipeline_(\w+) +\|[^|]+\| (.+?) +\|$", __doc__ or "", re.MULTILINE))
         families: dict[str, Any] = {}
-        for name, labels, value in itertools.chain(*map(samples, _boards)):
+        for name, labels, value in itertools.chain(*map(samples, BOARDS)):
             if value is not None:
                 kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
                 if name not in families:

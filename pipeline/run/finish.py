@@ -83,14 +83,14 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
         recipe=done.prepared.fitted.recipe,
         rounds=done.result.rounds,
         best_round=done.result.best_round,
-        rows=_rows(statistics, done.prepared.inputs.skipped),
+        rows=row_counts(statistics, done.prepared.inputs.skipped),
         created=datetime.datetime.now(datetime.UTC),
         notes=tuple(map(text_of, context.notes)),
     )
     return make_manifest(done.prepared.inputs, context.job, trained)
 
 
-def _rows(statistics: Statistics, skipped: Sequence[SkippedFragment]) -> dict[str, Any]:
+def row_counts(statistics: Statistics, skipped: Sequence[SkippedFragment]) -> dict[str, Any]:
     """Counts the rows that trained and validated, and the others by the reason why they did not."""
     dropped = dict(statistics.dropped)
     if known := sum(item.known_rows for item in skipped):

@@ -279,14 +279,14 @@ def test_queries_continue_behind_a_gap(tmp_path: Path) -> None:
 
 def test_what_the_manifest_says() -> None:
     statistics = SimpleNamespace(rows=900, validation_rows=50, dropped={"where": 5})
-    rows = finish._rows(statistics, [SkippedFragment(1, 30, "x"), SkippedFragment(2, None, "y")])  # type: ignore[arg-type]
+    rows = finish.row_counts(statistics, [SkippedFragment(1, 30, "x"), SkippedFragment(2, None, "y")])  # type: ignore[arg-type]
     assert rows == {
         "train": 900,
         "validation": 50,
         "dropped": {"where": 5, "in bad fragments": 30},
         "bad_fragments": 2,
     }
-    assert finish._rows(statistics, []) == {"train": 900, "validation": 50, "dropped": {"where": 5}}  # type: ignore[arg-type]
+    assert finish.row_counts(statistics, []) == {"train": 900, "validation": 50, "dropped": {"where": 5}}  # type: ignore[arg-type]
 
 
 def test_a_note_of_many() -> None:

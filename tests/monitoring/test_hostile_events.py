@@ -157,8 +157,7 @@ def test_a_recorded_file_with_one_is_a_clear_line(tmp_path: Path, message: Any) 
         list(read(path))
 
 
-def test_a_recorded_file_of_one_endless_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.events.recording.LONGEST_LINE", 1_000)
+def test_a_recorded_file_of_one_endless_line(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text('{"run":' + " " * 2_000)
     with pytest.raises(EventsError, match="longer than 1,000 bytes"):
-        list(read(tmp_path / "events.jsonl"))
+        list(read(tmp_path / "events.jsonl", longest_line=1_000))

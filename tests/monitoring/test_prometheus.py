@@ -143,7 +143,7 @@ def test_only_documented_metrics_each_with_its_labels() -> None:
 
 
 def test_on_dasks_metrics_page() -> None:
-    section, before = Cluster(device="cpu", workers=1, threads=1), list(prometheus._boards)
+    section, before = Cluster(device="cpu", workers=1, threads=1), list(prometheus.BOARDS)
     with connect(section) as client:
         link = str(placement(client, section).dashboard).replace("/status", "/metrics")
         with attached(client, lambda note: None), publishing(client, "a") as listen:
@@ -163,7 +163,7 @@ def test_on_dasks_metrics_page() -> None:
             again = str(placement(other, section).dashboard).replace("/status", "/metrics")
             assert page(again).count("# TYPE pipeline_run_round gauge") == 1
         assert "pipeline_run_round" in page(link)
-    assert prometheus._boards == before
+    assert prometheus.BOARDS == before
 
 
 def page(link: str) -> str:

@@ -12,26 +12,26 @@ class Restarts:
     """Counts restarts; events may come in any order, and more than once."""
 
     def __init__(self) -> None:
-        self._turns: list[Event] = []  # by time
-        self._planned = False  # whether the events dropped from `_turns` included the planning
+        self.kept: list[Event] = []  # by time
+        self._planned = False  # whether the events dropped from `kept` included the planning
         self._earlier = 0  # restarts
 
     def take(self, event: Event) -> None:
         """Applies any event."""
-        if not isinstance(event, (Planned, WorkerLost, WorkerJoined, Restarted)) or event in self._turns:
+        if not isinstance(event, (Planned, WorkerLost, WorkerJoined, Restarted)) or event in self.kept:
             return
-        self._turns.append(event)
-        self._turns.sort(key=lambda turn: turn.time)
-        if len(self._turns) > INCIDENTS:
-            last = max((i for i, turn in enumerate(self._turns[:-1]) if isinstance(turn, Restarted)), default=0)
-            gone, self._turns = self._turns[: last + 1], self._turns[last + 1 :]
+        self.kept.append(event)
+        self.kept.sort(key=lambda turn: turn.time)
+        if len(self.kept) > INCIDENTS:
+            last = max((i for i, turn in enumerate(self.kept[:-1]) if isinstance(turn, Restarted)), default=0)
+            gone, self.kept = self.kept[: last + 1], self.kept[last + 1 :]
             self._earlier += self._counted(gone)
             self._planned = True
 
     @property
     def count(self) -> int:
         """The number so far."""
-        return self._earlier + self._counted(self._turns)
+        return self._earlier + self._counted(self.kept)
 
     def _counted(self, turns: list[Event]) -> int:
         count, planned, joined, lost = 0, self._planned, False, False

@@ -16,7 +16,7 @@ class ThinnedSeries:
     def __init__(self) -> None:
         self.kept: dict[int, Mapping[str, float]] = {}
         self._times: dict[int, float] = {}  # of the events they come from
-        self._kinds: dict[frozenset[str], int] = {}
+        self.kinds: dict[frozenset[str], int] = {}  # the metrics of a round -> number, `KINDS` at most
         self._stride = 1
 
     def put(self, number: int, time: float, metrics: Mapping[str, float], best: int) -> None:
@@ -40,9 +40,9 @@ class ThinnedSeries:
     def _place(self, number: int) -> tuple[int, int]:
         """The key of a round: of the rounds with equal keys the last stays."""
         names = frozenset(self.kept[number])
-        if len(self._kinds) < KINDS:
-            self._kinds.setdefault(names, len(self._kinds))
-        return number // self._stride, self._kinds.get(names, 0)
+        if len(self.kinds) < KINDS:
+            self.kinds.setdefault(names, len(self.kinds))
+        return number // self._stride, self.kinds.get(names, 0)
 
     def _stay(self, rounds: set[int]) -> None:
         self.kept = {each: kept for each, kept in self.kept.items() if each in rounds}

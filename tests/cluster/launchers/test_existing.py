@@ -139,7 +139,7 @@ class Answering:
 
 
 def test_a_scheduler_without_our_code_and_a_worker_with_another() -> None:
-    here = same_code._local()
+    here = same_code.local_answer()
     assert here["code"] is not None
     same_code.check_same(Answering(here, here), "tcp://0")  # type: ignore[arg-type]
     lacking, other = {**here, "pipeline": None, "code": None}, {**here, "code": "0123456789"}

@@ -43,7 +43,7 @@ def test_rounds_that_all_measure_something_else_are_bounded() -> None:
     for number in range(1, 5_000):
         thinned.put(number, float(number), {f"m{number}": 1.0}, number)
         assert len(thinned.kept) <= bounds.CURVE_POINTS
-    assert len(thinned._kinds) == thinning.KINDS
+    assert len(thinned.kinds) == thinning.KINDS
 
 
 def test_every_metric_has_its_latest_value() -> None:

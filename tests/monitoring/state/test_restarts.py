@@ -61,7 +61,7 @@ def test_very_many_are_counted_and_not_kept() -> None:
         restarts.take(lost(10.0 * number + 10))
         restarts.take(again(10.0 * number + 11))
     assert restarts.count == 1_000
-    assert len(restarts._turns) <= INCIDENTS
+    assert len(restarts.kept) <= INCIDENTS
 
 
 def placed(time: float, *names: str) -> Placed:
