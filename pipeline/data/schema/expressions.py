@@ -30,9 +30,6 @@ from pipeline.data.schema.sql_bounds import Bound
 from pipeline.errors import DataError, JobError
 
 VECTOR_ROWS = 2_048  # rows that DuckDB evaluates at once
-SLICE_NBYTES = 1 << 28  # of text that an expression may make at once
-RESULT_NBYTES = 1 << 30  # of a fragment's result
-FRAGMENT_SECONDS = 120.0  # for one expression on one fragment; 64 MiB take about a second
 # DuckDB's own SQL macros that are scalar, deterministic and of plain arguments; all other macros are refused.
 _MACROS = frozenset({"nullif", "if", "fdiv", "fmod", "split_part", "days_in_month", "date_add"})
 _CLASSES = frozenset(
@@ -61,6 +58,18 @@ _REFUSED = {
 _EXPECTED = "expected one SQL expression of a row's columns, e.g. arr_delay > 15"
 _SESSION = threading.local()
 _MEMORY_LIMIT = "1GB"  # of one thread's session; an expression streams over its fragment and needs little
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one expression may take for one fragment."""
+
+    slice_nbytes: int = 1 << 28  # of text made at once
+    result_nbytes: int = 1 << 30
+    seconds: float = 120.0  # 64 MiB take about a second
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,9 @@ def resolve(expression: Expression, columns: Iterable[str]) -> dict[str, str]:
     return meant
 
 
-def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: int) -> pa.ChunkedArray:
+def evaluate(
+    expression: Expression, columns: dict[str, pa.ChunkedArray], rows: int, limits: Limits = LIMITS
+) -> pa.ChunkedArray:
     """The expression's value for each of `rows` rows; `columns` holds (at least) the columns it uses.
 
     Floats, decimals and huge integers come as float64 with missing for NaN.  JobError where the expression does not
@@ -129,24 +140,24 @@ def evaluate(expression: Expression, columns: dict[str, pa.ChunkedArray], rows: 
     used = resolve(expression, columns)
     inputs = {column: _for_sql(columns[column]) for column in used.values()}
     table = pa.table(inputs) if inputs else pa.table({"row": pa.nulls(rows, pa.int8())})
-    deadline = time.monotonic() + FRAGMENT_SECONDS
+    deadline = time.monotonic() + limits.seconds
     parts: list[pa.ChunkedArray] = []
     nbytes = 0
     pending = [table]
     while pending:
         part = pending.pop()
         most = _most_nbytes(expression, part)
-        if most > SLICE_NBYTES and part.num_rows > 1:
+        if most > limits.slice_nbytes and part.num_rows > 1:
             half = part.num_rows // 2
             pending += [part.slice(half), part.slice(0, half)]
             continue
-        if most <= RESULT_NBYTES:
-            parts.append(_run(expression, part, deadline))
+        if most <= limits.result_nbytes:
+            parts.append(_run(expression, part, deadline, limits))
             nbytes += parts[-1].nbytes
-        if max(most, nbytes) > RESULT_NBYTES:
+        if max(most, nbytes) > limits.result_nbytes:
             raise DataError(
-                f"{expression.field}: makes more than {RESULT_NBYTES:,} bytes of text of a fragment: shorten its texts, or "
-                "take a smaller data.fragment_mib"
+                f"{expression.field}: makes more than {limits.result_nbytes:,} bytes of text of a fragment: shorten its "
+                "texts, or take a smaller data.fragment_mib"
             )
     return parts[0] if len(parts) == 1 else pa.chunked_array([chunk for part in parts for chunk in part.chunks])
 
@@ -175,17 +186,17 @@ def _time_limit(session: Any, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _run(expression: Expression, table: pa.Table, deadline: float) -> pa.ChunkedArray:
+def _run(expression: Expression, table: pa.Table, deadline: float, limits: Limits) -> pa.ChunkedArray:
     import duckdb
 
-    session, rows = _session(), table.num_rows
+    session, rows = thread_session(), table.num_rows
     session.register("fragment", table)
     try:
         with _time_limit(session, deadline - time.monotonic()):
             result = session.sql(f'SELECT ({expression.sql}) AS "value" FROM "fragment"').to_arrow_table()
     except duckdb.InterruptException:
         raise DataError(
-            f"{expression.field}: takes more than {FRAGMENT_SECONDS:g} s for a fragment: simplify it, or take a smaller "
+            f"{expression.field}: takes more than {limits.seconds:g} s for a fragment: simplify it, or take a smaller "
             "data.fragment_mib"
         ) from None
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
@@ -201,7 +212,7 @@ def _run(expression: Expression, table: pa.Table, deadline: float) -> pa.Chunked
     return _from_sql(expression.field, result.column(0))
 
 
-def _session() -> Any:
+def thread_session() -> Any:
     """This thread's DuckDB session, created on first use."""
     session = getattr(_SESSION, "duckdb", None)
     if session is None:
@@ -218,13 +229,13 @@ def _session() -> Any:
 
 def _scalar(query: str, argument: str) -> str:
     """The single text that a query returns; fetched completely, so that the session is free again."""
-    return str(_session().execute(query, [argument]).fetchall()[0][0])
+    return str(thread_session().execute(query, [argument]).fetchall()[0][0])
 
 
 @functools.lru_cache(maxsize=1)
-def _functions() -> tuple[frozenset[str], frozenset[str]]:
+def functions() -> tuple[frozenset[str], frozenset[str]]:
     """Names of the functions that may be used (scalar, CONSISTENT in every overload, never an aggregate), and of all."""
-    rows = _session().execute("SELECT function_name, function_type, stability FROM duckdb_functions()").fetchall()
+    rows = thread_session().execute("SELECT function_name, function_type, stability FROM duckdb_functions()").fetchall()
     scalar = {name for name, kind, stability in rows if kind == "scalar" and stability == "CONSISTENT"}
     others = {name for name, kind, stability in rows if kind == "scalar" and stability != "CONSISTENT"}
     others |= {name for name, kind, _ in rows if kind in ("aggregate", "window")}
@@ -235,7 +246,7 @@ def _functions() -> tuple[frozenset[str], frozenset[str]]:
 def _types() -> frozenset[str]:
     """Names of all types, in lower case."""
     return frozenset(
-        str(name).lower() for (name,) in _session().execute("SELECT type_name FROM duckdb_types()").fetchall()
+        str(name).lower() for (name,) in thread_session().execute("SELECT type_name FROM duckdb_types()").fetchall()
     )
 
 
@@ -281,7 +292,7 @@ def _check_function(field: str, node: Any) -> None:
     name = node["function_name"]
     if node["schema"] or node["catalog"]:
         raise JobError(f"{field}: {name}: write functions without a schema, as {name}(...)")
-    allowed, known = _functions()
+    allowed, known = functions()
     if name not in known and name not in allowed:
         near = closest(name, allowed)
         raise JobError(f"{field}: no function {name}" + (f"; did you mean {near}?" if near else ""))

@@ -135,7 +135,7 @@ def test_the_session_is_locked():
     from pipeline.data.schema import expressions
 
     value("delay")
-    session = expressions._session()
+    session = expressions.thread_session()
     for statement in (
         "SELECT * FROM read_text('/etc/hostname')",
         "COPY (SELECT 1) TO '/tmp/never.csv'",
@@ -153,11 +153,11 @@ def test_each_thread_has_its_own_session_and_keeps_it():
     from pipeline.data.schema import expressions
 
     seen = []
-    thread = threading.Thread(target=lambda: (value("delay"), seen.append(expressions._session())))
+    thread = threading.Thread(target=lambda: (value("delay"), seen.append(expressions.thread_session())))
     thread.start()
     thread.join()
-    assert seen[0] is not expressions._session()
-    assert expressions._session() is expressions._session()
+    assert seen[0] is not expressions.thread_session()
+    assert expressions.thread_session() is expressions.thread_session()
 
 
 def test_duckdb_is_imported_only_when_an_expression_is_there():

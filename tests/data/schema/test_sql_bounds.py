@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.schema import expressions, sql_bounds
-from pipeline.data.schema.expressions import evaluate, parse
+from pipeline.data.schema.expressions import Limits, evaluate, parse
 from pipeline.errors import DataError, JobError
 
 TABLE = pa.table({"s": ["abc", "d,e"], "x": [1.5, 2.5], "n": [1, 2]})
@@ -92,7 +92,7 @@ def test_plain_expressions_stay_allowed(text: str, expected: list[object]) -> No
 
 
 def test_every_function_that_is_allowed_exists() -> None:
-    allowed, known = expressions._functions()
+    allowed, known = expressions.functions()
     assert sql_bounds.ALLOWED - known - allowed <= {"!"}
     assert len(allowed) > 150
     assert not {
@@ -100,28 +100,24 @@ def test_every_function_that_is_allowed_exists() -> None:
     }
 
 
-def test_long_texts_are_made_in_parts_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_texts_are_made_in_parts_and_only_so_many() -> None:
     """A fragment that fits whole gives the same in parts; a result that is too long is an error before memory is full."""
     rows = 1_000
     columns = {"s": pa.chunked_array([[f"{row:05d}" for row in range(rows)]])}
     expression = parse("data.derive.long", "repeat(s, 100)")
     whole = evaluate(expression, columns, rows)
-    monkeypatch.setattr(expressions, "SLICE_NBYTES", 20_000)
-    parts = evaluate(expression, columns, rows)
+    parts = evaluate(expression, columns, rows, Limits(slice_nbytes=20_000))
     assert parts.num_chunks > 10
     assert parts.equals(whole)
-    monkeypatch.setattr(expressions, "RESULT_NBYTES", 100_000)
     with pytest.raises(DataError, match=r"data\.derive\.long: makes more than 100,000 bytes"):
-        evaluate(expression, columns, rows)
+        evaluate(expression, columns, rows, Limits(slice_nbytes=20_000, result_nbytes=100_000))
 
 
-def test_a_fragment_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expressions, "FRAGMENT_SECONDS", 0.05)
+def test_a_fragment_has_a_time_limit() -> None:
     columns = {"n": pa.chunked_array([pa.array(range(200_000))])}
     slow = "md5(" * 60 + "n::VARCHAR" + ")" * 60  # some seconds
     with pytest.raises(DataError, match=r"data\.derive\.slow: takes more than 0\.05 s"):
-        evaluate(parse("data.derive.slow", slow), columns, 200_000)
-    monkeypatch.undo()
+        evaluate(parse("data.derive.slow", slow), columns, 200_000, Limits(seconds=0.05))
     assert evaluate(parse("f", "n + 1"), columns, 200_000)[0].as_py() == 1  # the session is as before
 
 
@@ -132,10 +128,10 @@ from pipeline.data.schema import expressions
 from pipeline.errors import PipelineError
 from tests.data.schema.test_sql_bounds import ATTACKS
 
-expressions.SLICE_NBYTES, expressions.RESULT_NBYTES = 4 << 20, 16 << 20
+limits = expressions.Limits(slice_nbytes=4 << 20, result_nbytes=16 << 20)
 rows = 5_000
 columns = {"s": pa.chunked_array([["x" * 100] * rows]), "x": pa.chunked_array([[1.5] * rows]), "n": pa.chunked_array([[1] * rows])}
-run = lambda text: expressions.evaluate(expressions.parse("f", text), columns, rows)
+run = lambda text: expressions.evaluate(expressions.parse("f", text), columns, rows, limits)
 run("s || n")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for text in [*(text for text, _ in ATTACKS), "repeat(s, 1000)", "bin(hex(bin(s)))", " || ".join(["s"] * 40),
