@@ -41,18 +41,28 @@ def cpu_quota(root: Path = _CGROUP) -> float | None:
 
 def cores() -> int:
     """Returns how many threads can run at once: allowed cores, or the cgroup's quota if that is less; at least 1."""
-    count = len(allowed_cores())
-    quota = cpu_quota()
+    return at_once(len(allowed_cores()), cpu_quota())
+
+
+def at_once(count: int, quota: float | None) -> int:
+    """Returns how many threads can run at once on so many cores with this quota (in cores); at least 1.
+
+    >>> at_once(64, None), at_once(64, 2.5), at_once(64, 0.4)
+    (64, 2, 1)
+    """
     return count if quota is None else max(1, min(count, math.floor(quota)))
 
 
-def numa_nodes(root: Path = _NODES) -> tuple[tuple[int, ...], ...]:
-    """Groups the allowed cores by NUMA node; leaves out nodes without one; returns a single node if nothing is known."""
-    allowed = set(allowed_cores())
+def numa_nodes(root: Path = _NODES, allowed: Sequence[int] | None = None) -> tuple[tuple[int, ...], ...]:
+    """Groups the allowed cores by NUMA node; leaves out nodes without one; returns a single node if nothing is known.
+
+    `allowed`: default: `allowed_cores`.
+    """
+    usable = set(allowed_cores() if allowed is None else allowed)
     lists = sorted(root.glob("node[0-9]*/cpulist"), key=lambda path: int(path.parent.name[4:]))
-    nodes = [tuple(sorted(allowed.intersection(parse_cores(path.read_text())))) for path in lists]
+    nodes = [tuple(sorted(usable.intersection(parse_cores(path.read_text())))) for path in lists]
     found = tuple(node for node in nodes if node)
-    return found if sum(map(len, found)) == len(allowed) else (tuple(sorted(allowed)),)
+    return found if sum(map(len, found)) == len(usable) else (tuple(sorted(usable)),)
 
 
 def parse_cores(text: str) -> tuple[int, ...]:

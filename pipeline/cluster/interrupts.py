@@ -103,6 +103,7 @@ class Limit:
     seconds: float
     error: Callable[[], Exception]  # names the work
     abandon: Callable[[], object]  # ends what the work has begun, as far as possible at once
+    interrupted_seconds: float = INTERRUPTED_SECONDS  # the time that is left once the work was interrupted
 
 
 def finish[Result](
@@ -134,6 +135,7 @@ def finish[Result](
 
     given_up = threading.Event()
     give_up = time.monotonic() + (math.inf if limit is None else limit.seconds)
+    left_seconds = math.inf if limit is None else limit.interrupted_seconds
     with _blocked():
         thread = threading.Thread(target=run, name="uninterrupted", daemon=True)
         thread.start()
@@ -142,7 +144,7 @@ def finish[Result](
         meanwhile()
     except BaseException as error:
         interrupt = error
-        give_up = min(give_up, time.monotonic() + INTERRUPTED_SECONDS)
+        give_up = min(give_up, time.monotonic() + left_seconds)
     while not outcome.done():
         try:
             _wait(outcome)
@@ -151,7 +153,7 @@ def finish[Result](
                 _abandon(limit, given_up)
                 raise
             interrupt = error
-            give_up = min(give_up, time.monotonic() + INTERRUPTED_SECONDS)
+            give_up = min(give_up, time.monotonic() + left_seconds)
         if limit is not None and not outcome.done() and time.monotonic() > give_up:
             late = limit.error()
             _abandon(limit, given_up)

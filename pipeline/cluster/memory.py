@@ -71,20 +71,26 @@ def rss_nbytes(pid: int) -> int:
 class PeakMemory:
     """Samples the total memory of some processes in its own thread, from `start` to `stop`; also a context manager.
 
-    `pids` returns the processes, called for each sample; default: this one and everything it started.
+    `pids` returns the processes, called for each sample; default: this one and everything it started.  `pss` returns
+    the proportional set size of one in bytes, or None.
     """
 
-    def __init__(self, pids: Callable[[], Iterable[int]] = process_tree, interval: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self,
+        pids: Callable[[], Iterable[int]] = process_tree,
+        interval: float = INTERVAL_SECONDS,
+        pss: Callable[[int], int | None] = pss_nbytes,
+    ) -> None:
         self.peak_nbytes = 0
-        self.measure = "pss" if pss_nbytes(os.getpid()) is not None else "rss"  # rss counts shared pages repeatedly
-        self._pids, self._interval = pids, interval
+        self.measure = "pss" if pss(os.getpid()) is not None else "rss"  # rss counts shared pages repeatedly
+        self._pids, self._interval, self._pss = pids, interval, pss
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def sample(self) -> int:
         """Returns the current sum in bytes, and updates the peak."""
         if self.measure == "pss":
-            total = sum(pss_nbytes(pid) or 0 for pid in self._pids())
+            total = sum(self._pss(pid) or 0 for pid in self._pids())
         else:
             total = sum(rss_nbytes(pid) for pid in self._pids())
         self.peak_nbytes = max(self.peak_nbytes, total)

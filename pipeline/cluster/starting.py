@@ -21,15 +21,18 @@ LIMITS = "too little memory (ulimit -v, container), too few processes (ulimit -u
 
 
 def start_within_limit(
-    start: Callable[[], Client], undo: Callable[[Client], object], meanwhile: Callable[[], object]
+    start: Callable[[], Client],
+    undo: Callable[[Client], object],
+    meanwhile: Callable[[], object],
+    seconds: float = START_SECONDS,
 ) -> Client:
     """Returns what `start` returns.  ClusterStartError if it takes too long, or no thread can be started for it."""
     before = children()
 
     def late() -> Exception:
-        return ClusterStartError(f"the local cluster did not start within {START_SECONDS:g} s: {LIMITS}?")
+        return ClusterStartError(f"the local cluster did not start within {seconds:g} s: {LIMITS}?")
 
-    limit = interrupts.Limit(START_SECONDS, late, lambda: kill_children(spared=before))
+    limit = interrupts.Limit(seconds, late, lambda: kill_children(spared=before))
     try:
         return interrupts.finish(start, undo, meanwhile, limit)
     except RuntimeError as error:  # of threading

@@ -42,9 +42,9 @@ _COMMAND = (
 )
 
 
-def make() -> Security:
+def make(program: str = "openssl") -> Security:
     """Makes a certificate for all processes of a cluster.  ClusterError if the command openssl does not make one."""
-    command = shutil.which("openssl")
+    command = shutil.which(program)
     if command is None:
         raise ClusterError(
             'cluster.security = "auto": the command openssl is not installed; install it, or give files of your own '

@@ -27,12 +27,6 @@ class ProbeResult:
     available: float  # CPU seconds that a thread got per second, 0 to 1
 
 
-def probe(threads: int) -> ProbeResult:
-    """Returns the best rate and the best availability of a few short windows."""
-    windows = [window(threads) for _ in range(WINDOWS)]
-    return ProbeResult(max(each.rate for each in windows), max(each.available for each in windows))
-
-
 def window(
     threads: int,
     seconds: float = WINDOW_SECONDS,
@@ -62,6 +56,12 @@ def window(
         other.join()
     wall, cpu = max(clock() - begin, 1e-9), max(sum(cpu_seconds), 1e-9)
     return ProbeResult(rate=sum(done) / cpu, available=min(1.0, cpu / (threads * wall)))
+
+
+def probe(threads: int, windows: int = WINDOWS, look: Callable[[int], ProbeResult] = window) -> ProbeResult:
+    """Returns the best rate and the best availability of a few short windows; `look`: at one window of the threads."""
+    seen = [look(threads) for _ in range(windows)]
+    return ProbeResult(max(each.rate for each in seen), max(each.available for each in seen))
 
 
 def relative(threads: Sequence[int], rates: Sequence[float]) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ them leaves all ranks in a collective that never ends, while every worker keeps 
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from distributed import Client
 from distributed.comm.addressing import get_address_host
@@ -19,21 +19,22 @@ ANSWER_SECONDS = 10.0  # for a worker to report what it reached
 LISTEN_SECONDS = 30.0  # that the probe's ports stay open
 
 Pair = tuple[str, str]  # addresses
+Ask = Callable[[Client, Mapping[str, Callable[[], object]], float], Mapping[str, object]]  # as `ask_workers`
 
 
-def unreachable_pairs(client: Client, workers: Sequence[str]) -> list[Pair]:
+def unreachable_pairs(client: Client, workers: Sequence[str], ask: Ask = ask_workers) -> list[Pair]:
     """Returns the pairs of these workers (addresses) of which one cannot connect to a new port of the other.
 
     Workers that do not answer in time are in no pair: `membership` detects their silence.
     """
     opening = {worker: functools.partial(_open_port, get_address_host(worker)) for worker in workers}
-    ports = ask_workers(client, opening, ANSWER_SECONDS)
+    ports = ask(client, opening, ANSWER_SECONDS)
     targets = {worker: (get_address_host(worker), int(port)) for worker, port in ports.items() if isinstance(port, int)}
     asks = {
         worker: functools.partial(failing, {other: at for other, at in targets.items() if other != worker})
         for worker in targets
     }
-    answers = ask_workers(client, asks, ANSWER_SECONDS)
+    answers = ask(client, asks, ANSWER_SECONDS)
     found = {
         tuple(sorted((worker, other), key=list(workers).index))
         for worker, failed in answers.items()

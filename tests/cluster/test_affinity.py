@@ -30,22 +30,19 @@ def test_quota_of_both_cgroup_versions(tmp_path: Path) -> None:
     assert affinity.cpu_quota(old) == 4
 
 
-def test_quota_limits_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(affinity, "allowed_cores", lambda: tuple(range(64)))
+def test_quota_limits_cores() -> None:
     for quota, expected in [(None, 64), (2.5, 2), (0.4, 1), (100.0, 64)]:
-        monkeypatch.setattr(affinity, "cpu_quota", lambda quota=quota: quota)
-        assert affinity.cores() == expected
+        assert affinity.at_once(64, quota) == expected
+    assert affinity.cores() == affinity.at_once(len(affinity.allowed_cores()), affinity.cpu_quota())
 
 
-def test_nodes_hold_allowed_cores_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_hold_allowed_cores_only(tmp_path: Path) -> None:
     for node, cores in enumerate(("0-3", "4-7", "8-11")):
         (tmp_path / f"node{node}").mkdir()
         (tmp_path / f"node{node}/cpulist").write_text(cores)
-    monkeypatch.setattr(affinity, "allowed_cores", lambda: (1, 2, 5, 6))
-    assert affinity.numa_nodes(tmp_path) == ((1, 2), (5, 6))
-    assert affinity.numa_nodes(tmp_path / "nothing") == ((1, 2, 5, 6),)
-    monkeypatch.setattr(affinity, "allowed_cores", lambda: (1, 99))  # a core that no node lists
-    assert affinity.numa_nodes(tmp_path) == ((1, 99),)
+    assert affinity.numa_nodes(tmp_path, (1, 2, 5, 6)) == ((1, 2), (5, 6))
+    assert affinity.numa_nodes(tmp_path / "nothing", (1, 2, 5, 6)) == ((1, 2, 5, 6),)
+    assert affinity.numa_nodes(tmp_path, (1, 99)) == ((1, 99),)  # a core that no node lists
 
 
 def test_sets_by_example() -> None:

@@ -193,11 +193,8 @@ def test_the_link_says_why_it_is_not_the_usual_one(monkeypatch: pytest.MonkeyPat
         ({"workers": 9}, ((0, 1),), 2, 9, 1),
     ],
 )
-def test_auto(given: Any, nodes: Any, cores: int, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(affinity, "numa_nodes", lambda: nodes)
-    monkeypatch.setattr(affinity, "cores", lambda: cores)
-    monkeypatch.setattr(local, "MEMORY_LIMIT", 9 * 2**30)
-    plan = local.layout(Cluster(device="cpu", **given))
+def test_auto(given: Any, nodes: Any, cores: int, workers: int, threads: int) -> None:
+    plan = local.layout(Cluster(device="cpu", **given), nodes, cores, 9 * 2**30)
     assert (plan.workers, plan.threads) == (workers, threads)
     assert plan.memory_limit_nbytes == 9 * 2**30 // workers
     assert plan.oversubscribed == (workers * threads > cores)

@@ -133,11 +133,11 @@ def test_work_that_does_not_end_has_a_limit() -> None:
     assert undone.wait(5)  # what came of it after all is not left alone
 
 
-def test_work_that_was_interrupted_gets_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupts, "INTERRUPTED_SECONDS", 0.0)
+def test_work_that_was_interrupted_gets_some_time() -> None:
     hung = threading.Event()
+    limit = Limit(1e9, lambda: OSError("too slow"), hung.set, interrupted_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
-        finish(hung.wait, meanwhile=interrupt, limit=Limit(1e9, lambda: OSError("too slow"), hung.set))
+        finish(hung.wait, meanwhile=interrupt, limit=limit)
     assert hung.is_set()
 
 

@@ -52,8 +52,7 @@ def test_whose_memory_it_is_is_reported_exactly() -> None:
     assert memory.counted(own_workers=False) == "this client alone"
 
 
-def test_falls_back_to_resident_memory_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "pss_nbytes", lambda pid: None)
-    peak = PeakMemory(lambda: [os.getpid()])
+def test_falls_back_to_resident_memory_and_says_so() -> None:
+    peak = PeakMemory(lambda: [os.getpid()], pss=lambda pid: None)
     assert peak.measure == "rss"
     assert peak.sample() > 10e6

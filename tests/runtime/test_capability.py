@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.runtime import capability
 from pipeline.runtime.capability import ProbeResult, busy_notes, probe, relative, window
 
 
@@ -30,11 +29,9 @@ def test_a_slow_core_is_slow_in_cpu_time_too() -> None:
     assert relative([2, 1], [1000.0, 1000.0]) == (2.0, 1.0)
 
 
-def test_the_best_of_several_windows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_several_windows_counts() -> None:
     windows = iter([ProbeResult(100.0, 0.2), ProbeResult(90.0, 0.9), ProbeResult(80.0, 0.5)])
-    monkeypatch.setattr(capability, "WINDOWS", 3)
-    monkeypatch.setattr(capability, "window", lambda threads: next(windows))
-    assert probe(1) == ProbeResult(100.0, 0.9)
+    assert probe(1, 3, lambda threads: next(windows)) == ProbeResult(100.0, 0.9)
 
 
 def test_every_thread_is_measured() -> None:

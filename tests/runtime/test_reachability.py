@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.runtime import reachability
 from pipeline.runtime.reachability import failing, left_out, reaches, unreachable_pairs
 
 
@@ -35,10 +34,9 @@ def test_what_can_be_reached() -> None:
     assert asyncio.run(failing(there)) == ["here"]
 
 
-def test_workers_of_a_real_cluster(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_a_real_cluster(client: Any) -> None:
     workers = sorted(scheduler_info(client)["workers"])
     assert unreachable_pairs(client, workers) == []
     a, b = workers
-    answers = [{a: 1, b: 2}, {b: [a]}]  # a does not say what it reached
-    monkeypatch.setattr(reachability, "ask_workers", lambda *_: answers.pop(0))
-    assert unreachable_pairs(client, workers) == [(a, b)]
+    answers: list[Any] = [{a: 1, b: 2}, {b: [a]}]  # a does not say what it reached
+    assert unreachable_pairs(client, workers, lambda *_: answers.pop(0)) == [(a, b)]

@@ -49,19 +49,26 @@ class LocalLayout:
         return self.workers * self.threads > self.cores
 
 
-def layout(section: Cluster) -> LocalLayout:
+def layout(
+    section: Cluster,
+    nodes: tuple[tuple[int, ...], ...] | None = None,
+    cores: int | None = None,
+    memory_nbytes: float = MEMORY_LIMIT,
+) -> LocalLayout:
     """Resolves "auto": one worker with all cores per NUMA node, or one per GPU; memory shared evenly.
 
+    `nodes`, `cores` (threads that can run at once) and `memory_nbytes`: default: those of this machine.
     ClusterError if the GPU was asked for and cannot be used, or if there are fewer GPUs than workers.
     """
     device = resolve_device(section.device)
-    nodes, cores = affinity.numa_nodes(), affinity.cores()
+    nodes = affinity.numa_nodes() if nodes is None else nodes
+    cores = affinity.cores() if cores is None else cores
     if device == "cuda":
         workers = cuda.workers(section)
     else:
         workers = min(len(nodes), cores) if section.workers == "auto" else section.workers
     threads = max(1, cores // workers) if section.threads == "auto" else section.threads
-    limit = int(MEMORY_LIMIT // workers if section.memory == "auto" else dask.utils.parse_bytes(section.memory))
+    limit = int(memory_nbytes // workers if section.memory == "auto" else dask.utils.parse_bytes(section.memory))
     # dask-cuda pins its workers to the cores next to their GPUs
     sets = (None,) * workers if device == "cuda" else affinity.core_sets(workers, threads, nodes, cores)
     return LocalLayout(device, workers, threads, limit, sets, cores)
