@@ -63,8 +63,14 @@ def publishing(client: Client, run: str) -> Iterator[EventHandler]:
 class EventPublisher:
     """Queue of events to send: of rounds and of fragments the latest, of all others each; a run's end comes last."""
 
-    def __init__(self, run: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
-        self._run, self._send, self._clock = run, send, clock
+    def __init__(
+        self,
+        run: str,
+        send: Send,
+        clock: Callable[[], float] = time.monotonic,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
+        self._run, self._send, self._clock, self._interval = run, send, clock, interval_seconds
         self._waiting: OrderedDict[Hashable, Event] = OrderedDict()
         self._sent: dict[Hashable, float] = {}  # throttled kinds -> time of the last event sent
         self._changed = threading.Condition()
@@ -117,7 +123,7 @@ class EventPublisher:
                 )  # None: for ever
 
     def _due(self, kind: Hashable) -> float:
-        return self._sent.get(kind, -math.inf) + INTERVAL_SECONDS
+        return self._sent.get(kind, -math.inf) + self._interval
 
 
 def _throttled(event: Event) -> Hashable | None:

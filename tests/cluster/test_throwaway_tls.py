@@ -1,7 +1,9 @@
 """`cluster.security = "auto"`: a certificate for one cluster, found by this user's other programs only."""
 
 import asyncio
+import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,10 +106,14 @@ def test_a_file_that_others_could_have_written_is_not_believed(tmp_path: Path, m
 
 def test_what_killed_programs_have_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(throwaway_tls.psutil, "pid_exists", lambda pid: False)
-    for port in (4, 5):
-        throwaway_tls.publish(f"tls://127.0.0.1:{port}", throwaway_tls.make())
-    assert [path.name for path in (tmp_path / "dask-train-pipeline" / "clusters").iterdir()] == ["5.json"]
+    files = tmp_path / "dask-train-pipeline" / "clusters"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    throwaway_tls.publish("tls://127.0.0.1:4", throwaway_tls.make())
+    said = json.loads((files / "4.json").read_text())
+    (files / "4.json").write_text(json.dumps({**said, "pid": ended.pid}))
+    throwaway_tls.publish("tls://127.0.0.1:5", throwaway_tls.make())
+    assert [path.name for path in files.iterdir()] == ["5.json"]
     throwaway_tls.withdraw("tls://127.0.0.1:5")
     throwaway_tls.withdraw("tls://127.0.0.1:5")
 

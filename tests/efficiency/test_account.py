@@ -29,7 +29,7 @@ from pipeline.efficiency.records import TimeSplit
 from pipeline.runtime import recorder
 from pipeline.runtime.placement import WorkerInfo
 from pipeline.runtime.recorder import TimeAccountant, WorkerTimePlugin
-from pipeline.runtime.task_ledger import LEDGERS, annotate_run, timed_section
+from pipeline.runtime.task_ledger import LEDGERS, RUN, annotate_run, timed_section
 from pipeline.runtime.timing import StageTimer, span
 
 ONE = WorkerReading(  # 10 s: 2 s reading and computing statistics, 5 s of rounds, then 1 s of evaluation while the other waits
@@ -274,18 +274,21 @@ def test_a_run_that_starts_again_on_a_replacement() -> None:
 
 def test_a_task_that_was_broken_off_counts_once() -> None:
     """Dask books all its seconds under one word, those of its thread among them, which its parts have already."""
+    tasks = [
+        SimpleNamespace(key=f"{prefix}-1", annotations={RUN: "broken off"}) for prefix in ("rounds", "collect_unit")
+    ]
     worker = SimpleNamespace(
-        name="a", state=SimpleNamespace(nthreads=1, all_running_tasks=(), in_flight_tasks_count=0), digests_total={}
+        name="a", state=SimpleNamespace(nthreads=1, all_running_tasks=tasks, in_flight_tasks_count=0), digests_total={}
     )
     seen = WorkerTimePlugin("broken off")
     seen.setup(worker)
-    seen._tasks = {prefix: TaskTime(prefix, 10.0, 10.0) for prefix in ("rounds", "collect_unit")}
     for prefix, word, seconds in (
         ("rounds", "failed", 10.0), ("rounds", "cancelled", 0.5), ("rounds", "executor", 0.1),
         ("collect_unit", "cancelled", 3.0), ("collect_unit", "thread-cpu", 2.0),
     ):  # fmt: skip
         worker.digests_total["execute", "", prefix, word, "seconds"] = seconds
-    assert seen._digested() == pytest.approx({"cpu": 2.0, "off_cpu": 0.0, "wide": 10.5, "overhead": 0.1})
+    found = seen.reading()
+    assert (found.cpu, found.off_cpu, found.wide, found.overhead) == pytest.approx((2.0, 0.0, 10.5, 0.1))
     LEDGERS.pop("broken off")
 
 

@@ -1,9 +1,10 @@
 """What other clients log under our topics is looked at as it arrives: what is no event is dropped, and counted."""
 
+import asyncio
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,19 @@ class FakeScheduler:
     def get_events(self, topic: str) -> list[Any]:
         return []
 
+    def log_event(self, topic: str, message: Any) -> None:
+        """Nobody listens."""
 
-def plugin_of() -> install.Dashboard:
+
+@pytest.fixture
+def plugin() -> Iterator[install.Dashboard]:
     plugin = install.Dashboard()
-    plugin._scheduler, plugin._strangers, plugin.store = FakeScheduler(), set(), RunStore()
-    plugin._owners, plugin._begin = {}, 0.0
-    return plugin
+    asyncio.run(plugin.start(FakeScheduler()))
+    yield plugin
+    asyncio.run(plugin.close())
 
 
-def test_a_scheduler_drops_and_counts_them() -> None:
-    plugin = plugin_of()
+def test_a_scheduler_drops_and_counts_them(plugin: install.Dashboard) -> None:
     runs = [None, 7, "", LONG, ["a"], "x" * (LONGEST_RUN + 1)]
     for topic in (CLIENT_EVENTS, WORKER_EVENTS):
         for message in BAD:

@@ -36,6 +36,9 @@ def fragment(stage: str, done: int) -> FragmentDone:
     return FragmentDone(stage=stage, done=done, total=100, rows=1)
 
 
+INTERVAL_SECONDS = 0.2  # of the publishers here
+
+
 class Sent:
     """What a publisher sent, and when."""
 
@@ -51,18 +54,13 @@ class Sent:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-@pytest.fixture(autouse=True)
-def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "INTERVAL_SECONDS", 0.2)
-
-
 @pytest.fixture
 def sent() -> Sent:
     return Sent()
 
 
 def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[EventPublisher], None]) -> None:
-    publisher = EventPublisher("a", sent)
+    publisher = EventPublisher("a", sent, interval_seconds=INTERVAL_SECONDS)
     thread = threading.Thread(target=publisher.work)
     thread.start()
     say(publisher)
@@ -81,7 +79,7 @@ def test_rounds_are_throttled_and_the_last_one_is_reported(sent: Sent) -> None:
 
     begin = time.monotonic()
     publish_all(sent, say)
-    most = 2 + (time.monotonic() - begin) / publish.INTERVAL_SECONDS  # the first and the last one come besides
+    most = 2 + (time.monotonic() - begin) / INTERVAL_SECONDS  # the first and the last one come besides
     rounds = sent.of(RoundDone)
     assert 2 < len(rounds) <= most
     assert rounds[-1].round == 100
@@ -102,7 +100,7 @@ def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
     publish_all(sent, say)
     times = [at for at, event in zip(sent.times, sent.events, strict=True) if isinstance(event, RoundDone)]
     gaps = [after - before for before, after in itertools.pairwise(times)]
-    assert min(gaps[:-1]) > 0.9 * publish.INTERVAL_SECONDS  # but for the last, which is sent at once
+    assert min(gaps[:-1]) > 0.9 * INTERVAL_SECONDS  # but for the last, which is sent at once
     assert [event.message for event in sent.of(Note)] == [str(number) for number in range(60)]
 
 

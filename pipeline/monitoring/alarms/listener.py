@@ -45,13 +45,18 @@ class Alarms:
     """
 
     def __init__(
-        self, alarms: Sequence[Alarm], tell: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        alarms: Sequence[Alarm],
+        tell: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        tick_seconds: float = TICK_SECONDS,
     ) -> None:
-        """`tell` receives each alarm message as one line, in any thread."""
+        """`tell` receives each alarm message as one line, in any thread.  `tick_seconds`: between two `tick`."""
         self._alarms = [(alarm, parse(alarm.when)) for alarm in alarms]
         self._episodes = [AlarmState()] * len(self._alarms)
         self._unheard = {condition.quantity for _, condition in self._alarms} - OCCASIONAL
-        self._tell, self._clock = tell, clock
+        self._tell, self._clock, self._tick_seconds = tell, clock, tick_seconds
         self._poster = Webhook(self._note)
         self._readings = AlarmInputs(clock(), self._efficiency())
         self._lock = threading.Lock()  # of episodes and readings; never held while `tell` runs
@@ -111,7 +116,7 @@ class Alarms:
             raise self._error
 
     def _ticking(self) -> None:
-        while not self._stop.wait(TICK_SECONDS):
+        while not self._stop.wait(self._tick_seconds):
             self.tick()
 
     def _look(self, values: Values, at: float) -> list[AlarmEvent]:

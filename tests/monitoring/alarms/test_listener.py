@@ -355,10 +355,9 @@ def test_notes_come_back_without_harm() -> None:
     watched.alarms.check()
 
 
-def test_a_thread_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.monitoring.alarms.listener.TICK_SECONDS", 0.01)
+def test_a_thread_looks_at_the_clock() -> None:
     told = threading.Event()
-    with Alarms([Alarm(when="no_progress for 0.1s")], lambda event: told.set()):
+    with Alarms([Alarm(when="no_progress for 0.1s")], lambda event: told.set(), tick_seconds=0.01):
         assert told.wait(10)
     assert "alarms" not in {thread.name for thread in threading.enumerate()}
 
@@ -370,10 +369,10 @@ def test_without_alarms_there_is_no_thread() -> None:
         assert "alarms" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_events_may_come_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.monitoring.alarms.listener.TICK_SECONDS", 0.0001)
+def test_events_may_come_from_many_threads() -> None:
     said: list[Any] = []
-    with Alarms([Alarm(when="train.auc > 0.5"), Alarm(when="memory > 0.5")], said.append) as alarms:
+    conditions = [Alarm(when="train.auc > 0.5"), Alarm(when="memory > 0.5")]
+    with Alarms(conditions, said.append, tick_seconds=0.0001) as alarms:
         alarms(Placed(workers=(place("0"),)))
 
         def speak() -> None:
