@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
     from pipeline.run.connect import connect
+    from pipeline.run.prepared import Prepared, prepare
     from pipeline.run.train import TrainResult, train
     from pipeline.scaling.plan import Plan as ScalePlan
     from pipeline.scaling.plan import ScaleOptions as ScaleWish
     from pipeline.scaling.scale import scale
 
 __all__ = [
-    "Job", "Model", "ScalePlan", "ScaleWish", "TrainResult",
-    "connect", "describe", "doctor", "evaluate", "generate", "predict", "scale", "train",
+    "Job", "Model", "Prepared", "ScalePlan", "ScaleWish", "TrainResult",
+    "connect", "describe", "doctor", "evaluate", "generate", "predict", "prepare", "scale", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -47,6 +48,8 @@ _HOMES = {
     "evaluate": "pipeline.inference.evaluate:evaluate",
     "generate": "pipeline.data.synthetic.generator:generate",
     "predict": "pipeline.inference.predict:predict",
+    "prepare": "pipeline.run.prepared:prepare",
+    "Prepared": "pipeline.run.prepared:Prepared",
     "scale": "pipeline.scaling.scale:scale",
     "train": "pipeline.run.train:train",
 }

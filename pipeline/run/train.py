@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from pipeline.data.opened_sources import Inputs
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events.findings import plain
-from pipeline.events.types import Event, EventHandler, Failed, JobResolved, Note, Saved, Started, discard
+from pipeline.events.types import Event, EventHandler, Failed, JobResolved, Note, RoundDone, Saved, Started, discard
 from pipeline.formatting import error_line
 from pipeline.model.artifact import Model
 from pipeline.monitoring.alarms.listener import Alarms
 from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.preprocess.prepare import prepare
+from pipeline.preprocess.prepare import PreparedData, prepare
 from pipeline.run.finish import RunResult, default_folder, finish
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
@@ -42,6 +42,7 @@ from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.forgetting import forget_run
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
+from pipeline.training.workset import WorkSet
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
 BUSY = Note(message="the workers are busy, perhaps with another training; waiting for them")
@@ -105,7 +106,7 @@ def train(
         raise
     saved: list[TrainResult] = []
     with (
-        _cleanup_errors_as_notes(saved, listen),
+        cleanup_errors_as_notes(saved, listen),
         PeakMemory() as memory,
         WorkerMembership(
             client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)
@@ -114,12 +115,12 @@ def train(
         context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
         membership.note = context.emit_note
         with clock.stage("connect"), membership.translate_connection_errors():
-            context.placement = _placement(client, job, membership, listen)
-        _run(context, TrainOptions(inputs, folder, resume is not None), memory, saved)
+            context.placement = place(client, job, membership, listen)
+        run_training(context, TrainOptions(inputs, folder, resume is not None), memory, saved)
     return saved[0]
 
 
-def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved: list[TrainResult]) -> None:
+def run_training(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved: list[TrainResult]) -> None:
     """Publishes the run and trains; appends the result to `saved` as soon as the model is saved."""
     client, membership = context.client, context.membership
     with contextlib.ExitStack() as stack:
@@ -133,7 +134,7 @@ def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved
             with membership.translate_connection_errors():
                 if context.job.cluster.dashboard:
                     stack.enter_context(attached(client, context.emit_note))
-                membership.call(functools.partial(_forget_dead, client, context.run))
+                membership.call(functools.partial(forget_dead, client, context.run))
                 accountant = TimeAccountant(client, context.run, context.placement.workers, context.clock)
                 membership.lost = functools.partial(_lost, context, accountant)
                 with context.collect_spans(), lock_output_dir(options.folder):
@@ -144,11 +145,11 @@ def _run(context: RunContext, options: "TrainOptions", memory: PeakMemory, saved
                 context.emit(Failed.of(error))
             raise
         finally:
-            _forget(client, context.run)
+            forget(client, context.run)
 
 
 @contextlib.contextmanager
-def _cleanup_errors_as_notes(saved: Sequence[TrainResult], on_event: EventHandler) -> Iterator[None]:
+def cleanup_errors_as_notes(saved: Sequence[TrainResult], on_event: EventHandler) -> Iterator[None]:
     """Emits a note, not an error, if cleaning up fails after the model is saved (lost scheduler, read-only folder)."""
     try:
         yield
@@ -182,10 +183,20 @@ class TrainOptions:
 
     inputs: Inputs
     folder: Path  # of the model
-    resume: bool  # continue from the checkpoints of that folder
+    resume: bool = False  # continue from the checkpoints of that folder
+    shared: "SharedRows | None" = None  # rows that are prepared already
+    ends_after: Callable[[RoundDone], bool] | None = None  # of SupervisorHooks
 
 
-def _placement(client: Client, job: Job, membership: WorkerMembership, on_event: EventHandler) -> Placement:
+@dataclass(frozen=True)
+class SharedRows:
+    """Rows that are read and encoded for several trainings."""
+
+    prepared: PreparedData
+    work_set: WorkSet
+
+
+def place(client: Client, job: Job, membership: WorkerMembership, on_event: EventHandler) -> Placement:
     """Returns the workers; probes all of them again if one is lost meanwhile."""
     busy = functools.partial(on_event, BUSY)
     for _ in range(job.training.max_restarts):
@@ -198,7 +209,7 @@ def _placement(client: Client, job: Job, membership: WorkerMembership, on_event:
         raise TrainingError(short or f"worker {membership.names[lost.worker]} lost at start: {lost.reason}") from None
 
 
-def _forget_dead(client: Client, run: str) -> None:
+def forget_dead(client: Client, run: str) -> None:
     """Drops what runs left on the workers if their clients are gone: a killed client could not do so itself."""
     dead = run_registry.register(client, run, forget_run)
     for one in dead:
@@ -207,7 +218,7 @@ def _forget_dead(client: Client, run: str) -> None:
         run_registry.unregister(client, *dead)
 
 
-def _forget(client: Client, run: str) -> None:
+def forget(client: Client, run: str) -> None:
     """Has the workers of a running cluster, which outlive the run, drop what the run left there.
 
     A worker that does not answer must not delay the run's result or error.
@@ -265,11 +276,15 @@ def _train(
         start = load_resume_point(context, store, identity) if options.resume else ResumePoint()
         if not options.resume:
             store.remove()  # checkpoints of an earlier run that this one may overwrite
-    prepared = prepare(context, inputs)
+    if options.shared is None:
+        prepared, work_set = prepare(context, inputs), None
+    else:
+        prepared, work_set = options.shared.prepared, options.shared.work_set
+        work_set.adopt(context)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(context, store, identity, start.checked(identity))
-    hooks = SupervisorHooks(on_matrices_ready=memory.sample, on_workers_changed=accountant.new_segment)
-    outcome = Supervisor(context, prepared, checkpoints, hooks).run()
+    hooks = SupervisorHooks(memory.sample, accountant.new_segment, options.ends_after)
+    outcome = Supervisor(context, prepared, checkpoints, hooks, work_set).run()
     trained = outcome.trained
     context.membership.refresh()  # waits while the scheduler is silent: the workers' readings pass through it
     closed_account = accountant.account(rounds_of(trained.meters, outcome.workers))

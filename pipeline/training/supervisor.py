@@ -95,28 +95,43 @@ class SupervisorHooks:
 
     on_matrices_ready: Callable[[], object] = lambda: None  # all matrices are built: the moment of most memory
     on_workers_changed: Callable[[tuple[WorkerInfo, ...]], object] = lambda workers: None  # the run continues on these
+    ends_after: Callable[[RoundDone], bool] | None = None  # whether the training ends soon after this reported round
 
 
 class Supervisor:
     """Runs the attempts of one training."""
 
     def __init__(
-        self, context: RunContext, prepared: PreparedData, checkpoints: Checkpoints, hooks: "SupervisorHooks"
+        self,
+        context: RunContext,
+        prepared: PreparedData,
+        checkpoints: Checkpoints,
+        hooks: "SupervisorHooks",
+        shared: WorkSet | None = None,
     ) -> None:
+        """`shared`: matrices that other trainings use, too; they are kept when this one is done."""
         self._context, self._prepared, self._checkpoints, self._hooks = context, prepared, checkpoints, hooks
         cluster, training = context.job.cluster, context.job.training
         self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
-        self._work_set = WorkSet(context, prepared)
+        self._work_set = shared or WorkSet(context, prepared)
+        self._shared = shared is not None
+        self._asked = 0  # the last round that `ends_after` was asked about
+        self._ending = False  # whether `ends_after` has said so
         self._anew = False  # whether all fragments are assigned again
         self._kept_here = 0  # checkpoints of this attempt
 
     def run(self) -> Outcome:
         """Returns when the model is evaluated.  TrainingError says what happened if there were too many failures."""
+        if self._shared:
+            self._take_joined()
         now = recovery.begin(len(self._context.placement.workers))
         while True:
             try:
                 outcome = self._attempt()
             except (WorkerLostError, CollectiveError, StoppedError, CancelledError) as error:
+                if isinstance(error, StoppedError) and self._ended_early():
+                    clear_exception_frames(error)
+                    continue
                 if isinstance(error, CancelledError) and not cancelled_by_others(error):
                     raise
                 seen = self._seen(error)
@@ -125,6 +140,16 @@ class Supervisor:
                 return outcome
             with self._context.clock.stage("recovery"):
                 now = self._recover(step(now, recovery.CheckpointKept(self._round()), self._policy), seen)
+
+    def _ended_early(self) -> bool:
+        """Makes the round that all ranks had agreed to stop after the last one, if the caller has ended the training."""
+        if not self._ending or not self._round():
+            return False
+        self._ending = False
+        job = self._context.job
+        training = job.training.model_copy(update={"rounds": self._round()})
+        self._context.job = job.model_copy(update={"training": training})
+        return True
 
     def _seen(self, error: Exception) -> RecoveryEvent:
         """Converts the error that ended an attempt into an observation for the state machine."""
@@ -147,7 +172,7 @@ class Supervisor:
         self._anew = False
         self._hooks.on_matrices_ready()
         context.emit(Placed(workers=self._work_set.places(), device=context.placement.device))
-        callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._more_workers)
+        callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._stops)
         with context.clock.stage("rounds"):
             trained, found = boost(context, self._prepared, partitions, callbacks)
         if trained.result.state is not None:
@@ -155,7 +180,8 @@ class Supervisor:
         self._note_findings(found)  # after the state is kept: if `data.strict` raises here, the rounds are not lost
         workers = partitions.workers
         del partitions
-        self._work_set.release()
+        if not self._shared:
+            self._work_set.release()
         with context.clock.stage("evaluate"):
             evaluation = evaluate(context, self._prepared, trained, workers)
         return Outcome(trained, evaluation, context.names(workers))
@@ -208,8 +234,24 @@ class Supervisor:
             self._context.round = max(self._context.round, event.round)
         if isinstance(event, Note):
             self._context.emit_note(event.message)  # also kept for the report
-        else:
-            self._context.emit(event)
+            return
+        self._context.emit(event)
+        if isinstance(event, RoundDone) and event.round > self._asked and self._hooks.ends_after is not None:
+            self._asked = event.round
+            last = event.round >= self._context.job.training.rounds
+            self._ending = bool(self._hooks.ends_after(event)) and not last
+
+    def _take_joined(self) -> None:
+        """Uses workers that have joined, or come back, since the last training on the shared rows."""
+        workers, context = self._candidates(), self._context
+        if len(workers) > len(context.placement.workers):
+            context.placement = replace(context.placement, workers=workers)
+            self._hooks.on_workers_changed(workers)
+            self._anew = True
+
+    def _stops(self) -> bool:
+        """Whether the ranks are to agree on a round to stop after."""
+        return self._ending or self._more_workers()
 
     def _more_workers(self) -> bool:
         """Whether workers have joined that can be used from this checkpoint on."""

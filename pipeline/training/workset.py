@@ -40,12 +40,17 @@ class WorkSet:
 
     def __init__(self, context: RunContext, prepared: PreparedData) -> None:
         self._context, self._prepared = context, prepared
+        self._owner = context.run  # whose scratch files the matrices are: they outlive a single training
         self._shares: dict[str, tuple[int, ...]] = {}  # address -> indices of the units
         self._built: dict[str, tuple[int, ...]] = {}  # address -> indices of the units that the matrix was built of
         self._matrices: dict[str, Future] = {}
         self._blocks: dict[int, Future] = {}  # by index
         self._facts: dict[int, BlockFacts] = {}
         self._storage: dict[str, Storage] = {}  # by address
+
+    def adopt(self, context: RunContext) -> None:
+        """Continues for another run, on the same rows."""
+        self._context = context
 
     def ensure_matrices(self, *, reassign: bool = False) -> WorkerMatrices:
         """Returns the matrices on the workers of the run's placement; builds those that are missing.
@@ -188,7 +193,7 @@ class WorkSet:
                 address: context.client.submit(
                     _build, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
                     threads[address], context.placement.device,
-                    (context.run, context.job.cluster.scratch) if self._storage[address].matrix == "disk" else None,
+                    (self._owner, context.job.cluster.scratch) if self._storage[address].matrix == "disk" else None,
                     workers=[address], allow_other_workers=False, pure=False,
                 )
                 for address in workers

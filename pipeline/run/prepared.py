@@ -1,0 +1,188 @@
+"""Reads and encodes rows once, for many trainings on them."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from distributed import Client
+
+from pipeline.cluster.memory import PeakMemory
+from pipeline.config.job import Job, seconds_of
+from pipeline.config.parameters import check_fitting, check_params
+from pipeline.data.files import waiting
+from pipeline.errors import JobError
+from pipeline.events.types import EventHandler, Failed, RoundDone, Started, discard
+from pipeline.preprocess.constraints import check_constraints
+from pipeline.preprocess.prepare import prepare as prepare_rows
+from pipeline.run.finish import default_folder
+from pipeline.run.metadata import resolve
+from pipeline.run.output_lock import prepare_output_dir
+from pipeline.run.train import (
+    NO_WORKERS,
+    SharedRows,
+    TrainOptions,
+    TrainResult,
+    cleanup_errors_as_notes,
+    forget,
+    forget_dead,
+    place,
+    run_training,
+)
+from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
+from pipeline.runtime.membership import WorkerMembership
+from pipeline.runtime.rpc import require_client
+from pipeline.runtime.timing import StageTimer, monotonic_epoch
+from pipeline.training.workset import WorkSet
+from pipeline.training.xgboost.trial import try_params
+
+
+class Prepared:
+    """Rows on a cluster, ready to be trained on.  Valid inside the `with` of `pipeline.prepare`."""
+
+    def __init__(self, context: RunContext, shared: SharedRows, memory: PeakMemory) -> None:
+        self._context, self._shared, self._memory = context, shared, memory
+        self._busy = self._closed = False
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return self._shared.prepared.fitted.statistics.rows
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, in the model's order."""
+        return tuple(self._shared.prepared.fitted.recipe.names)
+
+    def train(
+        self,
+        *,
+        params: Mapping[str, Any] | None = None,
+        rounds: int | None = None,
+        model: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        callback: Callable[[RoundDone], bool] | None = None,
+        listen: EventHandler = discard,
+    ) -> TrainResult:
+        """Trains one model: the same, to the byte, as `pipeline.train` gives for the job with these settings.
+
+        `params`: XGBoost's, in addition to the job's, or in place of them; None as a value leaves the job's out.
+        `rounds`: instead of the job's.  `model`: the folder; default: a dated one under models/.  `callback` receives
+        every reported round, in this process, and must be quick; if it returns True, the workers agree on one of the
+        next rounds and stop after it, and the model has that many rounds.  To stop at an exact round, set `rounds`.
+        JobError for parameters that the prepared rows do not allow; other errors as from `pipeline.train`.
+        """
+        if self._closed:
+            raise JobError("the prepared rows are gone: train inside the `with` of pipeline.prepare")
+        if self._busy:
+            raise JobError("these rows are being trained on: start the next training after that")
+        base, run = self._context, new_run()
+        try:
+            job = self._job(params or {}, rounds)
+            folder = prepare_output_dir(model or default_folder(run), resume=False, overwrite=overwrite)
+        except BaseException as error:
+            listen(Started(verb="train", run=run))
+            listen(Failed.of(error))
+            raise
+        job = job.model_copy(update={"output": job.output.model_copy(update={"overwrite": overwrite})})
+        clock = StageTimer(begin=monotonic_epoch())
+        context = RunContext(base.client, base.membership, self._with_found(job), base.placement, listen, clock, run)
+        context.notes, context.planned_nbytes = list(base.notes), base.planned_nbytes
+        saved: list[TrainResult] = []
+        self._busy = True
+        try:
+            with cleanup_errors_as_notes(saved, listen), _heard_by(context):
+                inputs = replace(self._shared.prepared.inputs, job=job)
+                options = TrainOptions(inputs, folder, False, self._shared, callback)
+                run_training(context, options, self._memory, saved)
+        finally:
+            self._busy = False
+            base.placement = context.placement
+            self._shared.work_set.adopt(base)
+        return saved[0]
+
+    def close(self) -> None:
+        """Has the workers drop the matrices."""
+        self._closed = True
+        self._shared.work_set.release()
+
+    def _job(self, params: Mapping[str, Any], rounds: int | None) -> Job:
+        """The prepared job with these settings; JobError where they are invalid or need other rows."""
+        base = self._shared.prepared.inputs.job
+        if "max_bin" in params:
+            raise JobError(
+                f"params.max_bin = {params['max_bin']}, but the rows are encoded in {base.training.max_bin} bins: "
+                "prepare them again, with training.max_bin"
+            )
+        fields = base.model_dump()
+        wanted = {**fields["training"]["params"], **params}
+        fields["training"]["params"] = {name: value for name, value in wanted.items() if value is not None}
+        if rounds is not None:
+            fields["training"]["rounds"] = rounds
+        job = Job.parse(fields, origin="Prepared.train")
+        target, training = self._shared.prepared.target, job.training
+        check_params(training.params, training.metrics, target.objective)
+        check_fitting(training.params, target.objective)
+        check_constraints(training, self._shared.prepared.fitted.recipe, target.kind)
+        try_params(training, target.objective)
+        return job
+
+    def _with_found(self, job: Job) -> Job:
+        """The job with the parameters that follow from the rows, as far as it does not set them."""
+        ours, resolved = self._context.job.training.params, self._shared.prepared.inputs.job.training.params
+        found = {name: value for name, value in ours.items() if name not in resolved}
+        params = {**found, **job.training.params}
+        return job.model_copy(update={"training": job.training.model_copy(update={"params": params})})
+
+
+@contextlib.contextmanager
+def prepare(
+    client: Client,
+    job: Job,
+    *,
+    source: object | None = None,
+    names: Sequence[str] | None = None,
+    listen: EventHandler = discard,
+    allow_code: bool = False,
+) -> Iterator[Prepared]:
+    """Reads and encodes the job's rows once; inside the `with`, `Prepared.train` trains as often as wanted.
+
+    Arguments and errors are those of `pipeline.train`.  The workers hold the quantised matrices until the `with` ends.
+    A worker that is lost, between trainings or in one, is replaced as in `pipeline.train`.
+    """
+    require_client(client)
+    run, clock = new_run(), StageTimer(begin=monotonic_epoch())
+    with clock.stage("metadata"), waiting.notes_to(listen):
+        inputs = resolve(job, source, names=names, allow_code=allow_code)
+    membership = WorkerMembership(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience))
+    with PeakMemory() as memory, membership:
+        context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
+        with _heard_by(context), membership.translate_connection_errors():
+            with clock.stage("connect"):
+                context.placement = place(client, job, membership, listen)
+            try:
+                membership.call(lambda: forget_dead(client, run))
+                with context.collect_spans():
+                    context.emit_note(*context.placement.notes, *inputs.notes)
+                    prepared = prepare_rows(context, inputs)
+                    shared = SharedRows(prepared, WorkSet(context, prepared))
+                with contextlib.closing(Prepared(context, shared, memory)) as ready:
+                    yield ready
+            except BaseException as error:
+                clear_exception_frames(error)
+                raise
+            finally:
+                forget(client, run)
+
+
+@contextlib.contextmanager
+def _heard_by(context: RunContext) -> Iterator[None]:
+    """Inside, the notes and losses of the cluster are this run's."""
+    membership = context.membership
+    before = membership.note, membership.lost, membership.ended
+    membership.note, membership.lost = context.emit_note, context.worker_lost
+    try:
+        yield
+    finally:
+        membership.note, membership.lost, membership.ended = before
