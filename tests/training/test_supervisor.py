@@ -64,6 +64,7 @@ def test_a_full_disk_is_reported_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_last_line_says_of_a_loss_what_was_reported() -> None:
     context: Any = SimpleNamespace(
+        run="a",
         job=Job.parse({"data": {"source": "x", "target": "y"}}),
         names=lambda addresses: ("1",),
         incidents=[
