@@ -531,6 +531,7 @@ def test_urls_whose_files_hold_code_are_refused(client: Any, tmp_path: Path, mar
 # The current folder
 
 
+@pytest.mark.slow
 def test_the_command_imports_nothing_of_the_current_folder(
     folder: Path, data_folder: Path, marker: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_validation_that_holds_no_row_is_refused(tmp_path: Path, validation: d
         prepare(Job.parse(job, folder=tmp_path))
 
 
+@pytest.mark.slow
 def test_any_table_and_any_job_become_blocks_or_one_line() -> None:
     tally = Tally()
 
@@ -81,6 +82,7 @@ def test_any_table_and_any_job_become_blocks_or_one_line() -> None:
     tally.check(good=0.15, refused=0.2)
 
 
+@pytest.mark.slow
 def test_three_thousand_columns_become_blocks(tmp_path: Path) -> None:
     case = wide_case(3_000)
     result = prepared(case, {"data": {"target": case.target}}, tmp_path)

@@ -13,7 +13,7 @@ from faults.workloads import USUAL
 
 from .conftest import Places
 
-QUICK = {"worker killed in the middle", "newest checkpoint flipped"}  # the others are slow together
+QUICK = {"worker killed in the middle"}  # the others are slow together
 TURNS = (USUAL, "multi-class", "matrix on disk")
 PLAYED = [
     pytest.param(kind, row, number, id=f"{kind}-{row.fault}", marks=() if row.fault in QUICK else pytest.mark.slow)
@@ -33,12 +33,14 @@ def test_a_fault_ends_as_its_row_says(bench: Bench, places: Places, kind: Kind, 
     Trial(bench, places(kind), workload=workload).play(row.write, outcome)
 
 
+@pytest.mark.slow
 def test_one_model_on_both_kinds(bench: Bench, places: Places) -> None:
     local, processes = (bench.undisturbed(places(kind)) for kind in KINDS)
     assert local.model == processes.model
     assert local.last_round < 200, "early stopping has to end the run"
 
 
+@pytest.mark.slow
 def test_a_flipped_model_folder_is_refused(bench: Bench, places: Places) -> None:
     flipped = flip_all(bench.a_model(places("local")), 200, random.Random(1))
     assert flipped.files >= 7  # report and pictures among them

@@ -35,6 +35,7 @@ from pipeline.runtime import task_ledger
 from .conftest import Places
 
 
+@pytest.mark.slow
 def test_another_model_is_wrong(bench: Bench, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     place = places("processes")
     known = bench.undisturbed(place)
@@ -52,6 +53,7 @@ def test_a_fault_that_does_not_happen_is_missed(bench: Bench, places: Places) ->
         Trial(bench, places("processes")).play(never, RECOVERS)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_before_its_fault_is_wrong_and_not_missed(
     bench: Bench, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:

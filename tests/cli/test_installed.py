@@ -94,6 +94,7 @@ def test_doctor():
     assert re.search(r"^problems +", run_pipeline("doctor").stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [

@@ -18,6 +18,7 @@ from tests.row_data.cases import CASES
 from tests.row_data.secrets import found_in, good
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow  # all cases run once, in one process
 
 
 @dataclass(frozen=True)

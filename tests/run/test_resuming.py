@@ -189,6 +189,7 @@ def test_workers_that_join_are_used(folder: Path, tmp_path: Path, make_cluster: 
     assert result.model.booster_bytes == whole.model.booster_bytes
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_resume(folder: Path, tmp_path: Path) -> None:
     """In a process of its own, which is then started again as its last line says."""
     out = tmp_path / "model"

@@ -63,6 +63,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["files", "memory"])
 def test_a_worker_lost_among_builds(
     source: str, job: Job, data: Path, log: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,6 +82,7 @@ def test_a_worker_lost_among_builds(
     assert "killed by signal 9" in result.summary["incidents"][0]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_back_at_its_old_address(job: Job) -> None:
     """As with `dask worker --worker-port`: it is another process, which has nothing of what the first one had."""
     with socket.socket() as free:

@@ -87,6 +87,7 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_train_flights_then_predict_folder(data: Path, tmp_path: Path) -> None:
     model = tmp_path / "flights"
     done = run_script("train_flights.py", data / "nycflights13", "--rounds", 5, "--out", model)

@@ -174,6 +174,7 @@ run_training(client, build(client, case, workers), workers, case.spec(), Trainin
 """
 
 
+@pytest.mark.slow
 def test_a_killed_client_leaves_no_worker_boosting_and_no_lock(make_case: Any) -> None:
     with (
         dask.config.set({"distributed.scheduler.locks.lease-validation-interval": "1s"}),
@@ -201,6 +202,7 @@ def test_a_killed_client_leaves_no_worker_boosting_and_no_lock(make_case: Any) -
         assert done
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_named(make_case: Any) -> None:
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
