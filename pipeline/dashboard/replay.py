@@ -149,7 +149,7 @@ def _latest(store: RunStore) -> float:
 @contextlib.asynccontextmanager
 async def _server(store: RunStore, source: str, port: int) -> AsyncIterator[str]:
     pages = {page.route: Application(FunctionHandler(_shown(page, store, source))) for page in PAGES}
-    server = _bound(pages, port)
+    server = bound(pages, port)
     server.start()
     try:
         yield f"http://{HOST}:{server.port}{PAGES[0].route}"
@@ -159,22 +159,7 @@ async def _server(store: RunStore, source: str, port: int) -> AsyncIterator[str]
             await stopping
 
 
-def _bound(pages: dict[str, Application], port: int) -> Any:
-    """Binds the requested port, or the next free one; 0: any."""
-    last = min(port + PORTS, 65_536) - 1
-    for attempt in map(_free, range(port, last + 1) if port else [0] * PORTS):
-        if attempt is None:
-            continue
-        with contextlib.suppress(OSError):  # another process was faster
-            return Server(
-                pages, address=HOST, port=attempt, use_index=False,
-                allow_websocket_origin=[f"{HOST}:{attempt}", f"localhost:{attempt}"],
-                extra_patterns=[("/", RedirectHandler, {"url": PAGES[0].route, "permanent": False})],
-            )  # fmt: skip
-    raise ClusterError(f"ports {port} to {last} are all in use; give another one with --port")
-
-
-def _free(port: int) -> int | None:
+def free_port(port: int) -> int | None:
     """The port if no process listens on it; for 0 any free port.
 
     Bokeh must know it before it binds, to refuse the pages of other sites.
@@ -186,6 +171,23 @@ def _free(port: int) -> int | None:
         except OSError:
             return None
         return int(probe.getsockname()[1])
+
+
+def bound(
+    pages: dict[str, Application], port: int, tried: int = PORTS, free: Callable[[int], int | None] = free_port
+) -> Any:
+    """Binds the requested port, or the next free one of so many; 0: any.  ClusterError if all of them are in use."""
+    last = min(port + tried, 65_536) - 1
+    for attempt in map(free, range(port, last + 1) if port else [0] * tried):
+        if attempt is None:
+            continue
+        with contextlib.suppress(OSError):  # another process was faster
+            return Server(
+                pages, address=HOST, port=attempt, use_index=False,
+                allow_websocket_origin=[f"{HOST}:{attempt}", f"localhost:{attempt}"],
+                extra_patterns=[("/", RedirectHandler, {"url": PAGES[0].route, "permanent": False})],
+            )  # fmt: skip
+    raise ClusterError(f"ports {port} to {last} are all in use; give another one with --port")
 
 
 def _shown(page: Page, store: RunStore, source: str) -> Callable[[Document], None]:

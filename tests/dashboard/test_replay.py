@@ -18,7 +18,7 @@ from bokeh.client import pull_session
 from bokeh.document import Document
 
 from pipeline.dashboard.pages.registry import PAGES
-from pipeline.dashboard.replay import serve, serving
+from pipeline.dashboard.replay import bound, serve, serving
 from pipeline.errors import ClusterError, UserError
 from pipeline.events.recording import EventsError, line_of
 from pipeline.monitoring.state.run_store import RunStore
@@ -198,20 +198,15 @@ def test_the_next_port_is_taken_and_reported(tmp_path: Path, capsys: pytest.Capt
     assert f":{port}/" not in told["pages"]
 
 
-def test_no_port_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "events.jsonl"
-    write(path, 3)
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.dashboard.replay._free", lambda port: None)
-        with pytest.raises(ClusterError, match="ports 65530 to 65535 are all in use"):
-            told_by_serve(path, 65_530)
-    monkeypatch.setattr("pipeline.dashboard.replay.PORTS", 1)
+def test_no_port_is_free() -> None:
+    with pytest.raises(ClusterError, match="ports 65530 to 65535 are all in use"):
+        bound({}, 65_530, free=lambda port: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=f"ports {port} to {port} are all in use"):
-            told_by_serve(path, port)
+            bound({}, port, tried=1)
 
 
 def test_a_file_without_events(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from pipeline.scaling.experiment import ExperimentContext, measure
 from pipeline.scaling.plan import Plan
 from pipeline.scaling.sample_record import column_share, of_ranks, per_round, trees_per_round
 from pipeline.scaling.synthetic import Synthetic, make_blocks
-from pipeline.scaling.workloads import JobWorkload, SyntheticWorkload
+from pipeline.scaling.workloads import JobWorkload, ScalingLayout, SyntheticWorkload
 from pipeline.training.xgboost import dispatch
 
 SECTION = Cluster(device="cpu", workers=2, threads=1)
@@ -185,10 +185,15 @@ def test_a_lost_worker_is_waited_for_and_the_repetition_repeated(tmp_path: Path)
         pids = client.run(os.getpid)
         killer = threading.Timer(0.5, os.kill, (next(iter(pids.values())), signal.SIGKILL))
         plan = Plan(workers=(2,), repeat=1, rounds=400, single=False)
-        subject = SyntheticWorkload(client, Synthetic(rows=200_000, features=8))
 
-        class Slow(SyntheticWorkload):
-            """Kills a worker as soon as its matrices are built."""
+        class Killing(SyntheticWorkload):
+            """Kills a worker soon after its matrices are built for the first time."""
+
+            def layout(self, where: Placement, rows: int, shares: Sequence[float] = ()) -> ScalingLayout:
+                made = super().layout(where, rows, shares)
+                if not killer.is_alive() and not killer.finished.is_set():
+                    killer.start()
+                return made
 
         def place() -> Placement:
             return placement(client, SECTION)
@@ -196,18 +201,8 @@ def test_a_lost_worker_is_waited_for_and_the_repetition_repeated(tmp_path: Path)
         def listen(event: Event) -> None:
             heard.append(event)
 
-        real = experiment._Run._sample
-        run = experiment._Run(
-            ExperimentContext(client, subject, place, None, listen, tmp_path), plan, experiment.RunMetadata()
-        )
-
-        def sample(*arguments: Any) -> Any:
-            if not killer.is_alive() and not killer.finished.is_set():
-                killer.start()
-            return real(run, *arguments)
-
-        run._sample = sample  # type: ignore[method-assign]
-        result = run.measure()
+        subject = Killing(client, Synthetic(rows=200_000, features=8))
+        result = measure(ExperimentContext(client, subject, place, None, listen, tmp_path), plan)
     assert result.points[0].samples[0].retried
     assert "was lost" in result.notes[0]
     assert "repeated once" in result.notes[0]
