@@ -206,7 +206,7 @@ class Processes:
 
     def kept(self) -> list[str]:
         with self._client() as client:
-            return [f"{worker} keeps {what}" for worker, found in client.run(_kept).items() for what in found]
+            return [f"{worker} keeps {what}" for worker, found in client.run(kept_on).items() for what in found]
 
     def _local(self, worker: str) -> Path:
         """Returns the folder of a worker's files."""
@@ -331,7 +331,7 @@ def _doings(client: Client) -> list[str]:
     ]
 
 
-def _kept(dask_worker: Any) -> list[str]:
+def kept_on(dask_worker: Any) -> list[str]:
     """Returns rows kept for a second pass, states kept to be fetched, watches, and ledgers."""
     from pipeline.preprocess.fit import row_cache
     from pipeline.runtime.task_ledger import LEDGERS

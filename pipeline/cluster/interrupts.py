@@ -106,11 +106,18 @@ class Limit:
     interrupted_seconds: float = INTERRUPTED_SECONDS  # the time that is left once the work was interrupted
 
 
+def wait_a_moment(outcome: "Future[Any]") -> None:
+    """Waits for work in another thread, `POLL_SECONDS` at most."""
+    with contextlib.suppress(TimeoutError):
+        outcome.exception(POLL_SECONDS)
+
+
 def finish[Result](
     work: Callable[[], Result],
     undo: Callable[[Result], object] | None = None,
     meanwhile: Callable[[], object] = lambda: None,
     limit: Limit | None = None,
+    wait: Callable[["Future[Any]"], None] = wait_a_moment,
 ) -> Result:
     """Runs `work` in a thread that Ctrl-C does not reach, `meanwhile` in this one, and waits for both.
 
@@ -147,7 +154,7 @@ def finish[Result](
         give_up = min(give_up, time.monotonic() + left_seconds)
     while not outcome.done():
         try:
-            _wait(outcome)
+            wait(outcome)
         except KeyboardInterrupt as error:
             if isinstance(interrupt, KeyboardInterrupt):
                 _abandon(limit, given_up)
@@ -163,11 +170,6 @@ def finish[Result](
     if undo is not None and outcome.exception() is None:
         undo(outcome.result())
     raise interrupt
-
-
-def _wait(outcome: "Future[Any]") -> None:
-    with contextlib.suppress(TimeoutError):
-        outcome.exception(POLL_SECONDS)
 
 
 abandoned = threading.Event()  # of this process: work that was abandoned may keep threads that never end

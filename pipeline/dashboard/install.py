@@ -52,10 +52,10 @@ async def install(scheduler: Any, *, later: bool = False) -> None:
     await scheduler.register_scheduler_plugin(Dashboard(later=later), name=NAME, idempotent=True)
 
 
-async def shutdown(scheduler: Any) -> None:
-    """Stops the dashboard before its scheduler closes; open pages show the latest state before."""
+async def shutdown(scheduler: Any, last_seconds: float = LAST_SECONDS) -> None:
+    """Stops the dashboard before its scheduler closes; open pages get so long to show the latest state before."""
     try:
-        await asyncio.wait_for(internals.draw_last(scheduler), LAST_SECONDS)
+        await asyncio.wait_for(internals.draw_last(scheduler), last_seconds)
     except Exception:  # do not wait for a browser that does not read
         logger.info("the pages may not show the end of the run", exc_info=True)
     try:

@@ -139,7 +139,7 @@ class _EventStream:
 
     def _missed(self, message: TopicMessage) -> list[TopicMessage]:
         """Messages from before the end of a run that may have been missed; none before any other message."""
-        ends = _well_formed(message) and message["event"]["event"] in ENDS
+        ends = well_formed(message) and message["event"]["event"] in ENDS
         with contextlib.suppress(SchedulerLostError):  # the scheduler closed with the run
             return self._kept() if ends else []
         return []
@@ -157,13 +157,13 @@ class _EventStream:
 
     def _new(self, messages: Iterable[TopicMessage]) -> list[TopicMessage]:
         """The messages that have not been seen before."""
-        keyed = ((_key(message), message) for message in messages if _well_formed(message))
+        keyed = ((_key(message), message) for message in messages if well_formed(message))
         new = {key: message for key, message in keyed if key not in self._known}
         self._known.extend(new)
         return list(new.values())
 
 
-def _well_formed(message: Any) -> bool:
+def well_formed(message: Any) -> bool:
     """Whether it may be an event of a run: any client may log anything.  `decode` checks the rest."""
     event = message.get("event") if isinstance(message, Mapping) else None
     if not isinstance(event, Mapping):

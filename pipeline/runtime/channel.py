@@ -35,7 +35,7 @@ def subscribe(client: Client, topic: str, run: str, handler: Handler) -> Iterato
     with _lock:
         listeners = _listening.setdefault(client, {}).setdefault(topic, {})
         if not listeners:
-            client.subscribe_topic(topic, _dispatcher(listeners))
+            client.subscribe_topic(topic, dispatcher(listeners))
         listeners[token] = (run, handler)
     try:
         yield
@@ -46,7 +46,9 @@ def subscribe(client: Client, topic: str, run: str, handler: Handler) -> Iterato
                 call_if_connected(client, functools.partial(client.unsubscribe_topic, topic))
 
 
-def _dispatcher(listeners: _Subscriptions) -> Callable[[tuple[float, Mapping[str, Any]]], None]:
+def dispatcher(listeners: _Subscriptions) -> Callable[[tuple[float, Mapping[str, Any]]], None]:
+    """Returns a handler of Dask's (time, message) that passes each message to the listeners of its run."""
+
     def dispatch(event: tuple[float, Mapping[str, Any]]) -> None:
         message: Any = event[1]
         if not isinstance(message, Mapping):  # from other software

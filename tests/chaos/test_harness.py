@@ -20,7 +20,7 @@ from faults import leftovers, traps, trial
 from faults.acts import damage, meant
 from faults.bench import Bench, seconds_per_round
 from faults.flips import flip_all
-from faults.places import _kept
+from faults.places import kept_on
 from faults.proxy import Proxy, stall
 from faults.runs import Ended, Missed, Wrong
 from faults.script import RECOVERS, UNHARMED, Act, Choice, Script, Trap
@@ -82,11 +82,11 @@ def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fit, "row_cache", fit.RowCache())  # other tests leave rows in this process
     monkeypatch.setattr(task_ledger, "LEDGERS", {})
     worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-account-x": None})
-    assert _kept(worker) == ["the plugin pipeline-account-x"]
+    assert kept_on(worker) == ["the plugin pipeline-account-x"]
     ids = np.zeros(1, dtype=np.uint64)
     fit.row_cache.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
     task_ledger.LEDGERS["x"] = task_ledger.Ledger()
-    assert _kept(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
+    assert kept_on(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
 
 
 def test_a_process_left_behind_is_seen_and_ended() -> None:

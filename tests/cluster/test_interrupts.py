@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pipeline.cluster import interrupts
 from pipeline.cluster.interrupts import Limit, Signals, finish
 
 WAIT = """
@@ -141,9 +140,8 @@ def test_work_that_was_interrupted_gets_some_time() -> None:
     assert hung.is_set()
 
 
-def test_work_that_was_interrupted_twice_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_was_interrupted_twice_is_abandoned() -> None:
     hung = threading.Event()
-    monkeypatch.setattr(interrupts, "_wait", lambda outcome: interrupt())
     with pytest.raises(KeyboardInterrupt):
-        finish(hung.wait, meanwhile=interrupt)
+        finish(hung.wait, meanwhile=interrupt, wait=lambda outcome: interrupt())
     hung.set()

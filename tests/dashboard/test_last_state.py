@@ -58,7 +58,6 @@ async def stays(scheduler: Any) -> None:
 
 
 def test_a_reader_that_takes_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "LAST_SECONDS", 0.05)
     stopped: list[Any] = []
 
     async def never(scheduler: Any) -> None:
@@ -69,7 +68,7 @@ def test_a_reader_that_takes_nothing_is_not_waited_for_long(monkeypatch: pytest.
 
     monkeypatch.setattr(install.internals, "draw_last", never)
     monkeypatch.setattr(install.internals, "shutdown", stop)
-    asyncio.run(install.shutdown("scheduler"))
+    asyncio.run(install.shutdown("scheduler", last_seconds=0.05))
     assert stopped == ["scheduler"]
 
 

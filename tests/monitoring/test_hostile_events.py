@@ -16,10 +16,10 @@ from pipeline.dashboard import install
 from pipeline.events.fields import LONGEST_MESSAGE
 from pipeline.events.recording import EventsError, read
 from pipeline.events.types import KINDS, LONGEST_RUN, Note, RoundDone, decode, encode
-from pipeline.monitoring.follow import _well_formed, latest
+from pipeline.monitoring.follow import latest, well_formed
 from pipeline.monitoring.state import bounds
 from pipeline.monitoring.state.run_store import RunStore
-from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, _dispatcher
+from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, dispatcher
 from tests.events.test_types import example
 
 LONG = "x" * 5_000_000
@@ -144,10 +144,10 @@ def test_pages_and_metrics_of_a_scheduler_continue(client: Client) -> None:
 
 def test_watching_and_listening_bear_them() -> None:
     said = [{"run": "a", "event": message} for message in BAD] + [None, 3, {"run": 7, "event": ROUND}]
-    assert latest([one for one in said if _well_formed(one)]) is not None  # type: ignore[misc]
-    assert _well_formed({"run": "a", "event": ROUND})
+    assert latest([one for one in said if well_formed(one)]) is not None  # type: ignore[misc]
+    assert well_formed({"run": "a", "event": ROUND})
     heard: list[Any] = []
-    dispatch = _dispatcher({object(): ("a", heard.append)})
+    dispatch = dispatcher({object(): ("a", heard.append)})
     for one in (None, 3, "x", {"run": ["a"]}, {"run": "a"}):
         dispatch((0.0, one))  # type: ignore[arg-type]
     assert heard == [{"run": "a"}]

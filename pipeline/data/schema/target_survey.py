@@ -73,7 +73,7 @@ def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: 
     return Survey(
         read=len(chosen.row_ids) + chosen.filtered,
         rows=len(chosen.row_ids),
-        label=None if roles.target is None else _survey_labels(chosen, roles.target),
+        label=None if roles.target is None else survey_labels(chosen, roles.target),
         times=None if roles.validation is None else _sample_times(chosen, roles.validation, plan.seed),
         runs=runs,
         held=None if roles.validation is None else _held(chosen.table.column(roles.validation)),
@@ -105,7 +105,8 @@ def merge_surveys(surveys: Sequence[Survey]) -> Survey:
     )
 
 
-def _survey_labels(chosen: SelectedRows, name: str) -> LabelSurvey:
+def survey_labels(chosen: SelectedRows, name: str) -> LabelSurvey:
+    """Surveys the target column `name` of a fragment's chosen rows."""
     column = decoded(chosen.table.column(name))
     kind = value_kind(column.type)
     if kind == "other":

@@ -95,7 +95,7 @@ def run_training(
         rank_args = start_tracker(membership, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []
         try:
-            begin = _replicate_state(client, callbacks.start, workers) if callbacks.start else None
+            begin = replicate_state(client, callbacks.start, workers) if callbacks.start else None
             futures = [
                 client.submit(
                     _train_task, partition, spec, args, begin, membership.names[worker],
@@ -150,7 +150,7 @@ def keep_last_state(
     return error
 
 
-def _replicate_state(client: Client, start: State, workers: Sequence[str]) -> Future:
+def replicate_state(client: Client, start: State, workers: Sequence[str]) -> Future:
     """Puts the state on the cluster as a task: scattered data would be lost with the worker that holds it."""
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # Dask warns at 10 MB
         return client.submit(identity, start, workers=list(workers), pure=False)

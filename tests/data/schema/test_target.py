@@ -18,8 +18,8 @@ from pipeline.data.schema.target_survey import (
     MAX_CLASSES,
     Survey,
     TimeSample,
-    _survey_labels,
     merge_surveys,
+    survey_labels,
     training_share,
 )
 from pipeline.data.split import Split
@@ -32,7 +32,7 @@ INF = float("inf")
 def survey(array, fragment=0):
     table = pa.table({"y": array})
     ids = row_ids(fragment, np.arange(len(array), dtype=np.uint64))
-    return Survey(len(array), len(array), label=_survey_labels(SelectedRows(table, ids, 0), "y"))
+    return Survey(len(array), len(array), label=survey_labels(SelectedRows(table, ids, 0), "y"))
 
 
 def decide(array, objective="auto", params=(), weights=None, **data):

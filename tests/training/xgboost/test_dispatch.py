@@ -26,7 +26,7 @@ from pipeline.runtime.membership import WorkerMembership
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost import rounds, slow_rounds
 from pipeline.training.xgboost.communicator import worker_locks
-from pipeline.training.xgboost.dispatch import _replicate_state, run_training
+from pipeline.training.xgboost.dispatch import replicate_state, run_training
 from pipeline.training.xgboost.matrix import build_partition
 from pipeline.training.xgboost.rounds import EVENT_SECONDS, train_rounds
 from pipeline.training.xgboost.training_events import TrainingCallbacks
@@ -249,7 +249,7 @@ def test_a_worker_that_went_before_the_rounds_is_named(make_case: Any) -> None:
 def test_a_large_state_is_no_reason_to_warn(shared: Any, make_case: Any) -> None:
     client, workers = shared
     state = dataclasses.replace(state_of(make_case()), booster=bytes(12 << 20))
-    assert _replicate_state(client, state, workers[:1]).result(10) == state
+    assert replicate_state(client, state, workers[:1]).result(10) == state
 
 
 class Leaving:
