@@ -1,4 +1,4 @@
-"""Fixtures for every room's tests: real data, one shared cluster, and what `@pytest.mark.gpu` means."""
+"""Fixtures for every package's tests: real data, one shared cluster, and what `@pytest.mark.gpu` means."""
 
 import functools
 import os
@@ -40,6 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)  # stable
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return FilesTogether(config, log)
 

@@ -96,7 +96,7 @@ def updated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if something would change")
     check = parser.parse_args().check
     changed = False

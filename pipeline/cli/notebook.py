@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import html
+import inspect
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ MOST_LINES = 200  # notes and incidents shown: the latest ones
 def for_notebook(value: Any) -> Any:
     """A public name of the package for use in a notebook: verbs that emit progress show it in the cell."""
     shown = callable(value) and "listen" in getattr(value, "__annotations__", {})
+    if inspect.isgeneratorfunction(inspect.unwrap(value) if callable(value) else value):  # `prepare`: a context
+        shown = False
     return _with_progress(value) if shown else value
 
 

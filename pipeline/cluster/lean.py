@@ -17,7 +17,8 @@ from typing import Any
 
 
 def install() -> None:
-    """Makes `import xgboost` skip scikit-learn, and Arrow skip pandas; importing either by name still works."""
+    """Makes `import xgboost` skip scikit-learn, and Arrow skip pandas; importing either by name still works, pandas
+    except in modules of this package."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

@@ -128,6 +128,13 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
     return PreparedData(inputs, target, units, fitted, in_memory_rows, now_known)
 
 
+def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
+    """The same rows for other parameters of the trees: plans their memory anew; ClusterError where it cannot do."""
+    shape = dataclasses.replace(prepared.shape, depth=_depth(context.job.training.params.get("max_depth")))
+    compare_with_limit(context, shape, _first_guess(context, shape))
+    return dataclasses.replace(prepared, shape=shape)
+
+
 def _first_guess(context: RunContext, shape: MemoryShape) -> Literal["memory", "disk"]:
     """Where the matrices will be, from metadata alone; ClusterError, before a row is read, where neither memory nor
     disk would do.
@@ -252,17 +259,22 @@ class BlockFutures:
 
 
 def make_blocks(
-    context: RunContext, prepared: PreparedData, workers: Mapping[int, str], codes: Literal["memory", "disk"] = "memory"
+    context: RunContext,
+    prepared: PreparedData,
+    workers: Mapping[int, str],
+    codes: Literal["memory", "disk"] = "memory",
+    owner: str | None = None,
 ) -> BlockFutures:
     """The second pass: fragments (by their places among the units) as blocks, on these workers (addresses).
 
-    `codes`: where blocks are kept until their matrix is built.  If a worker dies, its blocks are made elsewhere.
+    `codes`: where blocks are kept until their matrix is built.  `owner`: the run that read the rows, which may have
+    kept some, and whose files the codes are; default: this one.  If a worker dies, its blocks are made elsewhere.
     """
     start = time.monotonic()
     places = sorted(workers)
     units = [dataclasses.replace(prepared.units[place], worker=workers[place]) for place in places]
     shared = PassConfig(
-        run=context.run,
+        run=owner or context.run,
         preprocess=context.job.preprocess,
         training=context.job.training,
         target=prepared.target,

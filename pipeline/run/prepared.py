@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,8 +11,9 @@ from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
 from pipeline.config.job import Job, seconds_of
-from pipeline.config.parameters import check_fitting, check_params
+from pipeline.config.parameters import PARAMETERS, check_fitting, check_params
 from pipeline.data.files import waiting
+from pipeline.data.opened_sources import Inputs
 from pipeline.errors import JobError
 from pipeline.events.types import EventHandler, Failed, RoundDone, Started, discard
 from pipeline.preprocess.constraints import check_constraints
@@ -43,7 +45,8 @@ class Prepared:
 
     def __init__(self, context: RunContext, shared: SharedRows, memory: PeakMemory) -> None:
         self._context, self._shared, self._memory = context, shared, memory
-        self._busy = self._closed = False
+        self._free = threading.Lock()
+        self._closed = False
 
     @property
     def rows(self) -> int:
@@ -69,43 +72,59 @@ class Prepared:
 
         `params`: XGBoost's, in addition to the job's, or in place of them; None as a value leaves the job's out.
         `rounds`: instead of the job's.  `model`: the folder; default: a dated one under models/.  `callback` receives
-        every reported round, in this process, and must be quick; if it returns True, the workers agree on one of the
-        next rounds and stop after it, and the model has that many rounds.  To stop at an exact round, set `rounds`.
-        JobError for parameters that the prepared rows do not allow; other errors as from `pipeline.train`.
+        every reported round, in a thread of the client: it must be quick and must not use the client.  If it returns
+        True, the workers agree on one of the next rounds and stop after it, and the model has that many rounds; the
+        efficiency of its rounds is not measured.  To stop at an exact round, set `rounds`.  JobError for parameters
+        that the prepared rows do not allow; other errors as from `pipeline.train`.
         """
         if self._closed:
             raise JobError("the prepared rows are gone: train inside the `with` of pipeline.prepare")
-        if self._busy:
+        if not self._free.acquire(blocking=False):
             raise JobError("these rows are being trained on: start the next training after that")
+        try:
+            return self._train(params or {}, rounds, model, overwrite, callback, listen)
+        finally:
+            self._free.release()
+
+    def _train(
+        self,
+        params: Mapping[str, Any],
+        rounds: int | None,
+        model: str | os.PathLike[str] | None,
+        overwrite: bool,
+        callback: Callable[[RoundDone], bool] | None,
+        listen: EventHandler,
+    ) -> TrainResult:
         base, run = self._context, new_run()
         try:
-            job = self._job(params or {}, rounds)
+            job = self._job(params, rounds)
             folder = prepare_output_dir(model or default_folder(run), resume=False, overwrite=overwrite)
         except BaseException as error:
             listen(Started(verb="train", run=run))
             listen(Failed.of(error))
             raise
-        job = job.model_copy(update={"output": job.output.model_copy(update={"overwrite": overwrite})})
+        written = {"overwrite": overwrite, "model": None if model is None else os.fspath(model)}
+        job = job.model_copy(update={"output": job.output.model_copy(update=written)})
         clock = StageTimer(begin=monotonic_epoch())
         context = RunContext(base.client, base.membership, self._with_found(job), base.placement, listen, clock, run)
         context.notes, context.planned_nbytes = list(base.notes), base.planned_nbytes
         saved: list[TrainResult] = []
-        self._busy = True
+        base.membership.begin_again()
         try:
             with cleanup_errors_as_notes(saved, listen), _heard_by(context):
                 inputs = replace(self._shared.prepared.inputs, job=job)
                 options = TrainOptions(inputs, folder, False, self._shared, callback)
                 run_training(context, options, self._memory, saved)
         finally:
-            self._busy = False
             base.placement = context.placement
-            self._shared.work_set.adopt(base)
+            self._shared.work_set.adopt(base, self._shared.prepared)
         return saved[0]
 
     def close(self) -> None:
-        """Has the workers drop the matrices."""
+        """Has the workers drop the rows and matrices."""
         self._closed = True
         self._shared.work_set.release()
+        self._shared.prepared.in_memory_rows.release()
 
     def _job(self, params: Mapping[str, Any], rounds: int | None) -> Job:
         """The prepared job with these settings; JobError where they are invalid or need other rows."""
@@ -115,6 +134,12 @@ class Prepared:
                 f"params.max_bin = {params['max_bin']}, but the rows are encoded in {base.training.max_bin} bins: "
                 "prepare them again, with training.max_bin"
             )
+        if "ndcg_exp_gain" in params:
+            raise JobError("params.ndcg_exp_gain decides which grades are valid: prepare the rows again with it")
+        if unknown := [name for name in params if name not in PARAMETERS and name not in base.training.params]:
+            check_params(
+                dict.fromkeys(unknown, 0), (), base.training.objective
+            )  # names them, also those to be left out
         fields = base.model_dump()
         wanted = {**fields["training"]["params"], **params}
         fields["training"]["params"] = {name: value for name, value in wanted.items() if value is not None}
@@ -158,22 +183,29 @@ def prepare(
     membership = WorkerMembership(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience))
     with PeakMemory() as memory, membership:
         context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
-        with _heard_by(context), membership.translate_connection_errors():
-            with clock.stage("connect"):
-                context.placement = place(client, job, membership, listen)
+        with _heard_by(context):
             try:
-                membership.call(lambda: forget_dead(client, run))
-                with context.collect_spans():
-                    context.emit_note(*context.placement.notes, *inputs.notes)
-                    prepared = prepare_rows(context, inputs)
-                    shared = SharedRows(prepared, WorkSet(context, prepared))
+                shared = _read(context, job, inputs)
                 with contextlib.closing(Prepared(context, shared, memory)) as ready:
                     yield ready
-            except BaseException as error:
-                clear_exception_frames(error)
-                raise
             finally:
                 forget(client, run)
+
+
+def _read(context: RunContext, job: Job, inputs: Inputs) -> SharedRows:
+    """Places the workers and runs the passes over the rows."""
+    try:
+        with context.membership.translate_connection_errors():
+            with context.clock.stage("connect"):
+                context.placement = place(context.client, job, context.membership, context.emit)
+            context.membership.call(lambda: forget_dead(context.client, context.run))
+            with context.collect_spans():
+                context.emit_note(*context.placement.notes, *inputs.notes)
+                prepared = prepare_rows(context, inputs)
+            return SharedRows(prepared, WorkSet(context, prepared))
+    except BaseException as error:
+        clear_exception_frames(error)
+        raise
 
 
 @contextlib.contextmanager

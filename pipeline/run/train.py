@@ -26,7 +26,7 @@ from pipeline.model.artifact import Model
 from pipeline.monitoring.alarms.listener import Alarms
 from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.preprocess.prepare import PreparedData, prepare
+from pipeline.preprocess.prepare import PreparedData, for_params, prepare
 from pipeline.run.finish import RunResult, default_folder, finish
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
@@ -279,8 +279,8 @@ def _train(
     if options.shared is None:
         prepared, work_set = prepare(context, inputs), None
     else:
-        prepared, work_set = options.shared.prepared, options.shared.work_set
-        work_set.adopt(context)
+        prepared, work_set = for_params(context, options.shared.prepared), options.shared.work_set
+        work_set.adopt(context, prepared)
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(context, store, identity, start.checked(identity))
     hooks = SupervisorHooks(memory.sample, accountant.new_segment, options.ends_after)

@@ -127,6 +127,14 @@ class WorkerMembership:
         self._thread.start()
         return self
 
+    def begin_again(self) -> None:
+        """Forgets the error with which an earlier run on the same watch ended, so that the next one can begin."""
+        if self._error is not None and self._thread is not None and not self._stop.is_set():
+            self._thread.join(ANSWER_SECONDS)  # it ends with the error
+            self._error = None
+            self._thread = threading.Thread(target=self._watch, name="members", daemon=True)
+            self._thread.start()
+
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._thread is not None:

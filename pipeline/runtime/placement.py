@@ -221,8 +221,11 @@ def _dashboard(start: Launched, services: Mapping[str, Any]) -> str | None:
 def _device(start: Launched, section: Cluster, workers: list[WorkerInfo]) -> Device:
     """Returns the device that the workers were started for; on clusters that do not tell, the workers are asked."""
     if start.device is not None:
-        if section.device == "cuda" != start.device:
-            raise ClusterError("cluster.device = 'cuda', but the client's local cluster has workers without a GPU each")
+        if section.device == "cuda" and start.device != "cuda":
+            raise ClusterError(
+                "cluster.device = 'cuda', but the client's LocalCluster was not started for GPUs: use pipeline.connect or "
+                "dask_cuda.LocalCUDACluster, or set cluster.device = 'cpu'"
+            )
         return start.device
     if section.device == "cpu":
         return "cpu"

@@ -117,6 +117,7 @@ class Supervisor:
         self._shared = shared is not None
         self._asked = 0  # the last round that `ends_after` was asked about
         self._ending = False  # whether `ends_after` has said so
+        self._last = False  # whether the ranks have agreed on the last round since
         self._anew = False  # whether all fragments are assigned again
         self._kept_here = 0  # checkpoints of this attempt
 
@@ -142,14 +143,15 @@ class Supervisor:
                 now = self._recover(step(now, recovery.CheckpointKept(self._round()), self._policy), seen)
 
     def _ended_early(self) -> bool:
-        """Makes the round that all ranks had agreed to stop after the last one, if the caller has ended the training."""
-        if not self._ending or not self._round():
-            return False
-        self._ending = False
-        job = self._context.job
-        training = job.training.model_copy(update={"rounds": self._round()})
-        self._context.job = job.model_copy(update={"training": training})
-        return True
+        """Makes the round that all ranks had agreed to stop after the last one, if the caller has ended the training.
+
+        Ranks that had not finished a round begin again, and are stopped after their first.
+        """
+        if self._ending and self._round():
+            job = self._context.job
+            training = job.training.model_copy(update={"rounds": self._round()})
+            self._context.job, self._last = job.model_copy(update={"training": training}), True
+        return self._ending
 
     def _seen(self, error: Exception) -> RecoveryEvent:
         """Converts the error that ended an attempt into an observation for the state machine."""
@@ -236,22 +238,23 @@ class Supervisor:
             self._context.emit_note(event.message)  # also kept for the report
             return
         self._context.emit(event)
-        if isinstance(event, RoundDone) and event.round > self._asked and self._hooks.ends_after is not None:
+        ends_after = self._hooks.ends_after
+        if isinstance(event, RoundDone) and ends_after is not None and event.round > self._asked and not self._ending:
             self._asked = event.round
             last = event.round >= self._context.job.training.rounds
-            self._ending = bool(self._hooks.ends_after(event)) and not last
+            self._ending = bool(ends_after(event)) and not last  # and stays so: later events are not asked about
 
     def _take_joined(self) -> None:
         """Uses workers that have joined, or come back, since the last training on the shared rows."""
         workers, context = self._candidates(), self._context
-        if len(workers) > len(context.placement.workers):
+        if context.job.cluster.elastic and len(workers) > len(context.placement.workers):
             context.placement = replace(context.placement, workers=workers)
             self._hooks.on_workers_changed(workers)
             self._anew = True
 
     def _stops(self) -> bool:
         """Whether the ranks are to agree on a round to stop after."""
-        return self._ending or self._more_workers()
+        return (self._ending and not self._last) or self._more_workers()
 
     def _more_workers(self) -> bool:
         """Whether workers have joined that can be used from this checkpoint on."""

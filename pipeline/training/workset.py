@@ -40,7 +40,7 @@ class WorkSet:
 
     def __init__(self, context: RunContext, prepared: PreparedData) -> None:
         self._context, self._prepared = context, prepared
-        self._owner = context.run  # whose scratch files the matrices are: they outlive a single training
+        self._owner = context.run  # that read the rows; blocks and matrices outlive a single training
         self._shares: dict[str, tuple[int, ...]] = {}  # address -> indices of the units
         self._built: dict[str, tuple[int, ...]] = {}  # address -> indices of the units that the matrix was built of
         self._matrices: dict[str, Future] = {}
@@ -48,9 +48,9 @@ class WorkSet:
         self._facts: dict[int, BlockFacts] = {}
         self._storage: dict[str, Storage] = {}  # by address
 
-    def adopt(self, context: RunContext) -> None:
+    def adopt(self, context: RunContext, prepared: PreparedData) -> None:
         """Continues for another run, on the same rows."""
-        self._context = context
+        self._context, self._prepared = context, prepared
 
     def ensure_matrices(self, *, reassign: bool = False) -> WorkerMatrices:
         """Returns the matrices on the workers of the run's placement; builds those that are missing.
@@ -99,7 +99,8 @@ class WorkSet:
         )  # fmt: skip
 
     def release(self) -> None:
-        """Has the workers drop all matrices."""
+        """Has the workers drop all matrices, and blocks that a failed build has left."""
+        self._blocks.clear()
         self._matrices.clear()
         self._built.clear()
 
@@ -175,7 +176,7 @@ class WorkSet:
             if any(self._storage[address].codes == "disk" for address in shares):
                 codes = "disk"
             with self._context.clock.stage("blocks"):
-                made = make_blocks(self._context, self._prepared, wanted, codes)
+                made = make_blocks(self._context, self._prepared, wanted, codes, self._owner)
             self._blocks |= made.blocks
             self._facts |= made.facts
 

@@ -70,7 +70,7 @@ def same(one: Any, other: Any) -> bool:
 def test_the_models_are_those_of_train(client: Any, folder: Path, trained: Any, tmp_path: Path) -> None:
     heard: list[events.Event] = []
     with pipeline.prepare(client, job_of(folder), listen=heard.append) as prepared:
-        assert prepared.rows + 0 == sum(e.rows for e in heard if isinstance(e, events.StatisticsDone))
+        assert prepared.rows == sum(e.rows for e in heard if isinstance(e, events.StatisticsDone))
         assert prepared.features == ("x0", "x1", "x2", "x3")
         read = len(heard)
         first = prepared.train(model=tmp_path / "first")
@@ -96,12 +96,33 @@ def test_nothing_is_read_again(client: Any, folder: Path, tmp_path: Path) -> Non
     assert [e for e in heard if isinstance(e, events.Saved)]
 
 
-def test_rows_from_memory(client: Any, trained: Any, tmp_path: Path, folder: Path) -> None:
+def kept_rows(client: Any) -> int:
+    """Fragments whose rows the workers keep for the second pass."""
+
+    def kept() -> int:
+        from pipeline.preprocess.fit import row_cache
+
+        return len(row_cache.kept())
+
+    return sum(client.run(kept).values())
+
+
+def test_rows_kept_by_the_first_pass_are_used_by_the_second(client: Any, folder: Path, tmp_path: Path) -> None:
+    with pipeline.prepare(client, job_of(folder)) as prepared:
+        assert kept_rows(client) == 4
+        prepared.train(rounds=2, model=tmp_path / "a")
+        assert kept_rows(client) == 0
+
+
+def test_rows_from_memory(client: Any, tmp_path: Path, folder: Path) -> None:
     job = job_of(folder)
+    whole = pipeline.train(client, job_of(folder, f"output.model={tmp_path}/whole"), source=table_of()).model
     with pipeline.prepare(client, job, source=table_of()) as prepared:
         models = [prepared.train(rounds=n, model=tmp_path / str(i)).model for i, n in enumerate((3, 5, 3))]
+        again = prepared.train(model=tmp_path / "again").model
     assert same(models[0], models[2])
     assert not same(models[0], models[1])
+    assert same(again, whole)
 
 
 def test_a_callback_ends_a_training_soon(client: Any, folder: Path, trained: Any, tmp_path: Path) -> None:
@@ -114,12 +135,19 @@ def test_a_callback_ends_a_training_soon(client: Any, folder: Path, trained: Any
     with pipeline.prepare(client, job_of(folder)) as prepared:
         result = prepared.train(rounds=5_000, model=tmp_path / "early", callback=enough)
         whole = prepared.train(rounds=4, model=tmp_path / "whole", callback=lambda event: event.round == 4)
+        heard: list[events.Event] = []
+        once = prepared.train(
+            rounds=5_000, model=tmp_path / "once", callback=lambda event: event.round == 2, listen=heard.append
+        )
     rounds = result.model.manifest.rounds
     assert 5 <= rounds < 5_000
     assert seen == sorted(set(seen))
     assert result.model.manifest.job["training"]["rounds"] == rounds
     assert whole.model.manifest.rounds == 4
     assert same(result.model, trained(f"training.rounds={rounds}"))
+    last = [event for event in heard if isinstance(event, events.RoundDone)][-1]
+    assert 2 <= last.round == last.rounds == once.model.manifest.rounds < 5_000
+    assert not [event for event in heard if isinstance(event, (events.Restarted, events.BlocksDone))]
 
 
 def test_an_error_of_a_callback_ends_the_training(client: Any, folder: Path, tmp_path: Path) -> None:
@@ -130,6 +158,13 @@ def test_an_error_of_a_callback_ends_the_training(client: Any, folder: Path, tmp
         with pytest.raises(ZeroDivisionError, match="oh"):
             prepared.train(model=tmp_path / "broken", callback=broken)
         assert not (tmp_path / "broken").exists()
+
+        def broken_listener(event: events.Event) -> None:
+            if isinstance(event, events.RoundDone):
+                raise ZeroDivisionError("heard")
+
+        with pytest.raises(ZeroDivisionError, match="heard"):
+            prepared.train(model=tmp_path / "heard", listen=broken_listener)
         assert prepared.train(rounds=2, model=tmp_path / "next").model.manifest.rounds == 2
 
 
@@ -138,6 +173,8 @@ def test_an_error_of_a_callback_ends_the_training(client: Any, folder: Path, tmp
     [
         ({"params": {"max_bin": 64}}, r"max_bin = 64, but the rows are encoded in 255 bins: prepare them again"),
         ({"params": {"max_dpeth": 3}}, "max_dpeth"),
+        ({"params": {"max_dpeth": None}}, "max_dpeth"),
+        ({"params": {"ndcg_exp_gain": False}}, "prepare the rows again"),
         ({"rounds": 0}, "rounds"),
         ({"params": {"tweedie_variance_power": 1.2}}, "tweedie_variance_power"),
         ({"params": {"objective": "reg:gamma"}}, "objective"),
@@ -183,6 +220,7 @@ def test_lost_workers(folder: Path, trained: Any, tmp_path: Path) -> None:
         fourth = prepared.train(model=tmp_path / "fourth")
     assert killed
     assert [event for event in heard if isinstance(event, events.WorkerLost)]
+    assert first.model.manifest.job["output"]["model"] == str(tmp_path / "first")
     assert all(result.summary["workers"] == 2 for result in (first, second, fourth))
     assert third.model.manifest.rounds == 400
     for result in (first, second, fourth):
@@ -221,3 +259,11 @@ def test_one_training_at_a_time(client: Any, folder: Path, tmp_path: Path) -> No
 
         prepared.train(rounds=2, model=tmp_path / "one", callback=another)
     assert set(errors) == {"these rows are being trained on: start the next training after that"}
+
+
+def test_early_stopping_with_a_callback(client: Any, folder: Path, trained: Any, tmp_path: Path) -> None:
+    settings = ("training.early_stopping=3", "training.params.eta=1.5", "training.rounds=200")
+    with pipeline.prepare(client, job_of(folder, *settings)) as prepared:
+        result = prepared.train(model=tmp_path / "stopped", callback=lambda event: False)
+    assert result.model.manifest.rounds < 200
+    assert same(result.model, trained(*settings))

@@ -104,5 +104,5 @@ def test_only_the_hosts_that_take_part_count() -> None:
 
 
 def test_a_gpu_is_not_taken_from_a_local_cluster_without_one(client: Any) -> None:
-    with pytest.raises(ClusterError, match="local cluster has workers without a GPU each"):
+    with pytest.raises(ClusterError, match="LocalCluster was not started for GPUs"):
         placement.placement(client, Cluster(device="cuda"))

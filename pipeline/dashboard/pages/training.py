@@ -89,7 +89,9 @@ def _long(run: RunState, now: float) -> str:
         return card("Time taken", duration((run.ended or run.heard) - run.started))
     if run.interrupted:
         left = f"then about {duration(run.eta[1])} of rounds" if run.eta else ""
-        return card(label, "interrupted", f"it resumes when the workers are back; {left}".rstrip("; "), "warn")
+        return card(
+            label, "interrupted", f"it resumes when the workers are back, or without them; {left}".rstrip("; "), "warn"
+        )
     if run.rounds_ended:
         return card(label, "a moment", "the rounds are done; evaluating and saving")
     if run.recovering:

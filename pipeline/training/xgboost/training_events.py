@@ -52,7 +52,9 @@ class TrainingEvents:
         """`first`: the worker of rank 0; `hang_seconds`: without a round, after which `stall` is due."""
         self.stall = Stall(hang_seconds)
         self._client, self._spec, self._callbacks, self._first = client, spec, callbacks, first
-        self._last, self._lock = callbacks.start.round if callbacks.start else 0, threading.Lock()
+        begun = callbacks.start.round if callbacks.start else 0
+        self._last = begun if begun < spec.rounds else begun - 1  # a run that was ended early has not reported its last
+        self._lock = threading.Lock()
         self._slow_rounds = SlowRoundDetector(spec.early_stopping)
         self._error: BaseException | None = None  # raised by a callback
         self._checkpoints: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # rounds; None: the end
