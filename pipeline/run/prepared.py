@@ -11,10 +11,10 @@ from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
 from pipeline.config.job import Job, seconds_of
-from pipeline.config.parameters import PARAMETERS, check_fitting, check_params
+from pipeline.config.parameters import ALIASES, PARAMETERS, check_fitting, check_params
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
-from pipeline.errors import JobError
+from pipeline.errors import JobError, PipelineError
 from pipeline.events.types import EventHandler, Failed, RoundDone, Started, discard
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.prepare import prepare as prepare_rows
@@ -36,6 +36,7 @@ from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.rpc import require_client
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
+from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.workset import WorkSet
 from pipeline.training.xgboost.trial import try_params
 
@@ -70,15 +71,18 @@ class Prepared:
     ) -> TrainResult:
         """Trains one model: the same, to the byte, as `pipeline.train` gives for the job with these settings.
 
-        `params`: XGBoost's, in addition to the job's, or in place of them; None as a value leaves the job's out.
-        `rounds`: instead of the job's.  `model`: the folder; default: a dated one under models/.  `callback` receives
+        Only these vary; all other settings are those of the prepared job.  `params`: XGBoost's, in addition to the job's, or in place of them; None as a value leaves the job's out.
+        `rounds`: instead of the job's.  `model`: the folder, in place of the job's; default: a dated one
+        under models/.  `callback` receives
         every reported round, in a thread of the client: it must be quick and must not use the client.  If it returns
-        True, the workers agree on one of the next rounds and stop after it, and the model has that many rounds; the
-        efficiency of its rounds is not measured.  To stop at an exact round, set `rounds`.  JobError for parameters
+        True, the workers stop together, within about a second or with the round under way; the model has the rounds done by then,
+        and their efficiency is not measured.  To stop at an exact round, set `rounds`.  JobError for parameters
         that the prepared rows do not allow; other errors as from `pipeline.train`.
         """
         if self._closed:
             raise JobError("the prepared rows are gone: train inside the `with` of pipeline.prepare")
+        if callback is not None and not callable(callback):
+            raise JobError(f"callback is a {type(callback).__name__}: expected a function of a RoundDone event")
         if not self._free.acquire(blocking=False):
             raise JobError("these rows are being trained on: start the next training after that")
         try:
@@ -115,6 +119,10 @@ class Prepared:
                 inputs = replace(self._shared.prepared.inputs, job=job)
                 options = TrainOptions(inputs, folder, False, self._shared, callback)
                 run_training(context, options, self._memory, saved)
+        except Exception as error:
+            if not isinstance(error, PipelineError):  # of the caller's callback or listener, as pruners end a trial
+                CheckpointStore(folder).remove()
+            raise
         finally:
             base.placement = context.placement
             self._shared.work_set.adopt(base, self._shared.prepared)
@@ -129,22 +137,29 @@ class Prepared:
     def _job(self, params: Mapping[str, Any], rounds: int | None) -> Job:
         """The prepared job with these settings; JobError where they are invalid or need other rows."""
         base = self._shared.prepared.inputs.job
-        if "max_bin" in params:
+        if not isinstance(params, Mapping):
             raise JobError(
-                f"params.max_bin = {params['max_bin']}, but the rows are encoded in {base.training.max_bin} bins: "
-                "prepare them again, with training.max_bin"
+                f'params is a {type(params).__name__}: expected XGBoost\'s parameters, e.g. {{"max_depth": 6}}'
+            )
+        params = {name: _plain(value) for name, value in params.items()}
+        if params.pop("max_bin", None) not in (None, base.training.max_bin):
+            raise JobError(
+                f"params.max_bin: the rows are encoded in {base.training.max_bin} bins: prepare them again, with "
+                "training.max_bin"
             )
         if "ndcg_exp_gain" in params:
             raise JobError("params.ndcg_exp_gain decides which grades are valid: prepare the rows again with it")
-        if unknown := [name for name in params if name not in PARAMETERS and name not in base.training.params]:
+        if unknown := [name for name in params if name not in PARAMETERS]:
             check_params(
                 dict.fromkeys(unknown, 0), (), base.training.objective
             )  # names them, also those to be left out
         fields = base.model_dump()
-        wanted = {**fields["training"]["params"], **params}
+        replaced = {other for pair in ALIASES for other in pair if set(pair) & params.keys()}
+        kept = {name: value for name, value in base.training.params.items() if name not in replaced}
+        wanted = {**kept, **params}
         fields["training"]["params"] = {name: value for name, value in wanted.items() if value is not None}
         if rounds is not None:
-            fields["training"]["rounds"] = rounds
+            fields["training"]["rounds"] = _plain(rounds)
         job = Job.parse(fields, origin="Prepared.train")
         target, training = self._shared.prepared.target, job.training
         check_params(training.params, training.metrics, target.objective)
@@ -159,6 +174,11 @@ class Prepared:
         found = {name: value for name, value in ours.items() if name not in resolved}
         params = {**found, **job.training.params}
         return job.model_copy(update={"training": job.training.model_copy(update={"params": params})})
+
+
+def _plain(value: Any) -> Any:
+    """Python's number for one of NumPy."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 @contextlib.contextmanager

@@ -157,7 +157,7 @@ def test_an_error_of_a_callback_ends_the_training(client: Any, folder: Path, tmp
     with pipeline.prepare(client, job_of(folder)) as prepared:
         with pytest.raises(ZeroDivisionError, match="oh"):
             prepared.train(model=tmp_path / "broken", callback=broken)
-        assert not (tmp_path / "broken").exists()
+        assert list(tmp_path.glob("broken*")) == []  # nor its checkpoints
 
         def broken_listener(event: events.Event) -> None:
             if isinstance(event, events.RoundDone):
@@ -171,7 +171,9 @@ def test_an_error_of_a_callback_ends_the_training(client: Any, folder: Path, tmp
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"params": {"max_bin": 64}}, r"max_bin = 64, but the rows are encoded in 255 bins: prepare them again"),
+        ({"params": {"max_bin": 64}}, r"max_bin: the rows are encoded in 255 bins: prepare them again"),
+        ({"params": 5}, "params is a int: expected XGBoost's parameters"),
+        ({"params": {"eta": 0.1, "learning_rate": 0.2}}, "two names of one parameter"),
         ({"params": {"max_dpeth": 3}}, "max_dpeth"),
         ({"params": {"max_dpeth": None}}, "max_dpeth"),
         ({"params": {"ndcg_exp_gain": False}}, "prepare the rows again"),
@@ -259,6 +261,18 @@ def test_one_training_at_a_time(client: Any, folder: Path, tmp_path: Path) -> No
 
         prepared.train(rounds=2, model=tmp_path / "one", callback=another)
     assert set(errors) == {"these rows are being trained on: start the next training after that"}
+
+
+def test_numbers_of_numpy_and_other_names_of_parameters(
+    client: Any, folder: Path, trained: Any, tmp_path: Path
+) -> None:
+    with pipeline.prepare(client, job_of(folder, "training.params.eta=0.5")) as prepared:
+        params = {"max_depth": np.int64(3), "learning_rate": np.float64(0.2), "max_bin": 255}
+        result = prepared.train(params=params, rounds=int(np.int64(3)), model=tmp_path / "numpy")
+        with pytest.raises(JobError, match="expected a function"):
+            prepared.train(callback=5, model=tmp_path / "no")  # type: ignore[arg-type]
+    settings = ("training.params.max_depth=3", "training.params.learning_rate=0.2", "training.rounds=3")
+    assert same(result.model, trained(*settings))
 
 
 def test_early_stopping_with_a_callback(client: Any, folder: Path, trained: Any, tmp_path: Path) -> None:
