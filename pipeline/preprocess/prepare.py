@@ -129,7 +129,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
 
 
 def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
-    """The same rows for other parameters of the trees: plans their memory anew; ClusterError where it cannot do."""
+    """The same rows for other parameters of the trees: plans their memory; ClusterError where neither memory nor disk suffices."""
     shape = dataclasses.replace(prepared.shape, depth=_depth(context.job.training.params.get("max_depth")))
     compare_with_limit(context, shape, _first_guess(context, shape))
     return dataclasses.replace(prepared, shape=shape)

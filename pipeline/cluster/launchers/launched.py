@@ -1,7 +1,7 @@
-"""Describes how the cluster of a client was started: all that the rest of the package may know of that.
+"""Describes how the cluster of a client was started: the only place where the package finds that out.
 
-A launcher starts a cluster or connects to one.  Whoever holds only a client, which may be the user's own, gets the same
-description from `launched(client)`.
+A launcher starts a cluster or connects to one.  `launched(client)` gives the same description for any client, also for
+one that the user has made.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ class Launcher(Protocol):
 
 
 def launched(client: Client) -> Launched:
-    """Describes the cluster of a client, whoever started it."""
+    """Describes the cluster of a client, which may be the user's own."""
     cluster = client.cluster
     if not isinstance(cluster, LocalCluster):  # none, or one whose workers run elsewhere: SSHCluster, SLURMCluster
         return Launched(client, local=False, device=None)
