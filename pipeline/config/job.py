@@ -277,6 +277,15 @@ class Training(Section):
                     raise ValueError(f"{name} is neither a text, true or false, nor a finite number")
         return params
 
+    @pydantic.field_validator("params", mode="before")
+    @classmethod
+    def _of_numpy(cls, params: Any) -> Any:
+        """Numbers of NumPy, as grids of values give them, become Python's."""
+        if not isinstance(params, dict):
+            return params
+        scalar = {name: value for name, value in params.items() if getattr(value, "ndim", None) == 0}
+        return {**params, **{name: value.item() for name, value in scalar.items()}}
+
 
 class Security(Section):
     """TLS files: of the client for a running scheduler, of all processes for a cluster of our own."""

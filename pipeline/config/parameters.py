@@ -38,6 +38,10 @@ OWN: dict[str, str] = {
     "num_boost_round": "training.rounds",
     "n_estimators": "training.rounds",
     "early_stopping_rounds": "training.early_stopping",
+    **{
+        name: f"training.{name}"
+        for name in ("rounds", "early_stopping", "row_sample", "metrics", "quantiles", "monotone")
+    },
     "process_type": "a model is always trained from its first tree",
     "updater": "training.params.tree_method",
     "refresh_leaf": "a model is always trained from its first tree",

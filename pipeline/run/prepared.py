@@ -141,7 +141,7 @@ class Prepared:
             raise JobError(
                 f'params is a {type(params).__name__}: expected XGBoost\'s parameters, e.g. {{"max_depth": 6}}'
             )
-        params = {name: _plain(value) for name, value in params.items()}
+        params = dict(params)
         if params.pop("max_bin", None) not in (None, base.training.max_bin):
             raise JobError(
                 f"params.max_bin: the rows are encoded in {base.training.max_bin} bins: prepare them again, with "
@@ -159,7 +159,7 @@ class Prepared:
         wanted = {**kept, **params}
         fields["training"]["params"] = {name: value for name, value in wanted.items() if value is not None}
         if rounds is not None:
-            fields["training"]["rounds"] = _plain(rounds)
+            fields["training"]["rounds"] = getattr(rounds, "item", lambda: rounds)()  # of NumPy, too
         job = Job.parse(fields, origin="Prepared.train")
         target, training = self._shared.prepared.target, job.training
         check_params(training.params, training.metrics, target.objective)
@@ -174,11 +174,6 @@ class Prepared:
         found = {name: value for name, value in ours.items() if name not in resolved}
         params = {**found, **job.training.params}
         return job.model_copy(update={"training": job.training.model_copy(update={"params": params})})
-
-
-def _plain(value: Any) -> Any:
-    """Python's number for one of NumPy."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 @contextlib.contextmanager

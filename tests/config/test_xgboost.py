@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from pipeline.config.job import Training
+from pipeline.config.job import Job, Training
 from pipeline.config.metric_registry import DEFAULTS, OF_ROUNDS, check_metrics, rising, round_metrics
 from pipeline.config.parameters import OWN, PARAMETERS, check_params
 from pipeline.config.xgboost import KINDS, ModelShape, xgboost_params
@@ -245,3 +245,15 @@ def test_our_parameters_are_all_used_by_xgboost() -> None:
 def test_which_way_is_better() -> None:
     assert rising("ndcg@10")
     assert not rising("logloss")
+
+
+def test_numbers_of_numpy_are_parameters() -> None:
+    params = {"max_depth": np.int64(4), "eta": np.float32(0.5), "grow_policy": "depthwise"}
+    job = Job.parse({"data": {"source": "x", "target": "y"}, "training": {"params": params}})
+    assert job.training.params == {"max_depth": 4, "eta": 0.5, "grow_policy": "depthwise"}
+    assert type(job.training.params["max_depth"]) is int
+
+
+def test_fields_of_the_job_are_no_parameters() -> None:
+    with pytest.raises(JobError, match=r"params\.row_sample cannot be set here: training\.row_sample"):
+        check_params({"row_sample": 0.5})

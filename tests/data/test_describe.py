@@ -70,3 +70,11 @@ def test_a_model_folder_is_named_with_what_opens_it(tmp_path: Path) -> None:
     for source in (str(tmp_path), [str(tmp_path)]):
         with pytest.raises(SourceError, match=r"a model folder, no data: open it with pipeline\.Model\.load"):
             describe(source)
+
+
+def test_a_folder_of_model_folders_is_none(tmp_path: Path) -> None:
+    (tmp_path / "late").mkdir()
+    for name in ("manifest.json", "model.ubj"):
+        (tmp_path / "late" / name).write_text("{}")
+    with pytest.raises(SourceError, match=r"holds a model folder, .*/late, and no data: open that with"):
+        describe(str(tmp_path))

@@ -268,7 +268,11 @@ def test_numbers_of_numpy_and_other_names_of_parameters(
 ) -> None:
     with pipeline.prepare(client, job_of(folder, "training.params.eta=0.5")) as prepared:
         params = {"max_depth": np.int64(3), "learning_rate": np.float64(0.2), "max_bin": 255}
-        result = prepared.train(params=params, rounds=int(np.int64(3)), model=tmp_path / "numpy")
+        result = prepared.train(
+            params=params,
+            rounds=np.int64(3),  # type: ignore[arg-type]
+            model=tmp_path / "numpy",
+        )
         with pytest.raises(JobError, match="expected a function"):
             prepared.train(callback=5, model=tmp_path / "no")  # type: ignore[arg-type]
     settings = ("training.params.max_depth=3", "training.params.learning_rate=0.2", "training.rounds=3")

@@ -247,9 +247,11 @@ def _format(found: list[tuple[str, Listing]], wanted: str) -> str:
         raise SourceError(f"{found[0][0]}: {names} files together; choose one with data.format")
     for named, listing in found:
         if {os.path.basename(path) for path, _ in listing.entries}.issuperset(_MODEL_FILES):
-            raise SourceError(
-                f"{named}: a model folder, no data: open it with pipeline.Model.load(...), or `pipeline describe` in a shell"
-            )
+            folder = next(os.path.dirname(path) for path, _ in listing.entries if path.endswith("manifest.json"))
+            what = "a model folder, no data: open it"
+            if not os.path.exists(os.path.join(named, "manifest.json")):
+                what = f"holds a model folder, {folder}, and no data: open that"
+            raise SourceError(f"{named}: {what} with pipeline.Model.load(...), or `pipeline describe` in a shell")
     raise SourceError(f"{found[0][0]}: no Parquet, CSV, Feather or LIBSVM files by their endings; set data.format")
 
 
