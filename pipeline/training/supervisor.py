@@ -32,7 +32,7 @@ from pipeline.training.recovery import Policy, Recovery, RecoveryEvent, step
 from pipeline.training.workset import WorkSet
 from pipeline.training.xgboost.dispatch import StoppedError, TrainingResult
 from pipeline.training.xgboost.trainer import Evaluation, boost, evaluate
-from pipeline.training.xgboost.training_events import TrainingCallbacks
+from pipeline.training.xgboost.training_events import TrainingCallbacks, last_round
 
 TICK_SECONDS = 0.2  # between two polls of the cluster, while workers are waited for
 
@@ -115,7 +115,7 @@ class Supervisor:
         self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
         self._work_set = shared or WorkSet(context, prepared)
         self._shared = shared is not None
-        self._asked = 0  # the last round that `ends_after` was asked about
+        self._reported = self._asked = 0  # the last round with an event, and that `ends_after` was asked about
         self._ending = False  # whether `ends_after` has said so
         self._last = False  # whether the ranks have agreed on the last round since
         self._anew = False  # whether all fragments are assigned again
@@ -177,6 +177,8 @@ class Supervisor:
         callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._stops)
         with context.clock.stage("rounds"):
             trained, found = boost(context, self._prepared, partitions, callbacks)
+        if self._last and self._reported < trained.result.rounds:  # no event came of the round the ranks agreed on
+            self._hear(last_round(trained.result, trained.result.rounds))
         if trained.result.state is not None:
             self._checkpoints.keep(trained.result.state)
         self._note_findings(found)  # after the state is kept: if `data.strict` raises here, the rounds are not lost
@@ -234,6 +236,7 @@ class Supervisor:
     def _hear(self, event: Event) -> None:
         if isinstance(event, RoundDone):
             self._context.round = max(self._context.round, event.round)
+            self._reported = event.round
         if isinstance(event, Note):
             self._context.emit_note(event.message)  # also kept for the report
             return

@@ -230,16 +230,20 @@ def test_lost_workers(folder: Path, trained: Any, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_on_the_workers(client: Any, folder: Path, tmp_path: Path) -> None:
-    with pipeline.prepare(client, job_of(folder)) as prepared:
-        prepared.train(rounds=2, model=tmp_path / "a")
-
     def left(dask_worker: Any) -> list[str]:
         return [*map(str, dask_worker.data), *(name for name in dask_worker.plugins if name.startswith("pipeline"))]
 
+    before = client.run(left)
+    with pipeline.prepare(client, job_of(folder)) as prepared:
+        prepared.train(rounds=2, model=tmp_path / "a")
+
+    def more() -> list[str]:
+        return [name for worker, names in client.run(left).items() for name in names if name not in before[worker]]
+
     deadline = time.monotonic() + 10
-    while any(found := client.run(left).values()) and time.monotonic() < deadline:
+    while (found := more()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(found), found
+    assert found == []
 
 
 def test_the_rows_are_gone_after_the_with(client: Any, folder: Path, tmp_path: Path) -> None:

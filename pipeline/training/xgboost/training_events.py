@@ -52,9 +52,7 @@ class TrainingEvents:
         """`first`: the worker of rank 0; `hang_seconds`: without a round, after which `stall` is due."""
         self.stall = Stall(hang_seconds)
         self._client, self._spec, self._callbacks, self._first = client, spec, callbacks, first
-        begun = callbacks.start.round if callbacks.start else 0
-        self._last = begun if begun < spec.rounds else begun - 1  # a run that was ended early has not reported its last
-        self._lock = threading.Lock()
+        self._last, self._lock = callbacks.start.round if callbacks.start else 0, threading.Lock()
         self._slow_rounds = SlowRoundDetector(spec.early_stopping)
         self._error: BaseException | None = None  # raised by a callback
         self._checkpoints: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # rounds; None: the end
@@ -89,13 +87,7 @@ class TrainingEvents:
 
     def finish(self, result: RoundsResult) -> None:
         """Emits the last round, whose event may not have arrived yet."""
-        latest = {name: series[-1] for name, series in result.history.items() if math.isfinite(series[-1])}
-        self._pass(
-            RoundDone(
-                round=result.rounds, rounds=self._spec.rounds, metrics=latest, best_round=result.best_round,
-                best=_best(result), rows_per_second=0.0,
-            )
-        )  # fmt: skip
+        self._pass(last_round(result, self._spec.rounds))
 
     def _pass(self, event: RoundDone) -> None:
         with self._lock:
@@ -130,6 +122,15 @@ class TrainingEvents:
             handover.pop_checkpoint, self._spec.run, workers=[self._first], on_error="return"
         )
         return taken
+
+
+def last_round(result: RoundsResult, rounds: int) -> RoundDone:
+    """Returns the event of the last round of a training of so many rounds."""
+    latest = {name: series[-1] for name, series in result.history.items() if math.isfinite(series[-1])}
+    return RoundDone(
+        round=result.rounds, rounds=rounds, metrics=latest, best_round=result.best_round, best=_best(result),
+        rows_per_second=0.0,
+    )  # fmt: skip
 
 
 def _best(result: RoundsResult) -> float | None:
