@@ -15,7 +15,7 @@ from pipeline.config.parameters import ALIASES, PARAMETERS, check_fitting, check
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
 from pipeline.errors import JobError, PipelineError
-from pipeline.events.types import EventHandler, Failed, RoundDone, Started, discard
+from pipeline.events.types import EventHandler, RoundDone, discard
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.prepare import prepare as prepare_rows
 from pipeline.run.finish import default_folder
@@ -30,6 +30,7 @@ from pipeline.run.train import (
     forget,
     forget_dead,
     place,
+    refusals_as_failures,
     run_training,
 )
 from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
@@ -71,13 +72,13 @@ class Prepared:
     ) -> TrainResult:
         """Trains one model: the same, to the byte, as `pipeline.train` gives for the job with these settings.
 
-        Only these vary; all other settings are those of the prepared job.  `params`: XGBoost's, in addition to the job's, or in place of them; None as a value leaves the job's out.
-        `rounds`: instead of the job's.  `model`: the folder, in place of the job's; default: a dated one
-        under models/.  `callback` receives
-        every reported round, in a thread of the client: it must be quick and must not use the client.  If it returns
-        True, the workers stop together, within about a second or with the round under way; the model has the rounds done by then,
-        and their efficiency is not measured.  To stop at an exact round, set `rounds`.  JobError for parameters
-        that the prepared rows do not allow; other errors as from `pipeline.train`.
+        Only these vary; all other settings are those of the prepared job.  `params`: XGBoost's, in addition to the
+        job's, or in place of them; None as a value leaves the job's out.  `rounds`: instead of the job's.  `model`: the
+        folder, in place of the job's; default: a dated one under models/.  `callback` receives every reported round, in
+        a thread of the client: it must be quick and must not use the client.  If it returns True, the workers stop
+        together, within about a second or with the round under way; the model has the rounds done by then, and their
+        efficiency is not measured.  To stop at an exact round, set `rounds`.  JobError for parameters that the prepared
+        rows do not allow; other errors as from `pipeline.train`.
         """
         if self._closed:
             raise JobError("the prepared rows are gone: train inside the `with` of pipeline.prepare")
@@ -100,13 +101,9 @@ class Prepared:
         listen: EventHandler,
     ) -> TrainResult:
         base, run = self._context, new_run()
-        try:
+        with refusals_as_failures(listen, run):
             job = self._job(params, rounds)
             folder = prepare_output_dir(model or default_folder(run), resume=False, overwrite=overwrite)
-        except BaseException as error:
-            listen(Started(verb="train", run=run))
-            listen(Failed.of(error))
-            raise
         written = {"overwrite": overwrite, "model": None if model is None else os.fspath(model)}
         job = job.model_copy(update={"output": job.output.model_copy(update=written)})
         clock = StageTimer(begin=monotonic_epoch())
@@ -149,10 +146,9 @@ class Prepared:
             )
         if "ndcg_exp_gain" in params:
             raise JobError("params.ndcg_exp_gain decides which grades are valid: prepare the rows again with it")
+        # Also those that are to be left out: a misspelt name would leave nothing out.
         if unknown := [name for name in params if name not in PARAMETERS]:
-            check_params(
-                dict.fromkeys(unknown, 0), (), base.training.objective
-            )  # names them, also those to be left out
+            check_params(dict.fromkeys(unknown, 0))
         fields = base.model_dump()
         replaced = {other for pair in ALIASES for other in pair if set(pair) & params.keys()}
         kept = {name: value for name, value in base.training.params.items() if name not in replaced}

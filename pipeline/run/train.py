@@ -95,15 +95,10 @@ def train(
     require_client(client)
     clock = clock or StageTimer(begin=monotonic_epoch())
     run = new_run()
-    try:
-        with clock.stage("metadata"), waiting.notes_to(listen):
-            model = resume or job.output.model or default_folder(run)
-            folder = prepare_output_dir(model, resume=resume is not None, overwrite=job.output.overwrite)
-            inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
-    except BaseException as error:
-        listen(Started(verb="train", run=run))
-        listen(Failed.of(error))
-        raise
+    with refusals_as_failures(listen, run), clock.stage("metadata"), waiting.notes_to(listen):
+        model = resume or job.output.model or default_folder(run)
+        folder = prepare_output_dir(model, resume=resume is not None, overwrite=job.output.overwrite)
+        inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
     saved: list[TrainResult] = []
     with (
         cleanup_errors_as_notes(saved, listen),
@@ -146,6 +141,17 @@ def run_training(context: RunContext, options: "TrainOptions", memory: PeakMemor
             raise
         finally:
             forget(client, context.run)
+
+
+@contextlib.contextmanager
+def refusals_as_failures(on_event: EventHandler, run: str) -> Iterator[None]:
+    """Emits Started and Failed for a run that is refused before it begins."""
+    try:
+        yield
+    except BaseException as error:
+        on_event(Started(verb="train", run=run))
+        on_event(Failed.of(error))
+        raise
 
 
 @contextlib.contextmanager

@@ -108,11 +108,12 @@ def write_file(path: Path, content: bytes) -> None:
 def _sync_all(folder: Path) -> None:
     for path, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(path) / name)
-        _sync(Path(path))
+            sync(Path(path) / name)
+        sync(Path(path))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Has a file's content, or the names in a folder, reach the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -132,6 +133,6 @@ def _replace(partial: Path, folder: Path, token: str) -> None:
         if existed:
             os.rename(old, folder)
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     if existed:
         shutil.rmtree(old, ignore_errors=True)

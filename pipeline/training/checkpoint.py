@@ -24,7 +24,7 @@ import numpy as np
 from pipeline.config.limited_file import read_limited
 from pipeline.config.parameters import QUANTILE_OBJECTIVE
 from pipeline.errors import ModelError
-from pipeline.storage.atomic import refusal
+from pipeline.storage.atomic import refusal, sync
 from pipeline.training.later_fields import field_value
 
 MAGIC = b"pipeline-checkpoint 1\n"
@@ -242,19 +242,10 @@ def folder_for(model: Path) -> Path:
     return model.with_name(model.name + SUFFIX)
 
 
-def sync_folder(folder: Path) -> None:
-    """Has the names in the folder reach the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 class CheckpointStore:
     """The checkpoints of one model folder, which need not exist yet."""
 
-    def __init__(self, model: Path, sync: Callable[[Path], None] = sync_folder) -> None:
+    def __init__(self, model: Path, sync: Callable[[Path], None] = sync) -> None:
         self.model, self._sync = model, sync
         self.folder = folder_for(model)
 
