@@ -48,7 +48,7 @@ _JOBS: dict[str, tuple[str, str, str]] = {
 rounds = 200
 early_stopping = 20
 row_sample = 0.7
-params = {eta = 0.05, max_depth = 6, colsample_bytree = 0.8}
+params = {eta = 0.1, max_depth = 6, colsample_bytree = 0.8}
 """,
         "",
     ),
