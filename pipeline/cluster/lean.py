@@ -1,30 +1,40 @@
-"""Imports XGBoost without scikit-learn and Arrow without pandas, in our own processes.
+"""Imports XGBoost without scikit-learn, Arrow without pandas and NumPy without its compiler, in our own processes.
 
 XGBoost imports scikit-learn, and with it pandas, if it is installed, for wrapper classes that this package does not
-use: 1.1 s of processor time and 117 MB in every process (measured; 0.13 s and 31 MB without).  Arrow imports pandas,
-if it is installed, to see whether what `pyarrow.array` receives is one of its objects: 0.3 s.  Meant for workers and
-for the command line; in a user's own process XGBoost's scikit-learn classes have to work.
+use: 1.1 s of processor time and 117 MB in every process (measured; 0.13 s and 31 MB without).  The wrappers and the
+plots import scipy.special even without scikit-learn: 0.12 s.  SciPy imports every public name of NumPy, so its Fortran
+compiler and its test tools too: 0.1 s.  Arrow imports pandas, if it is installed, to see whether what `pyarrow.array`
+receives is one of its objects: 0.3 s.  Meant for workers and for the command line; in a user's own process XGBoost's
+scikit-learn classes have to work.
 """
 
 import contextlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from types import FrameType, ModuleType
 from typing import Any
 
 
 def install() -> None:
-    """Makes `import xgboost` skip scikit-learn, and Arrow skip pandas; importing either by name still works, pandas
-    except in modules of this package."""
+    """Makes `import xgboost` skip its wrappers for scikit-learn and its plots, Arrow skip pandas, and the rarely used
+    packages of NumPy load when they are first used.
+
+    Importing any of them by name still works, pandas except in modules of this package.
+    """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
+WRAPPERS = frozenset({"sklearn", "xgboost.sklearn", "xgboost.plotting"})  # XGBoost does without, if they are missing
+RARE = frozenset({"numpy.f2py", "numpy.testing"})
+
+
 class _Finder(importlib.abc.MetaPathFinder):
-    """Hides scikit-learn while a thread imports XGBoost, and pandas from Arrow in calls of this package."""
+    """Hides the wrappers while a thread imports XGBoost, and pandas from Arrow in calls of this package."""
 
     def __init__(self) -> None:
         self.here = threading.local()
@@ -33,10 +43,12 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name == getattr(self.here, "hidden", None):
+        if name in getattr(self.here, "hidden", ()):
             raise ModuleNotFoundError(f"{name} is left out on purpose", name=name)
         if name == "pandas" and self.pandas_hidden and _is_ours(sys._getframe(1)):
             raise ModuleNotFoundError("pandas is left out on purpose: only Arrow can have looked for it", name=name)
+        if name in RARE:
+            return _lazy(importlib.machinery.PathFinder.find_spec(name, path, target))
         around = {"xgboost": self._load_xgboost, "pyarrow": self._load_arrow, "pandas": self._load_pandas}.get(name)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target) if around else None
         if around and spec is not None and spec.loader is not None:
@@ -44,7 +56,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
     def _load_xgboost(self, load: Callable[[], None]) -> None:
-        with self._hidden("sklearn"):
+        with self._hidden(WRAPPERS):
             load()
 
     def _load_arrow(self, load: Callable[[], None]) -> None:
@@ -52,7 +64,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         load()
         api = getattr(sys.modules["pyarrow.lib"], "_pandas_api", None)
         if api is not None and "pandas" not in sys.modules:
-            with self._hidden("pandas"):
+            with self._hidden({"pandas"}):
                 self.pandas_hidden = not api.have_pandas
 
     def _load_pandas(self, load: Callable[[], None]) -> None:
@@ -62,12 +74,12 @@ class _Finder(importlib.abc.MetaPathFinder):
             _ = sys.modules["pyarrow.lib"]._pandas_api.pd
 
     @contextlib.contextmanager
-    def _hidden(self, name: str) -> Iterator[None]:
-        self.here.hidden = name
+    def _hidden(self, names: Set[str]) -> Iterator[None]:
+        self.here.hidden = names
         try:
             yield
         finally:
-            self.here.hidden = None
+            self.here.hidden = ()
 
 
 class _Loader(importlib.abc.Loader):
@@ -84,6 +96,13 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.around(lambda: self.loader.exec_module(module))
+
+
+def _lazy(spec: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:
+    """Makes the module load when an attribute of it is first used."""
+    if spec is not None and spec.loader is not None:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+    return spec
 
 
 def _is_ours(frame: FrameType | None) -> bool:

@@ -1,4 +1,4 @@
-"""XGBoost without scikit-learn, Arrow without pandas: in a process of its own each."""
+"""XGBoost without its wrappers for scikit-learn, Arrow without pandas: in a process of its own each."""
 
 import subprocess
 import sys
@@ -70,4 +70,15 @@ assert not any(thread.is_alive() for thread in threads)
 def test_scikit_learn_can_still_be_imported() -> None:
     run("""
 import xgboost, sklearn.linear_model
+""")
+
+
+def test_what_xgboost_and_scipy_rarely_need_is_not_loaded_before_it_is_used() -> None:
+    run("""
+import pipeline.training.xgboost.trainer
+assert not {"xgboost.sklearn", "scipy.special", "numpy.f2py.crackfortran"} & set(sys.modules)
+import numpy.testing
+numpy.testing.assert_equal(np.arange(2), [0, 1])
+import xgboost.sklearn
+assert xgboost.sklearn.XGBRegressor
 """)
