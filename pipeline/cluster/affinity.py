@@ -113,9 +113,9 @@ def dask_setup(worker: Any) -> None:
     """Prepares a worker process: core set, silent loggers, a lean XGBoost.  Dask calls it in the main thread."""
     import dask
 
-    from pipeline.cluster import lean, logs, worker_main
+    from pipeline.cluster import lean, logs, worker_stderr
 
-    worker_main.restore()
+    worker_stderr.restore()
     if not dask.config.get(DEBUG, False):
         logs.silence()
     lean.install()

@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+from pipeline.cluster import worker_stderr
 from pipeline.cluster.memory import process_tree
-
-STDERR_FOLDER = "PIPELINE_WORKER_STDERR"  # environment variable of workers that start: the folder for their stderr
 
 
 def children() -> set[int]:
@@ -45,11 +44,11 @@ def stderr_of_workers() -> Iterator[Path | None]:
     except OSError:
         yield None
         return
-    os.environ[STDERR_FOLDER] = str(folder)
+    os.environ[worker_stderr.FOLDER] = str(folder)
     try:
         yield folder
     finally:
-        os.environ.pop(STDERR_FOLDER, None)
+        os.environ.pop(worker_stderr.FOLDER, None)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -12,10 +12,10 @@ import dask.utils
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, interrupts, logs, ports, starting, throwaway_tls, tls, web_guard
+from pipeline.cluster import affinity, interrupts, logs, openmp, ports, starting, throwaway_tls, tls, web_guard
 from pipeline.cluster.child_processes import kill_own, last_words, stderr_of_workers
 from pipeline.cluster.devices import resolve_device
-from pipeline.cluster.launchers import cuda
+from pipeline.cluster.launchers import cuda, fork_server
 from pipeline.cluster.launchers.launched import Launched, launched
 from pipeline.cluster.launchers.plain_nanny import PlainNanny
 from pipeline.cluster.memory import process_tree
@@ -192,7 +192,27 @@ def start(
     with _own_environment(), dask.config.set(configuration):
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)
-        return LocalCluster(n_workers=plan.workers, threads_per_worker=plan.threads, **options)
+        return _ForkedCluster(plan, warm_up, options)
+
+
+class _ForkedCluster(LocalCluster):
+    """Its workers are forks of a fork server that it owns, where there can be one."""
+
+    def __init__(self, plan: LocalLayout, warm_up: Sequence[str], options: dict[str, Any]) -> None:
+        environment = dask.config.get("distributed.nanny.pre-spawn-environ")
+        variables = {name: str(value) for name, value in environment.items() if name not in os.environ}
+        self._server = fork_server.start(warm_up, variables | openmp.environment(plan.threads))
+        forked = self._server is not None
+        try:
+            super().__init__(n_workers=plan.workers, threads_per_worker=plan.threads, forked=forked, **options)
+        except BaseException:
+            self.end_server()
+            raise
+
+    def end_server(self) -> None:
+        """Ends the fork server; its workers have ended."""
+        if self._server is not None:
+            self._server.stop()
 
 
 @contextlib.contextmanager
@@ -227,6 +247,8 @@ def _close_cluster(cluster: LocalCluster, on_close: OnClose) -> None:
     finally:
         killer.cancel()
         kill_own(started)
+        if isinstance(cluster, _ForkedCluster):
+            cluster.end_server()
 
 
 def _processes(cluster: Any) -> list[int]:

@@ -4,12 +4,14 @@ import contextlib
 import importlib.machinery
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import dask
 from distributed import Nanny
 
 from pipeline.cluster import openmp
+from pipeline.cluster.launchers import fork_server
 
 WORKER_MAIN = "pipeline.cluster.worker_main"
 
@@ -19,13 +21,14 @@ class PlainNanny(Nanny):
 
     Spawned processes import it because pickled functions might need it; ours never do, and the import costs time and
     memory in every worker, and a script without `if __name__ == "__main__"` would start a cluster in each.  It also
-    sets the variables of `openmp.environment`.
+    sets the variables of `openmp.environment`.  With `forked`, the worker is a fork of the fork server.
     """
 
     exit_codes: ClassVar[list[int]] = []  # of this process's workers that ended, since the latest cluster was started
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, forked: bool = False, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.forked = forked
         self.exits: dict[str, int] = {}  # of its workers that ended: address -> exit code
         variables = openmp.environment(self.nthreads)
         self.pre_spawn_env.update(variables)  # for libraries that read it as they are loaded
@@ -37,32 +40,43 @@ class PlainNanny(Nanny):
         super()._on_worker_exit_sync(exitcode)
 
     async def instantiate(self) -> Any:
-        with _hidden_main():
+        with _HIDDEN_MAIN, _FORKING if self.forked else contextlib.nullcontext():
             return await super().instantiate()
 
 
-# State of the process, like its main module: nannies start in parallel, and the last one restores what was hidden.
-_main_lock = threading.Lock()
-_main_hidden = 0
-_main_kept: dict[str, Any] = {}
+class _WhileAny:
+    """Holds a context while at least one nanny is inside: nannies start in parallel, and what it changes is the
+    process's own."""
+
+    def __init__(self, context: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
+        self._context = context
+        self._lock, self._inside, self._held = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._held.enter_context(self._context())
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._held.close()
 
 
 @contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Makes `worker_main` look like the main module, which spawned processes import first."""
-    global _main_hidden
+def _main_hidden() -> Iterator[None]:
+    """Makes `worker_main` look like the main module, which new processes import first."""
     main = sys.modules["__main__"]
-    with _main_lock:
-        _main_hidden += 1
-        if _main_hidden == 1:
-            _main_kept.update({name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)})
-            vars(main).pop("__file__", None)
-            vars(main)["__spec__"] = importlib.machinery.ModuleSpec(WORKER_MAIN, None)
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    vars(main).pop("__file__", None)
+    vars(main)["__spec__"] = importlib.machinery.ModuleSpec(WORKER_MAIN, None)
     try:
         yield
     finally:
-        with _main_lock:
-            _main_hidden -= 1
-            if _main_hidden == 0:
-                vars(main).update(_main_kept)
-                _main_kept.clear()
+        vars(main).update(kept)
+
+
+_HIDDEN_MAIN = _WhileAny(_main_hidden)
+_FORKING = _WhileAny(lambda: dask.config.set({fork_server.METHOD: "forkserver"}))

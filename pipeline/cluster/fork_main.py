@@ -1,0 +1,30 @@
+"""The first module of the fork server: imports what workers need, and names their stderr until they have started.
+
+`pipeline.cluster.launchers.fork_server` has it imported.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+
+from pipeline.cluster import lean, worker_stderr
+
+WHAT = "PIPELINE_FORK_SERVER"  # environment variable: {"modules": to import, "unset": names of variables}
+
+
+def _prepare(modules: list[str], unset: list[str]) -> None:
+    for name in unset:
+        del os.environ[name]
+    worker_stderr.redirect()
+    lean.install()
+    for module in modules:
+        with contextlib.suppress(ImportError):  # the worker that needs it says so
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a later collection would write to memory that is shared with the workers
+
+
+if what := os.environ.pop(WHAT, ""):
+    _prepare(**json.loads(what))

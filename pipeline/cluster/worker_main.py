@@ -1,0 +1,24 @@
+"""Main module of worker processes that start.
+
+`pipeline.cluster.launchers.plain_nanny` names it as the main module that a worker's process runs first, in place of the
+user's script; nothing imports it.
+"""
+
+import ctypes
+import signal
+from multiprocessing import forkserver
+
+from pipeline.cluster import worker_stderr
+
+PR_SET_PDEATHSIG = 1  # of prctl
+
+
+def _end_with_parent() -> None:
+    """A fork whose server was killed would live on while its nanny takes it for dead."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__mp_main__":
+    worker_stderr.redirect()
+    if forkserver.get_inherited_fds() is not None:  # a fork
+        _end_with_parent()

@@ -1,0 +1,129 @@
+"""Workers that are forks of the fork server: what they inherit and what not, and that nothing outlives a cluster."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
+
+# A process of its own: Python has one fork server, and the tests' process may use it for a shared cluster.
+START = """
+import os, sys, time, signal
+import psutil
+from pipeline.config.job import Cluster
+from pipeline.run.connect import connect
+
+def parents(client):
+    found = client.run(os.getppid).values()
+    return sorted("this process" if pid == os.getpid() else "fork server" for pid in found)
+
+def servers():
+    return [child for child in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+
+def until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.05)
+
+two = Cluster(device="cpu", workers=2, threads=1, dashboard=False)
+"""
+
+
+def run(code: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", START + textwrap.dedent(code)],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_workers_are_forks_that_have_imported_what_training_needs_and_nothing_is_left() -> None:
+    run("""
+        with connect(two) as client:
+            assert parents(client) == ["fork server", "fork server"]
+            [server] = servers()
+            memory = server.memory_full_info()
+            assert memory.rss > 2 * memory.uss, "the workers do not share its memory"
+        assert not servers()
+    """)
+
+
+def test_a_worker_that_replaces_a_lost_one_is_a_fork_too() -> None:
+    run("""
+        with connect(two) as client:
+            before = set(client.run(os.getpid).values())
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda: len(now := set(client.run(os.getpid, on_error="ignore").values())) == 2 and now != before)
+            assert parents(client) == ["fork server", "fork server"]
+    """)
+
+
+def test_workers_have_the_variables_of_their_cluster() -> None:
+    """Also when these change between two clusters of one process."""
+    run("""
+        def seen(client, name):
+            return set(client.run(lambda: __import__("os").environ.get(name)).values())
+        for given in ("a", "b"):
+            os.environ["GIVEN"] = given
+            with connect(Cluster(device="cpu", workers=1, threads=2 if given == "a" else 1)) as client:
+                assert parents(client) == ["fork server"]
+                assert seen(client, "GIVEN") == {given}
+                assert seen(client, "OMP_NUM_THREADS") == {"2" if given == "a" else "1"}
+                assert seen(client, "MALLOC_TRIM_THRESHOLD_") != {None}
+                for internal in ("PYTHONSAFEPATH", "PIPELINE_FORK_SERVER", "PIPELINE_WORKER_STDERR"):
+                    assert seen(client, internal) == {None}, internal
+        assert "OMP_NUM_THREADS" not in os.environ
+    """)
+
+
+def test_xgboost_has_the_threads_of_its_worker() -> None:
+    run("""
+        def threads():
+            import ctypes, xgboost
+            return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
+        with connect(Cluster(device="cpu", workers=1, threads=2)) as client:
+            assert set(client.run(threads).values()) == {2}
+    """)
+
+
+def test_clusters_that_are_open_at_the_same_time_each_have_their_workers() -> None:
+    run("""
+        with connect(two) as first:
+            with connect(two) as second:
+                assert parents(first) == ["fork server", "fork server"]
+                assert parents(second) == ["this process", "this process"]
+            before = set(first.run(os.getpid).values())
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda: len(now := set(first.run(os.getpid, on_error="ignore").values())) == 2 and now != before)
+        with connect(two) as third:
+            assert parents(third) == ["fork server", "fork server"]
+    """)
+
+
+def test_a_fork_server_that_is_killed_takes_its_workers_along_and_they_come_back() -> None:
+    run("""
+        with connect(two) as client:
+            before = set(client.run(os.getpid).values())
+            servers()[0].kill()
+            until(lambda: not any(map(psutil.pid_exists, before)))
+            until(lambda: len(client.run(os.getpid, on_error="ignore")) == 2)
+    """)
+
+
+def test_a_module_in_the_current_folder_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """As for a script that lies elsewhere, like the installed command."""
+    script, here = tmp_path / "bin" / "script.py", tmp_path / "here"
+    script.parent.mkdir()
+    here.mkdir()
+    for name in ("gc", "ctypes", "pipeline", "numpy"):
+        (here / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    body = 'with connect(two) as client:\n        assert parents(client) == ["fork server", "fork server"]\n'
+    script.write_text(f'{START}if __name__ == "__main__":\n    {body}')
+    done = subprocess.run([sys.executable, script], cwd=here, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
