@@ -23,7 +23,8 @@ import xgboost
 
 from benchmarks.grid_gradients import GridGradients, gradient_threads
 from benchmarks.record import circumstances, write
-from pipeline.preprocess.bins import XGBOOST_MAX_BIN, make_cuts, reference
+from pipeline.config.encoding import ENCODING
+from pipeline.preprocess.bins import make_cuts, reference
 from pipeline.training.xgboost.sampling import chosen_mask, row_keys
 
 METRICS = {"binary:logistic": "logloss", "reg:squarederror": "rmse"}
@@ -72,9 +73,9 @@ def compare(objective: str, share: float, options: argparse.Namespace) -> dict[s
     held_out = xgboost.DMatrix(values[options.rows :], label=label[options.rows :])
     values, label = values[: options.rows], label[: options.rows]
     rows, types = reference(make_cuts(values[:200_000], [None] * options.features))
-    cuts = xgboost.QuantileDMatrix(rows, feature_types=types, max_bin=XGBOOST_MAX_BIN)
+    cuts = xgboost.QuantileDMatrix(rows, feature_types=types, max_bin=ENCODING.codes)
     params = {
-        "objective": objective, "max_depth": options.depth, "max_bin": XGBOOST_MAX_BIN, "tree_method": "hist",
+        "objective": objective, "max_depth": options.depth, "max_bin": ENCODING.codes, "tree_method": "hist",
         "nthread": options.threads, "base_score": float(label.mean()), "seed_per_iteration": True,
         "eval_metric": METRICS[objective], "colsample_bynode": 1.0 if share == 1 else 0.8,
     }  # fmt: skip
@@ -82,7 +83,7 @@ def compare(objective: str, share: float, options: argparse.Namespace) -> dict[s
     ids = np.arange(options.rows, dtype=np.uint64)
     ways = [
         kind(
-            xgboost.QuantileDMatrix(values[rows], label=label[rows], ref=cuts, max_bin=XGBOOST_MAX_BIN),
+            xgboost.QuantileDMatrix(values[rows], label=label[rows], ref=cuts, max_bin=ENCODING.codes),
             ids[rows], share, params,
         )
         for kind, rows in ((Native, slice(None)), (Grid, slice(None)), (Native, order), (Grid, order))

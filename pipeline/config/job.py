@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
+from pipeline.config.encoding import ENCODING
 from pipeline.config.urls import LOCAL_ONLY, is_url
 from pipeline.config.validation_messages import Origins, explain, show_path
 from pipeline.errors import JobError
@@ -196,8 +197,8 @@ class Preprocess(Section):
     """The preprocessing of columns into features."""
 
     columns: dict[str, Column] = Field({}, description="overrides by column name or pattern (* and ?)")
-    max_levels: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(
-        254, description="categories up to this split natively"
+    max_levels: Annotated[int, Field(strict=True, ge=2, le=ENCODING.most_levels)] = Field(
+        ENCODING.most_levels, description="categories up to this split natively"
     )
     min_count: Positive = Field(1, description="levels seen in fewer training rows count as missing")
     high_cardinality: Literal["target", "frequency", "hash"] = Field("target", description="encoding above max_levels")
@@ -207,8 +208,10 @@ class Preprocess(Section):
     folds: Annotated[int, Field(strict=True, ge=2, le=20)] = Field(
         5, description="folds of the out-of-fold target encoding"
     )
-    hash_bins: Annotated[int, Field(strict=True, ge=2, le=254)] = Field(254, description="codes of the hash encoding")
-    tracked_levels: Annotated[int, Field(strict=True, ge=254, le=LARGEST)] = Field(
+    hash_bins: Annotated[int, Field(strict=True, ge=2, le=ENCODING.most_levels)] = Field(
+        ENCODING.most_levels, description="codes of the hash encoding"
+    )
+    tracked_levels: Annotated[int, Field(strict=True, ge=ENCODING.most_levels, le=LARGEST)] = Field(
         100_000, description="levels counted per column; rarer ones are left out"
     )
     sample_rows: Annotated[int, Field(strict=True, ge=1_000, le=LARGEST)] = Field(
@@ -228,7 +231,9 @@ class Training(Section):
     metrics: list[str] = Field(
         [], description="metrics per round, the last one decides early stopping; default: the objective's"
     )
-    max_bin: Annotated[int, Field(strict=True, ge=2, le=255)] = Field(255, description="bins per feature")
+    max_bin: Annotated[int, Field(strict=True, ge=2, le=ENCODING.max_bin)] = Field(
+        ENCODING.max_bin, description="bins per feature"
+    )
     row_sample: Annotated[float, Field(strict=True, gt=0, le=1)] = Field(
         1.0, description="share of the rows (queries) each round, same for any layout"
     )

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.config.encoding import ENCODING
 from pipeline.errors import ClusterError
 
 CLIENT_NBYTES = 190 * 2**20  # client with scheduler, nannies and dashboard
@@ -81,14 +82,15 @@ def processes_nbytes(workers: int) -> int:
 def estimate(shape: MemoryShape) -> Estimate:
     """Estimates the memory of a run, by stage; `blocks_nbytes` holds no raw rows kept between the passes."""
     values = shape.rows * shape.features
+    codes = values * ENCODING.nbytes
     per_value = MATRIX_NBYTES_PER_VALUE_MISSING if shape.missing else MATRIX_NBYTES_PER_VALUE
     matrix = int(values * per_value)
     fragment = shape.fragment_rows * shape.features * 4
     row_state, histograms = shape.rows * _row_nbytes(shape), _histograms_nbytes(shape) * shape.workers
     return Estimate(
         base_nbytes=processes_nbytes(shape.workers),
-        blocks_nbytes=values + 2 * fragment * shape.workers * shape.threads,
-        matrix_nbytes=values + matrix + 2 * fragment * shape.workers,
+        blocks_nbytes=codes + 2 * fragment * shape.workers * shape.threads,
+        matrix_nbytes=codes + matrix + 2 * fragment * shape.workers,
         rounds_nbytes=matrix + row_state + histograms,
     )
 
@@ -126,7 +128,7 @@ def file_nbytes(pages: Sequence[tuple[int, Sequence[int]]]) -> int:
         per_value = FILE_NBYTES_PER_VALUE_MISSING if missing else FILE_NBYTES_PER_VALUE
         if any(count < SPARSE_SHARE * rows for count in present):
             per_value = FILE_NBYTES_PER_VALUE_SPARSE
-        total += int(rows * (8 + per_value * len(present))) + FILE_NBYTES_PER_BIN * 256 * len(present)
+        total += int(rows * (8 + per_value * len(present))) + FILE_NBYTES_PER_BIN * ENCODING.codes * len(present)
     return total
 
 
@@ -160,7 +162,7 @@ def worker_need(shape: MemoryShape, rows: int) -> WorkerMemory:
     building = int(page_values * (4 + 2 * per_value))
     fixed = WORKER_NBYTES + max(building - rows * row_nbytes // 2, rounds)
     return WorkerMemory(
-        all_nbytes=WORKER_NBYTES + max(values + matrix + decoded, in_memory),
+        all_nbytes=WORKER_NBYTES + max(values * ENCODING.nbytes + matrix + decoded, in_memory),
         memory_nbytes=WORKER_NBYTES + max(matrix + decoded, in_memory),
         disk_nbytes=fixed + rows * row_nbytes,
         row_nbytes=row_nbytes,

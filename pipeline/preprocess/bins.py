@@ -1,7 +1,7 @@
 """Computes global cut points: once, from a sample, the same for every worker.
 
 A feature with cuts `c[0] < c[1] < ...` has the bins `(-inf, c[0]), [c[0], c[1]), ...`; a bin's number is its code.
-Codes are uint8 with 255 for missing, so a row takes one byte per feature until XGBoost has its own matrix.
+Rows are held as codes, of the type that config/encoding.py defines, until XGBoost has its own matrix.
 XGBoost takes the cuts from a small reference matrix whose rows are the cut points.
 """
 
@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-MISSING = 255  # the code of a missing value
+from pipeline.config.encoding import ENCODING
+
 LOWEST, HIGHEST = np.finfo(np.float32).min, np.finfo(np.float32).max  # reference rows, see `reference`
-MAX_BINS = 253  # of a numeric feature: with XGBoost's two for the sentinels, 255, which fit a byte on a GPU too
-XGBOOST_MAX_BIN = 256  # max_bin that XGBoost gets; the cuts given to it decide
 CHUNK_ROWS = 16_384  # rows coded or decoded at a time, so that the intermediate arrays stay in the cache
 MAX_STEPS = 3  # cuts in one bucket of `_Buckets` up to which it is faster than a binary search
 MAX_TABLES = (
@@ -39,7 +38,7 @@ def make_cuts(
     columns: Iterable[np.ndarray] | np.ndarray,
     levels: Sequence[int | None],
     weights: np.ndarray | None = None,
-    max_bin: int = 255,
+    max_bin: int = ENCODING.max_bin,
 ) -> Cuts:
     """Cuts at the quantiles of a sample.
 
@@ -47,7 +46,7 @@ def make_cuts(
     A feature with at most `max_bin` distinct values is cut at exactly those.
     """
     columns = columns.T if isinstance(columns, np.ndarray) else columns
-    bins = min(max_bin, MAX_BINS)
+    bins = min(max_bin, ENCODING.most_bins)
     points = tuple(
         np.empty(0, np.float32) if count is not None else _quantiles(column, weights, bins)
         for column, count in zip(columns, levels, strict=True)
@@ -91,18 +90,19 @@ def _distinct(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarra
 
 
 def encode(column: Any, feature: int, cuts: Cuts, xp: ModuleType = np) -> Any:
-    """The bin codes (rows,) uint8 of one feature's float32 column; NaN, and an unknown category, become 255."""
+    """The bin codes (rows,) of one feature's float32 column; NaN, and an unknown category, become the code for missing."""
+    missing, dtype = ENCODING.missing, getattr(xp, ENCODING.dtype)
     levels = cuts.levels[feature]
     if levels is not None:
         known = (column >= 0) & (column < levels)
-        return xp.astype(xp.where(known, column, xp.asarray(MISSING, dtype=column.dtype)), xp.uint8)
+        return xp.astype(xp.where(known, column, xp.asarray(missing, dtype=column.dtype)), dtype)
     points = cuts.points[feature]
     if isinstance(column, np.ndarray) and xp is np and len(cuts) <= MAX_TABLES:
         buckets = _buckets(points.tobytes())
         if buckets.steps <= MAX_STEPS:
             return buckets.encode(np.ascontiguousarray(column, dtype=np.float32))
     codes = xp.searchsorted(xp.asarray(points), column, side="right")
-    return xp.astype(xp.where(xp.isnan(column), xp.asarray(MISSING, dtype=codes.dtype), codes), xp.uint8)
+    return xp.astype(xp.where(xp.isnan(column), xp.asarray(missing, dtype=codes.dtype), codes), dtype)
 
 
 class _Buckets:
@@ -124,14 +124,13 @@ class _Buckets:
         highest = np.searchsorted(points, high, side="right")
         number = ~np.isnan(low) & ~np.isnan(high)
         self.steps = int((highest - lowest)[number].max(initial=0))
-        self._lowest = np.where(number, lowest, MISSING).astype(np.uint8)
-        self._next = np.full(
-            256, np.nan, np.float32
-        )  # the cut above each code; NaN, which is never reached, after the last
+        self._lowest = np.where(number, lowest, ENCODING.missing).astype(ENCODING.dtype)
+        # The cut above each code; NaN, which is never reached, after the last.
+        self._next = np.full(ENCODING.codes, np.nan, np.float32)
         self._next[: len(points)] = points
 
     def encode(self, column: np.ndarray) -> np.ndarray:
-        codes = np.empty(len(column), np.uint8)
+        codes = np.empty(len(column), ENCODING.dtype)
         for start in range(0, len(column), CHUNK_ROWS):
             values = column[start : start + CHUNK_ROWS]
             part = codes[start : start + CHUNK_ROWS]
@@ -148,8 +147,8 @@ def _buckets(points: bytes) -> _Buckets:
 
 
 def decode_table(cuts: Cuts) -> np.ndarray:
-    """The value of each code, (features, 256) float32: the lower edge of its bin; NaN for missing."""
-    table = np.full((len(cuts), 256), np.nan, np.float32)
+    """The value of each code, (features, codes) float32: the lower edge of its bin; NaN for missing."""
+    table = np.full((len(cuts), ENCODING.codes), np.nan, np.float32)
     for row, points, levels in zip(table, cuts.points, cuts.levels, strict=True):
         if levels is None:
             row[0] = LOWEST
@@ -160,9 +159,9 @@ def decode_table(cuts: Cuts) -> np.ndarray:
 
 
 def decode(codes: Any, table: Any, xp: ModuleType = np, out: Any = None) -> Any:
-    """The values (rows, features) float32 of codes (rows, features) uint8, into `out` where given."""
+    """The values (rows, features) float32 of codes (rows, features), into `out` where given."""
     features = table.shape[0]
-    offsets = xp.arange(features, dtype=xp.int64) * 256
+    offsets = xp.arange(features, dtype=xp.int64) * ENCODING.codes
     flat = xp.reshape(table, (-1,))
     if xp is not np:
         return xp.reshape(xp.take(flat, xp.reshape(xp.astype(codes, xp.int64) + offsets, (-1,)), axis=0), codes.shape)

@@ -15,10 +15,10 @@ Rows = slice | np.ndarray  # of one block: a slice, or ascending positions (k,)
 
 @dataclass(frozen=True)
 class Block:
-    """One fragment's rows, ready for the quantised matrix: one byte per value."""
+    """One fragment's rows, ready for the quantised matrix: a code for each value."""
 
     fragment: int  # its number in the source
-    codes: np.ndarray | StoredArray  # (rows, features) uint8, 255 = missing; a codes file is pickled as an array
+    codes: np.ndarray | StoredArray  # (rows, features) of config/encoding.py; a codes file is pickled as an array
     label: np.ndarray  # (rows,) float32
     weight: np.ndarray | None  # (rows,) float32; None: all 1
     group: np.ndarray | None  # (rows,) int64 key of the row's query, for ranking
@@ -47,7 +47,7 @@ class Block:
         return slice(None) if chosen.all() else np.flatnonzero(chosen)
 
     def chunks(self, rows: Rows) -> Iterator[np.ndarray]:
-        """The codes of these rows (k, features) uint8, in pieces: one piece from memory, pieces of a few MiB from a
+        """The codes of these rows (k, features), in pieces: one piece from memory, pieces of a few MiB from a
         file.
         """
         if isinstance(self.codes, StoredArray):

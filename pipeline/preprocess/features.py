@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.config.encoding import ENCODING
 from pipeline.preprocess.transforms import PARTS
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-MOST_CODES = 254  # of a categorical feature: a byte but for missing
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,10 @@ def check_feature(feature: Feature) -> None:
         raise ValueError(f"{feature.name} has values beyond float32")
     if isinstance(feature, TargetEncoding) and not _in_float32((feature.prior,)):
         raise ValueError(f"{feature.name} has a prior beyond float32")
-    if isinstance(feature, Hash) and not 1 <= feature.bins <= MOST_CODES:
-        raise ValueError(f"{feature.name} has {feature.bins} bins, 1 to {MOST_CODES} are possible")
-    if isinstance(feature, Category) and len(feature.levels) > MOST_CODES:
-        raise ValueError(f"{feature.name} has {len(feature.levels)} levels, up to {MOST_CODES} are possible")
+    if isinstance(feature, Hash) and not 1 <= feature.bins <= ENCODING.most_levels:
+        raise ValueError(f"{feature.name} has {feature.bins} bins, 1 to {ENCODING.most_levels} are possible")
+    if isinstance(feature, Category) and len(feature.levels) > ENCODING.most_levels:
+        raise ValueError(f"{feature.name} has {len(feature.levels)} levels, up to {ENCODING.most_levels} are possible")
     if isinstance(feature, TimePart) and (feature.part not in PARTS or abs(feature.origin) > 2**64):
         raise ValueError(f"{feature.name} is no part of a time")
     if isinstance(feature, Number):

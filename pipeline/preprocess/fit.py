@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from distributed import Client, Future
 
+from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Preprocess, Training
 from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
@@ -279,9 +280,9 @@ def drop_run(run: str) -> None:
 
 
 def _codes(rows: Rows, fitted: BlockEncoder) -> np.ndarray:
-    """Bin codes (rows, features) uint8; training rows get out-of-fold encodings, validation rows the final ones."""
+    """Bin codes (rows, features); training rows get out-of-fold encodings, validation rows the final ones."""
     recipe, cuts = fitted.recipe, fitted.cuts
-    codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=np.uint8)
+    codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=ENCODING.dtype)
     for feature, column in enumerate(feature_columns(recipe, rows.table, fold_keys=rows.fold_key)):
         codes[:, feature] = encode(column, feature, cuts)
     validating = np.zeros(0, np.bool_) if rows.use is None else rows.use == VALIDATION

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.preprocess.bins import MAX_BINS, Cuts
+from pipeline.config.encoding import ENCODING
+from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 
 CHUNK_ROWS = 65_536
@@ -24,7 +25,7 @@ class Synthetic:
     features: int
     depth: int = 6
     classes: int = 2  # 2: binary:logistic, more: multi:softprob
-    bins: int = MAX_BINS  # of each feature
+    bins: int = ENCODING.most_bins  # of each feature
     seed: int = 0
     growth: str = "depthwise"
     max_leaves: int = 0

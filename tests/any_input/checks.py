@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config.encoding import ENCODING
 from pipeline.data.rows import load_rows
 from pipeline.preprocess.apply import matrix
-from pipeline.preprocess.bins import MISSING
 from pipeline.preprocess.features import Category, Number
 from pipeline.preprocess.recipe import Recipe
 from tests.any_input.effort import SECRET
@@ -100,7 +100,7 @@ def _check_codes(ready: Ready) -> None:
     for feature, (points, levels) in enumerate(zip(cuts.points, cuts.levels, strict=True)):
         most = len(points) if levels is None else levels - 1
         of = codes[:, feature]
-        assert ((of <= most) | (of == MISSING)).all()
+        assert ((of <= most) | (of == ENCODING.missing)).all()
 
 
 def _check_features(ready: Ready) -> None:

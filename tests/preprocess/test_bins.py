@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pipeline.config.encoding import ENCODING
 from pipeline.preprocess.bins import (
-    MAX_BINS,
     MAX_TABLES,
-    MISSING,
     Cuts,
     decode,
     decode_table,
@@ -29,7 +28,7 @@ def numeric(points: np.ndarray) -> Cuts:
 
 def naive(column: np.ndarray, points: np.ndarray) -> np.ndarray:
     codes = np.array([int((points <= value).sum()) for value in column], dtype=np.int64)
-    return np.where(np.isnan(column), MISSING, codes).astype(np.uint8)
+    return np.where(np.isnan(column), ENCODING.missing, codes).astype(np.uint8)
 
 
 @settings(deadline=None)
@@ -83,7 +82,7 @@ def test_a_heavy_value_has_a_bin_of_its_own_and_the_others_keep_theirs() -> None
     rng = np.random.default_rng(0)
     column = np.where(rng.random(50_000) < 0.6, 0, rng.standard_normal(50_000)).astype(np.float32)
     cuts = make_cuts(column[:, None], [None])
-    assert len(cuts.points[0]) > 0.95 * MAX_BINS
+    assert len(cuts.points[0]) > 0.95 * ENCODING.most_bins
     codes = encode(column, 0, cuts)
     zero = codes[column == 0][0]
     assert abs(column[codes == zero]).max() < 0.01
@@ -92,20 +91,24 @@ def test_a_heavy_value_has_a_bin_of_its_own_and_the_others_keep_theirs() -> None
 @pytest.mark.parametrize("max_bin", [2, 3, 16, 253, 255])
 def test_never_more_bins_than_asked(max_bin: int) -> None:
     column = np.random.default_rng(0).pareto(0.3, 20_000).astype(np.float32)
-    assert 1 <= len(make_cuts(column[:, None], [None], max_bin=max_bin).points[0]) <= min(max_bin, MAX_BINS) - 1
+    assert (
+        1 <= len(make_cuts(column[:, None], [None], max_bin=max_bin).points[0]) <= min(max_bin, ENCODING.most_bins) - 1
+    )
 
 
 @pytest.mark.parametrize("column", [[np.nan, np.nan], [1, 1], [1, np.nan]])
 def test_a_constant_sample_has_no_cuts(column: list[float]) -> None:
     cuts = make_cuts(np.array(column, np.float32)[:, None], [None])
     assert len(cuts.points[0]) == 0
-    np.testing.assert_array_equal(encode(np.float32([0, np.nan, 9]), 0, cuts), [0, MISSING, 0])
+    np.testing.assert_array_equal(encode(np.float32([0, np.nan, 9]), 0, cuts), [0, ENCODING.missing, 0])
 
 
 def test_categories() -> None:
     cuts = Cuts(points=(np.empty(0, np.float32),), levels=(3,))
     column = np.array([0, 2, 3, -1, np.nan, 254], np.float32)
-    np.testing.assert_array_equal(encode(column, 0, cuts), [0, 2, MISSING, MISSING, MISSING, MISSING])
+    np.testing.assert_array_equal(
+        encode(column, 0, cuts), [0, 2, ENCODING.missing, ENCODING.missing, ENCODING.missing, ENCODING.missing]
+    )
     np.testing.assert_array_equal(
         decode(np.array([[0], [2], [255]], np.uint8), decode_table(cuts)), [[0], [2], [np.nan]]
     )

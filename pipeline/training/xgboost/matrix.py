@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from pipeline.config.encoding import ENCODING
 from pipeline.data.rows import TRAIN, VALIDATION
 from pipeline.planning.memory import file_nbytes, page_rows
-from pipeline.preprocess.bins import MISSING, XGBOOST_MAX_BIN, Cuts, decode, decode_table, reference
+from pipeline.preprocess.bins import Cuts, decode, decode_table, reference
 from pipeline.preprocess.block import Block, Rows
 from pipeline.storage.scratch import reserved_space
 
@@ -134,7 +135,7 @@ class BlockIter(xgboost.DataIter):
         """Decodes a batch to (rows, features) float32."""
         chunks = (chunk for part in batch for chunk in part.block.chunks(part.rows))
         if self._buffer is None:
-            codes = np.concatenate(list(chunks))  # on the way to the GPU one byte per value
+            codes = np.concatenate(list(chunks))  # on the way to the GPU codes, not float32
             return decode(self._xp.asarray(codes), self._table, self._xp)
         filled = 0
         for codes in chunks:
@@ -173,7 +174,7 @@ def build_partition(
     with xgboost.config_context(nthread=threads):
         rows, types = reference(cuts)
         cut_source = xgboost.QuantileDMatrix(
-            xp.asarray(rows), feature_names=list(names), feature_types=types, max_bin=XGBOOST_MAX_BIN, nthread=threads
+            xp.asarray(rows), feature_names=list(names), feature_types=types, max_bin=ENCODING.codes, nthread=threads
         )
         builder = _Builder(cut_source, cuts, names, threads, xp, scratch)
         train, validation = (builder.side(blocks, use) for use in (TRAIN, VALIDATION))
@@ -235,7 +236,7 @@ class _Builder:
 
     def _options(self) -> dict[str, Any]:
         return {
-            "ref": self.cut_source, "max_bin": XGBOOST_MAX_BIN, "nthread": self.threads, "enable_categorical": True,
+            "ref": self.cut_source, "max_bin": ENCODING.codes, "nthread": self.threads, "enable_categorical": True,
         }  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def present(batch: tuple[BlockRows, ...]) -> tuple[int, list[int]]:
     rows, counts = 0, np.zeros(batch[0].block.codes.shape[1], np.int64)
     for part in batch:
         for codes in part.block.chunks(part.rows):
-            rows, counts = rows + len(codes), counts + np.count_nonzero(codes != MISSING, axis=0)
+            rows, counts = rows + len(codes), counts + np.count_nonzero(codes != ENCODING.missing, axis=0)
     return rows, counts.tolist()
 
 
@@ -260,7 +261,7 @@ def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:
         np.empty((0, cut_source.num_col()), np.float32),
         label=np.empty(0, np.float32),
         ref=cut_source,
-        max_bin=XGBOOST_MAX_BIN,
+        max_bin=ENCODING.codes,
         feature_names=cut_source.feature_names,
         feature_types=cut_source.feature_types,
     )

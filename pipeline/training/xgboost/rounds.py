@@ -12,12 +12,12 @@ import numpy as np
 import xgboost
 from xgboost import collective
 
+from pipeline.config.encoding import ENCODING
 from pipeline.config.metric_registry import BY_COUNTS
 from pipeline.efficiency import sockets
 from pipeline.efficiency.round_meter import Meter, MeterRecord, ResourceUse
 from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events.types import RoundDone
-from pipeline.preprocess.bins import XGBOOST_MAX_BIN
 from pipeline.runtime.task_ledger import timed_section
 from pipeline.training.checkpoint import State
 from pipeline.training.xgboost.binned_metrics import EarlyStopping
@@ -332,7 +332,7 @@ class _Rounds:
 def _booster_params(spec: RoundsSpec) -> dict[str, Any]:
     """Returns XGBoost's parameters, with those that depend on the worker."""
     return {
-        **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": XGBOOST_MAX_BIN,
+        **spec.params, "nthread": spec.threads, "device": spec.device, "max_bin": ENCODING.codes,
         "verbosity": spec.verbosity, "eval_metric": [metric for metric in spec.metrics if metric not in BY_COUNTS],
     }  # fmt: skip
 
