@@ -332,15 +332,11 @@ def _doings(client: Client) -> list[str]:
 
 
 def kept_on(dask_worker: Any) -> list[str]:
-    """Returns rows kept for a second pass, states kept to be fetched, watches, and ledgers."""
-    from pipeline.preprocess.fit import row_cache
-    from pipeline.runtime.task_ledger import LEDGERS
-    from pipeline.training.handover import waiting_runs
+    """Returns what runs keep in the worker's session, and other plugins of ours."""
+    from pipeline.runtime.worker_session import NAME, contents_on
 
-    rows = [f"rows of fragment {fragment} of run {run}" for run, fragment in row_cache.kept()]
-    watches = [f"the plugin {name}" for name in dask_worker.plugins if name.startswith("pipeline")]
-    states = [f"a state of run {run}" for run in waiting_runs()]
-    return rows + watches + states + [f"the ledger of run {run}" for run in list(LEDGERS)]
+    plugins = [f"the plugin {name}" for name in dask_worker.plugins if name.startswith("pipeline") and name != NAME]
+    return plugins + [f"{what} of run {run}" for run, what, _ in contents_on(dask_worker)]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.cluster.doctor import doctor
     from pipeline.config.job import Job
     from pipeline.data.describe import describe
     from pipeline.data.synthetic.generator import generate
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
     from pipeline.run.connect import connect
+    from pipeline.run.doctor import doctor
     from pipeline.run.prepared import Prepared, prepare
     from pipeline.run.train import TrainResult, train
     from pipeline.scaling.plan import Plan as ScalePlan
@@ -44,7 +44,7 @@ _HOMES = {
     "TrainResult": "pipeline.run.train:TrainResult",
     "connect": "pipeline.run.connect:connect",
     "describe": "pipeline.data.describe:describe",
-    "doctor": "pipeline.cluster.doctor:doctor",
+    "doctor": "pipeline.run.doctor:doctor",
     "evaluate": "pipeline.inference.evaluate:evaluate",
     "generate": "pipeline.data.synthetic.generator:generate",
     "predict": "pipeline.inference.predict:predict",

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -93,6 +94,19 @@ def _describe(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return f"process {process.pid}, gone"
+
+
+@pytest.fixture
+def worker_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Lets tasks that a test calls itself keep things: they find this session instead of a worker's."""
+    from pipeline.runtime import worker_session
+
+    session = worker_session.WorkerSession()
+    worker = SimpleNamespace(plugins={worker_session.NAME: session})
+    monkeypatch.setattr(worker_session, "current_worker", lambda: worker)
+    yield session
+    for run, _ in session.contents():
+        session.close(run)
 
 
 @pytest.fixture(scope="session")

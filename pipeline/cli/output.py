@@ -52,6 +52,6 @@ def training_text(summary: Mapping[str, Any]) -> str:
 
 def doctor_text(checks: Mapping[str, Any]) -> str:
     """The output of `pipeline doctor`."""
-    from pipeline.cluster.doctor import lines
+    from pipeline.run.doctor import lines
 
     return "\n".join(aligned(lines(checks)))

@@ -27,7 +27,7 @@ from pipeline.events.types import KINDS, Event, Failed, Saved, Started, WorkerRo
 from pipeline.monitoring import prometheus
 from pipeline.monitoring.state.run_store import RunStore
 from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, subscribe
-from pipeline.runtime.dead_clients import RETURN_SECONDS
+from pipeline.runtime.scheduler_session import RETURN_SECONDS
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of its own messages
 HEARING_SECONDS = 1.0  # until a client that has just connected is subscribed to the log

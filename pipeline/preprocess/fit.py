@@ -4,7 +4,6 @@ A pass runs each fragment on the worker that will keep it.  Rows read in the fir
 second while they fit in memory that training will need anyway, so that keeping them never raises the run's peak.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,13 +28,14 @@ from pipeline.preprocess.block import Block
 from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
+from pipeline.preprocess.row_cache import keep_rows, take_rows
 from pipeline.preprocess.settings import column_settings
 from pipeline.preprocess.statistics.collect import Statistics, collect, merge
 from pipeline.preprocess.training_rows import check_rows, class_weights, mean_label
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.task_ledger import timed_section
 from pipeline.runtime.timing import span
-from pipeline.storage.scratch import close_scratch, memory_is_short, open_scratch
+from pipeline.storage.scratch import memory_is_short, open_scratch
 
 FAN_IN = 8  # statistics merged by one task
 PREVIEW_VALUES = 4 << 20  # the preview travels to every worker and to the client
@@ -104,45 +104,6 @@ class Fitted:
         return BlockEncoder(self.recipe, self.cuts, self.class_weight)
 
 
-class RowCache:
-    """Cache of rows that wait on a worker for the second pass."""
-
-    def __init__(self) -> None:
-        self._rows: dict[tuple[str, int], Rows] = {}
-        self.nbytes = 0  # of the rows it has
-        self._over: set[str] = set()  # ended runs: late tasks may still put rows, but no task will take them
-        self._lock = threading.Lock()
-
-    def put(self, run: str, rows: Rows, limit_nbytes: int) -> None:
-        nbytes = rows.table.nbytes
-        self.take(run, rows.fragment)  # a task may run twice
-        with self._lock:
-            if run not in self._over and self.nbytes + nbytes <= limit_nbytes:
-                self._rows[run, rows.fragment] = rows
-                self.nbytes += nbytes
-
-    def take(self, run: str, fragment: int) -> Rows | None:
-        with self._lock:
-            rows = self._rows.pop((run, fragment), None)
-            if rows is not None:
-                self.nbytes -= rows.table.nbytes
-        return rows
-
-    def kept(self) -> list[tuple[str, int]]:
-        """Returns the run and the fragment's index of all rows it has."""
-        with self._lock:
-            return list(self._rows)
-
-    def clear(self, run: str) -> None:
-        with self._lock:
-            self._over.add(run)
-            for key in [key for key in self._rows if key[0] == run]:
-                self.nbytes -= self._rows.pop(key).table.nbytes
-
-
-row_cache = RowCache()  # one cache per worker process: losing rows costs only a second read
-
-
 @task
 def count_unit(unit: FragmentTask, payload: list[Any]) -> int:
     """The rows of a partition, which the previous task has computed."""
@@ -179,7 +140,7 @@ def collect_unit(unit: FragmentTask, payload: object, shared: PassConfig) -> Sta
         statistics = collect(
             rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
         )
-        row_cache.put(shared.run, rows, shared.keep_nbytes)
+        keep_rows(shared.run, rows, shared.keep_nbytes)
         del rows
         _release_arrow_memory()
         return statistics
@@ -241,7 +202,7 @@ def fit(statistics: Statistics, shared: PassConfig) -> Fitted:
 def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: BlockEncoder) -> Block:
     """Second pass: one fragment as bin codes, with its labels and weights."""
     with span("blocks"):
-        rows = row_cache.take(shared.run, unit.fragment.index)
+        rows = take_rows(shared.run, unit.fragment.index)
         if rows is None:
             rows = _read(unit, payload)
         assert rows.label is not None  # the plan has a target
@@ -271,12 +232,6 @@ def block_facts(block: Block) -> BlockFacts:
     """The block's rows by use, and its bytes."""
     validation = 0 if block.use is None else int(np.count_nonzero(block.use == VALIDATION))
     return BlockFacts(len(block.label) - validation, validation, block.nbytes, block.disk_nbytes)
-
-
-def drop_run(run: str) -> None:
-    """Drops a run's rows and files on this worker."""
-    row_cache.clear(run)
-    close_scratch(run)
 
 
 def _codes(rows: Rows, fitted: BlockEncoder) -> np.ndarray:

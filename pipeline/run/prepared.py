@@ -27,8 +27,6 @@ from pipeline.run.train import (
     TrainOptions,
     TrainResult,
     cleanup_errors_as_notes,
-    forget,
-    forget_dead,
     place,
     refusals_as_failures,
     run_training,
@@ -36,6 +34,7 @@ from pipeline.run.train import (
 from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.rpc import require_client
+from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.workset import WorkSet
@@ -200,7 +199,7 @@ def prepare(
                 with contextlib.closing(Prepared(context, shared, memory)) as ready:
                     yield ready
             finally:
-                forget(client, run)
+                close_run(client, run)
 
 
 def _read(context: RunContext, job: Job, inputs: Inputs) -> SharedRows:
@@ -209,7 +208,7 @@ def _read(context: RunContext, job: Job, inputs: Inputs) -> SharedRows:
         with context.membership.translate_connection_errors():
             with context.clock.stage("connect"):
                 context.placement = place(context.client, job, context.membership, context.emit)
-            context.membership.call(lambda: forget_dead(context.client, context.run))
+            context.membership.call(lambda: open_run(context.client, context.run))
             with context.collect_spans():
                 context.emit_note(*context.placement.notes, *inputs.notes)
                 prepared = prepare_rows(context, inputs)

@@ -11,7 +11,6 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.memory import PeakMemory
 from pipeline.config.job import Job, seconds_of, storable
 from pipeline.dashboard.install import attached
@@ -32,21 +31,19 @@ from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
 from pipeline.run.output_lock import lock_output_dir, prepare_output_dir
 from pipeline.run.resume import ResumePoint, load_resume_point
-from pipeline.runtime import run_registry
 from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement, placement
 from pipeline.runtime.recorder import TimeAccountant, rounds_of
-from pipeline.runtime.rpc import call_if_connected, require_client
+from pipeline.runtime.rpc import require_client
+from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore, Identity
-from pipeline.training.forgetting import forget_run
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 from pipeline.training.workset import WorkSet
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
 BUSY = Note(message="the workers are busy, perhaps with another training; waiting for them")
-FORGET_SECONDS = 5.0  # for workers to drop what a run left
 SHOWN = (
     "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
     "training.metrics", "training.params", "training.row_sample", "training.seed", "cluster.scheduler", "output.model",
@@ -129,7 +126,7 @@ def run_training(context: RunContext, options: "TrainOptions", memory: PeakMemor
             with membership.translate_connection_errors():
                 if context.job.cluster.dashboard:
                     stack.enter_context(attached(client, context.emit_note))
-                membership.call(functools.partial(forget_dead, client, context.run))
+                membership.call(functools.partial(open_run, client, context.run))
                 accountant = TimeAccountant(client, context.run, context.placement.workers, context.clock)
                 membership.lost = functools.partial(_lost, context, accountant)
                 with context.collect_spans(), lock_output_dir(options.folder):
@@ -140,7 +137,7 @@ def run_training(context: RunContext, options: "TrainOptions", memory: PeakMemor
                 context.emit(Failed.of(error))
             raise
         finally:
-            forget(client, context.run)
+            close_run(client, context.run)
 
 
 @contextlib.contextmanager
@@ -213,28 +210,6 @@ def place(client: Client, job: Job, membership: WorkerMembership, on_event: Even
     except WorkerLostError as lost:
         short = membership.out_of_memory(WORKER_NBYTES)
         raise TrainingError(short or f"worker {membership.names[lost.worker]} lost at start: {lost.reason}") from None
-
-
-def forget_dead(client: Client, run: str) -> None:
-    """Drops what runs left on the workers if their clients are gone: a killed client could not do so itself."""
-    dead = run_registry.register(client, run, forget_run)
-    for one in dead:
-        client.run(forget_run, one, on_error="ignore")
-    if dead:
-        run_registry.unregister(client, *dead)
-
-
-def forget(client: Client, run: str) -> None:
-    """Has the workers of a running cluster, which outlive the run, drop what the run left there.
-
-    A worker that does not answer must not delay the run's result or error.
-    """
-
-    def ask() -> None:
-        client.run(forget_run, run, on_error="ignore")
-        run_registry.unregister(client, run)
-
-    call_with_deadline(FORGET_SECONDS, "forget", functools.partial(call_if_connected, client, ask))
 
 
 def _settings(job: Job) -> dict[str, str]:

@@ -19,7 +19,7 @@ ANSWER_SECONDS = 10.0  # for a worker to report what it reached
 LISTEN_SECONDS = 30.0  # that the probe's ports stay open
 
 Pair = tuple[str, str]  # addresses
-Ask = Callable[[Client, Mapping[str, Callable[[], object]], float], Mapping[str, object]]  # as `ask_workers`
+Ask = Callable[[Client, Mapping[str, Callable[..., object]], float], Mapping[str, object]]  # as `ask_workers`
 
 
 def unreachable_pairs(client: Client, workers: Sequence[str], ask: Ask = ask_workers) -> list[Pair]:

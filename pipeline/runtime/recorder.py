@@ -1,6 +1,6 @@
 """Accounts for the time of one run's workers, read from Dask's own state, on each worker's clock.
 
-Three independent instruments: a plugin receives every transition of the worker's state machine and counts the slots
+Three independent instruments: an observer receives every transition of the worker's state machine and counts the slots
 that have a task; the task's thread records what it computed (`pipeline.runtime.task_ledger`); Dask's digests record what it
 cost to bring a task to its thread and its result away from it.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask.utils import key_split
-from distributed import Client, WorkerPlugin
+from distributed import Client
 
 from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.scheduler_info import scheduler_info
@@ -21,8 +21,9 @@ from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
 from pipeline.runtime.placement import WorkerInfo
 from pipeline.runtime.rpc import ANSWER_SECONDS, call_if_connected
-from pipeline.runtime.task_ledger import LEDGERS, RUN, Ledger
+from pipeline.runtime.task_ledger import RUN, Ledger
 from pipeline.runtime.timing import StageTimer
+from pipeline.runtime.worker_session import Content, Kept, session_of
 
 MULTITHREADED_TASKS = frozenset({"build", "rounds"})  # key prefixes of tasks that use every thread of their worker
 CREDIBLE = 0.1  # by this share the parts of a worker's rounds may exceed the whole
@@ -30,14 +31,11 @@ BROKEN_OFF = frozenset({"failed", "cancelled"})  # Dask books all seconds of a t
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
-class WorkerTimePlugin(WorkerPlugin):
+class WorkerTime(Kept):
     """Integrates over time, in slot-seconds: how many slots are busy, wait for data, or have nothing to do."""
 
-    def __init__(self, run: str) -> None:
-        self.run = run
-
-    def setup(self, worker: Any) -> None:
-        self._worker = worker
+    def __init__(self, run: str, worker: Any, ledger: Ledger) -> None:
+        self.run, self._worker, self._ledger = run, worker, ledger
         self._slots = worker.state.nthreads
         self._begin = self._since = time.perf_counter()
         self._digests = dict(worker.digests_total)
@@ -45,10 +43,12 @@ class WorkerTimePlugin(WorkerPlugin):
         self._ours: dict[str, int] = {}  # prefix -> slots in use now
         self._others = self._coming = 0  # slots of other runs' tasks; tasks whose data are in transfer to here
         self._sums = [0.0] * 3  # other runs, exposed transfer, free
-        LEDGERS[self.run] = Ledger()
         self._look()  # a task of an interrupted attempt may still run
 
-    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+    def contents(self) -> tuple[Content, ...]:
+        return (Content("the account of its time"),)
+
+    def transition(self, start: str, finish: str) -> None:
         if start in CHANGES or finish in CHANGES:
             self._add_up()
             self._look()
@@ -87,7 +87,7 @@ class WorkerTimePlugin(WorkerPlugin):
             others=others,
             transfer=transfer,
             free=free,
-            parts=LEDGERS[self.run].parts(),
+            parts=self._ledger.parts(),
             **self._digested(),
         )
 
@@ -249,27 +249,23 @@ def _readings(client: Client, what: Callable[..., Any], run: str, addresses: lis
     return {address: reading for address, reading in found.items() if isinstance(reading, WorkerReading)}
 
 
-async def _begin(run: str, dask_worker: Any) -> None:
-    await dask_worker.plugin_add(plugin=WorkerTimePlugin(run), name=_name(run), catch_errors=False)
+def _begin(run: str, dask_worker: Any) -> None:
+    session, ledger = session_of(dask_worker), Ledger(run)
+    with session.lock:
+        session.put(run, ledger)
+        session.put(run, WorkerTime(run, dask_worker, ledger))
 
 
-async def _renew(run: str, dask_worker: Any) -> WorkerReading | None:
+def _renew(run: str, dask_worker: Any) -> WorkerReading | None:
     """Returns the reading of the watch, if there was one; starts a new watch."""
-    reading = await end_watch(run, dask_worker)
-    await _begin(run, dask_worker)
+    reading = end_watch(run, dask_worker)
+    _begin(run, dask_worker)
     return reading
 
 
-async def end_watch(run: str, dask_worker: Any) -> WorkerReading | None:
+def end_watch(run: str, dask_worker: Any) -> WorkerReading | None:
     """Ends the watch on this worker and returns its reading; None if there is none, as after a restart."""
-    watch = dask_worker.plugins.get(_name(run))
-    if watch is None:
-        return None
-    reading: WorkerReading = watch.reading()
-    await dask_worker.plugin_remove(name=_name(run))
-    LEDGERS.pop(run, None)
-    return reading
-
-
-def _name(run: str) -> str:
-    return f"pipeline-account-{run}"
+    session = session_of(dask_worker)
+    watch = session.pop(run, WorkerTime)
+    session.pop(run, Ledger)
+    return None if watch is None else watch.reading()

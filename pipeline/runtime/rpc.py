@@ -47,7 +47,7 @@ def call_if_connected[Answer](client: Client, ask: Callable[[], Answer]) -> Answ
         return None
 
 
-def ask_workers(client: Client, asks: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, object]:
+def ask_workers(client: Client, asks: Mapping[str, Callable[..., object]], seconds: float) -> dict[str, object]:
     """Calls each worker's (address) function, all at once; leaves out those that fail or take too long."""
     answers: dict[str, object] = {}
 

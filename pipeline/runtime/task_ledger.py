@@ -1,21 +1,21 @@
 """Adds up, in each worker process, what the tasks of a run spend their time on."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.efficiency.account import TimeSlice
+from pipeline.runtime.worker_session import Content, Kept, current_worker, session_of
 
 RUN = "pipeline_run"  # annotation of every task of a run: its id
 
 
-class Ledger:
-    """Adds up the parts of one run's tasks in one worker process."""
+class Ledger(Kept):
+    """Adds up the parts of one run's tasks on one worker, while `runtime.recorder` keeps an account there."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str) -> None:
         self._parts: dict[str, TimeSlice] = {}
         self._lock = threading.Lock()
 
@@ -33,8 +33,10 @@ class Ledger:
         with self._lock:
             return tuple(self._parts.values())
 
+    def contents(self) -> tuple[Content, ...]:
+        return (Content("the ledger of its tasks"),)
 
-LEDGERS: dict[str, Ledger] = {}  # by run, in each worker process, while runtime.recorder keeps an account
+
 Clocks = tuple[float, float, float]  # wall, CPU of the thread, CPU of the process; seconds
 
 
@@ -63,8 +65,14 @@ def timed_section(name: str) -> Iterator[None]:
         inside = _open.inside.pop()
         if _open.inside:
             _open.inside[-1] = _plus(_open.inside[-1], whole)
-        if (ledger := LEDGERS.get(_open.run or "")) is not None:
+        if (ledger := _ledger(_open.run)) is not None:
             ledger.add(TimeSlice(name, *_minus(whole, inside)))
+
+
+def _ledger(run: str | None) -> Ledger | None:
+    """Returns the run's ledger on this worker; None if its time is not accounted for here."""
+    worker = None if run is None else current_worker()
+    return None if run is None or worker is None else session_of(worker).find(run, Ledger)
 
 
 def run_of_task() -> str | None:
@@ -77,18 +85,6 @@ def run_of_task() -> str | None:
     except KeyError:  # on a worker, but not in a task's own thread
         return None
     return ((task and task.annotations) or {}).get(RUN)
-
-
-def current_worker() -> Any:
-    """Returns the Dask worker that runs this code; None outside a worker."""
-    if "distributed" not in sys.modules:  # then there is no worker, and the import would take half a second
-        return None
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:
-        return None
 
 
 def annotate_run(run: str) -> Any:

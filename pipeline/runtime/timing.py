@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.runtime.task_ledger import current_worker, run_of_task, timed_section
+from pipeline.runtime.task_ledger import run_of_task, timed_section
+from pipeline.runtime.worker_session import current_worker
 
 Clock = Callable[[], float]
 

@@ -150,7 +150,7 @@ def _describe() -> list[Any]:
 def _fits(client: Client, where: Placement, grid: Grid) -> list[list[Fit]]:
     """Every worker's fits, made at the same time."""
     addresses = [worker.address for worker in where.workers]
-    with WorkerMembership(client) as membership, worker_locks(membership, addresses):
+    with WorkerMembership(client) as membership, worker_locks(membership, addresses, "calibration"):
         tasks = [
             client.submit(
                 fit_grid, number, worker.threads, where.device, grid,

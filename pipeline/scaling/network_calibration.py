@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 120
 def collectives(client: Client, workers: Sequence[WorkerInfo]) -> Table:
     """(payload bytes, seconds) of an allreduce among these workers, as measured by the rank that arrived last."""
     addresses, run = [worker.address for worker in workers], f"calibration-{uuid.uuid4().hex[:12]}"
-    with WorkerMembership(client) as membership, worker_locks(membership, addresses):
+    with WorkerMembership(client) as membership, worker_locks(membership, addresses, run):
         arguments = start_tracker(membership, addresses, run, TIMEOUT_SECONDS)
         orderly = False
         try:

@@ -4,7 +4,6 @@ A subject creates layouts; the protocol in `scaling` measures them and does not 
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from distributed import Client, wait
 
-from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.devices import array_namespace
 from pipeline.config import xgboost as objective
 from pipeline.data.opened_sources import Inputs
@@ -23,12 +21,11 @@ from pipeline.errors import DataError
 from pipeline.events.findings import text_of
 from pipeline.events.types import EventHandler
 from pipeline.preprocess import prepare
-from pipeline.preprocess.fit import drop_run
 from pipeline.preprocess.fragment_tasks import result_of
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
-from pipeline.runtime.rpc import ANSWER_SECONDS, call_if_connected
+from pipeline.runtime.sessions import close_run
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.scaling.block_files import write_block, write_cuts
@@ -190,8 +187,7 @@ class JobWorkload:
 
     def close(self) -> None:
         self._membership.__exit__()
-        ask = functools.partial(self._context.client.run, drop_run, self._context.run, on_error="ignore")
-        call_with_deadline(ANSWER_SECONDS, "forget", functools.partial(call_if_connected, self._context.client, ask))
+        close_run(self._context.client, self._context.run)
 
 
 def _too_few(rows: int, worker: str) -> None:

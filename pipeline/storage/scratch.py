@@ -1,8 +1,8 @@
 """Manages scratch folders on a worker's local disk, and decides whether data fit in its memory.
 
-A process has one folder for each run, named by run, process id and start time, and holds a lock on a file next to it as
-long as it runs.  So the next process that opens a folder recognises those of processes that are gone, also of other
-containers that share the disk, where process ids mean nothing; it removes them.
+A worker has one folder for each run, named by run, process id and a random number, and holds a lock on a file next to
+it as long as its process runs.  So the next process that opens a folder recognises those of processes that are gone,
+also of other containers that share the disk, where process ids mean nothing; it removes them.
 """
 
 import atexit
@@ -15,14 +15,15 @@ import os
 import shutil
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from pipeline.errors import OutputError, PipelineError
+from pipeline.runtime.worker_session import Content, Kept, current_worker, worker_session
 
 PREFIX, LOCK, RESERVED = "pipeline-scratch-", ".lock", ".reserved"
 SPILL_SHARE = 0.6  # of a worker's memory limit; its matrix is not built yet, and the nanny kills it at 0.95
@@ -31,63 +32,65 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class _Folder:
-    """What this process has of a run under one root."""
+    """What a worker has of a run under one root."""
 
     path: Path
     lock: int  # open file with the lock
 
 
-class _Folders:
-    """The folders of this process."""
+class Scratch(Kept):
+    """The folders of one run on one worker, one under each root."""
 
-    def __init__(self) -> None:
-        self._open: dict[tuple[str, Path], _Folder] = {}
-        self._over: set[str] = set()  # runs that are over: late tasks must not make folders for them
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._folders: dict[Path, _Folder] = {}  # by root
+        self._over = False
         self._guard = threading.Lock()
 
-    def open(self, run: str, root: Path) -> Path:
+    def open(self, root: Path) -> Path:
+        """Returns the folder under `root`, of mode 0700.  PipelineError if the run is over."""
         with self._guard:
-            if run in self._over:
-                raise PipelineError(f"run {run} is over: nothing more is written for it")
-            if (run, root) not in self._open:
-                self._open[run, root] = _make(run, root)
-            return self._open[run, root].path
+            if self._over:
+                raise _over(self._run)
+            if root not in self._folders:
+                atexit.register(self.remove)
+                self._folders[root] = _make(self._run, root)
+            return self._folders[root].path
 
-    def close(self, run: str) -> None:
+    def remove(self) -> None:
+        """Removes the folders with their content; none can be opened again.  Called before the process ends, too."""
         with self._guard:
-            self._over.add(run)
-            for key in [key for key in self._open if key[0] == run]:
-                _remove(self._open.pop(key))
-                _remove_leftovers(key[1])  # of workers that were killed in this run
+            self._over = True
+            while self._folders:
+                _remove(self._folders.popitem()[1])
 
-    def close_all(self) -> None:
-        with self._guard:
-            while self._open:
-                _remove(self._open.popitem()[1])
+    def close(self) -> None:
+        gc.collect()  # matrices that only a reference cycle keeps need their files when they are collected
+        roots = list(self._folders)
+        self.remove()
+        for root in roots:
+            _remove_leftovers(root)  # of workers that were killed in this run
+        atexit.unregister(self.remove)
+
+    def contents(self) -> list[Content]:
+        return [Content(f"files in {folder.path}", _nbytes_in(folder.path)) for folder in list(self._folders.values())]
 
 
-_FOLDERS = _Folders()  # one per process, as locks are per process
-atexit.register(_FOLDERS.close_all)
+def _over(run: str) -> PipelineError:
+    return PipelineError(f"run {run} is over: nothing more is written for it")
 
 
 def open_scratch(run: str, root: str | None) -> Path:
-    """Returns the run's folder of this process, of mode 0700 under `root`.
+    """Returns the run's folder on the worker of this task, of mode 0700 under `root`.
 
     `root`: `cluster.scratch`; None: where Dask has the worker's own files.  The first use in a run removes what
     processes that are gone have left under the same root.  OutputError if the folder cannot be made.
     """
-    return _FOLDERS.open(run, Path(root).expanduser() if root is not None else _default_root())
-
-
-def close_scratch(run: str) -> None:
-    """Removes the run's folders of this process with their content; none can be opened again."""
-    gc.collect()  # matrices that only a reference cycle keeps need their files when they are collected
-    _FOLDERS.close(run)
-
-
-def close_all_scratch() -> None:
-    """Removes the folders of all runs of this process; called before it ends."""
-    _FOLDERS.close_all()
+    session = worker_session()
+    scratch = None if session is None else session.of(run, Scratch)
+    if scratch is None:
+        raise _over(run)
+    return scratch.open(Path(root).expanduser() if root is not None else _default_root())
 
 
 @contextlib.contextmanager
@@ -166,23 +169,13 @@ def _root_of(folder: Path) -> Path:
 
 def memory_is_short(share: float = SPILL_SHARE) -> bool:
     """Whether this worker's process exceeds a share of its limit, as nannies measure it; False outside a worker."""
-    worker = _worker()
+    worker = current_worker()
     limit = worker.memory_manager.memory_limit if worker is not None else None
     return bool(limit) and psutil.Process().memory_info().rss > share * int(limit or 0)
 
 
-def _worker() -> Any:
-    """Returns the Dask worker that runs this task; None outside tasks."""
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:
-        return None
-
-
 def _default_root() -> Path:
-    worker = _worker()
+    worker = current_worker()
     return Path(tempfile.gettempdir() if worker is None else worker.local_directory)
 
 
@@ -191,7 +184,7 @@ def _make(run: str, root: Path) -> _Folder:
     try:
         root.mkdir(exist_ok=True)  # makes no parents: a misspelled path must not create a new tree
         _remove_leftovers(root)
-        path = root / f"{PREFIX}{run}-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
+        path = root / f"{PREFIX}{run}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         lock = os.open(f"{path}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,6 +215,15 @@ def _remove_leftovers(root: Path) -> None:
                 _remove(_Folder(path, os.dup(lock)))
             finally:
                 os.close(lock)
+
+
+def _nbytes_in(folder: Path) -> int:
+    """Returns the bytes of the files in a folder, some of which may vanish meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def _size(nbytes: int, rounded: Callable[[float], int]) -> str:

@@ -5,13 +5,14 @@ it leaves or the result is no longer wanted, the first rank that stays keeps the
 """
 
 import functools
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from distributed import Client
 
 from pipeline.runtime.rpc import ask_workers
+from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
 from pipeline.training.checkpoint import State
 
 ANSWER_SECONDS = 5.0  # for a worker to return its state
@@ -19,7 +20,7 @@ MOST_RUNS = 4  # whose states a worker keeps: benchmarks train again and again, 
 
 
 @dataclass(frozen=True)
-class Handover:
+class Handover(Kept):
     """A state to be transferred from a worker to the client."""
 
     state: State
@@ -30,40 +31,27 @@ class Handover:
         """Orders states: a later one compares greater."""
         return self.state.round, self.state.stopped
 
+    def contents(self) -> tuple[Content, ...]:
+        nbytes = len(self.state.booster) + len(self.state.best_booster)
+        return (Content(f"the state after round {self.state.round}", nbytes),)
 
-_waiting: dict[str, Handover] = {}  # on a worker, by run: the latest state
-_ended: deque[str] = deque(maxlen=64)  # runs that are over, though their ranks may still be ending
 
-
-def put(run: str, handover: Handover) -> None:
+def put(session: WorkerSession, run: str, handover: Handover) -> None:
     """On the worker: keeps the state until it is fetched, the run ends, or a later one comes."""
-    _waiting.pop(run, None)
-    if run in _ended:
-        return
-    _waiting[run] = handover
-    for oldest in list(_waiting)[:-MOST_RUNS]:
-        _waiting.pop(oldest, None)
+    with session.lock:
+        session.put(run, handover)
+        for oldest in list(session.each(Handover))[:-MOST_RUNS]:
+            drop(session, oldest)
 
 
-def pop_checkpoint(run: str) -> Handover | None:
-    """On the worker: returns and removes the state that is kept for the client."""
-    return _waiting.pop(run, None)
-
-
-def drop(run: str) -> None:
+def drop(session: WorkerSession, run: str) -> None:
     """On the worker: drops the state; it is no longer wanted."""
-    _waiting.pop(run, None)
+    session.pop(run, Handover)
 
 
-def end(run: str) -> None:
-    """On the worker: ends the run; states that its ranks still put here are dropped."""
-    _ended.append(run)
-    _waiting.pop(run, None)
-
-
-def waiting_runs() -> list[str]:
-    """On the worker: returns the runs whose states are kept there."""
-    return list(_waiting)
+def pop_checkpoint(run: str, dask_worker: Any) -> Handover | None:
+    """On the worker: returns and removes the state that is kept for the client."""
+    return session_of(dask_worker).pop(run, Handover)
 
 
 def collect(client: Client, workers: Collection[str], run: str) -> Handover | None:

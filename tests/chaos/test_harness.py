@@ -29,8 +29,9 @@ from faults.trial import Trial, Verdict
 from faults.workloads import WORKLOADS
 from pipeline.data.fragment_rows import Rows
 from pipeline.events.types import FragmentDone, RoundDone
-from pipeline.preprocess import fit
-from pipeline.runtime import task_ledger
+from pipeline.preprocess.row_cache import RowCache
+from pipeline.runtime.task_ledger import Ledger
+from pipeline.runtime.worker_session import NAME, WorkerSession
 
 from .conftest import Places
 
@@ -78,15 +79,17 @@ def test_what_a_run_leaves_on_the_workers_is_wrong(
         Trial(bench, place).check_clean(tmp_path, Script(), Ended(0, "", [], {}, 1.0, 1.0))
 
 
-def test_what_workers_keep_of_a_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "row_cache", fit.RowCache())  # other tests leave rows in this process
-    monkeypatch.setattr(task_ledger, "LEDGERS", {})
-    worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-account-x": None})
-    assert kept_on(worker) == ["the plugin pipeline-account-x"]
+def test_what_workers_keep_of_a_run_is_seen() -> None:
+    session = WorkerSession()
+    worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-other": None, NAME: session})
+    assert kept_on(worker) == ["the plugin pipeline-other"]
     ids = np.zeros(1, dtype=np.uint64)
-    fit.row_cache.put("x", Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None), 1000)
-    task_ledger.LEDGERS["x"] = task_ledger.Ledger()
-    assert kept_on(worker) == ["rows of fragment 3 of run x", "the plugin pipeline-account-x", "the ledger of run x"]
+    rows = session.of("x", RowCache)
+    assert rows is not None
+    rows.rows[3] = Rows(3, pa.table({"a": [1]}), ids, None, None, None, ids, None)
+    session.put("x", Ledger("x"))
+    left = ["rows of 1 fragment of run x", "the ledger of its tasks of run x"]
+    assert kept_on(worker) == ["the plugin pipeline-other", *left]
 
 
 def test_a_process_left_behind_is_seen_and_ended() -> None:

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from pipeline.cluster import affinity, ports
-from pipeline.cluster.doctor import doctor, lines
 from pipeline.cluster.launchers import local
+from pipeline.cluster.machine_checks import check_machine, lines
 from pipeline.cluster.memory import process_tree
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster
@@ -201,7 +201,7 @@ def test_auto(given: Any, nodes: Any, cores: int, workers: int, threads: int) ->
 
 
 def test_doctor() -> None:
-    checks = doctor()
+    checks = check_machine()
     assert checks["worker"]["error"] is None
     assert checks["worker"]["omp_num_threads"] == str(checks["worker"]["threads"])
     assert checks["problems"] == []

@@ -28,8 +28,8 @@ from pipeline.efficiency.account import (
 from pipeline.efficiency.records import TimeSplit
 from pipeline.runtime import recorder
 from pipeline.runtime.placement import WorkerInfo
-from pipeline.runtime.recorder import TimeAccountant, WorkerTimePlugin
-from pipeline.runtime.task_ledger import LEDGERS, RUN, annotate_run, timed_section
+from pipeline.runtime.recorder import TimeAccountant, WorkerTime
+from pipeline.runtime.task_ledger import RUN, Ledger, annotate_run, timed_section
 from pipeline.runtime.timing import StageTimer, span
 
 ONE = WorkerReading(  # 10 s: 2 s reading and computing statistics, 5 s of rounds, then 1 s of evaluation while the other waits
@@ -280,8 +280,7 @@ def test_a_task_that_was_broken_off_counts_once() -> None:
     worker = SimpleNamespace(
         name="a", state=SimpleNamespace(nthreads=1, all_running_tasks=tasks, in_flight_tasks_count=0), digests_total={}
     )
-    seen = WorkerTimePlugin("broken off")
-    seen.setup(worker)
+    seen = WorkerTime("broken off", worker, Ledger("broken off"))
     for prefix, word, seconds in (
         ("rounds", "failed", 10.0), ("rounds", "cancelled", 0.5), ("rounds", "executor", 0.1),
         ("collect_unit", "cancelled", 3.0), ("collect_unit", "thread-cpu", 2.0),
@@ -289,7 +288,6 @@ def test_a_task_that_was_broken_off_counts_once() -> None:
         worker.digests_total["execute", "", prefix, word, "seconds"] = seconds
     found = seen.reading()
     assert (found.cpu, found.off_cpu, found.wide, found.overhead) == pytest.approx((2.0, 0.0, 10.5, 0.1))
-    LEDGERS.pop("broken off")
 
 
 def test_a_worker_that_was_lost_after_the_last_start() -> None:
@@ -339,12 +337,18 @@ def _work() -> None:
 
 
 def _watches(dask_worker: Any) -> list[str]:
-    return [name for name in dask_worker.plugins if name.startswith("pipeline-account")]
+    from pipeline.runtime.recorder import WorkerTime
+    from pipeline.runtime.worker_session import session_of
+
+    return list(session_of(dask_worker).each(WorkerTime))
 
 
-async def _unwatch(dask_worker: Any) -> None:
-    for name in _watches(dask_worker):
-        await dask_worker.plugin_remove(name=name)
+def _unwatch(dask_worker: Any) -> None:
+    from pipeline.runtime.recorder import WorkerTime
+    from pipeline.runtime.worker_session import session_of
+
+    for run in _watches(dask_worker):
+        session_of(dask_worker).pop(run, WorkerTime)
 
 
 for travels_by_value in (_spin, _work, _watches, _unwatch):

@@ -6,7 +6,7 @@ import pickle
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +81,12 @@ def test_where_there_is_no_room_the_block_stays_as_it_was(tmp_path: Path, monkey
     ("codes", "short", "in_memory"), [("memory", False, [0, 1, 2]), ("memory", True, []), ("disk", False, [])]
 )
 def test_the_second_pass_spills_where_memory_gets_short(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: Literal["memory", "disk"], short: bool, in_memory: list[int]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    worker_session: Any,
+    codes: Literal["memory", "disk"],
+    short: bool,
+    in_memory: list[int],
 ) -> None:
     """And in the given folder; files go with the blocks, the folder when the run is over."""
     table = pa.table({"a": np.arange(2_000) / 7, "b": np.arange(2_000) % 5})
@@ -98,7 +103,7 @@ def test_the_second_pass_spills_where_memory_gets_short(
     blocks.pop()
     gc.collect()
     assert len(list(tmp_path.rglob("*.array"))) == (2 if not in_memory else 0)
-    fit.drop_run(shared.run)
+    worker_session.close(shared.run)
     assert not list(tmp_path.iterdir())
 
 

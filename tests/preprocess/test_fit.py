@@ -27,7 +27,9 @@ from pipeline.preprocess.fit import (
     make_block,
     weigh,
 )
+from pipeline.preprocess.row_cache import keep_rows, take_rows
 from pipeline.preprocess.statistics.collect import merge
+from pipeline.runtime.worker_session import Content
 
 ROWS, FRAGMENTS = 1_200, 3
 CLASSES = Target("y", "multiclass", "multi:softprob", ("a", "b", "c"))
@@ -59,7 +61,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(make_rows: Any, monkeypatch: pytest.MonkeyPatch) -> Reader:
+def reader(make_rows: Any, monkeypatch: pytest.MonkeyPatch, worker_session: Any) -> Reader:
     """Three fragments, a quarter of their rows to validate on."""
     rows = {}
     for index in range(FRAGMENTS):
@@ -68,7 +70,6 @@ def reader(make_rows: Any, monkeypatch: pytest.MonkeyPatch) -> Reader:
         rows[index] = make_rows(table_of(index), rng.random(ROWS) < 0.4, index, rng.uniform(1, 2, ROWS), use)
     found = Reader(rows, [])
     monkeypatch.setattr(fitting, "load_rows", found)
-    monkeypatch.setattr(fitting, "row_cache", fitting.RowCache())
     return found
 
 
@@ -254,10 +255,10 @@ def test_without_room_every_fragment_is_read_twice(reader: Reader) -> None:
     assert reader.reads == [0, 1, 2, 0, 1, 2]
 
 
-def test_with_room_no_fragment_is_read_again(reader: Reader) -> None:
+def test_with_room_no_fragment_is_read_again(reader: Reader, worker_session: Any) -> None:
     both_passes(shared(FLAGS, keep_nbytes=1 << 30))
     assert reader.reads == [0, 1, 2]
-    assert fitting.row_cache.nbytes == 0
+    assert worker_session.contents() == []
 
 
 def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None:
@@ -266,16 +267,19 @@ def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None
     assert reader.reads == [0, 1, 2, 2]
 
 
-def test_kept_rows_are_the_runs_own_and_can_be_forgotten(reader: Reader) -> None:
-    kept, rows = fitting.row_cache, reader.rows[0]
+def test_kept_rows_are_the_runs_own_and_go_with_it(reader: Reader, worker_session: Any) -> None:
+    rows = reader.rows[0]
     for _ in range(2):  # a task that runs again puts the same rows
-        kept.put("run", rows, 1 << 30)
-    kept.put("other", rows, 1 << 30)
-    assert kept.nbytes == 2 * rows.table.nbytes
-    fitting.drop_run("run")
-    assert kept.take("run", 0) is None
-    kept.put("run", rows, 1 << 30)  # a task that was still at work when its run ended
-    assert kept.take("run", 0) is None
-    assert kept.take("other", 0) is rows
-    assert kept.take("other", 0) is None
-    assert kept.nbytes == 0
+        keep_rows("run", rows, 1 << 30)
+    keep_rows("other", rows, 1 << 30)
+    content = Content("rows of 1 fragment", rows.table.nbytes)
+    assert worker_session.contents() == [("run", content), ("other", content)]
+    keep_rows("third", rows, 3 * rows.table.nbytes - 1)  # the limit is that of all runs together
+    assert take_rows("third", 0) is None
+    worker_session.close("run")
+    assert take_rows("run", 0) is None
+    keep_rows("run", rows, 1 << 30)  # a task that was still at work when its run ended
+    assert take_rows("run", 0) is None
+    assert take_rows("other", 0) is rows
+    assert take_rows("other", 0) is None
+    assert worker_session.contents() == []

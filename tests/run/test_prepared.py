@@ -99,10 +99,11 @@ def test_nothing_is_read_again(client: Any, folder: Path, tmp_path: Path) -> Non
 def kept_rows(client: Any) -> int:
     """Fragments whose rows the workers keep for the second pass."""
 
-    def kept() -> int:
-        from pipeline.preprocess.fit import row_cache
+    def kept(dask_worker: Any) -> int:
+        from pipeline.preprocess.row_cache import RowCache
+        from pipeline.runtime.worker_session import session_of
 
-        return len(row_cache.kept())
+        return sum(len(cache.rows) for cache in session_of(dask_worker).each(RowCache).values())
 
     return sum(client.run(kept).values())
 

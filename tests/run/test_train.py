@@ -31,12 +31,11 @@ from pipeline.events import types as events
 from pipeline.metrics.exact import evaluate
 from pipeline.preprocess import prepare
 from pipeline.run import train as run
-from pipeline.runtime import dead_clients, run_registry
-from pipeline.runtime.recorder import WorkerTimePlugin
+from pipeline.runtime import scheduler_session, sessions
 from pipeline.runtime.timing import StageTimer
-from pipeline.storage.scratch import open_scratch
+from pipeline.runtime.worker_session import contents_on, session_of
+from pipeline.storage.scratch import Scratch
 from pipeline.training import supervisor
-from pipeline.training.forgetting import forget_run
 from pipeline.training.xgboost.trainer import in_order
 
 FILES, ROWS = 8, 400  # of each file
@@ -569,19 +568,13 @@ def test_what_is_noted_before_the_workers_are_known_is_in_the_summary(go: Go, mo
     assert "the scheduler has not answered for 5 s" in go(*PLAIN, "training.rounds=2").summary["notes"]
 
 
-def _kept() -> int:
-    from pipeline.preprocess.fit import row_cache
-
-    return len(row_cache.kept())
-
-
 def _tasks(dask_scheduler: Any) -> list[str]:
     return [str(key) for key in dask_scheduler.tasks]
 
 
 @pytest.mark.parametrize("settings", [list(PLAIN), *(settings for settings, _, _ in WRONG.values())], ids=["", *WRONG])
 def test_nothing_is_left_on_the_cluster(settings: list[str], make_cluster: Any, folder: Path, tmp_path: Path) -> None:
-    """Neither tasks nor kept rows, even while the caller holds the result or the error."""
+    """No tasks, and nothing in the sessions, even while the caller holds the result or the error."""
     client, held = make_cluster(2, 1), []
     before = set(client.run_on_scheduler(_tasks))  # of other tests, whose clusters these are too
     try:
@@ -592,23 +585,28 @@ def test_nothing_is_left_on_the_cluster(settings: list[str], make_cluster: Any, 
     while (left := set(client.run_on_scheduler(_tasks)) - before) and time.monotonic() < give_up:
         pass
     assert left == set()
-    assert set(client.run(_kept).values()) == {0}
+    assert list(client.run(contents_on).values()) == [[], []]
+    assert client.run_on_scheduler(scheduler_session.call, "contents") == []
 
 
-async def _leave_behind(run: str, dask_worker: Any) -> None:
+def _leave_behind(run: str, dask_worker: Any) -> None:
     """What a run has on a worker between its passes."""
-    from pipeline.preprocess.fit import row_cache
+    from pipeline.preprocess.row_cache import RowCache
+    from pipeline.runtime.recorder import _begin
 
-    rows: Any = SimpleNamespace(fragment=0, table=SimpleNamespace(nbytes=8))
-    row_cache.put(run, rows, 1 << 30)
-    await dask_worker.plugin_add(plugin=WorkerTimePlugin(run), name=f"pipeline-account-{run}")
+    cache: Any = session_of(dask_worker).of(run, RowCache)
+    cache.rows[0] = SimpleNamespace(fragment=0, table=SimpleNamespace(nbytes=8))
+    _begin(run, dask_worker)
 
 
-def _left(dask_worker: Any) -> tuple[set[str], set[str]]:
-    from pipeline.preprocess.fit import row_cache
+def _left(client: Client) -> list[list[str]]:
+    """The runs that each worker keeps something of."""
+    found = client.run(contents_on)
+    return [sorted({run for run, _, _ in kept}) for kept in found.values()]
 
-    watches = {name for name in dask_worker.plugins if name.startswith("pipeline-account-")}
-    return {run for run, _ in row_cache.kept()}, watches
+
+def _registered(client: Client) -> set[str]:
+    return {run for run, _ in client.run_on_scheduler(scheduler_session.call, "contents")}
 
 
 def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
@@ -618,17 +616,19 @@ def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any,
     with Client(address, set_as_default=False) as living:
         with Client(address, set_as_default=False) as killed:
             for run, owner in (("living", living), ("dead", killed)):
-                assert run_registry.register(owner, run, forget_run) == []
+                sessions.open_run(owner, run)
                 owner.run(_leave_behind, run)
+        assert _left(client) == [["dead", "living"]] * 2
         pipeline.train(client, job_of(folder, tmp_path / "model", *PLAIN, "training.rounds=2"))
-        assert list(client.run(_left).values()) == [({"living"}, {"pipeline-account-living"})] * 2
-        assert client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.pipeline_runs)) == {"living"}
+        assert _left(client) == [["living"]] * 2
+        assert _registered(client) == {"living"}
     pipeline.train(client, job_of(folder, tmp_path / "other", *PLAIN, "training.rounds=2"))
-    assert list(client.run(_left).values()) == [(set(), set())] * 2
+    assert _left(client) == [[], []]
 
 
-def _write_scratch(run: str, root: str) -> str:
-    path = open_scratch(run, root)
+def _write_scratch(run: str, root: str, dask_worker: Any) -> str:
+    scratch: Any = session_of(dask_worker).of(run, Scratch)
+    path = scratch.open(Path(root))
     (path / "block").write_bytes(b"codes")
     return str(path)
 
@@ -637,25 +637,25 @@ def test_what_a_killed_client_left_is_dropped_without_another_run(
     make_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scheduler notices that the client has gone; one that is still there keeps what it has."""
-    monkeypatch.setattr(dead_clients, "RETURN_SECONDS", 0.2)
+    monkeypatch.setattr(scheduler_session, "RETURN_SECONDS", 0.2)
     client = make_cluster(2, 1)
     address, folders = client.scheduler.address, {}
     with Client(address, set_as_default=False) as living:
         with Client(address, set_as_default=False) as killed:
             for run_id, owner in (("kept", living), ("dropped", killed)):
-                assert run_registry.register(owner, run_id, forget_run) == []
+                sessions.open_run(owner, run_id)
                 owner.run(_leave_behind, run_id)
                 folders[run_id] = [Path(one) for one in owner.run(_write_scratch, run_id, str(tmp_path)).values()]
                 assert all(folder.is_dir() for folder in folders[run_id])
         give_up = time.monotonic() + 20
-        while "dropped" in client.run_on_scheduler(lambda dask_scheduler: dict(dask_scheduler.pipeline_runs)):
+        while "dropped" in _registered(client):
             assert time.monotonic() < give_up
             time.sleep(0.1)
-        assert list(client.run(_left).values()) == [({"kept"}, {"pipeline-account-kept"})] * 2
+        assert _left(client) == [["kept"]] * 2
         assert not any(folder.exists() for folder in folders["dropped"])
         assert all(folder.is_dir() for folder in folders["kept"])
-        client.run(forget_run, "kept")
-        run_registry.unregister(client, "kept")
+        sessions.close_run(client, "kept")
+        assert _left(client) == [[], []]
 
 
 def test_a_saved_model_is_a_success_whatever_cannot_be_removed(

@@ -3,10 +3,12 @@
 import gc
 import os
 import pickle
+import re
 import stat
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ import pytest
 from distributed import get_worker
 
 from pipeline.errors import OutputError, PipelineError
+from pipeline.runtime.worker_session import session_of
 from pipeline.storage import scratch, spill
-from pipeline.storage.scratch import close_scratch, memory_is_short, open_scratch, require_space, reserved_space
+from pipeline.storage.scratch import Scratch, memory_is_short, open_scratch, require_space, reserved_space
 from pipeline.storage.spill import StoredArray
 
 MIB = 2**20
@@ -25,9 +28,10 @@ OTHER = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.storage.scratch import open_scratch
+from pipeline.storage.scratch import Scratch
 from pipeline.storage.spill import StoredArray
-folder = open_scratch("other", sys.argv[1])
+scratch = Scratch("other")
+folder = scratch.open(Path(sys.argv[1]))
 kept = StoredArray(np.zeros((1000, 10), np.uint8), folder, "rows")
 print(folder, flush=True)
 sys.stdin.read()
@@ -35,10 +39,11 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def run() -> Any:
-    run = uuid.uuid4().hex
+def run() -> Iterator[Scratch]:
+    """The folders of one run."""
+    run = Scratch(uuid.uuid4().hex)
     yield run
-    close_scratch(run)
+    run.close()
 
 
 @pytest.fixture
@@ -55,63 +60,62 @@ def other(root: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
-def test_a_folder_is_private_and_says_whose_it_is(tmp_path: Path, run: str) -> None:
-    folder = open_scratch(run, str(tmp_path / "deeper"))
+def test_a_folder_is_private_and_says_whose_it_is(tmp_path: Path, run: Scratch) -> None:
+    folder = run.open(tmp_path / "deeper")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    start = int(psutil.Process().create_time() * 1000)
-    assert folder.name == f"pipeline-scratch-{run}-{os.getpid()}-{start}"
-    assert open_scratch(run, str(tmp_path / "deeper")) == folder
-    close_scratch(run)
+    assert re.fullmatch(rf"pipeline-scratch-[0-9a-f]{{32}}-{os.getpid()}-[0-9a-f]{{8}}", folder.name)
+    assert run.open(tmp_path / "deeper") == folder
+    run.close()
     assert not list((tmp_path / "deeper").iterdir())
 
 
-def test_a_run_that_is_over_writes_nothing_more(tmp_path: Path, run: str) -> None:
-    open_scratch(run, str(tmp_path))
-    close_scratch(run)
+def test_a_run_that_is_over_writes_nothing_more(tmp_path: Path, run: Scratch) -> None:
+    run.open(tmp_path)
+    run.close()
     with pytest.raises(PipelineError, match="is over"):
-        open_scratch(run, str(tmp_path))
+        run.open(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_was_killed_is_cleaned_up_after(tmp_path: Path, run: str) -> None:
+def test_a_process_that_was_killed_is_cleaned_up_after(tmp_path: Path, run: Scratch) -> None:
     process, theirs = other(tmp_path)
     assert list(theirs.iterdir())
     process.kill()
     process.communicate()
     assert theirs.exists()
-    mine = open_scratch(run, str(tmp_path))
+    mine = run.open(tmp_path)
     assert sorted(tmp_path.iterdir()) == [mine, Path(f"{mine}.lock")]
 
 
-def test_a_process_that_lives_keeps_its_own(tmp_path: Path, run: str) -> None:
+def test_a_process_that_lives_keeps_its_own(tmp_path: Path, run: Scratch) -> None:
     process, theirs = other(tmp_path)
-    open_scratch(run, str(tmp_path))
+    run.open(tmp_path)
     assert len(list(theirs.iterdir())) == 1
     process.communicate("")  # it ends by itself, and tidies up
     assert process.returncode == 0
     assert not theirs.exists()
 
 
-def test_a_process_that_is_gone_is_recognised_by_the_lock_alone(tmp_path: Path, run: str) -> None:
+def test_a_process_that_is_gone_is_recognised_by_the_lock_alone(tmp_path: Path, run: Scratch) -> None:
     """Process ids of another container mean nothing here: the file name holds this container's id."""
     left = tmp_path / f"{scratch.PREFIX}before-{os.getpid()}-{int(psutil.Process().create_time() * 1000)}"
     left.mkdir()
     (left / "matrix").write_bytes(b"1")
     others = tmp_path / "something else"
     others.mkdir()
-    open_scratch(run, str(tmp_path))
+    run.open(tmp_path)
     assert not left.exists()
     assert others.exists()
 
 
-def test_a_root_that_cannot_be_used_is_one_line(tmp_path: Path, run: str) -> None:
+def test_a_root_that_cannot_be_used_is_one_line(tmp_path: Path, run: Scratch) -> None:
     (tmp_path / "file").write_text("")
     said = r"file: scratch files cannot be written: it is a file, not a folder; see cluster\.scratch$"
     with pytest.raises(OutputError, match=said) as error:
-        open_scratch(run, str(tmp_path / "file"))
+        run.open(tmp_path / "file")
     assert "\n" not in str(error.value)
     with pytest.raises(OutputError, match=f"cannot be written: there is no folder {tmp_path / 'misspelled'}; see"):
-        open_scratch(run, str(tmp_path / "misspelled" / "scratch"))
+        run.open(tmp_path / "misspelled" / "scratch")
     assert not (tmp_path / "misspelled").exists()
 
 
@@ -126,18 +130,18 @@ def test_space_is_looked_at_before(tmp_path: Path, codes: np.ndarray, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_space_is_reported_in_numbers_that_differ(tmp_path: Path, run: str) -> None:
+def test_too_little_space_is_reported_in_numbers_that_differ(tmp_path: Path, run: Scratch) -> None:
     """And with the folder that the user named, not the one in it."""
-    folder = open_scratch(run, str(tmp_path))
+    folder = run.open(tmp_path)
     with pytest.raises(OutputError, match=f"^{tmp_path}: these take 293 KiB of scratch space, 292 KiB are free"):
         require_space(folder, 300_001, "these", free=300_000)
     assert str(scratch.write_error(folder, OSError(28, "No space left on device"))).startswith(f"{tmp_path}: ")
 
 
-def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: str) -> None:
+def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: Scratch) -> None:
     """Each needs six of ten MiB; what the first has written already is counted once."""
     process, theirs = other(tmp_path)
-    mine = open_scratch(run, str(tmp_path))
+    mine = run.open(tmp_path)
     with reserved_space(theirs / "matrix-1", 6 * MIB, "pages", free=10 * MIB):
         wanted = reserved_space(mine / "matrix-2", 6 * MIB, "pages", free=10 * MIB)
         with pytest.raises(OutputError, match="pages take 6 MiB of scratch space, 4 MiB are free"), wanted:
@@ -149,8 +153,8 @@ def test_two_workers_do_not_count_on_the_same_room(tmp_path: Path, run: str) -> 
     process.communicate("")
 
 
-def test_a_process_that_is_gone_needs_no_room(tmp_path: Path, run: str) -> None:
-    mine = open_scratch(run, str(tmp_path))
+def test_a_process_that_is_gone_needs_no_room(tmp_path: Path, run: Scratch) -> None:
+    mine = run.open(tmp_path)
     process, theirs = other(tmp_path)
     with open(theirs / "matrix-1.reserved", "wb") as file:
         file.truncate(6 * MIB)
@@ -160,13 +164,13 @@ def test_a_process_that_is_gone_needs_no_room(tmp_path: Path, run: str) -> None:
         assert not theirs.exists()
 
 
-def test_a_run_that_ends_tidies_up_after_workers_killed_in_it(tmp_path: Path, run: str) -> None:
-    open_scratch(run, str(tmp_path))
+def test_a_run_that_ends_tidies_up_after_workers_killed_in_it(tmp_path: Path, run: Scratch) -> None:
+    run.open(tmp_path)
     process, theirs = other(tmp_path)
     process.kill()
     process.communicate()
     assert theirs.exists()
-    close_scratch(run)
+    run.close()
     assert not list(tmp_path.iterdir())
 
 
@@ -256,15 +260,15 @@ def test_no_memory_limit_outside_a_worker() -> None:
     assert not memory_is_short()
 
 
-def test_a_worker_is_short_by_its_own_limit_and_has_its_files_with_dasks(client: Any, run: str) -> None:
+def test_a_worker_is_short_by_its_own_limit_and_has_its_files_with_dasks(client: Any) -> None:
     def shortage() -> tuple[bool, bool]:
         share = psutil.Process().memory_info().rss / get_worker().memory_manager.memory_limit
         return memory_is_short(share * 0.9), memory_is_short(share * 1.5)
 
     def made() -> tuple[str, bool, str]:
-        folder = open_scratch(run, None)
+        folder = open_scratch("a-run-with-files", None)
         there = folder.is_dir()
-        close_scratch(run)
+        session_of(get_worker()).close("a-run-with-files")
         return str(folder), there, get_worker().local_directory
 
     assert client.submit(shortage, pure=False).result() == (True, False)

@@ -1,12 +1,12 @@
 """States that wait on workers for the client, and announced departures during an attempt."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
+from pipeline.runtime.worker_session import NAME, Content, WorkerSession
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
@@ -21,28 +21,18 @@ def state(number: int, *, stopped: bool = False) -> State:
     return State(number, b"trees", {}, [0.1] * number, number, 0.5, stopped)
 
 
-def drop_all() -> None:
-    for run in handover.waiting_runs():
-        handover.drop(run)
-
-
-@pytest.fixture(autouse=True)
-def empty() -> Iterator[None]:
-    drop_all()
-    yield
-    drop_all()
-
-
 def test_what_waits_is_bounded_and_dropped() -> None:
+    session = WorkerSession()
+    worker = SimpleNamespace(plugins={NAME: session})
     for number in range(9):
-        handover.put(f"run {number}", Handover(state(number)))
-    assert handover.waiting_runs() == [f"run {number}" for number in range(5, 9)]
-    handover.put("run 5", Handover(state(50)))
-    handover.put("run 9", Handover(state(9)))
-    assert handover.pop_checkpoint("run 5") == Handover(state(50))
-    assert handover.pop_checkpoint("run 5") is None
-    handover.drop("run 7")
-    assert handover.waiting_runs() == ["run 8", "run 9"]
+        handover.put(session, f"run {number}", Handover(state(number)))
+    assert list(session.each(Handover)) == [f"run {number}" for number in range(5, 9)]
+    handover.put(session, "run 5", Handover(state(50)))
+    handover.put(session, "run 9", Handover(state(9)))
+    assert handover.pop_checkpoint("run 5", worker) == Handover(state(50))
+    assert handover.pop_checkpoint("run 5", worker) is None
+    handover.drop(session, "run 7")
+    assert list(session.each(Handover)) == ["run 8", "run 9"]
 
 
 class FakeClient:
@@ -171,10 +161,10 @@ def test_workers_that_cannot_reach_each_other() -> None:
 
 def test_what_is_put_after_the_end_of_a_run_is_dropped() -> None:
     """The ranks of an interrupted run end a moment after its client has put everything in order."""
-    late: Any = handover.Handover(state=None)  # type: ignore[arg-type]
-    handover.put("late", late)
-    handover.end("late")
-    handover.put("late", late)
-    assert handover.waiting_runs() == []
-    handover.put("another", late)
-    assert handover.waiting_runs() == ["another"]
+    session, late = WorkerSession(), Handover(state(3))
+    handover.put(session, "late", late)
+    session.close("late")
+    handover.put(session, "late", late)
+    assert session.contents() == []
+    handover.put(session, "another", late)
+    assert session.contents() == [("another", Content("the state after round 3", 5))]

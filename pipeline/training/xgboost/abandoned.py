@@ -8,6 +8,7 @@ process, and the nanny starts another one.
 """
 
 import contextlib
+import functools
 import gc
 import os
 import socket
@@ -16,7 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipeline.efficiency import sockets
-from pipeline.storage.scratch import close_all_scratch
+from pipeline.runtime.worker_session import WorkerSession
+from pipeline.storage.scratch import Scratch
 from pipeline.training.xgboost.rank_exit import BUSY_SECONDS
 
 LOOK_SECONDS = 0.5
@@ -77,10 +79,13 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def freed_when(cancelled: Callable[[], bool], pulse: Pulse, used: Callable[[], float | None]) -> Iterator[None]:
+def freed_when(
+    cancelled: Callable[[], bool], pulse: Pulse, used: Callable[[], float], session: WorkerSession
+) -> Iterator[None]:
     """On the worker: frees the rank in this block soon after its task is no longer wanted, whatever it waits in."""
     before = sockets.connections()
-    watchdog = Watchdog(cancelled, pulse, lambda: used() or 0.0, lambda: shut_native(before), end_process)
+    end = functools.partial(end_process, session)
+    watchdog = Watchdog(cancelled, pulse, used, lambda: shut_native(before), end)
     over = threading.Event()
 
     def watch() -> None:
@@ -96,9 +101,14 @@ def freed_when(cancelled: Callable[[], bool], pulse: Pulse, used: Callable[[], f
         thread.join()
 
 
-def end_process() -> None:
+def end_process(session: WorkerSession) -> None:
     """Ends this process at once; first removes its files on disk, which would otherwise stay until the next run."""
-    removing = threading.Thread(target=close_all_scratch, name="remove scratch", daemon=True)
+
+    def remove() -> None:
+        for scratch in session.each(Scratch).values():
+            scratch.remove()
+
+    removing = threading.Thread(target=remove, name="remove scratch", daemon=True)
     removing.start()
     removing.join(REMOVE_SECONDS)  # a stuck thread may hold a lock that the removal needs
     os._exit(1)

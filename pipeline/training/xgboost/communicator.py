@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import xgboost
+from distributed import get_worker
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
 
@@ -18,7 +19,9 @@ from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.rpc import call_if_connected
+from pipeline.runtime.scheduler_session import call
 from pipeline.runtime.task_errors import task
+from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
 from pipeline.training.xgboost import ports
 
 RETRIES = 1  # of a connection; with XGBoost's 3 a worker looks for the tracker for 12 s after a failure
@@ -66,7 +69,7 @@ def _without_rank_lines() -> Iterator[None]:
 
 @contextlib.contextmanager
 def worker_locks(
-    membership: WorkerMembership, workers: Sequence[str], waiting: Callable[[], object] = lambda: None
+    membership: WorkerMembership, workers: Sequence[str], run: str, waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
     """Locks all these workers for one training, so that two trainings never wait for each other with half of them each.
 
@@ -78,8 +81,9 @@ def worker_locks(
         yield
         return
     client, told = membership.client, False
-    owner = f"{client.id}/{uuid.uuid4().hex}"
-    while membership.call(functools.partial(client.run_on_scheduler, _take, list(workers), owner), workers):
+    name = uuid.uuid4().hex
+    lock = functools.partial(client.run_on_scheduler, call, "lock", list(workers), run, client.id, name)
+    while not membership.call(lock, workers):
         if not told:
             waiting()
         told = True
@@ -88,32 +92,8 @@ def worker_locks(
     try:
         yield
     finally:
-        give_back = functools.partial(client.run_on_scheduler, _give_back, owner)
-        call_with_deadline(STOP_SECONDS, "give back", functools.partial(call_if_connected, client, give_back))
-
-
-def _take(workers: list[str], owner: str, dask_scheduler: Any = None) -> bool:
-    """On the scheduler: locks all of these workers, or none; returns True if another owner has one of them."""
-    held = dask_scheduler.__dict__.setdefault("pipeline_trainings", {})  # worker -> owner
-    for worker in [worker for worker, other in held.items() if other.partition("/")[0] not in dask_scheduler.clients]:
-        del held[worker]
-    if any(worker in held for worker in workers):
-        return True
-    held.update(dict.fromkeys(workers, owner))
-    return False
-
-
-def _give_back(owner: str, dask_scheduler: Any = None) -> None:
-    """On the scheduler: releases the locks of this owner."""
-    held = dask_scheduler.__dict__.get("pipeline_trainings", {})
-    for worker in [worker for worker, other in held.items() if other == owner]:
-        del held[worker]
-
-
-# A remote scheduler need not have this package: functions of `__main__` are pickled by value.
-_take.__module__ = _give_back.__module__ = "__main__"
-
-_TRACKERS: dict[str, Any] = {}  # by run, on the worker of rank 0; the tracker must exist as long as the rounds run
+        unlock = functools.partial(client.run_on_scheduler, call, "unlock", name)
+        call_with_deadline(STOP_SECONDS, "unlock", functools.partial(call_if_connected, client, unlock))
 
 
 def start_tracker(
@@ -158,23 +138,42 @@ def stop_tracker(membership: WorkerMembership, workers: Sequence[str], run: str,
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
     from xgboost.tracker import RabitTracker
 
-    for other in list(_TRACKERS):  # of clients that are gone: this worker is locked by us now
-        _stop_tracker(other, 0)
+    session = session_of(get_worker())
+    for other in session.each(Tracker):  # of clients that are gone: this worker is locked by us now
+        _stop_on(session, other, 0)
     tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
     tracker.start()
-    _TRACKERS[run] = tracker
+    session.put(run, Tracker(tracker))
     return dict(tracker.worker_args())
 
 
-def _stop_tracker(run: str, leave_seconds: int) -> None:
-    """Frees the tracker in its own thread, once the ranks have left it, or after `leave_seconds`.
+class Tracker(Kept):
+    """A run's tracker, on the worker of rank 0; it must exist as long as the rounds run."""
 
-    A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
-    until it is freed.
-    """
-    tracker = _TRACKERS.pop(run, None)
+    def __init__(self, tracker: Any) -> None:
+        self._tracker = tracker
+
+    def contents(self) -> tuple[Content, ...]:
+        return (Content("the tracker of its ranks"),)
+
+    def close(self, leave_seconds: int = 0) -> None:
+        """Frees the tracker in its own thread, once the ranks have left it, or after `leave_seconds`.
+
+        A rank that leaves the communicator in order looks for the tracker; after a failure the others wait in vain
+        until it is freed.
+        """
+        threading.Thread(target=_free, args=(self._tracker, leave_seconds), daemon=True).start()
+
+
+def _stop_tracker(run: str, leave_seconds: int, dask_worker: Any) -> None:
+    _stop_on(session_of(dask_worker), run, leave_seconds)
+
+
+def _stop_on(session: WorkerSession, run: str, leave_seconds: int) -> None:
+    """Ends the run's tracker on this worker, if there is one."""
+    tracker = session.pop(run, Tracker)
     if tracker is not None:
-        threading.Thread(target=_free, args=(tracker, leave_seconds), daemon=True).start()
+        tracker.close(leave_seconds)
 
 
 def _free(tracker: Any, leave_seconds: int) -> None:

@@ -37,13 +37,14 @@ from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.reachability import Pair, left_out, unreachable_pairs
 from pipeline.runtime.rpc import call_if_connected
 from pipeline.runtime.task_errors import task
+from pipeline.runtime.worker_session import session_of
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
 from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.xgboost.matrix import Partition
-from pipeline.training.xgboost.rank_exit import thread_cpu_seconds, training_thread, wait_until_ranks_exit
+from pipeline.training.xgboost.rank_exit import training_thread, wait_until_ranks_exit
 from pipeline.training.xgboost.rounds import RoundHooks, RoundsResult, Scores, train_rounds
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import TrainingCallbacks, TrainingEvents, training_events
@@ -91,7 +92,7 @@ def run_training(
     with contextlib.ExitStack() as stack:
         membership = membership or stack.enter_context(WorkerMembership(client))
         events = stack.enter_context(training_events(client, spec, callbacks, workers[0], membership.hang_seconds))
-        stack.enter_context(worker_locks(membership, workers, functools.partial(callbacks.on_event, WAITING)))
+        stack.enter_context(worker_locks(membership, workers, spec.run, functools.partial(callbacks.on_event, WAITING)))
         rank_args = start_tracker(membership, workers, spec.run, spec.timeout_seconds)
         futures: list[Future] = []
         try:
@@ -192,7 +193,7 @@ def _train_task(
 ) -> RoundsResult:
     """Trains on a worker; `name`: that worker's."""
     worker = get_worker()
-    key = worker.get_current_task()
+    key, session = worker.get_current_task(), session_of(worker)
 
     def cancelled() -> bool:
         task = worker.state.tasks.get(key)
@@ -211,19 +212,19 @@ def _train_task(
         worker.log_event(WORKER_EVENTS, {"run": spec.run, "event": encode(event)})
 
     def keep(state: State) -> None:
-        handover.put(spec.run, Handover(state))
+        handover.put(session, spec.run, Handover(state))
         worker.log_event(WORKER_EVENTS, {"run": spec.run, "checkpoint": state.round})
 
     def hand_over(state: State, leaving: tuple[int, ...]) -> None:
-        handover.put(spec.run, Handover(state, leaving))
+        handover.put(session, spec.run, Handover(state, leaving))
 
-    pulse, used = Pulse(), functools.partial(thread_cpu_seconds, spec.run)
+    pulse = Pulse()
     with (
-        partition.lock,
-        training_thread(spec.run),
-        freed_when(cancelled, pulse, used),
-    ):  # an earlier attempt may not have ended yet
-        handover.drop(spec.run)
+        partition.lock,  # an earlier attempt may not have ended yet
+        training_thread(session, spec.run) as thread,
+        freed_when(cancelled, pulse, thread.cpu_seconds, session),
+    ):
+        handover.drop(session, spec.run)
         hooks = RoundHooks(cancelled, leaving, report, account, keep, hand_over)
         return train_rounds(partition, spec, rank_args, start=start, hooks=hooks)
 

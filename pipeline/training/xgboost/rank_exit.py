@@ -10,6 +10,7 @@ import functools
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import psutil
 from distributed import Client
@@ -18,6 +19,7 @@ from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.rpc import call_if_connected
+from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 2.0  # for a worker
@@ -26,26 +28,37 @@ STUCK_SECONDS = 5.0
 BUSY_SECONDS = 0.02  # of CPU time between two checks; a rank that uses more is busy
 STUCK = "it did not leave the rounds after that (stuck in XGBoost), ended"
 
-_inside: dict[str, int] = {}  # on the worker: run -> thread that trains for it
+
+class RankThread(Kept):
+    """The thread that is in the rounds of a run: the one that makes this object."""
+
+    def __init__(self, run: str) -> None:
+        self._id = threading.get_native_id()
+
+    def cpu_seconds(self) -> float:
+        """Returns the seconds of CPU time that the thread has used."""
+        known = [used.user_time + used.system_time for used in psutil.Process().threads() if used.id == self._id]
+        return known[0] if known else time.process_time()  # systems that number threads differently
+
+    def contents(self) -> tuple[Content, ...]:
+        return (Content("a thread in its rounds"),)
 
 
 @contextlib.contextmanager
-def training_thread(run: str) -> Iterator[None]:
+def training_thread(session: WorkerSession, run: str) -> Iterator[RankThread]:
     """On the worker: marks this thread as being in the rounds of the run."""
-    _inside[run] = threading.get_native_id()
+    thread = RankThread(run)
+    session.put(run, thread)
     try:
-        yield
+        yield thread
     finally:
-        _inside.pop(run, None)
+        session.pop(run, RankThread)
 
 
-def thread_cpu_seconds(run: str) -> float | None:
+def thread_cpu_seconds(run: str, dask_worker: Any) -> float | None:
     """On the worker: returns the CPU seconds of the thread that is in the rounds of the run; None if there is none."""
-    thread = _inside.get(run)
-    if thread is None:
-        return None
-    known = [used.user_time + used.system_time for used in psutil.Process().threads() if used.id == thread]
-    return known[0] if known else time.process_time()  # systems that number threads differently
+    thread = session_of(dask_worker).find(run, RankThread)
+    return None if thread is None else thread.cpu_seconds()
 
 
 def wait_until_ranks_exit(

@@ -98,10 +98,14 @@ def test_only_connections_from_outside_python_are_shut_down() -> None:
 
 def test_a_process_that_is_ended_leaves_no_files(tmp_path: Path) -> None:
     code = (
-        "from pipeline.storage.scratch import open_scratch\n"
+        "from pathlib import Path\n"
+        "from pipeline.runtime.worker_session import WorkerSession\n"
+        "from pipeline.storage.scratch import Scratch\n"
         "from pipeline.training.xgboost.abandoned import end_process\n"
-        f"(open_scratch('run', {str(tmp_path)!r}) / 'matrix').write_bytes(b'x')\n"
-        "end_process()"
+        "session = WorkerSession()\n"
+        f"folder = session.of('run', Scratch).open(Path({str(tmp_path)!r}))\n"
+        "(folder / 'matrix').write_bytes(b'x')\n"
+        "end_process(session)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr

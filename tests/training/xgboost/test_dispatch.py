@@ -267,8 +267,8 @@ class Leaving:
 
 def test_no_rank_waits_for_workers_that_have_left(shared: Any) -> None:
     client, workers = shared
-    with WorkerMembership(client) as members, worker_locks(members, workers[:2]), pytest.raises(WorkerLostError):  # noqa: SIM117
-        with worker_locks(Leaving(client), workers[1:]):  # type: ignore[arg-type]
+    with WorkerMembership(client) as members, worker_locks(members, workers[:2], "a"), pytest.raises(WorkerLostError):  # noqa: SIM117
+        with worker_locks(Leaving(client), workers[1:], "b"):  # type: ignore[arg-type]
             pass
 
 

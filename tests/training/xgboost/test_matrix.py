@@ -16,7 +16,7 @@ from pipeline.errors import OutputError
 from pipeline.planning.memory import file_nbytes
 from pipeline.preprocess.block import Block
 from pipeline.storage import scratch
-from pipeline.storage.scratch import close_scratch, open_scratch
+from pipeline.storage.scratch import Scratch
 from pipeline.training.xgboost import matrix
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.matrix import BlockIter, Partition, batches_of, build_partition, present
@@ -200,12 +200,12 @@ def test_batches_hold_every_row_once_in_order(make_case: Any, tmp_path: Path) ->
 def test_xgboosts_files_lie_in_the_runs_folder_and_go_with_it(
     make_case: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    case = make_case()
+    case, scratch = make_case(), Scratch("a-run-of-matrices")
     cuts = case.cuts()
-    folder = open_scratch("a-run-of-matrices", str(tmp_path))
+    folder = scratch.open(tmp_path)
     partition = build_partition(case.blocks(cuts), cuts, case.names, threads=1, scratch=folder)
     assert sum(path.stat().st_size for path in folder.iterdir()) > 10_000
-    close_scratch("a-run-of-matrices")
+    scratch.close()
     assert not list(tmp_path.iterdir())
     del partition  # Dask may let it go later; XGBoost would warn of files that it misses
     gc.collect()

@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 from pipeline.runtime.membership import WorkerMembership
+from pipeline.runtime.worker_session import session_of
 from pipeline.training.xgboost.rank_exit import STUCK, thread_cpu_seconds, training_thread, wait_until_ranks_exit
 
 
 def wait_inside(run: str) -> None:
-    with training_thread(run):
+    with training_thread(session_of(get_worker()), run):
         threading.Event().wait()
 
 
 def work_inside(run: str, seconds: float) -> None:
-    with training_thread(run):
+    with training_thread(session_of(get_worker()), run):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             sum(range(1_000))

@@ -1,4 +1,4 @@
-"""`pipeline doctor`: checks what this machine offers a run, and what would prevent one."""
+"""Checks what this machine offers a run, and what would prevent one: `pipeline doctor`."""
 
 import importlib.metadata
 import platform
@@ -19,7 +19,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def doctor() -> dict[str, Any]:
+def check_machine() -> dict[str, Any]:
     """Returns checks by name, each a plain value or a dict of them; "problems" lists as text what would stop a run.
 
     Starts a worker for a moment, to see the settings that a worker really gets.
