@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pipeline.inference.evaluate import evaluate
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
+    from pipeline.planning.plan import Plan
     from pipeline.run.connect import connect
     from pipeline.run.doctor import doctor
+    from pipeline.run.metadata import plan
     from pipeline.run.prepared import Prepared, prepare
     from pipeline.run.train import TrainResult, train
     from pipeline.scaling.plan import Plan as ScalePlan
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
     from pipeline.scaling.scale import scale
 
 __all__ = [
-    "Job", "Model", "Prepared", "ScalePlan", "ScaleWish", "TrainResult",
-    "connect", "describe", "doctor", "evaluate", "generate", "predict", "prepare", "scale", "train",
+    "Job", "Model", "Plan", "Prepared", "ScalePlan", "ScaleWish", "TrainResult",
+    "connect", "describe", "doctor", "evaluate", "generate", "plan", "predict", "prepare", "scale", "train",
 ]  # fmt: skip
 
 _HOMES = {
     "Job": "pipeline.config.job:Job",
     "Model": "pipeline.model.artifact:Model",
+    "Plan": "pipeline.planning.plan:Plan",
     "ScalePlan": "pipeline.scaling.plan:Plan",
     "ScaleWish": "pipeline.scaling.plan:ScaleOptions",
     "TrainResult": "pipeline.run.train:TrainResult",
@@ -47,6 +50,7 @@ _HOMES = {
     "doctor": "pipeline.run.doctor:doctor",
     "evaluate": "pipeline.inference.evaluate:evaluate",
     "generate": "pipeline.data.synthetic.generator:generate",
+    "plan": "pipeline.run.metadata:plan",
     "predict": "pipeline.inference.predict:predict",
     "prepare": "pipeline.run.prepared:prepare",
     "Prepared": "pipeline.run.prepared:Prepared",

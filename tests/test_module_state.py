@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pipeline"
 
 # State of a process, not of a run.
 ALLOWED = {
+    "cluster.devices._PROBING": "a lock: the GPUs are tried once a process",
     "cluster.interrupts._ending": "whether the first signal has come: signal handlers belong to the process",
     "cluster.interrupts.abandoned": "threads that may never end: the process has to end without waiting for them",
     "cluster.launchers.plain_nanny.PlainNanny.exit_codes": "of workers that end before the cluster's start returns it",

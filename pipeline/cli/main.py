@@ -16,6 +16,7 @@ import click
 
 from pipeline.cli.options import (
     OpenedInput,
+    OpenedJob,
     Verb,
     allow_code,
     check_out,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from pipeline.config.job import Cluster, Job
-    from pipeline.data.opened_sources import Inputs
     from pipeline.events.types import EventHandler
 
 HELD_OUT = 0.2  # the validation share without a job file and an option
@@ -224,24 +224,20 @@ def train(
     with closing_errors_as_notes(saved), output_mode.running() as tell, contextlib.ExitStack() as stack:
         on_event = stack.enter_context(with_resume_hint(tell))
         job = _job_from(source, validation)
-        importlib.import_module("pipeline.run.connect")
         check_out(job, resume)  # before starting a cluster for it
         if events is not None:
             from pipeline.events.recording import recorded
 
             on_event = stack.enter_context(recorded(events_file(events), on_event))
-        clock.seconds["import"] = monotonic_epoch() - clock.begin
 
-        def resolve() -> "Inputs | None":
-            with clock.stage("metadata"):
-                from pipeline.run import metadata
-
-                return metadata.resolve(job, allow_code=allow_code)
-
-        opened = OpenedInput(resolve, on_event, None)
+        opened = OpenedJob(job, on_event, clock, allow_code=allow_code)
+        importlib.import_module("pipeline.run.connect")
+        clock.seconds["import"] = monotonic_epoch() - clock.begin - clock.seconds.get("metadata", 0.0)
         with clock.stage("connect"):
-            client, on_event = stack.enter_context(_connected_to_train(job.cluster, output_mode, on_event, opened))
-        how: dict[str, Any] = {"allow_code": allow_code, "clock": clock, "resume": resume, "inputs": opened.value}
+            client, on_event = stack.enter_context(
+                _connected_to_train(job.cluster, output_mode, on_event, opened.check)
+            )
+        how: dict[str, Any] = {"allow_code": allow_code, "clock": clock, "resume": resume, "inputs": opened.inputs}
         saved.append(pipeline.train(client, job, listen=on_event, **how))
     (result,) = saved
     output_mode.result(

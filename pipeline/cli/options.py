@@ -15,7 +15,9 @@ from pipeline.cli.terminal import ARGUMENTS, EXIT_CODES, OutputMode
 
 if TYPE_CHECKING:
     from pipeline.config.job import Job
+    from pipeline.data.opened_sources import Inputs
     from pipeline.events.types import Event, EventHandler
+    from pipeline.runtime.timing import StageTimer
 
 
 class Verb(click.Command):
@@ -135,6 +137,33 @@ class OpenedInput[Value]:
 
         with waiting.notes_to(self._on_event):
             self.value = self._open()
+
+
+class OpenedJob:
+    """Opens the sources of a job: local ones at once, so that what their metadata refuse need not wait for the import
+    of Dask; others in `check`, while the cluster starts.
+    """
+
+    def __init__(self, job: "Job", on_event: "EventHandler", clock: "StageTimer", *, allow_code: bool) -> None:
+        from pipeline.run import metadata
+
+        self._job, self._on_event, self._clock, self._allow_code = job, on_event, clock, allow_code
+        self.inputs = self._open() if metadata.are_local(job.data) else None
+
+    def check(self) -> None:
+        """Checks whether the job can run, for `first` of `pipeline.connect`; UserError where it cannot."""
+        from pipeline.run import metadata
+
+        self.inputs = self.inputs or self._open()
+        with self._clock.stage("metadata"):
+            metadata.check_run(self.inputs)
+
+    def _open(self) -> "Inputs":
+        from pipeline.data.files import waiting
+        from pipeline.run import metadata
+
+        with self._clock.stage("metadata"), waiting.notes_to(self._on_event):
+            return metadata.open_checked(self._job, allow_code=self._allow_code)
 
 
 def check_out(job: "Job", resume: str | None) -> None:

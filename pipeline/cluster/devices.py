@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -30,6 +31,9 @@ print(json.dumps(found))
 """
 
 
+_PROBING = threading.Lock()
+
+
 @dataclass(frozen=True)
 class Gpus:
     """The GPUs this process may use."""
@@ -40,9 +44,17 @@ class Gpus:
     reason_unusable: str | None  # None: all of them can be used
 
 
-@functools.cache
 def probe_gpu() -> Gpus:
-    """Returns the GPUs, and why they cannot be used; quick (under 10 ms) if there is no driver."""
+    """Returns the GPUs, and why they cannot be used; quick (under 10 ms) if there is no driver.
+
+    Tries them once, also if two threads ask: one that plans and one that starts a cluster.
+    """
+    with _PROBING:
+        return _probed()
+
+
+@functools.cache
+def _probed() -> Gpus:
     if reason := _missing():
         return Gpus(0, (), (), reason)
     return try_gpu()

@@ -19,6 +19,7 @@ from pipeline.data.source import Source, open_source
 from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
 from pipeline.events.findings import Finding, UserNote
+from pipeline.planning.plan import FragmentSize, Survey
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,23 @@ class Inputs:
         """Rows of all sources; None where a format has no counts."""
         counts = [fragment.rows for source in self.sources for fragment in source.fragments]
         return None if None in counts else sum(count for count in counts if count is not None)
+
+    def survey(self) -> Survey:
+        """What a plan is made of, from metadata alone."""
+        training, target = self.job.training, str(self.job.data.target)
+        return Survey(
+            formats=tuple(source.format for source in self.sources),
+            files=sum(len(source.files) for source in self.sources),
+            fragments=tuple(
+                FragmentSize(fragment.nbytes, fragment.rows) for source in self.sources for fragment in source.fragments
+            ),
+            columns=tuple((name, str(self.schema.field(name).type)) for name in self.roles.features),
+            target=(target, str(self.schema.field(target).type)),
+            objective=training.objective,
+            matrix=training.matrix,
+            bins=training.max_bin,
+            params=training.params,
+        )
 
 
 def open_inputs(

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.config.encoding import ENCODING
-from pipeline.errors import ClusterError
 
 CLIENT_NBYTES = 190 * 2**20  # client with scheduler, nannies and dashboard
 WORKER_NBYTES = 230 * 2**20  # a worker's interpreter, Dask, Arrow and XGBoost
@@ -38,11 +37,7 @@ FILE_NBYTES_PER_VALUE_MISSING = 5.4  # where one is
 FILE_NBYTES_PER_VALUE_SPARSE = 13.5  # where a column is present in less than SPARSE_SHARE of the page's rows
 FILE_NBYTES_PER_BIN = 16  # cut points, in each page
 SPARSE_SHARE = 0.2
-FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny kills it at 0.95
-LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
 MIB = 2**20
-
-StorageChoice = Literal["auto", "memory", "disk"]
 
 
 @dataclass(frozen=True)
@@ -168,31 +163,3 @@ def worker_need(shape: MemoryShape, rows: int) -> WorkerMemory:
         row_nbytes=row_nbytes,
         fixed_nbytes=fixed,
     )
-
-
-def choose_matrix(
-    asked: StorageChoice, shape: MemoryShape, rows: int, memory_limit_nbytes: int
-) -> Literal["memory", "disk"]:
-    """Decides where the quantised matrix of the worker with the most rows is stored; 0 bytes: no limit.
-
-    The request is followed, except for a matrix on disk whose row state does not fit either: ClusterError.
-    """
-    need, fits = worker_need(shape, rows), FITTING_SHARE * memory_limit_nbytes
-    if asked == "memory" or (asked == "auto" and (not memory_limit_nbytes or need.memory_nbytes <= fits)):
-        return "memory"
-    if memory_limit_nbytes and need.disk_nbytes > LIMIT_SHARE * memory_limit_nbytes:
-        raise ClusterError(
-            f"a worker with {rows:,} rows needs {need.disk_nbytes / MIB:,.0f} MiB of memory even with training.matrix = "
-            f'"disk" ({need.row_nbytes} bytes a row and {need.fixed_nbytes / MIB:,.0f} MiB more), its limit is '
-            f"{memory_limit_nbytes / MIB:,.0f} MiB: raise cluster.memory, add workers on other machines, or train on "
-            "fewer rows or flatter trees"
-        )
-    return "disk"
-
-
-def choose_block_storage(
-    matrix: Literal["memory", "disk"], shape: MemoryShape, rows: int, memory_limit_nbytes: int
-) -> Literal["memory", "disk"]:
-    """Decides where the bin codes wait for the matrix: on disk if it is, or if both do not fit in memory together."""
-    fits = not memory_limit_nbytes or worker_need(shape, rows).all_nbytes <= FITTING_SHARE * memory_limit_nbytes
-    return "memory" if matrix == "memory" and fits else "disk"

@@ -17,7 +17,7 @@ from pipeline.config.job import Preprocess, Training
 from pipeline.data.fragments import Fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.schema.target import Target
-from pipeline.data.schema.target_survey import Survey, survey_fragment
+from pipeline.data.schema.target_survey import TargetSurvey, survey_fragment
 from pipeline.data.skipped import SkippedFragment, turned_bad
 from pipeline.data.source import Source
 from pipeline.errors import BadFragment
@@ -111,7 +111,7 @@ def count_unit(unit: FragmentTask, payload: list[Any]) -> int:
 
 
 @task
-def survey_unit(unit: FragmentTask, payload: object) -> Survey | SkippedFragment:
+def survey_unit(unit: FragmentTask, payload: object) -> TargetSurvey | SkippedFragment:
     """Surveys one fragment's target, time and group; Bad where it cannot be read and may be left out."""
     with span("survey"):
         try:

@@ -9,11 +9,11 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from distributed import Future
 
-from pipeline.cluster.launchers.launched import launched
+from pipeline.config.job import Training
 from pipeline.config.metric_registry import check_metrics
 from pipeline.config.parameters import check_fitting
 from pipeline.data.groups import join_groups
@@ -22,22 +22,13 @@ from pipeline.data.rows import RowPlan, Split
 from pipeline.data.schema.label_limits import check_validation_labels, with_gain
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_inference import check_held_out, decide_split, decide_target
-from pipeline.data.schema.target_survey import Survey, merge_surveys, training_share
+from pipeline.data.schema.target_survey import TargetSurvey, merge_surveys, training_share
 from pipeline.data.skipped import SkippedFragment, note
 from pipeline.data.source import cut_by_rows
 from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
 from pipeline.planning.assignment import assign
-from pipeline.planning.memory import (
-    FITTING_SHARE,
-    MIB,
-    MemoryShape,
-    StorageChoice,
-    choose_block_storage,
-    choose_matrix,
-    estimate,
-    spare_nbytes,
-    worker_need,
-)
+from pipeline.planning.memory import MIB
+from pipeline.planning.plan import Location, Plan
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.fit import (
     BlockFacts,
@@ -69,22 +60,7 @@ class PreparedData:
     units: tuple[FragmentTask, ...]  # in the order of the fragments
     fitted: Fitted
     in_memory_rows: InMemoryRows
-    shape: MemoryShape  # what memory depends on, as far as known at this point
-
-    def storage(self, asked: StorageChoice, rows: int, memory_limit_nbytes: int) -> "Storage":
-        """Where a worker with `rows` rows and this limit (0: none) keeps its matrix and codes; ClusterError."""
-        matrix = choose_matrix(asked, self.shape, rows, memory_limit_nbytes)
-        codes = choose_block_storage(matrix, self.shape, rows, memory_limit_nbytes)
-        return Storage(matrix, codes, worker_need(self.shape, rows).nbytes(matrix, codes))
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Where a worker keeps its matrix and codes."""
-
-    matrix: Literal["memory", "disk"]
-    codes: Literal["memory", "disk"]  # of the blocks, until the matrix is built
-    planned_nbytes: int  # expected peak of the worker
+    plan: Plan  # with what the passes have shown
 
 
 def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
@@ -94,14 +70,19 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
     """
     in_memory_rows = InMemoryRows(context.client)
     with context.clock.stage("survey"):
-        inputs, target, split, shares = survey(context, inputs, in_memory_rows)
-        units = _units(inputs, _row_plans(context, inputs, target, split))
-        known = itertools.chain(shares, itertools.repeat(1.0))
-        units = tuple(dataclasses.replace(unit, training_share=next(known)) for unit in units)
-        shape = _shape(context, inputs, target, units)
-        first = _first_guess(context, shape)
-        context.emit(_planned(context, inputs, shape, len(units)))
-        compare_with_limit(context, shape, first)
+        surveyed = survey_target(context, inputs, in_memory_rows)
+        inputs, target = surveyed.inputs, surveyed.target
+        units = _units(inputs, _row_plans(context, inputs, target, surveyed.split))
+        shares = itertools.chain(surveyed.training_shares, itertools.repeat(1.0))
+        units = tuple(dataclasses.replace(unit, training_share=next(shares)) for unit in units)
+        trees = max(1, len(target.classes) if target.kind == "multiclass" else 1)
+        known = dataclasses.replace(
+            inputs.survey(), objective=target.objective, trees=trees, params=surveyed.training.params
+        )
+        plan = context.plan = Plan.of(known, context.placement.resources)
+        plan.validate()
+        context.emit(_planned(plan, inputs.rows))
+        context.emit_note(*plan.notes)
     with context.clock.stage("statistics"):
         start = time.monotonic()
         shared = PassConfig(
@@ -110,7 +91,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
             training=context.job.training,
             target=target,
             expected_rows=inputs.rows,
-            keep_nbytes=spare_nbytes(shape) // shape.workers if first == "memory" else 0,
+            keep_nbytes=plan.keep_nbytes,
         )
         placed = assign_units(context.placement.workers, units)
         fit_them = functools.partial(_fitted, context, shared)
@@ -124,49 +105,21 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
     statistics = fitted.statistics
     check_held_out(context.job.data, statistics.rows, statistics.validation_rows)
     missing = any(column.missing for column in statistics.columns.values())
-    now_known = dataclasses.replace(shape, rows=statistics.rows + statistics.validation_rows, missing=missing)
-    return PreparedData(inputs, target, units, fitted, in_memory_rows, now_known)
+    context.plan = plan.revised(rows=statistics.rows + statistics.validation_rows, missing=missing)
+    return PreparedData(inputs, target, units, fitted, in_memory_rows, context.plan)
 
 
 def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
-    """The same rows for other parameters of the trees: plans their memory; ClusterError where neither memory nor disk suffices."""
-    shape = dataclasses.replace(prepared.shape, depth=_depth(context.job.training.params.get("max_depth")))
-    compare_with_limit(context, shape, _first_guess(context, shape))
-    return dataclasses.replace(prepared, shape=shape)
-
-
-def _first_guess(context: RunContext, shape: MemoryShape) -> Literal["memory", "disk"]:
-    """Where the matrices will be, from metadata alone; ClusterError, before a row is read, where neither memory nor
-    disk would do.
+    """The same rows for other parameters of the trees: plans their memory; ClusterError where neither memory nor disk
+    suffices.
     """
-    return choose_matrix(asked_matrix(context), shape, _rows_of_one(shape), _least_limit(context))
-
-
-def compare_with_limit(context: RunContext, shape: MemoryShape, matrix: Literal["memory", "disk"]) -> None:
-    """Records the expected memory of a worker; emits a note where it hardly fits."""
-    limit, rows = _least_limit(context), _rows_of_one(shape)
-    planned = worker_need(shape, rows).nbytes(matrix, choose_block_storage(matrix, shape, rows, limit))
-    context.planned_nbytes = planned
-    if limit and planned > FITTING_SHARE * limit:
-        context.emit_note(
-            f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
-            f"{limit / MIB:,.0f} MiB: {launched(context.client).more_memory}"
-        )
-
-
-def _least_limit(context: RunContext) -> int:
-    """The smallest of the workers' memory limits, in bytes; 0: none."""
-    return min((worker.memory_limit for worker in context.placement.workers if worker.memory_limit), default=0)
-
-
-def _rows_of_one(shape: MemoryShape) -> int:
-    return -(-shape.rows // shape.workers)
-
-
-def asked_matrix(context: RunContext) -> StorageChoice:
-    """The job's setting; on GPUs "auto" means memory: Dask's limit is not about GPU memory."""
-    asked = context.job.training.matrix
-    return "memory" if asked == "auto" and context.placement.device == "cuda" else asked
+    job, params = prepared.inputs.job, context.job.training.params
+    by_rows = {name: value for name, value in prepared.plan.survey.params.items() if name not in job.training.params}
+    plan = prepared.plan.revised(params={**by_rows, **params})
+    plan.validate()
+    context.plan = plan
+    context.emit_note(*plan.notes)
+    return dataclasses.replace(prepared, plan=plan)
 
 
 def _fitted(context: RunContext, shared: PassConfig, parts: list[Future]) -> Callable[[], Fitted]:
@@ -176,13 +129,19 @@ def _fitted(context: RunContext, shared: PassConfig, parts: list[Future]) -> Cal
     return future.result  # a closure's frame would keep the future, with the error
 
 
-def survey(
-    context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows
-) -> tuple[Inputs, Target, Split, list[float]]:
-    """Surveys the target, time and group columns; ranking sources get fragments that split no query.
+@dataclass(frozen=True)
+class SurveyedTarget:
+    """What the survey of the target, time and group columns has shown."""
 
-    Also the share of each training fragment's rows that will train; none where fragments were joined.
-    """
+    inputs: Inputs  # without what cannot be read; ranking sources have fragments that split no query
+    target: Target
+    split: Split
+    training_shares: tuple[float, ...]  # of each training fragment's rows; empty where fragments were joined
+    training: Training  # the job's, with the parameters that follow from the labels
+
+
+def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows) -> SurveyedTarget:
+    """Surveys the target, time and group columns."""
     data, training = context.job.data, context.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     inputs = _cut_by_rows(context, inputs, in_memory_rows, plan)
@@ -198,19 +157,19 @@ def survey(
     check_fitting(training.params, target.objective)
     for merged in surveys:
         if merged.label is not None:
-            context.job = with_gain(context.job, target, merged.label)
-            check_validation_labels(target.column, target.objective, context.job.training, merged.label)
+            training = with_gain(training, target, merged.label)
+            check_validation_labels(target.column, target.objective, training, merged.label)
     split = decide_split(data, surveys[0], inputs.schema, training.seed)
-    shares = [training_share(part, split) for part in found[:first]]
+    shares = tuple(training_share(part, split) for part in found[:first])
     if inputs.roles.group is not None:
-        shares = []
+        shares = ()
         joined = [
             join_groups(source, inputs.roles.group, found.runs)
             for source, found in zip(inputs.sources, surveys, strict=True)
         ]
         inputs = inputs.with_sources(joined)
         in_memory_rows.recut()
-    return inputs, target, split, shares
+    return SurveyedTarget(inputs, target, split, shares, training)
 
 
 def _cut_by_rows(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows, plan: RowPlan) -> Inputs:
@@ -234,8 +193,8 @@ def _cut_by_rows(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRo
 
 
 def _without_bad(
-    context: RunContext, inputs: Inputs, found: Sequence[Survey | SkippedFragment]
-) -> tuple[Inputs, list[Survey]]:
+    context: RunContext, inputs: Inputs, found: Sequence[TargetSurvey | SkippedFragment]
+) -> tuple[Inputs, list[TargetSurvey]]:
     """The inputs and the surveys without the fragments that cannot be read; emits a note for them."""
     bad = [item for item in found if isinstance(item, SkippedFragment)]
     for item in bad:
@@ -262,7 +221,7 @@ def make_blocks(
     context: RunContext,
     prepared: PreparedData,
     workers: Mapping[int, str],
-    codes: Literal["memory", "disk"] = "memory",
+    codes: Location = "memory",
     owner: str | None = None,
 ) -> BlockFutures:
     """The second pass: fragments (by their places among the units) as blocks, on these workers (addresses).
@@ -340,37 +299,14 @@ def load(unit: FragmentTask) -> int:
     return max(1, round(unit.fragment.nbytes * (VALIDATION_COST + (1 - VALIDATION_COST) * unit.training_share)))
 
 
-def _shape(context: RunContext, inputs: Inputs, target: Target, units: Sequence[FragmentTask]) -> MemoryShape:
-    """What the run's memory depends on, as far as metadata show; rows of text files are estimated from their bytes."""
-    training, workers = context.job.training, context.placement.workers
-    features = len(inputs.roles.features)
-    rows = [unit.fragment.rows or unit.fragment.nbytes // (8 * max(1, features)) for unit in units]
-    return MemoryShape(
-        rows=sum(rows),
-        features=features,
-        bins=training.max_bin,
-        depth=_depth(training.params.get("max_depth")),
-        classes=max(1, len(target.classes) if target.kind == "multiclass" else 1),
-        workers=len(workers),
-        threads=max(worker.threads for worker in workers),
-        fragment_rows=max(rows, default=0),
-        missing=False,
-    )
-
-
-def _depth(asked: Any) -> int:
-    """The depth of trees; XGBoost's default of 6 where the setting is missing or is no valid depth."""
-    return int(asked) or 6 if str(asked).isdecimal() else 6
-
-
-def _planned(context: RunContext, inputs: Inputs, shape: MemoryShape, fragments: int) -> Planned:
-    low, high = estimate(shape).peak_nbytes, estimate(dataclasses.replace(shape, missing=True)).peak_nbytes
+def _planned(plan: Plan, rows: int | None) -> Planned:
+    low, high = plan.nbytes, plan.nbytes_missing
     return Planned(
-        rows=inputs.rows,
-        features=shape.features,
-        fragments=fragments,
-        workers=shape.workers,
-        threads=shape.threads,
+        rows=rows,
+        features=plan.shape.features,
+        fragments=len(plan.survey.fragments),
+        workers=plan.shape.workers,
+        threads=plan.shape.threads,
         nbytes=low,
         note=f"{high / 1e9:.2f} GB if values are missing" if high > 1.1 * low else "",
     )

@@ -87,7 +87,9 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
         created=datetime.datetime.now(datetime.UTC),
         notes=tuple(map(text_of, context.notes)),
     )
-    return make_manifest(done.prepared.inputs, context.job, trained)
+    resolved = {"params": dict(done.prepared.plan.survey.params)}
+    training = context.job.training.model_copy(update=resolved)
+    return make_manifest(done.prepared.inputs, context.job.model_copy(update={"training": training}), trained)
 
 
 def row_counts(statistics: Statistics, skipped: Sequence[SkippedFragment]) -> dict[str, Any]:

@@ -1,20 +1,23 @@
-"""Resolves a job before a row is read: opens its sources and checks columns, types, parameters and names.
+"""Resolves a job before a row is read: opens its sources, checks columns, types, parameters and names, plans the run.
 
 So a mistake is reported at once, before a cluster starts for it or a task runs.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
-from pipeline.config.job import Job
+from pipeline.config.job import Cluster, Data, Job
 from pipeline.config.names import hint, matches
 from pipeline.config.parameters import check_params, check_quantiles
+from pipeline.config.urls import is_url
 from pipeline.data.opened_sources import Inputs, open_inputs
 from pipeline.data.schema.target_inference import check_types
 from pipeline.errors import JobError
+from pipeline.planning.plan import Device, Plan, Resources, WorkerResources
 from pipeline.preprocess.features import feature_names
 from pipeline.preprocess.settings import column_settings, kind_of
-from pipeline.run.unused_settings import unused_settings
+from pipeline.run.settings import unused_settings
 
 
 def resolve(
@@ -25,16 +28,70 @@ def resolve(
     `source`: data in memory instead of `data.source`; `names`: the columns of an array.  UserError for what does not
     fit.
     """
+    inputs = open_checked(job, source, names=names, allow_code=allow_code)
+    check_with_xgboost(inputs)
+    return inputs
+
+
+def plan(
+    job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
+) -> Plan:
+    """Plans a training from metadata alone: no row is read, nothing is started, no client is needed.
+
+    `print` shows the plan; `validate` raises ClusterError if the run does not fit in memory.  The workers are those that
+    `pipeline.connect` would start; behind `cluster.scheduler` those that the job names, without a memory limit.
+    `source`, `names` and `allow_code` as for `pipeline.train`; UserError for what it would refuse.
+    """
+    inputs = resolve(job, source, names=names, allow_code=allow_code)
+    return Plan.of(inputs.survey(), resources_of(inputs.job.cluster))
+
+
+def resources_of(cluster: Cluster) -> Resources:
+    """What the workers of a job may use, before any is started; ClusterError for a device that cannot be used."""
+    from pipeline.cluster.launchers.launched import more_memory  # these import Dask
+    from pipeline.cluster.launchers.local import layout
+
+    if cluster.scheduler is None:
+        local = layout(cluster)
+        worker = WorkerResources(local.threads, local.memory_limit_nbytes)
+        return Resources(local.device, (worker,) * local.workers, more_memory(local=True))
+    assumed = WorkerResources(1 if cluster.threads == "auto" else cluster.threads, 0)
+    count = 1 if cluster.workers == "auto" else cluster.workers
+    note = f"the workers of {cluster.scheduler} are known once a client is connected to it; assumed here: {count}"
+    device: Device = "cuda" if cluster.device == "cuda" else "cpu"
+    return Resources(device, (assumed,) * count, more_memory(local=False), note)
+
+
+def check_run(inputs: Inputs) -> None:
+    """Checks what `open_checked` leaves: whether the run fits on the workers of its job, and XGBoost's parameters."""
+    Plan.of(inputs.survey(), resources_of(inputs.job.cluster)).validate()
+    check_with_xgboost(inputs)
+
+
+def are_local(data: Data) -> bool:
+    """Whether no source is a URL, so that metadata are read without waiting for a network."""
+    sources = [data.source, (data.validation and data.validation.source) or []]
+    return not any(
+        map(is_url, itertools.chain.from_iterable([one] if isinstance(one, str) else one for one in sources))
+    )
+
+
+def check_with_xgboost(inputs: Inputs) -> None:
+    """JobError for parameters that XGBoost refuses.  Apart from the other checks: they need not wait for its import."""
+    from pipeline.training.xgboost.trial import try_params
+
+    try_params(inputs.job.training, inputs.job.training.objective)
+
+
+def open_checked(
+    job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
+) -> Inputs:
+    """Does what `resolve` does, except for the checks that need XGBoost.  Imports neither it nor Dask."""
     check_params(job.training.params, job.training.metrics, job.training.objective)
     check_quantiles(job.training.quantiles, job.training.objective)
     inputs = open_inputs(job, source, names=names, allow_code=allow_code)
     check_types(inputs.job.data, inputs.job.training, inputs.schema)
-    inputs = _without_empty(inputs)
-    # Last: this imports XGBoost, and the errors above need not wait for it.
-    from pipeline.training.xgboost.trial import try_params
-
-    try_params(job.training, job.training.objective)
-    return inputs
+    return _without_empty(inputs)
 
 
 def _without_empty(inputs: Inputs) -> Inputs:

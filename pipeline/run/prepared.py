@@ -106,8 +106,8 @@ class Prepared:
         written = {"overwrite": overwrite, "model": None if model is None else os.fspath(model)}
         job = job.model_copy(update={"output": job.output.model_copy(update=written)})
         clock = StageTimer(begin=monotonic_epoch())
-        context = RunContext(base.client, base.membership, self._with_found(job), base.placement, listen, clock, run)
-        context.notes, context.planned_nbytes = list(base.notes), base.planned_nbytes
+        context = RunContext(base.client, base.membership, job, base.placement, listen, clock, run)
+        context.notes, context.plan = list(base.notes), base.plan
         saved: list[TrainResult] = []
         base.membership.begin_again()
         try:
@@ -163,13 +163,6 @@ class Prepared:
         try_params(training, target.objective)
         return job
 
-    def _with_found(self, job: Job) -> Job:
-        """The job with the parameters that follow from the rows, as far as it does not set them."""
-        ours, resolved = self._context.job.training.params, self._shared.prepared.inputs.job.training.params
-        found = {name: value for name, value in ours.items() if name not in resolved}
-        params = {**found, **job.training.params}
-        return job.model_copy(update={"training": job.training.model_copy(update={"params": params})})
-
 
 @contextlib.contextmanager
 def prepare(
@@ -195,19 +188,19 @@ def prepare(
         context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
         with _heard_by(context):
             try:
-                shared = _read(context, job, inputs)
+                shared = _read(context, inputs)
                 with contextlib.closing(Prepared(context, shared, memory)) as ready:
                     yield ready
             finally:
                 close_run(client, run)
 
 
-def _read(context: RunContext, job: Job, inputs: Inputs) -> SharedRows:
+def _read(context: RunContext, inputs: Inputs) -> SharedRows:
     """Places the workers and runs the passes over the rows."""
     try:
         with context.membership.translate_connection_errors():
             with context.clock.stage("connect"):
-                context.placement = place(context.client, job, context.membership, context.emit)
+                place(context, inputs)
             context.membership.call(lambda: open_run(context.client, context.run))
             with context.collect_spans():
                 context.emit_note(*context.placement.notes, *inputs.notes)

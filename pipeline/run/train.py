@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
-from pipeline.config.job import Job, seconds_of, storable
+from pipeline.config.job import Job, seconds_of
 from pipeline.dashboard.install import attached
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
@@ -25,15 +24,17 @@ from pipeline.model.artifact import Model
 from pipeline.monitoring.alarms.listener import Alarms
 from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
+from pipeline.planning.plan import Plan
 from pipeline.preprocess.prepare import PreparedData, for_params, prepare
 from pipeline.run.finish import RunResult, default_folder, finish
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
 from pipeline.run.output_lock import lock_output_dir, prepare_output_dir
 from pipeline.run.resume import ResumePoint, load_resume_point
+from pipeline.run.settings import shown_settings
 from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
 from pipeline.runtime.membership import WorkerMembership
-from pipeline.runtime.placement import Placement, placement
+from pipeline.runtime.placement import Placement, find_workers, measured
 from pipeline.runtime.recorder import TimeAccountant, rounds_of
 from pipeline.runtime.rpc import require_client
 from pipeline.runtime.sessions import close_run, open_run
@@ -44,11 +45,6 @@ from pipeline.training.workset import WorkSet
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
 BUSY = Note(message="the workers are busy, perhaps with another training; waiting for them")
-SHOWN = (
-    "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
-    "training.metrics", "training.params", "training.row_sample", "training.seed", "cluster.scheduler", "output.model",
-)  # fmt: skip
-SHOWN_CHARACTERS = 200  # of one setting
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,8 +102,8 @@ def train(
     ):
         context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
         membership.note = context.emit_note
-        with clock.stage("connect"), membership.translate_connection_errors():
-            context.placement = place(client, job, membership, listen)
+        with clock.stage("connect"), refusals_as_failures(listen, run), membership.translate_connection_errors():
+            place(context, inputs)
         run_training(context, TrainOptions(inputs, folder, resume is not None), memory, saved)
     return saved[0]
 
@@ -199,43 +195,26 @@ class SharedRows:
     work_set: WorkSet
 
 
-def place(client: Client, job: Job, membership: WorkerMembership, on_event: EventHandler) -> Placement:
-    """Returns the workers; probes all of them again if one is lost meanwhile."""
-    busy = functools.partial(on_event, BUSY)
-    for _ in range(job.training.max_restarts):
+def place(context: RunContext, inputs: Inputs) -> None:
+    """Finds the workers and plans the run on them; then measures the workers, all again if one is lost meanwhile.
+
+    ClusterError, before the first task, if the run does not fit on them.
+    """
+    membership = context.membership
+    for _ in range(context.job.training.max_restarts):
         with contextlib.suppress(WorkerLostError, CollectiveError):
-            return placement(client, job.cluster, membership, busy, TASKS)
+            return _place(context, inputs)
     try:
-        return placement(client, job.cluster, membership, busy, TASKS)
+        return _place(context, inputs)
     except WorkerLostError as lost:
         short = membership.out_of_memory(WORKER_NBYTES)
         raise TrainingError(short or f"worker {membership.names[lost.worker]} lost at start: {lost.reason}") from None
 
 
-def _settings(job: Job) -> dict[str, str]:
-    """Returns the fields of a job by which a user distinguishes runs."""
-    fields = storable(job)
-    values = {
-        name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)
-    }
-    return {
-        name: textwrap.shorten(_setting_text(value), SHOWN_CHARACTERS)
-        for name, value in values.items()
-        if _setting_text(value)
-    }
-
-
-def _setting_text(value: Any) -> str:
-    """Formats a field as text; leaves out what is not set.
-
-    >>> _setting_text({"share": None, "column": "month", "values": [11, 12]})
-    'column = month, values = 11, 12'
-    """
-    if isinstance(value, dict):
-        return ", ".join(f"{name} = {_setting_text(one)}" for name, one in value.items() if _setting_text(one))
-    if isinstance(value, list):
-        return ", ".join(map(_setting_text, value))
-    return "" if value is None else str(value)
+def _place(context: RunContext, inputs: Inputs) -> None:
+    found = find_workers(context.client, context.job.cluster, context.membership, TASKS)
+    Plan.of(inputs.survey(), found.resources).validate()
+    context.placement = measured(found, context.membership, functools.partial(context.emit, BUSY))
 
 
 def _train(
@@ -248,7 +227,7 @@ def _train(
     """Trains, saves and appends the result to `results` as soon as the model is saved, even if something fails later."""
     inputs, clock = options.inputs, context.clock
     with clock.stage("metadata"):
-        context.emit(JobResolved(settings=_settings(inputs.job)))
+        context.emit(JobResolved(settings=shown_settings(inputs.job)))
         context.emit_note(*context.placement.notes, *inputs.notes)
         data = tuple(source.fingerprint for source in inputs.sources)
         files = tuple(source.digests for source in inputs.sources)

@@ -14,6 +14,7 @@ from pipeline.errors import StrictError
 from pipeline.events.findings import UserNote, findings, text_of
 from pipeline.events.types import Event, EventHandler, Note, WorkerLost
 from pipeline.planning.memory import WORKER_NBYTES
+from pipeline.planning.plan import Plan
 from pipeline.runtime.channel import subscribe
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
@@ -41,7 +42,12 @@ class RunContext:
     spans: list[Span] = field(default_factory=list)  # logged by the workers' tasks
     incidents: list[Event] = field(default_factory=list)  # losses, restarts and other interruptions
     round: int = 0  # the latest round reported
-    planned_nbytes: int = WORKER_NBYTES  # expected peak of a worker; until the plan is made: of one that holds no rows
+    plan: Plan | None = None  # the latest; None until the workers are known
+
+    @property
+    def planned_nbytes(self) -> int:
+        """The expected peak of a worker; without a plan that of one that holds no rows."""
+        return WORKER_NBYTES if self.plan is None else self.plan.worker.planned_nbytes
 
     def emit_note(self, *notes: UserNote) -> None:
         """Emits each note once.  StrictError if findings are among them and `data.strict` is set."""

@@ -5,17 +5,18 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from distributed import Client
 
 from pipeline.cluster import affinity, same_code
 from pipeline.cluster.launchers import existing
-from pipeline.cluster.launchers.launched import Device, Launched, launched
+from pipeline.cluster.launchers.launched import Launched, launched, more_memory
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, seconds_of
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.planning.memory import WORKER_NBYTES
+from pipeline.planning.plan import Device, Resources, WorkerResources
 from pipeline.runtime import capability
 from pipeline.runtime.membership import Facts, WorkerMembership, process
 from pipeline.runtime.patience import Patience
@@ -40,12 +41,18 @@ class WorkerInfo:
 class Placement:
     """The device and the workers of a run."""
 
-    device: Literal["cpu", "cuda"]
+    device: Device
     workers: tuple[WorkerInfo, ...]  # in the order of their names, then addresses
     oversubscribed: bool  # a local cluster with more threads than cores
     dashboard: str | None  # link
     local: bool  # a local cluster: every connection stays on loopback
     notes: tuple[str, ...] = ()  # for the user
+
+    @property
+    def resources(self) -> Resources:
+        """What a plan has to know of the workers."""
+        workers = tuple(WorkerResources(worker.threads, worker.memory_limit) for worker in self.workers)
+        return Resources(self.device, workers, more_memory(local=self.local))
 
 
 def placement(
@@ -57,38 +64,52 @@ def placement(
 ) -> Placement:
     """Returns the workers of the client's cluster, as many as the job asks for, with their measured capabilities.
 
-    Waits for a worker that was lost before, or is being killed.  ClusterError if the cluster never had that many, or if
-    a GPU was asked for and a worker cannot use one; TrainingError if a worker does not come back; WorkerLostError if
-    one leaves meanwhile.  `busy` is called if the workers have other tasks to run first.  `modules`: what the first
-    worker has to be able to import if it comes late.
+    Errors and arguments are those of `find_workers` and `measured`.
     """
     with contextlib.ExitStack() as stack:
-        return _placement(client, section, membership or stack.enter_context(WorkerMembership(client)), busy, modules)
+        membership = membership or stack.enter_context(WorkerMembership(client))
+        return measured(find_workers(client, section, membership, modules), membership, busy)
 
 
-def _placement(
-    client: Client, section: Cluster, membership: WorkerMembership, busy: Callable[[], object], modules: Sequence[str]
+def find_workers(
+    client: Client, section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()
 ) -> Placement:
+    """Returns the workers of the client's cluster, as many as the job asks for; no task runs on them.
+
+    Waits for a worker that was lost before, or is being killed.  ClusterError if the cluster never had that many, or if
+    a GPU was asked for and a worker cannot use one; TrainingError if a worker does not come back.  `modules`: what the
+    first worker has to be able to import if it comes late.
+    """
     start = launched(client)
     present = all_there(section, membership, modules)
     workers = sorted((_worker(*item) for item in present.items()), key=_order)
     if section.workers != "auto":
         workers = workers[: section.workers]
     membership.track({worker.address: worker.process for worker in workers})
-    rates, available = capability.measure(membership, [(worker.address, worker.threads) for worker in workers], busy)
-    workers = [dataclasses.replace(worker, capability=rate) for worker, rate in zip(workers, rates, strict=True)]
     threads, cores = sum(worker.threads for worker in workers), affinity.cores()
     notes = []
     if oversubscribed := start.local and threads > cores:
         notes.append(f"oversubscribed: {len(workers)} workers x {workers[0].threads} threads on {cores} cores")
-    else:
-        notes.extend(capability.busy_notes([worker.name for worker in workers], available))
     bare = [worker.address for worker in workers if not present[worker.address].get("nanny")]
     if bare:
         notes.append(f"{len(bare)} workers run without a nanny, e.g. {bare[0]}: one that dies is not restarted")
     notes.extend(exposure(workers))
     link = _dashboard(start, membership.services) if section.dashboard else None
     return Placement(_device(start, section, workers), tuple(workers), oversubscribed, link, start.local, tuple(notes))
+
+
+def measured(found: Placement, membership: WorkerMembership, busy: Callable[[], object] = lambda: None) -> Placement:
+    """Returns the same workers with their capabilities, which a task on each measures.
+
+    WorkerLostError if one leaves meanwhile.  `busy` is called if the workers have other tasks to run first.
+    """
+    pairs = [(worker.address, worker.threads) for worker in found.workers]
+    rates, available = capability.measure(membership, pairs, busy)
+    workers = tuple(
+        dataclasses.replace(worker, capability=rate) for worker, rate in zip(found.workers, rates, strict=True)
+    )
+    notes = () if found.oversubscribed else capability.busy_notes([worker.name for worker in workers], available)
+    return dataclasses.replace(found, workers=workers, notes=(*notes, *found.notes))
 
 
 def all_there(section: Cluster, membership: WorkerMembership, modules: Sequence[str] = ()) -> dict[str, Facts]:

@@ -23,10 +23,10 @@ from pathlib import Path
 import psutil
 
 from pipeline.errors import OutputError, PipelineError
+from pipeline.planning.plan import SPILL_SHARE
 from pipeline.runtime.worker_session import Content, Kept, current_worker, worker_session
 
 PREFIX, LOCK, RESERVED = "pipeline-scratch-", ".lock", ".reserved"
-SPILL_SHARE = 0.6  # of a worker's memory limit; its matrix is not built yet, and the nanny kills it at 0.95
 MIB = 2**20
 
 

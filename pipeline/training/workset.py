@@ -11,10 +11,11 @@ from pipeline.cluster.devices import array_namespace
 from pipeline.errors import DataError
 from pipeline.events.types import MatrixDone, Place
 from pipeline.planning.assignment import AssignableWorker, changed_shares, reassign, with_training_rows
+from pipeline.planning.plan import Location, Storage
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.fit import BlockFacts
-from pipeline.preprocess.prepare import PreparedData, Storage, asked_matrix, assign_units, load, make_blocks
+from pipeline.preprocess.prepare import PreparedData, assign_units, load, make_blocks
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.shared_value import is_usable
 from pipeline.runtime.task_errors import task
@@ -150,7 +151,8 @@ class WorkSet:
         context, units = self._context, self._prepared.units
         limits = {worker.address: worker.memory_limit for worker in context.placement.workers}
         nbytes = sum(unit.fragment.nbytes for unit in units)
-        by_nbytes = self._prepared.shape.rows / max(1, nbytes)
+        plan = self._prepared.plan
+        by_nbytes = plan.shape.rows / max(1, nbytes)
 
         def rows(place: int) -> int:
             facts = self._facts.get(place)
@@ -161,7 +163,7 @@ class WorkSet:
 
         for address, share in self._shares.items():
             mine = sum(rows(place) for place in share)
-            self._storage[address] = self._prepared.storage(asked_matrix(context), mine, limits[address])
+            self._storage[address] = plan.storage(mine, limits[address])
         on_disk = sum(self._storage[address].matrix == "disk" for address in self._shares)
         if on_disk:
             context.emit_note(
@@ -172,7 +174,7 @@ class WorkSet:
         """Makes the blocks of these shares that do not exist yet."""
         wanted = {place: address for address, share in shares.items() for place in share if place not in self._blocks}
         if wanted:
-            codes: Literal["memory", "disk"] = "memory"
+            codes: Location = "memory"
             if any(self._storage[address].codes == "disk" for address in shares):
                 codes = "disk"
             with self._context.clock.stage("blocks"):

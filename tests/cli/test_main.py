@@ -58,6 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
         calls["connect"] = where
         yield CLIENT
 
+    monkeypatch.setattr("pipeline.run.metadata.open_checked", lambda job, allow_code: None)
     monkeypatch.setattr("pipeline.dashboard.install.register", lambda client: None)
     monkeypatch.setattr("pipeline.runtime.placement.await_workers", lambda client, section, note, modules: None)
 

@@ -4,14 +4,10 @@ import dataclasses
 
 import pytest
 
-from pipeline.errors import ClusterError
 from pipeline.planning.memory import (
-    FITTING_SHARE,
     MIN_PAGE_ROWS,
     WORKER_NBYTES,
     MemoryShape,
-    choose_block_storage,
-    choose_matrix,
     estimate,
     file_nbytes,
     page_rows,
@@ -80,44 +76,9 @@ def test_nothing_is_kept_where_decoding_takes_all() -> None:
 WIDE = dataclasses.replace(SHAPE, features=128, depth=6, fragment_rows=100_000)
 
 
-def limit_for(nbytes: int) -> int:
-    """The least limit that so much fits in."""
-    return int(nbytes / FITTING_SHARE) + 1
-
-
-def test_in_memory_while_it_fits_then_codes_on_disk_then_the_matrix_then_none() -> None:
+def test_a_disk_takes_the_matrix_and_the_codes() -> None:
     need = worker_need(WIDE, 1_000_000)
     assert WORKER_NBYTES < need.disk_nbytes < need.memory_nbytes < need.all_nbytes
-    found = []
-    for nbytes in (need.all_nbytes, need.all_nbytes - 1, need.memory_nbytes, need.memory_nbytes - 2):
-        limit = limit_for(nbytes) - 1
-        matrix = choose_matrix("auto", WIDE, 1_000_000, limit + (nbytes in (need.all_nbytes, need.memory_nbytes)))
-        found.append((matrix, choose_block_storage(matrix, WIDE, 1_000_000, limit + (nbytes == need.all_nbytes))))
-    assert found == [("memory", "memory"), ("memory", "disk"), ("memory", "disk"), ("disk", "disk")]
-
-
-def test_without_a_limit_everything_fits() -> None:
-    assert choose_matrix("auto", WIDE, 10**9, 0) == "memory"
-    assert choose_block_storage("memory", WIDE, 10**9, 0) == "memory"
-    assert choose_matrix("disk", WIDE, 10**9, 0) == "disk"
-
-
-def test_what_is_asked_is_done() -> None:
-    assert choose_matrix("memory", WIDE, 10**9, 512 * MIB) == "memory"
-    assert choose_matrix("disk", WIDE, 1_000, 2**40) == "disk"
-    assert choose_block_storage("disk", WIDE, 1_000, 2**40) == "disk"
-
-
-@pytest.mark.parametrize("asked", ["auto", "disk"])
-def test_rows_that_no_disk_helps_are_refused_with_the_numbers(asked: str) -> None:
-    """Narrow rows: what stays in memory of each is more than half of what a disk could take."""
-    narrow = dataclasses.replace(SHAPE, features=4)
-    with pytest.raises(ClusterError) as refused:
-        choose_matrix(asked, narrow, 40_000_000, 1024 * MIB)  # type: ignore[arg-type]
-    said = str(refused.value)
-    for part in ("40,000,000 rows", "72 bytes a row", "1,024 MiB", "cluster.memory", 'training.matrix = "disk"'):
-        assert part in said
-    assert choose_matrix(asked, narrow, 4_000_000, 1024 * MIB) in ("memory", "disk")  # type: ignore[arg-type]
 
 
 def test_the_numbers_of_a_refusal_add_up() -> None:

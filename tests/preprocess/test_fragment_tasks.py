@@ -1,4 +1,4 @@
-"""Errors and notes when the workers of a pass die, and what the plan says beforehand."""
+"""Errors and notes when the workers of a pass die."""
 
 import functools
 import time
@@ -14,8 +14,6 @@ from distributed.scheduler import NoValidWorkerError
 from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.rows import RowPlan
 from pipeline.errors import TrainingError
-from pipeline.planning.memory import MIB, MemoryShape
-from pipeline.preprocess import prepare
 from pipeline.preprocess.fit import FragmentTask
 from pipeline.preprocess.fragment_tasks import FragmentTasks, wait_for
 from pipeline.runtime.rpc import CONNECTION_LOST
@@ -178,24 +176,3 @@ def test_after_an_error_nothing_is_left_and_the_client_is_still_connected() -> N
             time.sleep(0.05)
         assert client.status == "running"
         assert [event["action"] for _, event in client.get_events(client.id)].count("add-client") == 1
-
-
-@pytest.mark.parametrize(("limit", "told"), [(0, 0), (8192, 0), (400, 1)])
-def test_a_plan_beyond_the_limit_is_reported(limit: int, told: int) -> None:
-    said: list[str] = []
-    workers = [SimpleNamespace(memory_limit=limit * MIB)]
-    context: Any = SimpleNamespace(
-        placement=SimpleNamespace(workers=workers), client=SimpleNamespace(cluster=None), emit_note=said.append
-    )
-    shape = MemoryShape(
-        rows=1_000_000, features=50, bins=256, depth=6, classes=1, workers=1, threads=1, fragment_rows=100_000,
-        missing=False,
-    )  # fmt: skip
-    prepare.compare_with_limit(context, shape, "memory")
-    assert context.planned_nbytes > 400 * MIB
-    assert len(said) == told
-    for line in said:
-        assert line == (
-            f"a worker is expected to take {context.planned_nbytes / MIB:,.0f} MiB, and is ended near its limit of 400 MiB: "
-            "give the workers more (dask worker --memory-limit)"
-        )

@@ -1,5 +1,8 @@
 """What metadata can refuse is refused before a cluster starts, a task runs, or a folder is made."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,13 @@ import pytest
 from distributed import Client
 
 import pipeline
-from pipeline.config.job import Job, Training
-from pipeline.errors import UserError
+from pipeline.config.job import Cluster, Data, Job, Training, Validation
+from pipeline.errors import ClusterError, UserError
 from pipeline.events import types as events
 from pipeline.preprocess.constraints import check_constraints, without_absent
 from pipeline.preprocess.features import Number
 from pipeline.preprocess.recipe import Recipe
-from pipeline.run.metadata import resolve
+from pipeline.run.metadata import are_local, check_run, resolve
 
 ROWS = 50
 
@@ -97,6 +100,95 @@ def test_a_mistake_is_reported_before_the_first_task(files: Path, wrong: str) ->
     assert WRONG[wrong] in str(caught.value)
     assert [type(event) for event in said] == [events.Started, events.Failed]
     assert [path.name for path in files.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_plan_refuses_what_a_training_refuses(files: Path, wrong: str) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.plan(job_of(files, *wrong.split(" ")))
+    assert WRONG[wrong] in str(caught.value)
+
+
+def test_a_plan_needs_no_client(files: Path) -> None:
+    job = job_of(files, "cluster.workers=2", "cluster.threads=1", "cluster.memory=300MiB", "cluster.device=cpu")
+    plan = pipeline.plan(job)
+    plan.validate()
+    assert isinstance(plan, pipeline.Plan)
+    assert plan.shape.rows == ROWS
+    assert plan.survey.columns == (("x", "double"), ("name", "string"), ("day", "timestamp[ms]"))
+    assert [(one.threads, one.memory_limit_nbytes) for one in plan.resources.workers] == [(1, 300 * 2**20)] * 2
+    assert "50 rows in 1 fragment of 1 file (parquet)" in str(plan)
+    assert [path.name for path in files.iterdir()] == ["data"]
+
+
+def test_a_plan_of_rows_in_memory(files: Path) -> None:
+    table = pa.table({"x": [1.0, 2.0], "y": [0, 1]})
+    assert pipeline.plan(job_of(files, "cluster.device=cpu"), table).shape.rows == 2
+
+
+def test_behind_a_scheduler_workers_are_assumed(files: Path) -> None:
+    plan = pipeline.plan(job_of(files, "cluster.scheduler=tcp://127.0.0.1:1", "cluster.workers=3"))
+    assert plan.resources.limit_nbytes == 0
+    assert len(plan.resources.workers) == 3
+    assert "tcp://127.0.0.1:1 are known once a client is connected to it; assumed here: 3" in str(plan)
+
+
+def too_deep(files: Path) -> Job:
+    """Histograms of so many columns and nodes take more than any machine has."""
+    columns = {f"x{i}": np.arange(4.0) for i in range(20_000)}
+    pq.write_table(pa.table({**columns, "y": [0, 1, 0, 1]}), files / "data/0.parquet")
+    return job_of(files, "training.params.max_depth=20")
+
+
+def test_a_run_that_fits_no_worker_is_refused_before_the_first_task(
+    client: Client, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a task was submitted")
+
+    monkeypatch.setattr(Client, "_graph_to_futures", fail)
+    said: list[events.Event] = []
+    with pytest.raises(ClusterError, match=r"2 rows needs .* MiB of memory even with .* its limit is .*: raise"):
+        pipeline.train(client, too_deep(files), listen=said.append)
+    assert [type(event) for event in said] == [events.Started, events.Failed]
+    assert [path.name for path in files.iterdir()] == ["data"]
+
+
+def test_a_run_that_does_not_fit_starts_no_cluster(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a cluster was started")
+
+    monkeypatch.setattr("pipeline.cluster.launchers.local.start", fail)
+    inputs = resolve(too_deep(files))
+    with (
+        pytest.raises(ClusterError, match="4 rows needs"),
+        pipeline.connect(Cluster(workers=1, device="cpu"), first=lambda: check_run(inputs)),
+    ):
+        pass
+
+
+REFUSED = """
+import sys
+from pipeline.cli.main import cli
+from pipeline.cli.terminal import run
+code = run(cli, ["train", *sys.argv[1:]])
+print(code, *({"dask", "distributed", "xgboost"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--target", "z"], ["--target", "y", "--set", "data.format=csv"]])
+def test_the_command_refuses_before_it_imports_dask(files: Path, arguments: list[str]) -> None:
+    """The import alone takes as long as everything else before the error."""
+    command = [sys.executable, "-c", REFUSED, str(files / "data"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
+    assert re.fullmatch(r"pipeline: error: .*(no such column|holds no CSV files).*\n", done.stderr)
+
+
+def test_a_url_is_read_while_the_cluster_starts() -> None:
+    local, remote = (Data(source=source) for source in (["a", "b.parquet"], ["a", "s3://bucket/b"]))
+    validating = Data(source="a", validation=Validation(source="https://host/b.csv"))
+    assert [are_local(one) for one in (local, remote, validating)] == [True, False, False]
 
 
 def test_a_folder_that_is_taken_is_reported_before_the_first_task(files: Path) -> None:

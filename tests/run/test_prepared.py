@@ -290,3 +290,26 @@ def test_early_stopping_with_a_callback(client: Any, folder: Path, trained: Any,
         result = prepared.train(model=tmp_path / "stopped", callback=lambda event: False)
     assert result.model.manifest.rounds < 200
     assert same(result.model, trained(*settings))
+
+
+def test_a_parameter_that_follows_from_the_labels_is_recorded(client: Any, tmp_path: Path) -> None:
+    """Grades beyond 31: their NDCG has linear gains, in `pipeline.train` as on prepared rows."""
+    numbers = np.arange(400)
+    table = {"x": numbers * 7 % 31 / 31, "q": numbers // 10, "y": numbers * 7 % 61}
+    source = pa.table(table)
+    job = Job.parse(
+        {
+            "data": {"source": "rows", "target": "y", "group": "q"},
+            "training": {"objective": "rank:pairwise", "rounds": 3, "early_stopping": 0},
+            "output": {"report": False, "model": str(tmp_path / "plain")},
+        }
+    )
+    plain = pipeline.train(client, job, source=source)
+    with pipeline.prepare(client, job, source=source) as prepared:
+        shared = prepared.train(model=tmp_path / "shared")
+        deep = prepared.train(params={"max_depth": 3}, model=tmp_path / "deep")
+    assert same(plain.model, shared.model)
+    assert not same(plain.model, deep.model)
+    for result, params in ((plain, {}), (shared, {}), (deep, {"max_depth": 3})):
+        assert result.model.manifest.job["training"]["params"] == {**params, "ndcg_exp_gain": False}
+        assert result.summary["metrics"]["train"]["ndcg"] > 0.5

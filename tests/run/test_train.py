@@ -558,13 +558,13 @@ def test_a_folder_that_is_taken_is_found_before_anything_is_read(go: Go, folder:
 
 
 def test_what_is_noted_before_the_workers_are_known_is_in_the_summary(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = run.placement
+    look = run.find_workers
 
-    def slow(client: Client, section: Cluster, members: Any, busy: Any, modules: Any) -> Any:
+    def slow(client: Client, section: Cluster, members: Any, modules: Any) -> Any:
         members.note("the scheduler has not answered for 5 s")
-        return look(client, section, members, busy, modules)
+        return look(client, section, members, modules)
 
-    monkeypatch.setattr(run, "placement", slow)
+    monkeypatch.setattr(run, "find_workers", slow)
     assert "the scheduler has not answered for 5 s" in go(*PLAIN, "training.rounds=2").summary["notes"]
 
 

@@ -47,9 +47,14 @@ class Launched:
     @property
     def more_memory(self) -> str:
         """Advice for workers that need more memory than they may have."""
-        if self.local:
-            return "raise cluster.memory, or use fewer workers with more memory each"
-        return "give the workers more (dask worker --memory-limit)"
+        return more_memory(local=self.local)
+
+
+def more_memory(*, local: bool) -> str:
+    """Advice for workers that need more memory than they may have; `local`: this process starts them."""
+    if local:
+        return "raise cluster.memory, or use fewer workers with more memory each"
+    return "give the workers more (dask worker --memory-limit)"
 
 
 class Launcher(Protocol):

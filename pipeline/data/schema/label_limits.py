@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from pipeline.config.job import Job, Training
+from pipeline.config.job import Training
 from pipeline.config.metric_registry import METRICS
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import LabelSurvey
@@ -108,19 +108,17 @@ def _whole(labels: LabelSurvey) -> bool:
     return labels.counts is not None and all(float(value).is_integer() for value in labels.counts)
 
 
-def with_gain(job: Job, target: Target, labels: LabelSurvey) -> Job:
-    """The job with linear gains of NDCG where the labels of rank:pairwise, which takes any grades, are invalid for
+def with_gain(training: Training, target: Target, labels: LabelSurvey) -> Training:
+    """The settings with linear gains of NDCG where the labels of rank:pairwise, which takes any grades, are invalid for
     2^grade.
 
     The trees are the same: for rank:pairwise only the metric of the rounds depends on it.
     """
-    params = job.training.params
-    if target.objective != "rank:pairwise" or "ndcg_exp_gain" in params:
-        return job
+    if target.objective != "rank:pairwise" or "ndcg_exp_gain" in training.params:
+        return training
     if _whole(labels) and (labels.maximum or 0) <= _MAX_RELEVANCE:
-        return job
-    training = job.training.model_copy(update={"params": {**params, "ndcg_exp_gain": False}})
-    return job.model_copy(update={"training": training})
+        return training
+    return training.model_copy(update={"params": {**training.params, "ndcg_exp_gain": False}})
 
 
 def refuse(name: str, what: str) -> NoReturn:

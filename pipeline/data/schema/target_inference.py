@@ -16,7 +16,7 @@ from pipeline.config.job import Data, Training, Validation
 from pipeline.data.keys import place_of, seed_for
 from pipeline.data.schema.label_limits import check_numbers, refuse
 from pipeline.data.schema.target import EXACT_FLOAT64, ClassValue, Kind, Target, value_kind
-from pipeline.data.schema.target_survey import MAX_CLASSES, LabelSurvey, Survey, TimeSample
+from pipeline.data.schema.target_survey import MAX_CLASSES, LabelSurvey, TargetSurvey, TimeSample
 from pipeline.data.split import Split, decoded, is_time, values_as
 from pipeline.errors import DataError
 
@@ -79,7 +79,7 @@ def _needs_numbers(objective: str) -> str:
     return f"is text, and {objective} needs numbers: leave training.objective at auto, or derive a number from it"
 
 
-def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Schema) -> Target:
+def decide_target(data: Data, training: Training, survey: TargetSurvey, schema: pa.Schema) -> Target:
     """The task that the target's values imply; DataError where they imply none, naming the setting to change."""
     name, labels = str(data.target), survey.label
     if survey.rows == 0 or labels is None:
@@ -104,7 +104,7 @@ def decide_target(data: Data, training: Training, survey: Survey, schema: pa.Sch
     return Target(name, kind, objective)
 
 
-def decide_split(data: Data, survey: Survey, schema: pa.Schema, seed: int) -> Split:
+def decide_split(data: Data, survey: TargetSurvey, schema: pa.Schema, seed: int) -> Split:
     """How the rows of the training source are split; a validation source has `Split("all_validation")` instead."""
     validation = data.validation
     if validation is None or validation.source is not None:

@@ -45,7 +45,7 @@ class TimeSample:
 
 
 @dataclass(frozen=True)
-class Survey:
+class TargetSurvey:
     """The survey of one fragment, or of several; `where` has been applied."""
 
     read: int  # rows read
@@ -56,7 +56,7 @@ class Survey:
     held: dict[ClassValue, int] | None = None  # rows per value of the validation column; None: none, or too many
 
 
-def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> Survey:
+def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: object = None) -> TargetSurvey:
     """Reads only the target, the group and the validation column of one fragment.
 
     Where bad fragments are left out, it reads all columns that later passes read, so that it finds every bad fragment
@@ -70,7 +70,7 @@ def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: 
     if roles.group is not None:
         group = group_keys(chosen.table.column(roles.group), roles.group, fragment.index)
         runs = (GroupRuns(fragment.index, group[starts_of_runs(group)]),)
-    return Survey(
+    return TargetSurvey(
         read=len(chosen.row_ids) + chosen.filtered,
         rows=len(chosen.row_ids),
         label=None if roles.target is None else survey_labels(chosen, roles.target),
@@ -80,7 +80,7 @@ def survey_fragment(source: Source, fragment: Fragment, plan: RowPlan, payload: 
     )
 
 
-def training_share(survey: Survey, split: Split) -> float:
+def training_share(survey: TargetSurvey, split: Split) -> float:
     """The share of a fragment's rows that will train, if its survey shows it; else 1."""
     if split.kind == "values" and survey.held is not None and survey.rows:
         values = {class_value(value) for value in split.values}
@@ -90,13 +90,13 @@ def training_share(survey: Survey, split: Split) -> float:
     return 1.0
 
 
-def merge_surveys(surveys: Sequence[Survey]) -> Survey:
+def merge_surveys(surveys: Sequence[TargetSurvey]) -> TargetSurvey:
     """One survey of the fragments of all, given in their order."""
     if not surveys:
         raise ValueError("no surveys to merge")
     labels = [survey.label for survey in surveys if survey.label is not None]
     times = [survey.times for survey in surveys if survey.times is not None]
-    return Survey(
+    return TargetSurvey(
         read=sum(survey.read for survey in surveys),
         rows=sum(survey.rows for survey in surveys),
         label=_merge_labels(labels) if labels else None,

@@ -104,6 +104,7 @@ def _intercept_of(
 def _rounds_spec(context: RunContext, prepared: PreparedData, intercept: float | tuple[float, ...]) -> RoundsSpec:
     """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = context.job.training, prepared.target, prepared.fitted.recipe
+    params = prepared.plan.survey.params
     quantiles, constraints = _quantiles_of(training, target), without_absent(training, recipe)
     shape = objective.ModelShape(
         features=recipe.names,
@@ -114,9 +115,9 @@ def _rounds_spec(context: RunContext, prepared: PreparedData, intercept: float |
     )
     return RoundsSpec(
         run=context.run,
-        params=objective.xgboost_params(target.objective, shape, intercept, training.params, training.seed),
+        params=objective.xgboost_params(target.objective, shape, intercept, params, training.seed),
         rounds=training.rounds,
-        metrics=round_metrics(target.objective, training.metrics, training.params),
+        metrics=round_metrics(target.objective, training.metrics, params),
         early_stopping=training.early_stopping,
         row_sample=training.row_sample,
         seed=training.seed,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.job import Job, Training
+from pipeline.config.job import Training
 from pipeline.data.schema.label_limits import check_numbers, check_validation_labels, with_gain
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import LabelSurvey
@@ -75,14 +75,15 @@ def test_a_validation_source_has_the_same_limits_and_may_be_constant() -> None:
     ("labels", "changed"), [(grades(0, 1, 31), False), (grades(0, 32), True), (grades(0.0, 0.5), True)]
 )
 def test_pairwise_measures_large_grades_and_fractions_by_linear_gains(labels: Any, changed: bool) -> None:
-    job = Job.parse({"data": {"source": "x"}, "training": {"params": {"max_depth": 3}}})
+    training = Training(params={"max_depth": 3})
     target = Target("y", "ranking", "rank:pairwise")
-    got = with_gain(job, target, labels)
-    assert got.training.params == ({"max_depth": 3, "ndcg_exp_gain": False} if changed else {"max_depth": 3})
-    assert with_gain(job, Target("y", "ranking", "rank:ndcg"), labels) is job
+    got = with_gain(training, target, labels)
+    assert got.params == ({"max_depth": 3, "ndcg_exp_gain": False} if changed else {"max_depth": 3})
+    assert with_gain(training, Target("y", "ranking", "rank:ndcg"), labels) is training
 
 
-def test_targets_of_other_kinds_keep_their_job() -> None:
-    job = Job.parse({"data": {"source": "x"}})
+def test_targets_of_other_kinds_keep_their_settings() -> None:
+    training = Training()
     for kind, values in (("text", {"no": 1, "yes": 2}), ("other", None), ("float", {0.5: 1})):
-        assert with_gain(job, Target("y", "binary", "binary:logistic"), LabelSurvey(kind, values)) is job  # type: ignore[arg-type]
+        found = with_gain(training, Target("y", "binary", "binary:logistic"), LabelSurvey(kind, values))  # type: ignore[arg-type]
+        assert found is training

@@ -16,7 +16,7 @@ from pipeline.data.schema.target import Target, encode_labels
 from pipeline.data.schema.target_inference import decide_target
 from pipeline.data.schema.target_survey import (
     MAX_CLASSES,
-    Survey,
+    TargetSurvey,
     TimeSample,
     merge_surveys,
     survey_labels,
@@ -32,7 +32,7 @@ INF = float("inf")
 def survey(array, fragment=0):
     table = pa.table({"y": array})
     ids = row_ids(fragment, np.arange(len(array), dtype=np.uint64))
-    return Survey(len(array), len(array), label=survey_labels(SelectedRows(table, ids, 0), "y"))
+    return TargetSurvey(len(array), len(array), label=survey_labels(SelectedRows(table, ids, 0), "y"))
 
 
 def decide(array, objective="auto", params=(), weights=None, **data):
@@ -153,7 +153,7 @@ def test_no_rows():
     with pytest.raises(DataError, match="the source has no rows"):
         decide(empty)
     with pytest.raises(DataError, match=r"data\.where leaves out every row"):
-        decide_target(Data(source="x", target="y"), Training(), Survey(5, 0, survey(empty).label), schema)
+        decide_target(Data(source="x", target="y"), Training(), TargetSurvey(5, 0, survey(empty).label), schema)
 
 
 LABELS = st.one_of(
@@ -228,11 +228,13 @@ def test_labels_of_numbers():
 
 def test_the_share_that_trains_is_known_from_the_survey():
     label = survey(pa.array([0, 1])).label
-    held = Survey(10, 10, label, held={10: 2, 11: 3, 12: 5})
+    held = TargetSurvey(10, 10, label, held={10: 2, 11: 3, 12: 5})
     assert training_share(held, Split("values", column="month", values=(11, 12.0))) == pytest.approx(0.2)
     times = TimeSample(np.arange(4, dtype=np.uint64), np.array([1, 5, 7, 9]))
-    assert training_share(Survey(4, 4, label, times), Split("time", column="t", threshold=7)) == pytest.approx(0.5)
-    assert training_share(Survey(4, 4, label), Split("values", column="month", values=(1,))) == 1.0
+    assert training_share(TargetSurvey(4, 4, label, times), Split("time", column="t", threshold=7)) == pytest.approx(
+        0.5
+    )
+    assert training_share(TargetSurvey(4, 4, label), Split("values", column="month", values=(1,))) == 1.0
     assert training_share(held, Split("share", share=0.3)) == 1.0
 
 

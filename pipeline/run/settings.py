@@ -1,18 +1,50 @@
-"""Finds the settings of a job that have no effect on its run, and reports them as notes.
+"""Finds the settings of a job by which users distinguish runs, and those that have no effect on its run.
 
-They are noted, not refused: one job file may serve for files of several formats, for a local cluster and a running
+The latter are noted, not refused: one job file may serve for files of several formats, for a local cluster and a running
 scheduler, or with and without validation.  Settings that contradict each other are refused elsewhere.
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.config.job import Cluster, Column, Job, Preprocess, Section
+from pipeline.config.job import Cluster, Column, Job, Preprocess, Section, storable
 from pipeline.config.names import matches
 from pipeline.preprocess.settings import COLUMN_OPTIONS, Kind
 
 OWN_CLUSTER = ("threads", "memory", "local_directory", "gpu_pool", "gpu_spill", "dashboard_hosts")
 CATEGORY_SETTINGS = ("max_levels", "min_count", "high_cardinality", "tracked_levels")
+SHOWN = (
+    "data.source", "data.target", "data.validation", "training.objective", "training.rounds", "training.early_stopping",
+    "training.metrics", "training.params", "training.row_sample", "training.seed", "cluster.scheduler", "output.model",
+)  # fmt: skip
+SHOWN_CHARACTERS = 200  # of one setting
+
+
+def shown_settings(job: Job) -> dict[str, str]:
+    """Returns the fields of a job by which a user distinguishes runs."""
+    fields = storable(job)
+    values = {
+        name: fields[section][field] for name, (section, _, field) in ((one, one.partition(".")) for one in SHOWN)
+    }
+    return {
+        name: textwrap.shorten(_setting_text(value), SHOWN_CHARACTERS)
+        for name, value in values.items()
+        if _setting_text(value)
+    }
+
+
+def _setting_text(value: Any) -> str:
+    """Formats a field as text; leaves out what is not set.
+
+    >>> _setting_text({"share": None, "column": "month", "values": [11, 12]})
+    'column = month, values = 11, 12'
+    """
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {_setting_text(one)}" for name, one in value.items() if _setting_text(one))
+    if isinstance(value, list):
+        return ", ".join(map(_setting_text, value))
+    return "" if value is None else str(value)
 
 
 def unused_settings(

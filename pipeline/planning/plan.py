@@ -1,0 +1,250 @@
+"""Plans a run before it starts: what is known of it, what it may use, what it will need, and where its data will lie.
+
+A `Survey` (what metadata and the job say) and `Resources` (the workers) make a `Plan`.  It is frozen: when more is known
+(the classes of the target, the rows that pass a filter, whether values are missing), another is made of it.  Every
+decision about storage and memory is made here and read from the plan: whether a quantised matrix is in memory or on
+disk, where the bin codes wait for it, how many raw rows are kept between the passes, what a worker is expected to take.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pipeline.errors import ClusterError
+from pipeline.formatting import aligned
+from pipeline.planning.memory import MIB, MemoryShape, estimate, spare_nbytes, worker_need
+
+FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny kills it at 0.95
+LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
+SPILL_SHARE = 0.6  # of the limit that may be taken before a matrix is built: above it a worker writes codes to disk
+BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
+NAMED = 6  # columns in a table
+DEPTH = 6  # of trees, XGBoost's default
+
+Device = Literal["cpu", "cuda"]
+Location = Literal["memory", "disk"]
+StorageChoice = Literal["auto", "memory", "disk"]  # as the job has it
+
+
+@dataclass(frozen=True)
+class FragmentSize:
+    """A fragment as metadata show it."""
+
+    nbytes: int  # decoded, estimated
+    rows: int | None  # None where the format has no counts
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a run's data, and what the job says about its trees and their storage."""
+
+    formats: tuple[str, ...]  # of the sources
+    files: int
+    fragments: tuple[FragmentSize, ...]  # of all sources
+    columns: tuple[tuple[str, str], ...]  # those that become features, with their types
+    target: tuple[str, str]  # with its type
+    objective: str  # "auto" until the target's values are known
+    matrix: StorageChoice  # training.matrix
+    bins: int  # training.max_bin
+    params: Mapping[str, Any]  # XGBoost's, with those that follow from the labels once these are known
+    trees: int = 1  # of a round; 1 until the target's classes are known
+    rows: int | None = None  # those that pass all filters, once they are counted
+    missing: bool = False  # whether a value is missing, once that is known
+
+
+@dataclass(frozen=True)
+class WorkerResources:
+    """What one worker process may use."""
+
+    threads: int
+    memory_limit_nbytes: int  # 0: none
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The workers of a run."""
+
+    device: Device
+    workers: tuple[WorkerResources, ...]
+    more_memory: str  # advice: how to give the workers more
+    note: str = ""  # what was assumed, where the workers are not known yet
+
+    @property
+    def limit_nbytes(self) -> int:
+        """The smallest of the workers' memory limits; 0: none."""
+        return min((one.memory_limit_nbytes for one in self.workers if one.memory_limit_nbytes), default=0)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a worker keeps its matrix and codes."""
+
+    matrix: Location
+    codes: Location  # of the blocks, until the matrix is built
+    planned_nbytes: int  # expected peak of the worker
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run needs, and where its data will lie; `Plan.of` makes it.  `print(plan)` shows it."""
+
+    survey: Survey
+    resources: Resources
+    shape: MemoryShape  # what memory depends on
+    worker_rows: int  # an even share
+    worker: Storage  # of a worker with an even share of the rows
+    keep_nbytes: int  # raw rows that each worker keeps between the passes; the others are decoded again
+
+    @classmethod
+    def of(cls, survey: Survey, resources: Resources) -> Self:
+        """Plans a run of these data on these workers; the result may be one that `validate` refuses."""
+        shape = _shape(survey, resources)
+        rows = -(-shape.rows // shape.workers)
+        worker = _choose_storage(survey.matrix, resources.device, shape, rows, resources.limit_nbytes)
+        keep = spare_nbytes(shape) // shape.workers if worker.matrix == "memory" else 0
+        return cls(survey, resources, shape, rows, worker, keep)
+
+    def revised(self, **known: Any) -> Self:
+        """Plans the same run with other fields of the survey."""
+        return self.of(dataclasses.replace(self.survey, **known), self.resources)
+
+    def validate(self) -> None:
+        """ClusterError, with both numbers and the setting, where neither memory nor disk suffices."""
+        self.storage(self.worker_rows, self.resources.limit_nbytes)
+
+    def storage(self, rows: int, memory_limit_nbytes: int) -> Storage:
+        """Where a worker with `rows` rows and this limit (0: none) keeps its matrix and codes; ClusterError."""
+        device = self.resources.device
+        chosen = _choose_storage(self.survey.matrix, device, self.shape, rows, memory_limit_nbytes)
+        if (why := _misfit(chosen, self.shape, rows, memory_limit_nbytes)) is not None:
+            raise ClusterError(why)
+        return chosen
+
+    @property
+    def nbytes(self) -> int:
+        """Expected peak of all processes together, if no value is missing that is not known to be."""
+        return estimate(self.shape).peak_nbytes
+
+    @property
+    def nbytes_missing(self) -> int:
+        """The same if any value is missing."""
+        return estimate(dataclasses.replace(self.shape, missing=True)).peak_nbytes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the run."""
+        limit, planned = self.resources.limit_nbytes, self.worker.planned_nbytes
+        if not limit or planned <= FITTING_SHARE * limit:
+            return ()
+        note = (
+            f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
+            f"{limit / MIB:,.0f} MiB: {self.resources.more_memory}"
+        )
+        return (note,)
+
+    def table(self) -> str:
+        """The plan as text, one line for each topic."""
+        survey, resources, limit = self.survey, self.resources, self.resources.limit_nbytes
+        refused = _misfit(self.worker, self.shape, self.worker_rows, limit)
+        remarks = ("note", resources.note), *(("note", note) for note in self.notes), ("refused", refused)
+        lines = [
+            ("data", _data(survey, self.shape.rows)),
+            ("features from", _names(survey)),
+            ("target", f"{' '.join(survey.target)}; objective {survey.objective}"),
+            ("workers", _workers(resources, len(survey.fragments))),
+            ("matrix", f"in {self.worker.matrix}" if self.worker.matrix == "memory" else "on disk, in pages"),
+            ("bin codes", f"{_at(self.worker.codes)} until the matrix is built"),
+            ("raw rows", f"{_mib(self.keep_nbytes)} a worker kept between the passes, the rest is decoded again"),
+            ("memory of a worker", _of_limit(self.worker.planned_nbytes, limit)),
+            ("memory of all", f"{_mib(self.nbytes)}, {_mib(self.nbytes_missing)} if values are missing"),
+            *((kind, text) for kind, text in remarks if text),
+        ]
+        return "\n".join(aligned(lines))
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def _shape(survey: Survey, resources: Resources) -> MemoryShape:
+    """Rows of text files are estimated from their bytes; a depth that is missing or invalid is XGBoost's default."""
+    row_nbytes, depth = BYTES_PER_VALUE * max(1, len(survey.columns)), str(survey.params.get("max_depth"))
+    fragments = [fragment.rows or fragment.nbytes // row_nbytes for fragment in survey.fragments]
+    return MemoryShape(
+        rows=sum(fragments) if survey.rows is None else survey.rows,
+        features=len(survey.columns),
+        bins=survey.bins,
+        depth=int(depth) or DEPTH if depth.isdecimal() else DEPTH,
+        classes=survey.trees,
+        workers=len(resources.workers),
+        threads=max(worker.threads for worker in resources.workers),
+        fragment_rows=max(fragments, default=0),
+        missing=survey.missing,
+    )
+
+
+def _choose_storage(asked: StorageChoice, device: Device, shape: MemoryShape, rows: int, limit_nbytes: int) -> Storage:
+    """Decides for a worker with `rows` rows, training and validation; limit 0: none.
+
+    The matrix is in memory where it fits without the codes, or as asked.  The codes are in memory where both fit.  On
+    GPUs "auto" means memory: Dask's limit is not about GPU memory.
+    """
+    if asked == "auto" and device == "cuda":
+        asked = "memory"
+    need, fits = worker_need(shape, rows), FITTING_SHARE * limit_nbytes
+    in_memory = asked == "memory" or (asked == "auto" and (not limit_nbytes or need.memory_nbytes <= fits))
+    both = in_memory and (not limit_nbytes or need.all_nbytes <= fits)
+    matrix: Location = "memory" if in_memory else "disk"
+    codes: Location = "memory" if both else "disk"
+    return Storage(matrix, codes, need.nbytes(matrix, codes))
+
+
+def _misfit(chosen: Storage, shape: MemoryShape, rows: int, limit_nbytes: int) -> str | None:
+    """Why a worker with `rows` rows is refused: not even the row state of a matrix on disk fits.  None if it fits."""
+    need = worker_need(shape, rows)
+    if chosen.matrix == "memory" or not limit_nbytes or need.disk_nbytes <= LIMIT_SHARE * limit_nbytes:
+        return None
+    return (
+        f"a worker with {rows:,} rows needs {need.disk_nbytes / MIB:,.0f} MiB of memory even with training.matrix = "
+        f'"disk" ({need.row_nbytes} bytes a row and {need.fixed_nbytes / MIB:,.0f} MiB more), its limit is '
+        f"{limit_nbytes / MIB:,.0f} MiB: raise cluster.memory, add workers on other machines, or train on "
+        "fewer rows or flatter trees"
+    )
+
+
+def _data(survey: Survey, rows: int) -> str:
+    counted = survey.rows is not None or None not in [fragment.rows for fragment in survey.fragments]
+    kinds, about = " and ".join(dict.fromkeys(survey.formats)), "" if counted else "about "
+    return (
+        f"{about}{rows:,} rows in {_many(len(survey.fragments), 'fragment')} of {_many(survey.files, 'file')} ({kinds})"
+    )
+
+
+def _names(survey: Survey) -> str:
+    shown = ", ".join(f"{name} {kind}" for name, kind in survey.columns[:NAMED])
+    more = len(survey.columns) - NAMED
+    return f"{_many(len(survey.columns), 'column')}: {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def _workers(resources: Resources, fragments: int) -> str:
+    threads = dict.fromkeys(str(worker.threads) for worker in resources.workers)
+    limit, idle = resources.limit_nbytes, len(resources.workers) - fragments
+    said = f"{len(resources.workers)} x {' or '.join(threads)} threads on the {'GPU' if resources.device == 'cuda' else 'CPU'}"
+    said += f", {_mib(limit)} each" if limit else ", no memory limit"
+    return said + (f"; {idle} without rows: these lie in {_many(fragments, 'fragment')}" if idle > 0 else "")
+
+
+def _of_limit(nbytes: int, limit_nbytes: int) -> str:
+    return f"{_mib(nbytes)} at its peak" + (f", its limit is {_mib(limit_nbytes)}" if limit_nbytes else "")
+
+
+def _at(location: Location) -> str:
+    return "in memory" if location == "memory" else "on disk"
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / MIB:,.0f} MiB"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
