@@ -3,18 +3,29 @@
 `pipeline.cluster.launchers.fork_server` has it imported.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
 import json
 import os
+from multiprocessing import forkserver
 
 from pipeline.cluster import lean, worker_stderr
 
 WHAT = "PIPELINE_FORK_SERVER"  # environment variable: {"modules": to import, "unset": names of variables}
 
 
+def _remove_socket() -> None:
+    """Removes what a client that is killed cannot remove; the server ends when its client and its workers have ended."""
+    address = str(forkserver._forkserver._forkserver_address)  # has no public name
+    with contextlib.suppress(OSError):
+        os.unlink(address)
+        os.rmdir(os.path.dirname(address))
+
+
 def _prepare(modules: list[str], unset: list[str]) -> None:
+    atexit.register(_remove_socket)
     for name in unset:
         del os.environ[name]
     worker_stderr.redirect()

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
@@ -114,6 +115,25 @@ def test_a_fork_server_that_is_killed_takes_its_workers_along_and_they_come_back
             until(lambda: not any(map(psutil.pid_exists, before)))
             until(lambda: len(client.run(os.getpid, on_error="ignore")) == 2)
     """)
+
+
+def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    code = (
+        START
+        + """
+if __name__ == "__main__":
+    with connect(two) as client:
+        print(*client.run(os.getpid).values(), *(server.pid for server in servers()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 3
+    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    assert psutil.wait_procs(left, timeout=30)[1] == []
+    assert [path for path in tmp_path.rglob("*") if "listener" in path.name or path.name.startswith("pymp-")] == []
 
 
 def test_a_module_in_the_current_folder_is_not_taken_for_ours(tmp_path: Path) -> None:
