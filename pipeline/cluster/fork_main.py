@@ -18,7 +18,7 @@ WHAT = "PIPELINE_FORK_SERVER"  # environment variable: {"modules": to import, "u
 
 def _remove_socket() -> None:
     """Removes what a client that is killed cannot remove; the server ends when its client and its workers have ended."""
-    address = str(forkserver._forkserver._forkserver_address)  # has no public name
+    address = str(forkserver._forkserver._forkserver_address)  # type: ignore[attr-defined]  # has no public name
     with contextlib.suppress(OSError):
         os.unlink(address)
         os.rmdir(os.path.dirname(address))
