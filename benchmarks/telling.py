@@ -11,7 +11,8 @@ from typing import Any
 from pipeline.training.xgboost import rounds
 from pipeline.training.xgboost.rounds import _Rounds
 
-_METHODS: dict[str, Callable[..., None]] = {name: getattr(_Rounds, name) for name in ("_tell", "_account")}
+ROUND, WORKER = "_report_round", "_report_worker"  # methods that emit a round's event, and a worker's account
+_METHODS: dict[str, Callable[..., None]] = {name: getattr(_Rounds, name) for name in (ROUND, WORKER)}
 _spent_seconds = 0.0
 
 
@@ -23,7 +24,7 @@ def clocked(*, accounts: bool) -> None:
     silent()
     rounds.EVENT_SECONDS = rounds.ACCOUNT_SECONDS = 0.0
     rounds.ACCOUNTS_A_SECOND = math.inf
-    for name in ("_tell", "_account") if accounts else ("_tell",):
+    for name in (ROUND, WORKER) if accounts else (ROUND,):
         setattr(_Rounds, name, functools.partialmethod(_timed, _METHODS[name]))
 
 

@@ -7,7 +7,7 @@ and one worker are processes of their own, and each is counted apart; no report 
 
 Functions: those that were called at least once, without module and class bodies and generator expressions.  Files:
 those with such a function.  Hops of an event: the functions that receive it, as an object or encoded in a message,
-return it, or pass it to another one.
+return it, or pass it to another one; on the way to the dashboard's state: those until the scheduler's store has it.
 """
 
 import argparse
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pipeline"
 EVENTS = ("RoundDone", "WorkerRounds")
 PROCESSES = ("client", "scheduler", "worker")
+STATE, STORE = "pipeline/monitoring/state/", "RunStore.apply"  # what is inside the state is no hop on the way to it
 ROUNDS = 30  # few: the functions entered do not depend on them
 EXPRESSIONS = ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
 GENERATED = "<string>"  # file of the methods that dataclasses make
@@ -173,6 +174,12 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def to_the_state(hops: Mapping[str, Sequence[str]]) -> list[str]:
+    """The hops of an event from the function that makes it on the worker to the scheduler's store."""
+    there = [hop for hop in hops["scheduler"] if not hop.startswith(STATE) or hop.endswith(f":{STORE}")]
+    return [*hops["worker"], *there]
+
+
 def _counts(names: Sequence[tuple[str, str]] | set[tuple[str, str]]) -> dict[str, int]:
     return {"functions": len(names), "files": len({file for file, _ in names})}
 
@@ -186,10 +193,11 @@ def table(counts: Mapping[str, Any]) -> str:
     """The counts, and the hops of each event, as text."""
     lines = [f"{'process':<12}{'functions':>10}{'files':>8}"]
     lines += [f"{name:<12}{n['functions']:>10}{n['files']:>8}" for name, n in counts["processes"].items()]
-    lines += ["", f"{'hops of':<14}" + "".join(f"{process:>10}" for process in (*PROCESSES, "all"))]
+    lines += ["", f"{'hops of':<14}" + "".join(f"{process:>10}" for process in (*PROCESSES, "all", "to state"))]
     for event, hops in counts["hops"].items():
         numbers = [len(hops[process]) for process in PROCESSES]
-        lines.append(f"{event:<14}" + "".join(f"{number:>10}" for number in (*numbers, sum(numbers))))
+        numbers += [sum(numbers), len(to_the_state(hops))]
+        lines.append(f"{event:<14}" + "".join(f"{number:>10}" for number in numbers))
     for event, hops in counts["hops"].items():
         for process in ("worker", "scheduler", "client"):
             lines += ["", f"{event}, {process}:", *(f"  {name}" for name in hops[process])]

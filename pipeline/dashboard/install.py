@@ -23,10 +23,11 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.same_code import package
 from pipeline.dashboard import internals
-from pipeline.events.types import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_of
+from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
+from pipeline.events.types import KINDS, Event, Failed, Saved, Started, WorkerRounds, decode, encode, run_id
 from pipeline.monitoring import prometheus
 from pipeline.monitoring.state.run_store import RunStore
-from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, subscribe
+from pipeline.runtime.channel import subscribe
 from pipeline.runtime.scheduler_session import RETURN_SECONDS
 
 NAME = "pipeline-dashboard"  # of the plugin, and of the topic of its own messages
@@ -37,7 +38,7 @@ CLIENT_GONE = "its client has gone"
 NO_BOKEH = "the scheduler has no Bokeh, which Dask's dashboard needs: install bokeh>=3.9 there"
 NO_DASHBOARD = "the scheduler runs without its dashboard: start it with --dashboard"
 
-_OF_CLIENTS = frozenset(KINDS) - {WorkerRounds.__name__}
+_SHARED = frozenset(KINDS) - {WorkerRounds.__name__}  # kinds that come on RUN_EVENTS
 
 logger = logging.getLogger("distributed.pipeline")
 
@@ -168,9 +169,9 @@ class Dashboard(SchedulerPlugin):
         self.store = RunStore()
         self._owners: dict[str, str] = {}  # running runs -> their clients
         self._begin = time.time() - time.monotonic()
-        for topic in (CLIENT_EVENTS, WORKER_EVENTS):
+        for topic in (RUN_EVENTS, WORKER_EVENTS):
             for at, message in scheduler.get_events(topic):
-                self._take(topic, message, at)
+                self.log_event(topic, message, at)
         for client in set(self._owners.values()):  # delayed: the scheduler does not know this plugin yet
             asyncio.get_running_loop().call_soon(self._ended, client)
         self._metrics = prometheus.expose(self.store)
@@ -185,22 +186,22 @@ class Dashboard(SchedulerPlugin):
         """
         return self._begin + time.monotonic()
 
-    def log_event(self, topic: str, message: Any) -> None:
-        """Called by the scheduler for each message of any topic."""
-        self._take(topic, message, self.now())
+    def log_event(self, topic: str, message: Any, at: float | None = None) -> None:
+        """Called by the scheduler for each message of any topic: adds an event to the state of its run.
 
-    def _take(self, topic: str, message: Any, at: float) -> None:
-        """Handles a message that arrived at time `at`; clients and workers may have other clocks."""
-        if topic not in (CLIENT_EVENTS, WORKER_EVENTS) or not isinstance(message, Mapping) or "event" not in message:
+        `at`: when it arrived, if not now; clients and workers may have other clocks.
+        """
+        if topic not in (RUN_EVENTS, WORKER_EVENTS) or not isinstance(message, Mapping) or "event" not in message:
             return
         said, client = message["event"], message.get("client")
-        if topic == WORKER_EVENTS and isinstance(said, Mapping) and str(said.get("event"))[:100] in _OF_CLIENTS:
-            return  # the client emits the events that all workers share
+        if topic == WORKER_EVENTS and isinstance(said, Mapping) and str(said.get("event"))[:100] in _SHARED:
+            return  # it has come on the other topic, too
         try:
-            run = run_of(message)
-            event = dataclasses.replace(decode(said), time=at)
+            run = run_id(message.get("run"))
+            event = dataclasses.replace(decode(said), time=self.now() if at is None else at)
             self.store.apply(run, event)
-            self._owned(run, event, client if isinstance(client, str) else None)
+            if isinstance(event, (Started, Saved, Failed)):
+                self._owned(run, event, client if isinstance(client, str) else None)
         except ValueError as error:
             self.store.dropped += 1
             if isinstance(client, str) and client in self._scheduler.clients and client not in self._strangers:
@@ -213,9 +214,9 @@ class Dashboard(SchedulerPlugin):
 
     def _owned(self, run: str, event: Event, client: str | None) -> None:
         """Remembers the client of a run until the run ends."""
-        if isinstance(event, (Saved, Failed)):
+        if not isinstance(event, Started):
             self._owners.pop(run, None)
-        elif isinstance(event, Started) and client is not None:
+        elif client is not None:
             self._owners[run] = client
 
     def remove_client(self, scheduler: Any, client: str) -> None:
@@ -226,7 +227,7 @@ class Dashboard(SchedulerPlugin):
         """Ends the runs of a client that has not reconnected."""
         if client not in self._scheduler.clients:
             for run in [run for run, owner in self._owners.items() if owner == client]:
-                self._scheduler.log_event(CLIENT_EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
+                self._scheduler.log_event(RUN_EVENTS, {"run": run, "event": encode(Failed(message=CLIENT_GONE))})
 
     async def close(self) -> None:
         self._metrics()

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from pipeline.config.urls import local_path
 from pipeline.errors import OutputError, UserError, one_line
-from pipeline.events.types import Event, EventHandler, Note, Started, decode, encode, run_of
+from pipeline.events.types import Event, EventHandler, Note, Started, decode, encode, run_id
 
 Write = Callable[[str, Event], None]
 LONGEST_LINE = 64 << 20  # bytes; the places of 100,000 workers take 20 MB
@@ -152,7 +152,7 @@ def _decoded(message: Any) -> tuple[str, Event]:
         raise ValueError('not an event: {"run": ..., "event": ...} is expected')
     if not isinstance(message["event"], dict):
         raise ValueError("not an event: its fields are missing")
-    return run_of(message), decode(message["event"])
+    return run_id(message.get("run")), decode(message["event"])
 
 
 def _continue(path: Path) -> None:

@@ -258,9 +258,8 @@ def decode(message: Any) -> Event:
         raise ValueError(f"not the fields of {name}: {', '.join(map(str, fields))}") from None
 
 
-def run_of(message: Mapping[str, Any]) -> str:
-    """The id of the run in a message from any client; ValueError where it is invalid."""
-    run = message.get("run")
+def run_id(run: object) -> str:
+    """The id of a run in a message from any client; ValueError where it is invalid."""
     if not isinstance(run, str) or not 0 < len(run) <= LONGEST_RUN:
         raise ValueError(f"not the id of a run: expected a text of at most {LONGEST_RUN} characters")
     return run

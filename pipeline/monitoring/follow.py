@@ -17,6 +17,7 @@ from pipeline.cluster.launchers import existing
 from pipeline.cluster.scheduler_info import events
 from pipeline.config.job import Cluster
 from pipeline.errors import SchedulerLostError, TrainingError, UserError
+from pipeline.events.topics import RUN_EVENTS
 from pipeline.events.types import (
     Event,
     EventHandler,
@@ -27,9 +28,8 @@ from pipeline.events.types import (
     Saved,
     Started,
     decode,
-    run_of,
+    run_id,
 )
-from pipeline.runtime.channel import CLIENT_EVENTS
 from pipeline.runtime.rpc import call_if_connected
 
 POLL_SECONDS = 1.0  # of silence, after which the scheduler is polled
@@ -125,7 +125,7 @@ class _EventStream:
         self._client, self.address = client, address
         self._heard: queue.SimpleQueue[TopicMessage] = queue.SimpleQueue()
         self._known: deque[Hashable] = deque(maxlen=KNOWN)
-        client.subscribe_topic(CLIENT_EVENTS, lambda event: self._heard.put(event[1]))
+        client.subscribe_topic(RUN_EVENTS, lambda event: self._heard.put(event[1]))
         self.before = self._new(self._kept())  # messages from before the subscription
 
     def __iter__(self) -> Iterator[TopicMessage]:
@@ -153,7 +153,7 @@ class _EventStream:
         raise SchedulerLostError(f"the scheduler at {self.address} was lost")
 
     def _ask(self) -> list[TopicMessage]:
-        return [message for _, message in events(self._client, CLIENT_EVENTS, LOST_SECONDS)]
+        return [message for _, message in events(self._client, RUN_EVENTS, LOST_SECONDS)]
 
     def _new(self, messages: Iterable[TopicMessage]) -> list[TopicMessage]:
         """The messages that have not been seen before."""
@@ -169,7 +169,7 @@ def well_formed(message: Any) -> bool:
     if not isinstance(event, Mapping):
         return False
     with contextlib.suppress(ValueError):
-        names = (run_of(message), event.get("event"), event.get("stage", ""))
+        names = (run_id(message.get("run")), event.get("event"), event.get("stage", ""))
         when = event.get("time")
         return all(isinstance(name, str) for name in names) and isinstance(when, (int, float)) and math.isfinite(when)
     return False

@@ -1,7 +1,7 @@
 """Publishes a run's events to its scheduler, for the dashboard, Prometheus and `pipeline watch`.
 
 A thread of its own sends them: emitting never blocks, and publishing errors never reach the training.
-`WorkerRounds` is left out, because workers log it themselves.
+Workers send the events of rounds themselves.
 """
 
 import contextlib
@@ -15,20 +15,18 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.events.topics import RUN_EVENTS
 from pipeline.events.types import (
     Event,
     EventHandler,
     Failed,
     FragmentDone,
     Restarted,
-    RoundDone,
     Saved,
-    WorkerRounds,
     encode,
 )
-from pipeline.runtime.channel import CLIENT_EVENTS
 
-INTERVAL_SECONDS = 1.0  # between two RoundDone, and between two FragmentDone of the same stage
+INTERVAL_SECONDS = 1.0  # between two FragmentDone of the same stage
 WAITING = 1_000  # events that may wait to be sent; the oldest are dropped
 LEAVE_SECONDS = 2.0  # for pending events when the run has ended
 
@@ -48,7 +46,7 @@ def publishing(client: Client, run: str) -> Iterator[EventHandler]:
     """
 
     def send(message: Mapping[str, Any]) -> None:
-        client.log_event(CLIENT_EVENTS, {**message, "client": client.id})
+        client.log_event(RUN_EVENTS, {**message, "client": client.id})
 
     publisher = EventPublisher(run, send)
     thread = threading.Thread(target=publisher.work, name="publisher", daemon=True)
@@ -61,7 +59,7 @@ def publishing(client: Client, run: str) -> Iterator[EventHandler]:
 
 
 class EventPublisher:
-    """Queue of events to send: of rounds and of fragments the latest, of all others each; a run's end comes last."""
+    """Queue of events to send: of the fragments of a stage the latest, of all others each; a run's end comes last."""
 
     def __init__(
         self,
@@ -77,8 +75,6 @@ class EventPublisher:
         self._closing = False
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, WorkerRounds):
-            return
         kind = _throttled(event) or id(event)
         with self._changed:
             replaced = self._waiting.pop(kind, None)
@@ -128,9 +124,4 @@ class EventPublisher:
 
 def _throttled(event: Event) -> Hashable | None:
     """The key of events that a later event replaces; None: every event is sent."""
-    match event:
-        case RoundDone():
-            return "rounds"
-        case FragmentDone(stage=stage):
-            return ("fragments", stage)
-    return None
+    return event.stage if isinstance(event, FragmentDone) else None

@@ -106,7 +106,7 @@ class Prepared:
         written = {"overwrite": overwrite, "model": None if model is None else os.fspath(model)}
         job = job.model_copy(update={"output": job.output.model_copy(update=written)})
         clock = StageTimer(begin=monotonic_epoch())
-        context = RunContext(base.client, base.membership, job, base.placement, listen, clock, run)
+        context = RunContext(base.client, base.membership, job, base.placement, [listen], clock, run)
         context.notes, context.plan = list(base.notes), base.plan
         saved: list[TrainResult] = []
         base.membership.begin_again()
@@ -185,7 +185,7 @@ def prepare(
         inputs = resolve(job, source, names=names, allow_code=allow_code)
     membership = WorkerMembership(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience))
     with PeakMemory() as memory, membership:
-        context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
+        context = RunContext(client, membership, inputs.job, NO_WORKERS, [listen], clock, run)
         with _heard_by(context):
             try:
                 shared = _read(context, inputs)

@@ -18,7 +18,7 @@ from pipeline.data.opened_sources import Inputs
 from pipeline.efficiency.summary import summary as of_rounds
 from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events.findings import plain
-from pipeline.events.types import Event, EventHandler, Failed, JobResolved, Note, RoundDone, Saved, Started, discard
+from pipeline.events.types import EventHandler, Failed, JobResolved, Note, RoundDone, Saved, Started, discard
 from pipeline.formatting import error_line
 from pipeline.model.artifact import Model
 from pipeline.monitoring.alarms.listener import Alarms
@@ -100,7 +100,7 @@ def train(
             client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)
         ) as membership,
     ):
-        context = RunContext(client, membership, inputs.job, NO_WORKERS, listen, clock, run)
+        context = RunContext(client, membership, inputs.job, NO_WORKERS, [listen], clock, run)
         membership.note = context.emit_note
         with clock.stage("connect"), refusals_as_failures(listen, run), membership.translate_connection_errors():
             place(context, inputs)
@@ -113,8 +113,8 @@ def run_training(context: RunContext, options: "TrainOptions", memory: PeakMemor
     client, membership = context.client, context.membership
     with contextlib.ExitStack() as stack:
         alarms = Alarms(context.job.alarm, context.emit_note)
-        # Publish first, so that an exception in the caller's listener cannot suppress an event.
-        context.emit = _broadcast(stack.enter_context(publishing(client, context.run)), context.emit, alarms)
+        context.publish = stack.enter_context(publishing(client, context.run))
+        context.handlers = [*context.handlers, alarms]
         membership.lost, membership.ended = context.worker_lost, alarms.check
         stack.enter_context(alarms)
         context.emit(Started(verb="train", run=context.run))
@@ -164,16 +164,6 @@ def _lost(context: RunContext, accountant: TimeAccountant, address: str, reason:
     """Ends the worker's account now, before the loss is handled, and emits WorkerLost."""
     accountant.lost(address)
     context.worker_lost(address, reason)
-
-
-def _broadcast(*listeners: EventHandler) -> EventHandler:
-    """Returns a listener that passes each event to all of these."""
-
-    def listen(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return listen
 
 
 @dataclass(frozen=True)

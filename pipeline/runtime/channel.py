@@ -15,9 +15,6 @@ from distributed import Client
 
 from pipeline.runtime.rpc import call_if_connected
 
-CLIENT_EVENTS = "pipeline-events"  # clients emit events of their runs: {run: id, event: encoded event, client: its id}
-WORKER_EVENTS = "pipeline"  # workers emit rounds: {run: id, event: encoded event} or {run: id, checkpoint: round}
-
 Handler = Callable[[Mapping[str, Any]], None]
 _Subscriptions = dict[object, tuple[str, Handler]]  # by subscription token
 

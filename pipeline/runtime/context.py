@@ -12,14 +12,15 @@ from distributed import Client
 from pipeline.config.job import Job
 from pipeline.errors import StrictError
 from pipeline.events.findings import UserNote, findings, text_of
-from pipeline.events.types import Event, EventHandler, Note, WorkerLost
+from pipeline.events.topics import WORKER_EVENTS
+from pipeline.events.types import Event, EventHandler, Note, WorkerLost, discard
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.planning.plan import Plan
 from pipeline.runtime.channel import subscribe
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
 from pipeline.runtime.task_ledger import annotate_run
-from pipeline.runtime.timing import SPANS, Span, StageTimer
+from pipeline.runtime.timing import Span, StageTimer
 
 
 def new_run() -> str:
@@ -35,19 +36,33 @@ class RunContext:
     membership: WorkerMembership
     job: Job
     placement: Placement  # the workers that take part now
-    emit: EventHandler
+    handlers: list[EventHandler]  # receive its events, in this order
     clock: StageTimer
     run: str = field(default_factory=new_run)
     notes: list[UserNote] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)  # logged by the workers' tasks
     incidents: list[Event] = field(default_factory=list)  # losses, restarts and other interruptions
     round: int = 0  # the latest round reported
+    publish: EventHandler = discard  # sends an event to the scheduler
     plan: Plan | None = None  # the latest; None until the workers are known
 
     @property
     def planned_nbytes(self) -> int:
         """The expected peak of a worker; without a plan that of one that holds no rows."""
         return WORKER_NBYTES if self.plan is None else self.plan.worker.planned_nbytes
+
+    def emit(self, event: Event) -> None:
+        """Sends an event to the scheduler, and to the handlers.
+
+        In this order: an exception in the caller's handler must not suppress an event.
+        """
+        self.publish(event)
+        self.relay(event)
+
+    def relay(self, event: Event) -> None:
+        """Passes an event to the handlers that the scheduler has already: workers send theirs to it."""
+        for handler in self.handlers:
+            handler(event)
 
     def emit_note(self, *notes: UserNote) -> None:
         """Emits each note once.  StrictError if findings are among them and `data.strict` is set."""
@@ -84,10 +99,12 @@ class RunContext:
         """Marks the tasks submitted while the context lasts as this run's, and collects their spans."""
 
         def hear(said: Mapping[str, Any]) -> None:
+            if "stage" not in said:
+                return  # for another handler of this subscription
             worker = self.membership.names.get(said["worker"], said["worker"])
             self.spans.append(Span(worker, said["stage"], said["start"], said["stop"], said["cpu_seconds"]))
 
-        with subscribe(self.client, SPANS, self.run, hear), annotate_run(self.run):
+        with subscribe(self.client, WORKER_EVENTS, self.run, hear), annotate_run(self.run):
             yield
 
 

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pipeline.events.topics import WORKER_EVENTS
 from pipeline.runtime.task_ledger import run_of_task, timed_section
 from pipeline.runtime.worker_session import current_worker
 
 Clock = Callable[[], float]
 
 _EPOCH = time.time() - time.monotonic()
-
-SPANS = "pipeline-spans"  # workers log the spans of their tasks here; every message names its run
 
 
 def monotonic_epoch() -> float:
@@ -85,4 +84,4 @@ def span(stage: str) -> Iterator[None]:
     worker = current_worker()
     if worker is not None:
         spent = {"start": start, "stop": time.time(), "cpu_seconds": time.thread_time() - cpu}
-        worker.log_event(SPANS, {"run": run_of_task(), "stage": stage, **spent})
+        worker.log_event(WORKER_EVENTS, {"run": run_of_task(), "stage": stage, **spent})

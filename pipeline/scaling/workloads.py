@@ -136,7 +136,7 @@ class JobWorkload:
         self._membership = WorkerMembership(client, inputs.job.cluster.hang_seconds)
         self._membership.__enter__()
         self._context = RunContext(
-            client, self._membership, inputs.job, where, on_event, StageTimer(begin=monotonic_epoch())
+            client, self._membership, inputs.job, where, [on_event], StageTimer(begin=monotonic_epoch())
         )
         try:
             self._prepared = prepare.prepare(self._context, inputs)

@@ -174,11 +174,13 @@ class Supervisor:
         self._anew = False
         self._hooks.on_matrices_ready()
         context.emit(Placed(workers=self._work_set.places(), device=context.placement.device))
-        callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._stops)
+        callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._stops, True)
         with context.clock.stage("rounds"):
             trained, found = boost(context, self._prepared, partitions, callbacks)
         if self._last and self._reported < trained.result.rounds:  # no event came of the round the ranks agreed on
-            self._hear(last_round(trained.result, trained.result.rounds))
+            last = last_round(trained.result, trained.result.rounds)
+            context.publish(last)
+            self._hear(last)
         if trained.result.state is not None:
             self._checkpoints.keep(trained.result.state)
         self._note_findings(found)  # after the state is kept: if `data.strict` raises here, the rounds are not lost
@@ -240,7 +242,7 @@ class Supervisor:
         if isinstance(event, Note):
             self._context.emit_note(event.message)  # also kept for the report
             return
-        self._context.emit(event)
+        self._context.relay(event)
         ends_after = self._hooks.ends_after
         if isinstance(event, RoundDone) and ends_after is not None and event.round > self._asked and not self._ending:
             self._asked = event.round

@@ -25,10 +25,10 @@ from pipeline.cluster.launchers import local
 from pipeline.config.job import Cluster
 from pipeline.dashboard import install, internals, lazy
 from pipeline.dashboard.install import attached
+from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
 from pipeline.events.types import Event, Failed, Note, RoundDone, Saved, Started, WorkerRounds, encode
 from pipeline.monitoring.publish import publishing
 from pipeline.run.connect import connect
-from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS
 from pipeline.runtime.placement import placement
 
 pages = pytest.importorskip("pipeline.dashboard.pages.registry")
@@ -313,7 +313,7 @@ def test_a_killed_client_fails_its_runs(notes: list[str], monkeypatch: pytest.Mo
             assert runs_of(other) == {"a": "running", "b": "finished"}
         until(lambda: runs_of(other)["a"] != "running")
         assert runs_of(other) == {"a": "failed", "b": "finished"}
-        said = [message["event"] for _, message in other.get_events(CLIENT_EVENTS) if message["run"] == "a"]
+        said = [message["event"] for _, message in other.get_events(RUN_EVENTS) if message["run"] == "a"]
         assert said[-1] == encode(Failed(message=install.CLIENT_GONE, time=said[-1]["time"]))
 
 
@@ -337,7 +337,7 @@ async def lose_connection(client: Any) -> None:
 def test_a_run_whose_client_had_gone_before_has_failed(notes: list[str]) -> None:
     with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
         said = {"run": "a", "event": encode(Started(verb="train", run="a")), "client": "nobody"}
-        client.log_event(CLIENT_EVENTS, said)
+        client.log_event(RUN_EVENTS, said)
         with attached(client, notes.append):
             until(lambda: runs_of(client) == {"a": "failed"})
 
@@ -348,10 +348,10 @@ def test_what_was_recorded_before_is_taken_up_and_workers_are_heard(notes: list[
         worker="0", first=1, round=1, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
     )
     with LocalCluster(**THEIRS) as cluster, Client(cluster) as client:
-        client.log_event(CLIENT_EVENTS, {"run": "a", "event": encode(Started(verb="train", run="a"))})
+        client.log_event(RUN_EVENTS, {"run": "a", "event": encode(Started(verb="train", run="a"))})
         with attached(client, notes.append):
             client.log_event(WORKER_EVENTS, {"run": "w", "event": encode(rounds)})
-            client.log_event(WORKER_EVENTS, {"run": "r", "event": encode(done)})  # comes through the client, too
+            client.log_event(WORKER_EVENTS, {"run": "r", "event": encode(done)})  # comes on the other topic, too
             client.log_event(WORKER_EVENTS, {"run": "a", "checkpoint": 3})
             client.log_event("somebody-elses", "text")
             assert runs_of(client).keys() == {"a", "w"}
@@ -364,7 +364,7 @@ def test_a_client_of_another_version_gets_one_note_and_no_other_client_does(note
         attached(another, lambda note: pytest.fail(note)), attached(client, notes.append),
     ):  # fmt: skip
         for _ in range(3):
-            client.log_event(CLIENT_EVENTS, {"run": "a", "event": strange, "client": client.id})
+            client.log_event(RUN_EVENTS, {"run": "a", "event": strange, "client": client.id})
         until(lambda: bool(notes))
         with client_of(cluster.scheduler_address) as late, attached(late, lambda note: pytest.fail(note)):
             time.sleep(0.2)

@@ -20,7 +20,7 @@ def context_of(strict: bool) -> tuple[RunContext, list[Event]]:
     job = Job.parse({"data": {"source": "x", "strict": strict}})
     heard: list[Event] = []
     nothing: Any = None
-    return RunContext(nothing, nothing, job, nothing, heard.append, StageTimer(begin=0.0)), heard
+    return RunContext(nothing, nothing, job, nothing, [heard.append], StageTimer(begin=0.0)), heard
 
 
 def test_a_finding_is_emitted_once_like_every_note() -> None:

@@ -21,12 +21,12 @@ from pipeline.cli.terminal import run as run_command
 from pipeline.cluster.launchers import existing
 from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError, SchedulerLostError, TrainingError, UserError
+from pipeline.events.topics import RUN_EVENTS
 from pipeline.events.types import Event, Failed, FragmentDone, Note, RoundDone, Saved, Started, StatisticsDone, encode
 from pipeline.monitoring import follow as watching
 from pipeline.monitoring import publish
 from pipeline.monitoring.follow import RunFollower, latest, watch
 from pipeline.monitoring.publish import publishing
-from pipeline.runtime.channel import CLIENT_EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVED = Saved(path="models/late", sha256="0" * 64)
@@ -172,8 +172,8 @@ def test_messages_of_another_version_are_passed_over(scheduler: Client) -> None:
     watcher.until(lambda heard: bool(heard))
     strange = message("a", begin("a"))
     strange["event"]["version"] = 99
-    scheduler.log_event(CLIENT_EVENTS, strange)
-    scheduler.log_event(CLIENT_EVENTS, message("a", SAVED))
+    scheduler.log_event(RUN_EVENTS, strange)
+    scheduler.log_event(RUN_EVENTS, message("a", SAVED))
     watcher.join()
     assert watcher.error is None
     assert len(watcher.heard) == 2

@@ -15,11 +15,12 @@ from prometheus_client import generate_latest
 from pipeline.dashboard import install
 from pipeline.events.fields import LONGEST_MESSAGE
 from pipeline.events.recording import EventsError, read
+from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
 from pipeline.events.types import KINDS, LONGEST_RUN, Note, RoundDone, decode, encode
 from pipeline.monitoring.follow import latest, well_formed
 from pipeline.monitoring.state import bounds
 from pipeline.monitoring.state.run_store import RunStore
-from pipeline.runtime.channel import CLIENT_EVENTS, WORKER_EVENTS, dispatcher
+from pipeline.runtime.channel import dispatcher
 from tests.events.test_types import example
 
 LONG = "x" * 5_000_000
@@ -97,16 +98,16 @@ def plugin() -> Iterator[install.Dashboard]:
 
 def test_a_scheduler_drops_and_counts_them(plugin: install.Dashboard) -> None:
     runs = [None, 7, "", LONG, ["a"], "x" * (LONGEST_RUN + 1)]
-    for topic in (CLIENT_EVENTS, WORKER_EVENTS):
+    for topic in (RUN_EVENTS, WORKER_EVENTS):
         for message in BAD:
             plugin.log_event(topic, {"run": "bad", "event": message, "client": LONG})
         for run in runs:
             plugin.log_event(topic, {"run": run, "event": ROUND, "client": ["x"]})
     assert plugin.store.dropped >= len(BAD) + len(runs)
     for junk in (None, 3, "event", ["event"], {"event": 1}):
-        plugin.log_event(CLIENT_EVENTS, junk)
+        plugin.log_event(RUN_EVENTS, junk)
     assert not plugin.store.runs
-    plugin.log_event(CLIENT_EVENTS, {"run": "good", "event": ROUND})
+    plugin.log_event(RUN_EVENTS, {"run": "good", "event": ROUND})
     assert plugin.store.runs["good"].round == 1
 
 
@@ -132,8 +133,8 @@ def test_pages_and_metrics_of_a_scheduler_continue(client: Client) -> None:
     dropped = lambda dask_scheduler: dask_scheduler.plugins[install.NAME].store.dropped  # noqa: E731
     before = client.run_on_scheduler(dropped)
     for message in (changed(round="9"), changed(time=math.nan), changed(metrics={"a" * 300: 1.0})):
-        client.log_event(CLIENT_EVENTS, {"run": "hostile", "event": message, "client": "nobody"})
-    client.log_event(CLIENT_EVENTS, {"run": "well", "event": ROUND})
+        client.log_event(RUN_EVENTS, {"run": "hostile", "event": message, "client": "nobody"})
+    client.log_event(RUN_EVENTS, {"run": "well", "event": ROUND})
     client.sync(client.scheduler.identity)
     assert client.run_on_scheduler(dropped) == before + 3
     text = client.run_on_scheduler(lambda: generate_latest().decode())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
+from pipeline.events.topics import RUN_EVENTS
 from pipeline.events.types import (
     Event,
     Failed,
@@ -17,19 +18,12 @@ from pipeline.events.types import (
     Place,
     Placed,
     Restarted,
-    RoundDone,
     Saved,
     Started,
-    WorkerRounds,
     decode,
 )
 from pipeline.monitoring import publish
 from pipeline.monitoring.publish import EventPublisher, publishing
-from pipeline.runtime.channel import CLIENT_EVENTS
-
-
-def round_done(number: int, rounds: int = 1_000) -> RoundDone:
-    return RoundDone(round=number, rounds=rounds, metrics={}, best_round=number, rows_per_second=1.0)
 
 
 def fragment(stage: str, done: int) -> FragmentDone:
@@ -69,10 +63,9 @@ def publish_all(sent: Callable[[Mapping[str, Any]], object], say: Callable[[Even
     assert not thread.is_alive()
 
 
-def test_rounds_are_throttled_and_the_last_one_is_reported(sent: Sent) -> None:
+def test_fragments_are_throttled_and_the_last_one_is_reported(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
         for number in range(1, 101):
-            publisher(round_done(number))
             publisher(fragment("blocks", number))
             publisher(fragment("predict", number))
             time.sleep(0.01)
@@ -80,49 +73,38 @@ def test_rounds_are_throttled_and_the_last_one_is_reported(sent: Sent) -> None:
     begin = time.monotonic()
     publish_all(sent, say)
     most = 2 + (time.monotonic() - begin) / INTERVAL_SECONDS  # the first and the last one come besides
-    rounds = sent.of(RoundDone)
-    assert 2 < len(rounds) <= most
-    assert rounds[-1].round == 100
-    assert [event.round for event in rounds] == sorted(event.round for event in rounds)
     for stage in ("blocks", "predict"):
         done = [event.done for event in sent.of(FragmentDone) if event.stage == stage]
+        assert 2 < len(done) <= most
         assert done[-1] == 100
-        assert len(done) <= 9
+        assert done == sorted(done)
 
 
-def test_between_two_rounds_lies_the_interval(sent: Sent) -> None:
+def test_between_two_fragments_lies_the_interval(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
         for number in range(60):
-            publisher(round_done(number))
-            publisher(Note(message=str(number)))  # does not make room for rounds
+            publisher(fragment("blocks", number))
+            publisher(Note(message=str(number)))  # does not make room for fragments
             time.sleep(0.01)
 
     publish_all(sent, say)
-    times = [at for at, event in zip(sent.times, sent.events, strict=True) if isinstance(event, RoundDone)]
+    times = [at for at, event in zip(sent.times, sent.events, strict=True) if isinstance(event, FragmentDone)]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert min(gaps[:-1]) > 0.9 * INTERVAL_SECONDS  # but for the last, which is sent at once
     assert [event.message for event in sent.of(Note)] == [str(number) for number in range(60)]
 
 
-def test_a_round_is_emitted_before_the_restart_that_came_after_it(sent: Sent) -> None:
+def test_a_fragment_is_emitted_before_the_restart_that_came_after_it(sent: Sent) -> None:
     def say(publisher: EventPublisher) -> None:
-        for number in range(130, 138):
-            publisher(round_done(number))
+        for number in range(30, 38):
+            publisher(fragment("blocks", number))
             time.sleep(0.01)
-        publisher(Restarted(round=130, workers=2))
+        publisher(Restarted(round=0, workers=2))
         time.sleep(0.2)
-        publisher(round_done(131))
+        publisher(fragment("blocks", 1))
 
     publish_all(sent, say)
-    assert [getattr(event, "round", 0) for event in sent.events] == [130, 137, 130, 131]
-
-
-def test_what_a_worker_says_is_left_to_the_worker(sent: Sent) -> None:
-    said = WorkerRounds(
-        worker="0", first=1, round=2, seconds=1.0, cpu_seconds=1.0, runqueue_seconds=0.0, bytes_sent=0, memory_nbytes=1
-    )
-    publish_all(sent, lambda publisher: publisher(said))
-    assert sent.events == []
+    assert [getattr(event, "done", 0) for event in sent.events] == [30, 37, 0, 1]
 
 
 def test_a_scheduler_that_hangs_delays_no_event_handler_and_the_newest_are_kept() -> None:
@@ -157,7 +139,7 @@ def test_a_failing_scheduler_raises_no_error(sent: Sent) -> None:
 
     def say(publisher: EventPublisher) -> None:
         publisher(Started(verb="train", run="a"))
-        publisher(round_done(1))
+        publisher(fragment("blocks", 1))
         time.sleep(0.1)
         publisher(Saved(path="m", sha256=""))
         time.sleep(0.1)
@@ -172,7 +154,7 @@ def test_on_a_cluster(client: Client) -> None:
     with publishing(client, "x") as listen:
         for event in events:
             listen(event)
-    said = [message for _, message in client.get_events(CLIENT_EVENTS) if message["run"] == "x"]
+    said = [message for _, message in client.get_events(RUN_EVENTS) if message["run"] == "x"]
     assert [decode(message["event"]) for message in said] == events
     assert {message["client"] for message in said} == {client.id}
 
@@ -183,7 +165,7 @@ def test_it_may_be_called_in_dasks_own_thread(client: Client) -> None:
 
     with publishing(client, "loop") as listen:
         client.sync(say)
-    assert any(message["run"] == "loop" for _, message in client.get_events(CLIENT_EVENTS))
+    assert any(message["run"] == "loop" for _, message in client.get_events(RUN_EVENTS))
 
 
 def test_a_scheduler_that_has_gone() -> None:
@@ -205,13 +187,13 @@ def test_what_waits_goes_before_the_end_of_the_run(sent: Sent) -> None:
     """A throttled round must not be emitted after the run has ended."""
 
     def say(publisher: EventPublisher) -> None:
-        publisher(round_done(1))
+        publisher(fragment("blocks", 1))
         while not sent.events:
             time.sleep(0.01)
-        publisher(round_done(2))  # held back
+        publisher(fragment("blocks", 2))  # held back
         publisher(Failed(message="no"))
         while not sent.of(Failed):
             time.sleep(0.01)
 
     publish_all(sent, say)
-    assert [type(event) for event in sent.events] == [RoundDone, RoundDone, Failed]
+    assert [type(event) for event in sent.events] == [FragmentDone, FragmentDone, Failed]

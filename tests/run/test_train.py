@@ -28,6 +28,7 @@ from pipeline.config.job import Cluster, Job
 from pipeline.data import fragments
 from pipeline.errors import ClusterError, DataError, JobError, PipelineError, UserError
 from pipeline.events import types as events
+from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
 from pipeline.metrics.exact import evaluate
 from pipeline.preprocess import prepare
 from pipeline.run import train as run
@@ -624,6 +625,27 @@ def test_what_a_killed_client_left_is_dropped_by_the_next_run(make_cluster: Any,
         assert _registered(client) == {"living"}
     pipeline.train(client, job_of(folder, tmp_path / "other", *PLAIN, "training.rounds=2"))
     assert _left(client) == [[], []]
+
+
+def test_a_round_is_sent_once_and_the_client_subscribes_once(
+    make_cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker sends it to everyone who follows runs, and to the client, which passes it on."""
+    client, heard = make_cluster(2, 1), []
+    subscribed: list[str] = []
+    subscribe = client.subscribe_topic
+    monkeypatch.setattr(client, "subscribe_topic", lambda topic, _: (subscribed.append(topic), subscribe(topic, _)))
+    pipeline.train(client, job_of(folder, tmp_path / "model", *PLAIN, "training.rounds=7"), listen=heard.append)
+    assert subscribed.count(WORKER_EVENTS) == 1
+    assert RUN_EVENTS not in subscribed
+    (run,) = [event.run for event in heard if isinstance(event, events.Started)]
+    sent = [message for _, message in client.get_events(RUN_EVENTS) if message["run"] == run]
+    rounds = [message for message in sent if message["event"]["event"] == "RoundDone"]
+    assert not any("client" in message for message in rounds)
+    numbers = [message["event"]["round"] for message in rounds]
+    assert set(numbers) >= {1, 2, 5, 7}
+    assert numbers == [event.round for event in heard if isinstance(event, events.RoundDone)]
+    assert sent[-1]["event"]["event"] == "Saved"
 
 
 def _write_scratch(run: str, root: str, dask_worker: Any) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.scheduler_info import scheduler_info
+from pipeline.events.topics import WORKER_EVENTS
 from pipeline.runtime.channel import subscribe
 from pipeline.runtime.task_ledger import annotate_run
-from pipeline.runtime.timing import SPANS, StageTimer, process_start, span
+from pipeline.runtime.timing import StageTimer, process_start, span
 
 
 class Clock:
@@ -79,7 +80,7 @@ def test_a_span_is_logged_by_its_worker(client: Any) -> None:
     worker = min(scheduler_info(client)["workers"])
     with annotate_run("a run"):
         during = client.submit(_work, "a stage of a test", workers=[worker], pure=False).result()
-    logged = [message for _, message in client.get_events(SPANS) if message["stage"] == "a stage of a test"]
+    logged = [message for _, message in client.get_events(WORKER_EVENTS) if message.get("stage") == "a stage of a test"]
     assert [(message["worker"], message["run"]) for message in logged] == [(worker, "a run")]
     assert logged[0]["start"] <= during <= logged[0]["stop"]
     assert 0 <= logged[0]["cpu_seconds"] <= logged[0]["stop"] - logged[0]["start"] + 0.05
@@ -87,8 +88,8 @@ def test_a_span_is_logged_by_its_worker(client: Any) -> None:
 
 def test_runs_at_once_hear_their_own_spans_alone(client: Any) -> None:
     heard: dict[str, list[str]] = {"one": [], "other": []}
-    with subscribe(client, SPANS, "one", lambda message: heard["one"].append(message["stage"])):
-        with subscribe(client, SPANS, "other", lambda message: heard["other"].append(message["stage"])):
+    with subscribe(client, WORKER_EVENTS, "one", lambda message: heard["one"].append(message["stage"])):
+        with subscribe(client, WORKER_EVENTS, "other", lambda message: heard["other"].append(message["stage"])):
             _submit(client, "one", "a")
             _submit(client, "other", "b")
         _submit(client, "one", "c")  # the other's end has not ended the subscription

@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from tools import trace
-from tools.trace import event_in, table
+from tools.trace import event_in, table, to_the_state
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -50,8 +50,15 @@ def test_events_go_from_the_worker_to_client_and_scheduler(event: str, traced: d
     for process in ("client", "scheduler", "worker"):
         names = [name.rpartition(":")[2] for name in hops[process]]
         assert 2 <= len(names) == len(set(hops[process])) < 40
-        assert ("encode" in names) == (process != "scheduler" and (process, event) != ("client", "WorkerRounds"))
+        assert ("encode" in names) == (process == "worker")
         assert ("decode" in names) == (process != "worker")
+
+
+@pytest.mark.parametrize("event", ["RoundDone", "WorkerRounds"])
+def test_an_event_reaches_the_dashboards_state_in_few_hops(event: str, traced: dict[str, Any]) -> None:
+    hops = to_the_state(traced["hops"][event])
+    assert hops[-1] == "pipeline/monitoring/state/run_store.py:RunStore.apply"
+    assert len(hops) <= 6, hops
 
 
 def test_every_hop_is_a_function_that_was_entered(traced: dict[str, Any]) -> None:
@@ -69,7 +76,7 @@ def test_the_table_has_every_number(traced: dict[str, Any]) -> None:
         assert [process, str(count["functions"]), str(count["files"])] in lines
     for event, hops in traced["hops"].items():
         numbers = [len(hops[process]) for process in ("client", "scheduler", "worker")]
-        assert [event, *map(str, (*numbers, sum(numbers)))] in lines
+        assert [event, *map(str, (*numbers, sum(numbers), len(to_the_state(hops))))] in lines
 
 
 def test_messages_that_hold_no_event() -> None:

@@ -29,9 +29,9 @@ from pipeline.errors import (
     TrainingError,
     WorkerLostError,
 )
+from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
 from pipeline.events.types import Note, RoundDone, WorkerRounds, encode
 from pipeline.preprocess.fragment_tasks import identity
-from pipeline.runtime.channel import WORKER_EVENTS
 from pipeline.runtime.future_set import FutureSet
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.reachability import Pair, left_out, unreachable_pairs
@@ -99,7 +99,7 @@ def run_training(
             begin = replicate_state(client, callbacks.start, workers) if callbacks.start else None
             futures = [
                 client.submit(
-                    _train_task, partition, spec, args, begin, membership.names[worker],
+                    _train_task, partition, spec, args, begin, membership.names[worker], callbacks.published,
                     workers=[worker], allow_other_workers=False, pure=False, retries=0,
                     key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
                 )
@@ -189,11 +189,17 @@ def _only_meter(result: RoundsResult) -> MeterRecord | None:
 
 @task
 def _train_task(
-    partition: Partition, spec: RoundsSpec, rank_args: Mapping[str, Any] | None, start: State | None, name: str
+    partition: Partition,
+    spec: RoundsSpec,
+    rank_args: Mapping[str, Any] | None,
+    start: State | None,
+    name: str,
+    published: bool,
 ) -> RoundsResult:
-    """Trains on a worker; `name`: that worker's."""
+    """Trains on a worker; `name`: that worker's; `published`: of `TrainingCallbacks`."""
     worker = get_worker()
     key, session = worker.get_current_task(), session_of(worker)
+    topics = [WORKER_EVENTS, RUN_EVENTS] if published else [WORKER_EVENTS]  # one message, whatever the number
 
     def cancelled() -> bool:
         task = worker.state.tasks.get(key)
@@ -204,7 +210,7 @@ def _train_task(
         return worker.status not in STAYING
 
     def report(event: RoundDone) -> None:
-        worker.log_event(WORKER_EVENTS, {"run": spec.run, "event": encode(event)})
+        worker.log_event(topics, {"run": spec.run, "event": encode(event)})
 
     def account(first: int, last: int, spent: ResourceUse) -> None:
         now = {**asdict(spent), "memory_nbytes": rss_nbytes(os.getpid()), **(gpu_now() if spec.device != "cpu" else {})}

@@ -11,8 +11,9 @@ from typing import Any
 
 from distributed import Client
 
+from pipeline.events.topics import WORKER_EVENTS
 from pipeline.events.types import Event, Note, RoundDone, decode, discard
-from pipeline.runtime.channel import WORKER_EVENTS, subscribe
+from pipeline.runtime.channel import subscribe
 from pipeline.runtime.rpc import call_if_connected
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
@@ -38,6 +39,7 @@ class TrainingCallbacks:
         _discard_checkpoint  # receives the states of checkpoints, in its own thread
     )
     should_stop: Callable[[], bool] = lambda: False  # whether to stop here, because the run can restart on more workers
+    published: bool = False  # whether its rounds are shown to everyone who follows the scheduler's runs
 
 
 class TrainingEvents:
@@ -60,7 +62,8 @@ class TrainingEvents:
     def receive(self, message: Mapping[str, Any]) -> None:
         if "checkpoint" in message:
             self._checkpoints.put(message["checkpoint"])
-            return
+        if "event" not in message:
+            return  # perhaps for another handler of this subscription
         event = replace(decode(message["event"]), time=time.time())  # clocks of other hosts may differ
         with self._catching():
             if isinstance(event, RoundDone):
