@@ -68,6 +68,8 @@ LIBRARIES = {
     "rich": ("cli",),
     "bokeh": ("reports", "dashboard"),
 }
+# The only module beside the trainers that knows them; the others of pipeline/training/ supervise any trainer.
+TABLE_OF_TRAINERS = "pipeline.training.trainers"
 # What says something does not know what hears it.
 SPEAKERS, HEARERS = ("data", "preprocess", "training"), ("monitoring", "dashboard")
 
@@ -122,6 +124,11 @@ def inside(module: str, packages: Iterable[str]) -> bool:
     return any(f"{module}.".startswith(f"pipeline.{package}.") for package in packages)
 
 
+def supervises(name: str) -> bool:
+    """Whether a module lies directly in pipeline/training/."""
+    return MODULES[name].parent == PACKAGE / "training" and name != TABLE_OF_TRAINERS
+
+
 def test_every_package_has_a_place() -> None:
     assert {package_of(name) for name in MODULES} <= set(ORDER)
 
@@ -136,6 +143,23 @@ def test_imports_come_from_above(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if inside(name, PURE)))
 def test_pure_packages_import_no_engine(name: str) -> None:
     """Neither its libraries, nor a module that imports them."""
+    for module in reached(name):
+        for imported in imports(module):
+            library = imported.partition(".")[0]
+            assert library not in ENGINE | {"click", "rich"}, f"{name} -> {module} imports {imported}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if supervises(name)))
+def test_what_supervises_knows_no_trainer(name: str) -> None:
+    """Neither XGBoost, nor a trainer, nor a module that imports them."""
+    for module in reached(name):
+        package = module.rpartition(".")[0] if MODULES[module].name != "__init__.py" else module
+        assert not package.startswith("pipeline.training."), f"{name} reaches {module}"
+        assert "xgboost" not in {imported.partition(".")[0] for imported in imports(module)}, f"{name} -> {module}"
+
+
+def reached(name: str) -> set[str]:
+    """A module and all of ours that it imports, themselves or through others."""
     seen: set[str] = set()
     pending = [name]
     while pending:
@@ -143,11 +167,8 @@ def test_pure_packages_import_no_engine(name: str) -> None:
         if module in seen:
             continue
         seen.add(module)
-        for imported in imports(module):
-            library = imported.partition(".")[0]
-            assert library not in ENGINE | {"click", "rich"}, f"{name} -> {module} imports {imported}"
-            if imported in MODULES and imported not in FACE:
-                pending.append(imported)
+        pending.extend(imported for imported in imports(module) & MODULES.keys() if imported not in FACE)
+    return seen
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
@@ -174,3 +195,4 @@ def test_the_rules_would_be_noticed() -> None:
     assert "pipeline.config.alarms" in imports("pipeline.config.job")
     assert "pipeline.training.xgboost.trainer" in imports("pipeline.run.modules")
     assert "pipeline.run.train" in imports("pipeline.cli.main")
+    assert "pipeline.training.xgboost.rounds" in reached("pipeline.training.trainers")

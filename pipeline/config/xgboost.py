@@ -76,6 +76,17 @@ def xgboost_params(
     return params
 
 
+def quantiles_of(objective: str, quantiles: Sequence[float]) -> tuple[float, ...]:
+    """The quantiles that are predicted, in the order of the outputs; empty for other objectives.
+
+    `quantiles`: training.quantiles.
+
+    >>> quantiles_of("reg:quantileerror", []), quantiles_of("reg:squarederror", [])
+    ((0.5,), ())
+    """
+    return (tuple(quantiles) or (0.5,)) if objective == "reg:quantileerror" else ()
+
+
 def _vector(intercept: Sequence[float]) -> float | list[float]:
     return float(intercept[0]) if len(intercept) == 1 else [float(value) for value in intercept]
 

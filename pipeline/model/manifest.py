@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config.records import from_json
+from pipeline.config.xgboost import quantiles_of
 from pipeline.data.schema.derive import NO_DERIVATION, Derivation
 from pipeline.data.schema.roles import Roles
 from pipeline.data.schema.target import Target
@@ -72,9 +73,7 @@ class Manifest:
     @property
     def quantiles(self) -> tuple[float, ...]:
         """The quantiles that reg:quantileerror predicts, in the order of its outputs; empty for other objectives."""
-        if self.target.objective != "reg:quantileerror":
-            return ()
-        return tuple(self.job["training"]["quantiles"]) or (0.5,)
+        return quantiles_of(self.target.objective, self.job["training"]["quantiles"])
 
     def render(self) -> bytes:
         """The text of manifest.json: the same bytes for equal manifests, including a hash of all the rest.

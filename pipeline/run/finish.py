@@ -18,8 +18,8 @@ from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.reports.documents import Documents, ReportInput, write_documents
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.recorder import ClosedAccount
-from pipeline.training.xgboost.rounds import RoundsResult
-from pipeline.training.xgboost.trainer import Evaluation
+from pipeline.training.evaluation import Evaluation
+from pipeline.training.trainer import RoundsResult
 
 
 @dataclass(frozen=True)

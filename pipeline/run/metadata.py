@@ -18,6 +18,7 @@ from pipeline.planning.plan import Device, Plan, Resources, WorkerResources
 from pipeline.preprocess.features import feature_names
 from pipeline.preprocess.settings import column_settings, kind_of
 from pipeline.run.settings import unused_settings
+from pipeline.training.trainers import trainer_named
 
 
 def resolve(
@@ -29,7 +30,7 @@ def resolve(
     fit.
     """
     inputs = open_checked(job, source, names=names, allow_code=allow_code)
-    check_with_xgboost(inputs)
+    check_with_trainer(inputs)
     return inputs
 
 
@@ -63,9 +64,9 @@ def resources_of(cluster: Cluster) -> Resources:
 
 
 def check_run(inputs: Inputs) -> None:
-    """Checks what `open_checked` leaves: whether the run fits on the workers of its job, and XGBoost's parameters."""
+    """Checks what `open_checked` leaves: whether the run fits on the workers of its job, and the trainer's parameters."""
     Plan.of(inputs.survey(), resources_of(inputs.job.cluster)).validate()
-    check_with_xgboost(inputs)
+    check_with_trainer(inputs)
 
 
 def are_local(data: Data) -> bool:
@@ -76,17 +77,15 @@ def are_local(data: Data) -> bool:
     )
 
 
-def check_with_xgboost(inputs: Inputs) -> None:
-    """JobError for parameters that XGBoost refuses.  Apart from the other checks: they need not wait for its import."""
-    from pipeline.training.xgboost.trial import try_params
-
-    try_params(inputs.job.training, inputs.job.training.objective)
+def check_with_trainer(inputs: Inputs) -> None:
+    """JobError for parameters that the trainer refuses.  Apart from the other checks: they need not wait for its import."""
+    trainer_named().check(inputs.job.training, inputs.job.training.objective)
 
 
 def open_checked(
     job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
 ) -> Inputs:
-    """Does what `resolve` does, except for the checks that need XGBoost.  Imports neither it nor Dask."""
+    """Does what `resolve` does, except for the checks of the trainer.  Imports neither XGBoost nor Dask."""
     check_params(job.training.params, job.training.metrics, job.training.objective)
     check_quantiles(job.training.quantiles, job.training.objective)
     inputs = open_inputs(job, source, names=names, allow_code=allow_code)

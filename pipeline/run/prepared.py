@@ -37,8 +37,8 @@ from pipeline.runtime.rpc import require_client
 from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.trainers import trainer_named
 from pipeline.training.workset import WorkSet
-from pipeline.training.xgboost.trial import try_params
 
 
 class Prepared:
@@ -160,7 +160,7 @@ class Prepared:
         check_params(training.params, training.metrics, target.objective)
         check_fitting(training.params, target.objective)
         check_constraints(training, self._shared.prepared.fitted.recipe, target.kind)
-        try_params(training, target.objective)
+        trainer_named().check(training, target.objective)
         return job
 
 
@@ -205,7 +205,7 @@ def _read(context: RunContext, inputs: Inputs) -> SharedRows:
             with context.collect_spans():
                 context.emit_note(*context.placement.notes, *inputs.notes)
                 prepared = prepare_rows(context, inputs)
-            return SharedRows(prepared, WorkSet(context, prepared))
+            return SharedRows(prepared, WorkSet(context, prepared, trainer_named()))
     except BaseException as error:
         clear_exception_frames(error)
         raise

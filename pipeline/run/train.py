@@ -41,6 +41,7 @@ from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore, Identity
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
+from pipeline.training.trainers import trainer_named
 from pipeline.training.workset import WorkSet
 
 NO_WORKERS = Placement("cpu", (), oversubscribed=False, dashboard=None, local=False)  # until the workers are known
@@ -221,7 +222,9 @@ def _train(
         context.emit_note(*context.placement.notes, *inputs.notes)
         data = tuple(source.fingerprint for source in inputs.sources)
         files = tuple(source.digests for source in inputs.sources)
-        identity = Identity.of(inputs.job.model_dump(mode="json"), data, context.placement.device, files)
+        trainer = trainer_named()
+        fields = inputs.job.model_dump(mode="json")
+        identity = Identity.of(fields, data, context.placement.device, trainer.versions(), files)
         store = CheckpointStore(options.folder)
         start = load_resume_point(context, store, identity) if options.resume else ResumePoint()
         if not options.resume:
@@ -234,7 +237,7 @@ def _train(
     identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
     checkpoints = Checkpoints(context, store, identity, start.checked(identity))
     hooks = SupervisorHooks(memory.sample, accountant.new_segment, options.ends_after)
-    outcome = Supervisor(context, prepared, checkpoints, hooks, work_set).run()
+    outcome = Supervisor(context, prepared, trainer, checkpoints, hooks, work_set).run()
     trained = outcome.trained
     context.membership.refresh()  # waits while the scheduler is silent: the workers' readings pass through it
     closed_account = accountant.account(rounds_of(trained.meters, outcome.workers))

@@ -30,11 +30,12 @@ from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.scaling.block_files import write_block, write_cuts
 from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
-from pipeline.training.workset import WorkerMatrices, WorkSet
+from pipeline.training.trainer import WorkerMatrices
+from pipeline.training.workset import WorkSet
 from pipeline.training.xgboost.booster_probe import total_bins
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.spec import RoundsSpec
-from pipeline.training.xgboost.trainer import spec_for
+from pipeline.training.xgboost.trainer import XGBoostTrainer, spec_for
 
 MIN_ROWS = 1_000  # per worker: below, a round lasts about as long as its collectives
 
@@ -160,7 +161,7 @@ class JobWorkload:
             workers = tuple(dataclasses.replace(worker, capability=share) for worker, share in pairs)
             where = dataclasses.replace(where, workers=workers)
         context = dataclasses.replace(self._context, placement=where)
-        partitions = WorkSet(context, self._prepared).ensure_matrices()
+        partitions = WorkSet(context, self._prepared, XGBoostTrainer()).ensure_matrices()
         if len(partitions.workers) < len(where.workers):
             raise DataError(
                 f"{len(where.workers)} workers, but the training rows lie in fragments for {len(partitions.workers)}: ask for "

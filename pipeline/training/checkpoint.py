@@ -76,16 +76,15 @@ class Identity:
         job: Mapping[str, Any],
         data: tuple[str, ...],
         device: str,
+        versions: Mapping[str, str],
         files: tuple[Mapping[str, str], ...] = (),
         most_files: int = MOST_FILES,
     ) -> "Identity":
         """Builds the identity from `Job.model_dump(mode="json")`; keeps no digests of sources with very many files."""
-        import xgboost
-
         sections = {name: job[name] for name in ("data", "preprocess", "training")}
         decisive = {path: value for path, value in _flat(sections).items() if path not in FREE}
         kept = files if sum(map(len, files)) <= most_files else ()
-        return cls(decisive, data, device, xgboost.__version__, files=kept)
+        return cls(decisive, data, device, versions["xgboost"], files=kept)
 
     def with_features(self, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
         """Returns the identity with the hash of the recipe (JSON) and of every feature's cut points."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.config.job import seconds_of
 from pipeline.errors import CollectiveError, DepartureError, StrictError, TrainingError, WorkerLostError
@@ -28,11 +29,10 @@ from pipeline.runtime.placement import WorkerInfo, usable
 from pipeline.runtime.shared_value import cancelled_by_others
 from pipeline.training import recovery
 from pipeline.training.checkpoint import CheckpointStore, Identity, State
+from pipeline.training.evaluation import Evaluation, evaluate
 from pipeline.training.recovery import Policy, Recovery, RecoveryEvent, step
+from pipeline.training.trainer import Attempt, StoppedError, Trainer, TrainingCallbacks, TrainingResult
 from pipeline.training.workset import WorkSet
-from pipeline.training.xgboost.dispatch import StoppedError, TrainingResult
-from pipeline.training.xgboost.trainer import Evaluation, boost, evaluate
-from pipeline.training.xgboost.training_events import TrainingCallbacks, last_round
 
 TICK_SECONDS = 0.2  # between two polls of the cluster, while workers are waited for
 
@@ -105,6 +105,7 @@ class Supervisor:
         self,
         context: RunContext,
         prepared: PreparedData,
+        trainer: Trainer[Any],
         checkpoints: Checkpoints,
         hooks: "SupervisorHooks",
         shared: WorkSet | None = None,
@@ -113,7 +114,8 @@ class Supervisor:
         self._context, self._prepared, self._checkpoints, self._hooks = context, prepared, checkpoints, hooks
         cluster, training = context.job.cluster, context.job.training
         self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
-        self._work_set = shared or WorkSet(context, prepared)
+        self._trainer = trainer
+        self._work_set = shared or WorkSet(context, prepared, trainer)
         self._shared = shared is not None
         self._reported = self._asked = 0  # the last round with an event, and that `ends_after` was asked about
         self._ending = False  # whether `ends_after` has said so
@@ -176,16 +178,17 @@ class Supervisor:
         context.emit(Placed(workers=self._work_set.places(), device=context.placement.device))
         callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._stops, True)
         with context.clock.stage("rounds"):
-            trained, found = boost(context, self._prepared, partitions, callbacks)
+            attempt = Attempt(context, self._prepared, partitions, callbacks)
+            trained = self._trainer.rounds(attempt, self._trainer.spec(attempt))
         if self._last and self._reported < trained.result.rounds:  # no event came of the round the ranks agreed on
-            last = last_round(trained.result, trained.result.rounds)
+            last = trained.result.last_round(trained.result.rounds)
             context.publish(last)
             self._hear(last)
         if trained.result.state is not None:
             self._checkpoints.keep(trained.result.state)
-        self._note_findings(found)  # after the state is kept: if `data.strict` raises here, the rounds are not lost
+        self._note_findings(trained.findings)  # after the state: if `data.strict` raises here, no round is lost
         workers = partitions.workers
-        del partitions
+        del partitions, attempt
         if not self._shared:
             self._work_set.release()
         with context.clock.stage("evaluate"):

@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from distributed import Future
 
-from pipeline.cluster.devices import array_namespace
 from pipeline.errors import DataError
 from pipeline.events.types import MatrixDone, Place
 from pipeline.planning.assignment import AssignableWorker, changed_shares, reassign, with_training_rows
@@ -21,15 +19,7 @@ from pipeline.runtime.shared_value import is_usable
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import span
 from pipeline.storage.scratch import open_scratch
-from pipeline.training.xgboost.matrix import Partition, build_partition
-
-
-@dataclass(frozen=True)
-class WorkerMatrices:
-    """The quantised matrices, each on its worker."""
-
-    workers: tuple[str, ...]  # addresses, rank 0 first
-    futures: tuple[Future, ...]  # of Partition
+from pipeline.training.trainer import Partition, Trainer, WorkerMatrices
 
 
 class WorkSet:
@@ -39,8 +29,8 @@ class WorkSet:
     rebuilt: a quantised matrix cannot be extended.
     """
 
-    def __init__(self, context: RunContext, prepared: PreparedData) -> None:
-        self._context, self._prepared = context, prepared
+    def __init__(self, context: RunContext, prepared: PreparedData, trainer: Trainer[Any]) -> None:
+        self._context, self._prepared, self._trainer = context, prepared, trainer
         self._owner = context.run  # that read the rows; blocks and matrices outlive a single training
         self._shares: dict[str, tuple[int, ...]] = {}  # address -> indices of the units
         self._built: dict[str, tuple[int, ...]] = {}  # address -> indices of the units that the matrix was built of
@@ -194,7 +184,7 @@ class WorkSet:
                     self._drop_matrix(address)
             futures = {
                 address: context.client.submit(
-                    _build, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
+                    _build, self._trainer, [self._blocks[place] for place in self._shares[address]], fitted.cuts, fitted.recipe.names,
                     threads[address], context.placement.device,
                     (self._owner, context.job.cluster.scratch) if self._storage[address].matrix == "disk" else None,
                     workers=[address], allow_other_workers=False, pure=False,
@@ -213,6 +203,7 @@ class WorkSet:
 
 @task
 def _build(
+    trainer: Trainer[Any],
     blocks: Sequence[Block],
     cuts: Cuts,
     names: Sequence[str],
@@ -223,7 +214,7 @@ def _build(
     """Builds a worker's matrix; `on_disk`: the run and its scratch folder, if the matrix is stored there."""
     with span("matrix"):
         scratch = None if on_disk is None else open_scratch(*on_disk)
-        return build_partition(blocks, cuts, names, threads=threads, xp=array_namespace(device), scratch=scratch)
+        return trainer.build(blocks, cuts, names, threads=threads, device=device, scratch=scratch)
 
 
 def _await_matrix(partition: Partition) -> None:

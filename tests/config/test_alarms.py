@@ -227,7 +227,7 @@ def test_alarms_do_not_prevent_resuming() -> None:
     from pipeline.training.checkpoint import Identity
 
     calm, watched = Job.parse(SMALLEST), Job.parse({**SMALLEST, "alarm": [{"when": "pe < 1"}]})
-    then, now = (Identity.of(job.model_dump(mode="json"), (), "cpu") for job in (calm, watched))
+    then, now = (Identity.of(job.model_dump(mode="json"), (), "cpu", {"xgboost": "3"}) for job in (calm, watched))
     assert then.differences(now) == []
 
 

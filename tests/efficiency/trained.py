@@ -12,7 +12,8 @@ from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
-from pipeline.training.xgboost.dispatch import TrainingResult, run_training
+from pipeline.training.trainer import TrainingResult
+from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.spec import RoundsSpec
 

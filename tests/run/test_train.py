@@ -37,7 +37,7 @@ from pipeline.runtime.timing import StageTimer
 from pipeline.runtime.worker_session import contents_on, session_of
 from pipeline.storage.scratch import Scratch
 from pipeline.training import supervisor
-from pipeline.training.xgboost.trainer import in_order
+from pipeline.training.evaluation import in_order
 
 FILES, ROWS = 8, 400  # of each file
 LAYOUTS = ((1, 2), (2, 1), (3, 1))  # workers, threads

@@ -17,12 +17,11 @@ from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block
 from pipeline.training.checkpoint import State
+from pipeline.training.trainer import RoundsResult, Scores, TrainingCallbacks
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.intercept import LabelSummary, base_score
 from pipeline.training.xgboost.matrix import build_partition
-from pipeline.training.xgboost.rounds import RoundsResult, Scores
 from pipeline.training.xgboost.spec import RoundsSpec
-from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 ROWS, FRAGMENTS = 6_000, 12
 

@@ -25,7 +25,7 @@ def state(number: int, **fields: Any) -> State:
 
 
 def identity(*settings: str) -> Identity:
-    return Identity.of(Job.parse(JOB, settings=settings).model_dump(mode="json"), ("abc",), "cpu")
+    return Identity.of(Job.parse(JOB, settings=settings).model_dump(mode="json"), ("abc",), "cpu", {"xgboost": "3"})
 
 
 def same(one: State, other: State) -> bool:
@@ -204,8 +204,13 @@ def test_files_that_differ_are_named() -> None:
 
 def test_of_very_many_files_none_is_kept() -> None:
     job = Job.parse(JOB).model_dump(mode="json")
-    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"},), most_files=2).files == ({"a": "1", "b": "2"},)
-    assert Identity.of(job, ("abc",), "cpu", ({"a": "1", "b": "2"}, {"c": "3"}), most_files=2).files == ()
+    assert Identity.of(job, ("abc",), "cpu", {"xgboost": "3"}, ({"a": "1", "b": "2"},), most_files=2).files == (
+        {"a": "1", "b": "2"},
+    )
+    assert (
+        Identity.of(job, ("abc",), "cpu", {"xgboost": "3"}, ({"a": "1", "b": "2"}, {"c": "3"}), most_files=2).files
+        == ()
+    )
 
 
 def test_other_data_device_or_features() -> None:

@@ -10,8 +10,8 @@ from pipeline.runtime.worker_session import NAME, Content, WorkerSession
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
+from pipeline.training.trainer import TrainingCallbacks
 from pipeline.training.xgboost import dispatch
-from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 SPEC: Any = SimpleNamespace(run="run")
 A, B, C = (f"tcp://127.0.0.1:{port}" for port in (1001, 1002, 1003))

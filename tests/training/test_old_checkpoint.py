@@ -19,6 +19,7 @@ from pipeline.training.checkpoint import CheckpointStore, Identity, State, decod
 
 HERE = Path(__file__).parent.parent / "written_formats" / "old_checkpoint"
 ROUND = 4
+VERSIONS = {"xgboost": xgboost.__version__}
 
 
 def job_of(out: Path, *settings: str) -> Job:
@@ -40,7 +41,7 @@ def content() -> tuple[State, Identity]:
 def decisive(*settings: str) -> Identity:
     """The identity of today's job, as far as the job decides it."""
     _, then = content()
-    today = Identity.of(job_of(Path("out"), *settings).model_dump(mode="json"), then.data, then.device)
+    today = Identity.of(job_of(Path("out"), *settings).model_dump(mode="json"), then.data, then.device, VERSIONS)
     return dataclasses.replace(today, files=then.files)
 
 

@@ -11,8 +11,9 @@ import xgboost
 from pipeline.config.xgboost import KINDS
 from pipeline.metrics.exact import evaluate
 from pipeline.training.checkpoint import Identity, State, decode, encode
+from pipeline.training.trainer import RoundsResult
 from pipeline.training.xgboost.matrix import build_partition
-from pipeline.training.xgboost.rounds import RoundHooks, RoundsResult, train_rounds
+from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
 
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"objective": name} for name in KINDS},

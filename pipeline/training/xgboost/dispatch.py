@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import dask.config
@@ -41,13 +41,14 @@ from pipeline.runtime.worker_session import session_of
 from pipeline.training import handover
 from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
+from pipeline.training.trainer import RoundsResult, Scores, StoppedError, TrainingCallbacks, TrainingResult
 from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
 from pipeline.training.xgboost.matrix import Partition
 from pipeline.training.xgboost.rank_exit import training_thread, wait_until_ranks_exit
-from pipeline.training.xgboost.rounds import RoundHooks, RoundsResult, Scores, train_rounds
+from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
 from pipeline.training.xgboost.spec import RoundsSpec
-from pipeline.training.xgboost.training_events import TrainingCallbacks, TrainingEvents, training_events
+from pipeline.training.xgboost.training_events import TrainingEvents, training_events
 
 POLL_SECONDS = 0.5  # between two checks of the client whether a worker is gone
 STAYING = (Status.running, Status.paused)  # status of a worker that is not about to leave
@@ -60,19 +61,6 @@ WAITING = Note(message="waiting for another training that uses one of these work
 PARAMETER = re.compile(  # XGBoost's text for a value it cannot use
     r"value \S+ for Parameter \w+ .*|Invalid Parameter format .*|\S* ?trailing characters could not be parsed.*", re.I
 )
-
-
-class StoppedError(TrainingError):
-    """The rounds were stopped because `TrainingCallbacks.should_stop` returned True."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The result, and where the predictions for the exact evaluation are."""
-
-    result: RoundsResult  # without scores
-    scores: tuple[Future, ...]  # per rank a (train, validation or None) pair of Scores, on that worker
-    meters: tuple[MeterRecord, ...]  # by rank; empty where no round was left to boost
 
 
 def run_training(

@@ -7,7 +7,7 @@ from pipeline.data.schema.target import Target
 from pipeline.events.findings import Finding
 from pipeline.preprocess.findings import few_steps, sum_of_squares_overflows
 from pipeline.preprocess.statistics.collect import LabelStatistics, Statistics
-from pipeline.training.xgboost.rounds import RoundsResult
+from pipeline.training.trainer import RoundsResult
 from pipeline.training.xgboost.spec import RoundsSpec
 
 SMALL_DEVIATION = 1e-4  # of a target: the gain of a split falls with its square, and XGBoost ignores gains below 1e-6
@@ -40,7 +40,7 @@ def training_findings(
 ) -> tuple[Finding, ...]:
     """Returns findings about the rounds: nothing was learned, or the deciding metric was never a number."""
     found = []
-    if not result.has_split:
+    if not result.learned:
         found.append(
             Finding(
                 "no_split",

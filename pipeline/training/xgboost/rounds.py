@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events.types import RoundDone
 from pipeline.runtime.task_ledger import timed_section
 from pipeline.training.checkpoint import State
+from pipeline.training.trainer import RoundsResult, Scores
 from pipeline.training.xgboost.binned_metrics import EarlyStopping
 from pipeline.training.xgboost.booster_probe import grown_trees, start_meter
 from pipeline.training.xgboost.communicator import communicator
@@ -36,34 +37,6 @@ EVENT_SECONDS = 2.0  # round events are emitted at most this often, except the f
 ACCOUNT_SECONDS = 4.0  # the same for a worker's account of its rounds
 ACCOUNTS_A_SECOND = 100.0  # for the whole cluster: a scheduler takes 0.17 ms for each, 2 % of a core
 CHECKPOINT_SHARE = 0.005  # of the time that may be spent on checkpoints
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Predictions of the final model for one worker's rows of one use, for the exact evaluation."""
-
-    row_ids: np.ndarray  # (rows,) uint64
-    prediction: np.ndarray  # (rows,) or (rows, outputs) float32: probability, value or ranking score
-    label: np.ndarray  # (rows,) float32
-    weight: np.ndarray | None  # (rows,) float32
-    group: np.ndarray | None  # (rows,) int64
-
-
-@dataclass(frozen=True)
-class RoundsResult:
-    """The result of the rounds; the same on all workers, except `model`, `has_split` and the scores."""
-
-    model: bytes  # UBJSON, cut to the best round; empty except on rank 0
-    rounds: int  # boosted
-    best_round: int  # rounds of the model
-    has_split: bool  # whether any of its trees has one; False except on rank 0
-    history: Mapping[str, list[float]]  # "validation.auc" -> a value per round, NaN where not measured
-    round_seconds: list[float]
-    seconds: float  # of the whole task
-    meter: MeterRecord | None = field(repr=False, default=None)  # of this worker; None: it boosted no round
-    state: State | None = field(repr=False, default=None)  # after the last round; None except on rank 0
-    train: Scores | None = field(repr=False, default=None)
-    validation: Scores | None = field(repr=False, default=None)
 
 
 Report = Callable[[RoundDone], None]
@@ -305,7 +278,7 @@ class _Rounds:
             model=model_bytes(booster) if self.rank == 0 else b"",
             rounds=boosted,
             best_round=best,
-            has_split=self.rank == 0 and bool(booster.get_score(importance_type="weight")),
+            learned=self.rank == 0 and bool(booster.get_score(importance_type="weight")),
             history=self.measured.history,
             round_seconds=self.seconds,
             train=_scores(booster, self.train),

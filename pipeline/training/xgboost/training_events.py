@@ -6,40 +6,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from distributed import Client
 
 from pipeline.events.topics import WORKER_EVENTS
-from pipeline.events.types import Event, Note, RoundDone, decode, discard
+from pipeline.events.types import Note, RoundDone, decode
 from pipeline.runtime.channel import subscribe
 from pipeline.runtime.rpc import call_if_connected
 from pipeline.training import handover
-from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
-from pipeline.training.xgboost.rounds import RoundsResult
+from pipeline.training.trainer import RoundsResult, TrainingCallbacks
 from pipeline.training.xgboost.slow_rounds import SlowRoundDetector, Stall
 from pipeline.training.xgboost.spec import RoundsSpec
 
 FETCH_SECONDS = 2.0  # for a checkpoint that is being fetched when its training ends
-
-
-def _discard_checkpoint(state: State) -> None:
-    """Default: keeps none."""
-
-
-@dataclass(frozen=True)
-class TrainingCallbacks:
-    """Start state and callbacks of one training attempt."""
-
-    start: State | None = None  # continue after its round
-    on_event: Callable[[Event], None] = discard  # receives RoundDone, WorkerRounds, and notes
-    on_checkpoint: Callable[[State], None] = (
-        _discard_checkpoint  # receives the states of checkpoints, in its own thread
-    )
-    should_stop: Callable[[], bool] = lambda: False  # whether to stop here, because the run can restart on more workers
-    published: bool = False  # whether its rounds are shown to everyone who follows the scheduler's runs
 
 
 class TrainingEvents:
@@ -90,7 +72,7 @@ class TrainingEvents:
 
     def finish(self, result: RoundsResult) -> None:
         """Emits the last round, whose event may not have arrived yet."""
-        self._pass(last_round(result, self._spec.rounds))
+        self._pass(result.last_round(self._spec.rounds))
 
     def _pass(self, event: RoundDone) -> None:
         with self._lock:
@@ -125,21 +107,6 @@ class TrainingEvents:
             handover.pop_checkpoint, self._spec.run, workers=[self._first], on_error="return"
         )
         return taken
-
-
-def last_round(result: RoundsResult, rounds: int) -> RoundDone:
-    """Returns the event of the last round of a training of so many rounds."""
-    latest = {name: series[-1] for name, series in result.history.items() if math.isfinite(series[-1])}
-    return RoundDone(
-        round=result.rounds, rounds=rounds, metrics=latest, best_round=result.best_round, best=_best(result),
-        rows_per_second=0.0,
-    )  # fmt: skip
-
-
-def _best(result: RoundsResult) -> float | None:
-    """Returns the deciding metric in the best round; None if nothing is measured."""
-    best = math.nan if result.state is None else result.state.best
-    return None if math.isnan(best) else best
 
 
 @contextlib.contextmanager

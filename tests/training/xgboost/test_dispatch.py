@@ -24,12 +24,12 @@ from pipeline.errors import JobError, TrainingError, WorkerLostError
 from pipeline.events.types import Event, Note, RoundDone, WorkerRounds
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.training.checkpoint import State
+from pipeline.training.trainer import TrainingCallbacks
 from pipeline.training.xgboost import rounds, slow_rounds
 from pipeline.training.xgboost.communicator import worker_locks
 from pipeline.training.xgboost.dispatch import replicate_state, run_training
 from pipeline.training.xgboost.matrix import build_partition
 from pipeline.training.xgboost.rounds import EVENT_SECONDS, train_rounds
-from pipeline.training.xgboost.training_events import TrainingCallbacks
 
 LONG = 1_000_000  # rounds that never end
 
@@ -166,7 +166,7 @@ from distributed import Client
 from tests.training.conftest import make_case
 from tests.training.xgboost.test_dispatch import LONG, build
 from pipeline.training.xgboost.dispatch import run_training
-from pipeline.training.xgboost.training_events import TrainingCallbacks
+from pipeline.training.trainer import TrainingCallbacks
 client = Client({scheduler!r})
 workers = {workers!r}
 case = make_case(rounds=LONG)

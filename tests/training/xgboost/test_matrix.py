@@ -17,11 +17,11 @@ from pipeline.planning.memory import file_nbytes
 from pipeline.preprocess.block import Block
 from pipeline.storage import scratch
 from pipeline.storage.scratch import Scratch
+from pipeline.training.trainer import RoundsResult, TrainingCallbacks
 from pipeline.training.xgboost import matrix
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.matrix import BlockIter, Partition, batches_of, build_partition, present
-from pipeline.training.xgboost.rounds import RoundsResult, train_rounds
-from pipeline.training.xgboost.training_events import TrainingCallbacks
+from pipeline.training.xgboost.rounds import train_rounds
 
 CASES: dict[str, dict[str, Any]] = {
     "binary, missing values, categories, validation": {},
