@@ -30,7 +30,8 @@ from pipeline.errors import ModelError, PipelineError, TrainingError, UserError
 from pipeline.model.artifact import Model
 from pipeline.model.manifest import FileEntry, Manifest, dump
 from pipeline.training import supervisor
-from pipeline.training.checkpoint import CheckpointStore, Identity, encode
+from pipeline.training.checkpoint import CheckpointStore, encode
+from pipeline.training.identity import Identity
 from tests.planted import module, nothing_unpickled, pickled, texts
 from tests.test_layers import MODULES, imports
 
@@ -390,7 +391,9 @@ def test_a_pickle_for_a_booster(client: Any, data_folder: Path, interrupted: Pat
     store = CheckpointStore(interrupted)
     state, identity, _ = store.latest()
     for content in (pickled(marker), pickled(marker, 0)):
-        store.path(2).write_bytes(encode(dataclasses.replace(state, booster=content), identity))
+        store.path(2).write_bytes(
+            encode(dataclasses.replace(state, content=len(content).to_bytes(8, "big") + content), identity)
+        )
         outcome = resume(client, data_folder, interrupted, "training.max_restarts=0")
         assert outcome in ("TrainingError", "ModelError")
 

@@ -60,8 +60,9 @@ QUANTILE_OBJECTIVE = "reg:quantileerror"  # the one that training.quantiles are 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An XGBoost parameter that is passed through, and its restrictions."""
+    """An XGBoost parameter that is passed through, its default and its restrictions."""
 
+    default: Any = None  # XGBoost's; None: it depends on the objective or the device, or this is a second name
     # With other values XGBoost sketches, samples, draws pairs or learns biases worker by worker.
     values: tuple[Any, ...] = ()  # that leave the model independent of the layout; empty: all do
     objectives: tuple[str, ...] = ()  # for other objectives XGBoost ignores it silently; empty: for all
@@ -73,49 +74,62 @@ _RANKING = Parameter(objectives=tuple(name for name, kind in KINDS.items() if ki
 _DART = Parameter(booster="dart")
 
 PARAMETERS: dict[str, Parameter] = {
-    "booster": Parameter(values=("gbtree", "dart")),
+    "booster": Parameter("gbtree", values=("gbtree", "dart")),
     "learning_rate": _ANY,
-    "eta": _ANY,
-    "gamma": _ANY,
+    "eta": Parameter(0.3),
+    "gamma": Parameter(0),
     "min_split_loss": _ANY,
-    "max_depth": _ANY,
-    "min_child_weight": _ANY,
+    "max_depth": Parameter(6),
+    "min_child_weight": Parameter(1),
     "max_delta_step": _ANY,
-    "colsample_bytree": _ANY,
-    "colsample_bylevel": _ANY,
-    "colsample_bynode": _ANY,
-    "lambda": _ANY,
+    "colsample_bytree": Parameter(1),
+    "colsample_bylevel": Parameter(1),
+    "colsample_bynode": Parameter(1),
+    "lambda": Parameter(1),
     "reg_lambda": _ANY,
-    "alpha": _ANY,
+    "alpha": Parameter(0),
     "reg_alpha": _ANY,
-    "tree_method": Parameter(values=("hist",)),
-    "scale_pos_weight": Parameter(objectives=("binary:logistic", "binary:logitraw", "binary:hinge", "reg:logistic")),
-    "grow_policy": _ANY,
-    "max_leaves": _ANY,
-    "num_parallel_tree": _ANY,
-    "multi_strategy": _ANY,
+    "tree_method": Parameter("hist", values=("hist",)),
+    "scale_pos_weight": Parameter(1, objectives=("binary:logistic", "binary:logitraw", "binary:hinge", "reg:logistic")),
+    "grow_policy": Parameter("depthwise"),
+    "max_leaves": Parameter(0),
+    "num_parallel_tree": Parameter(1),
+    "multi_strategy": Parameter("one_output_per_tree"),
     "max_cached_hist_node": _ANY,
-    "max_cat_to_onehot": _ANY,
-    "max_cat_threshold": _ANY,
-    "sampling_method": Parameter(values=("uniform",)),
-    "huber_slope": Parameter(objectives=("reg:pseudohubererror",)),
-    "tweedie_variance_power": Parameter(objectives=("reg:tweedie",)),
-    "lambdarank_pair_method": replace(_RANKING, values=("topk",)),
+    "max_cat_to_onehot": Parameter(4),
+    "max_cat_threshold": Parameter(64),
+    "sampling_method": Parameter("uniform", values=("uniform",)),
+    "huber_slope": Parameter(1, objectives=("reg:pseudohubererror",)),
+    "tweedie_variance_power": Parameter(1.5, objectives=("reg:tweedie",)),
+    "lambdarank_pair_method": replace(_RANKING, values=("topk",), default="topk"),
     "lambdarank_num_pair_per_sample": _RANKING,
-    "lambdarank_normalization": _RANKING,
-    "lambdarank_score_normalization": _RANKING,
-    "lambdarank_unbiased": replace(_RANKING, values=(False,)),  # nor could it be resumed: XGBoost refuses to
-    "lambdarank_bias_norm": _RANKING,
-    "ndcg_exp_gain": _RANKING,
-    "sample_type": _DART,
-    "normalize_type": _DART,
-    "rate_drop": _DART,
-    "one_drop": _DART,
-    "skip_drop": _DART,
-    "sparse_threshold": _ANY,
-    "debug_synchronize": _ANY,
-    "fail_on_invalid_gpu_id": _ANY,
+    "lambdarank_normalization": replace(_RANKING, default=True),
+    "lambdarank_score_normalization": replace(_RANKING, default=True),
+    "lambdarank_unbiased": replace(
+        _RANKING, values=(False,), default=False
+    ),  # nor could it be resumed: XGBoost refuses to
+    "lambdarank_bias_norm": replace(_RANKING, default=1),
+    "ndcg_exp_gain": replace(_RANKING, default=True),
+    "sample_type": replace(_DART, default="uniform"),
+    "normalize_type": replace(_DART, default="tree"),
+    "rate_drop": replace(_DART, default=0),
+    "one_drop": replace(_DART, default=False),
+    "skip_drop": replace(_DART, default=0),
+    "sparse_threshold": Parameter(0.2),
+    "debug_synchronize": Parameter(False),
+    "fail_on_invalid_gpu_id": Parameter(False),
 }
+
+
+def resolved_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters in force under training.params `params`: under the first of their names, with the defaults.
+
+    >>> resolved_params({"learning_rate": 0.1})["eta"], resolved_params({})["eta"]
+    (0.1, 0.3)
+    """
+    names = {other: one for one, other in ALIASES}
+    defaults = {name: one.default for name, one in PARAMETERS.items() if one.default is not None}
+    return {**defaults, **{names.get(name, name): value for name, value in params.items()}}
 
 
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:

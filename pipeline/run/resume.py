@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pipeline.errors import JobError
 from pipeline.events.types import Restarted
 from pipeline.runtime.context import RunContext
-from pipeline.training.checkpoint import CheckpointStore, Identity, State
+from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.identity import Identity
+from pipeline.training.state import State
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ from pipeline.runtime.recorder import TimeAccountant, rounds_of
 from pipeline.runtime.rpc import require_client
 from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
-from pipeline.training.checkpoint import CheckpointStore, Identity
+from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.identity import Identity
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 from pipeline.training.trainers import trainer_named
 from pipeline.training.workset import WorkSet
@@ -223,8 +224,7 @@ def _train(
         data = tuple(source.fingerprint for source in inputs.sources)
         files = tuple(source.digests for source in inputs.sources)
         trainer = trainer_named()
-        fields = inputs.job.model_dump(mode="json")
-        identity = Identity.of(fields, data, context.placement.device, trainer.versions(), files)
+        identity = Identity.of(inputs.job, data, context.placement.device, trainer, files)
         store = CheckpointStore(options.folder)
         start = load_resume_point(context, store, identity) if options.resume else ResumePoint()
         if not options.resume:
@@ -234,7 +234,9 @@ def _train(
     else:
         prepared, work_set = for_params(context, options.shared.prepared), options.shared.work_set
         work_set.adopt(context, prepared)
-    identity = identity.with_features(prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points)
+    identity = identity.with_features(
+        prepared.target.objective, prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points
+    )
     checkpoints = Checkpoints(context, store, identity, start.checked(identity))
     hooks = SupervisorHooks(memory.sample, accountant.new_segment, options.ends_after)
     outcome = Supervisor(context, prepared, trainer, checkpoints, hooks, work_set).run()

@@ -13,7 +13,7 @@ from distributed import Client
 
 from pipeline.runtime.rpc import ask_workers
 from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 
 ANSWER_SECONDS = 5.0  # for a worker to return its state
 MOST_RUNS = 4  # whose states a worker keeps: benchmarks train again and again, and fetch none
@@ -32,8 +32,7 @@ class Handover(Kept):
         return self.state.round, self.state.stopped
 
     def contents(self) -> tuple[Content, ...]:
-        nbytes = len(self.state.booster) + len(self.state.best_booster)
-        return (Content(f"the state after round {self.state.round}", nbytes),)
+        return (Content(f"the state after round {self.state.round}", len(self.state.content)),)
 
 
 def put(session: WorkerSession, run: str, handover: Handover) -> None:

@@ -28,9 +28,11 @@ from pipeline.runtime.context import RunContext, clear_exception_frames
 from pipeline.runtime.placement import WorkerInfo, usable
 from pipeline.runtime.shared_value import cancelled_by_others
 from pipeline.training import recovery
-from pipeline.training.checkpoint import CheckpointStore, Identity, State
+from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.evaluation import Evaluation, evaluate
+from pipeline.training.identity import Identity
 from pipeline.training.recovery import Policy, Recovery, RecoveryEvent, step
+from pipeline.training.state import State
 from pipeline.training.trainer import Attempt, StoppedError, Trainer, TrainingCallbacks, TrainingResult
 from pipeline.training.workset import WorkSet
 

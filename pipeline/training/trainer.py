@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from distributed import Future
@@ -22,7 +22,7 @@ from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.prepare import PreparedData
 from pipeline.runtime.context import RunContext
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 
 
 class StoppedError(TrainingError):
@@ -127,6 +127,9 @@ class Trainer[Spec](Protocol):
 
     def versions(self) -> Mapping[str, str]:
         """Returns the packages that decide the bytes of its states, with their versions: a state is theirs alone."""
+
+    def resolved(self, training: Training) -> Mapping[str, Any]:
+        """Returns its parameters in force under training.params, with the defaults: by them states are compared."""
 
     def check(self, training: Training, objective: str) -> None:
         """Raises JobError for settings that it refuses, before a row is read; `objective` may be "auto"."""

@@ -1,5 +1,6 @@
 """Loaders of what comes from outside: anything becomes an object that can be used, or one line that says what is wrong."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -24,7 +25,8 @@ from pipeline.model.manifest import FORMAT_VERSION, Manifest, dump
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.recipe import Recipe
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import Identity, State
+from pipeline.training.identity import Identity
+from pipeline.training.state import State
 from tests.any_input.documents import JSON, damaged, mutated, toml
 from tests.any_input.effort import outcome, trying
 from tests.any_input.local_preparation import Ready, prepare
@@ -259,16 +261,24 @@ def test_a_model_whose_hashes_are_right_may_still_be_someone_elses(recipe: bytes
 
 # checkpoints
 
-IDENTITY = Identity({"training.rounds": 3, "data.target": "y"}, ("ab", "cd"), "cpu", "3.4.1", "ef")
+IDENTITY = Identity(
+    {"training.rounds": 3, "data.target": "y"},
+    ("ab", "cd"),
+    "cpu",
+    "xgboost",
+    {"xgboost": "3.4.1"},
+    "reg:squarederror",
+    "ef",
+)
 STATE = State(2, b"trees", {"validation.auc": [0.5, 0.75]}, [0.1, 0.1], 1, 0.75)
 CONTENT = checkpoint.encode(STATE, IDENTITY)
 
 
-def signed(header: Any, booster: bytes = b"trees") -> bytes:
+def signed(header: Any, content: bytes = b"trees", magic: bytes = checkpoint.MAGIC) -> bytes:
     """A checkpoint with any header and the right hash."""
     text = json.dumps(header).encode() if not isinstance(header, bytes) else header
-    body = len(text).to_bytes(8, "big") + text + booster
-    return checkpoint.MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    body = len(text).to_bytes(8, "big") + text + content
+    return magic + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def header() -> Any:
@@ -277,18 +287,41 @@ def header() -> Any:
     return json.loads(CONTENT[start + 8 : start + 8 + size])
 
 
+def old(header: Any) -> bytes:
+    """A checkpoint of format 1."""
+    return signed(header, magic=checkpoint.MAGIC_1)
+
+
+OLD = header()
+OLD["identity"]["xgboost"], OLD["booster_nbytes"] = "3.4.1", 5
+for _name in ("trainer", "versions", "objective"):
+    del OLD["identity"][_name]
+
+
 def test_the_checkpoint_that_is_changed_is_right() -> None:
+    state, identity = checkpoint.decode(old(OLD))
+    assert state == dataclasses.replace(STATE, content=(5).to_bytes(8, "big") + b"trees")
+    assert identity == dataclasses.replace(IDENTITY, objective="")
     assert signed(header()) == CONTENT
     assert checkpoint.decode(CONTENT) == (STATE, IDENTITY)
 
 
 @trying(300)
 @given(
-    content=mutated(header()).map(signed) | damaged(CONTENT) | JSON.map(signed) | st.binary() | st.binary().map(signed)
+    content=mutated(header()).map(signed)
+    | damaged(CONTENT)
+    | JSON.map(signed)
+    | st.binary()
+    | st.binary().map(signed)
+    | mutated(OLD).map(old)
+    | JSON.map(old)
+    | st.binary().map(old)
 )
 @example(content=signed(b"[" * DEEP))
 @example(content=signed(b"{}", b""))
 @example(content=signed(b"9" * 5_000))
+@example(content=old({**OLD, "booster_nbytes": 6}))
+@example(content=old({**OLD, "booster_nbytes": -1}))
 def test_any_checkpoint_can_be_used_or_is_refused(content: bytes) -> None:
     found = outcome(lambda: checkpoint.decode(content), 5)
     if isinstance(found, UserError):

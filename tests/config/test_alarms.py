@@ -224,10 +224,11 @@ def test_alarms_can_be_set_on_the_command_line() -> None:
 
 
 def test_alarms_do_not_prevent_resuming() -> None:
-    from pipeline.training.checkpoint import Identity
+    from pipeline.training.identity import Identity
+    from pipeline.training.xgboost.trainer import XGBoostTrainer
 
     calm, watched = Job.parse(SMALLEST), Job.parse({**SMALLEST, "alarm": [{"when": "pe < 1"}]})
-    then, now = (Identity.of(job.model_dump(mode="json"), (), "cpu", {"xgboost": "3"}) for job in (calm, watched))
+    then, now = (Identity.of(job, (), "cpu", XGBoostTrainer()) for job in (calm, watched))
     assert then.differences(now) == []
 
 

@@ -10,7 +10,7 @@ import xgboost
 
 from pipeline.config.job import Job, Training
 from pipeline.config.metric_registry import DEFAULTS, OF_ROUNDS, check_metrics, rising, round_metrics
-from pipeline.config.parameters import OWN, PARAMETERS, check_params
+from pipeline.config.parameters import OWN, PARAMETERS, check_params, resolved_params
 from pipeline.config.xgboost import KINDS, ModelShape, xgboost_params
 from pipeline.errors import JobError
 from pipeline.preprocess.constraints import check_constraints
@@ -240,6 +240,39 @@ def test_our_parameters_are_all_used_by_xgboost() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             booster(params)
+
+
+@pytest.mark.parametrize("objective", KINDS)
+def test_resolved_parameters_are_those_that_xgboost_uses(objective: str) -> None:
+    """Those that a job does not name, too: a default that changes here has to be given to XGBoost, and the reverse."""
+    for kind in ("gbtree", "dart"):
+        shape = ModelShape(("f0", "f1"), classes=2, quantiles=[0.5])
+        used = values(json.loads(booster(xgboost_params(objective, shape, 0.5, {"booster": kind}, 1)).save_config()))
+        for name, value in resolved_params({}).items():
+            if name in used and name != "booster":
+                assert used[name] <= {plain(value)}, name
+    assert resolved_params({"learning_rate": 0.5})["eta"] == 0.5
+
+
+def values(config: Any) -> dict[str, set[Any]]:
+    """What each parameter is set to, wherever XGBoost's configuration has it."""
+    found: dict[str, set[Any]] = {}
+    inner = config.values() if isinstance(config, dict) else config
+    for one in inner:
+        for name, several in values(one).items() if isinstance(one, (dict, list)) else ():
+            found.setdefault(name, set()).update(several)
+    for name, one in config.items() if isinstance(config, dict) else ():
+        if isinstance(one, str):
+            found.setdefault(name, set()).add(plain(one))
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A number as float32, a text as it is."""
+    try:
+        return np.float32(value)
+    except ValueError:
+        return value
 
 
 def test_which_way_is_better() -> None:

@@ -16,7 +16,7 @@ from pipeline.config.metric_registry import round_metrics
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores, TrainingCallbacks
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.intercept import LabelSummary, base_score

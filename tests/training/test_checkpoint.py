@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import parameters
 from pipeline.config.job import Job
 from pipeline.errors import ModelError
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import CheckpointStore, Identity, State, decode, encode
+from pipeline.training.checkpoint import CheckpointStore, decode, encode
+from pipeline.training.identity import Identity
+from pipeline.training.state import State
+from pipeline.training.xgboost.trainer import XGBoostTrainer
 
+TRAINER = XGBoostTrainer()
 JOB: dict[str, Any] = {"data": {"source": "x", "target": "y"}}
 
 
@@ -25,7 +30,7 @@ def state(number: int, **fields: Any) -> State:
 
 
 def identity(*settings: str) -> Identity:
-    return Identity.of(Job.parse(JOB, settings=settings).model_dump(mode="json"), ("abc",), "cpu", {"xgboost": "3"})
+    return Identity.of(Job.parse(JOB, settings=settings), ("abc",), "cpu", TRAINER)
 
 
 def same(one: State, other: State) -> bool:
@@ -105,7 +110,7 @@ def test_every_flipped_byte_is_seen(place: int) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes(content: bytes) -> None:
-    for whole in (content, checkpoint.MAGIC + content):
+    for whole in (content, checkpoint.MAGIC + content, checkpoint.MAGIC_1 + content):
         with pytest.raises(ModelError):
             decode(whole)
 
@@ -138,7 +143,7 @@ def test_a_full_disk_leaves_what_was_there(store: CheckpointStore, monkeypatch: 
     [
         ("training.seed=1", "training.seed was 0, now 1"),
         ("data.target=z", 'data.target was "y", now "z"'),
-        ("training.params.max_depth=3", "training.params.max_depth was none, now 3"),
+        ("training.params.max_depth=3", "training.params.max_depth was 6, now 3"),
         ("preprocess.max_levels=9", "preprocess.max_levels was 254, now 9"),
     ],
 )
@@ -149,7 +154,7 @@ def test_what_is_not_the_same_is_named(setting: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["training.params.max_depth=3"], ["training.params.max_depth was none, now 3"]),
+        (["training.params.max_depth=3"], ["training.params.max_depth was 6, now 3"]),
         (["training.monotone.x=1"], ["training.monotone.x was none, now 1"]),
         (["data.validation.share=0.2"], ["data.validation.share was none, now 0.2"]),
         (["data.derive.z='x > 1'"], ['data.derive.z was none, now "x > 1"']),
@@ -159,6 +164,41 @@ def test_a_table_that_was_empty_is_not_named_with_its_fields(settings: list[str]
     assert identity().differences(identity(*settings)) == said
     back = [f"{name} was {now}, now {was}" for name, was, now in (re.split(" was |, now ", text) for text in said)]
     assert identity(*settings).differences(identity()) == back
+
+
+@pytest.mark.parametrize(
+    "setting", ["training.params.eta=0.3", "training.params.learning_rate=0.3", "training.params.max_depth=6"]
+)
+def test_a_parameter_that_is_given_its_default_is_no_difference(setting: str) -> None:
+    assert identity(setting).differences(identity()) == identity().differences(identity(setting)) == []
+
+
+def test_two_names_of_one_parameter_are_one() -> None:
+    one, other = identity("training.params.reg_alpha=2"), identity("training.params.alpha=2")
+    assert one.differences(other) == []
+    assert one.differences(identity()) == ["training.params.alpha was 2, now 0"]
+
+
+def test_a_changed_default_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    then, named = identity(), identity("training.params.eta=0.3")
+    monkeypatch.setitem(parameters.PARAMETERS, "eta", parameters.Parameter(0.1))
+    assert then.differences(identity()) == named.differences(identity()) == ["training.params.eta was 0.3, now 0.1"]
+    assert then.differences(identity("training.params.eta=0.3")) == []
+
+
+def test_what_the_target_decided_is_compared_once_it_is_known() -> None:
+    then = identity().with_features("count:poisson", "{}", [])
+    assert then.differences(identity()) == []
+    assert then.differences(identity().with_features("reg:squarederror", "{}", [])) == [
+        "training.objective was count:poisson, now reg:squarederror"
+    ]
+
+
+def test_a_later_format_is_refused(store: CheckpointStore) -> None:
+    path = store.write(state(5), identity())
+    path.write_bytes(path.read_bytes().replace(b"checkpoint 2", b"checkpoint 3", 1))
+    with pytest.raises(ModelError, match="not a checkpoint of this version or an earlier one"):
+        store.read(5)
 
 
 def test_quantiles_that_were_ignored_are_no_difference() -> None:
@@ -203,18 +243,21 @@ def test_files_that_differ_are_named() -> None:
 
 
 def test_of_very_many_files_none_is_kept() -> None:
-    job = Job.parse(JOB).model_dump(mode="json")
-    assert Identity.of(job, ("abc",), "cpu", {"xgboost": "3"}, ({"a": "1", "b": "2"},), most_files=2).files == (
+    job = Job.parse(JOB)
+    assert Identity.of(job, ("abc",), "cpu", TRAINER, ({"a": "1", "b": "2"},), most_files=2).files == (
         {"a": "1", "b": "2"},
     )
-    assert (
-        Identity.of(job, ("abc",), "cpu", {"xgboost": "3"}, ({"a": "1", "b": "2"}, {"c": "3"}), most_files=2).files
-        == ()
-    )
+    assert Identity.of(job, ("abc",), "cpu", TRAINER, ({"a": "1", "b": "2"}, {"c": "3"}), most_files=2).files == ()
 
 
 def test_other_data_device_or_features() -> None:
-    here = identity().with_features("{}", [])
-    for field, value in {"data": ("x",), "device": "cuda", "xgboost": "9", "features": "f"}.items():
+    here = identity().with_features("reg:squarederror", "{}", [])
+    for field, value in {
+        "data": ("x",),
+        "device": "cuda",
+        "versions": {"xgboost": "9"},
+        "trainer": "other",
+        "features": "f",
+    }.items():
         assert len(here.differences(dataclasses.replace(here, **{field: value}))) == 1
     assert here.differences(identity()) == []  # the features are not known yet

@@ -8,8 +8,8 @@ import pytest
 from pipeline.errors import CollectiveError, DepartureError, SchedulerLostError, TrainingError, WorkerLostError
 from pipeline.runtime.worker_session import NAME, Content, WorkerSession
 from pipeline.training import handover
-from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
+from pipeline.training.state import State
 from pipeline.training.trainer import TrainingCallbacks
 from pipeline.training.xgboost import dispatch
 

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import xgboost
 
 import pipeline
+from pipeline.config import parameters
 from pipeline.config.job import Job
 from pipeline.errors import JobError
 from pipeline.training import later_fields
-from pipeline.training.checkpoint import CheckpointStore, Identity, State, decode
+from pipeline.training.checkpoint import CheckpointStore, decode, lifted
+from pipeline.training.identity import Identity
+from pipeline.training.state import State
+from pipeline.training.xgboost.trainer import XGBoostTrainer
 
 HERE = Path(__file__).parent.parent / "written_formats" / "old_checkpoint"
 ROUND = 4
-VERSIONS = {"xgboost": xgboost.__version__}
+TRAINER = XGBoostTrainer()
 
 
 def job_of(out: Path, *settings: str) -> Job:
@@ -35,13 +38,13 @@ def job_of(out: Path, *settings: str) -> Job:
 def content() -> tuple[State, Identity]:
     """What the file holds; as of the installed XGBoost, whose version decides too."""
     state, identity = decode((HERE / f"round-{ROUND:06}.checkpoint").read_bytes())
-    return state, dataclasses.replace(identity, xgboost=xgboost.__version__)
+    return state, dataclasses.replace(identity, versions=TRAINER.versions())
 
 
 def decisive(*settings: str) -> Identity:
     """The identity of today's job, as far as the job decides it."""
     _, then = content()
-    today = Identity.of(job_of(Path("out"), *settings).model_dump(mode="json"), then.data, then.device, VERSIONS)
+    today = Identity.of(job_of(Path("out"), *settings), then.data, then.device, TRAINER)
     return dataclasses.replace(today, files=then.files)
 
 
@@ -88,6 +91,29 @@ def test_a_later_field_that_differs_is_refused(client: Any, tmp_path: Path, monk
     with pytest.raises(JobError, match=r"training\.max_bin was 254, now 255"):
         pipeline.train(client, job_of(tmp_path / "model"), resume=tmp_path / "model")
     shutil.rmtree(tmp_path / "model.checkpoints")
+
+
+def test_a_parameter_whose_default_has_changed_is_refused(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old run is never continued at another rate: the checkpoint holds the parameters that its job named, no others."""
+    state, identity = content()
+    assert "training.params.min_child_weight" not in identity.job
+    CheckpointStore(tmp_path / "model").write(state, identity)
+    monkeypatch.setitem(parameters.PARAMETERS, "min_child_weight", parameters.Parameter(2))
+    with pytest.raises(JobError, match=r"training\.params\.min_child_weight was 1, now 2"):
+        pipeline.train(client, job_of(tmp_path / "model"), resume=tmp_path / "model")
+    then = "training.params.min_child_weight=1"
+    assert pipeline.train(client, job_of(tmp_path / "model", then), resume=tmp_path / "model").summary["rounds"] == 8
+
+
+def test_a_parameter_of_an_old_checkpoint_under_its_other_name() -> None:
+    _, identity = content()
+    named = {f"{later_fields.PARAMS}.learning_rate": 0.5, f"{later_fields.PARAMS}.max_depth": 3}
+    job = {path: value for path, value in identity.job.items() if not path.startswith(later_fields.PARAMS)}
+    said = {**dataclasses.asdict(identity), "job": {**job, **named}, "xgboost": "3"}
+    header, _ = lifted({"identity": said, "state": {}}, b"trees")
+    assert header["identity"]["job"] == identity.job
 
 
 def test_a_field_of_every_column() -> None:

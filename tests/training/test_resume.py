@@ -10,9 +10,12 @@ import xgboost
 
 from pipeline.config.xgboost import KINDS
 from pipeline.metrics.exact import evaluate
-from pipeline.training.checkpoint import Identity, State, decode, encode
+from pipeline.training.checkpoint import decode, encode
+from pipeline.training.identity import Identity
+from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult
 from pipeline.training.xgboost.matrix import build_partition
+from pipeline.training.xgboost.model_bytes import pack, unpack
 from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
 
 CASES: dict[str, dict[str, Any]] = {
@@ -118,12 +121,18 @@ def test_resumed_dart_keeps_the_best_round(make_case: Any) -> None:
     case = dart(make_case)
     spec = dataclasses.replace(case.spec(), checkpoint_rounds=3)
     whole, kept = train(case, spec)
-    later = [decode(encode(state, Identity({}, (), "cpu", "3")))[0] for state in kept if state.round > state.best_round]
+    later = [
+        decode(encode(state, Identity({}, (), "cpu", "xgboost", {"xgboost": "3"})))[0]
+        for state in kept
+        if state.round > state.best_round
+    ]
     assert later
     for state in later:
         resumed, _ = train(case, spec, start=state)
         assert (resumed.model, resumed.best_round) == (whole.model, whole.best_round)
-    old = dataclasses.replace(later[0], best_booster=b"")  # of a version that kept the rounds only
+    old = dataclasses.replace(
+        later[0], content=pack(unpack(later[0].content)[0])
+    )  # of a version that kept the rounds only
     resumed, _ = train(case, spec, start=old)
     assert resumed.best_round > old.round
 

@@ -21,7 +21,9 @@ from pipeline.data.synthetic.generator import generate
 from pipeline.errors import WorkerLostError
 from pipeline.events import types as events
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import CheckpointStore, Identity, State
+from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.identity import Identity
+from pipeline.training.state import State
 from pipeline.training.supervisor import Checkpoints, loss_line
 
 
@@ -33,7 +35,7 @@ def test_a_late_state_does_not_undo_the_last(tmp_path: Path) -> None:
     heard: list[events.Event] = []
     context: Any = SimpleNamespace(round=0, emit=heard.append, emit_note=print)
     store = CheckpointStore(tmp_path / "model")
-    checkpoints = Checkpoints(context, store, Identity({}, (), "cpu", "3"), None)
+    checkpoints = Checkpoints(context, store, Identity({}, (), "cpu", "xgboost", {"xgboost": "3"}), None)
     checkpoints.keep(state(5))
     checkpoints.keep(state(12, stopped=True))
     store.remove()
@@ -48,7 +50,9 @@ def test_a_full_disk_is_reported_once(tmp_path: Path, monkeypatch: pytest.Monkey
     """With what is needed and free, and with the round that --resume would begin at."""
     notes: list[str] = []
     context: Any = SimpleNamespace(round=0, emit=lambda event: None, emit_note=notes.append)
-    checkpoints = Checkpoints(context, CheckpointStore(tmp_path / "model"), Identity({}, (), "cpu", "3"), None)
+    checkpoints = Checkpoints(
+        context, CheckpointStore(tmp_path / "model"), Identity({}, (), "cpu", "xgboost", {"xgboost": "3"}), None
+    )
     checkpoints.keep(state(5))
 
     def full(*_: Any) -> None:

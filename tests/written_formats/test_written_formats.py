@@ -25,6 +25,7 @@ from pipeline.model.artifact import Model
 from pipeline.preprocess.features import Category, Frequency, Hash, Levels, Number, TargetEncoding, TimePart
 from pipeline.scaling import calibration
 from pipeline.training.checkpoint import CheckpointStore, decode
+from pipeline.training.xgboost.model_bytes import unpack
 from tests.written_formats.make import EVERY_EVENT, ROUNDS, RUN, job_of
 
 HERE = Path(__file__).parent / "november_2026"
@@ -97,11 +98,14 @@ def test_a_model_predicts(model: Model) -> None:
 
 def test_a_checkpoint() -> None:
     state, identity = decode((HERE / f"round-{ROUNDS:06}.checkpoint").read_bytes())
-    assert (state.round, state.best_round, state.stopped, state.best_booster) == (ROUNDS, ROUNDS, False, b"")
-    assert xgboost.Booster(model_file=bytearray(state.booster)).num_boosted_rounds() == ROUNDS
+    assert (state.round, state.best_round, state.stopped) == (ROUNDS, ROUNDS, False)
+    booster, best = unpack(state.content)
+    assert xgboost.Booster(model_file=bytearray(booster)).num_boosted_rounds() == ROUNDS
+    assert best == b""
     assert (state.history["validation.logloss"], state.best) == (LOGLOSS, LOGLOSS[-1])
     assert len(state.round_seconds) == ROUNDS
-    assert (identity.device, identity.xgboost, identity.job["training.row_sample"]) == ("cpu", "3.4.1", 0.75)
+    assert (identity.device, identity.trainer, identity.versions) == ("cpu", "xgboost", {"xgboost": "3.4.1"})
+    assert identity.job["training.row_sample"] == 0.75
     assert identity.data == ("578e9bc0198cbcf8add1a8995c11dc01398eb0bc3f728d02a7f6a32e16e42bef",)
     assert identity.files == ({"rows.parquet": "06fcb255d136cead"},)
     assert identity.features == "6997146d57468c9f8ee2e95320eb715562d0680260ac9fd62b0921be252340bb"
@@ -111,7 +115,7 @@ def test_a_checkpoint_is_resumed(client: Any, tmp_path: Path, monkeypatch: pytes
     """With the installed XGBoost, whose version decides too."""
     state, identity = decode((HERE / f"round-{ROUNDS:06}.checkpoint").read_bytes())
     folder = tmp_path / "resumed"
-    CheckpointStore(folder).write(state, dataclasses.replace(identity, xgboost=xgboost.__version__))
+    CheckpointStore(folder).write(state, dataclasses.replace(identity, versions={"xgboost": xgboost.__version__}))
     monkeypatch.chdir(HERE)
     more = f"training.rounds={ROUNDS + 3}"
     heard: list[events.Event] = []

@@ -39,8 +39,8 @@ from pipeline.runtime.rpc import call_if_connected
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.worker_session import session_of
 from pipeline.training import handover
-from pipeline.training.checkpoint import State
 from pipeline.training.handover import Handover
+from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores, StoppedError, TrainingCallbacks, TrainingResult
 from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks

@@ -1,6 +1,8 @@
-"""Serialises a booster so that the same trees always give the same bytes, also after a resume."""
+"""Serialises boosters: the model, so that the same trees always give the same bytes, and the state between rounds."""
 
 import xgboost
+
+from pipeline.errors import ModelError
 
 
 def model_bytes(booster: xgboost.Booster) -> bytes:
@@ -12,3 +14,19 @@ def model_bytes(booster: xgboost.Booster) -> bytes:
     loaded = xgboost.Booster()
     loaded.load_model(booster.save_raw("ubj"))
     return bytes(loaded.save_raw("ubj"))
+
+
+def pack(booster: bytes, best_booster: bytes = b"") -> bytes:
+    """Returns the content of a state: the length of the booster (8 bytes, big-endian), and both boosters (UBJSON).
+
+    `best_booster`: of the best round, if `booster` does not contain it (dart).
+    """
+    return len(booster).to_bytes(8, "big") + booster + best_booster
+
+
+def unpack(content: bytes) -> tuple[bytes, bytes]:
+    """Returns what `pack` was given.  ModelError for any other content."""
+    nbytes, boosters = int.from_bytes(content[:8], "big"), content[8:]
+    if not 0 < nbytes <= len(boosters):
+        raise ModelError("the state of the training is damaged: it is shorter than its boosters")
+    return boosters[:nbytes], boosters[nbytes:]

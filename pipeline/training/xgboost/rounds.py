@@ -19,13 +19,13 @@ from pipeline.efficiency.round_meter import Meter, MeterRecord, ResourceUse
 from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events.types import RoundDone
 from pipeline.runtime.task_ledger import timed_section
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores
 from pipeline.training.xgboost.binned_metrics import EarlyStopping
 from pipeline.training.xgboost.booster_probe import grown_trees, start_meter
 from pipeline.training.xgboost.communicator import communicator
 from pipeline.training.xgboost.matrix import Partition, Side
-from pipeline.training.xgboost.model_bytes import model_bytes
+from pipeline.training.xgboost.model_bytes import model_bytes, pack, unpack
 from pipeline.training.xgboost.round_metrics import RoundMetrics
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.weights import Weights, warm_up_ranking_objective
@@ -134,11 +134,11 @@ class _Rounds:
 
     def _restore(self, start: State) -> None:
         """Restores the state of a training after a round."""
-        self.booster.load_model(bytearray(start.booster))
+        booster, self.best_booster = unpack(start.content)
+        self.booster.load_model(bytearray(booster))
         self.measured.history = {name: list(series) for name, series in start.history.items()}
         self.seconds, self.stopped = list(start.round_seconds), start.stopped
         self.stopping.best_round, self.stopping.best = start.best_round, start.best
-        self.best_booster = start.best_booster
         if self.keeps_best and not self.best_booster:  # written by a version that kept the rounds only
             self.stopping.best_round, self.stopping.best = 0, math.nan
         if self.weights.ranking and self.weights.needed and not self.stopped:
@@ -236,13 +236,12 @@ class _Rounds:
     def state(self) -> State:
         return State(
             round=len(self.seconds),
-            booster=bytes(self.booster.save_raw("ubj")),
+            content=pack(bytes(self.booster.save_raw("ubj")), self.best_booster),
             history={name: list(series) for name, series in self.measured.history.items()},
             round_seconds=list(self.seconds),
             best_round=self.stopping.best_round,
             best=float(self.stopping.best),
             stopped=self.stopped,
-            best_booster=self.best_booster,
         )
 
     def _report_round(self, number: int, last: bool) -> None:

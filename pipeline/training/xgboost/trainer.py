@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xgboost
@@ -14,13 +14,14 @@ from pipeline.cluster.devices import array_namespace
 from pipeline.config import xgboost as objective
 from pipeline.config.job import Training
 from pipeline.config.metric_registry import round_metrics
+from pipeline.config.parameters import resolved_params
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.constraints import without_absent
 from pipeline.preprocess.prepare import PreparedData
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.task_errors import task
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 from pipeline.training.trainer import Attempt, TrainingResult, WorkerMatrices
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.findings import training_findings, undefined_metric
@@ -38,6 +39,9 @@ class XGBoostTrainer:
 
     def versions(self) -> Mapping[str, str]:
         return {"xgboost": xgboost.__version__}
+
+    def resolved(self, training: Training) -> Mapping[str, Any]:
+        return resolved_params(training.params)
 
     def check(self, training: Training, objective: str) -> None:
         try_params(training, objective)

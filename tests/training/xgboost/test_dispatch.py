@@ -23,7 +23,7 @@ from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.errors import JobError, TrainingError, WorkerLostError
 from pipeline.events.types import Event, Note, RoundDone, WorkerRounds
 from pipeline.runtime.membership import WorkerMembership
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 from pipeline.training.trainer import TrainingCallbacks
 from pipeline.training.xgboost import rounds, slow_rounds
 from pipeline.training.xgboost.communicator import worker_locks
@@ -248,7 +248,7 @@ def test_a_worker_that_went_before_the_rounds_is_named(make_case: Any) -> None:
 
 def test_a_large_state_is_no_reason_to_warn(shared: Any, make_case: Any) -> None:
     client, workers = shared
-    state = dataclasses.replace(state_of(make_case()), booster=bytes(12 << 20))
+    state = dataclasses.replace(state_of(make_case()), content=bytes(12 << 20))
     assert replicate_state(client, state, workers[:1]).result(10) == state
 
 

@@ -15,7 +15,7 @@ from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, JobError, StrictError
 from pipeline.preprocess.statistics.collect import LabelStatistics
 from pipeline.preprocess.statistics.moments import Moments
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 from pipeline.training.xgboost.findings import undefined_metric
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.trainer import _continued

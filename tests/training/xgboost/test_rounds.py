@@ -10,7 +10,7 @@ import pytest
 import xgboost
 
 from pipeline.errors import CollectiveError, TrainingError
-from pipeline.training.checkpoint import State
+from pipeline.training.state import State
 from pipeline.training.xgboost.matrix import build_partition
 from pipeline.training.xgboost.rounds import RoundHooks, check_device, train_rounds
 
