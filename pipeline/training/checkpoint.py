@@ -82,7 +82,7 @@ def lifted(header: dict[str, Any], boosters: bytes) -> tuple[dict[str, Any], byt
 def _sensible(state: State, identity: Identity) -> bool:
     """Checks the values: a file with a correct hash may still have been written by other software."""
     numbers = (state.round, state.best_round)
-    texts = (*identity.data, identity.device, identity.trainer, identity.objective, identity.features)
+    texts = (*identity.data, identity.device, identity.trainer, identity.features)
     return (
         all(type(number) is int and number >= 0 for number in numbers)
         and state.best_round <= state.round

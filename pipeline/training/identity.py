@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.training.trainer import Trainer
 
 MOST_FILES = 10_000  # whose digests a checkpoint holds: about 1 MB
+OBJECTIVE = "training.objective"
 NAMED = 5  # files of each kind that a message names
 # Fields of the job that may differ: they do not change the model, or only its number of rounds.
 FREE = frozenset(
@@ -41,7 +42,6 @@ class Identity:
     device: str
     trainer: str
     versions: Mapping[str, str]  # of the trainer's packages
-    objective: str = ""  # that "auto" became; empty until the target is known
     features: str = ""  # hash of recipe and cuts; empty until both exist
     files: tuple[Mapping[str, str], ...] = ()  # of each source: file -> digest; to name the files that differ
 
@@ -63,31 +63,32 @@ class Identity:
         return cls(decisive, data, device, trainer.name, dict(trainer.versions()), files=kept)
 
     def with_features(self, objective: str, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
-        """Returns the identity with the objective and the hash of the recipe (JSON) and of every feature's cut points."""
+        """Returns the identity with what the rows decided: the objective, the recipe (JSON) and every feature's cuts."""
         digest = hashlib.sha256(recipe.encode())
         for points in cuts:
             digest.update(len(points).to_bytes(8, "big") + points.tobytes())
-        return dataclasses.replace(self, objective=objective, features=digest.hexdigest())
+        return dataclasses.replace(self, job={**self.job, OBJECTIVE: objective}, features=digest.hexdigest())
 
     def differences(self, now: "Identity") -> list[str]:
         """Describes each difference as text; empty if training can resume."""
         found = []
         paths = {*self.job, *now.job}
-        if QUANTILE_OBJECTIVE not in (self.job.get("training.objective"), now.job.get("training.objective")):
+        if QUANTILE_OBJECTIVE not in (self.job.get(OBJECTIVE), now.job.get(OBJECTIVE)):
             paths.discard("training.quantiles")  # earlier versions took and ignored them
+        # What "auto" becomes is known once the features are; format 1 did not write it.
+        if (self if now.features else now).job.get(OBJECTIVE) == "auto":
+            paths.discard(OBJECTIVE)
         for path in sorted(paths):
             before, after = field_value(self.job, path), now.job.get(path)
             if before != after and not (_unset(before) and _unset(after)) and not _told_below(path, self.job, now.job):
                 found.append(f"{path} was {_short(before)}, now {_short(after)}")
         if self.data != now.data:
             found.append(f"the data differ: {_changes(self.files, now.files)}")
-        facts, today = ({"device": one.device, "trainer": one.trainer, **one.versions} for one in (self, now))
-        if self.objective and now.objective:  # otherwise not known yet, or not written
-            facts["training.objective"], today["training.objective"] = self.objective, now.objective
+        was, is_now = ({"device": one.device, "trainer": one.trainer, **one.versions} for one in (self, now))
         found += [
-            f"{name} was {facts.get(name, 'none')}, now {today.get(name, 'none')}"
-            for name in {**facts, **today}
-            if facts.get(name) != today.get(name)
+            f"{name} was {was.get(name, 'none')}, now {is_now.get(name, 'none')}"
+            for name in {**was, **is_now}
+            if was.get(name) != is_now.get(name)
         ]
         if not found and self.features and now.features and self.features != now.features:
             found.append("the same job and data led to other features or cut points: another version of this program?")

@@ -188,10 +188,17 @@ def test_a_changed_default_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_target_decided_is_compared_once_it_is_known() -> None:
     then = identity().with_features("count:poisson", "{}", [])
-    assert then.differences(identity()) == []
-    assert then.differences(identity().with_features("reg:squarederror", "{}", [])) == [
-        "training.objective was count:poisson, now reg:squarederror"
-    ]
+    assert then.differences(identity()) == then.differences(identity("training.objective=count:poisson")) == []
+    for now in (identity("training.objective=reg:gamma"), identity().with_features("reg:gamma", "{}", [])):
+        assert then.differences(now) == ['training.objective was "count:poisson", now "reg:gamma"']
+
+
+def test_what_an_old_checkpoint_does_not_say_of_the_target() -> None:
+    """Format 1 has the word of the job: "auto" is what it was, and an objective that is named is another."""
+    then = dataclasses.replace(identity(), features=identity().with_features("", "{}", []).features)
+    assert then.differences(identity()) == then.differences(identity().with_features("reg:gamma", "{}", [])) == []
+    named = identity("training.objective=reg:gamma")
+    assert then.differences(named) == ['training.objective was "auto", now "reg:gamma"']
 
 
 def test_a_later_format_is_refused(store: CheckpointStore) -> None:

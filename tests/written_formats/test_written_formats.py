@@ -1,6 +1,6 @@
 """Files that earlier versions have written are read, with the contents they had.
 
-A file of `november_2026/` is never changed to make a test pass: a program that cannot read it cannot read what users
+A file of these folders is never changed to make a test pass: a program that cannot read it cannot read what users
 have.  README.md says which version wrote what, and how.
 """
 
@@ -29,6 +29,7 @@ from pipeline.training.xgboost.model_bytes import unpack
 from tests.written_formats.make import EVERY_EVENT, ROUNDS, RUN, job_of
 
 HERE = Path(__file__).parent / "november_2026"
+CHECKPOINTS = [folder / f"round-{ROUNDS:06}.checkpoint" for folder in (HERE, HERE.with_name("checkpoint_2"))]
 LARGEST_NBYTES = 100_000
 LOGLOSS = [0.520810736, 0.4933363869, 0.4890989945, 0.4806133329]  # of the validation rows, by round
 PREDICTED = [0.06236564368, 0.06236564368, 0.94102251530, 0.45922499895, 0.56526833773]  # for the first rows
@@ -40,7 +41,7 @@ def model() -> Model:
 
 
 def test_the_files_are_small() -> None:
-    assert max(path.stat().st_size for path in HERE.rglob("*") if path.is_file()) < LARGEST_NBYTES
+    assert max(path.stat().st_size for path in HERE.parent.rglob("*") if path.is_file()) < LARGEST_NBYTES
 
 
 def test_the_manifest_of_a_model(model: Model) -> None:
@@ -96,8 +97,9 @@ def test_a_model_predicts(model: Model) -> None:
     np.testing.assert_allclose(model.predict(rows), PREDICTED, rtol=1e-6)
 
 
-def test_a_checkpoint() -> None:
-    state, identity = decode((HERE / f"round-{ROUNDS:06}.checkpoint").read_bytes())
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_a_checkpoint(path: Path) -> None:
+    state, identity = decode(path.read_bytes())
     assert (state.round, state.best_round, state.stopped) == (ROUNDS, ROUNDS, False)
     booster, best = unpack(state.content)
     assert xgboost.Booster(model_file=bytearray(booster)).num_boosted_rounds() == ROUNDS
@@ -111,9 +113,17 @@ def test_a_checkpoint() -> None:
     assert identity.features == "6997146d57468c9f8ee2e95320eb715562d0680260ac9fd62b0921be252340bb"
 
 
-def test_a_checkpoint_is_resumed(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_second_format_has_more() -> None:
+    first, second = (decode(path.read_bytes())[1] for path in CHECKPOINTS)
+    assert [one.job["training.objective"] for one in (first, second)] == ["auto", "binary:logistic"]
+    assert "training.params.gamma" not in first.job
+    assert second.job["training.params.gamma"] == 0
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_a_checkpoint_is_resumed(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """With the installed XGBoost, whose version decides too."""
-    state, identity = decode((HERE / f"round-{ROUNDS:06}.checkpoint").read_bytes())
+    state, identity = decode(path.read_bytes())
     folder = tmp_path / "resumed"
     CheckpointStore(folder).write(state, dataclasses.replace(identity, versions={"xgboost": xgboost.__version__}))
     monkeypatch.chdir(HERE)
