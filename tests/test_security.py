@@ -101,6 +101,7 @@ def use(folder: Path) -> str:
         with nothing_unpickled():
             model = Model.load(folder)
             model.predict(table(20))
+            model.cuts()
             pipeline.evaluate(None, model, table(100))
     except PipelineError as error:
         return one_line(error)
@@ -153,7 +154,7 @@ def test_a_pickle_in_place_of_any_file(folder: Path, marker: Path, hashes: str) 
         assert set(outcomes.values()) == {"ModelError"}
     else:  # what only people read is not read by us
         refused = {name for name, outcome in outcomes.items() if outcome == "ModelError"}
-        assert refused == {"manifest.json", "model.ubj", "recipe.json", "metrics.json"}
+        assert refused == {"manifest.json", "model.ubj", "recipe.json", "metrics.json", "cuts.json"}
         assert {outcomes[name] for name in outcomes.keys() - refused} == {"used"}
 
 
@@ -278,7 +279,7 @@ def enlarge(folder: Path, name: str, nbytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model.ubj", "recipe.json", "metrics.json", "report.html", "pictures/x.png", "MODEL_CARD.md"]
+    "name", ["model.ubj", "recipe.json", "metrics.json", "cuts.json", "report.html", "pictures/x.png", "MODEL_CARD.md"]
 )
 def test_a_file_that_is_too_large_for_its_kind_is_not_read(folder: Path, name: str) -> None:
     for nbytes in (1 << 40, (17 if name == "model.ubj" else 2) << 30):

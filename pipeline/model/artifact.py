@@ -1,7 +1,6 @@
 """Saves and loads the model folder: written whole or not at all, checked before its contents are used."""
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,30 +11,22 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.job import CsvOptions
-from pipeline.config.limited_file import read_limited
 from pipeline.config.urls import is_url, local_path
 from pipeline.errors import ModelError
-from pipeline.model import inference
-from pipeline.model.folder import BOOSTER, MANIFEST, is_model_folder
-from pipeline.model.manifest import FileEntry, Manifest, dump
+from pipeline.model import cuts_file, inference
+from pipeline.model.checked_files import LARGEST_MANIFEST, check, content_of, place_of, read_document, sha256_of
+from pipeline.model.folder import BOOSTER, CUTS, MANIFEST, METRICS, RECIPE, is_model_folder
+from pipeline.model.manifest import XGBOOST, FileEntry, Manifest, dump
 from pipeline.model.schema import schema_of
+from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.recipe import Recipe
 from pipeline.storage.atomic import whole_folder, write_file
 
-RECIPE = "recipe.json"
-METRICS = "metrics.json"
 REPORT = "report.html"
 CARD = "MODEL_CARD.md"
 PICTURES = "pictures"
-MIB = 2**20
-LARGEST_MANIFEST = 64 * MIB  # a manifest of ten thousand columns takes 2 MiB
-# The most that is read of a file, by its name or ending: far more than any real model needs.
-LARGEST = {BOOSTER: 16_384 * MIB, RECIPE: 1024 * MIB, METRICS: 256 * MIB, ".html": 512 * MIB, ".png": 64 * MIB}
-LARGEST_OTHER = 64 * MIB
+KEPT = (BOOSTER, RECIPE, METRICS)  # files that a model holds; of the others only the hash is checked when it is loaded
 MOST_FILES = 1_000
-KEPT = (BOOSTER, RECIPE, METRICS)  # files whose bytes are needed, of UBJSON and JSON; of the other files only the hash
-BEGIN = b"{"
-CHUNK = MIB
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,7 @@ class ModelParts:
     card: str  # Markdown
     report: str | None = None  # HTML
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # name without ending -> PNG
+    cuts: Cuts | None = None  # of the recipe's features; None: not known
 
 
 def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool = False) -> "Model":
@@ -60,11 +52,12 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
         BOOSTER: bytes(parts.booster),
         RECIPE: parts.recipe.to_json().encode("utf-8"),
         METRICS: dump(parts.metrics),
+        **({} if parts.cuts is None else {CUTS: cuts_file.render(parts.cuts, parts.recipe.names)}),
         CARD: parts.card.encode("utf-8"),
         **({} if parts.report is None else {REPORT: parts.report.encode("utf-8")}),
         **{f"{PICTURES}/{name}.png": picture for name, picture in parts.pictures.items()},
     }
-    entries = {name: FileEntry(_sha256(content), len(content)) for name, content in sorted(files.items())}
+    entries = {name: FileEntry(sha256_of(content), len(content)) for name, content in sorted(files.items())}
     manifest = dataclasses.replace(parts.manifest, files=entries)
     path = Path(os.path.abspath(local_path(folder)))
     files[MANIFEST] = manifest.render()
@@ -102,7 +95,7 @@ class Model:
             raise ModelError(f"{path}: no such model folder")
         if not (folder / MANIFEST).is_file():
             raise ModelError(f"{path}: not a model folder: it has no {MANIFEST}")
-        manifest = Manifest.parse(_read(folder / MANIFEST, LARGEST_MANIFEST), f"{path}/{MANIFEST}")
+        manifest = Manifest.parse(read_document(folder / MANIFEST, LARGEST_MANIFEST), f"{path}/{MANIFEST}")
         for name in KEPT:
             if name not in manifest.files:
                 raise ModelError(f"{path}: damaged: the manifest does not list {name}")
@@ -110,8 +103,12 @@ class Model:
             raise ModelError(
                 f"{path}: the manifest lists {len(manifest.files):,} files, a model has at most {MOST_FILES:,}"
             )
-        places = {name: _place(folder, name, entry) for name, entry in manifest.files.items()}  # before reading any
-        contents = {name: _checked(place, name, manifest.files[name]) for name, place in places.items()}
+        if manifest.trainer != XGBOOST:
+            raise ModelError(f"{path}: a model of the trainer {manifest.trainer!r}, this program reads {XGBOOST!r}")
+        places = {name: place_of(folder, name, entry) for name, entry in manifest.files.items()}  # before reading any
+        contents = {name: content_of(places[name], manifest.files[name]) for name in KEPT}
+        for name in [name for name in places if name not in KEPT]:
+            check(places[name], manifest.files[name])
         inference.check_function(manifest, allow_code)
         recipe, metrics = _read_parts(path, manifest, contents)
         return cls(folder, manifest, recipe, metrics, contents[BOOSTER], threads, allow_code)
@@ -125,6 +122,16 @@ class Model:
     def classes(self) -> tuple[Any, ...]:
         """The classes in the order of the probabilities; empty unless classification."""
         return self.manifest.target.classes
+
+    def cuts(self) -> Cuts | None:
+        """The cut points with which the features were quantised; None where a version that kept none wrote the model.
+
+        Reads cuts.json, whose hash is checked again.  ModelError where it cannot be used.
+        """
+        entry = self.manifest.files.get(CUTS)
+        if entry is None:
+            return None
+        return cuts_file.parse(content_of(place_of(self.path, CUTS, entry), entry), self.manifest.features)
 
     def with_threads(self, threads: int) -> "Model":
         """The same model, predicting with this many threads."""
@@ -239,71 +246,3 @@ def _read_parts(path: Any, manifest: Manifest, contents: Mapping[str, bytes]) ->
     if not fits:
         raise ModelError(f"{path}: damaged: its manifest, recipe and metrics are not of one model")
     return recipe, metrics
-
-
-def _check_size(name: str, size: int, where: object) -> None:
-    """ModelError for a file that is larger than its kind allows: its size is known before it is read."""
-    limit = LARGEST.get(name, LARGEST.get(os.path.splitext(name)[1], LARGEST_OTHER))
-    if size > limit:
-        raise ModelError(f"{where}: {size:,} bytes; of such a file of a model at most {limit:,} are read")
-
-
-def _place(folder: Path, name: str, entry: FileEntry) -> Path:
-    """The path of one file of the folder; ModelError where it is outside, missing, or has another size."""
-    parts = name.split("/")
-    outside = "\\" in name or "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts)
-    path = folder.joinpath(*parts) if not outside else folder
-    if outside or not _inside(path, folder):
-        raise ModelError(f"{folder}: the manifest names a file outside the folder: {name!r}")
-    if not path.is_file():
-        raise ModelError(f"{folder}: damaged: {name} is missing")
-    size = path.stat().st_size
-    if size != entry.size:
-        raise ModelError(f"{path}: damaged: {size} bytes, {entry.size} when it was written")
-    _check_size(name, size, path)
-    return path
-
-
-def _checked(path: Path, name: str, entry: FileEntry) -> bytes:
-    """The bytes of a file that is needed, b"" of others; ModelError where they do not match the manifest."""
-    if name in KEPT:
-        content = _read(path, entry.size)
-        digest = _sha256(content)
-    else:
-        content, digest = b"", _hash_of(path, entry.size)
-    if digest != entry.sha256:
-        raise ModelError(f"{path}: damaged: its SHA-256 is not the one it was written with")
-    return content
-
-
-def _inside(path: Path, folder: Path) -> bool:
-    """Whether a path is inside the folder, after resolving links."""
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # circular links
-        return False
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a file of UBJSON or JSON, of at most `limit` bytes."""
-    content = read_limited(path, limit, "such a file of a model", ModelError, BEGIN)
-    if not content.startswith(BEGIN):  # a huge file of zeros is cheap to create and to send
-        raise ModelError(f"{path}: damaged: no JSON in it")
-    return content
-
-
-def _hash_of(path: Path, size: int) -> str:
-    """The SHA-256 of a file of this size, reading it in parts."""
-    digest, left = hashlib.sha256(), size + 1
-    try:
-        with open(path, "rb") as file:
-            while left > 0 and (part := file.read(min(CHUNK, left))):
-                digest.update(part)
-                left -= len(part)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

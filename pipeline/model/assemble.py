@@ -13,7 +13,7 @@ from pipeline.data.schema.derive import check, function_sha256
 from pipeline.data.schema.roles import Roles
 from pipeline.data.schema.target import Target
 from pipeline.events.findings import text_of
-from pipeline.model.manifest import Manifest, NamedType
+from pipeline.model.manifest import XGBOOST, Manifest, NamedType
 from pipeline.model.schema import type_name
 from pipeline.preprocess.recipe import Recipe
 
@@ -30,6 +30,7 @@ class ManifestInput:
     best_round: int  # the model's last round
     rows: Mapping[str, object]  # train, validation: rows; dropped: reason -> rows
     created: datetime
+    trainer: str = XGBOOST
     notes: tuple[str, ...] = ()
 
 
@@ -72,6 +73,7 @@ def make_manifest(inputs: Inputs, job: Job, trained: ManifestInput) -> Manifest:
         derivation=dataclasses.replace(inputs.derivation, allow_code=False),
         function_sha256=function_sha256(inputs.derivation),
         notes=trained.notes,
+        trainer=trained.trainer,
     )
 
 

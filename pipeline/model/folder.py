@@ -5,7 +5,13 @@ from pathlib import Path
 
 from pipeline.storage.atomic import claim
 
-MANIFEST, BOOSTER = "manifest.json", "model.ubj"  # in every model folder
+MANIFEST, BOOSTER, RECIPE, METRICS = (
+    "manifest.json",
+    "model.ubj",
+    "recipe.json",
+    "metrics.json",
+)  # in every model folder
+CUTS = "cuts.json"  # since manifest version 3
 
 
 def is_model_folder(folder: Path) -> bool:

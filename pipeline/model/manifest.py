@@ -15,7 +15,8 @@ from pipeline.data.schema.roles import Roles
 from pipeline.data.schema.target import Target
 from pipeline.errors import ModelError
 
-FORMAT_VERSION = 2  # 1 had no hash of the manifest itself
+FORMAT_VERSION = 3  # 2 is still read: it had no trainer; 1 had no hash of the manifest itself
+XGBOOST = "xgboost"  # the trainer of every model of version 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Manifest:
     derivation: Derivation = NO_DERIVATION
     function_sha256: str | None = None  # of the source file of derivation.function
     notes: tuple[str, ...] = ()
+    trainer: str = XGBOOST  # that made model.ubj
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     @property
@@ -80,14 +82,23 @@ class Manifest:
 
         So any changed byte is detected, although no other file holds this file's hash.
         """
-        document = {"format_version": FORMAT_VERSION, "sha256": "", **_plain(dataclasses.asdict(self))}
+        return self.render_version(FORMAT_VERSION)
+
+    def render_version(self, version: int) -> bytes:
+        """The text that a program of this version writes."""
+        document = {"format_version": version, "sha256": "", **_plain(dataclasses.asdict(self))}
         document["derivation"].pop("allow_code")  # consent is given on each call, never taken from a file
+        if version < 3:
+            document.pop("trainer")
         document["sha256"] = hashlib.sha256(dump(document)).hexdigest()
         return dump(document)
 
     @classmethod
     def parse(cls, content: bytes, origin: str) -> "Manifest":
-        """The manifest in a file's bytes; ModelError (naming `origin`) for a newer format or invalid content."""
+        """The manifest in a file's bytes; ModelError (naming `origin`) for a newer format or invalid content.
+
+        A file of version 2 is compared with what a program of that version writes, and read as one of this version.
+        """
         try:
             document = json.loads(content.decode("utf-8"))
             version = document.pop("format_version")
@@ -95,7 +106,7 @@ class Manifest:
             raise ModelError(f"{origin}: not a readable manifest") from None
         if type(version) is not int or version < 1:
             raise ModelError(f"{origin}: not a readable manifest")
-        if version != FORMAT_VERSION:
+        if version not in (2, FORMAT_VERSION):
             advice = "install a newer release" if version > FORMAT_VERSION else "train the model again"
             raise ModelError(f"{origin}: format version {version}, this program reads {FORMAT_VERSION}: {advice}")
         document.pop("sha256", None)  # rendered again below, and compared with the whole
@@ -103,7 +114,7 @@ class Manifest:
             manifest = from_json(cls, document)
         except (TypeError, ValueError):
             raise ModelError(f"{origin}: damaged: its fields are not a manifest's") from None
-        if manifest.render() != content:
+        if manifest.render_version(version) != content:
             raise ModelError(f"{origin}: damaged: not as it was written")
         return manifest
 

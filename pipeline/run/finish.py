@@ -18,8 +18,7 @@ from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.reports.documents import Documents, ReportInput, write_documents
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.recorder import ClosedAccount
-from pipeline.training.evaluation import Evaluation
-from pipeline.training.trainer import RoundsResult
+from pipeline.training.supervisor import Outcome
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class RunResult:
     """What a run has computed before it is written."""
 
     prepared: PreparedData
-    result: RoundsResult
-    evaluation: Evaluation
+    outcome: Outcome
     folder: Path
     memory: PeakMemory
     closed_account: ClosedAccount  # the worker-seconds by use
@@ -51,9 +49,9 @@ def finish(context: RunContext, done: RunResult) -> tuple[Model, dict[str, Any]]
     with context.clock.stage("report" if context.job.output.report else "save"):
         documents = _documents(context, done, manifest)
     metrics = {
-        **done.evaluation.metrics,
-        "history": done.result.history,
-        "round_seconds": done.result.round_seconds,
+        **done.outcome.evaluation.metrics,
+        "history": done.outcome.trained.result.history,
+        "round_seconds": done.outcome.trained.result.round_seconds,
         "seconds": context.clock.close(),
         "account": done.closed_account.now("saving").to_dict(),
         "efficiency": done.efficiency,
@@ -64,13 +62,14 @@ def finish(context: RunContext, done: RunResult) -> tuple[Model, dict[str, Any]]
     }
     with context.clock.stage("save"):
         parts = ModelParts(
-            booster=done.result.model,
+            booster=done.outcome.trained.result.model,
             recipe=done.prepared.fitted.recipe,
             manifest=manifest,
             metrics=metrics,
             card=documents.card,
             report=documents.report,
             pictures=documents.pictures,
+            cuts=done.prepared.fitted.cuts,
         )
         model = save(done.folder, parts, overwrite=context.job.output.overwrite)
     return model, _summary(context, done, model)
@@ -81,10 +80,11 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
     trained = ManifestInput(
         target=done.prepared.target,
         recipe=done.prepared.fitted.recipe,
-        rounds=done.result.rounds,
-        best_round=done.result.best_round,
+        rounds=done.outcome.trained.result.rounds,
+        best_round=done.outcome.trained.result.best_round,
         rows=row_counts(statistics, done.prepared.inputs.skipped),
         created=datetime.datetime.now(datetime.UTC),
+        trainer=done.outcome.trainer,
         notes=tuple(map(text_of, context.notes)),
     )
     resolved = {"params": dict(done.prepared.plan.survey.params)}
@@ -107,10 +107,10 @@ def _documents(context: RunContext, done: RunResult, manifest: Manifest) -> Docu
         name=done.folder.name,
         manifest=manifest,
         recipe=fitted.recipe,
-        booster=done.result.model,
-        metrics=done.evaluation.metrics,
-        curves=done.evaluation.curves,
-        history=done.result.history,
+        booster=done.outcome.trained.result.model,
+        metrics=done.outcome.evaluation.metrics,
+        curves=done.outcome.evaluation.curves,
+        history=done.outcome.trained.result.history,
         statistics=fitted.statistics,
         preview=fitted.preview,
         preview_label=fitted.preview_label,
@@ -139,7 +139,7 @@ def _summary(context: RunContext, done: RunResult, model: Model) -> dict[str, An
         "oversubscribed": context.placement.oversubscribed,
         "rounds": manifest.rounds,
         "best_round": manifest.best_round,
-        "metrics": done.evaluation.metrics,
+        "metrics": done.outcome.evaluation.metrics,
         "seconds": context.clock.close(),
         "account": done.closed_account.now("saving").to_dict(),
         "peak_memory_nbytes": done.memory.sample_peak(),

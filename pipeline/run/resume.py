@@ -1,13 +1,16 @@
 """Decides where a run begins: with the first round, or at the checkpoint of an interrupted run."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.data.opened_sources import Inputs
 from pipeline.errors import JobError
 from pipeline.events.types import Restarted
 from pipeline.runtime.context import RunContext
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.identity import Identity
 from pipeline.training.state import State
+from pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,13 @@ class ResumePoint:
         if self.identity is not None:
             _same(self.identity, identity)
         return self.state
+
+
+def identity_of(context: RunContext, inputs: Inputs, trainer: Trainer[Any]) -> Identity:
+    """Returns what this run's checkpoints belong to, as far as it is known before a row is read."""
+    data = tuple(source.fingerprint for source in inputs.sources)
+    files = tuple(source.digests for source in inputs.sources)
+    return Identity.of(inputs.job, data, context.placement.device, trainer, files)
 
 
 def load_resume_point(context: RunContext, store: CheckpointStore, identity: Identity) -> ResumePoint:

@@ -30,7 +30,7 @@ from pipeline.run.finish import RunResult, default_folder, finish
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
 from pipeline.run.output_lock import lock_output_dir, prepare_output_dir
-from pipeline.run.resume import ResumePoint, load_resume_point
+from pipeline.run.resume import ResumePoint, identity_of, load_resume_point
 from pipeline.run.settings import shown_settings
 from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
 from pipeline.runtime.membership import WorkerMembership
@@ -40,7 +40,6 @@ from pipeline.runtime.rpc import require_client
 from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.training.checkpoint import CheckpointStore
-from pipeline.training.identity import Identity
 from pipeline.training.supervisor import Checkpoints, Supervisor, SupervisorHooks
 from pipeline.training.trainers import trainer_named
 from pipeline.training.workset import WorkSet
@@ -221,10 +220,8 @@ def _train(
     with clock.stage("metadata"):
         context.emit(JobResolved(settings=shown_settings(inputs.job)))
         context.emit_note(*context.placement.notes, *inputs.notes)
-        data = tuple(source.fingerprint for source in inputs.sources)
-        files = tuple(source.digests for source in inputs.sources)
         trainer = trainer_named()
-        identity = Identity.of(inputs.job, data, context.placement.device, trainer, files)
+        identity = identity_of(context, inputs, trainer)
         store = CheckpointStore(options.folder)
         start = load_resume_point(context, store, identity) if options.resume else ResumePoint()
         if not options.resume:
@@ -234,18 +231,16 @@ def _train(
     else:
         prepared, work_set = for_params(context, options.shared.prepared), options.shared.work_set
         work_set.adopt(context, prepared)
-    identity = identity.with_features(
-        prepared.target.objective, prepared.fitted.recipe.to_json(), prepared.fitted.cuts.points
-    )
+    fitted = prepared.fitted
+    identity = identity.with_features(prepared.target.objective, fitted.recipe.to_json(), fitted.cuts.points)
     checkpoints = Checkpoints(context, store, identity, start.checked(identity))
     hooks = SupervisorHooks(memory.sample, accountant.new_segment, options.ends_after)
     outcome = Supervisor(context, prepared, trainer, checkpoints, hooks, work_set).run()
     trained = outcome.trained
     context.membership.refresh()  # waits while the scheduler is silent: the workers' readings pass through it
     closed_account = accountant.account(rounds_of(trained.meters, outcome.workers))
-    efficiency = of_rounds(trained.meters, outcome.workers, features=len(prepared.fitted.recipe.features))
-    done = RunResult(prepared, trained.result, outcome.evaluation, options.folder, memory, closed_account, efficiency)
-    saved, summary = finish(context, done)
+    efficiency = of_rounds(trained.meters, outcome.workers, features=len(fitted.recipe.features))
+    saved, summary = finish(context, RunResult(prepared, outcome, options.folder, memory, closed_account, efficiency))
     results.append(TrainResult(saved, summary))
     if (reason := store.remove()) is not None:
         context.emit_note(f"the model is saved; its checkpoints in {store.folder} cannot be removed: {reason}")

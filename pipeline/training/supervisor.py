@@ -46,6 +46,7 @@ class Outcome:
     trained: TrainingResult
     evaluation: Evaluation
     workers: tuple[str, ...]  # names, by rank
+    trainer: str  # its name
 
 
 class Checkpoints:
@@ -195,7 +196,7 @@ class Supervisor:
             self._work_set.release()
         with context.clock.stage("evaluate"):
             evaluation = evaluate(context, self._prepared, trained, workers)
-        return Outcome(trained, evaluation, context.names(workers))
+        return Outcome(trained, evaluation, context.names(workers), self._trainer.name)
 
     def _note_findings(self, found: Sequence[Finding]) -> None:
         """Emits findings; StrictError, with `data.strict`, says how to save the model all the same."""

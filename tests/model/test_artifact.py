@@ -1,5 +1,6 @@
 """Model folders: whole or not there, and believed only byte for byte as written."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -16,7 +17,8 @@ from pipeline.errors import JobError, ModelError, OutputError, PipelineError
 from pipeline.model import artifact
 from pipeline.model.artifact import Model, ModelParts, save
 from pipeline.model.folder import claim_folder, is_model_folder
-from pipeline.model.manifest import FORMAT_VERSION, FileEntry, Manifest
+from pipeline.model.manifest import FORMAT_VERSION, FileEntry, Manifest, dump
+from pipeline.preprocess.bins import Cuts
 from pipeline.storage import atomic
 from tests.models import flights
 
@@ -88,6 +90,51 @@ def test_a_newer_format_is_refused_with_both_numbers(copy):
     path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 7', 1))
     with pytest.raises(ModelError, match=f"format version 7, this program reads {FORMAT_VERSION}"):
         Model.load(copy)
+
+
+def test_a_manifest_of_version_2_is_checked_as_that_version_wrote_it(copy):
+    path = copy / "manifest.json"
+    path.write_bytes(Manifest.parse(path.read_bytes(), "x").render_version(2))
+    assert b'"format_version": 2,' in path.read_bytes()
+    assert b"trainer" not in path.read_bytes()
+    model = Model.load(copy)
+    assert model.manifest.trainer == "xgboost"
+    assert model.cuts() is None
+    path.write_bytes(path.read_bytes().replace(b'"rounds": 12', b'"rounds": 13'))
+    with pytest.raises(ModelError, match="damaged: not as it was written"):
+        Model.load(copy)
+
+
+def test_a_field_of_a_later_version_in_a_manifest_of_version_2_is_refused(copy):
+    path = copy / "manifest.json"
+    document = json.loads(Manifest.parse(path.read_bytes(), "x").render_version(2))
+    path.write_bytes(dump({**document, "trainer": "xgboost"}))
+    with pytest.raises(ModelError, match="damaged: not as it was written"):
+        Model.load(copy)
+
+
+def test_a_model_of_an_unknown_trainer_is_refused(copy):
+    path = copy / "manifest.json"
+    path.write_bytes(dataclasses.replace(Manifest.parse(path.read_bytes(), "x"), trainer="network").render())
+    with pytest.raises(ModelError, match="a model of the trainer 'network', this program reads 'xgboost'"):
+        Model.load(copy)
+
+
+def test_cuts_are_checked_again_when_they_are_read(make_model, tmp_path):
+    model = make_model("binary")
+    levels = tuple(None if feature.type == "q" else 4 for feature in model.manifest.features)
+    points = tuple(np.array([1, 2.5] if level is None else [], np.float32) for level in levels)
+    saved = save(tmp_path / "m", dataclasses.replace(_parts(model), cuts=Cuts(points, levels)))
+    found = Model.load(tmp_path / "m").cuts()
+    assert found is not None
+    assert found.levels == levels
+    assert [list(one) for one in found.points] == [list(one) for one in points]
+    path = tmp_path / "m" / "cuts.json"
+    path.write_bytes(path.read_bytes().replace(b"2.5", b"2.6"))
+    with pytest.raises(ModelError, match=r"cuts\.json: damaged: its SHA-256"):
+        saved.cuts()
+    with pytest.raises(ModelError, match=r"cuts\.json: damaged: its SHA-256"):
+        Model.load(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

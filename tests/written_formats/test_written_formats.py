@@ -29,15 +29,16 @@ from pipeline.training.xgboost.model_bytes import unpack
 from tests.written_formats.make import EVERY_EVENT, ROUNDS, RUN, job_of
 
 HERE = Path(__file__).parent / "november_2026"
+MODELS = [HERE / "model", HERE.with_name("manifest_3") / "model"]
 CHECKPOINTS = [folder / f"round-{ROUNDS:06}.checkpoint" for folder in (HERE, HERE.with_name("checkpoint_2"))]
 LARGEST_NBYTES = 100_000
 LOGLOSS = [0.520810736, 0.4933363869, 0.4890989945, 0.4806133329]  # of the validation rows, by round
 PREDICTED = [0.06236564368, 0.06236564368, 0.94102251530, 0.45922499895, 0.56526833773]  # for the first rows
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return Model.load(HERE / "model", threads=1)
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> Model:
+    return Model.load(request.param, threads=1)
 
 
 def test_the_files_are_small() -> None:
@@ -89,6 +90,19 @@ def test_the_recipe_of_a_model(model: Model) -> None:
     assert (len(shop.levels), shop.values[0]) == (30, 0.022292994)
     assert street == Hash(name="street", column="street", bins=16)
     assert epoch == TimePart(name="hour.epoch", column="hour", part="epoch", origin=1_704_067_200)
+
+
+def test_what_the_third_manifest_has_more() -> None:
+    """The cuts are those that were trained with: with the recipe they have the hash that a checkpoint has of both."""
+    second, third = (Model.load(path) for path in MODELS)
+    assert [model.manifest.trainer for model in (second, third)] == ["xgboost", "xgboost"]
+    assert second.cuts() is None
+    cuts = third.cuts()
+    assert cuts is not None
+    assert cuts.levels == (None, None, 4, None, None, 16, None, None, None, None)
+    _, identity = decode(CHECKPOINTS[1].read_bytes())
+    recipe = (MODELS[1] / "recipe.json").read_text(encoding="utf-8")
+    assert identity.with_features("", recipe, cuts.points).features == identity.features
 
 
 def test_a_model_predicts(model: Model) -> None:
