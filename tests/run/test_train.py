@@ -725,12 +725,13 @@ def test_a_worker_that_dies_at_the_start_is_waited_for(folder: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_workers_with_too_little_memory_are_the_error(folder: Path, tmp_path: Path) -> None:
-    """No file is blamed, and the message needs no knowledge of Dask."""
-    job = job_of(folder, tmp_path / "model", *PLAIN, "cluster.workers=2", "cluster.device=cpu", "cluster.memory=100MiB")
+    """No file is blamed, and the message needs no knowledge of Dask.  With another `training.matrix` the plan refuses it."""
+    cluster = ("cluster.workers=2", "cluster.device=cpu", "cluster.memory=100MiB")
+    job = job_of(folder, tmp_path / "model", *PLAIN, *cluster, "training.matrix=memory")
     with pipeline.connect(job) as client, pytest.raises(PipelineError) as caught:
         pipeline.train(client, job)
     assert re.fullmatch(
-        r"(survey: )?workers were ended \d+ times? because their memory came near the limit of 100 MiB, and one is expected "
+        r"(\w+: )?workers were ended \d+ times? because their memory came near the limit of 100 MiB, and one is expected "
         r"to take \d+ MiB: raise cluster.memory, or use fewer workers with more memory each",
         str(caught.value),
     )
