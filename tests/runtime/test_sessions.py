@@ -1,5 +1,7 @@
 """What runs keep on workers and the scheduler: in one session each, by run, and gone when the run is closed."""
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +13,8 @@ from distributed import Client
 from distributed.protocol.pickle import dumps
 
 import pipeline
+from pipeline.cli import terminal
+from pipeline.cli.main import cli
 from pipeline.run.doctor import lines
 from pipeline.runtime import scheduler_session, sessions
 from pipeline.runtime.scheduler_session import SchedulerSession
@@ -209,6 +213,24 @@ def test_doctor_lists_what_runs_keep(client: Client) -> None:
     assert not [row for row in rows if "run doctors-a" in row]
     sessions.close_run(client, "doctors-b")
     assert list(client.run(contents_on).values()) == [[], []]
+
+
+def test_the_command_lists_it_as_text_and_as_json(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    worker = min(client.scheduler_info()["workers"])
+    client.run(_keep, "commands", workers=[worker])
+    try:
+        assert terminal.run(cli, ["doctor", "--scheduler", client.scheduler.address, "--json"]) == 0
+        (found,) = [each for each in json.loads(capfd.readouterr().out)["workers"] if each["kept"]]
+        assert found["kept"] == [{"run": "commands", "what": "the ledger of its tasks", "nbytes": None}]
+        assert terminal.run(cli, ["doctor", "--scheduler", client.scheduler.address]) == 0
+        assert re.search(r"^worker \S+ +run commands +the ledger of its tasks$", capfd.readouterr().out, re.MULTILINE)
+    finally:
+        sessions.close_run(client, "commands")
+
+
+def test_a_setting_of_a_cluster_that_is_not_asked_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert terminal.run(cli, ["doctor", "--set", "cluster.workers=2"]) == 2
+    assert "--set cluster.workers=2: has an effect with --scheduler only" in capfd.readouterr().err
 
 
 def test_a_worker_that_does_not_answer_is_listed() -> None:
