@@ -167,10 +167,10 @@ def test_every_task_is_one() -> None:
     from pipeline.preprocess import fit
     from pipeline.scaling import block_files, compute_calibration
     from pipeline.training import evaluation, workset
-    from pipeline.training.xgboost import communicator, dispatch, trainer
+    from pipeline.training.xgboost import communicator, rank_task, trainer
 
     tasks = [
         fit.survey_unit, fit.collect_unit, fit.make_block, fit.fit, fit.block_facts, predict._write, evaluate._score,
-        dispatch._train_task, workset._build, evaluation._evaluate, trainer._labels_of, trainer._intercept_of, communicator._tracker_task, block_files.write_block, compute_calibration.fit_grid,
+        rank_task.train_task, workset._build, evaluation._evaluate, trainer._labels_of, trainer._intercept_of, communicator._tracker_task, block_files.write_block, compute_calibration.fit_grid,
     ]  # fmt: skip
     assert all(hasattr(function, "__wrapped__") for function in tasks)

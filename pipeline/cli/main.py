@@ -431,13 +431,11 @@ def generate(output_mode: OutputMode, folder: str, **options: Any) -> None:
 
 @cli.command(cls=Verb, short_help="Print versions, cores, memory, GPUs and ports of this machine.")
 @job_option("--scheduler", field="cluster.scheduler", text=True, metavar="URL")
-@set_option("A field of cluster, with --scheduler")
+@set_option("A field of cluster, with --scheduler, e.g. its TLS files")
 @output_options
 def doctor(output_mode: OutputMode, **_: Any) -> None:
     """Say what this machine offers: versions, cores, memory, GPUs (or why not), ports, threads in a worker.  With
     --scheduler, list what runs keep there until they end: the process, the run, what, and its bytes where known.
-
-    The files of a scheduler with TLS are given by --set cluster.security.ca_file=... and so on.
 
     \b
     Example:
@@ -446,12 +444,9 @@ def doctor(output_mode: OutputMode, **_: Any) -> None:
     """
     import pipeline
     from pipeline.cli.output import doctor_text
-    from pipeline.errors import JobError
 
     with output_mode.running():
         section = _cluster_asked()
-        if section.scheduler is None and settings_given():
-            raise JobError(f"--set {settings_given()[0]}: has an effect with --scheduler only")
         checks = pipeline.doctor(section.scheduler, section=section)
     output_mode.result(checks, lambda: doctor_text(checks))
 

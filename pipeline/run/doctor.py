@@ -10,6 +10,7 @@ from distributed import Client
 from pipeline.cluster import interrupts, logs, machine_checks
 from pipeline.cluster.launchers import existing
 from pipeline.config.job import Cluster
+from pipeline.errors import JobError
 from pipeline.formatting import nbytes
 from pipeline.runtime.sessions import Held, held
 
@@ -22,9 +23,11 @@ def doctor(scheduler: str | None = None, *, section: Cluster | None = None) -> d
     Starts a worker for a moment, to see the settings that a worker really gets.  With the address of a `scheduler`:
     returns instead what runs keep on it and on its workers, each as {"run": id, "what": text, "nbytes": or None};
     "kept" of a worker that does not answer is None.  What a run keeps is dropped when it ends.  `section` has the TLS
-    files.  ClusterError if the scheduler cannot be reached.
+    files.  ClusterError if the scheduler cannot be reached, JobError for a `section` without one.
     """
     if scheduler is None:
+        if section is not None and section != Cluster():
+            raise JobError(f"cluster.{next(iter(section.model_fields_set))} has an effect with a scheduler only")
         return machine_checks.check_machine()
     logs.silence()
     there = (section or Cluster()).model_copy(update={"scheduler": scheduler})

@@ -230,7 +230,7 @@ def test_the_command_lists_it_as_text_and_as_json(client: Client, capfd: pytest.
 
 def test_a_setting_of_a_cluster_that_is_not_asked_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert terminal.run(cli, ["doctor", "--set", "cluster.workers=2"]) == 2
-    assert "--set cluster.workers=2: has an effect with --scheduler only" in capfd.readouterr().err
+    assert "cluster.workers has an effect with a scheduler only" in capfd.readouterr().err
 
 
 def test_a_worker_that_does_not_answer_is_listed() -> None:
@@ -239,5 +239,5 @@ def test_a_worker_that_does_not_answer_is_listed() -> None:
 
 
 def test_a_state_is_listed_with_its_bytes() -> None:
-    state: Any = SimpleNamespace(round=7, booster=b"trees", best_booster=b"")
+    state: Any = SimpleNamespace(round=7, content=b"trees")
     assert Handover(state).contents() == (Content("the state after round 7", 5),)

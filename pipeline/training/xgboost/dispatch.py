@@ -5,21 +5,16 @@ One attempt; the supervisor handles lost workers.
 
 import contextlib
 import functools
-import os
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import dask.config
 import xgboost
-from distributed import Client, Future, get_worker
-from distributed.core import Status
+from distributed import Client, Future
 
-from pipeline.cluster.devices import gpu_now
-from pipeline.cluster.memory import rss_nbytes
-from pipeline.efficiency.round_meter import MeterRecord, ResourceUse
+from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.errors import (
     CollectiveError,
     DepartureError,
@@ -29,29 +24,22 @@ from pipeline.errors import (
     TrainingError,
     WorkerLostError,
 )
-from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
-from pipeline.events.types import Note, RoundDone, WorkerRounds, encode
+from pipeline.events.types import Note
 from pipeline.preprocess.fragment_tasks import identity
 from pipeline.runtime.future_set import FutureSet
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.reachability import Pair, left_out, unreachable_pairs
 from pipeline.runtime.rpc import call_if_connected
-from pipeline.runtime.task_errors import task
-from pipeline.runtime.worker_session import session_of
 from pipeline.training import handover
-from pipeline.training.handover import Handover
 from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores, StoppedError, TrainingCallbacks, TrainingResult
-from pipeline.training.xgboost.abandoned import Pulse, freed_when
 from pipeline.training.xgboost.communicator import start_tracker, stop_tracker, worker_locks
-from pipeline.training.xgboost.matrix import Partition
-from pipeline.training.xgboost.rank_exit import training_thread, wait_until_ranks_exit
-from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
+from pipeline.training.xgboost.rank_exit import wait_until_ranks_exit
+from pipeline.training.xgboost.rank_task import train_task
 from pipeline.training.xgboost.spec import RoundsSpec
 from pipeline.training.xgboost.training_events import TrainingEvents, training_events
 
 POLL_SECONDS = 0.5  # between two checks of the client whether a worker is gone
-STAYING = (Status.running, Status.paused)  # status of a worker that is not about to leave
 GONE_SECONDS = 10.0  # for the other ranks to end once a worker that had announced it is gone
 SECONDARY_ERROR_SECONDS = 5.0  # to wait for the real error after the first echo
 SECONDARY_ERROR = re.compile(
@@ -87,7 +75,7 @@ def run_training(
             begin = replicate_state(client, callbacks.start, workers) if callbacks.start else None
             futures = [
                 client.submit(
-                    _train_task, partition, spec, args, begin, membership.names[worker], callbacks.published,
+                    train_task, partition, spec, args, begin, membership.names[worker], callbacks.published,
                     workers=[worker], allow_other_workers=False, pure=False, retries=0,
                     key=f"rounds-{spec.run}-{rank}-{time.time_ns()}",
                 )
@@ -173,54 +161,6 @@ def _only_scores(result: RoundsResult) -> tuple[Scores | None, Scores | None]:
 
 def _only_meter(result: RoundsResult) -> MeterRecord | None:
     return result.meter
-
-
-@task
-def _train_task(
-    partition: Partition,
-    spec: RoundsSpec,
-    rank_args: Mapping[str, Any] | None,
-    start: State | None,
-    name: str,
-    published: bool,
-) -> RoundsResult:
-    """Trains on a worker; `name`: that worker's; `published`: of `TrainingCallbacks`."""
-    worker = get_worker()
-    key, session = worker.get_current_task(), session_of(worker)
-    topics = [WORKER_EVENTS, RUN_EVENTS] if published else [WORKER_EVENTS]  # one message, whatever the number
-
-    def cancelled() -> bool:
-        task = worker.state.tasks.get(key)
-        return task is None or task.state not in ("executing", "long-running")
-
-    def leaving() -> bool:
-        pulse.beat()  # once in each vote
-        return worker.status not in STAYING
-
-    def report(event: RoundDone) -> None:
-        worker.log_event(topics, {"run": spec.run, "event": encode(event)})
-
-    def account(first: int, last: int, spent: ResourceUse) -> None:
-        now = {**asdict(spent), "memory_nbytes": rss_nbytes(os.getpid()), **(gpu_now() if spec.device != "cpu" else {})}
-        event = WorkerRounds(worker=name, first=first, round=last, **now)
-        worker.log_event(WORKER_EVENTS, {"run": spec.run, "event": encode(event)})
-
-    def keep(state: State) -> None:
-        handover.put(session, spec.run, Handover(state))
-        worker.log_event(WORKER_EVENTS, {"run": spec.run, "checkpoint": state.round})
-
-    def hand_over(state: State, leaving: tuple[int, ...]) -> None:
-        handover.put(session, spec.run, Handover(state, leaving))
-
-    pulse = Pulse()
-    with (
-        partition.lock,  # an earlier attempt may not have ended yet
-        training_thread(session, spec.run) as thread,
-        freed_when(cancelled, pulse, thread.cpu_seconds, session),
-    ):
-        handover.drop(session, spec.run)
-        hooks = RoundHooks(cancelled, leaving, report, account, keep, hand_over)
-        return train_rounds(partition, spec, rank_args, start=start, hooks=hooks)
 
 
 def _wait(
