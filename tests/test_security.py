@@ -605,6 +605,7 @@ IMPORTERS = {  # who may import what is named at run time, and why
     "pipeline",  # its own verbs
     "pipeline.cli.main",  # its own modules
     "pipeline.cluster.affinity",  # its own modules, in workers of its own, as the process names them that starts these
+    "pipeline.cluster.fork_main",  # likewise, in the process that these workers are forks of
     "pipeline.cluster.same_code",  # its own modules, on workers and scheduler: whether they can be imported there
     "pipeline.dashboard.install",  # its own pages, where there is Bokeh
     "pipeline.data.schema.derive",  # the user's function, after --allow-code
