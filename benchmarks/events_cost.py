@@ -30,7 +30,6 @@ from pipeline.config.job import Cluster, Job
 from pipeline.data.synthetic.generator import generate
 from pipeline.events.recording import recorded
 from pipeline.events.types import EventHandler, discard
-from pipeline.monitoring import publish
 from pipeline.run import train as training
 from pipeline.run.connect import connect
 from pipeline.training.xgboost.rounds import ACCOUNT_SECONDS, EVENT_SECONDS
@@ -76,7 +75,6 @@ def _measured(client: Client, folder: Path, rounds: int, emitted: Emitted) -> di
     with contextlib.ExitStack() as stack:
         listen: EventHandler = discard
         if emitted != "nothing":
-            stack.enter_context(mock.patch.object(publish, "INTERVAL_SECONDS", 0.0))
             listen = stack.enter_context(recorded(folder / "events.jsonl", discard))
         else:
             silent = contextlib.nullcontext(discard)
