@@ -166,11 +166,19 @@ def test_next_free_port() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        found = ports.free_address(port=port)
-        assert found != f"127.0.0.1:{port}"
-        assert int(found.removeprefix("127.0.0.1:")) in (0, *range(port + 1, port + 10))
-    assert ports.free_address(port=port) == f"127.0.0.1:{port}"
-    assert ports.free_address(port=65_535) in ("127.0.0.1:65535", "127.0.0.1:0")
+        with ports.free_address(port=port) as found:
+            assert found != f"127.0.0.1:{port}"
+            assert int(found.removeprefix("127.0.0.1:")) in (0, *range(port + 1, port + 10))
+    with ports.free_address(port=port) as found:
+        assert found == f"127.0.0.1:{port}"
+    with ports.free_address(port=65_535) as found:
+        assert found in ("127.0.0.1:65535", "127.0.0.1:0")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has names that vanish with a process")
+def test_clusters_that_start_at_once_get_ports_of_their_own() -> None:
+    with ports.free_address() as first, ports.free_address() as second, ports.free_address() as third:
+        assert len({first, second, third}) == 3
 
 
 def test_the_link_says_why_it_is_not_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:

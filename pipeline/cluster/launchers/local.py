@@ -176,7 +176,6 @@ def start(
     options: dict[str, Any] = {
         "memory_limit": plan.memory_limit_nbytes,
         "host": HOST,
-        "dashboard_address": ports.free_address() if section.dashboard else f"{HOST}:0",
         "scheduler_kwargs": {"dashboard": False},  # loaded at the first visit
         "worker_class": PlainNanny,
         "processes": True,
@@ -189,7 +188,9 @@ def start(
         options["local_directory"] = section.local_directory
     pages = scheduler_preloads if section.dashboard else ()
     configuration = _settings(plan, debug, section.dashboard_hosts, warm_up) | preloads("scheduler", GUARD, *pages)
-    with _own_environment(), dask.config.set(configuration):
+    any_port = contextlib.nullcontext(f"{HOST}:0")
+    port = ports.free_address() if section.dashboard else any_port
+    with _own_environment(), dask.config.set(configuration), port as options["dashboard_address"]:
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)
         return _ForkedCluster(plan, warm_up, options)
