@@ -13,7 +13,8 @@ from multiprocessing import forkserver
 
 from pipeline.cluster import lean, worker_stderr
 
-WHAT = "PIPELINE_FORK_SERVER"  # environment variable: {"modules": to import, "unset": names of variables}
+# Environment variable: {"modules": to import, "variables": to set before, for workers: name -> value, None: unset}
+WHAT = "PIPELINE_FORK_SERVER"
 
 
 def _remove_socket() -> None:
@@ -24,10 +25,12 @@ def _remove_socket() -> None:
         os.rmdir(os.path.dirname(address))
 
 
-def _prepare(modules: list[str], unset: list[str]) -> None:
+def _prepare(modules: list[str], variables: dict[str, str | None]) -> None:
     atexit.register(_remove_socket)
-    for name in unset:
-        del os.environ[name]
+    for name, value in variables.items():
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value
     worker_stderr.redirect()
     lean.install()
     for module in modules:

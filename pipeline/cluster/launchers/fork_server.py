@@ -55,15 +55,16 @@ def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | 
         # Dask would import all packages that it knows, also here.
         distributed.utils._forkserver_preload_set = True
         multiprocessing.set_forkserver_preload([fork_main.__name__])
-        # Its first import comes before it knows our sys.path, and may find nothing in the current folder.
-        safe = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
-        what = {"modules": list(modules), "unset": list(safe)}
+        # Its first import has to find the same package as ours, and nothing in the current folder that ours does not.
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        first = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        what = {"modules": list(modules), "variables": {name: os.environ.get(name) for name in first}}
         before = dict(os.environ)
-        os.environ.update({**variables, **safe, fork_main.WHAT: json.dumps(what)})
+        os.environ.update({**variables, **first, fork_main.WHAT: json.dumps(what)})
         try:
             forkserver.ensure_running()
         finally:
-            for name in {*variables, *safe, fork_main.WHAT} - set(before):
+            for name in {*variables, *first, fork_main.WHAT} - set(before):
                 del os.environ[name]
             os.environ.update(before)
         _lent = True

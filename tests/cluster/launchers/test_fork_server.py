@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+import pipeline
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
 
 # A process of its own: Python has one fork server, and the tests' process may use it for a shared cluster.
@@ -134,6 +136,31 @@ if __name__ == "__main__":
     left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
     assert psutil.wait_procs(left, timeout=30)[1] == []
     assert [path for path in tmp_path.rglob("*") if "listener" in path.name or path.name.startswith("pymp-")] == []
+
+
+def test_workers_run_the_code_of_their_client(tmp_path: Path) -> None:
+    """Also where that is not the installed package: here it is found in the current folder."""
+    (tmp_path / "pipeline").symlink_to(Path(pipeline.__file__).parent)
+    code = (
+        START
+        + """
+import pipeline
+def place():
+    import pipeline.training.checkpoint
+    return pipeline.__file__, pipeline.training.checkpoint.__file__
+with connect(two) as client:
+    assert parents(client) == ["fork server", "fork server"]
+    found = {file for files in client.run(place).values() for file in files}
+    assert {os.path.dirname(os.path.dirname(file)) for file in found} <= {os.getcwd(), os.path.join(os.getcwd(), "pipeline")}, found
+    assert set(client.run(lambda: __import__("os").environ.get("PYTHONPATH")).values()) == {None}
+"""
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_module_in_the_current_folder_is_not_taken_for_ours(tmp_path: Path) -> None:
