@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributed import Client
+from distributed import Client, Future
 
 from pipeline.cluster import affinity
+from pipeline.runtime.context import new_run
 from pipeline.runtime.placement import Placement
+from pipeline.runtime.sessions import close_run
 from pipeline.scaling.baseline_process import ProcessAssignment, SingleProcess
 from pipeline.scaling.workloads import ScalingLayout, WorkloadSource
+from pipeline.training.trainer import TrainingResult
 from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.spec import RoundsSpec
 
@@ -56,5 +59,16 @@ def in_a_worker(client: Client, layout: Callable[[], ScalingLayout], spec: Round
 
 def _train(client: Client, layout: Callable[[], ScalingLayout], spec: RoundsSpec) -> Sequence[float]:
     partitions = layout().partitions
-    (meter,) = run_training(client, partitions.futures, partitions.workers, spec).meters
+    (meter,) = train_once(client, partitions.futures, partitions.workers, spec).meters
     return tuple(float(value) for value in meter.wall + meter.between)
+
+
+def train_once(
+    client: Client, partitions: Sequence[Future], workers: Sequence[str], spec: RoundsSpec
+) -> TrainingResult:
+    """Trains on these partitions, as a run of its own, and leaves nothing of it on the workers."""
+    run = new_run()
+    try:
+        return run_training(client, partitions, workers, dataclasses.replace(spec, run=run))
+    finally:
+        close_run(client, run)

@@ -9,7 +9,6 @@ once.
 import contextlib
 import dataclasses
 import functools
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +27,11 @@ from pipeline.errors import ClusterError, TrainingError
 from pipeline.events.types import EventHandler, Note, discard
 from pipeline.runtime.placement import Placement
 from pipeline.scaling import samples
-from pipeline.scaling.baseline import Baseline, in_a_process, in_a_worker
+from pipeline.scaling.baseline import Baseline, in_a_process, in_a_worker, train_once
 from pipeline.scaling.environment import circumstances, now
 from pipeline.scaling.plan import Plan, listed
 from pipeline.scaling.sample_record import configuration_of, of_ranks, per_round, sample_of
 from pipeline.scaling.workloads import ScalingLayout, WorkloadSource
-from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.spec import RoundsSpec
 
 BACK_SECONDS = 60.0  # for a lost worker to reconnect
@@ -170,7 +168,7 @@ class _Run:
             raise TrainingError(f"worker {lost[0]} was lost")
         begin, layout = now("milliseconds"), self._layout(point.configuration.mode, point.configuration.workers)
         futures, workers = layout.partitions.futures, layout.partitions.workers
-        trained = run_training(self._context.client, futures, workers, self._spec(layout))
+        trained = train_once(self._context.client, futures, workers, self._spec(layout))
         names = [self._where.workers[place].name for place in self._places(layout)]
         sample = sample_of(trained.meters, names, point.configuration, self._machine(layout))
         return dataclasses.replace(sample, repetition=repetition, time=begin)
@@ -185,11 +183,9 @@ class _Run:
         return None if machine is None else of_ranks(machine, self._places(layout))
 
     def _spec(self, layout: ScalingLayout) -> RoundsSpec:
-        """The spec of boosting alone: no metrics, no early stopping; under an id of its own."""
+        """The spec of boosting alone: no metrics, no early stopping."""
         rounds = self._plan.warmup + self._plan.rounds
-        return dataclasses.replace(
-            layout.spec, run=uuid.uuid4().hex[:12], rounds=rounds, metrics=(), early_stopping=0, full_meter=True
-        )
+        return dataclasses.replace(layout.spec, rounds=rounds, metrics=(), early_stopping=0, full_meter=True)
 
     def _say(self, repetition: int, what: str) -> None:
         self._context.on_event(Note(message=f"{repetition + 1}/{self._plan.repeat} {what}"))

@@ -55,7 +55,7 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def outcome[T](call: Callable[[], T], seconds: float = 20.0) -> T | UserError:
+def outcome[T](call: Callable[[], T], seconds: float = 60.0) -> T | UserError:
     """What the call gives, or the error it refuses with; anything else that it raises passes through."""
     try:
         with at_most(seconds):

@@ -28,7 +28,6 @@ from pipeline.scaling.plan import Plan
 from pipeline.scaling.sample_record import column_share, of_ranks, per_round, trees_per_round
 from pipeline.scaling.synthetic import Synthetic, make_blocks
 from pipeline.scaling.workloads import JobWorkload, ScalingLayout, SyntheticWorkload
-from pipeline.training.xgboost import dispatch
 
 SECTION = Cluster(device="cpu", workers=2, threads=1)
 DATA = Synthetic(rows=6_000, features=4, depth=3)
@@ -90,14 +89,14 @@ def test_every_sample_is_on_the_disk(client: Any, tmp_path: Path) -> None:
 
 def test_points_take_turns(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[int] = []
-    real = dispatch.run_training
+    real = experiment.train_once
 
     def noted(client: Any, partitions: Any, workers: Any, spec: Any) -> Any:
         order.append(len(workers))
         assert (spec.metrics, spec.early_stopping, spec.rounds, spec.full_meter) == ((), 0, 5, True)
         return real(client, partitions, workers, spec)
 
-    monkeypatch.setattr(experiment, "run_training", noted)
+    monkeypatch.setattr(experiment, "train_once", noted)
     measure(bench(client), dataclasses.replace(SMALL, repeat=3, single=False))
     assert order == [1, 2, 2, 1, 1, 2]
 
@@ -106,13 +105,13 @@ def test_predictions_are_on_the_disk_before_the_first_sample(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before: list[Any] = []
-    real = dispatch.run_training
+    real = experiment.train_once
 
     def noted(*arguments: Any) -> Any:
         before.append(read(tmp_path).points)
         return real(*arguments)
 
-    monkeypatch.setattr(experiment, "run_training", noted)
+    monkeypatch.setattr(experiment, "train_once", noted)
     made = measure(
         dataclasses.replace(bench(client), folder=tmp_path, machine=MACHINE), dataclasses.replace(SMALL, single=False)
     )
@@ -164,7 +163,7 @@ def test_too_many_workers_and_too_few_rows(client: Any) -> None:
 def test_a_run_that_is_interrupted_keeps_its_samples(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = dispatch.run_training, []
+    real, calls = experiment.train_once, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -172,7 +171,7 @@ def test_a_run_that_is_interrupted_keeps_its_samples(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(experiment, "run_training", interrupted)
+    monkeypatch.setattr(experiment, "train_once", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure(bench(client, folder=tmp_path), dataclasses.replace(SMALL, single=False))
     assert [len(point.samples) for point in read(tmp_path).points] == [1, 0]
