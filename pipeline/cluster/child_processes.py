@@ -52,6 +52,18 @@ def stderr_of_workers() -> Iterator[Path | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def own_environment() -> Iterator[None]:
+    """Removes what is written inside into this process's environment, for processes that it starts."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
 def last_words(folder: Path | None) -> str:
     """Returns the last line that a worker wrote; empty if none wrote any."""
     found = ""

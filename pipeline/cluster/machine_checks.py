@@ -51,7 +51,7 @@ def check_machine() -> dict[str, Any]:
         "ports": {
             "loopback": _can_listen(),
             "dashboard": ports.PORT,
-            "dashboard_free": ports.is_free(ports.PORT),
+            "dashboard_free": ports.free_port(ports.PORT) is not None,
         },
         "tls": {"auto": throwaway_tls.usable(), "clusters": throwaway_tls.running()},
         "worker": worker,

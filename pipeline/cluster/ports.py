@@ -17,21 +17,21 @@ def free_address(host: str = "127.0.0.1", port: int = PORT) -> Iterator[str]:
     """
     with contextlib.ExitStack() as claims:
         for candidate in range(port, min(port + 10, 65_536)):
-            if is_free(candidate, host) and _claim(claims, candidate):
+            if free_port(candidate, host) is not None and _claim(claims, candidate):
                 yield f"{host}:{candidate}"
                 return
         yield f"{host}:0"
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether nothing listens on the port."""
+def free_port(port: int, host: str = "127.0.0.1") -> int | None:
+    """Returns the port if no process listens on it, else None; for 0 any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:
-            return False
-    return True
+            return None
+        return int(probe.getsockname()[1])
 
 
 def _claim(claims: contextlib.ExitStack, port: int) -> bool:

@@ -1,7 +1,7 @@
 """Defines how the value of a feature is held from preprocessing to the trainer's matrix: as the number of its bin.
 
 Everything that depends on the width of that number is asked here: the limits of the job, the arrays and files of codes,
-the estimates of memory, and the bins that XGBoost is told of.
+the estimates of memory, and the number of bins that XGBoost gets.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Encoding:
     @property
     def max_bin(self) -> int:
         """Returns the most bins of a feature that a job may ask for."""
-        return self.codes - 1
+        return self.missing
 
     @property
     def most_bins(self) -> int:

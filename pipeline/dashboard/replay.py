@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from bokeh.server.server import Server
 from jinja2 import Environment
 from tornado.web import RedirectHandler
 
+from pipeline.cluster.ports import free_port
 from pipeline.dashboard.pages.registry import PAGES, Page
 from pipeline.errors import ClusterError, UserError
 from pipeline.events.recording import EventsError, Reader
@@ -159,24 +159,13 @@ async def _server(store: RunStore, source: str, port: int) -> AsyncIterator[str]
             await stopping
 
 
-def free_port(port: int) -> int | None:
-    """The port if no process listens on it; for 0 any free port.
-
-    Bokeh must know it before it binds, to refuse the pages of other sites.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return None
-        return int(probe.getsockname()[1])
-
-
 def bound(
     pages: dict[str, Application], port: int, tried: int = PORTS, free: Callable[[int], int | None] = free_port
 ) -> Any:
-    """Binds the requested port, or the next free one of so many; 0: any.  ClusterError if all of them are in use."""
+    """Binds the requested port, or the next free one of so many; 0: any.  ClusterError if all of them are in use.
+
+    `free`: Bokeh must know the port before it binds, to refuse the pages of other sites.
+    """
     last = min(port + tried, 65_536) - 1
     for attempt in map(free, range(port, last + 1) if port else [0] * tried):
         if attempt is None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from pipeline.config.parameters import PARAMETERS
 from pipeline.errors import ClusterError
 from pipeline.formatting import aligned
 from pipeline.planning.memory import MIB, MemoryShape, estimate, spare_nbytes, worker_need
@@ -20,7 +21,7 @@ LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worke
 SPILL_SHARE = 0.6  # of the limit that may be taken before a matrix is built: above it a worker writes codes to disk
 BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
 NAMED = 6  # columns in a table
-DEPTH = 6  # of trees, XGBoost's default
+DEPTH: int = PARAMETERS["max_depth"].default  # of trees
 
 Device = Literal["cpu", "cuda"]
 Location = Literal["memory", "disk"]

@@ -28,7 +28,7 @@ class ResumePoint:
 
 
 def identity_of(context: RunContext, inputs: Inputs, trainer: Trainer[Any]) -> Identity:
-    """Returns what this run's checkpoints belong to, as far as it is known before a row is read."""
+    """Returns the identity of this run's checkpoints, as far as metadata determine it."""
     data = tuple(source.fingerprint for source in inputs.sources)
     files = tuple(source.digests for source in inputs.sources)
     return Identity.of(inputs.job, data, context.placement.device, trainer, files)

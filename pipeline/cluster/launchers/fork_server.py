@@ -20,6 +20,7 @@ import dask
 import distributed.utils
 
 from pipeline.cluster import fork_main
+from pipeline.cluster.child_processes import own_environment
 
 METHOD = "distributed.worker.multiprocessing-method"  # Dask's configuration key
 
@@ -59,14 +60,9 @@ def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | 
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         first = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
         what = {"modules": list(modules), "variables": {name: os.environ.get(name) for name in first}}
-        before = dict(os.environ)
-        os.environ.update({**variables, **first, fork_main.WHAT: json.dumps(what)})
-        try:
+        with own_environment():
+            os.environ.update({**variables, **first, fork_main.WHAT: json.dumps(what)})
             forkserver.ensure_running()
-        finally:
-            for name in {*variables, *first, fork_main.WHAT} - set(before):
-                del os.environ[name]
-            os.environ.update(before)
         _lent = True
     return ForkServer()
 

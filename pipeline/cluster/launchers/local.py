@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.cluster import affinity, interrupts, logs, openmp, ports, starting, throwaway_tls, tls, web_guard
-from pipeline.cluster.child_processes import kill_own, last_words, stderr_of_workers
+from pipeline.cluster.child_processes import kill_own, last_words, own_environment, stderr_of_workers
 from pipeline.cluster.devices import resolve_device
 from pipeline.cluster.launchers import cuda, fork_server
 from pipeline.cluster.launchers.launched import Launched, launched
@@ -190,7 +190,7 @@ def start(
     configuration = _settings(plan, debug, section.dashboard_hosts, warm_up) | preloads("scheduler", GUARD, *pages)
     any_port = contextlib.nullcontext(f"{HOST}:0")
     port = ports.free_address() if section.dashboard else any_port
-    with _own_environment(), dask.config.set(configuration), port as options["dashboard_address"]:
+    with own_environment(), dask.config.set(configuration), port as options["dashboard_address"]:
         if plan.device == "cuda":
             return cuda.start(section, plan.workers, plan.threads, options)
         return _ForkedCluster(plan, warm_up, options)
@@ -212,20 +212,9 @@ class _ForkedCluster(LocalCluster):
 
     def end_server(self) -> None:
         """Ends the fork server; its workers have ended."""
-        if self._server is not None:
-            self._server.stop()
-
-
-@contextlib.contextmanager
-def _own_environment() -> Iterator[None]:
-    """Removes what nannies write into this process's environment for their workers."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
+        server, self._server = self._server, None  # once: later another cluster may use it
+        if server is not None:
+            server.stop()
 
 
 def _close(client: Client, on_close: OnClose) -> None:

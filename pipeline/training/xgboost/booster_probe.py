@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import xgboost
 from xgboost import collective
 
+from pipeline.config.parameters import PARAMETERS
 from pipeline.config.xgboost import BY_QUANTILE
 from pipeline.efficiency import sockets
 from pipeline.efficiency.round_meter import Meter, Setting
@@ -16,7 +17,7 @@ from pipeline.training.xgboost.matrix import Side
 if TYPE_CHECKING:
     from pipeline.training.xgboost.spec import RoundsSpec
 
-DEPTH = 6  # XGBoost's default
+DEPTH: int = PARAMETERS["max_depth"].default
 
 
 def start_meter(booster: xgboost.Booster, train: Side, spec: "RoundsSpec", before: frozenset[str]) -> Meter:
