@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -61,6 +61,9 @@ class Place(Protocol):
     def kept(self) -> list[str]:
         """Returns what ended runs have left on the workers outside of Dask's tasks, for the next run to drop."""
 
+    def missing(self) -> str:
+        """Returns the logs of workers that should be there and are not."""
+
 
 class Local:
     """A LocalCluster in every run's own process: its scheduler and nannies start and end with the client."""
@@ -91,6 +94,9 @@ class Local:
 
     def kept(self) -> list[str]:
         return []
+
+    def missing(self) -> str:
+        return ""
 
 
 class Processes:
@@ -154,8 +160,17 @@ class Processes:
                 return
             time.sleep(0.1)
         found = present(client)
-        logs = "\n".join(self._last_lines(f"nanny {name}") for name in self.names if name not in found)
+        logs = self._logs_of_missing(found)
         raise Wrong(f"workers {found} and not {self.names} are there after {STARTED_SECONDS:.0f} s\n{logs}")
+
+    def missing(self) -> str:
+        if not self._alive("scheduler"):
+            return ""
+        with self._client() as client:
+            return self._logs_of_missing(present(client))
+
+    def _logs_of_missing(self, found: Sequence[str]) -> str:
+        return "\n".join(self._last_lines(f"nanny {name}") for name in self.names if name not in found)
 
     def _last_lines(self, process: str) -> str:
         """Returns the end of the process's log."""

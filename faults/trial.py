@@ -64,7 +64,7 @@ class Trial:
             ended, left = self._disturbed(folder, script)
             if undone := not_done(script, ended, left):
                 self._check_undisturbed(folder, expected, ended, undone)
-                raise Missed(f"not all faults happened: {undone}\n{ended}")
+                raise Missed(f"not all faults happened: {undone}\n{ended}\n{self.place.missing()}")
             self._check_said(script, ended)
             walls, equal, lost = [ended.seconds], "no model", None
             if outcome in (RECOVERS, UNHARMED):

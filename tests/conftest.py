@@ -109,6 +109,20 @@ def worker_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         session.close(run)
 
 
+SHARED: dict[tuple[int, int], Any] = {}  # the clients of the clusters that all tests share, by workers and threads
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_kept_on_shared_clusters() -> Iterator[None]:
+    """Fails the module whose tests leave state of a run on the workers of a cluster that all tests share."""
+    yield
+    from pipeline.runtime.worker_session import contents_on
+
+    for size, client in SHARED.items():
+        kept = [content for contents in client.run(contents_on).values() for content in contents]
+        assert kept == [], f"kept on the cluster of {size[0]} workers with {size[1]} threads"
+
+
 @pytest.fixture(scope="session")
 def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
     """`make_cluster(workers, threads)` -> a distributed.Client; each size is started once and shared by all tests.
@@ -121,12 +135,15 @@ def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
     from pipeline.run.connect import connect
 
     with ExitStack() as stack:
+        stack.callback(SHARED.clear)
 
-        @functools.cache
-        def start(workers: int, threads: int) -> Any:
-            return stack.enter_context(connect(Cluster(device="cpu", workers=workers, threads=threads)))
+        def start(workers: int, threads: int = 1) -> Any:
+            size = workers, threads
+            if size not in SHARED:
+                SHARED[size] = stack.enter_context(connect(Cluster(device="cpu", workers=workers, threads=threads)))
+            return SHARED[size]
 
-        yield lambda workers, threads=1: start(workers, threads)
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 from faults.bench import Bench
 from faults.flips import flip_all
 from faults.places import KINDS, Kind
+from faults.runs import Missed
 from faults.table import TABLE, Row, rows
 from faults.trial import Trial
 from faults.workloads import USUAL
@@ -30,7 +31,12 @@ def test_a_fault_ends_as_its_row_says(bench: Bench, places: Places, kind: Kind, 
     assert outcome is not None
     turns = [name for name in TURNS if name in row.workloads]
     workload = USUAL if kind == "local" or row.fault in QUICK else turns[number % len(turns)]
-    Trial(bench, places(kind), workload=workload).play(row.write, outcome)
+    trial = Trial(bench, places(kind), workload=workload)
+    try:
+        trial.play(row.write, outcome)
+    except Missed as error:  # it proves nothing: e.g. Dask's nanny never started its worker again, which `heal` mends
+        print(error)
+        trial.play(row.write, outcome)
 
 
 @pytest.mark.slow

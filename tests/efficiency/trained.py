@@ -11,9 +11,9 @@ from distributed import wait
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.efficiency.round_meter import MeterRecord
+from pipeline.scaling.baseline import train_once
 from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.trainer import TrainingResult
-from pipeline.training.xgboost.dispatch import run_training
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.spec import RoundsSpec
 
@@ -46,7 +46,7 @@ def train(
     client: Any, world: int, data: Synthetic, objective: str = "binary:logistic",
     params: Mapping[str, Any] | None = None, **options: Any,
 ) -> TrainingResult:  # fmt: skip
-    """Trains on the first `world` workers, with unequal shares."""
+    """Trains on the first `world` workers, with unequal shares, and leaves nothing on them."""
     workers = sorted(scheduler_info(client)["workers"])[:world]
     edges = [int(edge) for edge in np.linspace(0, 1, world + 1) ** 1.2 * data.rows]
     partitions = [
@@ -56,7 +56,7 @@ def train(
         for worker, (first, stop) in zip(workers, itertools.pairwise(edges), strict=True)
     ]
     wait(partitions)
-    return run_training(client, partitions, workers, spec_of(data, objective, params or {}, **options))
+    return train_once(client, partitions, workers, spec_of(data, objective, params or {}, **options))
 
 
 def expected_nbytes(meters: tuple[MeterRecord, ...], rank: int) -> list[int]:
