@@ -1,6 +1,6 @@
 # Each target works from a bare clone: it makes .venv from the lock first.
 #   make train       generate a realistic data set and train on it
-#   make test        the tests but the slow ones; SLOW=1 for all of them; in JOBS processes, by default 2
+#   make test        the tests but the slow ones; SLOW=1 for all of them; in JOBS processes, by default 3
 #   make newest      the dashboard's tests with the newest Dask and Bokeh, whatever the lock holds
 #   make docs        the documentation as a site in site/; a broken link or any other warning is an error
 #   make check       formatting, lint and types
@@ -21,7 +21,7 @@ DATA := data/flights-$(ROWS)
 MODEL := models/flights
 MINUTES ?= 2
 SEED ?= 1
-JOBS ?= 2
+JOBS ?= 3
 MARKERS := not gpu$(if $(SLOW),, and not slow)
 
 NEWEST := .venv-newest

@@ -1,5 +1,6 @@
 """Every row of the table on both kinds of cluster: it ends as the row says, with the undisturbed run's model."""
 
+import logging
 import random
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_fault_ends_as_its_row_says(bench: Bench, places: Places, kind: Kind, 
     try:
         trial.play(row.write, outcome)
     except Missed as error:  # it proves nothing: e.g. Dask's nanny never started its worker again, which `heal` mends
-        print(error)
+        logging.getLogger(__name__).warning(error)
         trial.play(row.write, outcome)
 
 
