@@ -109,22 +109,31 @@ def worker_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         session.close(run)
 
 
-SHARED: dict[tuple[int, int], Any] = {}  # the clients of the clusters that all tests share, by workers and threads
+@pytest.fixture(scope="session")
+def shared_clusters() -> dict[tuple[int, int], Any]:
+    """The clients of the clusters that `make_cluster` has started, by workers and threads."""
+    return {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_kept_on_shared_clusters() -> Iterator[None]:
-    """Fails the module whose tests leave state of a run on the workers of a cluster that all tests share."""
-    yield
-    from pipeline.runtime.worker_session import contents_on
+def nothing_kept_on_shared_clusters(shared_clusters: dict[tuple[int, int], Any]) -> Iterator[None]:
+    """Fails the module whose tests leave state of a run on the workers of a shared cluster."""
 
-    for size, client in SHARED.items():
-        kept = [content for contents in client.run(contents_on).values() for content in contents]
-        assert kept == [], f"kept on the cluster of {size[0]} workers with {size[1]} threads"
+    def kept() -> set[tuple[str, str]]:
+        from pipeline.runtime.worker_session import contents_on
+
+        found = [client.run(contents_on) for client in shared_clusters.values()]
+        return {(run, what) for answers in found for contents in answers.values() for run, what, _ in contents}
+
+    before = kept()
+    yield
+    assert kept() - before == set()
 
 
 @pytest.fixture(scope="session")
-def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
+def make_cluster(
+    no_process_left: None, shared_clusters: dict[tuple[int, int], Any]
+) -> Iterator[Callable[[int, int], Any]]:
     """`make_cluster(workers, threads)` -> a distributed.Client; each size is started once and shared by all tests.
 
     Do not close it, and do not kill its workers: a test that breaks a cluster opens its own.
@@ -135,13 +144,14 @@ def make_cluster(no_process_left: None) -> Iterator[Callable[[int, int], Any]]:
     from pipeline.run.connect import connect
 
     with ExitStack() as stack:
-        stack.callback(SHARED.clear)
+        stack.callback(shared_clusters.clear)
 
         def start(workers: int, threads: int = 1) -> Any:
             size = workers, threads
-            if size not in SHARED:
-                SHARED[size] = stack.enter_context(connect(Cluster(device="cpu", workers=workers, threads=threads)))
-            return SHARED[size]
+            if size not in shared_clusters:
+                cluster = Cluster(device="cpu", workers=workers, threads=threads)
+                shared_clusters[size] = stack.enter_context(connect(cluster))
+            return shared_clusters[size]
 
         yield start
 

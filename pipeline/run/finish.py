@@ -87,7 +87,7 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
         trainer=done.outcome.trainer,
         notes=tuple(map(text_of, context.notes)),
     )
-    resolved = {"params": dict(done.prepared.plan.survey.params)}
+    resolved = {"params": dict(done.prepared.plan.survey.params), "rounds": done.outcome.rounds}
     training = context.job.training.model_copy(update=resolved)
     return make_manifest(done.prepared.inputs, context.job.model_copy(update={"training": training}), trained)
 

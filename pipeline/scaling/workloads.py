@@ -167,7 +167,9 @@ class JobWorkload:
                 f"{len(where.workers)} workers, but the training rows lie in fragments for {len(partitions.workers)}: ask for "
                 "fewer workers, or for smaller fragments with data.fragment_mib"
             )
-        made = _laid_out(context.client, partitions, spec_for(context, self._prepared, partitions))
+        made = _laid_out(
+            context.client, partitions, spec_for(context, self._prepared, partitions, context.job.training.rounds)
+        )
         for rows, worker in zip(made.rows, partitions.workers, strict=True):
             _too_few(rows, worker)
         return made

@@ -47,6 +47,7 @@ class Outcome:
     evaluation: Evaluation
     workers: tuple[str, ...]  # names, by rank
     trainer: str  # its name
+    rounds: int  # that it was to train: the job's, or what the ranks agreed on when the caller ended it
 
 
 class Checkpoints:
@@ -122,7 +123,8 @@ class Supervisor:
         self._shared = shared is not None
         self._reported = self._asked = 0  # the last round with an event, and that `ends_after` was asked about
         self._ending = False  # whether `ends_after` has said so
-        self._last = False  # whether the ranks have agreed on the last round since
+        self._last = False  # whether the ranks have agreed on the last round since: then
+        self._rounds = training.rounds  # is that round
         self._anew = False  # whether all fragments are assigned again
         self._kept_here = 0  # checkpoints of this attempt
 
@@ -153,9 +155,7 @@ class Supervisor:
         Ranks that had not finished a round begin again, and are stopped after their first.
         """
         if self._ending and self._round():
-            job = self._context.job
-            training = job.training.model_copy(update={"rounds": self._round()})
-            self._context.job, self._last = job.model_copy(update={"training": training}), True
+            self._rounds, self._last = self._round(), True
         return self._ending
 
     def _seen(self, error: Exception) -> RecoveryEvent:
@@ -181,7 +181,7 @@ class Supervisor:
         context.emit(Placed(workers=self._work_set.places(), device=context.placement.device))
         callbacks = TrainingCallbacks(self._checkpoints.latest, self._hear, self._checkpoints.keep, self._stops, True)
         with context.clock.stage("rounds"):
-            attempt = Attempt(context, self._prepared, partitions, callbacks)
+            attempt = Attempt(context, self._prepared, partitions, self._rounds, callbacks)
             trained = self._trainer.rounds(attempt, self._trainer.spec(attempt))
         if self._last and self._reported < trained.result.rounds:  # no event came of the round the ranks agreed on
             last = trained.result.last_round(trained.result.rounds)
@@ -196,7 +196,7 @@ class Supervisor:
             self._work_set.release()
         with context.clock.stage("evaluate"):
             evaluation = evaluate(context, self._prepared, trained, workers)
-        return Outcome(trained, evaluation, context.names(workers), self._trainer.name)
+        return Outcome(trained, evaluation, context.names(workers), self._trainer.name, self._rounds)
 
     def _note_findings(self, found: Sequence[Finding]) -> None:
         """Emits findings; StrictError, with `data.strict`, says how to save the model all the same."""
@@ -252,7 +252,7 @@ class Supervisor:
         ends_after = self._hooks.ends_after
         if isinstance(event, RoundDone) and ends_after is not None and event.round > self._asked and not self._ending:
             self._asked = event.round
-            last = event.round >= self._context.job.training.rounds
+            last = event.round >= self._rounds
             self._ending = bool(ends_after(event)) and not last  # and stays so: later events are not asked about
 
     def _take_joined(self) -> None:

@@ -68,6 +68,7 @@ class Attempt:
     context: RunContext
     prepared: PreparedData
     matrices: WorkerMatrices
+    rounds: int  # the last one to train
     callbacks: TrainingCallbacks
 
 

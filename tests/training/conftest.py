@@ -16,6 +16,7 @@ from pipeline.config.metric_registry import round_metrics
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block
+from pipeline.runtime.sessions import close_run
 from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores, TrainingCallbacks
 from pipeline.training.xgboost.dispatch import run_training
@@ -171,6 +172,8 @@ def train(make_cluster: Callable[[int, int], Any]) -> Train:
         wait(partitions)
         spec = dataclasses.replace(case.spec(), rounds=rounds or case.rounds)
         trained = run_training(client, partitions, workers, spec, TrainingCallbacks(start, listen))
+        close_run(client, spec.run)
+        close_run(client, spec.run)
         parts = client.gather(list(trained.scores))
         return Outcome(trained.result, join([a for a, _ in parts]), join([b for _, b in parts]))
 

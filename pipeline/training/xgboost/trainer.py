@@ -60,7 +60,7 @@ class XGBoostTrainer:
 
     def spec(self, attempt: Attempt) -> RoundsSpec:
         context, prepared = attempt.context, attempt.prepared
-        spec = spec_for(context, prepared, attempt.matrices)
+        spec = spec_for(context, prepared, attempt.matrices, attempt.rounds)
         spec = _continued(spec, context.job.training, attempt.callbacks.start)
         undefined = undefined_metric(spec.metrics, prepared.target, prepared.fitted.statistics.validation_label)
         if spec.early_stopping and undefined is not None:
@@ -89,9 +89,9 @@ def _continued(spec: RoundsSpec, training: Training, start: State | None) -> Rou
     return dataclasses.replace(spec, metrics=tuple(metric for of, _, metric in measured if of == side))
 
 
-def spec_for(context: RunContext, prepared: PreparedData, partitions: WorkerMatrices) -> RoundsSpec:
-    """Builds what every worker must know to train on these partitions."""
-    return _rounds_spec(context, prepared, _intercept(context, prepared, partitions))
+def spec_for(context: RunContext, prepared: PreparedData, partitions: WorkerMatrices, rounds: int) -> RoundsSpec:
+    """Builds what every worker must know to train on these partitions, up to round `rounds`."""
+    return _rounds_spec(context, prepared, _intercept(context, prepared, partitions), rounds)
 
 
 def _intercept(context: RunContext, prepared: PreparedData, partitions: WorkerMatrices) -> float | tuple[float, ...]:
@@ -125,7 +125,9 @@ def _intercept_of(
     return base_score(name, LabelSummary(mean, values, np.concatenate(known) if known else None), quantiles)
 
 
-def _rounds_spec(context: RunContext, prepared: PreparedData, intercept: float | tuple[float, ...]) -> RoundsSpec:
+def _rounds_spec(
+    context: RunContext, prepared: PreparedData, intercept: float | tuple[float, ...], rounds: int
+) -> RoundsSpec:
     """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = context.job.training, prepared.target, prepared.fitted.recipe
     params = prepared.plan.survey.params
@@ -141,7 +143,7 @@ def _rounds_spec(context: RunContext, prepared: PreparedData, intercept: float |
     return RoundsSpec(
         run=context.run,
         params=objective.xgboost_params(target.objective, shape, intercept, params, training.seed),
-        rounds=training.rounds,
+        rounds=rounds,
         metrics=round_metrics(target.objective, training.metrics, params),
         early_stopping=training.early_stopping,
         row_sample=training.row_sample,
