@@ -6,11 +6,12 @@ All of them read the same synthetic flights, and each needs about 30 rounds at l
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.data.synthetic.generator import Chunk, file_name, make_table, plan_chunks
 
-ROWS = 40_000  # enough fragments that even the slower of two workers gets some
+ROWS = 12_000  # enough fragments that even the slower of two workers gets some
 FILES = 6  # of the source
 QUERY_ROWS = 25
 CHECKPOINT_ROUNDS = 10
@@ -37,7 +38,11 @@ validation.share = 0.2
 LATE = """
 target = "late"
 exclude = ["query", "dep_delay", "taxi_out", "arr_delay"]
-derive.late = "arr_delay > 15"
+"""
+LATE_BY_SQL = """
+target = "delayed"
+exclude = ["late", "query", "dep_delay", "taxi_out", "arr_delay"]
+derive.delayed = "arr_delay > 15"
 """
 
 # name: of [data], of [training], of other sections.
@@ -57,7 +62,7 @@ params = {eta = 0.1, max_depth = 6, colsample_bytree = 0.8}
     "multi-class": (
         """
 target = "delay"
-exclude = ["query", "dep_delay", "taxi_out", "arr_delay"]
+exclude = ["late", "query", "dep_delay", "taxi_out", "arr_delay"]
 derive.delay = "CASE WHEN arr_delay > 45 THEN 'long' WHEN arr_delay > 15 THEN 'short' ELSE 'none' END"
 """,
         """
@@ -86,7 +91,7 @@ params = {eta = 0.1, max_depth = 5}
     "quantile": (
         """
 target = "arr_delay"
-exclude = ["query", "dep_delay", "taxi_out"]
+exclude = ["late", "query", "dep_delay", "taxi_out"]
 """,
         """
 objective = "reg:quantileerror"
@@ -98,7 +103,7 @@ params = {eta = 0.2, max_depth = 5}
         "",
     ),
     "categories": (
-        LATE,
+        LATE_BY_SQL,
         """
 rounds = 60
 early_stopping = 0
@@ -116,7 +121,7 @@ tailnum.encoding = "hash"
     "early stopping": (
         """
 target = "arr_delay"
-exclude = ["query", "dep_delay", "taxi_out"]
+exclude = ["late", "query", "dep_delay", "taxi_out"]
 """,
         """
 objective = "reg:squarederror"
@@ -129,7 +134,7 @@ params = {eta = 0.05, max_depth = 5}
         "",
     ),
     "matrix on disk": (
-        LATE,
+        LATE_BY_SQL,
         """
 rounds = 60
 early_stopping = 0
@@ -160,7 +165,8 @@ def write_sources(data: Path, spare: Path) -> None:
 
 
 def _write(path: Path, chunk: Chunk) -> None:
-    """Writes a chunk with a column of queries, whose rows must be next to each other."""
+    """Writes a chunk with a target, and a column of queries, whose rows must be next to each other."""
     table = make_table(chunk)
     query = chunk.first_row // QUERY_ROWS + chunk.index + np.arange(len(table)) // QUERY_ROWS
-    pq.write_table(table.append_column("query", [query]), path)
+    late = pc.greater(table["arr_delay"], 15)
+    pq.write_table(table.append_column("query", [query]).append_column("late", late), path)

@@ -68,6 +68,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"no usable GPU: {reason}")
 
 
+def pytest_fixture_setup() -> None:
+    _name_no_test()
+
+
+def pytest_pyfunc_call() -> None:
+    _name_no_test()
+
+
+def _name_no_test() -> None:
+    """Clusters share a fork server if their environments are equal, and pytest writes the test's name into ours."""
+    os.environ["PYTEST_CURRENT_TEST"] = "a test"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """Shells start background jobs with Ctrl-C ignored, and children inherit that; the tests interrupt theirs."""

@@ -3,7 +3,8 @@
 A worker that starts by itself imports for about a second of processor time; a fork starts at once and shares the memory
 of what is imported, so that every further worker, and every worker that replaces a lost one, costs a tenth of that
 (benchmarks/worker_starts.py).  It is Python's own fork server, of which a process has one: while a cluster uses it,
-other clusters of this process start their workers as new processes.  Only on Linux, only for workers without a GPU.
+other clusters of this process use it too if their workers would start with the same environment, and else start them as
+new processes.  Only on Linux, only for workers without a GPU.
 """
 
 import json
@@ -19,39 +20,45 @@ from typing import Any
 import dask
 import distributed.utils
 
-from pipeline.cluster import fork_main
+from pipeline.cluster import fork_main, worker_stderr
 from pipeline.cluster.child_processes import own_environment
 
 METHOD = "distributed.worker.multiprocessing-method"  # Dask's configuration key
 
+# State of the process, like Python's fork server.
 _lock = threading.Lock()
-_lent = False  # state of the process, like Python's fork server
+_users = 0  # clusters that use it
+_started: object = None  # what it was started with
 
 
 class ForkServer:
-    """The fork server while a cluster uses it."""
+    """The fork server while a cluster uses it; to be stopped once."""
 
     def stop(self) -> None:
-        """Ends it, once the cluster's workers have ended; later workers of Dask's other clusters start as before."""
-        global _lent
+        """Ends it with its last cluster, whose workers have ended; later workers of Dask's own clusters start as before."""
+        global _users
         with _lock:
-            if not _lent:
-                return
-            _lent = False
-            if not any(map(_is_fork, multiprocessing.active_children())):  # else it lives as long as this process
+            _users -= 1
+            # With workers that have not ended it lives as long as this process.
+            if not _users and not any(map(_is_fork, multiprocessing.active_children())):
                 _end()
 
 
 def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | None:
     """Starts the fork server with this process's environment and these variables; it imports these modules.
 
-    Returns at once.  None if there can be none: another cluster or the user's own code uses it, or the system or the
-    user's configuration of Dask rules it out.
+    Returns at once.  None if there can be none: another cluster, with other variables, or the user's own code uses it, or
+    the system or the user's configuration of Dask rules it out.
     """
-    global _lent
-    chosen = dask.config.get(METHOD, "spawn")
+    global _users, _started
+    asked = [*modules], {**os.environ, **variables, worker_stderr.FOLDER: ""}  # a folder for the start of each cluster
     with _lock:
-        if _lent or _running() or chosen != "spawn" or not sys.platform.startswith("linux"):
+        if dask.config.get(METHOD, "spawn") != "spawn" or not sys.platform.startswith("linux"):
+            return None
+        if _users and _running() and asked == _started:
+            _users += 1
+            return ForkServer()
+        if _users or _running():
             return None
         # Dask would import all packages that it knows, also here.
         distributed.utils._forkserver_preload_set = True
@@ -63,7 +70,7 @@ def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | 
         with own_environment():
             os.environ.update({**variables, **first, fork_main.WHAT: json.dumps(what)})
             forkserver.ensure_running()
-        _lent = True
+        _users, _started = 1, asked
     return ForkServer()
 
 

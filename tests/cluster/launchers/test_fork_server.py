@@ -95,12 +95,16 @@ def test_xgboost_has_the_threads_of_its_worker() -> None:
     """)
 
 
-def test_clusters_that_are_open_at_the_same_time_each_have_their_workers() -> None:
+def test_clusters_that_are_open_at_the_same_time_share_it_if_their_variables_are_equal() -> None:
     run("""
         with connect(two) as first:
             with connect(two) as second:
-                assert parents(first) == ["fork server", "fork server"]
-                assert parents(second) == ["this process", "this process"]
+                assert parents(first) == parents(second) == ["fork server", "fork server"]
+            with connect(Cluster(device="cpu", workers=1, threads=2, dashboard=False)) as other:
+                assert parents(other) == ["this process"]
+            os.environ["GIVEN"] = "later"
+            with connect(two) as other:
+                assert parents(other) == ["this process", "this process"]
             before = set(first.run(os.getpid).values())
             os.kill(min(before), signal.SIGKILL)
             until(lambda: len(now := set(first.run(os.getpid, on_error="ignore").values())) == 2 and now != before)
