@@ -43,7 +43,7 @@ TABLE: tuple[Row, ...] = (
     Row("two workers at once", "SIGKILL of two in one round", scripts.both_killed, RECOVERS, RECOVERS, often=2),
     Row("the same worker twice", "SIGKILL, and again 20 rounds later", scripts.killed_twice, RECOVERS, RECOVERS, often=2),
     Row("worker stuck after a loss", "SIGKILL of one, the other waits for ever in its round", scripts.stuck_after_a_loss, RECOVERS, RECOVERS),
-    Row("a worker every 20 of 200 rounds", "SIGKILL of nine, in turn", scripts.killed_every_20, RECOVERS, RECOVERS, workloads=(USUAL,)),
+    Row("a worker every 20 of 200 rounds", "SIGKILL of nine, in turn", scripts.killed_every_20, RECOVERS, RECOVERS, tested=("local",), workloads=(USUAL,)),
     Row("a worker again and again", "SIGKILL at the same round until max_restarts", scripts.killed_again_and_again, RESUMES, RESUMES),
     Row("worker frozen in rounds", "SIGSTOP", scripts.frozen_in_rounds, RECOVERS, RECOVERS),
     Row("worker frozen, ended by an alarm", "SIGSTOP, which only `no_progress for 10s` notices", scripts.frozen_until_an_alarm, RESUMES, None, often=0),

@@ -14,13 +14,12 @@ from typing import Any
 from dask.utils import key_split
 from distributed import Client
 
-from pipeline.cluster.deadline import call_with_deadline
 from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.efficiency.account import Account, MissingReading, Rounds, TaskTime, WorkerReading, account
 from pipeline.efficiency.round_meter import MeterRecord
 from pipeline.efficiency.split import worker_samples
 from pipeline.runtime.placement import WorkerInfo
-from pipeline.runtime.rpc import ANSWER_SECONDS, call_if_connected
+from pipeline.runtime.rpc import ANSWER_SECONDS, ask_workers, call_if_connected
 from pipeline.runtime.task_ledger import RUN, Ledger
 from pipeline.runtime.timing import StageTimer
 from pipeline.runtime.worker_session import Content, Kept, session_of
@@ -187,17 +186,15 @@ class TimeAccountant:
         return {stage: max(0.0, seconds - self._before.get(stage, 0.0)) for stage, seconds in stages.items()}
 
     def _ask(self, what: Callable[..., Any], workers: Sequence[WorkerInfo]) -> dict[str, WorkerReading]:
-        """Calls the workers that are present; waits at most ANSWER_SECONDS: a slow worker must not delay a restart."""
+        """Calls the workers that are present; waits at most ANSWER_SECONDS: a slow worker must not delay a restart.
+
+        The readings of the others must not be lost with its own: a worker that has just come back imports for seconds.
+        """
         self._addresses.update(worker.address for worker in workers)
-        found: dict[str, WorkerReading] = {}
-
-        def ask() -> None:
-            present = scheduler_info(self._client, ANSWER_SECONDS)["workers"]
-            addresses = [worker.address for worker in workers if worker.address in present]
-            found.update(_readings(self._client, what, self._run, addresses))
-
-        call_with_deadline(ANSWER_SECONDS, "watch", functools.partial(call_if_connected, self._client, ask))
-        return dict(found)
+        info = call_if_connected(self._client, functools.partial(scheduler_info, self._client, ANSWER_SECONDS))
+        present = info["workers"] if info else {}
+        asks = {one.address: functools.partial(what, self._run) for one in workers if one.address in present}
+        return _only_readings(ask_workers(self._client, asks, ANSWER_SECONDS))
 
     def stop(self) -> dict[str, WorkerReading]:
         """Ends the watches, if they still run; returns the readings of the workers (address) that answer."""
@@ -211,7 +208,8 @@ class TimeAccountant:
         for worker in self._workers:
             if worker.address not in present:
                 self.lost(worker.address)
-        return _readings(self._client, end_watch, self._run, [one for one in self._addresses if one in present])
+        still = [address for address in self._addresses if address in present]
+        return _only_readings(self._client.run(end_watch, self._run, workers=still, on_error="ignore"))
 
 
 @dataclass(frozen=True)
@@ -243,10 +241,9 @@ def rounds_of(meters: Sequence[MeterRecord], names: Sequence[str]) -> dict[str, 
     return found
 
 
-def _readings(client: Client, what: Callable[..., Any], run: str, addresses: list[str]) -> dict[str, WorkerReading]:
-    """Returns the readings of those of these workers (address) that had a watch."""
-    found = client.run(what, run, workers=addresses, on_error="ignore")
-    return {address: reading for address, reading in found.items() if isinstance(reading, WorkerReading)}
+def _only_readings(answers: Mapping[str, object]) -> dict[str, WorkerReading]:
+    """Returns the readings of those workers (address) that had a watch."""
+    return {address: reading for address, reading in answers.items() if isinstance(reading, WorkerReading)}
 
 
 def _begin(run: str, dask_worker: Any) -> None:

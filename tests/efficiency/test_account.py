@@ -223,10 +223,11 @@ class _Workers:
     def sync(self, identity: Any, **kwargs: Any) -> dict[str, Any]:
         return {"workers": dict(self.watches)}
 
-    def run(self, what: Any, run: str, *, workers: list[str], on_error: str) -> dict[str, Any]:
+    def run(self, what: Any, *run: str, workers: list[str], on_error: str) -> dict[str, Any]:
         assert on_error == "ignore"
         assert set(workers) <= self.watches.keys()  # one that is gone would be knocked at for half a minute
-        return {address: self._do(what.__name__, address) for address in workers}
+        name = getattr(what, "func", what).__name__  # of a partial, too
+        return {address: self._do(name, address) for address in workers}
 
     def _do(self, what: str, address: str) -> WorkerReading | None:
         begun = self.watches[address]
@@ -351,7 +352,12 @@ def _unwatch(dask_worker: Any) -> None:
         session_of(dask_worker).pop(run, WorkerTime)
 
 
-for travels_by_value in (_spin, _work, _watches, _unwatch):
+def _block(seconds: float, dask_worker: Any) -> None:
+    """Makes the worker's event loop do nothing else for so long."""
+    dask_worker.loop.add_callback(time.sleep, seconds)
+
+
+for travels_by_value in (_spin, _work, _watches, _unwatch, _block):
     travels_by_value.__module__ = "__main__"  # workers do not have the tests
 
 
@@ -402,6 +408,20 @@ def test_a_worker_that_lost_its_watch_is_reported(client: Any) -> None:
     client.run(_unwatch, workers=[workers[1].address])
     made = watching.account({}).account
     assert set(made.slots) == {worker.name for worker in workers}
+    assert made.notes == (f"what worker {workers[1].name} did could not be read and counts as other",)
+
+
+def test_a_worker_that_answers_late_costs_no_other_workers_reading(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that has just come back, and imports what it needs first."""
+    monkeypatch.setattr("pipeline.runtime.recorder.ANSWER_SECONDS", 0.5)
+    workers = pipeline_workers(client)
+    watching = TimeAccountant(client, "late", workers, StageTimer(begin=time.time()))
+    client.run(_block, 2.0, workers=[workers[1].address])
+    watching.new_segment(workers)
+    time.sleep(2.0)
+    made = watching.account({}).account
     assert made.notes == (f"what worker {workers[1].name} did could not be read and counts as other",)
 
 
