@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.ExitStack() as stack:
             places = {kind: stack.enter_context(place(kind, folder / kind)) for kind in options.cluster}
-            bench = Bench(folder)
+            bench = stack.enter_context(contextlib.closing(Bench(folder)))
             with bench.folder_for_a_run() as small:
                 disk = (
                     "a small disk in memory"

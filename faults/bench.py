@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from faults.places import Local, Processes
 from faults.runs import Ended, Wrong, run
+from faults.warm import Warm
 from faults.workloads import CHECKPOINT_ROUNDS, USUAL, write_job, write_sources
 from pipeline.model.artifact import Model
 
@@ -33,13 +34,18 @@ class Undisturbed:
 
 
 class Bench:
-    """Data in a folder; the undisturbed run of each job is made on first use."""
+    """Data in a folder; the undisturbed run of each job is made on first use.  To be closed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data, self.spare = folder / "data", folder / "spare.parquet"
         write_sources(self.data, self.spare)
+        self._warm = Warm()
         self._known: dict[tuple[str, str, tuple[str, ...]], Undisturbed] = {}
+
+    def close(self) -> None:
+        """Ends the process that runs are forked from."""
+        self._warm.close()
 
     @contextlib.contextmanager
     def folder_for_a_run(self, workload: str = USUAL) -> Iterator[Path]:
@@ -73,7 +79,7 @@ class Bench:
             *again,
             *given,
         ]
-        return run(arguments, traps=place.traps, folder=folder, **options)  # type: ignore[arg-type]  # passed on
+        return run(self._warm, arguments, traps=place.traps, folder=folder, **options)  # type: ignore[arg-type]  # passed on
 
     def undisturbed(
         self, place: Local | Processes, workload: str = USUAL, model_settings: tuple[str, ...] = ()

@@ -214,10 +214,13 @@ class Processes:
             return []
         deadline = time.monotonic() + IDLE_SECONDS
         with self._client() as client:
-            while (found := _doings(client)) and time.monotonic() < deadline:
-                time.sleep(0.1)
-        left = [name for folder in self._folder.glob("worker *") for name in leftovers.files(folder)] if files else []
-        return found + [f"file {name}" for name in left]
+            while (found := _doings(client) + self._files() * files) and time.monotonic() < deadline:
+                time.sleep(0.1)  # also for a worker that the scheduler no longer knows, and which removes its files
+        return found
+
+    def _files(self) -> list[str]:
+        folders = self._folder.glob("worker *")
+        return [f"file {name}" for folder in folders for name in leftovers.files(folder)]
 
     def kept(self) -> list[str]:
         with self._client() as client:

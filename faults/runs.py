@@ -7,19 +7,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from faults import leftovers
 from faults.leftovers import MARK, end
 from faults.script import LONGEST_SECONDS, Act
+from faults.warm import ROOT, Fork, Warm
 
-ROOT = Path(__file__).resolve().parents[1]
 ERROR = "pipeline: error: "
 
 
@@ -67,6 +66,7 @@ class Ended:
 
 
 def run(
+    warm: Warm,
     arguments: Sequence[str],
     *,
     acts: Sequence[Act],
@@ -77,35 +77,32 @@ def run(
     limit_seconds: float = LONGEST_SECONDS,
 ) -> Ended:
     """Runs the command in its own session, with `folder` for its temporary files.  Wrong if it hangs."""
-    reader, writer = os.pipe()
-    plan = {"events": writer, "traps": str(traps), "acts": [dataclasses.asdict(act) for act in acts], "full": full}
+    plan = {"traps": str(traps), "acts": [dataclasses.asdict(act) for act in acts], "full": full}
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, MARK: mark, "TMPDIR": str(temporary), "PYTHONPATH": path}
     start = time.monotonic()
-    with contextlib.closing(os.fdopen(reader, encoding="utf-8")) as pipe:
-        process = subprocess.Popen(
-            # The process ends with ours, even if ours is killed.
-            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "faults.runner", json.dumps(plan), *arguments],
-            cwd=folder, env=environment, pass_fds=[writer], start_new_session=True, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    pipes = [os.pipe() for _ in range(3)]  # its stdout, stderr and events
+    process = warm.start(plan, arguments, folder, environment, [writer for _, writer in pipes])
+    for _, writer in pipes:
         os.close(writer)
+    out_pipe, err_pipe, event_pipe = (os.fdopen(reader, encoding="utf-8") for reader, _ in pipes)
+    with event_pipe:
         lines: list[str] = []
-        listening = threading.Thread(target=lambda: lines.extend(pipe), daemon=True)
+        listening = threading.Thread(target=lambda: lines.extend(event_pipe), daemon=True)
         listening.start()
-        out, err, hung = _end_of(process, mark, limit_seconds)
+        out, err, hung = _end_of(process, {"out": out_pipe, "err": err_pipe}, mark, limit_seconds)
         ended_at = time.monotonic()
         listening.join(5)
     events = [json.loads(line) for line in lines if line.endswith("\n")]
-    ended = Ended(process.returncode, err, events, _result(out), ended_at - start, ended_at)
+    ended = Ended(process.wait(), err, events, _result(out), ended_at - start, ended_at)
     if hung:
         raise Wrong(f"hangs: {ended}")
     return ended
 
 
-def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> tuple[str, str, bool]:
+def _end_of(process: Fork, pipes: Mapping[str, TextIO], mark: str, limit_seconds: float) -> tuple[str, str, bool]:
     """Returns what the process printed, and whether it had to be killed.
 
     Waits for the process, not for other processes that hold its pipes.  Wrong if one of its children holds them for
@@ -118,10 +115,7 @@ def _end_of(process: subprocess.Popen[str], mark: str, limit_seconds: float) -> 
             for line in pipe:
                 printed[name] += line
 
-    readers = [
-        threading.Thread(target=read, args=("out", process.stdout), daemon=True),
-        threading.Thread(target=read, args=("err", process.stderr), daemon=True),
-    ]
+    readers = [threading.Thread(target=read, args=(name, pipe), daemon=True) for name, pipe in pipes.items()]
     for reader in readers:
         reader.start()
     hung = False

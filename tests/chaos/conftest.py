@@ -13,8 +13,9 @@ Places = Callable[[Kind], Local | Processes]
 
 
 @pytest.fixture(scope="package")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
+def bench(tmp_path_factory: pytest.TempPathFactory, no_process_left: None) -> Iterator[Bench]:
+    with contextlib.closing(Bench(tmp_path_factory.mktemp("bench"))) as made:
+        yield made
 
 
 @pytest.fixture(scope="package")

@@ -14,6 +14,7 @@ import xgboost
 from distributed import get_worker
 from distributed.comm.addressing import get_address_host
 from xgboost import collective
+from xgboost.tracker import RabitTracker
 
 from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError
@@ -136,15 +137,21 @@ def stop_tracker(membership: WorkerMembership, workers: Sequence[str], run: str,
 
 @task
 def _tracker_task(run: str, world: int, host: str, timeout_seconds: int) -> dict[str, Any]:
-    from xgboost.tracker import RabitTracker
-
     session = session_of(get_worker())
     for other in session.each(Tracker):  # of clients that are gone: this worker is locked by us now
         _stop_on(session, other, 0)
-    tracker = RabitTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
+    tracker = _QuietTracker(n_workers=world, host_ip=host, sortby="task", timeout=timeout_seconds)
     tracker.start()
     session.put(run, Tracker(tracker))
     return dict(tracker.worker_args())
+
+
+class _QuietTracker(RabitTracker):
+    """Says nothing at the end of its process, as `client.restart()` ends workers: its ranks may have gone before."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(xgboost.core.XGBoostError):
+            super().__del__()
 
 
 class Tracker(Kept):
