@@ -48,13 +48,11 @@ def new_data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def small_fragments():
-    """Every file a fragment of its own, small as it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        real = predict.open_source
-        patch.setattr(predict, "open_source", lambda data, **told: real(data, **{**told, "fragment_nbytes": 1}))
-        yield
+@pytest.fixture
+def small_fragments(monkeypatch):
+    """Every file a fragment of its own, or several, small as it is."""
+    real = predict.open_source
+    monkeypatch.setattr(predict, "open_source", lambda data, **told: real(data, **{**told, "fragment_nbytes": 2_000}))
 
 
 @pytest.mark.parametrize("kind", TARGETS)
