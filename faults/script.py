@@ -29,6 +29,7 @@ class Trap:
     worker: str = ANY  # its name
     round: int = 0  # of "rounds": just before this round, counted from 1
     seconds: float = 0.0  # of "clock": by how much it is set forward
+    after: str = ""  # path of a file that is awaited before
 
     def __post_init__(self) -> None:
         assert (self.round > 0) == (self.at == "rounds"), "a round belongs to the rounds, and to nothing else"

@@ -2,10 +2,12 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from faults.script import Act, Action, Choice, Script, Stage, Trap
 from faults.workloads import FILES
+from pipeline.training.checkpoint import CheckpointStore
 
 Write = Callable[[Choice], Script]
 
@@ -77,9 +79,10 @@ def killed_every_20(choice: Choice) -> Script:
 
 
 def killed_again_and_again(choice: Choice) -> Script:
-    """One kill more than the restarts that are allowed."""
-    restarts = 1
-    traps = (Trap(at="rounds", round=choice.round, worker=choice.worker),) * (restarts + 1)
+    """One kill more than the restarts that are allowed, which a new checkpoint between two kills would count anew."""
+    restarts, before = 1, (choice.round - 1) // choice.checkpoint_rounds * choice.checkpoint_rounds
+    after = str(CheckpointStore(Path(choice.model)).path(before)) if before else ""
+    traps = (Trap(at="rounds", round=choice.round, worker=choice.worker, after=after),) * (restarts + 1)
     return Script(traps=traps, settings=(f"training.max_restarts={restarts}",), says=LOST, faults=len(traps))
 
 

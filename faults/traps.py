@@ -27,6 +27,7 @@ ARMED, SPRUNG = ".trap", ".sprung"
 STALLED = "network.stalled"  # until when proxies pass no data on
 HOG_NBYTES = 32 * 2**20  # allocated at a time
 HOG_SECONDS = 30.0  # for the nanny to notice
+AWAITED_SECONDS = 10.0  # for a file that a trap is to come after
 TASKS = {  # prefixes of the names of a stage's tasks
     "survey_unit": "survey",
     "collect_unit": "statistics",
@@ -120,6 +121,9 @@ class Traps(WorkerPlugin):
 
     def do(self, trap: Trap) -> None:
         """Has the fault happen in this process; kills and freezes do not return."""
+        give_up = time.monotonic() + AWAITED_SECONDS
+        while trap.after and not Path(trap.after).exists() and time.monotonic() < give_up:
+            time.sleep(0.01)
         if trap.do == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif trap.do == "stop":

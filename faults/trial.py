@@ -207,6 +207,7 @@ class Trial:
         expected = [folder / name for name in ("job.toml", "data", "out/model", "tmp", *script.leaves)]
         found = leftovers.files(folder, *expected) + leftovers.files(folder / "tmp")
         _require(not found, f"files left behind: {found}", ended)
+        self.place.heal(self.workers)  # the files of a worker that is gone are removed by the next one there
         if doing := self.place.at_rest():
             raise Wrong(f"workers still have something to do: {doing}\n{ended}")
         if kept := self.place.kept():
