@@ -458,7 +458,7 @@ def test_a_training_accounts_for_its_worker_seconds(client: Any, numbers: Path, 
         made["stages"]
     )
     assert sum(made["shares"].values()) == pytest.approx(1)
-    assert abs(made["shares"]["remainder"]) < 0.1  # under 0.03 on a quiet machine; benchmarks hold that
+    assert abs(made["shares"]["remainder"]) < 0.25  # under 0.03 on a quiet machine; benchmarks hold that
     assert made["stages"]["rounds"]["useful"] > 0
     assert made["stages"]["rounds"]["transfer"] > 0 or "the meter could not split" in made["notes"][0]
     assert made["worker_seconds"] == pytest.approx(2 * made["seconds"])
