@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.synthetic.generator import Chunk, file_name, make_table, plan_chunks
 
-ROWS = 24_000  # four fragments: even the slower of two workers gets some
+ROWS = 24_000  # three fragments: even the slower of two workers gets some
 FILES = 6  # of the source
 QUERY_ROWS = 25
 CHECKPOINT_ROUNDS = 10
