@@ -20,6 +20,7 @@ def run(only, folder):
     return json.loads(path.read_text()), path
 
 
+@pytest.mark.slow
 def test_scripts_agree(tmp_path, capsys):
     record, path = run("a,b", tmp_path)
     assert [outcome["error"] for outcome in record["runs"]] == [None, None]

@@ -59,6 +59,7 @@ def test_train_says_what_it_did(summary, folder):
     assert {"features", "workers", "threads", "best_round", "versions", "sha256"} <= set(summary)
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate(summary, folder):
     done = run_pipeline(
         "predict", folder / "model", folder / "flights", "--out", folder / "p", "--contributions", "--json"
@@ -87,6 +88,7 @@ def test_describe_files_and_model(summary, folder):
     assert "files" in json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_doctor():
     done = run_pipeline("doctor", "--json")
     assert done.returncode == 0, done.stderr

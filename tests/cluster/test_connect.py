@@ -131,6 +131,7 @@ def test_only_loopback(client: Any) -> None:
     assert {ip for _, ip in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_dashboard_is_loaded_at_the_first_visit() -> None:
     code = """
         import sys, urllib.request

@@ -185,6 +185,7 @@ def test_all_ports_are_on_loopback_while_it_trains(
     until(lambda: listening() == seen.before)
 
 
+@pytest.mark.slow
 def test_xgboost_opens_its_listeners_to_all_when_left_alone(data: Path, tmp_path: Path) -> None:
     """What SECURITY.md says of the moment before they are closed."""
     with connect(SECTION) as client:
@@ -210,6 +211,7 @@ def number_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
+@pytest.mark.slow
 def test_one_worker_opens_nothing_for_xgboost(data: Path) -> None:
     with connect(Cluster(device="cpu", workers=1, threads=1)) as client:
         before = listening()
@@ -219,6 +221,7 @@ def test_one_worker_opens_nothing_for_xgboost(data: Path) -> None:
         assert ever == before
 
 
+@pytest.mark.slow
 def test_a_running_schedulers_dashboard_is_left_as_it_is(data: Path) -> None:
     """Neither started where it has none, nor put anywhere else, nor added to."""
     with LocalCluster(

@@ -171,6 +171,7 @@ def test_a_training_is_followed_to_its_end(tab: Browser, tmp_path: Path) -> None
         assert tab.errors() == []
 
 
+@pytest.mark.slow
 def test_a_recorded_run_is_watched(tab: Browser, tmp_path: Path) -> None:
     path = written(tmp_path / "events.jsonl", recorded.binary())
     with watched(path) as base:
@@ -183,6 +184,7 @@ def test_a_recorded_run_is_watched(tab: Browser, tmp_path: Path) -> None:
         assert tab.errors() == []
 
 
+@pytest.mark.slow
 def test_a_page_whose_server_has_gone_says_so_and_shows_the_next_one(tab: Browser, tmp_path: Path) -> None:
     first = written(tmp_path / "first.jsonl", recorded.binary())
     with watched(first) as base:

@@ -466,6 +466,7 @@ def test_a_training_accounts_for_its_worker_seconds(client: Any, numbers: Path, 
     assert client.run(_watches) == {worker: [] for worker in scheduler_info(client)["workers"]}
 
 
+@pytest.mark.slow
 def test_two_trainings_at_once_on_one_client_do_not_mix(client: Any, numbers: Path, tmp_path: Path) -> None:
     said: dict[int, list[Any]] = {0: [], 1: []}
     results: dict[int, Any] = {}

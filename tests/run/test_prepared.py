@@ -126,6 +126,7 @@ def test_rows_from_memory(client: Any, tmp_path: Path, folder: Path) -> None:
     assert same(again, whole)
 
 
+@pytest.mark.slow
 def test_a_callback_ends_a_training_soon(client: Any, folder: Path, trained: Any, tmp_path: Path) -> None:
     seen: list[int] = []
 

@@ -103,6 +103,7 @@ def test_early_stopping_ends_a_resumed_run_where_it_would_have(
     assert resumed.model.booster_bytes == whole.model.booster_bytes
 
 
+@pytest.mark.slow
 def test_interrupted_in_the_middle_of_its_rounds(make_cluster: Any, folder: Path, tmp_path: Path) -> None:
     client, settings = make_cluster(2, 1), ["training.early_stopping=0", "training.checkpoint_rounds=5"]
 
@@ -172,6 +173,7 @@ def test_nothing_to_resume(make_cluster: Any, folder: Path, tmp_path: Path) -> N
         pipeline.train(make_cluster(2, 1), job_of(folder, tmp_path / "model"), resume=tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_workers_that_join_are_used(folder: Path, tmp_path: Path, make_cluster: Any) -> None:
     long = ["training.rounds=800", "training.early_stopping=0", "training.checkpoint_rounds=10"]
     whole = pipeline.train(make_cluster(2, 1), job_of(folder, tmp_path / "whole", *long))

@@ -185,6 +185,7 @@ def same_model(first: Outcome, other: Outcome) -> None:
     assert other.result.model.recipe.to_json() == first.result.model.recipe.to_json()
 
 
+@pytest.mark.slow
 def test_ranking_is_the_same_on_any_workers(go: Go, data: Path) -> None:
     """LIBSVM files with their .query files, as source and to validate on."""
     settings = [f"data.validation.source={data / 'rank' / 'rank.test'}", "data.format=libsvm"]
@@ -296,6 +297,7 @@ def test_another_source_to_validate_on(go: Go, tmp_path: Path) -> None:
     same_model(apart, go(*settings, column, files))
 
 
+@pytest.mark.slow
 def test_tables_and_frames_as_source(go: Go, folder: Path) -> None:
     """The same rows in the same order, from files, from an Arrow table, and from a Dask DataFrame."""
     from dask.dataframe import from_pandas
@@ -307,6 +309,7 @@ def test_tables_and_frames_as_source(go: Go, folder: Path) -> None:
     assert files.summary["metrics"] == arrow.summary["metrics"] == frame.summary["metrics"]
 
 
+@pytest.mark.slow
 def test_the_partitions_of_a_dask_frame_do_not_change_the_model(go: Go) -> None:
     """Rows are sampled, held out and put into folds by their number in the whole frame."""
     from dask.dataframe import from_pandas
@@ -333,6 +336,7 @@ def test_queries_may_go_over_the_borders_of_partitions(go: Go) -> None:
     assert go(*settings, source=from_pandas(table.to_pandas(), npartitions=7)).booster == whole.booster
 
 
+@pytest.mark.slow
 def test_arrays_as_source(go: Go) -> None:
     """Of NumPy and of Dask, in blocks of whatever shape: the same model, which takes their rows."""
     from dask.array import from_array
@@ -486,6 +490,7 @@ def test_events_come_in_order(go: Go) -> None:
     assert rounds[-1].metrics.keys() >= {"validation.logloss", "validation.auc"}
 
 
+@pytest.mark.slow
 def test_with_a_report(go: Go) -> None:
     outcome = go(*PLAIN, "data.validation.share=0.25", "output.report=true")
     folder = outcome.result.model.path
@@ -655,6 +660,7 @@ def _write_scratch(run: str, root: str, dask_worker: Any) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_what_a_killed_client_left_is_dropped_without_another_run(
     make_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

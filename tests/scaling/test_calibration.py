@@ -142,6 +142,7 @@ def test_other_threads_are_another_machine(client: Any, where: Placement) -> Non
     assert len(names) == 2
 
 
+@pytest.mark.slow
 def test_a_small_real_calibration(client: Any, where: Placement) -> None:
     machine = calibration.calibrate(client, where, [2], grid=((5_000, 8, 253, (3, 5)), (20_000, 16, 40, (4,))))
     assert machine.seconds < 60

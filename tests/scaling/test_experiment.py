@@ -60,6 +60,7 @@ def test_rows_are_the_same_for_any_layout() -> None:
     assert 0.4 < make_blocks(DATA, 0, 65_536)[0].label.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_every_sample_is_on_the_disk(client: Any, tmp_path: Path) -> None:
     heard: list[Event] = []
     made = measure(
@@ -207,6 +208,7 @@ def test_a_lost_worker_is_waited_for_and_the_repetition_repeated(tmp_path: Path)
     assert "repeated once" in result.notes[0]
 
 
+@pytest.mark.slow
 def test_a_job_is_laid_out_as_a_training_of_it(make_cluster: Callable[[int, int], Any], tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -69,6 +69,7 @@ def words_of(page: str) -> str:
     return " ".join(" ".join(reader.texts).split())
 
 
+@pytest.mark.slow
 def test_one_page_with_every_picture_and_nothing_from_elsewhere(tmp_path: Path) -> None:
     write_report(whole(), MACHINE, tmp_path)
     page = (tmp_path / REPORT).read_text(encoding="utf-8")

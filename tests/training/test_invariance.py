@@ -54,9 +54,13 @@ CASES: dict[str, dict[str, Any]] = {
     "monotone": {"shape": {"monotone": {"f0": 1}}},
     "interactions": {"shape": {"interactions": [["f0", "f1"], ["f2", "f5"]]}},
 }
+# The others are slow together.
+QUICK = {"binary", "multi-class", "quantile error", "rank ndcg", "weights", "row sample", "lossguide", "early stopping"}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
+)
 def test_same_model(name: str, train: Any, make_case: Any) -> None:
     """The same bytes, also where a training is interrupted on two workers and resumed on others."""
     case = make_case(**{"rows": 3000, "rounds": 15, **CASES[name]})

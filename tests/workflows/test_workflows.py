@@ -59,6 +59,7 @@ def settings(name: str, data: Path, out: Path) -> list[str]:
     return [*sources, *reduced, f"output.model={out / name}", "output.report=false"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOORS)
 def test_workflow_reaches_what_is_written_by_hand(name: str, data: Path, tmp_path: Path, make_cluster: Any) -> None:
     floor = FLOORS[name]
@@ -100,6 +101,7 @@ def test_train_flights_then_predict_folder(data: Path, tmp_path: Path) -> None:
     assert len(re.findall(r"^  row +[\d,]+  0\.\d{4}$", done.stdout, re.MULTILINE)) == 3
 
 
+@pytest.mark.slow
 def test_compare_devices(data: Path) -> None:
     job = WORKFLOWS / "adult.toml"
     changes = [f"--set={change}" for change in settings("adult", data, Path("unused"))]

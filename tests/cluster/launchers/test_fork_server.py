@@ -67,6 +67,7 @@ def test_a_worker_that_replaces_a_lost_one_is_a_fork_too() -> None:
     """)
 
 
+@pytest.mark.slow
 def test_workers_have_the_variables_of_their_cluster() -> None:
     """Also when these change between two clusters of one process."""
     run("""
@@ -95,6 +96,7 @@ def test_xgboost_has_the_threads_of_its_worker() -> None:
     """)
 
 
+@pytest.mark.slow
 def test_clusters_that_are_open_at_the_same_time_share_it_if_their_variables_are_equal() -> None:
     run("""
         with connect(two) as first:
@@ -113,6 +115,7 @@ def test_clusters_that_are_open_at_the_same_time_share_it_if_their_variables_are
     """)
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_is_killed_takes_its_workers_along_and_they_come_back() -> None:
     run("""
         with connect(two) as client:
@@ -123,6 +126,7 @@ def test_a_fork_server_that_is_killed_takes_its_workers_along_and_they_come_back
     """)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     code = (
         START

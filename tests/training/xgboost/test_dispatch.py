@@ -228,6 +228,7 @@ def state_of(case: Any) -> State:
     return state
 
 
+@pytest.mark.slow
 def test_a_worker_that_went_before_the_rounds_is_named(make_case: Any) -> None:
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster,
@@ -272,6 +273,7 @@ def test_no_rank_waits_for_workers_that_have_left(shared: Any) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_a_paused_worker_continues(shared: Any, make_case: Any) -> None:
     """As one does whose memory has come near its limit: it takes on no more tasks, and keeps those it has."""
     client, workers = shared
@@ -303,6 +305,7 @@ def test_a_paused_worker_continues(shared: Any, make_case: Any) -> None:
     assert trained.result.rounds == 400
 
 
+@pytest.mark.slow
 def test_a_slow_round_is_reported_while_all_answer(
     shared: Any, make_case: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
