@@ -36,7 +36,10 @@ def _why_no_gpu() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that no process is left with one of them at the end."""
+    """Files with slow tests come first, so that no process is left with one of them at the end.
+
+    Also where the slow tests are left out: these files are long without them, too.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)  # stable
 

@@ -265,6 +265,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(wrong, ask, tmp_path, bad_data,
     assert (set(bad_data.rglob("*")), set(models.rglob("*"))) == before
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_given_up_within_ten_seconds(ask):
     start = time.monotonic()
     ask(next(wrong for wrong in WRONG_PLACES if wrong.name == "scheduler not reachable"))
