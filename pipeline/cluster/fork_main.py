@@ -1,4 +1,4 @@
-"""The first module of the fork server: imports what workers need, and names their stderr until they have started.
+"""The first module of the fork server: imports what workers need; stderr goes to a file meanwhile.
 
 `pipeline.cluster.launchers.fork_server` has it imported.
 """
@@ -36,6 +36,10 @@ def _prepare(modules: list[str], variables: dict[str, str | None]) -> None:
     for module in modules:
         with contextlib.suppress(ImportError):  # the worker that needs it says so
             importlib.import_module(module)
+    folder = os.environ.get(worker_stderr.FOLDER)
+    worker_stderr.restore()  # also processes of the user's own may be forks of this one
+    if folder:
+        os.environ[worker_stderr.FOLDER] = folder  # for the workers
     gc.collect()
     gc.freeze()  # a later collection would write to memory that is shared with the workers
 

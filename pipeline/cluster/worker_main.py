@@ -6,6 +6,7 @@ user's script; nothing imports it.
 
 import ctypes
 import signal
+import sys
 from multiprocessing import forkserver
 
 from pipeline.cluster import worker_stderr
@@ -20,5 +21,5 @@ def _end_with_parent() -> None:
 
 if __name__ == "__mp_main__":
     worker_stderr.redirect()
-    if forkserver.get_inherited_fds() is not None:  # a fork
+    if sys.platform.startswith("linux") and forkserver.get_inherited_fds() is not None:  # a fork
         _end_with_parent()

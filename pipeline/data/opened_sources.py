@@ -89,7 +89,7 @@ class Inputs:
             objective=training.objective,
             matrix=training.matrix,
             bins=training.max_bin,
-            params=training.params,
+            params=dict(training.params),
         )
 
 

@@ -42,7 +42,7 @@ LONGEST_RUN = 100  # characters of a run's id, which has 12
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One event of a run; `time` is seconds since the epoch, by the client's clock."""
+    """One event of a run; `time` is seconds since the epoch, by the clock of the process that emitted it."""
 
     time: float = field(default_factory=time.time)
 

@@ -37,7 +37,7 @@ KNOWN = 2_000  # messages remembered; a scheduler keeps the last thousand of a t
 LOST_SECONDS = 5.0  # to reconnect after a lost connection
 SILENT_SECONDS = 60.0  # after which an unfinished run gives way to one that begins
 
-TopicMessage = Mapping[str, Any]  # a message of the topic EVENTS
+TopicMessage = Mapping[str, Any]  # a message of the topic RUN_EVENTS
 ENDS = (Saved.__name__, Failed.__name__)
 STOPPED = "stopped watching"
 LEFT_ALONE = f"{STOPPED}; the training continues"
@@ -125,7 +125,7 @@ class _EventStream:
         self._client, self.address = client, address
         self._heard: queue.SimpleQueue[TopicMessage] = queue.SimpleQueue()
         self._known: deque[Hashable] = deque(maxlen=KNOWN)
-        client.subscribe_topic(RUN_EVENTS, lambda event: self._heard.put(event[1]))
+        client.subscribe_topic(RUN_EVENTS, lambda event: self._heard.put(_stamped(*event)))
         self.before = self._new(self._kept())  # messages from before the subscription
 
     def __iter__(self) -> Iterator[TopicMessage]:
@@ -153,7 +153,7 @@ class _EventStream:
         raise SchedulerLostError(f"the scheduler at {self.address} was lost")
 
     def _ask(self) -> list[TopicMessage]:
-        return [message for _, message in events(self._client, RUN_EVENTS, LOST_SECONDS)]
+        return [_stamped(at, message) for at, message in events(self._client, RUN_EVENTS, LOST_SECONDS)]
 
     def _new(self, messages: Iterable[TopicMessage]) -> list[TopicMessage]:
         """The messages that have not been seen before."""
@@ -161,6 +161,13 @@ class _EventStream:
         new = {key: message for key, message in keyed if key not in self._known}
         self._known.extend(new)
         return list(new.values())
+
+
+def _stamped(at: float, message: TopicMessage) -> TopicMessage:
+    """Replaces the time of the sender, a worker on a machine with another clock, by the scheduler's."""
+    if not well_formed(message):
+        return message
+    return {**message, "event": {**message["event"], "time": at}}
 
 
 def well_formed(message: Any) -> bool:

@@ -7,7 +7,7 @@ disk, where the bin codes wait for it, how many raw rows are kept between the pa
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -109,6 +109,11 @@ class Plan:
     def revised(self, **known: Any) -> Self:
         """Plans the same run with other fields of the survey."""
         return self.of(dataclasses.replace(self.survey, **known), self.resources)
+
+    @staticmethod
+    def codes(workers: Iterable[Storage]) -> Location:
+        """Where all of these workers keep their codes: on disk as soon as one has to, since blocks may move."""
+        return "disk" if any(worker.codes == "disk" for worker in workers) else "memory"
 
     def validate(self) -> None:
         """ClusterError, with both numbers and the setting, where neither memory nor disk suffices."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from pipeline.data.rows import Rows
-from pipeline.runtime.worker_session import Content, Kept, worker_session
+from pipeline.runtime.worker_session import Content, RunResource, worker_session
 
 
-class RowCache(Kept):
+class RowCache(RunResource):
     """The rows of one run that wait on a worker for the second pass, by fragment; guarded by the session's lock."""
 
     def __init__(self, run: str) -> None:

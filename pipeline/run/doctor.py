@@ -12,7 +12,7 @@ from pipeline.cluster.launchers import existing
 from pipeline.config.job import Cluster
 from pipeline.errors import JobError
 from pipeline.formatting import nbytes
-from pipeline.runtime.sessions import Held, held
+from pipeline.runtime.sessions import RunContent, held
 
 NO_ANSWER = "does not answer"
 
@@ -26,8 +26,9 @@ def doctor(scheduler: str | None = None, *, section: Cluster | None = None) -> d
     files.  ClusterError if the scheduler cannot be reached, JobError for a `section` without one.
     """
     if scheduler is None:
-        if section is not None and section != Cluster():
-            raise JobError(f"cluster.{next(iter(section.model_fields_set))} has an effect with a scheduler only")
+        for name in Cluster.model_fields if section is not None else ():
+            if getattr(section, name) != getattr(Cluster(), name):
+                raise JobError(f"cluster.{name} has an effect with a scheduler only")
         return machine_checks.check_machine()
     logs.silence()
     there = (section or Cluster()).model_copy(update={"scheduler": scheduler})
@@ -37,7 +38,7 @@ def doctor(scheduler: str | None = None, *, section: Cluster | None = None) -> d
     return {"scheduler": scheduler, "kept": _plain(on_scheduler), "workers": workers}
 
 
-def _plain(kept: Iterable[Held] | None) -> list[dict[str, Any]] | None:
+def _plain(kept: Iterable[RunContent] | None) -> list[dict[str, Any]] | None:
     return None if kept is None else [asdict(one) for one in kept]
 
 

@@ -60,7 +60,7 @@ class RunContext:
         self.relay(event)
 
     def relay(self, event: Event) -> None:
-        """Passes an event to the handlers that the scheduler has already: workers send theirs to it."""
+        """Passes an event that the scheduler already has (workers send theirs to it) to the handlers."""
         for handler in self.handlers:
             handler(event)
 

@@ -22,7 +22,7 @@ from pipeline.runtime.placement import WorkerInfo
 from pipeline.runtime.rpc import ANSWER_SECONDS, ask_workers, call_if_connected
 from pipeline.runtime.task_ledger import RUN, Ledger
 from pipeline.runtime.timing import StageTimer
-from pipeline.runtime.worker_session import Content, Kept, session_of
+from pipeline.runtime.worker_session import Content, RunResource, session_of
 
 MULTITHREADED_TASKS = frozenset({"build", "rounds"})  # key prefixes of tasks that use every thread of their worker
 CREDIBLE = 0.1  # by this share the parts of a worker's rounds may exceed the whole
@@ -30,7 +30,7 @@ BROKEN_OFF = frozenset({"failed", "cancelled"})  # Dask books all seconds of a t
 CHANGES = frozenset({"executing", "long-running", "flight"})  # states that keep a slot, or that a slot may wait for
 
 
-class WorkerTime(Kept):
+class WorkerTime(RunResource):
     """Integrates over time, in slot-seconds: how many slots are busy, wait for data, or have nothing to do."""
 
     def __init__(self, run: str, worker: Any, ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.pickle import dumps
 
-NAME = "pipeline-session-1"  # of the plugin; another number for methods that differ: clients may have other versions
+NAME = "pipeline-session-2"  # of the plugin; another number for methods that differ: clients may have other versions
 RETURN_SECONDS = 10.0  # for a client to reconnect; a client gives a run up sooner than that
 
 logger = logging.getLogger("distributed.pipeline")
@@ -44,10 +44,13 @@ class SchedulerSession(SchedulerPlugin):
             del self._locks[worker]
 
     def lock(self, workers: list[str], run: str, client: str, name: str) -> bool:
-        """Locks all of these workers, or none; returns whether it did.  Locks of clients that are gone are free."""
+        """Locks all of these workers, or none; returns whether it did.  Locks of clients that are gone are free.
+
+        So are the run's own: a request that its client gave up waiting for may have been served later.
+        """
         for worker in [worker for worker, (_, owner, _) in self._locks.items() if owner not in self._scheduler.clients]:
             del self._locks[worker]
-        if any(worker in self._locks for worker in workers):
+        if any(self._locks[worker][:2] != (run, client) for worker in workers if worker in self._locks):
             return False
         self._locks.update(dict.fromkeys(workers, (run, client, name)))
         return True
@@ -70,14 +73,14 @@ class SchedulerSession(SchedulerPlugin):
         """Drops the runs of a client that has not come back."""
         if client in self._scheduler.clients:
             return
-        for run in [run for run, (owner, _) in self._runs.items() if owner == client]:
-            task = asyncio.get_running_loop().create_task(self._close_on_workers(run))
+        for run, close in [(run, close) for run, (owner, close) in self._runs.items() if owner == client]:
+            task = asyncio.get_running_loop().create_task(self._close_on_workers(run, close))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
-    async def _close_on_workers(self, run: str) -> None:
+    async def _close_on_workers(self, run: str, close: bytes) -> None:
         workers = list(self._scheduler.workers)
-        message = {"op": "run", "function": self._runs[run][1], "args": dumps((run,))}
+        message = {"op": "run", "function": close, "args": dumps((run,))}
         try:
             answers = await self._scheduler.broadcast(msg=message, workers=workers, on_error="ignore")
         except Exception:  # the scheduler is about to close

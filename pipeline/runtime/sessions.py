@@ -42,7 +42,7 @@ def close_run(client: Client, run: str) -> None:
 
 
 @dataclass(frozen=True)
-class Held:
+class RunContent:
     """One thing that a run keeps in a process."""
 
     run: str
@@ -50,13 +50,13 @@ class Held:
     nbytes: int | None  # None: unknown, or too few to count
 
 
-def held(client: Client) -> tuple[list[Held], Mapping[str, list[Held] | None]]:
+def held(client: Client) -> tuple[list[RunContent], Mapping[str, list[RunContent] | None]]:
     """Returns what runs keep on the scheduler, and on each worker by name; None for a worker that does not answer."""
     kept: Any = client.run_on_scheduler(scheduler_session.call, "contents")
     workers = scheduler_info(client)["workers"]
     answers: Any = ask_workers(client, dict.fromkeys(workers, worker_session.contents_on), ANSWER_SECONDS)
     by_worker = {
-        str(facts["name"]): [Held(*each) for each in answers[address]] if address in answers else None
+        str(facts["name"]): [RunContent(*each) for each in answers[address]] if address in answers else None
         for address, facts in workers.items()
     }
-    return [Held(run, what, None) for run, what in kept], by_worker
+    return [RunContent(run, what, None) for run, what in kept], by_worker

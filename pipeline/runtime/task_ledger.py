@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.efficiency.account import TimeSlice
-from pipeline.runtime.worker_session import Content, Kept, current_worker, session_of
+from pipeline.runtime.worker_session import Content, RunResource, current_worker, session_of
 
 RUN = "pipeline_run"  # annotation of every task of a run: its id
 
 
-class Ledger(Kept):
+class Ledger(RunResource):
     """Adds up the parts of one run's tasks on one worker, while `runtime.recorder` keeps an account there."""
 
     def __init__(self, run: str) -> None:

@@ -1,7 +1,7 @@
 """Holds everything that runs keep on a worker: one session a worker, by run id, with one `close(run)`.
 
 A Dask worker plugin, added when a run first needs it.  What is kept has a class in the package that knows it (rows,
-scratch files, ...), derived from `Kept`; so it is never state of a module, and one run cannot see another's.
+scratch files, ...), derived from `RunResource`; so it is never state of a module, and one run cannot see another's.
 """
 
 import sys
@@ -23,11 +23,11 @@ class Content:
     nbytes: int | None = None  # None: unknown, or too few to count
 
 
-class Kept:
+class RunResource:
     """What one part of the package keeps of one run on a worker."""
 
     def __init__(self, run: str) -> None:
-        """Called by `WorkerSession.of`."""
+        """`run`: its id.  A class that is put into the session, and not made by its `of`, may take something else."""
 
     def contents(self) -> Sequence[Content]:
         """Returns what it holds, for people."""
@@ -41,22 +41,25 @@ class Kept:
 
 
 class WorkerSession:
-    """What runs keep on one worker: of each class of `Kept`, at most one object a run.  For any thread."""
+    """What runs keep on one worker: of each class of `RunResource`, at most one object a run.  For any thread."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # to be held over several calls that belong together
-        self._kept: dict[tuple[str, type[Kept]], Kept] = {}  # the latest put last
+        self._kept: dict[tuple[str, type[RunResource]], RunResource] = {}  # the latest put last
         self._closed: deque[str] = deque(maxlen=CLOSED_RUNS)
 
-    def of[T: Kept](self, run: str, kind: type[T]) -> T | None:
-        """Returns the run's object of this class, made if there is none; None if the run is over."""
+    def of[T: RunResource](self, run: str, kind: type[T]) -> T | None:
+        """Returns the run's object of this class, which is made of the run's id alone if there is none.
+
+        None if the run is over.
+        """
         with self.lock:
             found = self.find(run, kind)
             if found is None and self.put(run, made := kind(run)):
                 return made
             return found
 
-    def put(self, run: str, kept: Kept) -> bool:
+    def put(self, run: str, kept: RunResource) -> bool:
         """Keeps the object, in place of another one of its class; False, and nothing is kept, if the run is over."""
         with self.lock:
             self._kept.pop((run, type(kept)), None)
@@ -65,17 +68,17 @@ class WorkerSession:
             self._kept[run, type(kept)] = kept
             return True
 
-    def find[T: Kept](self, run: str, kind: type[T]) -> T | None:
+    def find[T: RunResource](self, run: str, kind: type[T]) -> T | None:
         """Returns the run's object of this class, if there is one."""
         found: Any = self._kept.get((run, kind))
         return found
 
-    def pop[T: Kept](self, run: str, kind: type[T]) -> T | None:
+    def pop[T: RunResource](self, run: str, kind: type[T]) -> T | None:
         """Removes and returns the run's object of this class, if there is one; does not close it."""
         found: Any = self._kept.pop((run, kind), None)
         return found
 
-    def each[T: Kept](self, kind: type[T]) -> dict[str, T]:
+    def each[T: RunResource](self, kind: type[T]) -> dict[str, T]:
         """Returns all runs' objects of this class, the latest put last."""
         return {run: kept for (run, _), kept in list(self._kept.items()) if isinstance(kept, kind)}
 

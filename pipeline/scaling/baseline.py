@@ -13,7 +13,7 @@ from distributed import Client, Future
 from pipeline.cluster import affinity
 from pipeline.runtime.context import new_run
 from pipeline.runtime.placement import Placement
-from pipeline.runtime.sessions import close_run
+from pipeline.runtime.sessions import close_run, open_run
 from pipeline.scaling.baseline_process import ProcessAssignment, SingleProcess
 from pipeline.scaling.workloads import ScalingLayout, WorkloadSource
 from pipeline.training.trainer import TrainingResult
@@ -69,6 +69,7 @@ def train_once(
     """Trains on these partitions, as a run of its own, and leaves nothing of it on the workers."""
     run = new_run()
     try:
+        open_run(client, run)
         return run_training(client, partitions, workers, dataclasses.replace(spec, run=run))
     finally:
         close_run(client, run)

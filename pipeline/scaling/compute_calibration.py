@@ -13,6 +13,7 @@ import scipy.optimize
 import xgboost
 
 from pipeline.cluster.devices import array_namespace, synchronise
+from pipeline.config.encoding import ENCODING
 from pipeline.efficiency.cost import TreeShape, Workload, work
 from pipeline.efficiency.machine import COEFFICIENTS, Coefficients
 from pipeline.runtime.task_errors import task
@@ -74,7 +75,7 @@ def fit_grid(number: int, threads: int, device: Literal["cpu", "cuda"], grid: Gr
 def _fit(matrix: xgboost.DMatrix, rows: int, depth: int, threads: int, device: Literal["cpu", "cuda"]) -> Fit:
     params = {
         "objective": "binary:logistic", "base_score": 0.5, "max_depth": depth, "nthread": threads,
-        "device": device, "max_bin": 256,
+        "device": device, "max_bin": ENCODING.codes,
     }  # fmt: skip
     booster = xgboost.Booster(params, [matrix])
     # a CPU's training thread computes whenever it is busy; a GPU's only waits

@@ -61,7 +61,7 @@ def make_blocks(data: Synthetic, first: int, stop: int) -> list[Block]:
 def _block(data: Synthetic, number: int, first: int, stop: int) -> Block:
     """The rows `first` to `stop` of the endless table, which are in chunk `number`."""
     rng = np.random.default_rng((data.seed, ROWS, number))
-    codes = rng.integers(0, data.bins, (CHUNK_ROWS, data.features), dtype=np.uint8)
+    codes = rng.integers(0, data.bins, (CHUNK_ROWS, data.features), dtype=ENCODING.dtype)
     label = _label(data, codes, rng)
     part = slice(first - number * CHUNK_ROWS, stop - number * CHUNK_ROWS)
     return Block(
@@ -76,7 +76,7 @@ def _block(data: Synthetic, number: int, first: int, stop: int) -> Block:
 
 
 def _label(data: Synthetic, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(rows,) float32 class numbers of codes (rows, features) uint8."""
+    """(rows,) float32 class numbers of codes (rows, features)."""
     signal = _signal(data, codes)
     if data.classes == 2:
         return (rng.random(len(codes), dtype=np.float32) < 1 / (1 + np.exp(-signal))).astype(np.float32)

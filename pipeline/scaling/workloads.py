@@ -25,7 +25,7 @@ from pipeline.preprocess.fragment_tasks import result_of
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
-from pipeline.runtime.sessions import close_run
+from pipeline.runtime.sessions import close_run, open_run
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.timing import StageTimer, monotonic_epoch
 from pipeline.scaling.block_files import write_block, write_cuts
@@ -140,6 +140,7 @@ class JobWorkload:
             client, self._membership, inputs.job, where, [on_event], StageTimer(begin=monotonic_epoch())
         )
         try:
+            open_run(client, self._context.run)
             self._prepared = prepare.prepare(self._context, inputs)
         except BaseException:
             self.close()

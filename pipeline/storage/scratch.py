@@ -5,7 +5,6 @@ it as long as its process runs.  So the next process that opens a folder recogni
 also of other containers that share the disk, where process ids mean nothing; it removes them.
 """
 
-import atexit
 import contextlib
 import errno
 import fcntl
@@ -18,13 +17,14 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import psutil
 
 from pipeline.errors import OutputError, PipelineError
 from pipeline.planning.plan import SPILL_SHARE
-from pipeline.runtime.worker_session import Content, Kept, current_worker, worker_session
+from pipeline.runtime.worker_session import Content, RunResource, current_worker, worker_session
 
 PREFIX, LOCK, RESERVED = "pipeline-scratch-", ".lock", ".reserved"
 MIB = 2**20
@@ -38,13 +38,14 @@ class _Folder:
     lock: int  # open file with the lock
 
 
-class Scratch(Kept):
+class Scratch(RunResource):
     """The folders of one run on one worker, one under each root."""
 
     def __init__(self, run: str) -> None:
         self._run = run
         self._folders: dict[Path, _Folder] = {}  # by root
         self._over = False
+        self._at_exit: Finalize | None = None
         self._guard = threading.Lock()
 
     def open(self, root: Path) -> Path:
@@ -53,7 +54,8 @@ class Scratch(Kept):
             if self._over:
                 raise _over(self._run)
             if root not in self._folders:
-                atexit.register(self.remove)
+                # Python 3.12 ends forks without `atexit`.
+                self._at_exit = self._at_exit or Finalize(None, self.remove, exitpriority=0)
                 self._folders[root] = _make(self._run, root)
             return self._folders[root].path
 
@@ -70,7 +72,8 @@ class Scratch(Kept):
         self.remove()
         for root in roots:
             _remove_leftovers(root)  # of workers that were killed in this run
-        atexit.unregister(self.remove)
+        if self._at_exit is not None:
+            self._at_exit.cancel()
 
     def contents(self) -> list[Content]:
         return [Content(f"files in {folder.path}", _nbytes_in(folder.path)) for folder in list(self._folders.values())]

@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.runtime.rpc import ask_workers
-from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
+from pipeline.runtime.worker_session import Content, RunResource, WorkerSession, session_of
 from pipeline.training.state import State
 
 ANSWER_SECONDS = 5.0  # for a worker to return its state
@@ -20,7 +20,7 @@ MOST_RUNS = 4  # whose states a worker keeps: benchmarks train again and again, 
 
 
 @dataclass(frozen=True)
-class Handover(Kept):
+class Handover(RunResource):
     """A state to be transferred from a worker to the client."""
 
     state: State

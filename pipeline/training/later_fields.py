@@ -7,7 +7,7 @@ the new.
 
 The trainer's parameters are among these fields, as resolved: with its defaults, and under one name each.
 
-A new field under `data`, `preprocess` or `training` needs an entry here, unless `checkpoint.FREE` names it; a test
+A new field under `data`, `preprocess` or `training` needs an entry here, unless `identity.FREE` names it; a test
 fails until it has one.
 """
 

@@ -111,7 +111,7 @@ class Supervisor:
         prepared: PreparedData,
         trainer: Trainer[Any],
         checkpoints: Checkpoints,
-        hooks: "SupervisorHooks",
+        hooks: SupervisorHooks,
         shared: WorkSet | None = None,
     ) -> None:
         """`shared`: matrices that other trainings use, too; they are kept when this one is done."""

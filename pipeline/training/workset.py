@@ -9,7 +9,7 @@ from distributed import Future
 from pipeline.errors import DataError
 from pipeline.events.types import MatrixDone, Place
 from pipeline.planning.assignment import AssignableWorker, changed_shares, reassign, with_training_rows
-from pipeline.planning.plan import Location, Storage
+from pipeline.planning.plan import Storage
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.fit import BlockFacts
@@ -164,9 +164,7 @@ class WorkSet:
         """Makes the blocks of these shares that do not exist yet."""
         wanted = {place: address for address, share in shares.items() for place in share if place not in self._blocks}
         if wanted:
-            codes: Location = "memory"
-            if any(self._storage[address].codes == "disk" for address in shares):
-                codes = "disk"
+            codes = self._prepared.plan.codes(self._storage[address] for address in shares)
             with self._context.clock.stage("blocks"):
                 made = make_blocks(self._context, self._prepared, wanted, codes, self._owner)
             self._blocks |= made.blocks

@@ -113,6 +113,20 @@ def test_it_takes_up_a_run_where_it_is_and_follows_it_to_its_end(scheduler: Clie
     assert sum(isinstance(event, Saved) for event in watcher.heard) == 1  # of its own run
 
 
+def test_a_worker_whose_clock_is_behind_does_not_make_its_run_silent(scheduler: Client) -> None:
+    """Workers emit the events of rounds, on machines whose clocks differ."""
+    with publishing(scheduler, "behind") as listen:
+        listen(begin("behind"))
+        scheduler.log_event(
+            RUN_EVENTS, {"run": "behind", "event": {**encode(round_done(1)), "time": time.time() - 300}}
+        )
+        watcher = Watcher(scheduler.scheduler.address)
+        watcher.until(lambda heard: any(isinstance(event, RoundDone) for event in heard))
+        listen(SAVED)
+    watcher.join()
+    assert [event for event in watcher.heard if isinstance(event, Note)] == []
+
+
 def test_nothing_runs_so_it_waits_for_the_next(scheduler: Client) -> None:
     with publishing(scheduler, "old") as listen:
         listen(begin("old"))

@@ -18,11 +18,19 @@ from pipeline.cli.main import cli
 from pipeline.run.doctor import lines
 from pipeline.runtime import scheduler_session, sessions
 from pipeline.runtime.scheduler_session import SchedulerSession
-from pipeline.runtime.worker_session import NAME, Content, Kept, WorkerSession, contents_on, session_of, worker_session
+from pipeline.runtime.worker_session import (
+    NAME,
+    Content,
+    RunResource,
+    WorkerSession,
+    contents_on,
+    session_of,
+    worker_session,
+)
 from pipeline.training.handover import Handover
 
 
-class Rows(Kept):
+class Rows(RunResource):
     def __init__(self, run: str) -> None:
         self.run, self.closed, self.seen = run, False, 0
 
@@ -36,7 +44,7 @@ class Rows(Kept):
         self.closed = True
 
 
-class Files(Kept):
+class Files(RunResource):
     """Another class that keeps things, in its own way."""
 
 
@@ -143,6 +151,15 @@ def test_an_attempt_releases_its_own_locks_only(scheduler: Any) -> None:
     assert not session.lock(["w0"], "b", "two", "third")
 
 
+def test_a_lock_whose_answer_came_too_late_is_the_runs_own(scheduler: Any) -> None:
+    """A client that lost a worker meanwhile gave up waiting for it, and nobody would release it."""
+    session = SchedulerSession(scheduler)
+    assert session.lock(["w0", "w1"], "a", "one", "given up")
+    assert session.lock(["w0"], "a", "one", "next attempt")
+    assert not session.lock(["w0"], "b", "one", "another run")
+    assert not session.lock(["w1"], "b", "two", "another client")
+
+
 def test_locks_of_a_client_that_is_gone_are_free(scheduler: Any) -> None:
     session = SchedulerSession(scheduler)
     session.lock(["w0"], "a", "one", "first")
@@ -229,7 +246,7 @@ def test_the_command_lists_it_as_text_and_as_json(client: Client, capfd: pytest.
 
 
 def test_a_setting_of_a_cluster_that_is_not_asked_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert terminal.run(cli, ["doctor", "--set", "cluster.workers=2"]) == 2
+    assert terminal.run(cli, ["doctor", "--set", "cluster.device=auto", "--set", "cluster.workers=2"]) == 2
     assert "cluster.workers has an effect with a scheduler only" in capfd.readouterr().err
 
 

@@ -21,6 +21,7 @@ from pipeline.events.types import Event, Note, discard
 from pipeline.run.connect import connect
 from pipeline.run.metadata import resolve
 from pipeline.runtime.placement import Placement, placement
+from pipeline.runtime.sessions import held
 from pipeline.scaling import experiment
 from pipeline.scaling.baseline_process import ProcessAssignment, SingleProcess
 from pipeline.scaling.experiment import ExperimentContext, measure
@@ -237,6 +238,8 @@ def test_a_job_is_laid_out_as_a_training_of_it(make_cluster: Callable[[int, int]
     )
     subject = JobWorkload(client, resolve(job), placement(client, SECTION), discard)
     try:
+        kept, _ = held(client)
+        assert f"registered by {client.id}" in [one.what for one in kept]  # else nobody closes it if the client dies
         made = measure(bench(client, subject), dataclasses.replace(SMALL, modes=("strong", "weak"), repeat=1))
     finally:
         subject.close()

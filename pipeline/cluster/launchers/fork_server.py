@@ -4,7 +4,8 @@ A worker that starts by itself imports for about a second of processor time; a f
 of what is imported, so that every further worker, and every worker that replaces a lost one, costs a tenth of that
 (benchmarks/worker_starts.py).  It is Python's own fork server, of which a process has one: while a cluster uses it,
 other clusters of this process use it too if their workers would start with the same environment, and else start them as
-new processes.  Only on Linux, only for workers without a GPU.
+new processes.  What a worker of such a further cluster prints before it has started goes to the terminal, not into the
+error.  Only on Linux, only for workers without a GPU.
 """
 
 import json
@@ -28,7 +29,8 @@ METHOD = "distributed.worker.multiprocessing-method"  # Dask's configuration key
 # State of the process, like Python's fork server.
 _lock = threading.Lock()
 _users = 0  # clusters that use it
-_started: object = None  # what it was started with
+_started: object = None  # what it was started with; None: it is not ours
+_preloads: list[str] = []  # of the user's own fork server
 
 
 class ForkServer:
@@ -39,8 +41,7 @@ class ForkServer:
         global _users
         with _lock:
             _users -= 1
-            # With workers that have not ended it lives as long as this process.
-            if not _users and not any(map(_is_fork, multiprocessing.active_children())):
+            if not _users and not _forks():  # else the next cluster's start ends it
                 _end()
 
 
@@ -50,7 +51,7 @@ def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | 
     Returns at once.  None if there can be none: another cluster, with other variables, or the user's own code uses it, or
     the system or the user's configuration of Dask rules it out.
     """
-    global _users, _started
+    global _users, _started, _preloads
     asked = [*modules], {**os.environ, **variables, worker_stderr.FOLDER: ""}  # a folder for the start of each cluster
     with _lock:
         if dask.config.get(METHOD, "spawn") != "spawn" or not sys.platform.startswith("linux"):
@@ -58,10 +59,13 @@ def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | 
         if _users and _running() and asked == _started:
             _users += 1
             return ForkServer()
+        if not _users and _started is not None and not _forks():
+            _end()  # it was left to workers that had not ended
         if _users or _running():
             return None
         # Dask would import all packages that it knows, also here.
         distributed.utils._forkserver_preload_set = True
+        _preloads = list(_server()._preload_modules)
         multiprocessing.set_forkserver_preload([fork_main.__name__])
         # Its first import has to find the same package as ours, and nothing in the current folder that ours does not.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
@@ -74,8 +78,10 @@ def start(modules: Sequence[str], variables: Mapping[str, str]) -> ForkServer | 
     return ForkServer()
 
 
-def _is_fork(process: Any) -> bool:
-    return isinstance(getattr(process, "_popen", None), popen_forkserver.Popen)
+def _forks() -> list[Any]:
+    """Returns the forks that have not ended."""
+    children = multiprocessing.active_children()
+    return [child for child in children if isinstance(getattr(child, "_popen", None), popen_forkserver.Popen)]
 
 
 def _server() -> Any:
@@ -88,7 +94,9 @@ def _running() -> bool:
 
 def _end() -> None:
     """Kills the server first: its own way to stop waits for all processes that it started."""
-    server = _server()
+    global _started
+    server, _started = _server(), None
+    multiprocessing.set_forkserver_preload(_preloads)
     if server._forkserver_pid is not None:
         os.kill(server._forkserver_pid, signal.SIGKILL)
         server._stop()

@@ -201,7 +201,9 @@ class _ForkedCluster(LocalCluster):
 
     def __init__(self, plan: LocalLayout, warm_up: Sequence[str], options: dict[str, Any]) -> None:
         environment = dask.config.get("distributed.nanny.pre-spawn-environ")
-        variables = {name: str(value) for name, value in environment.items() if name not in os.environ}
+        variables = {
+            name: str(value) for name, value in environment.items() if value is not None and name not in os.environ
+        }
         self._server = fork_server.start(warm_up, variables | openmp.environment(plan.threads))
         forked = self._server is not None
         try:

@@ -1,5 +1,6 @@
 """A nanny whose worker process imports nothing of the user's script."""
 
+import asyncio
 import contextlib
 import importlib.machinery
 import sys
@@ -14,6 +15,7 @@ from pipeline.cluster import openmp
 from pipeline.cluster.launchers import fork_server
 
 WORKER_MAIN = "pipeline.cluster.worker_main"
+WAIT_SECONDS = 0.05  # between two looks at whether other nannies still start forks
 
 
 class PlainNanny(Nanny):
@@ -40,6 +42,8 @@ class PlainNanny(Nanny):
         super()._on_worker_exit_sync(exitcode)
 
     async def instantiate(self) -> Any:
+        while _FORKING.held and not self.forked:  # the configuration says "fork" to all nannies of this process
+            await asyncio.sleep(WAIT_SECONDS)
         with _HIDDEN_MAIN, _FORKING if self.forked else contextlib.nullcontext():
             return await super().instantiate()
 
@@ -51,6 +55,10 @@ class _WhileAny:
     def __init__(self, context: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
         self._context = context
         self._lock, self._inside, self._held = threading.Lock(), 0, contextlib.ExitStack()
+
+    @property
+    def held(self) -> bool:
+        return self._inside > 0
 
     def __enter__(self) -> None:
         with self._lock:

@@ -22,7 +22,7 @@ from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.rpc import call_if_connected
 from pipeline.runtime.scheduler_session import call
 from pipeline.runtime.task_errors import task
-from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
+from pipeline.runtime.worker_session import Content, RunResource, WorkerSession, session_of
 from pipeline.training.xgboost import ports
 
 RETRIES = 1  # of a connection; with XGBoost's 3 a worker looks for the tracker for 12 s after a failure
@@ -154,7 +154,7 @@ class _QuietTracker(RabitTracker):
             super().__del__()
 
 
-class Tracker(Kept):
+class Tracker(RunResource):
     """A run's tracker, on the worker of rank 0; it must exist as long as the rounds run."""
 
     def __init__(self, tracker: Any) -> None:

@@ -19,7 +19,7 @@ from pipeline.cluster.deadline import call_with_deadline
 from pipeline.errors import SchedulerLostError
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.rpc import call_if_connected
-from pipeline.runtime.worker_session import Content, Kept, WorkerSession, session_of
+from pipeline.runtime.worker_session import Content, RunResource, WorkerSession, session_of
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 2.0  # for a worker
@@ -29,7 +29,7 @@ BUSY_SECONDS = 0.02  # of CPU time between two checks; a rank that uses more is 
 STUCK = "it did not leave the rounds after that (stuck in XGBoost), ended"
 
 
-class RankThread(Kept):
+class RankThread(RunResource):
     """The thread that is in the rounds of a run: the one that makes this object."""
 
     def __init__(self, run: str) -> None:

@@ -86,6 +86,47 @@ def test_workers_have_the_variables_of_their_cluster() -> None:
     """)
 
 
+def test_a_variable_that_the_user_unsets_for_workers_is_not_set() -> None:
+    run("""
+        import dask
+        with dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}), connect(two) as client:
+            found = client.run(lambda: __import__("os").environ.get("MALLOC_TRIM_THRESHOLD_"))
+            assert set(found.values()) == {None}
+    """)
+
+
+@pytest.mark.slow
+def test_a_server_that_was_left_to_late_workers_is_ended_by_the_next_cluster() -> None:
+    run("""
+        from pipeline.cluster.launchers import fork_server
+        forks = fork_server._forks
+        with connect(two) as client:
+            fork_server._forks = lambda: [None]  # as if a worker took its time to end
+        fork_server._forks = forks
+        [left] = servers()
+        with connect(two) as client:
+            assert parents(client) == ["fork server", "fork server"]
+            assert servers() != [left]
+        assert not servers()
+    """)
+
+
+@pytest.mark.slow
+def test_forks_of_the_user_write_to_the_users_terminal() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", START + textwrap.dedent("""
+            import multiprocessing
+            if __name__ == "__main__":
+                with connect(two) as client:
+                    process = multiprocessing.get_context("forkserver").Process(target=os.write, args=(2, b"seen"))
+                    process.start()
+                    process.join()
+        """)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "seen")
+
+
 def test_xgboost_has_the_threads_of_its_worker() -> None:
     run("""
         def threads():
