@@ -431,6 +431,12 @@ class Alarm(Section):
 REPR_CHARACTERS = 120  # of one field's value
 
 
+def require_job(job: object) -> None:
+    """Raises JobError unless it is a Job: its path is given easily."""
+    if not isinstance(job, Job):
+        raise JobError(f"job is a {type(job).__name__}: give a pipeline.Job, e.g. that of pipeline.Job.load(path)")
+
+
 class Job(Section):
     """The user's request: data, preprocessing, training, cluster, output, alarms."""
 

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-from pipeline.config.job import Cluster, Data, Job
+from pipeline.config.job import Cluster, Data, Job, require_job
 from pipeline.config.names import hint, matches
 from pipeline.config.parameters import check_params, check_quantiles
 from pipeline.config.urls import is_url
@@ -29,6 +29,7 @@ def resolve(
     `source`: data in memory instead of `data.source`; `names`: the columns of an array.  UserError for what does not
     fit.
     """
+    require_job(job)
     inputs = open_checked(job, source, names=names, allow_code=allow_code)
     check_with_trainer(inputs)
     return inputs

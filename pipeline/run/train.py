@@ -11,7 +11,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
-from pipeline.config.job import Job, seconds_of
+from pipeline.config.job import Job, require_job, seconds_of
 from pipeline.dashboard.install import attached
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
@@ -87,6 +87,7 @@ def train(
     a worker; then no model folder is written, and the checkpoints are kept.
     """
     require_client(client)
+    require_job(job)
     clock = clock or StageTimer(begin=monotonic_epoch())
     run = new_run()
     with refusals_as_failures(listen, run), clock.stage("metadata"), waiting.notes_to(listen):

@@ -73,6 +73,8 @@ class SchedulerSession(SchedulerPlugin):
         """Drops the runs of a client that has not come back."""
         if client in self._scheduler.clients:
             return
+        for worker in [worker for worker, (_, owner, _) in self._locks.items() if owner == client]:
+            del self._locks[worker]
         for run, close in [(run, close) for run, (owner, close) in self._runs.items() if owner == client]:
             task = asyncio.get_running_loop().create_task(self._close_on_workers(run, close))
             self._under_way.add(task)

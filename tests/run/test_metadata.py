@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from distributed import Client
 
 import pipeline
 from pipeline.config.job import Cluster, Data, Job, Training, Validation
-from pipeline.errors import ClusterError, UserError
+from pipeline.errors import ClusterError, JobError, UserError
 from pipeline.events import types as events
 from pipeline.preprocess.constraints import check_constraints, without_absent
 from pipeline.preprocess.features import Number
@@ -272,3 +274,16 @@ def test_constraints_of_columns_that_say_nothing_are_left_out() -> None:
     check_constraints(training, recipe, "regression")
     with pytest.raises(UserError, match="unknown"):
         check_constraints(Training(monotone={"unknown": 1}), recipe, "regression")
+
+
+@pytest.mark.parametrize("given", ["job.toml", None, {"data": {}}])
+def test_something_else_than_a_job_is_refused(client: Any, given: Any) -> None:
+    """Its path, above all."""
+    calls: list[Callable[[], object]] = [
+        lambda: pipeline.plan(given),
+        lambda: pipeline.train(client, given),
+        lambda: pipeline.prepare(client, given).__enter__(),
+    ]
+    for call in calls:
+        with pytest.raises(JobError, match=f"job is a {type(given).__name__}: give a pipeline.Job"):
+            call()
