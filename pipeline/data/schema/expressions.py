@@ -184,6 +184,7 @@ def _time_limit(session: Any, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()  # a thread that still has the session when the process ends makes DuckDB print what it leaks
 
 
 def _run(expression: Expression, table: pa.Table, deadline: float, limits: Limits) -> pa.ChunkedArray:

@@ -163,3 +163,11 @@ def test_each_thread_has_its_own_session_and_keeps_it():
 def test_duckdb_is_imported_only_when_an_expression_is_there():
     code = "import sys, pipeline.data.rows, pipeline.data.schema.target_inference; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_thread_has_the_session_once_an_expression_is_done() -> None:
+    """When the process ends, DuckDB would print what it leaks."""
+    before = set(threading.enumerate())
+    for _ in range(50):
+        evaluate(parse("f", "a + 1"), {"a": pa.chunked_array([[1, 2]])}, 2)
+        assert set(threading.enumerate()) <= before
