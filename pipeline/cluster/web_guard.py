@@ -70,7 +70,7 @@ def _install(application: Application, allowed: Collection[str]) -> None:
             return application.get_handler_delegate(request, _Refused, {"why": why})
         return find(request, **options)
 
-    application.find_handler = find_handler  # type: ignore[method-assign]
+    application.find_handler = find_handler  # type: ignore[method-assign]  # Tornado has no hook before it
 
 
 def dask_setup(server: Any) -> None:

@@ -510,7 +510,7 @@ def storable(job: Job) -> dict[str, Any]:
     for number, alarm in enumerate(job.alarm):
         if alarm.url is not None:
             fields[ALARM][number]["url"] = server_of(alarm.url)
-    return fields  # type: ignore[no-any-return]
+    return fields  # type: ignore[no-any-return]  # the function gives a mapping for a mapping
 
 
 def _anchor(table: dict[str, Any], folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
-from pipeline.config.job import Job, require_job, seconds_of
+from pipeline.config.job import Job, seconds_of
 from pipeline.config.parameters import ALIASES, PARAMETERS, check_fitting, check_params
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
@@ -180,7 +180,6 @@ def prepare(
     A worker that is lost, between trainings or in one, is replaced as in `pipeline.train`.
     """
     require_client(client)
-    require_job(job)
     run, clock = new_run(), StageTimer(begin=monotonic_epoch())
     with clock.stage("metadata"), waiting.notes_to(listen):
         inputs = resolve(job, source, names=names, allow_code=allow_code)

@@ -173,7 +173,6 @@ def train(make_cluster: Callable[[int, int], Any]) -> Train:
         spec = dataclasses.replace(case.spec(), rounds=rounds or case.rounds)
         trained = run_training(client, partitions, workers, spec, TrainingCallbacks(start, listen))
         close_run(client, spec.run)
-        close_run(client, spec.run)
         parts = client.gather(list(trained.scores))
         return Outcome(trained.result, join([a for a, _ in parts]), join([b for _, b in parts]))
 
