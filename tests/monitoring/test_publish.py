@@ -113,17 +113,17 @@ def test_a_scheduler_that_hangs_delays_no_event_handler_and_the_newest_are_kept(
 
     def hang(message: Mapping[str, Any]) -> None:
         begun.set()
-        free.wait(10)
+        free.wait(60)
         sent(message)
 
     def say(publisher: EventPublisher) -> None:
         publisher(Started(verb="train", run="a"))
-        assert begun.wait(10)
+        assert begun.wait(60)
         start = time.monotonic()
         for number in range(3 * publish.WAITING):
             publisher(Note(message=str(number)))
         publisher(Saved(path="m", sha256=""))
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 30  # the scheduler hangs for 60
         free.set()
 
     publish_all(hang, say)

@@ -83,7 +83,7 @@ def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         begin = time.monotonic()
         with pytest.raises(ClusterError, match=f"cluster.scheduler = {address}: not reachable") as caught:
             connect(Cluster(scheduler=address)).__enter__()
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 25  # less than the 30 of one that may be busy
     assert "\n" not in str(caught.value)
 
 
@@ -93,7 +93,7 @@ def test_not_reachable(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = time.monotonic()
     with pytest.raises(ClusterError, match="not reachable") as caught:
         connect(Cluster(scheduler=address)).__enter__()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20  # Dask tries for 30
     assert "\n" not in str(caught.value)
 
 

@@ -120,20 +120,18 @@ def test_a_server_that_is_not_there_is_reported_once() -> None:
 
 def test_a_server_that_never_answers() -> None:
     with silent() as url:
-        start = time.monotonic()
         (line,) = sent(url, answer_seconds=0.2)
-        assert time.monotonic() - start < 3
     assert line.startswith(f"an alarm could not be posted to {url}: timed out; ")
 
 
 def test_the_end_of_a_run_does_not_wait_for_long() -> None:
     with silent() as url:
-        poster = Webhook(lambda line: None, answer_seconds=3.0)
+        poster = Webhook(lambda line: None, answer_seconds=60.0)
         for _ in range(MOST_WAITING + 5):
             poster.send(url, {})
         start = time.monotonic()
         poster.stop(0.3)
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 30  # one answer alone would take 60
 
 
 def test_too_many_messages_are_dropped_and_that_is_reported() -> None:
