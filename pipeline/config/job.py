@@ -263,6 +263,10 @@ class Training(Section):
     matrix: Literal["auto", "memory", "disk"] = Field(
         "auto", description="where the quantised matrix is stored; auto: on disk where it does not fit in memory"
     )
+    row_order: Literal["auto", "key", "source"] = Field(
+        "auto",
+        description="order of the rows in memory: by a key that makes rounds faster, or as in the source; same model",
+    )
 
     @pydantic.field_validator("quantiles")
     @classmethod

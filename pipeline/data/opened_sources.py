@@ -88,6 +88,7 @@ class Inputs:
             target=(target, str(self.schema.field(target).type)),
             objective=training.objective,
             matrix=training.matrix,
+            row_order=training.row_order,
             bins=training.max_bin,
             params=dict(training.params),
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pipeline.config.parameters import PARAMETERS
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, JobError
 from pipeline.formatting import aligned
 from pipeline.planning.memory import MIB, MemoryShape, estimate, spare_nbytes, worker_need
 
@@ -20,12 +20,14 @@ FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; i
 LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
 SPILL_SHARE = 0.6  # of the limit that may be taken before a matrix is built: above it a worker writes codes to disk
 BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
+ORDERED_ROWS = 100_000  # with fewer, the caches hold nearly everything (`python -m benchmarks.row_order`)
 NAMED = 6  # columns in a table
 DEPTH: int = PARAMETERS["max_depth"].default  # of trees
 
 Device = Literal["cpu", "cuda"]
 Location = Literal["memory", "disk"]
 StorageChoice = Literal["auto", "memory", "disk"]  # as the job has it
+RowOrder = Literal["key", "source"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Survey:
     target: tuple[str, str]  # with its type
     objective: str  # "auto" until the target's values are known
     matrix: StorageChoice  # training.matrix
+    row_order: Literal["auto"] | RowOrder  # training.row_order
     bins: int  # training.max_bin
     params: Mapping[str, Any]  # XGBoost's, with those that follow from the labels once these are known
     trees: int = 1  # of a round; 1 until the target's classes are known
@@ -96,6 +99,7 @@ class Plan:
     worker_rows: int  # an even share
     worker: Storage  # of a worker with an even share of the rows
     keep_nbytes: int  # raw rows that each worker keeps between the passes; the others are decoded again
+    row_order: RowOrder  # of the rows within a block
 
     @classmethod
     def of(cls, survey: Survey, resources: Resources) -> Self:
@@ -104,7 +108,7 @@ class Plan:
         rows = -(-shape.rows // shape.workers)
         worker = _choose_storage(survey.matrix, resources.device, shape, rows, resources.limit_nbytes)
         keep = spare_nbytes(shape) // shape.workers if worker.matrix == "memory" else 0
-        return cls(survey, resources, shape, rows, worker, keep)
+        return cls(survey, resources, shape, rows, worker, keep, _choose_row_order(survey, resources.device, shape))
 
     def revised(self, **known: Any) -> Self:
         """Plans the same run with other fields of the survey."""
@@ -116,7 +120,14 @@ class Plan:
         return "disk" if any(worker.codes == "disk" for worker in workers) else "memory"
 
     def validate(self) -> None:
-        """ClusterError, with both numbers and the setting, where neither memory nor disk suffices."""
+        """ClusterError, with both numbers and the setting, where neither memory nor disk suffices; JobError where the
+        order of rows cannot be the one asked for.
+        """
+        if self.survey.row_order == "key" and self.row_order == "source":
+            raise JobError(
+                f'training.row_order = "key": with {self.survey.objective} the rows of a query stay together, as in the '
+                'source: leave it at "auto"'
+            )
         self.storage(self.worker_rows, self.resources.limit_nbytes)
 
     def storage(self, rows: int, memory_limit_nbytes: int) -> Storage:
@@ -162,6 +173,7 @@ class Plan:
             ("matrix", f"in {self.worker.matrix}" if self.worker.matrix == "memory" else "on disk, in pages"),
             ("bin codes", f"{_at(self.worker.codes)} until the matrix is built"),
             ("raw rows", f"{_mib(self.keep_nbytes)} a worker kept between the passes, the rest is decoded again"),
+            ("order of rows", "by key, within each block" if self.row_order == "key" else "as in the source"),
             ("memory of a worker", _of_limit(self.worker.planned_nbytes, limit)),
             ("memory of all", f"{_mib(self.nbytes)}, {_mib(self.nbytes_missing)} if values are missing"),
             *((kind, text) for kind, text in remarks if text),
@@ -203,6 +215,15 @@ def _choose_storage(asked: StorageChoice, device: Device, shape: MemoryShape, ro
     matrix: Location = "memory" if in_memory else "disk"
     codes: Location = "memory" if both else "disk"
     return Storage(matrix, codes, need.nbytes(matrix, codes))
+
+
+def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> RowOrder:
+    """Decides by all rows, never by a worker's share; queries of a ranking stay as they are, and rows on a GPU."""
+    if survey.objective.startswith("rank:"):
+        return "source"
+    if survey.row_order != "auto":
+        return survey.row_order
+    return "key" if device == "cpu" and shape.rows >= ORDERED_ROWS else "source"
 
 
 def _misfit(chosen: Storage, shape: MemoryShape, rows: int, limit_nbytes: int) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.rows import TRAIN
+from pipeline.preprocess.row_order import RowOrder
 from pipeline.storage.spill import StoredArray
 
 Rows = slice | np.ndarray  # of one block: a slice, or ascending positions (k,)
@@ -54,6 +55,20 @@ class Block:
             yield from self.codes.chunks(rows)
         else:
             yield self.codes[rows]
+
+    def reordered(self, order: RowOrder) -> "Block":
+        """The same rows in another order."""
+        assert not isinstance(self.codes, StoredArray)  # blocks are stored when they are complete
+        assert self.group is None  # queries stay together
+        at = order.positions(self.codes)
+        return dataclasses.replace(
+            self,
+            codes=self.codes[at],
+            label=self.label[at],
+            weight=None if self.weight is None else self.weight[at],
+            row_ids=self.row_ids[at],
+            use=None if self.use is None else self.use[at],
+        )
 
     def on_disk(self, folder: Path) -> "Block":
         """The same block with its codes in a file.  OutputError where the disk is full."""

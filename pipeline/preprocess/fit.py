@@ -29,8 +29,10 @@ from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
 from pipeline.preprocess.row_cache import keep_rows, take_rows
+from pipeline.preprocess.row_order import RowOrder, fit_row_order, sample_rows
 from pipeline.preprocess.settings import column_settings
 from pipeline.preprocess.statistics.collect import Statistics, collect, merge
+from pipeline.preprocess.statistics.sample import RowSample
 from pipeline.preprocess.training_rows import check_rows, class_weights, mean_label
 from pipeline.runtime.task_errors import task
 from pipeline.runtime.task_ledger import timed_section
@@ -65,6 +67,7 @@ class PassConfig:
     keep_nbytes: int  # raw rows one worker may keep between the passes
     scratch: str | None = None  # `cluster.scratch`
     codes: Literal["memory", "disk"] = "memory"  # where blocks keep theirs; memory falls back to disk when it is short
+    row_order: Literal["key", "source"] = "source"  # of the rows within a block
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class BlockEncoder:
     recipe: Recipe
     cuts: Cuts
     class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
+    row_order: RowOrder | None  # None: as they are read
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,12 @@ class Fitted:
     preview_label: np.ndarray  # (sampled rows,) float32
     class_weight: tuple[float, ...]  # by class index; empty where classes weigh the same
     mean_label: float  # weighted; most objectives derive their intercept from it
+    row_order: RowOrder | None = None  # of the rows within a block; None: as they are read
     findings: tuple[Finding, ...] = ()  # data that the user can hardly have meant
 
     @property
     def encoder(self) -> BlockEncoder:
-        return BlockEncoder(self.recipe, self.cuts, self.class_weight)
+        return BlockEncoder(self.recipe, self.cuts, self.class_weight, self.row_order)
 
 
 @task
@@ -191,11 +196,27 @@ def fit(statistics: Statistics, shared: PassConfig) -> Fitted:
             preview_label=preview.label,
             class_weight=by_class,
             mean_label=mean_label(statistics, by_class),
+            row_order=_fit_row_order(sample, by_class, recipe, cuts, shared.target)
+            if shared.row_order == "key"
+            else None,
             findings=(
                 *statistics_findings(statistics, recipe, shared.target, confirmed),
                 *explaining(recipe, sample, shared.target, confirmed),
             ),
         )
+
+
+def _fit_row_order(
+    sample: RowSample, by_class: tuple[float, ...], recipe: Recipe, cuts: Cuts, target: Target
+) -> RowOrder:
+    """The order of rows that a sample gives."""
+    sample = sample.head(sample_rows(len(cuts)))
+    codes = np.empty((len(sample), len(cuts)), dtype=ENCODING.dtype)
+    for feature, column in enumerate(feature_columns(recipe, sample.table, fold_keys=sample.fold_keys)):
+        codes[:, feature] = encode(column, feature, cuts)
+    weight = weigh(sample.label, sample.weight, by_class)
+    classes = len(target.classes) if target.kind == "multiclass" else 0
+    return fit_row_order(codes, sample.label, weight, cuts.levels, classes)
 
 
 @task
@@ -216,6 +237,8 @@ def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: 
             use=rows.use,
         )
         del rows
+        if fitted.row_order is not None:
+            block = block.reordered(fitted.row_order)
         _release_arrow_memory()
         if shared.codes == "disk" or memory_is_short():
             return block.on_disk(open_scratch(shared.run, shared.scratch))

@@ -92,6 +92,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
             target=target,
             expected_rows=inputs.rows,
             keep_nbytes=plan.keep_nbytes,
+            row_order=plan.row_order,
         )
         placed = assign_units(context.placement.workers, units)
         fit_them = functools.partial(_fitted, context, shared)

@@ -98,9 +98,12 @@ def in_order(parts: Sequence[Scores | None]) -> Scores | None:
     Workers without rows of this use are left out: they do not know whether there are weights or several outputs.
     """
     present = [part for part in parts if part is not None and len(part.row_ids)]
-    if len(present) <= 1:
-        return present[0] if present else None
-    order = np.argsort(np.concatenate([part.row_ids for part in present]), kind="stable")
+    if not present:
+        return None
+    row_ids = np.concatenate([part.row_ids for part in present])
+    if len(present) == 1 and (row_ids[1:] > row_ids[:-1]).all():
+        return present[0]
+    order = np.argsort(row_ids, kind="stable")
 
     def ordered(name: str) -> np.ndarray | None:
         arrays = [getattr(part, name) for part in present]

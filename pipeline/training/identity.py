@@ -28,7 +28,7 @@ FREE = frozenset(
     {
         "data.source", "data.validation.source",  # files may have moved: their fingerprint identifies them
         "data.strict", "training.rounds", "training.timeout_seconds", "training.checkpoint_rounds", "training.checkpoint_seconds",
-        "training.max_restarts", "training.matrix",
+        "training.max_restarts", "training.matrix", "training.row_order",
     }
 )  # fmt: skip
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.local_preparation import Ready
 from pipeline.config.encoding import ENCODING
 from pipeline.data.rows import load_rows
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.features import Category, Number
 from pipeline.preprocess.recipe import Recipe
 from tests.any_input.effort import SECRET
-from tests.any_input.local_preparation import Ready
 
 
 def check_ready(ready: Ready, table: pa.Table) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from benchmarks.local_preparation import Ready, prepare
 from pipeline.config.job import Job
 from pipeline.errors import JobError, ModelError, UserError
 from pipeline.inference.predict import open_for
@@ -29,7 +30,6 @@ from pipeline.training.identity import Identity
 from pipeline.training.state import State
 from tests.any_input.documents import JSON, damaged, mutated, toml
 from tests.any_input.effort import outcome, trying
-from tests.any_input.local_preparation import Ready, prepare
 
 JOB: dict[str, Any] = {
     "data": {

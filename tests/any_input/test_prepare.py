@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.local_preparation import Ready, prepare
 from pipeline.config.job import Job
 from pipeline.data import fragments
 from pipeline.errors import UserError
 from tests.any_input.checks import check_ready
 from tests.any_input.effort import Tally, outcome, trying
 from tests.any_input.jobs import jobs
-from tests.any_input.local_preparation import Ready, prepare
 from tests.any_input.tables import Case, cases, wide_case
 
 

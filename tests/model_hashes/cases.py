@@ -5,7 +5,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -54,6 +54,10 @@ class Case:
                 "output": {"model": str(model), "report": False},
             }
         )  # fmt: skip
+
+    def with_row_order(self, row_order: str) -> "Case":
+        """The same case; queries of a ranking stay in source order."""
+        return self if "group" in self.data else replace(self, training={**self.training, "row_order": row_order})
 
 
 SAMPLED = {"row_sample": 0.5, "params": {"colsample_bynode": 0.5}}

@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
+from typing import Any, Literal
 
 import pytest
 
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, JobError
 from pipeline.planning.memory import MIB, WORKER_NBYTES, spare_nbytes, worker_need
 from pipeline.planning.plan import (
     FITTING_SHARE,
@@ -21,7 +22,13 @@ from pipeline.planning.plan import (
 ROWS, FRAGMENT_ROWS = 1_000_000, 100_000
 
 
-def survey_of(features: int = 128, rows: int = ROWS, matrix: StorageChoice = "auto") -> Survey:
+def survey_of(
+    features: int = 128,
+    rows: int = ROWS,
+    matrix: StorageChoice = "auto",
+    row_order: Literal["auto", "key", "source"] = "auto",
+    objective: str = "auto",
+) -> Survey:
     fragments = rows // FRAGMENT_ROWS
     return Survey(
         formats=("parquet",),
@@ -29,8 +36,9 @@ def survey_of(features: int = 128, rows: int = ROWS, matrix: StorageChoice = "au
         fragments=(FragmentSize(FRAGMENT_ROWS * features * 8, FRAGMENT_ROWS),) * fragments,
         columns=tuple((f"x{i}", "double") for i in range(features)),
         target=("late", "bool"),
-        objective="auto",
+        objective=objective,
         matrix=matrix,
+        row_order=row_order,
         bins=255,
         params={"max_depth": 6},
     )
@@ -160,7 +168,39 @@ def test_the_table_shows_data_workers_storage_and_memory() -> None:
         "matrix|in memory",
         "bin codes|in memory until the matrix is built",
         f"raw rows|{plan.keep_nbytes / MIB:,.0f} MiB a worker kept between the passes, the rest is decoded again",
+        "order of rows|by key, within each block",
         f"memory of a worker|{memory} at its peak, its limit is 16,384 MiB",
         f"memory of all|{plan.nbytes / MIB:,.0f} MiB, {plan.nbytes_missing / MIB:,.0f} MiB if values are missing",
         "note|assumed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "objective", "device", "chosen"),
+    [
+        (1_000_000, "auto", "auto", "cpu", "key"),
+        (100_000, "auto", "binary:logistic", "cpu", "key"),
+        (90_000, "auto", "auto", "cpu", "source"),  # FRAGMENT_ROWS is more: no fragment
+        (1_000_000, "source", "auto", "cpu", "source"),
+        (0, "key", "auto", "cpu", "key"),
+        (1_000_000, "auto", "auto", "cuda", "source"),
+        (1_000_000, "key", "auto", "cuda", "key"),
+        (1_000_000, "auto", "rank:ndcg", "cpu", "source"),
+    ],
+)
+def test_the_order_of_rows_is_decided_by_all_rows(
+    rows: int, asked: Any, objective: str, device: Any, chosen: str
+) -> None:
+    """However many workers share them."""
+    survey = survey_of(28, rows, row_order=asked, objective=objective)
+    for count in (1, 7):
+        plan = Plan.of(survey, dataclasses.replace(workers(0, count), device=device))
+        plan.validate()
+        assert plan.row_order == chosen
+
+
+def test_rows_of_a_ranking_stay_in_source_order() -> None:
+    plan = Plan.of(survey_of(row_order="key", objective="rank:map"), workers(0))
+    assert plan.row_order == "source"
+    with pytest.raises(JobError, match=r'training.row_order = "key": with rank:map the rows of a query stay together'):
+        plan.validate()

@@ -16,6 +16,7 @@ from pipeline.config.metric_registry import round_metrics
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.preprocess.bins import Cuts, encode, make_cuts
 from pipeline.preprocess.block import Block
+from pipeline.preprocess.row_order import fit_row_order
 from pipeline.runtime.sessions import close_run
 from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores, TrainingCallbacks
@@ -42,6 +43,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)  # of the RoundsSpec
     shape: dict[str, Any] = field(default_factory=dict)
     rounds: int = 20
+    ordered: bool = False  # the rows of each block by a key, not as they come
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ class Case:
         if self.group is not None:  # no query is split
             bounds = np.searchsorted(self.group, self.group[np.minimum(bounds, len(self.label) - 1)])
             bounds[-1] = len(self.label)
-        return [
+        blocks = [
             Block(
                 fragment=i,
                 codes=codes[a:b],
@@ -75,6 +77,10 @@ class Case:
             )
             for i, (a, b) in enumerate(itertools.pairwise(bounds))
         ]
+        if self.ordered and self.group is None:
+            order = fit_row_order(codes[::3], self.label[::3], None, self.levels, self.shape.get("classes", 0))
+            return [block.reordered(order) for block in blocks]
+        return blocks
 
     def spec(self) -> RoundsSpec:
         train = self.label[self.use == 0]

@@ -1,4 +1,6 @@
-"""One model for any layout: 1, 2 and 3 workers and unequal shares give the same trees and predictions."""
+"""One model for any layout: 1, 2 and 3 workers, unequal shares and rows in another order give the same trees and
+predictions.
+"""
 
 import dataclasses
 import json
@@ -62,15 +64,18 @@ QUICK = {"binary", "multi-class", "quantile error", "rank ndcg", "weights", "row
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
 )
 def test_same_model(name: str, train: Any, make_case: Any) -> None:
-    """The same bytes, also where a training is interrupted on two workers and resumed on others."""
+    """The same bytes, also from rows in another order, and where a training is interrupted on two workers and resumed on
+    others, with its rows in another order.
+    """
     case = make_case(**{"rows": 3000, "rounds": 15, **CASES[name]})
+    ordered = dataclasses.replace(case, ordered=True)
     first = train(case)
-    for shares in LAYOUTS:
-        other = train(case, shares)
+    for shares, layout in zip(LAYOUTS, (case, ordered), strict=True):
+        other = train(layout, shares)
         same(name, first, other)
         compare(first, other)
     short = train(case, (6, 6), rounds=6)
-    same(name, first, train(case, (7, 5), start=short.result.state))
+    same(name, first, train(ordered, (7, 5), start=short.result.state))
 
 
 def same(name: str, first: Any, other: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a job to blocks in this process: what the cluster's tasks do, one after the other."""
+"""Prepares rows in this process: from a job to blocks, what the cluster's tasks do, one after the other."""
 
 import dataclasses
 import itertools
@@ -17,7 +17,7 @@ from pipeline.data.reading import count_rows
 from pipeline.data.rows import RowPlan, Split
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_inference import check_held_out, decide_split, decide_target
-from pipeline.data.schema.target_survey import merge_surveys
+from pipeline.data.schema.target_survey import TargetSurvey, merge_surveys
 from pipeline.data.source import cut_by_rows
 from pipeline.errors import DataError
 from pipeline.preprocess.block import Block
@@ -53,7 +53,7 @@ def prepare(job: Job, source: Any = None) -> Ready:
     training = inputs.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     units = _units(inputs, [plan] * 2)
-    found = [survey_unit(*unit) for unit in units]
+    found = [survey for unit in units if isinstance(survey := survey_unit(*unit), TargetSurvey)]  # none is skipped
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(inputs.job.data, training, surveys[0], inputs.schema)
