@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import numpy as np
@@ -64,14 +63,9 @@ def sample_of(rows: NamedRows) -> tuple[Codes, np.ndarray]:
     return codes[places], label[places]
 
 
-def symmetric_tree(levels: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
-    """The key that a training uses, of so many levels."""
-
-    def fit(rows: NamedRows, codes: Codes, label: np.ndarray) -> Key:
-        with mock.patch.object(row_order, "LEVELS", levels):
-            return row_order.fit_row_order(codes, label, None, rows.ready.fitted.cuts.levels, rows.classes).leaves
-
-    return fit
+def halves(rows: NamedRows, codes: Codes, label: np.ndarray) -> Key:
+    """The key that a training uses."""
+    return row_order.fit_row_order(codes, label, None, rows.ready.fitted.cuts.levels, rows.classes).keys
 
 
 def tree(depth: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
@@ -89,8 +83,8 @@ def tree(depth: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
     return fit
 
 
-def morton(features: int, bits: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
-    """The interleaved bits of the ranks of the features with most gain in ten small trees."""
+def morton(features: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
+    """One bit, whether a row is in the upper half, of each of the features with most gain in ten small trees."""
 
     def fit(rows: NamedRows, codes: Codes, label: np.ndarray) -> Key:
         levels = rows.ready.fitted.cuts.levels
@@ -100,13 +94,12 @@ def morton(features: int, bits: int) -> Callable[[NamedRows, Codes, np.ndarray],
         gains: Mapping[str, Any] = booster.get_score(importance_type="total_gain")
         chosen = [int(name[1:]) for name in sorted(gains, key=lambda name: -gains[name])][:features]
         mass, centred = np.ones(len(label)), label - label.mean(dtype=np.float64)
-        parts = {f: row_order._parts(codes[:, f], mass, centred, levels[f]) for f in chosen}
+        bits = {f: row_order._Halves(codes[:, f], mass, centred, levels[f]).bit for f in chosen}
 
         def key(codes: Codes) -> np.ndarray:
             found = np.zeros(len(codes), np.uint16)
-            for bit in range(bits):
-                for feature in chosen:
-                    found = 2 * found + ((parts[feature][codes[:, feature]] >> (4 - bit)) & 1)
+            for feature in chosen:
+                found = 2 * found + bits[feature][codes[:, feature]]
             return found
 
         return key
@@ -124,9 +117,9 @@ def values(codes: Codes) -> np.ndarray:
 ORDERS: Mapping[str, Callable[[NamedRows, Codes, np.ndarray], Key] | None] = {
     "source": None,
     "source again": None,
-    "key": symmetric_tree(row_order.LEVELS),
-    "tree": tree(8),
-    "morton": morton(8, 1),
+    "key": halves,
+    "tree": tree(10),
+    "morton": morton(8),
 }
 
 

@@ -1,8 +1,9 @@
 """Orders the rows of a block: rows that trees send the same way lie next to each other in memory.
 
 XGBoost's kernels on the CPU visit the rows of a tree's nodes one node after the other.  In source order the rows of a
-node are scattered, and each visit is a cache miss.  So each block is sorted by the leaf of a small symmetric tree (one
-feature and border for all nodes of a level; also called oblivious), which is grown on a sample.  The trees of the
+node are scattered, and each visit is a cache miss.  So each block is sorted by a key: one bit after the other, the
+highest first, that says in which half of a feature's values a row lies (then in which half of that half).  Which feature
+gives the next bit is found on a sample: the one that explains the label best, given the bits before.  The trees of the
 training are others, but rows that agree on the features of most gain mostly meet in their nodes, too.
 
 The order depends on the sample alone, and the model does not depend on the order: sums of gradients are exact.
@@ -17,12 +18,11 @@ import numpy.typing as npt
 
 from pipeline.config.encoding import ENCODING
 
-LEVELS = 10  # of the tree; a leaf's number takes two bytes, which NumPy sorts by radix
-BORDERS = 32  # parts of a feature, of equal weight, between which a level may split
+BITS = 10  # of the key: two bytes, which NumPy sorts by radix
 SAMPLE_ROWS = 32_768
-SAMPLE_VALUES = 1 << 20  # the tree of many features is grown on fewer rows
+SAMPLE_VALUES = 1 << 20  # the key of many features is found on fewer rows
 LEAST_SAMPLE_ROWS = 2_048
-MOST_FEATURES = 64  # that the second level and those below try: those of most gain in the first
+MOST_FEATURES = 64  # that are tried for the second bit and those below: those that explain most with the first
 MOST_CLASSES = 8  # the most frequent ones count
 
 Codes = npt.NDArray[np.unsignedinteger]
@@ -31,27 +31,27 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class RowOrder:
-    """A symmetric tree over bin codes."""
+    """A key over bin codes, by which rows are sorted."""
 
-    features: tuple[int, ...]  # that it asks
-    bits: npt.NDArray[np.uint16]  # (features asked, codes): what a code of that feature adds to the number of the leaf
+    features: tuple[int, ...]  # that it is made of
+    bits: npt.NDArray[np.uint16]  # (features of the key, codes): the bits of the key that a code of that feature sets
 
-    def leaves(self, codes: Codes) -> npt.NDArray[np.uint16]:
-        """Returns the leaf (rows,) of each row of codes (rows, features)."""
+    def keys(self, codes: Codes) -> npt.NDArray[np.uint16]:
+        """Returns the key (rows,) of each row of codes (rows, features)."""
         found = np.zeros(len(codes), np.uint16)
         for feature, bits in zip(self.features, self.bits, strict=True):
             found |= bits[codes[:, feature]]
         return found
 
     def positions(self, codes: Codes) -> npt.NDArray[np.intp]:
-        """Returns the positions (rows,) of the rows of codes (rows, features) in their new order: by leaf, within a
-        leaf as they come.
+        """Returns the positions (rows,) of the rows of codes (rows, features) in their new order: by key, those of one
+        key as they come.
         """
-        return np.argsort(self.leaves(codes), kind="stable")
+        return np.argsort(self.keys(codes), kind="stable")
 
 
 def sample_rows(features: int) -> int:
-    """Returns how many rows the tree is grown on."""
+    """Returns how many rows the key is found on."""
     return min(SAMPLE_ROWS, max(LEAST_SAMPLE_ROWS, SAMPLE_VALUES // max(1, features)))
 
 
@@ -62,39 +62,36 @@ def fit_row_order(
     levels: Sequence[int | None],
     classes: int = 0,
 ) -> RowOrder:
-    """Grows the tree on a sample: each level takes the split that lowers the squared error of the label most.
+    """Finds the key on a sample: each bit lowers the squared error of the label most, as a split of all keys so far.
 
     `codes`: (rows, features).  `label`: (rows,).  `weight`: (rows,) or None.  `levels`: per feature the number of its
     categories, None for a numeric one.  `classes`: 0 where the label is a number or one of two classes.
     """
     mass = np.ones(len(label)) if weight is None else weight.astype(np.float64)
     outputs = _outputs(label, mass, classes)
-    # Gain is counted in parts: of equal weight, in the order of the values, or of the mean label for categories.
-    parts = [_parts(codes[:, feature], mass, outputs[0], count) for feature, count in enumerate(levels)]
-    of_rows = [part[codes[:, feature]] for feature, part in enumerate(parts)]
-    leaf, tried = np.zeros(len(label), np.intp), list(range(len(levels)))
-    bits: dict[int, npt.NDArray[np.uint16]] = {}
-    for level in range(LEVELS):
-        gains = [_best(leaf * BORDERS + of_rows[feature], 1 << level, mass, outputs) for feature in tried]
-        gain, border, feature = max(
-            (gain, -border, -feature) for (gain, border), feature in zip(gains, tried, strict=True)
-        )
-        if level == 0:
-            by_gain = sorted(zip(gains, tried, strict=True), key=lambda found: -found[0][0])
-            tried = sorted(feature for _, feature in by_gain[:MOST_FEATURES])
-        if gain <= 0:
+    features = [_Halves(codes[:, feature], mass, outputs[0], count) for feature, count in enumerate(levels)]
+    keys, tried = np.zeros(len(label), np.intp), list(range(len(levels)))
+    chosen: dict[int, npt.NDArray[np.uint16]] = {}
+    explained = 0.0
+    for bit in reversed(range(BITS)):
+        found = [
+            (_explained(2 * keys + features[number].bit[codes[:, number]], mass, outputs), number) for number in tried
+        ]
+        found.sort(key=lambda one: (-one[0], one[1]))
+        if not found or found[0][0] <= explained * (1 + 1e-12):
             break
-        border, feature = -border, -feature
-        above = parts[feature] > border
-        own = bits.setdefault(feature, np.zeros(ENCODING.codes, np.uint16))
-        own |= above.astype(np.uint16) << np.uint16(LEVELS - 1 - level)
-        leaf = 2 * leaf + above[codes[:, feature]]
-    table = np.stack(list(bits.values())) if bits else np.zeros((0, ENCODING.codes), np.uint16)
-    return RowOrder(tuple(bits), table)
+        explained, best = found[0]
+        tried = [number for _, number in found[:MOST_FEATURES]]
+        upper = features[best].bit
+        chosen.setdefault(best, np.zeros(ENCODING.codes, np.uint16))[upper] |= np.uint16(1 << bit)
+        keys = 2 * keys + upper[codes[:, best]]
+        features[best].halve()
+    table = np.stack(list(chosen.values())) if chosen else np.zeros((0, ENCODING.codes), np.uint16)
+    return RowOrder(tuple(chosen), table)
 
 
 def _outputs(label: npt.NDArray[np.float32], mass: Floats, classes: int) -> list[Floats]:
-    """Returns what the tree explains, each (rows,), weighted and with a mean of 0: the label, or each frequent class."""
+    """Returns what the key is to explain, each (rows,), weighted and with a mean of 0: the label, or each frequent class."""
     columns = [label.astype(np.float64)]
     if classes:
         frequent = np.argsort(-np.bincount(label.astype(np.intp), mass, classes), kind="stable")[:MOST_CLASSES]
@@ -102,38 +99,38 @@ def _outputs(label: npt.NDArray[np.float32], mass: Floats, classes: int) -> list
     return [mass * (column - np.average(column, weights=mass)) for column in columns]
 
 
-def _parts(codes: Codes, mass: Floats, output: Floats, levels: int | None) -> npt.NDArray[np.uint8]:
-    """Returns the part (codes,) of each code of a feature; missing values lie below all numbers."""
-    by_code = np.bincount(codes, mass, ENCODING.codes)
-    if levels is None:
-        order = np.roll(np.arange(ENCODING.codes), 1)
-    else:
-        sums = np.bincount(codes, output, ENCODING.codes)
-        means = np.divide(sums, by_code, out=np.zeros_like(sums), where=by_code > 0)
-        order = np.argsort(means, kind="stable")
-    ordered = by_code[order]
-    middle = (np.cumsum(ordered) - ordered / 2) / ordered.sum()
-    parts = np.empty(ENCODING.codes, np.uint8)
-    parts[order] = np.minimum((middle * BORDERS).astype(np.uint8), BORDERS - 1)
-    return parts
-
-
-def _best(cells: npt.NDArray[np.intp], leaves: int, mass: Floats, outputs: Sequence[Floats]) -> tuple[float, int]:
-    """Returns the gain of a feature's best split of all leaves at once, and the part below its border.
-
-    `cells`: (rows,) leaf and part of each row.
+class _Halves:
+    """One feature's codes in parts, halved again and again by weight: missing values lie below all numbers, categories in
+    the order of their mean label.
     """
 
-    def below(values: Floats) -> Floats:
-        return np.cumsum(np.bincount(cells, values, leaves * BORDERS).reshape(leaves, BORDERS), axis=1)
+    def __init__(self, codes: Codes, mass: Floats, output: Floats, levels: int | None) -> None:
+        by_code = np.bincount(codes, mass, ENCODING.codes)
+        if levels is None:
+            self._order = np.roll(np.arange(ENCODING.codes), 1)
+        else:
+            sums = np.bincount(codes, output, ENCODING.codes)
+            means = np.divide(sums, by_code, out=np.zeros_like(sums), where=by_code > 0)
+            self._order = np.argsort(means, kind="stable")
+        self._mass = by_code[self._order]
+        self._part = np.zeros(ENCODING.codes, np.intp)  # of each code, in order
+        self.bit = self._bit()  # (codes,) bool: whether a code is in the upper half of its part
 
-    weight, tiny = below(mass), np.finfo(np.float64).tiny
-    total = weight[:, -1:]
-    gains = np.zeros(BORDERS)
-    for output in outputs:
-        left = below(output)
-        whole = left[:, -1:]
-        parted = left**2 / np.maximum(weight, tiny) + (whole - left) ** 2 / np.maximum(total - weight, tiny)
-        gains += (parted - whole**2 / np.maximum(total, tiny)).sum(axis=0)
-    border = int(np.argmax(gains[:-1]))
-    return float(gains[border]), border
+    def halve(self) -> None:
+        """Goes on to the halves of the halves."""
+        self._part = 2 * self._part + self.bit[self._order]
+        self.bit = self._bit()
+
+    def _bit(self) -> npt.NDArray[np.bool_]:
+        of_part = np.bincount(self._part, self._mass)
+        below = np.cumsum(of_part) - of_part
+        middle = np.cumsum(self._mass) - self._mass / 2 - below[self._part]
+        bit = np.empty(ENCODING.codes, np.bool_)
+        bit[self._order] = middle >= of_part[self._part] / 2
+        return bit
+
+
+def _explained(keys: npt.NDArray[np.intp], mass: Floats, outputs: Sequence[Floats]) -> float:
+    """Returns by how much the squared error is lower with a mean for each key (rows,)."""
+    weight = np.maximum(np.bincount(keys, mass), np.finfo(np.float64).tiny)
+    return float(sum((np.bincount(keys, output) ** 2 / weight).sum() for output in outputs))

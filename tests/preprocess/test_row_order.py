@@ -1,11 +1,13 @@
-"""The order of a block's rows: a stable sort by the leaf of a symmetric tree that a sample gives."""
+"""The order of a block's rows: a stable sort by a key of bits that a sample gives."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.config.encoding import ENCODING
 from pipeline.preprocess import row_order
-from pipeline.preprocess.row_order import LEVELS, RowOrder, fit_row_order, sample_rows
+from pipeline.preprocess.row_order import BITS, RowOrder, fit_row_order, sample_rows
 
 ROWS = 4_000
 
@@ -19,29 +21,28 @@ def labels(values: np.ndarray) -> np.ndarray:
 
 
 def explained(order: RowOrder, codes: np.ndarray, label: np.ndarray) -> float:
-    """The share of the label's variance between leaves."""
-    leaves = order.leaves(codes)
-    means = np.bincount(leaves, label) / np.maximum(np.bincount(leaves), 1)
-    return float(1 - np.var(label - means[leaves]) / np.var(label))
+    """The share of the label's variance between keys."""
+    keys = order.keys(codes)
+    means = np.bincount(keys, label) / np.maximum(np.bincount(keys), 1)
+    return float(1 - np.var(label - means[keys]) / np.var(label))
 
 
-def test_rows_are_sorted_by_leaf_and_keep_their_order_within_one() -> None:
+def test_rows_are_sorted_by_key_and_those_of_one_key_stay_in_order() -> None:
     codes = random_codes(3)
     order = fit_row_order(codes, labels(codes[:, 1] > 90), None, (None,) * 3)
     positions = order.positions(codes)
     assert sorted(positions.tolist()) == list(range(ROWS))
-    leaves = order.leaves(codes)[positions].astype(int)
-    assert (np.diff(leaves) >= 0).all()
-    assert (np.diff(positions)[np.diff(leaves) == 0] > 0).all()
+    keys = order.keys(codes)[positions].astype(int)
+    assert (np.diff(keys) >= 0).all()
+    assert (np.diff(positions)[np.diff(keys) == 0] > 0).all()
 
 
-def test_a_leaf_is_the_path_to_it() -> None:
-    """Each level asks one feature, and a higher level counts more."""
+def test_a_key_is_made_of_the_bits_of_its_features() -> None:
     bits = np.zeros((2, 256), np.uint16)
     bits[0, 100:], bits[1, 50:] = 128, 64
     order = RowOrder((1, 0), bits)
     codes = np.array([[49, 99], [50, 99], [49, 100], [50, 100]], np.uint8)
-    assert order.leaves(codes).tolist() == [0, 64, 128, 192]
+    assert order.keys(codes).tolist() == [0, 64, 128, 192]
 
 
 def test_the_feature_that_explains_the_label_is_asked_first() -> None:
@@ -64,7 +65,6 @@ def test_categories_are_ordered_by_their_mean_label() -> None:
     label = labels(effect[codes[:, 1]] > 17)
     order = fit_row_order(codes, label, None, (None, 40, None))
     assert explained(order, codes, label) > 0.9
-    assert np.count_nonzero(order.bits) <= 3 * 256  # few splits suffice: categories of either kind lie together
 
 
 def test_classes_count_as_such() -> None:
@@ -115,12 +115,21 @@ def test_many_features_take_fewer_rows_and_only_the_best_are_tried_again(monkeyp
     codes = random_codes(200, rows=2_048)
     tried: list[int] = []
 
-    def counted(cells: np.ndarray, leaves: int, *rest: object) -> tuple[float, int]:
-        tried.append(leaves)
-        return best(cells, leaves, *rest)  # type: ignore[arg-type]
+    def counted(keys: np.ndarray, *rest: Any) -> float:
+        tried.append(len(keys))
+        return explains(keys, *rest)
 
-    best = row_order._best
-    monkeypatch.setattr(row_order, "_best", counted)
+    explains = row_order._explained
+    monkeypatch.setattr(row_order, "_explained", counted)
     order = fit_row_order(codes, labels(codes[:, 150]), None, (None,) * 200)
     assert order.features[0] == 150
-    assert [tried.count(1 << level) for level in range(LEVELS)] == [200] + [row_order.MOST_FEATURES] * (LEVELS - 1)
+    assert len(tried) == 200 + row_order.MOST_FEATURES * (BITS - 1)
+
+
+def test_a_value_that_most_rows_have_does_not_hide_the_others() -> None:
+    """Halves are by weight, within the part above: the second bit tells the rare values apart."""
+    codes = random_codes(2)
+    codes[: ROWS * 9 // 10, 1] = 0
+    order = fit_row_order(codes, labels(codes[:, 1]), None, (None, None))
+    assert order.features[0] == 1
+    assert explained(order, codes, labels(codes[:, 1])) > 0.99
