@@ -1,4 +1,4 @@
-"""Compares how OpenMP's threads wait for each other (OMP_WAIT_POLICY): boosting rounds on an idle and a busy machine.
+"""Compares how OpenMP's threads wait for each other: boosting rounds on an idle and a busy machine.
 
     python -m benchmarks.openmp_waiting
 
@@ -27,7 +27,12 @@ from pipeline.cluster.affinity import cores
 from pipeline.scaling.synthetic import Synthetic, cuts_of, make_blocks
 from pipeline.training.xgboost.matrix import build_partition
 
-POLICIES: Mapping[str, Mapping[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
+POLICIES: Mapping[str, Mapping[str, str]] = {
+    "default": {},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spin 3,000": {"GOMP_SPINCOUNT": "3000"},
+    "spin 30,000": {"GOMP_SPINCOUNT": "30000"},
+}
 SHAPES = (Synthetic(400_000, 28, 8), Synthetic(40_000, 32, 6))
 HOG = "while True: pass"
 

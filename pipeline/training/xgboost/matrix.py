@@ -1,7 +1,6 @@
 """Builds quantised matrices from blocks, outside any communicator, on the worker that keeps them."""
 
 import contextlib
-import ctypes
 import threading
 import time
 import uuid
@@ -19,6 +18,7 @@ from pipeline.data.rows import TRAIN, VALIDATION
 from pipeline.planning.memory import file_nbytes, page_rows
 from pipeline.preprocess.bins import Cuts, decode, decode_table, reference
 from pipeline.preprocess.block import Block, Rows
+from pipeline.runtime.allocator import trim
 from pipeline.storage.scratch import reserved_space
 
 
@@ -170,7 +170,7 @@ def build_partition(
     start = time.perf_counter()
     blocks = sorted(blocks, key=lambda block: block.fragment)
     if scratch is not None:
-        _trim()  # memory that making the blocks has left in the C library is needed here
+        trim()  # memory that making the blocks has left in the C library is needed here
     with xgboost.config_context(nthread=threads):
         rows, types = reference(cuts)
         cut_source = xgboost.QuantileDMatrix(
@@ -179,7 +179,7 @@ def build_partition(
         builder = _Builder(cut_source, cuts, names, threads, xp, scratch)
         train, validation = (builder.side(blocks, use) for use in (TRAIN, VALIDATION))
     if scratch is not None:
-        _trim()
+        trim()
     nbytes = 2 * (train.matrix.num_nonmissing() + validation.matrix.num_nonmissing())
     return Partition(train=train, validation=validation, nbytes=nbytes, seconds=time.perf_counter() - start)
 
@@ -247,12 +247,6 @@ def present(batch: tuple[BlockRows, ...]) -> tuple[int, list[int]]:
         for codes in part.block.chunks(part.rows):
             rows, counts = rows + len(codes), counts + np.count_nonzero(codes != ENCODING.missing, axis=0)
     return rows, counts.tolist()
-
-
-def _trim() -> None:
-    """Returns to the system the freed pages and buffers that the C library keeps, where it can (glibc)."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _empty(cut_source: xgboost.QuantileDMatrix, ranking: bool) -> Side:

@@ -18,6 +18,7 @@ from pipeline.efficiency import sockets
 from pipeline.efficiency.round_meter import Meter, MeterRecord, ResourceUse
 from pipeline.errors import CollectiveError, TrainingError
 from pipeline.events.types import RoundDone
+from pipeline.runtime.allocator import reusing_freed_memory
 from pipeline.runtime.task_ledger import timed_section
 from pipeline.training.state import State
 from pipeline.training.trainer import RoundsResult, Scores
@@ -85,7 +86,7 @@ def train_rounds(
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
-        with timed_section("rounds"):
+        with timed_section("rounds"), reusing_freed_memory():
             rounds.boost()
             last = rounds.state()
             hooks.hand_over(last, ())
