@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.cluster import affinity, openmp, ports
+from pipeline.cluster import affinity, ports
 from pipeline.cluster.launchers import local
 from pipeline.cluster.machine_checks import check_machine, lines
 from pipeline.cluster.memory import process_tree
@@ -60,7 +60,7 @@ def _settings() -> dict[str, Any]:
     handlers = logging.getLogger("distributed").handlers
     return {
         "omp": os.environ["OMP_NUM_THREADS"],
-        "waiting": os.environ.get("GOMP_SPINCOUNT"),
+        "waiting": os.environ["OMP_WAIT_POLICY"],
         "cores": os.sched_getaffinity(0),
         "spill": dask.config.get("distributed.worker.memory.spill"),
         "heavy": [
@@ -80,7 +80,7 @@ def test_workers_are_set_up(client: Any) -> None:
     assert len(found) == 2
     for settings in found.values():
         assert settings["omp"] == "1"
-        assert settings["waiting"] == os.environ.get("GOMP_SPINCOUNT", openmp.SPINS)
+        assert settings["waiting"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
         assert settings["spill"] is False
         assert settings["heavy"] == []  # XGBoost alone
         assert settings["rounds"] == 1
