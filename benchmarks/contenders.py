@@ -49,11 +49,13 @@ ALL = {
     for contender in (
         Contender("ours", "this project", None),
         Contender("a", "by hand, in memory", "in_memory"),
+        Contender("a-ordered", "by hand, in memory, rows in our order", "in_memory_ordered"),
         Contender("b", "by hand, file by file", "data_iter"),
         Contender("dask21", "xgboost.dask, 2 workers x 1 thread", "xgboost_dask", workers=2),
         Contender("dask12", "xgboost.dask, 1 worker, all threads", "xgboost_dask"),
         Contender("lightgbm", "LightGBM", "lightgbm_plain", model="model.txt"),
         Contender("lightgbm-q", "LightGBM, quantised gradients", "lightgbm_quantized", model="model.txt"),
+        Contender("lightgbm-ordered", "LightGBM, rows in our order", "lightgbm_ordered", model="model.txt"),
         Contender("ours-gpu", "this project, GPU", None, device="cuda"),
         Contender("cupy", "by hand, one CuPy matrix", "cupy_matrix", device="cuda"),
     )

@@ -1,16 +1,19 @@
-"""(a) Reads everything into memory with pyarrow; one QuantileDMatrix, all threads."""
+"""(a) Reads everything into memory with pyarrow; one QuantileDMatrix, all threads.  `in_memory_ordered`: rows in our order."""
 
 import pyarrow.parquet as pq
 import xgboost as xgb
 
-from benchmarks.competitors.common import Stopwatch, auc, finish, matrix, parse
+from benchmarks.competitors.common import Stopwatch, auc, finish, in_our_order, matrix, parse
 
 
-def main() -> None:
+def main(*, ordered: bool = False) -> None:
     task, watch = parse(), Stopwatch()
     values, label = matrix(pq.read_table(task.train))
     held_values, held_label = matrix(pq.read_table(task.heldout))
     watch.lap("read")
+    if ordered:
+        values, label = in_our_order(values, label)
+        watch.lap("order")
     params = task.xgboost_params()
     train = xgb.QuantileDMatrix(values, label, max_bin=task.max_bin, nthread=task.threads)
     del values

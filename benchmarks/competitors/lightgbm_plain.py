@@ -1,13 +1,15 @@
-"""Trains LightGBM in one process with all threads; `lightgbm_quantized` is the same with quantised gradients."""
+"""Trains LightGBM in one process with all threads; `lightgbm_quantized` is the same with quantised gradients,
+`lightgbm_ordered` with the rows in our order.
+"""
 
 import lightgbm as lgb
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.competitors.common import Stopwatch, auc, finish, matrix, parse
+from benchmarks.competitors.common import Stopwatch, auc, finish, in_our_order, matrix, parse
 
 
-def main(**more: object) -> None:
+def main(*, ordered: bool = False, **more: object) -> None:
     task, watch = parse(), Stopwatch()
     params = {
         "objective": "binary",
@@ -23,6 +25,9 @@ def main(**more: object) -> None:
     values, label = matrix(pq.read_table(task.train))
     held_values, held_label = matrix(pq.read_table(task.heldout))
     watch.lap("read")
+    if ordered:
+        values, label = in_our_order(values, label)
+        watch.lap("order")
     train = lgb.Dataset(values, label, params=params).construct()
     del values
     heldout = lgb.Dataset(held_values, held_label, reference=train, params=params, free_raw_data=False).construct()
