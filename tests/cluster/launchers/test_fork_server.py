@@ -138,6 +138,7 @@ def test_a_server_that_was_started_ahead_is_that_of_the_first_cluster() -> None:
         AHEAD
         + """
 with ahead(two, WARM_UP):
+    until(servers)
     [server] = servers()
     with connect(two) as client:
         assert parents(client) == ["fork server", "fork server"]
@@ -158,9 +159,10 @@ import dask
 with ahead(Cluster(scheduler="tcp://127.0.0.1:1"), WARM_UP):
     assert not servers()
 with ahead(two, WARM_UP):
-    assert servers()
+    until(servers)
 assert not servers()
 with ahead(two, WARM_UP):
+    until(servers)
     [server] = servers()
     with connect(Cluster(device="cpu", workers=1, threads=2, dashboard=False)) as client:
         assert parents(client) == ["fork server"]
@@ -168,6 +170,7 @@ with ahead(two, WARM_UP):
         assert len(servers()) == 1
 assert not servers()
 with ahead(two, WARM_UP), dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    until(servers)
     [server] = servers()
     with connect(two) as client:
         assert server not in servers()  # Dask's own, which imports what Dask wants
