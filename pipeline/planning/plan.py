@@ -20,7 +20,9 @@ FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; i
 LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
 SPILL_SHARE = 0.6  # of the limit that may be taken before a matrix is built: above it a worker writes codes to disk
 BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
-ORDERED_ROWS = 100_000  # with fewer, the caches hold nearly everything (`python -m benchmarks.row_order`)
+# Rows are ordered from this many on, with so many features at most (`python -m benchmarks.row_order`): the caches hold
+# nearly everything of fewer rows, and longer rows fill several cache lines each.
+ORDERED_ROWS, ORDERED_FEATURES = 100_000, 64
 NAMED = 6  # columns in a table
 DEPTH: int = PARAMETERS["max_depth"].default  # of trees
 
@@ -223,7 +225,8 @@ def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> Row
         return "source"
     if survey.row_order != "auto":
         return survey.row_order
-    return "key" if device == "cpu" and shape.rows >= ORDERED_ROWS else "source"
+    pays = device == "cpu" and shape.rows >= ORDERED_ROWS and shape.features <= ORDERED_FEATURES
+    return "key" if pays else "source"
 
 
 def _misfit(chosen: Storage, shape: MemoryShape, rows: int, limit_nbytes: int) -> str | None:

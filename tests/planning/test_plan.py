@@ -168,7 +168,7 @@ def test_the_table_shows_data_workers_storage_and_memory() -> None:
         "matrix|in memory",
         "bin codes|in memory until the matrix is built",
         f"raw rows|{plan.keep_nbytes / MIB:,.0f} MiB a worker kept between the passes, the rest is decoded again",
-        "order of rows|by key, within each block",
+        "order of rows|as in the source",
         f"memory of a worker|{memory} at its peak, its limit is 16,384 MiB",
         f"memory of all|{plan.nbytes / MIB:,.0f} MiB, {plan.nbytes_missing / MIB:,.0f} MiB if values are missing",
         "note|assumed",
@@ -197,6 +197,11 @@ def test_the_order_of_rows_is_decided_by_all_rows(
         plan = Plan.of(survey, dataclasses.replace(workers(0, count), device=device))
         plan.validate()
         assert plan.row_order == chosen
+
+
+def test_long_rows_are_not_ordered() -> None:
+    assert [Plan.of(survey_of(features), workers(0)).row_order for features in (64, 65)] == ["key", "source"]
+    assert Plan.of(survey_of(65, row_order="key"), workers(0)).row_order == "key"
 
 
 def test_rows_of_a_ranking_stay_in_source_order() -> None:
