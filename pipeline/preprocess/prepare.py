@@ -30,6 +30,7 @@ from pipeline.planning.assignment import assign
 from pipeline.planning.memory import MIB
 from pipeline.planning.plan import Location, Plan
 from pipeline.preprocess.constraints import check_constraints
+from pipeline.preprocess.findings import target_findings
 from pipeline.preprocess.fit import (
     BlockFacts,
     Fitted,
@@ -154,6 +155,8 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(data, training, surveys[0], inputs.schema)
+    assert surveys[0].label is not None  # the target's
+    context.emit_note(*target_findings(surveys[0].label, target, training.objective))
     check_metrics(training.metrics, target.objective)  # with metrics "auto" the task is known only now
     check_fitting(training.params, target.objective)
     for merged in surveys:

@@ -13,10 +13,12 @@ from pipeline.data.fragments import Fragment, Piece
 from pipeline.data.rows import TRAIN, VALIDATION, RowPlan
 from pipeline.data.schema.roles import Roles
 from pipeline.data.schema.target import Target
+from pipeline.data.schema.target_survey import LabelSurvey
 from pipeline.errors import DataError
 from pipeline.preprocess import fit as fitting
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.bins import encode
+from pipeline.preprocess.findings import target_findings
 from pipeline.preprocess.fit import (
     FragmentTask,
     PassConfig,
@@ -283,3 +285,26 @@ def test_kept_rows_are_the_runs_own_and_go_with_it(reader: Reader, worker_sessio
     assert take_rows("other", 0) is rows
     assert take_rows("other", 0) is None
     assert worker_session.contents() == []
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "asked", "task", "asks"),
+    [
+        (7, "int", "auto", "regression", True),
+        (20, "int", "auto", "regression", True),
+        (21, "int", "auto", "regression", False),
+        (7, "float", "auto", "regression", False),
+        (7, "int", "reg:squarederror", "regression", False),
+        (7, "int", "auto", "ranking", False),
+        (2, "int", "auto", "binary", False),
+        (None, "int", "auto", "regression", False),  # more than are counted
+    ],
+)
+def test_whole_numbers_of_few_values_may_be_classes(
+    values: int | None, kind: Any, asked: str, task: Any, asks: bool
+) -> None:
+    labels = LabelSurvey(kind, None if values is None else dict.fromkeys(range(values), 10))
+    found = target_findings(labels, Target("y", task, "reg:squarederror"), asked)
+    assert [finding.kind for finding in found] == ["few_whole_numbers"] * asks
+    if asks:
+        assert f"the target y has {values} different whole numbers" in found[0].message
