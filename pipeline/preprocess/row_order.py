@@ -6,7 +6,8 @@ highest first, that says in which half of a feature's values a row lies (then in
 gives the next bit is found on a sample: the one that explains the label best, given the bits before.  The trees of the
 training are others, but rows that agree on the features of most gain mostly meet in their nodes, too.
 
-The order depends on the sample alone, and the model does not depend on the order: sums of gradients are exact.
+The order depends on the sample alone, and the model on the order no more than on the layout of the rows over workers
+(docs/architecture.md, decision 4).
 `python -m benchmarks.row_order` compares orders.
 """
 
