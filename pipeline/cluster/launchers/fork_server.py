@@ -25,7 +25,7 @@ from typing import Any
 
 from pipeline.cluster import affinity, fork_main, openmp, worker_stderr
 from pipeline.cluster.child_processes import own_environment, stderr_of_workers
-from pipeline.cluster.devices import resolve_device
+from pipeline.cluster.devices import missing_for_gpu
 from pipeline.cluster.launchers.layout import threads_each, workers_on_cpu
 from pipeline.config.job import Cluster
 
@@ -86,7 +86,8 @@ def ahead(section: Cluster, modules: Sequence[str]) -> Iterator[None]:
     cluster starts another one.
     """
     global _ahead
-    if not sys.platform.startswith("linux") or section.scheduler is not None or resolve_device(section.device) != "cpu":
+    on_gpu = section.device != "cpu" and missing_for_gpu() is None  # perhaps: it is not tried here, that takes long
+    if not sys.platform.startswith("linux") or section.scheduler is not None or on_gpu:
         yield
         return
     cores = affinity.cores()
