@@ -53,7 +53,8 @@ def prepare(job: Job, source: Any = None) -> Ready:
     training = inputs.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     units = _units(inputs, [plan] * 2)
-    found = [survey for unit in units if isinstance(survey := survey_unit(*unit), TargetSurvey)]  # none is skipped
+    found = [survey for unit in units if isinstance(survey := survey_unit(*unit), TargetSurvey)]
+    assert len(found) == len(units)  # none is skipped
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]
     target = decide_target(inputs.job.data, training, surveys[0], inputs.schema)
@@ -72,6 +73,7 @@ def prepare(job: Job, source: Any = None) -> Ready:
         target=target,
         expected_rows=inputs.rows,
         keep_nbytes=0,
+        row_order="key" if training.row_order == "key" and inputs.roles.group is None else "source",
     )
     fitted = fit(reduce(merge, [collect_unit(*unit, shared) for unit in units]), shared)
     check_constraints(training, fitted.recipe, target.kind)

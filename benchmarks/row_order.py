@@ -198,7 +198,7 @@ def boost(one: Lane, rounds: Sequence[int]) -> None:
 
 def summary(one: Lane, lanes: Mapping[str, Lane], rounds: int) -> dict[str, Any]:
     """Returns the sums of an order's rounds, and their ratios to those in source order."""
-    of_source = [other for order, other in lanes.items() if order.startswith("source")]
+    of_source = [other for order, other in lanes.items() if order.startswith("source")] or list(lanes.values())
     marks = sorted({mark for mark in (*MARKS, rounds) if mark <= rounds})
 
     def ratio(what: str, upto: int) -> float:

@@ -37,12 +37,8 @@ def kill_own(pids: Iterable[int]) -> None:
 def stderr_of_workers() -> Iterator[Path | None]:
     """Gives a folder where workers that start meanwhile write their stderr until they have started.
 
-    Set by an environment variable that they inherit: within another of these, the folder is the same.  None if no folder
-    can be made.
+    Set by an environment variable that they inherit.  None if no folder can be made.
     """
-    if outer := os.environ.get(worker_stderr.FOLDER):
-        yield Path(outer)
-        return
     try:
         folder = Path(tempfile.mkdtemp(prefix="pipeline-start-"))
     except OSError:

@@ -55,7 +55,7 @@ def probe_gpu() -> Gpus:
 
 @functools.cache
 def _probed() -> Gpus:
-    if reason := missing_for_gpu():
+    if reason := _missing():
         return Gpus(0, (), (), reason)
     return try_gpu()
 
@@ -78,7 +78,7 @@ def try_gpu(trial: str = TRIAL, seconds: float = PROBE_SECONDS) -> Gpus:
     return Gpus(len(names), names, nbytes, reason)
 
 
-def missing_for_gpu() -> str | None:
+def _missing() -> str | None:
     """Returns what a GPU needs and this machine lacks, without starting anything."""
     try:
         ctypes.CDLL("libcuda.so.1")

@@ -265,7 +265,7 @@ class Training(Section):
     )
     row_order: Literal["auto", "key", "source"] = Field(
         "auto",
-        description="order of the rows in memory: by a key that makes rounds faster, or as in the source; same model",
+        description="order of the rows in memory: by a key that makes rounds faster, or as in the source; the trees are the same",
     )
 
     @pydantic.field_validator("quantiles")

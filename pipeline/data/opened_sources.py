@@ -89,6 +89,7 @@ class Inputs:
             objective=training.objective,
             matrix=training.matrix,
             row_order=training.row_order,
+            ranking=self.roles.group is not None,
             bins=training.max_bin,
             params=dict(training.params),
         )

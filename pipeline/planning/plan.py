@@ -20,8 +20,8 @@ FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; i
 LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
 SPILL_SHARE = 0.6  # of the limit that may be taken before a matrix is built: above it a worker writes codes to disk
 BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
-# Rows are ordered from this many on, with so many features at most (`python -m benchmarks.row_order`): the caches hold
-# nearly everything of fewer rows, and longer rows fill several cache lines each.
+# Rows are ordered from this many on, with so many columns at most.  Chosen by `python -m benchmarks.row_order`: fewer rows
+# gain as large a share (5 to 7 %) of little time, 128 columns gained nothing; numbers of columns between were not tried.
 ORDERED_ROWS, ORDERED_FEATURES = 100_000, 64
 NAMED = 6  # columns in a table
 DEPTH: int = PARAMETERS["max_depth"].default  # of trees
@@ -29,7 +29,7 @@ DEPTH: int = PARAMETERS["max_depth"].default  # of trees
 Device = Literal["cpu", "cuda"]
 Location = Literal["memory", "disk"]
 StorageChoice = Literal["auto", "memory", "disk"]  # as the job has it
-RowOrder = Literal["key", "source"]
+OrderOfRows = Literal["key", "source"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Survey:
     target: tuple[str, str]  # with its type
     objective: str  # "auto" until the target's values are known
     matrix: StorageChoice  # training.matrix
-    row_order: Literal["auto"] | RowOrder  # training.row_order
+    row_order: Literal["auto"] | OrderOfRows  # training.row_order
+    ranking: bool  # whether rows belong to queries
     bins: int  # training.max_bin
     params: Mapping[str, Any]  # XGBoost's, with those that follow from the labels once these are known
     trees: int = 1  # of a round; 1 until the target's classes are known
@@ -101,7 +102,7 @@ class Plan:
     worker_rows: int  # an even share
     worker: Storage  # of a worker with an even share of the rows
     keep_nbytes: int  # raw rows that each worker keeps between the passes; the others are decoded again
-    row_order: RowOrder  # of the rows within a block
+    row_order: OrderOfRows  # of the rows within a block
 
     @classmethod
     def of(cls, survey: Survey, resources: Resources) -> Self:
@@ -113,8 +114,9 @@ class Plan:
         return cls(survey, resources, shape, rows, worker, keep, _choose_row_order(survey, resources.device, shape))
 
     def revised(self, **known: Any) -> Self:
-        """Plans the same run with other fields of the survey."""
-        return self.of(dataclasses.replace(self.survey, **known), self.resources)
+        """Plans the same run with other fields of the survey; the order of rows stays as it was decided."""
+        made = self.of(dataclasses.replace(self.survey, **known), self.resources)
+        return dataclasses.replace(made, row_order=self.row_order)
 
     @staticmethod
     def codes(workers: Iterable[Storage]) -> Location:
@@ -127,8 +129,7 @@ class Plan:
         """
         if self.survey.row_order == "key" and self.row_order == "source":
             raise JobError(
-                f'training.row_order = "key": with {self.survey.objective} the rows of a query stay together, as in the '
-                'source: leave it at "auto"'
+                'training.row_order = "key": the rows of a query stay together, as in the source: leave it at "auto"'
             )
         self.storage(self.worker_rows, self.resources.limit_nbytes)
 
@@ -219,9 +220,9 @@ def _choose_storage(asked: StorageChoice, device: Device, shape: MemoryShape, ro
     return Storage(matrix, codes, need.nbytes(matrix, codes))
 
 
-def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> RowOrder:
+def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> OrderOfRows:
     """Decides by all rows, never by a worker's share; queries of a ranking stay as they are, and rows on a GPU."""
-    if survey.objective.startswith("rank:"):
+    if survey.ranking:
         return "source"
     if survey.row_order != "auto":
         return survey.row_order

@@ -21,12 +21,12 @@ FEW_VALUES = 20  # of a target: up to so many, whole numbers may be classes
 
 
 def target_findings(labels: LabelSurvey, target: Target, objective: str) -> tuple[Finding, ...]:
-    """Whole numbers of few values that are taken for amounts, as `objective` (the job's) leaves that open."""
+    """Whole numbers of few values that are trained as a regression, as `objective` (the job's) leaves that open."""
     values = len(labels.counts or {})
     if objective != "auto" or target.kind != "regression" or labels.kind != "int" or not 0 < values <= FEW_VALUES:
         return ()
     message = (
-        f"the target {target.column} has {values} different whole numbers and is taken for an amount: if they are classes, "
+        f"the target {target.column} has {values} different whole numbers and is trained as a regression: if they are classes, "
         f'training.objective = "multi:softprob"; "{target.objective}" keeps it without this note'
     )
     return (Finding("few_whole_numbers", message, column=target.column, count=values, setting="training.objective"),)

@@ -69,6 +69,8 @@ def fit_row_order(
     categories, None for a numeric one.  `classes`: 0 where the label is a number or one of two classes.
     """
     mass = np.ones(len(label)) if weight is None else weight.astype(np.float64)
+    if not mass.any():  # few rows of many have a weight, and none of these was drawn
+        return RowOrder((), np.zeros((0, ENCODING.codes), np.uint16))
     outputs = _outputs(label, mass, classes)
     features = [_Halves(codes[:, feature], mass, outputs[0], count) for feature, count in enumerate(levels)]
     keys, tried = np.zeros(len(label), np.intp), list(range(len(levels)))
@@ -118,7 +120,7 @@ class _Halves:
         self.bit = self._bit()  # (codes,) bool: whether a code is in the upper half of its part
 
     def halve(self) -> None:
-        """Goes on to the halves of the halves."""
+        """Halves every part."""
         self._part = 2 * self._part + self.bit[self._order]
         self.bit = self._bit()
 

@@ -9,7 +9,8 @@ from typing import Any
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 DEFAULT_NBYTES = 128 << 10  # of both
 MOST_MMAP_NBYTES = 32 << 20  # the largest that glibc takes
-KEPT_NBYTES = 1 << 30
+KEPT_NBYTES = 256 << 20  # at most, of memory that is free at the end of the heap
+VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # of glibc, in bytes
 
 
 def trim() -> None:
@@ -24,8 +25,12 @@ def reusing_freed_memory() -> Iterator[None]:
 
     XGBoost allocates and frees the same buffers in every round.  Dask has the workers' allocator return freed memory at
     once (MALLOC_TRIM_THRESHOLD_), and with that variable glibc also maps every buffer above 128 KiB anew: each round then
-    waits for the system to map and zero the same pages (`python -m benchmarks.round_cost`).
+    waits for the system to map and zero the same pages (`python -m benchmarks.round_cost`).  Without these variables glibc
+    adapts by itself, and nothing is changed.
     """
+    if not any(name in os.environ for name in VARIABLES):
+        yield
+        return
     try:
         mallopt = _library().mallopt
     except (AttributeError, OSError):
@@ -36,8 +41,8 @@ def reusing_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        mallopt(MMAP_THRESHOLD, _of_environment("MALLOC_MMAP_THRESHOLD_"))
-        mallopt(TRIM_THRESHOLD, _of_environment("MALLOC_TRIM_THRESHOLD_"))
+        for threshold, name in zip((MMAP_THRESHOLD, TRIM_THRESHOLD), VARIABLES, strict=True):
+            mallopt(threshold, _of_environment(name))
         trim()
 
 

@@ -131,9 +131,14 @@ def _synthetic_spec(data: Synthetic, where: Placement, seed: int) -> RoundsSpec:
 
 
 class JobWorkload:
-    """A job's files, which are surveyed once; each layout rebuilds its blocks and matrices."""
+    """A job's files, which are surveyed once; each layout rebuilds its blocks and matrices.
+
+    Rows stay in source order, as those are that the model of the time was calibrated with.
+    """
 
     def __init__(self, client: Client, inputs: Inputs, where: Placement, on_event: EventHandler) -> None:
+        training = inputs.job.training.model_copy(update={"row_order": "source"})
+        inputs = dataclasses.replace(inputs, job=inputs.job.model_copy(update={"training": training}))
         self._membership = WorkerMembership(client, inputs.job.cluster.hang_seconds)
         self._membership.__enter__()
         self._context = RunContext(

@@ -146,6 +146,7 @@ def _training(draw: st.DrawFn, name: st.SearchStrategy[str], few: int) -> dict[s
     options: dict[str, tuple[int, st.SearchStrategy[Any]]] = {  # one chance in so many
         "objective": (3, st.sampled_from(OBJECTIVES)),
         "max_bin": (3, st.sampled_from([2, 3, 255])),
+        "row_order": (1, st.sampled_from(["key", "source"])),
         "row_sample": (5, st.sampled_from([0.5, 0.01, 1.0])),
         "seed": (5, st.sampled_from([1, 2**31 - 1])),
         "early_stopping": (6, st.sampled_from([0, 1])),

@@ -27,7 +27,7 @@ def survey_of(
     rows: int = ROWS,
     matrix: StorageChoice = "auto",
     row_order: Literal["auto", "key", "source"] = "auto",
-    objective: str = "auto",
+    ranking: bool = False,
 ) -> Survey:
     fragments = rows // FRAGMENT_ROWS
     return Survey(
@@ -36,9 +36,10 @@ def survey_of(
         fragments=(FragmentSize(FRAGMENT_ROWS * features * 8, FRAGMENT_ROWS),) * fragments,
         columns=tuple((f"x{i}", "double") for i in range(features)),
         target=("late", "bool"),
-        objective=objective,
+        objective="auto",
         matrix=matrix,
         row_order=row_order,
+        ranking=ranking,
         bins=255,
         params={"max_depth": 6},
     )
@@ -176,23 +177,23 @@ def test_the_table_shows_data_workers_storage_and_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "asked", "objective", "device", "chosen"),
+    ("rows", "asked", "ranking", "device", "chosen"),
     [
-        (1_000_000, "auto", "auto", "cpu", "key"),
-        (100_000, "auto", "binary:logistic", "cpu", "key"),
-        (90_000, "auto", "auto", "cpu", "source"),  # FRAGMENT_ROWS is more: no fragment
-        (1_000_000, "source", "auto", "cpu", "source"),
-        (0, "key", "auto", "cpu", "key"),
-        (1_000_000, "auto", "auto", "cuda", "source"),
-        (1_000_000, "key", "auto", "cuda", "key"),
-        (1_000_000, "auto", "rank:ndcg", "cpu", "source"),
+        (1_000_000, "auto", False, "cpu", "key"),
+        (100_000, "auto", False, "cpu", "key"),
+        (90_000, "auto", False, "cpu", "source"),  # FRAGMENT_ROWS is more: no fragment
+        (1_000_000, "source", False, "cpu", "source"),
+        (0, "key", False, "cpu", "key"),
+        (1_000_000, "auto", False, "cuda", "source"),
+        (1_000_000, "key", False, "cuda", "key"),
+        (1_000_000, "auto", True, "cpu", "source"),
     ],
 )
 def test_the_order_of_rows_is_decided_by_all_rows(
-    rows: int, asked: Any, objective: str, device: Any, chosen: str
+    rows: int, asked: Any, ranking: bool, device: Any, chosen: str
 ) -> None:
     """However many workers share them."""
-    survey = survey_of(28, rows, row_order=asked, objective=objective)
+    survey = survey_of(28, rows, row_order=asked, ranking=ranking)
     for count in (1, 7):
         plan = Plan.of(survey, dataclasses.replace(workers(0, count), device=device))
         plan.validate()
@@ -205,7 +206,13 @@ def test_long_rows_are_not_ordered() -> None:
 
 
 def test_rows_of_a_ranking_stay_in_source_order() -> None:
-    plan = Plan.of(survey_of(row_order="key", objective="rank:map"), workers(0))
+    plan = Plan.of(survey_of(row_order="key", ranking=True), workers(0))
     assert plan.row_order == "source"
-    with pytest.raises(JobError, match=r'training.row_order = "key": with rank:map the rows of a query stay together'):
+    with pytest.raises(JobError, match=r'training.row_order = "key": the rows of a query stay together'):
         plan.validate()
+
+
+def test_the_order_of_rows_stays_when_more_is_known() -> None:
+    """The blocks are made in the order that the first pass has found."""
+    plan = Plan.of(survey_of(28), workers(0))
+    assert plan.revised(rows=90_000).row_order == "key"

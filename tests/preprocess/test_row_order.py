@@ -110,6 +110,14 @@ def test_where_nothing_explains_the_label_rows_stay_as_they_are(codes: np.ndarra
     assert order.positions(codes[:0]).shape == (0,)
 
 
+def test_without_weight_there_is_no_order() -> None:
+    """As where few of very many rows weigh anything, and none of these was drawn."""
+    codes = random_codes(2)
+    for rows in (ROWS, 0):
+        order = fit_row_order(codes[:rows], labels(codes[:rows, 0]), np.zeros(rows, np.float32), (None, None))
+        assert order.features == ()
+
+
 def test_many_features_take_fewer_rows_and_only_the_best_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [sample_rows(features) for features in (0, 28, 128, 10_000)] == [32_768, 32_768, 8_192, 2_048]
     codes = random_codes(200, rows=2_048)

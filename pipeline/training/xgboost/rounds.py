@@ -25,7 +25,7 @@ from pipeline.training.trainer import RoundsResult, Scores
 from pipeline.training.xgboost.binned_metrics import EarlyStopping
 from pipeline.training.xgboost.booster_probe import grown_trees, start_meter
 from pipeline.training.xgboost.communicator import communicator
-from pipeline.training.xgboost.matrix import Partition, Side
+from pipeline.training.xgboost.matrix import PagedMatrix, Partition, Side
 from pipeline.training.xgboost.model_bytes import model_bytes, pack, unpack
 from pipeline.training.xgboost.round_metrics import RoundMetrics
 from pipeline.training.xgboost.spec import RoundsSpec
@@ -86,7 +86,8 @@ def train_rounds(
             rounds.meter = stack.enter_context(
                 contextlib.closing(start_meter(rounds.booster, partition.train, spec, before))
             )
-        with timed_section("rounds"), reusing_freed_memory():
+        on_disk = isinstance(partition.train.matrix, PagedMatrix)  # its pages are freed to make room for others
+        with timed_section("rounds"), contextlib.nullcontext() if on_disk else reusing_freed_memory():
             rounds.boost()
             last = rounds.state()
             hooks.hand_over(last, ())

@@ -127,57 +127,6 @@ def test_forks_of_the_user_write_to_the_users_terminal() -> None:
     assert (done.returncode, done.stderr) == (0, "seen")
 
 
-AHEAD = """
-from pipeline.cluster.launchers.fork_server import ahead
-from pipeline.run.modules import WARM_UP
-"""
-
-
-def test_a_server_that_was_started_ahead_is_that_of_the_first_cluster() -> None:
-    run(
-        AHEAD
-        + """
-with ahead(two, WARM_UP):
-    until(servers)
-    [server] = servers()
-    with connect(two) as client:
-        assert parents(client) == ["fork server", "fork server"]
-        assert servers() == [server]
-    assert not servers()
-assert "PIPELINE_WORKER_STDERR" not in os.environ
-"""
-    )
-
-
-@pytest.mark.slow
-def test_a_server_that_was_started_ahead_in_vain_is_ended() -> None:
-    """None is left where no cluster starts, and where the cluster's workers need other variables."""
-    run(
-        AHEAD
-        + """
-import dask
-with ahead(Cluster(scheduler="tcp://127.0.0.1:1"), WARM_UP):
-    assert not servers()
-with ahead(two, WARM_UP):
-    until(servers)
-assert not servers()
-with ahead(two, WARM_UP):
-    until(servers)
-    [server] = servers()
-    with connect(Cluster(device="cpu", workers=1, threads=2, dashboard=False)) as client:
-        assert parents(client) == ["fork server"]
-        assert servers() != [server]
-        assert len(servers()) == 1
-assert not servers()
-with ahead(two, WARM_UP), dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-    until(servers)
-    [server] = servers()
-    with connect(two) as client:
-        assert server not in servers()  # Dask's own, which imports what Dask wants
-"""
-    )
-
-
 def test_xgboost_has_the_threads_of_its_worker() -> None:
     run("""
         def threads():
