@@ -51,7 +51,7 @@ def test_every_contender_runs(only, tmp_path):
 def test_wrong_names_are_refused(capsys):
     with pytest.raises(SystemExit):
         end_to_end.parse(["--only", "magic"])
-    assert "expected some of ours, a, b" in capsys.readouterr().err
+    assert "expected some of ours, a, a-ordered, b" in capsys.readouterr().err
 
 
 def test_contenders_take_turns():
