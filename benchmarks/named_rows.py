@@ -81,5 +81,5 @@ def job_of(name: str, cache: Path, seed: int = 0) -> Job:
     kind, rows, features = found[1], int(found[2]), int(found[3] or 28)
     folder = cache / f"{name}-seed{seed}"
     if not folder.exists():
-        generator.generate(folder, rows=rows, seed=seed, kind=kind, features=features, listen=discard)  # type: ignore[arg-type]
+        generator.generate(folder, rows=rows, seed=seed, kind=kind, features=features, listen=discard)  # type: ignore[arg-type]  # kind: one of the pattern's
     return Job.parse({"data": {"source": str(folder), "target": GENERATED[kind]}})

@@ -8,6 +8,7 @@ the ratios to plain XGBoost without metrics.  The models of all have to be the s
 With MALLOC_TRIM_THRESHOLD_=65536, as in Dask's workers, plain XGBoost maps its buffers anew in every round.
 """
 
+import dataclasses
 import hashlib
 import os
 import statistics
@@ -83,8 +84,8 @@ def ways_of(rows: NamedRows, rounds: int, depth: int, threads: int) -> Mapping[s
     fitted = rows.ready.fitted
     blocks = [held_out(block) for block in rows.ready.blocks]
     partition = build_partition(blocks, fitted.cuts, fitted.recipe.names, threads=threads)
-    bare = Partition(partition.train, build_partition(
-        [], fitted.cuts, fitted.recipe.names, threads=threads).validation, partition.nbytes, 0.0)  # fmt: skip
+    no_rows = build_partition([], fitted.cuts, fitted.recipe.names, threads=threads)
+    bare = dataclasses.replace(partition, validation=no_rows.validation)
     params = xgboost_params(
         rows.ready.target.objective, ModelShape(tuple(fitted.recipe.names)), fitted.mean_label,
         {"max_depth": depth, "learning_rate": 0.1}, seed=0,
@@ -125,7 +126,7 @@ def held_out(block: Block) -> Block:
     """The block with a tenth of its rows to validate on."""
     use = np.full(len(block.label), TRAIN, np.uint8)
     use[::HELD_OUT] = VALIDATION
-    return Block(block.fragment, block.codes, block.label, block.weight, block.group, block.row_ids, use)
+    return dataclasses.replace(block, use=use)
 
 
 def sample(wall: float, cpu: float, booster: xgboost.Booster) -> Sample:

@@ -70,17 +70,23 @@ def halves(rows: NamedRows, codes: Codes, label: np.ndarray) -> Key:
     return row_order.fit_row_order(codes, label, None, rows.ready.fitted.cuts.levels, rows.classes).keys
 
 
+def matrix_of(rows: NamedRows, codes: Codes, label: np.ndarray | None = None) -> xgboost.DMatrix:
+    """Codes as features of XGBoost's."""
+    types = ["q" if count is None else "c" for count in rows.ready.fitted.cuts.levels]
+    return xgboost.DMatrix(values(codes), label, feature_types=types, enable_categorical=True, nthread=1)
+
+
+def small_model(rows: NamedRows, codes: Codes, label: np.ndarray, depth: int, rounds: int) -> xgboost.Booster:
+    """A few coarse trees of a sample."""
+    return xgboost.train({**rows.params(depth, 1), "max_bin": 64}, matrix_of(rows, codes, label), rounds)
+
+
 def tree(depth: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
     """The leaf of one of XGBoost's trees."""
 
     def fit(rows: NamedRows, codes: Codes, label: np.ndarray) -> Key:
-        types = ["q" if count is None else "c" for count in rows.ready.fitted.cuts.levels]
-
-        def matrix(codes: Codes, label: np.ndarray | None = None) -> xgboost.DMatrix:
-            return xgboost.DMatrix(values(codes), label, feature_types=types, enable_categorical=True, nthread=1)
-
-        booster = xgboost.train({**rows.params(depth, 1), "max_bin": 64}, matrix(codes, label), 1)
-        return lambda codes: booster.predict(matrix(codes), pred_leaf=True).reshape(len(codes), -1)[:, 0]
+        booster = small_model(rows, codes, label, depth, 1)
+        return lambda codes: booster.predict(matrix_of(rows, codes), pred_leaf=True).reshape(len(codes), -1)[:, 0]
 
     return fit
 
@@ -90,10 +96,7 @@ def morton(features: int) -> Callable[[NamedRows, Codes, np.ndarray], Key]:
 
     def fit(rows: NamedRows, codes: Codes, label: np.ndarray) -> Key:
         levels = rows.ready.fitted.cuts.levels
-        types = ["q" if count is None else "c" for count in levels]
-        matrix = xgboost.DMatrix(values(codes), label, feature_types=types, enable_categorical=True, nthread=1)
-        booster = xgboost.train({**rows.params(6, 1), "max_bin": 64}, matrix, 10)
-        gains: Mapping[str, Any] = booster.get_score(importance_type="total_gain")
+        gains: Mapping[str, Any] = small_model(rows, codes, label, 6, 10).get_score(importance_type="total_gain")
         chosen = [int(name[1:]) for name in sorted(gains, key=lambda name: -gains[name])][:features]
         mass, centred = np.ones(len(label)), label - label.mean(dtype=np.float64)
         bits = {f: row_order._Halves(codes[:, f], mass, centred, levels[f]).bit for f in chosen}
@@ -172,20 +175,12 @@ def lane(rows: NamedRows, order: str, params: Mapping[str, object], threads: int
     fit, ready, begin = ORDERS[order], rows.ready, time.process_time()
     key = None if fit is None else fit(rows, *sample_of(rows))
     fitted = time.process_time()
-    blocks = ready.blocks if key is None else [block.reordered(ByKey(key)) for block in ready.blocks]  # type: ignore[arg-type]
+    blocks = ready.blocks
+    if key is not None:
+        blocks = tuple(block.reordered(np.argsort(key(np.asarray(block.codes)), kind="stable")) for block in blocks)
     sorted_at = time.process_time()
     matrix = build_partition(blocks, ready.fitted.cuts, ready.fitted.recipe.names, threads=threads).train.matrix
     return Lane(matrix, xgboost.Booster(dict(params), [matrix]), fitted - begin, sorted_at - fitted)
-
-
-@dataclass(frozen=True)
-class ByKey:
-    """An order by any key, in place of a `RowOrder`."""
-
-    key: Key
-
-    def positions(self, codes: Codes) -> np.ndarray:
-        return np.argsort(self.key(codes), kind="stable")
 
 
 def boost(one: Lane, rounds: Sequence[int]) -> None:

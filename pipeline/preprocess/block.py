@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.rows import TRAIN
-from pipeline.preprocess.row_order import RowOrder
 from pipeline.storage.spill import StoredArray
 
 Rows = slice | np.ndarray  # of one block: a slice, or ascending positions (k,)
@@ -56,11 +55,10 @@ class Block:
         else:
             yield self.codes[rows]
 
-    def reordered(self, order: RowOrder) -> "Block":
-        """The same rows in another order."""
+    def reordered(self, at: np.ndarray) -> "Block":
+        """The rows at these positions (rows,), in their order."""
         assert not isinstance(self.codes, StoredArray)  # blocks are stored when they are complete
         assert self.group is None  # queries stay together
-        at = order.positions(self.codes)
         return dataclasses.replace(
             self,
             codes=self.codes[at],

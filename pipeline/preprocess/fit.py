@@ -211,9 +211,7 @@ def _fit_row_order(
 ) -> RowOrder:
     """The order of rows that a sample gives."""
     sample = sample.head(sample_rows(len(cuts)))
-    codes = np.empty((len(sample), len(cuts)), dtype=ENCODING.dtype)
-    for feature, column in enumerate(feature_columns(recipe, sample.table, fold_keys=sample.fold_keys)):
-        codes[:, feature] = encode(column, feature, cuts)
+    codes = _encoded(recipe, cuts, sample.table, sample.fold_keys)
     weight = weigh(sample.label, sample.weight, by_class)
     classes = len(target.classes) if target.kind == "multiclass" else 0
     return fit_row_order(codes, sample.label, weight, cuts.levels, classes)
@@ -227,9 +225,10 @@ def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: 
         if rows is None:
             rows = _read(unit, payload)
         assert rows.label is not None  # the plan has a target
+        codes = _codes(rows, fitted)
         block = Block(
             fragment=unit.fragment.index,
-            codes=_codes(rows, fitted),
+            codes=codes,
             label=rows.label,
             weight=weigh(rows.label, rows.weight, fitted.class_weight),
             group=rows.group,
@@ -238,7 +237,8 @@ def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: 
         )
         del rows
         if fitted.row_order is not None:
-            block = block.reordered(fitted.row_order)
+            block = block.reordered(fitted.row_order.positions(codes))
+        del codes
         _release_arrow_memory()
         if shared.codes == "disk" or memory_is_short():
             return block.on_disk(open_scratch(shared.run, shared.scratch))
@@ -260,15 +260,21 @@ def block_facts(block: Block) -> BlockFacts:
 def _codes(rows: Rows, fitted: BlockEncoder) -> np.ndarray:
     """Bin codes (rows, features); training rows get out-of-fold encodings, validation rows the final ones."""
     recipe, cuts = fitted.recipe, fitted.cuts
-    codes = np.empty((rows.table.num_rows, len(recipe.features)), dtype=ENCODING.dtype)
-    for feature, column in enumerate(feature_columns(recipe, rows.table, fold_keys=rows.fold_key)):
-        codes[:, feature] = encode(column, feature, cuts)
+    codes = _encoded(recipe, cuts, rows.table, rows.fold_key)
     validating = np.zeros(0, np.bool_) if rows.use is None else rows.use == VALIDATION
     out_of_fold = recipe.out_of_fold
     if out_of_fold and validating.any():
         for feature, column in enumerate(feature_columns(recipe, rows.table)):
             if feature in out_of_fold:
                 codes[validating, feature] = encode(column[validating], feature, cuts)
+    return codes
+
+
+def _encoded(recipe: Recipe, cuts: Cuts, table: pa.Table, fold_keys: np.ndarray) -> np.ndarray:
+    """Bin codes (rows, features) of a table's rows, with out-of-fold encodings."""
+    codes = np.empty((table.num_rows, len(cuts)), dtype=ENCODING.dtype)
+    for feature, column in enumerate(feature_columns(recipe, table, fold_keys=fold_keys)):
+        codes[:, feature] = encode(column, feature, cuts)
     return codes
 
 

@@ -79,7 +79,7 @@ class Case:
         ]
         if self.ordered and self.group is None:
             order = fit_row_order(codes[::3], self.label[::3], None, self.levels, self.shape.get("classes", 0))
-            return [block.reordered(order) for block in blocks]
+            return [block.reordered(order.positions(np.asarray(block.codes))) for block in blocks]
         return blocks
 
     def spec(self) -> RoundsSpec:
