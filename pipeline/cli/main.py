@@ -217,6 +217,8 @@ def train(
     """
     import pipeline
     from pipeline.cli.output import training_text
+    from pipeline.cluster.launchers import fork_server
+    from pipeline.run.modules import WARM_UP
     from pipeline.runtime.timing import StageTimer, monotonic_epoch, process_start
 
     clock = StageTimer(begin=process_start())
@@ -231,6 +233,7 @@ def train(
             on_event = stack.enter_context(recorded(events_file(events), on_event))
 
         opened = OpenedJob(job, on_event, clock, allow_code=allow_code)
+        stack.enter_context(fork_server.started_early(job.cluster, WARM_UP))
         importlib.import_module("pipeline.run.connect")
         clock.seconds["import"] = monotonic_epoch() - clock.begin - clock.seconds.get("metadata", 0.0)
         with clock.stage("connect"):

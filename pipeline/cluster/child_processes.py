@@ -34,14 +34,13 @@ def kill_own(pids: Iterable[int]) -> None:
 
 
 @contextlib.contextmanager
-def stderr_of_workers() -> Iterator[Path | None]:
-    """Gives a folder where workers that start meanwhile write their stderr until they have started.
+def stderr_of_workers(folder: Path | None = None) -> Iterator[Path | None]:
+    """Gives a folder where workers that start meanwhile write their stderr until they have started; removes it.
 
-    Set by an environment variable that they inherit.  None if no folder can be made.
+    Set by an environment variable that they inherit.  `folder`: default: a new one; None if none can be made.
     """
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="pipeline-start-"))
-    except OSError:
+    folder = folder or new_stderr_folder()
+    if folder is None:
         yield None
         return
     os.environ[worker_stderr.FOLDER] = str(folder)
@@ -50,6 +49,13 @@ def stderr_of_workers() -> Iterator[Path | None]:
     finally:
         os.environ.pop(worker_stderr.FOLDER, None)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_stderr_folder() -> Path | None:
+    """Makes a folder for the stderr of processes that start; None if that fails."""
+    with contextlib.suppress(OSError):
+        return Path(tempfile.mkdtemp(prefix="pipeline-start-"))
+    return None
 
 
 @contextlib.contextmanager

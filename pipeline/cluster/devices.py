@@ -102,6 +102,11 @@ def resolve_device(
     return "cpu"
 
 
+def without_gpu(device: Literal["auto", "cpu", "cuda"]) -> bool:
+    """Returns whether a job surely gets the CPU: found out at once, no GPU is tried."""
+    return device == "cpu" or (device == "auto" and _missing() is not None)
+
+
 def array_namespace(device: Literal["cpu", "cuda"]) -> ModuleType:
     """Returns NumPy, or CuPy: the only place that imports CuPy."""
     if device == "cuda":

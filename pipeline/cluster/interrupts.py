@@ -143,7 +143,7 @@ def finish[Result](
     given_up = threading.Event()
     give_up = time.monotonic() + (math.inf if limit is None else limit.seconds)
     left_seconds = math.inf if limit is None else limit.interrupted_seconds
-    with _blocked():
+    with signals_blocked():
         thread = threading.Thread(target=run, name="uninterrupted", daemon=True)
         thread.start()
     interrupt: BaseException | None = None
@@ -183,7 +183,7 @@ def _abandon(limit: Limit | None, given_up: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def _blocked() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Blocks SIGINT and SIGHUP in this thread, and in threads and processes started meanwhile, which inherit that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -51,7 +51,7 @@ def plan(
 def resources_of(cluster: Cluster) -> Resources:
     """What the workers of a job may use, before any is started; ClusterError for a device that cannot be used."""
     from pipeline.cluster.launchers.launched import more_memory  # these import Dask
-    from pipeline.cluster.launchers.local import layout
+    from pipeline.cluster.launchers.layout import layout
 
     if cluster.scheduler is None:
         local = layout(cluster)

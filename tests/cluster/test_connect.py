@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from pipeline.cluster import affinity, ports
-from pipeline.cluster.launchers import local
+from pipeline.cluster.launchers.layout import layout
 from pipeline.cluster.machine_checks import check_machine, lines
 from pipeline.cluster.memory import process_tree
 from pipeline.cluster.scheduler_info import scheduler_info
@@ -206,7 +206,7 @@ def test_the_link_says_why_it_is_not_the_usual_one(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_auto(given: Any, nodes: Any, cores: int, workers: int, threads: int) -> None:
-    plan = local.layout(Cluster(device="cpu", **given), nodes, cores, 9 * 2**30)
+    plan = layout(Cluster(device="cpu", **given), nodes, cores, 9 * 2**30)
     assert (plan.workers, plan.threads) == (workers, threads)
     assert plan.memory_limit_nbytes == 9 * 2**30 // workers
     assert plan.oversubscribed == (workers * threads > cores)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.cluster.devices import Gpus, array_namespace, probe_gpu, resolve_device, try_gpu
-from pipeline.cluster.launchers import cuda, local
+from pipeline.cluster.launchers import cuda, layout, local
 from pipeline.config.job import Cluster
 from pipeline.errors import ClusterError
 from pipeline.run.connect import connect
@@ -29,7 +29,7 @@ def test_auto_and_cuda() -> None:
 
 
 def test_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "resolve_device", functools.partial(resolve_device, probe=lambda: NONE))
+    monkeypatch.setattr(layout, "resolve_device", functools.partial(resolve_device, probe=lambda: NONE))
     monkeypatch.setattr(local, "LocalCluster", lambda *args, **options: pytest.fail("started"))
     with pytest.raises(ClusterError, match="no NVIDIA driver here"), connect(Cluster(device="cuda")):
         pass

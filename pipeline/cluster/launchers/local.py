@@ -1,22 +1,19 @@
 """Starts a cluster on this machine: how many workers, with how many threads and how much memory, on which cores."""
 
 import contextlib
-import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dask
-import dask.utils
 from distributed import Client, LocalCluster
-from distributed.system import MEMORY_LIMIT
 
-from pipeline.cluster import affinity, interrupts, logs, openmp, ports, starting, throwaway_tls, tls, web_guard
+from pipeline.cluster import affinity, interrupts, logs, ports, starting, throwaway_tls, tls, web_guard
 from pipeline.cluster.child_processes import kill_own, last_words, own_environment, stderr_of_workers
-from pipeline.cluster.devices import resolve_device
 from pipeline.cluster.launchers import cuda, fork_server
 from pipeline.cluster.launchers.launched import Launched, launched
+from pipeline.cluster.launchers.layout import LocalLayout, layout
 from pipeline.cluster.launchers.plain_nanny import PlainNanny
 from pipeline.cluster.memory import process_tree
 from pipeline.config.job import Cluster
@@ -30,48 +27,6 @@ GRACE_SECONDS = 2.0  # for a busy worker to end by itself when its cluster close
 LASTING = {"distributed.deploy.lost-worker-timeout": "365 days"}
 OnClose = Callable[[Any], Awaitable[object]]  # called with the scheduler of a local cluster before that closes
 GUARD = "pipeline.cluster.web_guard"
-
-
-@dataclass(frozen=True)
-class LocalLayout:
-    """The workers of a local cluster."""
-
-    device: Literal["cpu", "cuda"]
-    workers: int
-    threads: int  # per worker
-    memory_limit_nbytes: int  # per worker
-    core_sets: tuple[tuple[int, ...] | None, ...]  # None: not pinned
-    cores: int  # of the machine that this process may use
-
-    @property
-    def oversubscribed(self) -> bool:
-        """Whether there are more threads than cores."""
-        return self.workers * self.threads > self.cores
-
-
-def layout(
-    section: Cluster,
-    nodes: tuple[tuple[int, ...], ...] | None = None,
-    cores: int | None = None,
-    memory_nbytes: float = MEMORY_LIMIT,
-) -> LocalLayout:
-    """Resolves "auto": one worker with all cores per NUMA node, or one per GPU; memory shared evenly.
-
-    `nodes`, `cores` (threads that can run at once) and `memory_nbytes`: default: those of this machine.
-    ClusterError if the GPU was asked for and cannot be used, or if there are fewer GPUs than workers.
-    """
-    device = resolve_device(section.device)
-    nodes = affinity.numa_nodes() if nodes is None else nodes
-    cores = affinity.cores() if cores is None else cores
-    if device == "cuda":
-        workers = cuda.workers(section)
-    else:
-        workers = min(len(nodes), cores) if section.workers == "auto" else section.workers
-    threads = max(1, cores // workers) if section.threads == "auto" else section.threads
-    limit = int(memory_nbytes // workers if section.memory == "auto" else dask.utils.parse_bytes(section.memory))
-    # dask-cuda pins its workers to the cores next to their GPUs
-    sets = (None,) * workers if device == "cuda" else affinity.core_sets(workers, threads, nodes, cores)
-    return LocalLayout(device, workers, threads, limit, sets, cores)
 
 
 def _settings(plan: LocalLayout, debug: bool, hosts: Sequence[str] = (), warm_up: Sequence[str] = ()) -> dict[str, Any]:
@@ -140,7 +95,7 @@ class LocalLauncher:
 
     def _start(self) -> Client:
         starting.check_resources(self.section)
-        with stderr_of_workers() as said:
+        with stderr_of_workers(fork_server.early_stderr()) as said:
             try:
                 cluster = start(self.section, self.debug, self.scheduler_preloads, self.warm_up)
             except (OSError, RuntimeError, MemoryError) as error:
@@ -201,10 +156,7 @@ class _ForkedCluster(LocalCluster):
 
     def __init__(self, plan: LocalLayout, warm_up: Sequence[str], options: dict[str, Any]) -> None:
         environment = dask.config.get("distributed.nanny.pre-spawn-environ")
-        variables = {
-            name: str(value) for name, value in environment.items() if value is not None and name not in os.environ
-        }
-        self._server = fork_server.start(warm_up, variables | openmp.environment(plan.threads))
+        self._server = fork_server.start(warm_up, fork_server.variables(environment, plan.threads))
         forked = self._server is not None
         try:
             super().__init__(n_workers=plan.workers, threads_per_worker=plan.threads, forked=forked, **options)

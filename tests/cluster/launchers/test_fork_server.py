@@ -6,10 +6,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import dask
+import distributed  # noqa: F401  # its configuration
 import psutil
 import pytest
 
 import pipeline
+from pipeline.cluster.launchers import fork_server
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
 
@@ -125,6 +128,95 @@ def test_forks_of_the_user_write_to_the_users_terminal() -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "seen")
+
+
+EARLY = """
+from pipeline.cluster.launchers.fork_server import early_stderr, started_early
+from pipeline.run.modules import WARM_UP
+
+def blocked(pid):
+    with open(f"/proc/{pid}/status") as file:
+        lines = file.read().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
+    return {number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if mask >> number - 1 & 1}
+"""
+
+
+def test_a_server_that_was_started_early_is_that_of_the_first_cluster() -> None:
+    """Its workers are like those of any other: the terminal's signals do not reach them, stderr is their own again."""
+    run(
+        EARLY
+        + """
+with started_early(two, WARM_UP):
+    [server], folder = servers(), early_stderr()
+    with connect(two) as client:
+        assert parents(client) == ["fork server", "fork server"]
+        assert servers() == [server]
+        for pid in (server.pid, *client.run(os.getpid).values()):
+            assert blocked(pid) == {signal.SIGHUP, signal.SIGINT}
+        assert early_stderr() is None and not folder.exists()
+        assert set(client.run(lambda: os.environ.get("PIPELINE_WORKER_STDERR")).values()) == {None}
+    assert not servers()
+    with connect(two) as client:  # a second cluster starts its own
+        assert parents(client) == ["fork server", "fork server"]
+assert not servers()
+"""
+    )
+
+
+@pytest.mark.slow
+def test_a_server_that_was_started_early_in_vain_is_ended() -> None:
+    """None is left where no cluster starts, and where the cluster's workers need other variables or no fork server."""
+    run(
+        EARLY
+        + """
+import dask
+with started_early(two, WARM_UP):
+    assert servers()
+    folder = early_stderr()
+assert not servers() and not folder.exists()
+with started_early(two, WARM_UP):
+    [server] = servers()
+    with connect(Cluster(device="cpu", workers=1, threads=2, dashboard=False)) as client:
+        assert parents(client) == ["fork server"]
+        assert servers() != [server]
+        assert len(servers()) == 1
+assert not servers()
+with started_early(two, WARM_UP), dask.config.set({"distributed.worker.multiprocessing-method": "fork"}):
+    with connect(two) as client:
+        assert parents(client) == ["this process", "this process"]
+assert not servers()
+for other in (Cluster(scheduler="tcp://127.0.0.1:1"), Cluster(device="cuda")):
+    with started_early(other, WARM_UP):
+        assert not servers()
+os.environ["TMPDIR"] = "/none"
+__import__("tempfile").tempdir = "/none"
+with started_early(two, WARM_UP):
+    assert not servers()
+"""
+    )
+
+
+def test_the_variables_of_an_early_server_are_those_that_dask_sets() -> None:
+    assert dask.config.get("distributed.nanny.pre-spawn-environ") == fork_server.DASK_VARIABLES
+
+
+def test_the_command_line_starts_one_server(tmp_path: Path) -> None:
+    """The early one serves: a second one, for other variables, would cost what the first was to save."""
+    (tmp_path / "rows.csv").write_text("x,y\n" + "".join(f"{n},{n % 7}\n" for n in range(400)))
+    code = """
+import sys
+from multiprocessing import forkserver
+from pipeline.cluster.launchers import fork_server
+spawn, count = fork_server._spawn, []
+fork_server._spawn = lambda *args: (count.append(args), spawn(*args))
+from pipeline.cli.main import cli
+from pipeline.cli.terminal import run
+code = run(cli, ["train", "rows.csv", "--target", "y", "--rounds", "2", "--out", "model", "--no-report", "--quiet"])
+assert (code, len(count), len(count[0])) == (0, 1, 3), (code, count)  # three: with a folder, so started early
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "model")), done.stderr
 
 
 def test_xgboost_has_the_threads_of_its_worker() -> None:
