@@ -20,7 +20,7 @@ from pipeline.model.manifest import XGBOOST, FileEntry, Manifest, dump
 from pipeline.model.schema import schema_of
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.recipe import Recipe
-from pipeline.storage.atomic import whole_folder, write_file
+from pipeline.storage.atomic import add_files, whole_folder, write_file
 
 REPORT = "report.html"
 CARD = "MODEL_CARD.md"
@@ -38,8 +38,6 @@ class ModelParts:
     manifest: Manifest  # its `files` are filled in by `save`
     metrics: Mapping[str, Any]  # "train", "validation": the exact metrics; history and further results
     card: str  # Markdown
-    report: str | None = None  # HTML
-    pictures: Mapping[str, bytes] = field(default_factory=dict)  # name without ending -> PNG
     cuts: Cuts | None = None  # of the recipe's features; None: not known
 
 
@@ -54,11 +52,8 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
         METRICS: dump(parts.metrics),
         **({} if parts.cuts is None else {CUTS: cuts_file.render(parts.cuts, parts.recipe.names)}),
         CARD: parts.card.encode("utf-8"),
-        **({} if parts.report is None else {REPORT: parts.report.encode("utf-8")}),
-        **{f"{PICTURES}/{name}.png": picture for name, picture in parts.pictures.items()},
     }
-    entries = {name: FileEntry(sha256_of(content), len(content)) for name, content in sorted(files.items())}
-    manifest = dataclasses.replace(parts.manifest, files=entries)
+    manifest = dataclasses.replace(parts.manifest, files=_entries(files))
     path = Path(os.path.abspath(local_path(folder)))
     files[MANIFEST] = manifest.render()
     nbytes = sum(map(len, files.values()))
@@ -66,6 +61,23 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
         for name, content in files.items():
             write_file(partial / name, content)
     return Model(path, manifest, parts.recipe, json.loads(files[METRICS]), files[BOOSTER])
+
+
+def add_report(model: "Model", html: str, pictures: Mapping[str, bytes]) -> "Model":
+    """Adds the report to a saved model; returns the model, whose manifest lists it.
+
+    `pictures`: PNG, by their names without the ending.  The folder is valid all the time: the manifest is replaced last.
+    PipelineError or OutputError where the files cannot be written.
+    """
+    files = {REPORT: html.encode("utf-8"), **{f"{PICTURES}/{name}.png": png for name, png in pictures.items()}}
+    entries = {**model.manifest.files, **_entries(files)}
+    manifest = dataclasses.replace(model.manifest, files=dict(sorted(entries.items())))
+    add_files(model.path, {**files, MANIFEST: manifest.render()})
+    return dataclasses.replace(model, manifest=manifest)
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    return {name: FileEntry(sha256_of(content), len(content)) for name, content in sorted(files.items())}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,7 +1,7 @@
-"""Writes the documents about a finished training: the card, the report, its pictures."""
+"""Draws the report about a finished training: the page and its pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,6 @@ from pipeline.model.manifest import Manifest
 from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.preprocess.statistics.column_statistics import AnyColumn, CategoryColumn, NumberColumn, TimeColumn
-from pipeline.reports.card import card
 from pipeline.reports.data import Bar, ReportColumn, ReportData, number
 from pipeline.reports.html import report_html
 from pipeline.reports.pictures import pictures
@@ -45,28 +44,22 @@ class ReportInput:
 
 
 @dataclass(frozen=True)
-class Documents:
-    """The texts and pictures of a model folder."""
+class Report:
+    """What a report consists of."""
 
-    card: str
-    report: str | None = None
-    pictures: dict[str, bytes] = field(default_factory=dict)
-
-
-def write_documents(record: ReportInput, *, report: bool = True) -> Documents:
-    """The card, and with `report` the page and its pictures; in memory: no file is written."""
-    booster = make_booster(record.booster, 0)
-    gain = importance.gain(booster)
-    text = card(record.manifest, record.metrics, [name for name, value in gain.items() if value > 0])
-    if not report:
-        return Documents(text)
-    data = _report_data(record, booster, gain)
-    return Documents(text, report_html(data), pictures(data))
+    html: str
+    pictures: dict[str, bytes]  # name without ending -> PNG
 
 
-def _report_data(record: ReportInput, booster: Any, gain: Mapping[str, float]) -> ReportData:
+def draw_report(record: ReportInput) -> Report:
+    """Draws the report in memory: no file is written."""
+    data = _report_data(record)
+    return Report(report_html(data), pictures(data))
+
+
+def _report_data(record: ReportInput) -> ReportData:
     """The record as the report's data."""
-    manifest = record.manifest
+    manifest, booster = record.manifest, make_booster(record.booster, 0)
     costs, unit = importance.permutation(
         booster, manifest.target, record.preview, record.preview_label, seed=manifest.job["training"]["seed"]
     )
@@ -77,7 +70,7 @@ def _report_data(record: ReportInput, booster: Any, gain: Mapping[str, float]) -
         metrics=record.metrics,
         history=record.history,
         best_round=manifest.best_round,
-        gain=gain,
+        gain=importance.gain(booster),
         permutation=costs,
         permutation_unit=unit,
         curves=record.curves,

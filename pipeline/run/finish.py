@@ -1,4 +1,4 @@
-"""Saves a finished training: manifest, documents and metrics into the model folder, and the run's summary."""
+"""Saves a finished training: the model folder, then the report in it, and the run's summary."""
 
 import datetime
 from collections.abc import Sequence
@@ -10,12 +10,15 @@ from pipeline.cluster.memory import PeakMemory, counted
 from pipeline.data.skipped import SkippedFragment
 from pipeline.events.findings import plain, text_of
 from pipeline.events.types import incident
-from pipeline.model.artifact import REPORT, Model, ModelParts, save
+from pipeline.model import importance
+from pipeline.model.artifact import REPORT, Model, ModelParts, add_report, save
 from pipeline.model.assemble import ManifestInput, make_manifest
+from pipeline.model.inference import make_booster
 from pipeline.model.manifest import Manifest
 from pipeline.preprocess.prepare import PreparedData
 from pipeline.preprocess.statistics.collect import Statistics
-from pipeline.reports.documents import Documents, ReportInput, write_documents
+from pipeline.reports.card import card
+from pipeline.reports.documents import ReportInput, draw_report
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.recorder import ClosedAccount
 from pipeline.training.supervisor import Outcome
@@ -38,16 +41,11 @@ def default_folder(run: str) -> str:
     return f"models/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{run[:4]}"
 
 
-def finish(context: RunContext, done: RunResult) -> tuple[Model, dict[str, Any]]:
-    """Writes the model folder; returns the model and the summary that `pipeline train --json` prints.
+def save_model(context: RunContext, done: RunResult) -> tuple[Model, dict[str, Any]]:
+    """Writes the model folder, without a report; returns the model and the summary that `pipeline train --json` prints.
 
-    The report shows the stages that are complete when it is made: its own seconds appear in the summary only.  The
-    account in the report ends when the report is made, the one in metrics.json before the folder is written, the one in
-    the summary after that.
+    The account in metrics.json ends before the folder is written, the one in the summary after that.
     """
-    manifest = _manifest(context, done)
-    with context.clock.stage("report" if context.job.output.report else "save"):
-        documents = _documents(context, done, manifest)
     metrics = {
         **done.outcome.evaluation.metrics,
         "history": done.outcome.trained.result.history,
@@ -60,18 +58,29 @@ def finish(context: RunContext, done: RunResult) -> tuple[Model, dict[str, Any]]
         "peak_memory_nbytes": done.memory.sample_peak(),
         "peak_memory_of": counted(context.placement.local),
     }
+    booster, manifest = done.outcome.trained.result.model, _manifest(context, done)
     with context.clock.stage("save"):
+        used = [name for name, gain in importance.gain(make_booster(booster, 0)).items() if gain > 0]
         parts = ModelParts(
-            booster=done.outcome.trained.result.model,
+            booster=booster,
             recipe=done.prepared.fitted.recipe,
             manifest=manifest,
             metrics=metrics,
-            card=documents.card,
-            report=documents.report,
-            pictures=documents.pictures,
+            card=card(manifest, done.outcome.evaluation.metrics, used),
             cuts=done.prepared.fitted.cuts,
         )
         model = save(done.folder, parts, overwrite=context.job.output.overwrite)
+    return model, _summary(context, done, model)
+
+
+def save_report(context: RunContext, done: RunResult, model: Model) -> tuple[Model, dict[str, Any]]:
+    """Draws the report and adds it to the saved model; returns model and summary with it.
+
+    It shows the stages that are complete when it is drawn: its own seconds appear in the summary only.
+    """
+    with context.clock.stage("report"):
+        report = draw_report(_report_input(context, done, model.manifest))
+        model = add_report(model, report.html, report.pictures)
     return model, _summary(context, done, model)
 
 
@@ -101,9 +110,9 @@ def row_counts(statistics: Statistics, skipped: Sequence[SkippedFragment]) -> di
     return {**rows, "bad_fragments": len(skipped)} if skipped else rows
 
 
-def _documents(context: RunContext, done: RunResult, manifest: Manifest) -> Documents:
+def _report_input(context: RunContext, done: RunResult, manifest: Manifest) -> ReportInput:
     fitted = done.prepared.fitted
-    record = ReportInput(
+    return ReportInput(
         name=done.folder.name,
         manifest=manifest,
         recipe=fitted.recipe,
@@ -121,14 +130,13 @@ def _documents(context: RunContext, done: RunResult, manifest: Manifest) -> Docu
         account=done.closed_account.now("saving"),
         incidents=incidents(context),
     )
-    return write_documents(record, report=context.job.output.report)
 
 
 def _summary(context: RunContext, done: RunResult, model: Model) -> dict[str, Any]:
     workers, manifest = context.placement.workers, model.manifest
     return {
         "model": str(model.path),
-        "report": str(model.path / REPORT) if context.job.output.report else None,
+        "report": str(model.path / REPORT) if REPORT in model.manifest.files else None,
         "sha256": model.sha256,
         "objective": manifest.target.objective,
         "rows": manifest.rows,

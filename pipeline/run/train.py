@@ -26,7 +26,7 @@ from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.planning.plan import Plan
 from pipeline.preprocess.prepare import PreparedData, for_params, prepare
-from pipeline.run.finish import RunResult, default_folder, finish
+from pipeline.run.finish import RunResult, default_folder, save_model, save_report
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
 from pipeline.run.output_lock import lock_output_dir, prepare_output_dir
@@ -216,7 +216,10 @@ def _train(
     accountant: TimeAccountant,
     results: list[TrainResult],
 ) -> None:
-    """Trains, saves and appends the result to `results` as soon as the model is saved, even if something fails later."""
+    """Trains, saves and appends the result to `results` as soon as the model is saved, even if something fails later.
+
+    The report is drawn after that, and then the result replaced.
+    """
     inputs, clock = options.inputs, context.clock
     with clock.stage("metadata"):
         context.emit(JobResolved(settings=shown_settings(inputs.job)))
@@ -241,9 +244,22 @@ def _train(
     context.membership.refresh()  # waits while the scheduler is silent: the workers' readings pass through it
     closed_account = accountant.account(rounds_of(trained.meters, outcome.workers))
     efficiency = of_rounds(trained.meters, outcome.workers, features=len(fitted.recipe.features))
-    saved, summary = finish(context, RunResult(prepared, outcome, options.folder, memory, closed_account, efficiency))
-    results.append(TrainResult(saved, summary))
+    done = RunResult(prepared, outcome, options.folder, memory, closed_account, efficiency)
+    model, summary = save_model(context, done)
+    results.append(TrainResult(model, summary))
     if (reason := store.remove()) is not None:
         context.emit_note(f"the model is saved; its checkpoints in {store.folder} cannot be removed: {reason}")
         summary["notes"] = [plain(note) for note in context.notes]
-    context.emit(Saved(path=str(saved.path), sha256=saved.sha256))
+    context.emit(Saved(path=str(model.path), sha256=model.sha256))
+    if context.job.output.report:
+        results[0] = _with_report(context, done, results[0])
+
+
+def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> TrainResult:
+    """Draws the report; a note if that fails: the model is saved."""
+    try:
+        return TrainResult(*save_report(context, done, saved.model))
+    except Exception as error:
+        context.emit_note(f"the model is saved; its report cannot be made: {error_line(error)}")
+        saved.summary["notes"] = [plain(note) for note in context.notes]
+        return saved

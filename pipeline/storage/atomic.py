@@ -1,4 +1,4 @@
-"""Writes folders that are either whole or absent: written as a temporary sibling, synced, renamed."""
+"""Writes folders and files that are either whole or absent: written as a temporary sibling, synced, renamed."""
 
 import contextlib
 import errno
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.config.urls import local_path
@@ -72,6 +72,24 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours, nbytes: int | Non
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         remove_empty(missing)
+
+
+def add_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files into a folder, one after the other; each is whole or absent, one that exists is replaced at once.
+
+    Names may have a folder before a slash.  OutputError if the system refuses, PipelineError if the disk is full.
+    """
+    for name, content in files.items():
+        path = folder / name
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        try:
+            write_file(partial, content)
+            os.replace(partial, path)
+            sync(path.parent)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            kind = PipelineError if error.errno in FULL else OutputError
+            raise kind(f"{path}: cannot be written: {refusal(error, folder, len(content))}") from error
 
 
 def refusal(error: OSError, folder: Path, nbytes: int | None = None) -> str:

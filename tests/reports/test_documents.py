@@ -9,10 +9,10 @@ from pipeline.data.schema.derive import Derivation
 from pipeline.inference.predict import open_for
 from pipeline.metrics.curves import curves
 from pipeline.metrics.exact import evaluate
-from pipeline.model.artifact import Model, ModelParts, save
+from pipeline.model.artifact import Model, ModelParts, add_report, save
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.statistics.collect import collect, merge
-from pipeline.reports.documents import ReportInput, write_documents
+from pipeline.reports.documents import ReportInput, draw_report
 from pipeline.runtime.timing import Span
 from tests.models import TARGETS
 
@@ -54,22 +54,13 @@ def record(model: Model, files) -> ReportInput:
 @pytest.mark.parametrize("kind", TARGETS)
 def test_every_kind_of_training_gets_its_documents(make_model, files, tmp_path, kind):
     model = make_model(kind)
-    made = write_documents(record(model, files))
-    assert made.report is not None
+    made = draw_report(record(model, files))
     for piece in ("<h1>flights</h1>", "2 January 2026, 00:00 UTC", "1 worker", "distance", "3.0 seconds by stage"):
-        assert piece in made.report
-    assert len(made.report) < 2.4 * 2**20
+        assert piece in made.html
+    assert len(made.html) < 2.4 * 2**20
     assert set(made.pictures) == {"learning", "importance", "quality"}
-    assert made.card.startswith("# Model of ")
-    parts = ModelParts(model.booster_bytes, model.recipe, model.manifest, {}, made.card, made.report, made.pictures)
-    saved = save(tmp_path / "model", parts)
+    parts = ModelParts(model.booster_bytes, model.recipe, model.manifest, {}, "# card\n")
+    saved = add_report(save(tmp_path / "model", parts), made.html, made.pictures)
     assert (tmp_path / "model" / "report.html").stat().st_size == saved.manifest.files["report.html"].size
     assert (tmp_path / "model" / "pictures" / "learning.png").exists()
     assert Model.load(tmp_path / "model").manifest == saved.manifest
-
-
-def test_the_report_can_be_switched_off(make_model, files):
-    made = write_documents(record(make_model("binary"), files), report=False)
-    assert made.report is None
-    assert made.pictures == {}
-    assert "by gain: " in made.card

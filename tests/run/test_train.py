@@ -31,7 +31,9 @@ from pipeline.errors import ClusterError, DataError, JobError, PipelineError, Us
 from pipeline.events import types as events
 from pipeline.events.topics import RUN_EVENTS, WORKER_EVENTS
 from pipeline.metrics.exact import evaluate
+from pipeline.model.artifact import Model
 from pipeline.preprocess import prepare
+from pipeline.run import finish
 from pipeline.run import train as run
 from pipeline.runtime import scheduler_session, sessions
 from pipeline.runtime.timing import StageTimer
@@ -507,6 +509,24 @@ def test_with_a_report(go: Go) -> None:
     assert not (bare.result.model.path / "report.html").exists()
     assert not any(bare.result.model.path.rglob("*.png"))
     same_model(bare, outcome)
+    assert Model.load(folder).manifest == outcome.result.model.manifest
+    assert {"report.html", "pictures/learning.png"} <= outcome.result.model.manifest.files.keys()
+
+
+def test_a_report_that_fails_costs_no_model(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is drawn after the model is saved and its event emitted."""
+
+    def broken(record: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(finish, "draw_report", broken)
+    outcome = go(*PLAIN, "output.report=true")
+    [saved] = [event for event in outcome.said if isinstance(event, events.Saved)]
+    [note] = [event for event in outcome.said if isinstance(event, events.Note) and "no ink" in event.message]
+    assert outcome.said.index(saved) < outcome.said.index(note)
+    assert outcome.summary["notes"][-1] == "the model is saved; its report cannot be made: no ink"
+    assert outcome.summary["report"] is None
+    assert Model.load(outcome.result.model.path).sha256 == saved.sha256
 
 
 def test_the_job_in_the_manifest_makes_the_model_again(go: Go, make_cluster: Any, tmp_path: Path) -> None:
