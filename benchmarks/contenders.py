@@ -1,5 +1,6 @@
 """Runs the contenders of the end-to-end benchmark: the command of each, and the outcome of a run."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from benchmarks.measure import run
 
 ROOT = Path(__file__).resolve().parent.parent
 CURVE_POINTS = 20  # of AUC over rounds
+NOT_INSTALLED = "not installed"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Contender:
     workers: int = 1
     device: str = "cpu"
     model: str = "model.ubj"  # the booster's file in the output folder
+    package: str | None = None  # what it needs that our development environment lacks
 
 
 ALL = {
@@ -56,6 +59,7 @@ ALL = {
         Contender("lightgbm", "LightGBM", "lightgbm_plain", model="model.txt"),
         Contender("lightgbm-q", "LightGBM, quantised gradients", "lightgbm_quantized", model="model.txt"),
         Contender("lightgbm-ordered", "LightGBM, rows in our order", "lightgbm_ordered", model="model.txt"),
+        Contender("catboost", "CatBoost", "catboost_plain", model="model.cbm", package="catboost"),
         Contender("ours-gpu", "this project, GPU", None, device="cuda"),
         Contender("cupy", "by hand, one CuPy matrix", "cupy_matrix", device="cuda"),
     )
@@ -80,6 +84,8 @@ class Outcome:
     error: str | None = None
 
     def line(self) -> str:
+        if self.error == NOT_INSTALLED:
+            return f"{self.contender:>10}  {NOT_INSTALLED}"
         result = f"failed: {self.error}" if self.error else f"AUC {self.auc:.5f}"
         return (
             f"{self.contender:>10}  seed {self.seed}  {self.wall_seconds:7.2f} s  {self.cpu_seconds:7.2f} s CPU  "
@@ -88,7 +94,9 @@ class Outcome:
 
 
 def attempt(contender: Contender, setting: Setting) -> Outcome:
-    """Runs a contender once in a fresh process; a failure is an outcome too."""
+    """Runs a contender once in a fresh process; a failure is an outcome too, and so is a package that is missing."""
+    if contender.package is not None and importlib.util.find_spec(contender.package) is None:
+        return Outcome(contender.name, setting.seed, 0.0, 0.0, 0, 0, 0, error=NOT_INSTALLED)
     with tempfile.TemporaryDirectory(prefix=f"{contender.name}-") as scratch:
         out = Path(scratch) / "out"
         if contender.script is None:
@@ -183,6 +191,11 @@ def _predict(model: Path, values: np.ndarray, rounds: int) -> np.ndarray:
         import lightgbm
 
         return np.asarray(lightgbm.Booster(model_file=str(model)).predict(values, num_iteration=rounds))
+    if model.suffix == ".cbm":
+        import catboost
+
+        symmetric = catboost.CatBoost().load_model(str(model))
+        return np.asarray(symmetric.predict(values, ntree_end=rounds))
     import xgboost
 
     booster = xgboost.Booster(model_file=str(model))

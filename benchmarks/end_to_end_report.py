@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import ALL, Outcome
+from benchmarks.contenders import ALL, NOT_INSTALLED, Outcome
 
 Summary = dict[str, dict[str, Any]]
 
@@ -36,14 +36,15 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
 
 
 def equal_quality(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Returns the seconds until the highest AUC that both reach, for this project and each LightGBM on the same data.
+    """Returns the seconds until the highest AUC that both reach, for this project and each LightGBM or CatBoost on the
+    same data.
 
     All rounds are assumed to take equally long: seconds(k) = wall - rounds' seconds x (1 - k / rounds).
     """
     found = []
     for ours in (outcome for outcome in outcomes if outcome.contender.startswith("ours") and not outcome.error):
         for other in outcomes:
-            if other.contender.startswith("lightgbm") and not other.error and other.seed == ours.seed:
+            if other.contender.startswith(("lightgbm", "catboost")) and not other.error and other.seed == ours.seed:
                 level = min(max(score for _, score in run.auc_by_round) for run in (ours, other))
                 found.append({
                     "against": other.contender, "seed": ours.seed, "auc": level,
@@ -68,7 +69,7 @@ def tabulate(record: Mapping[str, Any]) -> str:
     for name, row in summary.items():
         title = ALL[name].title
         if not row["runs"]:
-            lines.append(f"{title:36} failed: {row['error']}")
+            lines.append(f"{title:36} {row['error'] if row['error'] == NOT_INSTALLED else 'failed: ' + row['error']}")
             continue
         cells = [
             _cell(row, base, "wall_seconds", 8, 1),

@@ -48,6 +48,14 @@ def test_every_contender_runs(only, tmp_path):
         assert outcome["auc_by_round"][-1] == [4, pytest.approx(outcome["auc"], abs=1e-6)]
 
 
+def test_a_contender_that_is_not_installed_is_a_row(monkeypatch, tmp_path, capsys):
+    absent = dataclasses.replace(ALL["catboost"], package="no_such_package")
+    monkeypatch.setitem(ALL, "catboost", absent)
+    record, _ = run("catboost", tmp_path)
+    assert [outcome["error"] for outcome in record["runs"]] == ["not installed"]
+    assert "CatBoost                             not installed" in capsys.readouterr().out
+
+
 def test_wrong_names_are_refused(capsys):
     with pytest.raises(SystemExit):
         end_to_end.parse(["--only", "magic"])
