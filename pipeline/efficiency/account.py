@@ -33,7 +33,7 @@ MULTITHREADED = frozenset(
     {"matrix", "bootstrap", "rounds", "meter", "scores"}
 )  # parts that occupy every slot of their worker
 STAGE_OF_PART = {
-    "survey": "reading", "fit": "statistics", "meter": "rounds", "scores": "evaluation", "evaluate": "evaluation",
+    "survey": "reading", "merge": "statistics", "fit": "statistics", "meter": "rounds", "scores": "evaluation", "evaluate": "evaluation",
 }  # fmt: skip
 STAGE_BY_TASK_PREFIX = {  # the prefix of a task's key -> the stage of the client that waits for it
     "count_unit": "survey", "survey_unit": "survey", "collect_unit": "statistics", "merge_all": "statistics", "fit": "statistics",
@@ -81,6 +81,7 @@ class WorkerReading:
     off_cpu: float = 0.0  # seconds in the same digests: these threads were in their tasks but not on the CPU
     wide: float = 0.0  # seconds in the same digests: the threads of tasks that use every slot
     overhead: float = 0.0  # slot-seconds in the same digests: deserialisation, executor, event loop
+    peak_rss_nbytes: Mapping[str, int] = field(default_factory=dict)  # by part, of those that are within no other
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class Account:
     notes: tuple[str, ...] = ()  # for the user: what could not be measured
     absent: Mapping[str, float] = field(default_factory=dict)  # slot-seconds of the window before joining or after loss
     gone: frozenset[str] = frozenset()  # workers that no longer take part at its end
+    peak_rss_nbytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # worker -> stage -> bytes
 
     @property
     def worker_seconds(self) -> float:
@@ -182,6 +184,10 @@ class Account:
             notes=tuple(dict.fromkeys((*self.notes, *after.notes))),
             absent={name: seconds for name, seconds in absent.items() if seconds > 0},
             gone=after.gone | (slots.keys() - after.slots.keys()),
+            peak_rss_nbytes={
+                name: _largest(self.peak_rss_nbytes.get(name, {}), after.peak_rss_nbytes.get(name, {}))
+                for name in slots
+            },
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,7 +204,12 @@ class Account:
             "shares": self.shares(),
             "stages": {stage: plain(spent) for stage, spent in self.stages.items()},
             "workers": {
-                worker: {"slots": self.slots[worker], "worker_seconds": self.offered(worker), **plain(spent)}
+                worker: {
+                    "slots": self.slots[worker],
+                    "worker_seconds": self.offered(worker),
+                    **plain(spent),
+                    "peak_rss_nbytes": dict(self.peak_rss_nbytes.get(worker, {})),
+                }
                 for worker, spent in self.workers.items()
             },
             "notes": list(self.notes),
@@ -239,6 +250,7 @@ def account(
         workers=workers,
         stages=_ordered(stages),
         notes=tuple(_notes(readings, rounds)),
+        peak_rss_nbytes={reading.worker: _by_stage(reading.peak_rss_nbytes) for reading in readings},
     )
     return _with_unread(made, unread) if unread else made
 
@@ -354,6 +366,19 @@ def _notes(readings: Sequence[WorkerReading], rounds: Mapping[str, Rounds] | Non
     elif rounds is not None and boosted - rounds.keys():
         notes.append("the meter could not split the rounds: transfer and waiting in them are not separated from other")
     return notes
+
+
+def _by_stage(peaks: Mapping[str, int]) -> dict[str, int]:
+    """The largest peak of the parts of each stage."""
+    found: dict[str, int] = {}
+    for part, nbytes in peaks.items():
+        found = _largest(found, {STAGE_OF_PART.get(part, part): nbytes})
+    return found
+
+
+def _largest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """The larger number of each name; in the order of the stages."""
+    return {stage: max(one.get(stage, 0), other.get(stage, 0)) for stage in STAGES if stage in one or stage in other}
 
 
 def _sum_of(one: Mapping[str, StageTime], other: Mapping[str, StageTime]) -> dict[str, StageTime]:

@@ -161,10 +161,11 @@ def merge_in_order(client: Client, parts: Sequence[Future]) -> Future:
 
 @task
 def _merge_all(parts: Sequence[Statistics]) -> Statistics:
-    merged = parts[0]
-    for part in parts[1:]:
-        merged = merge(merged, part)
-    return merged
+    with timed_section("merge"):
+        merged = parts[0]
+        for part in parts[1:]:
+            merged = merge(merged, part)
+        return merged
 
 
 @task

@@ -87,6 +87,7 @@ class WorkerTime(RunResource):
             transfer=transfer,
             free=free,
             parts=self._ledger.parts(),
+            peak_rss_nbytes=self._ledger.peak_rss.peaks(),
             **self._digested(),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.efficiency.account import TimeSlice
+from pipeline.runtime.peak_rss import PeakRss
 from pipeline.runtime.worker_session import Content, RunResource, current_worker, session_of
 
 RUN = "pipeline_run"  # annotation of every task of a run: its id
@@ -16,6 +17,7 @@ class Ledger(RunResource):
     """Adds up the parts of one run's tasks on one worker, while `runtime.recorder` keeps an account there."""
 
     def __init__(self, run: str) -> None:
+        self.peak_rss = PeakRss()
         self._parts: dict[str, TimeSlice] = {}
         self._lock = threading.Lock()
 
@@ -53,9 +55,15 @@ _open = _Open()
 
 @contextlib.contextmanager
 def timed_section(name: str) -> Iterator[None]:
-    """Adds the block's time to the account of this task's run; parts inside the block count separately."""
-    if not _open.inside:
+    """Adds the block's time to the account of this task's run; parts inside the block count separately.
+
+    The peak of the worker's memory counts for the outermost part.
+    """
+    outermost = not _open.inside
+    if outermost:
         _open.run = run_of_task()
+        if (ledger := _ledger(_open.run)) is not None:
+            ledger.peak_rss.enter(name)
     _open.inside.append((0.0, 0.0, 0.0))
     start = _clocks()
     try:
@@ -67,6 +75,8 @@ def timed_section(name: str) -> Iterator[None]:
             _open.inside[-1] = _plus(_open.inside[-1], whole)
         if (ledger := _ledger(_open.run)) is not None:
             ledger.add(TimeSlice(name, *_minus(whole, inside)))
+            if outermost:
+                ledger.peak_rss.leave(name)
 
 
 def _ledger(run: str | None) -> Ledger | None:

@@ -469,6 +469,9 @@ def test_the_summary_says_what_it_should(go: Go) -> None:
     assert 0 <= efficiency["figures"]["PE"] < 1  # 0: such rounds are shorter than the collectives of a busy machine
     saved = metrics["account"]
     assert saved["useful"] == account["useful"] > 0
+    for worker in account["workers"].values():
+        assert set(worker["peak_rss_nbytes"]) >= {"reading", "statistics", "blocks", "matrix", "rounds"}
+        assert all(50e6 < nbytes < 2e9 for nbytes in worker["peak_rss_nbytes"].values())
     assert 0 < saved["seconds"] <= account["seconds"] < seconds["total"]
     assert summary["peak_memory_nbytes"] > 100e6
     assert summary["peak_memory_of"] == metrics["peak_memory_of"] == "all processes together"
