@@ -18,7 +18,7 @@ from pipeline.model.manifest import Manifest
 from pipeline.preprocess.prepare import PreparedData
 from pipeline.preprocess.statistics.collect import Statistics
 from pipeline.reports.card import card
-from pipeline.reports.documents import ReportInput, draw_report
+from pipeline.reports.training_report import ReportInput, draw_report
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.recorder import ClosedAccount
 from pipeline.training.supervisor import Outcome

@@ -12,7 +12,7 @@ from pipeline.metrics.exact import evaluate
 from pipeline.model.artifact import Model, ModelParts, add_report, save
 from pipeline.preprocess.apply import matrix
 from pipeline.preprocess.statistics.collect import collect, merge
-from pipeline.reports.documents import ReportInput, draw_report
+from pipeline.reports.training_report import ReportInput, draw_report
 from pipeline.runtime.timing import Span
 from tests.models import TARGETS
 
