@@ -20,6 +20,7 @@ from pipeline.data.schema.schema_merge import conform
 from pipeline.data.source import Source
 from pipeline.errors import AccessError, BadFragment, SourceError
 
+IN_MEMORY = ("arrow", "dask")  # formats of sources without files
 _NOTHING = pa.schema([])
 
 
@@ -32,10 +33,11 @@ def read_fragment(
 ) -> pa.Table:
     """The fragment's rows, in order, with the source's types; `columns` in the order given, or all.
 
-    Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave.  Each error is one
-    line that names the file and the place in it, and holds no value: BadFragment    the content cannot be read
-    AccessError    the file is gone, may not be read, or has changed since the source was opened ReadError      storage
-    failed again and again; `patience`: how often a read is tried
+    Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave; of files, a table that
+    this function returned before, with all of the columns and perhaps more.  Each error is one line that names the file
+    and the place in it, and holds no value: BadFragment    the content cannot be read AccessError    the file is gone,
+    may not be read, or has changed since the source was opened ReadError      storage failed again and again;
+    `patience`: how often a read is tried
     """
     known = dict.fromkeys(source.schema.names)
     names = list(known if columns is None else columns)
@@ -43,7 +45,10 @@ def read_fragment(
     if unknown:
         raise SourceError(f"no column {unknown[0]!r} in the source")
     schema = pa.schema([source.schema.field(name) for name in names])
-    tables = [_read_piece(source, piece, schema, payload, patience) for piece in fragment.pieces]
+    if source.format not in IN_MEMORY and isinstance(payload, pa.Table):
+        tables = [payload.select(names)]
+    else:
+        tables = [_read_piece(source, piece, schema, payload, patience) for piece in fragment.pieces]
     if not names:  # Arrow keeps the number of rows of a table without columns only while the table is unchanged
         return pa.table({"": pa.nulls(sum(table.num_rows for table in tables))}).select([])
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
@@ -82,7 +87,7 @@ def _count(source: Source, fragment: Fragment) -> Fragment:
 def _read_piece(
     source: Source, piece: Piece, schema: pa.Schema, payload: Any = None, patience: RetryPolicy | None = None
 ) -> pa.Table:
-    if source.format in ("arrow", "dask"):
+    if source.format in IN_MEMORY:
         found = frames.read(payload, piece.path, schema.names)
         if source.format == "dask":
             for part in found:

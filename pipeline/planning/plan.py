@@ -110,7 +110,7 @@ class Plan:
         shape = _shape(survey, resources)
         rows = -(-shape.rows // shape.workers)
         worker = _choose_storage(survey.matrix, resources.device, shape, rows, resources.limit_nbytes)
-        keep = spare_nbytes(shape) // shape.workers if worker.matrix == "memory" else 0
+        keep = _kept_rows_nbytes(survey, shape) if worker.matrix == "memory" else 0
         return cls(survey, resources, shape, rows, worker, keep, _choose_row_order(survey, resources.device, shape))
 
     def revised(self, **known: Any) -> Self:
@@ -218,6 +218,16 @@ def _choose_storage(asked: StorageChoice, device: Device, shape: MemoryShape, ro
     matrix: Location = "memory" if in_memory else "disk"
     codes: Location = "memory" if both else "disk"
     return Storage(matrix, codes, need.nbytes(matrix, codes))
+
+
+def _kept_rows_nbytes(survey: Survey, shape: MemoryShape) -> int:
+    """The raw rows that each worker may keep between the passes without a higher peak.
+
+    A fragment that is alone on its worker may be kept in any case: otherwise each pass decodes it, at twice its size.
+    """
+    alone = len(survey.fragments) <= shape.workers
+    largest = max((fragment.nbytes for fragment in survey.fragments), default=0)
+    return max(spare_nbytes(shape) // shape.workers, 2 * largest if alone else 0)
 
 
 def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> OrderOfRows:

@@ -2,6 +2,7 @@
 
 A pass runs each fragment on the worker that will keep it.  Rows read in the first pass stay there for the
 second while they fit in memory that training will need anyway, so that keeping them never raises the run's peak.
+Within the same bounds the survey parses a fragment of text whole and keeps the table for the first pass.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from distributed import Client, Future
 from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Preprocess, Training
 from pipeline.data.fragments import Fragment
+from pipeline.data.reading import read_fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import TargetSurvey, survey_fragment
@@ -28,7 +30,7 @@ from pipeline.preprocess.block import Block
 from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
-from pipeline.preprocess.row_cache import keep_rows, take_rows
+from pipeline.preprocess.row_cache import has_room, keep_rows, keep_table, take_rows, take_table
 from pipeline.preprocess.row_order import RowOrder, fit_row_order, sample_rows
 from pipeline.preprocess.settings import column_settings
 from pipeline.preprocess.statistics.collect import Statistics, collect, merge
@@ -53,6 +55,14 @@ class FragmentTask:
     rows: RowPlan
     worker: str | None = None  # the address of the worker it belongs to; None: any worker
     training_share: float = 1.0  # share of its rows that train, as estimated by the survey
+
+
+@dataclass(frozen=True)
+class KeptTables:
+    """What the survey needs to keep the tables that it parses."""
+
+    run: str
+    nbytes: int  # that one worker may keep
 
 
 @dataclass(frozen=True)
@@ -116,10 +126,18 @@ def count_unit(unit: FragmentTask, payload: list[Any]) -> int:
 
 
 @task
-def survey_unit(unit: FragmentTask, payload: object) -> TargetSurvey | SkippedFragment:
-    """Surveys one fragment's target, time and group; Bad where it cannot be read and may be left out."""
+def survey_unit(unit: FragmentTask, payload: object, kept: KeptTables | None = None) -> TargetSurvey | SkippedFragment:
+    """Surveys one fragment's target, time and group; Bad where it cannot be read and may be left out.
+
+    `kept`: parse all columns at once, and keep them on this worker where they fit.
+    """
     with span("survey"):
         try:
+            if kept is not None and has_room(unit.fragment.nbytes, kept.nbytes):
+                table = read_fragment(unit.source, unit.fragment, unit.rows.roles.read, payload)
+                found = survey_fragment(unit.source, unit.fragment, unit.rows, table)
+                keep_table(kept.run, unit.fragment, table, kept.nbytes)
+                return found
             return survey_fragment(unit.source, unit.fragment, unit.rows, payload)
         except BadFragment as error:
             if not unit.source.skip_bad:
@@ -141,7 +159,8 @@ def _read(unit: FragmentTask, payload: object) -> Rows:
 def collect_unit(unit: FragmentTask, payload: object, shared: PassConfig) -> Statistics:
     """First pass: the statistics of one fragment's training rows."""
     with span("statistics"):
-        rows = _read(unit, payload)
+        rows = _read(unit, payload if (table := take_table(shared.run, unit.fragment)) is None else table)
+        del table
         statistics = collect(
             rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
         )

@@ -35,6 +35,7 @@ from pipeline.preprocess.fit import (
     BlockFacts,
     Fitted,
     FragmentTask,
+    KeptTables,
     PassConfig,
     block_facts,
     collect_unit,
@@ -45,10 +46,13 @@ from pipeline.preprocess.fit import (
     survey_unit,
 )
 from pipeline.preprocess.fragment_tasks import FragmentTasks, InMemoryRows, identity
+from pipeline.preprocess.row_cache import drop_tables
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.placement import WorkerInfo
+from pipeline.runtime.rpc import ask_workers
 from pipeline.runtime.shared_value import SharedValue
 
+ANSWER_SECONDS = 5.0  # for a worker to drop what it no longer needs
 VALIDATION_COST = 0.2  # cost of a validation row relative to a training row: it is read and evaluated
 
 
@@ -101,6 +105,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
             "statistics", placed, fit_them, collect_unit, shared
         )
         in_memory_rows.keep_fragments()
+        _drop_tables(context, inputs)
         check_constraints(context.job.training, fitted.recipe, target.kind)
         context.emit_note(*fitted.recipe.notes, *fitted.findings)
         context.emit(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
@@ -122,6 +127,14 @@ def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
     context.plan = plan
     context.emit_note(*plan.notes)
     return dataclasses.replace(prepared, plan=plan)
+
+
+def _drop_tables(context: RunContext, inputs: Inputs) -> None:
+    """Has the workers drop parsed tables that the statistics did not use: of fragments that were moved."""
+    if _keeps_tables(inputs):
+        drop = functools.partial(drop_tables, context.run)
+        addresses = [worker.address for worker in context.placement.workers]
+        ask_workers(context.client, dict.fromkeys(addresses, drop), ANSWER_SECONDS)
 
 
 def _fitted(context: RunContext, shared: PassConfig, parts: list[Future]) -> Callable[[], Fitted]:
@@ -147,9 +160,13 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
     data, training = context.job.data, context.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     inputs = _cut_by_rows(context, inputs, in_memory_rows, plan)
-    units = _units(inputs, [plan] * len(inputs.sources))
+    units = _units(inputs, [plan, dataclasses.replace(plan)][: len(inputs.sources)])
+    kept = None
+    if _keeps_tables(inputs):  # on the workers that will collect their statistics, but for those that the survey moves
+        kept = KeptTables(context.run, Plan.of(inputs.survey(), context.placement.resources).keep_nbytes)
+        units = assign_units(context.placement.workers, units)
     found = FragmentTasks(context, inputs, in_memory_rows).run(
-        "survey", units, functools.partial(_gathered, context), survey_unit
+        "survey", units, functools.partial(_gathered, context), survey_unit, kept
     )
     inputs, found = _without_bad(context, inputs, found)
     first = len(inputs.training.fragments)
@@ -174,6 +191,14 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
         inputs = inputs.with_sources(joined)
         in_memory_rows.recut()
     return SurveyedTarget(inputs, target, split, shares, training)
+
+
+def _keeps_tables(inputs: Inputs) -> bool:
+    """Whether the survey keeps the tables that it parses: those of text, where parsing is the cost.
+
+    Not of CSV with queries: nearly every fragment ends within one, and is joined with the next.
+    """
+    return inputs.training.format == "libsvm" or (inputs.training.format == "csv" and inputs.roles.group is None)
 
 
 def _cut_by_rows(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows, plan: RowPlan) -> Inputs:
