@@ -15,6 +15,7 @@ from pipeline.formatting import without_secrets
 
 MIB = 1 << 20
 MIN_FRAGMENT_NBYTES = 1 * MIB  # a smaller task costs more than its work
+COLUMNS_PER_FRAGMENT = 256  # a fragment of that size may have; each column more costs a call, however few its rows
 MIN_FRAGMENTS = 16  # small sources are cut finer, so that a few workers find work and a progress bar moves
 
 
@@ -83,9 +84,12 @@ class Fragment:
         return sum(piece.nbytes for piece in self.pieces)
 
 
-def target_nbytes(total_nbytes: int, wanted_nbytes: int) -> int:
-    """The size fragments are merged up to: as wanted, but small sources get at least some 16 fragments of 1 MiB."""
-    return max(1, min(wanted_nbytes, max(total_nbytes // MIN_FRAGMENTS, MIN_FRAGMENT_NBYTES)))
+def target_nbytes(total_nbytes: int, wanted_nbytes: int, columns: int = 1) -> int:
+    """The size fragments are merged up to: as wanted, but small sources get at least some 16 fragments of 1 MiB, or of
+    4 KiB a column where that is more.
+    """
+    least = MIN_FRAGMENT_NBYTES * max(COLUMNS_PER_FRAGMENT, columns) // COLUMNS_PER_FRAGMENT
+    return max(1, min(wanted_nbytes, max(total_nbytes // MIN_FRAGMENTS, least)))
 
 
 def cut_fragments(pieces: Iterable[Piece], target_nbytes: int) -> tuple[Fragment, ...]:

@@ -46,7 +46,7 @@ def table_pieces(table: pa.Table, fragment_nbytes: int) -> list[Piece]:
 def pieces_of(schema: pa.Schema, rows: int, fragment_nbytes: int, name: str) -> list[Piece]:
     """So many rows of these types, cut into pieces of equal count."""
     width = max(1, sum(map(value_nbytes, schema.types)))
-    step = max(1, target_nbytes(rows * width, fragment_nbytes) // width)
+    step = max(1, target_nbytes(rows * width, fragment_nbytes, len(schema)) // width)
     starts = range(0, rows, step)
     counts = [min(step, rows - start) for start in starts]
     return [

@@ -140,7 +140,7 @@ def open_source(
     return Source(
         format=kind,
         schema=schema,
-        fragments=with_fingerprints(_cut(pieces, fragment_nbytes), files, kind),
+        fragments=with_fingerprints(_cut(pieces, fragment_nbytes, len(schema)), files, kind),
         files=tuple(file.path for file in files),
         fingerprint=_fingerprint(kind, surveys),
         digests=_digests(surveys),
@@ -171,7 +171,7 @@ def _open_rows(
     kept, notes, left_out = _usable(held.schema, frames.TABLE, expected)
     if tabular.is_frame(data):
         notes += tabular.index_notes(data)
-    fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes)
+    fragments = _cut(frames.table_pieces(held, fragment_nbytes), fragment_nbytes, len(held.schema))
     fingerprint = hashlib.sha256(frames.table_digest(held)).hexdigest()
     return Source("arrow", kept, fragments, (), fingerprint, notes, left_out=left_out, frame=held)
 
@@ -197,7 +197,9 @@ def cut_by_rows(source: Source, rows: Sequence[int], fragment_nbytes: int) -> So
     They are those of an Arrow table with the same rows and types.
     """
     pieces = frames.pieces_of(source.frame.schema, sum(rows), fragment_nbytes, partitions.NAME)
-    return replace(source, fragments=_cut(pieces, fragment_nbytes), frame=source.frame.counted(rows))
+    return replace(
+        source, fragments=_cut(pieces, fragment_nbytes, len(source.frame.schema)), frame=source.frame.counted(rows)
+    )
 
 
 def _usable(
@@ -219,8 +221,9 @@ def _matching(names: Sequence[Any], exclude: Sequence[str]) -> list[str]:
     return [str(name) for name in names if any(matches(pattern, str(name)) for pattern in exclude)]
 
 
-def _cut(pieces: list[Piece], fragment_nbytes: int) -> tuple[Fragment, ...]:
-    fragments = cut_fragments(pieces, target_nbytes(sum(piece.nbytes for piece in pieces), fragment_nbytes))
+def _cut(pieces: list[Piece], fragment_nbytes: int, columns: int) -> tuple[Fragment, ...]:
+    total = sum(piece.nbytes for piece in pieces)
+    fragments = cut_fragments(pieces, target_nbytes(total, fragment_nbytes, columns))
     if not fragments:
         raise SourceError(f"{pieces[0].path}: no rows" if pieces else "the source has no rows")
     return fragments

@@ -68,3 +68,9 @@ def test_target() -> None:
     assert target_nbytes(160 * MIB, 64 * MIB) == 10 * MIB
     assert target_nbytes(8192 * MIB, 64 * MIB) == 64 * MIB
     assert target_nbytes(8192 * MIB, 1000) == 1000
+
+
+def test_wide_sources_are_cut_into_larger_fragments():
+    assert target_nbytes(10 * MIB, 64 * MIB, columns=256) == MIB
+    assert target_nbytes(10 * MIB, 64 * MIB, columns=1_024) == 4 * MIB
+    assert target_nbytes(10 * MIB, 64 * MIB, columns=100_000) == 64 * MIB

@@ -40,22 +40,25 @@ def survey(
 ) -> list[FileSurvey]:
     """Names, types, rows and byte ranges of all files; columns whose type is fixed by the hints are not examined."""
     total = sum(patiently(functools.partial(text.text_nbytes, file), file.path) for file in files)
-    target = target_nbytes(total, fragment_nbytes)
-    begin = functools.partial(_begin, options=options, target=target, hints=hints)
+    layouts: dict[str, CsvLayout] = {}
+
+    def begin(file: File) -> FileSurvey:
+        layout = layouts[file.path] = read_layout(file.path, options)
+        return _begin(file, layout, options, target_nbytes(total, fragment_nbytes, len(layout.names)), hints)
+
     begun = [survey_file(file, begin, skip_bad) for file in files]
     pieces = [piece for item in begun if item.readable for piece in item.pieces]
     if all(hints.fixed(name) is not None for item in begun for name in item.schema.names):
         return begun
-    infer = functools.partial(_infer, options=options, hints=hints, skip_bad=skip_bad)
+    infer = functools.partial(_infer, layouts=layouts, options=options, hints=hints, skip_bad=skip_bad)
     found = iter(in_threads(infer, pieces, cpu_count()))
     seen = [(item, [next(found) for _ in item.pieces] if item.readable else []) for item in begun]
     surveyed = [_joined(item, parts) if item.readable else item for item, parts in seen]
     return _settled(surveyed, [parts for _, parts in seen], options, hints)
 
 
-def _begin(file: File, options: CsvOptions, target: int, hints: ColumnHints) -> FileSurvey:
+def _begin(file: File, layout: CsvLayout, options: CsvOptions, target: int, hints: ColumnHints) -> FileSurvey:
     """The file with the fixed types, null for the other columns, and its rows not counted."""
-    layout = read_layout(file.path, options)
     out = [name for name in layout.unnamed if not hints.keeps(name)]
     schema = pa.schema([(name, hints.fixed(name) or pa.null()) for name in layout.names if name not in out])
     notes = tuple(csv_findings.unnamed(file.path, name) for name in out)
@@ -85,7 +88,8 @@ def _settled(
         for field in item.schema if item.readable else ():
             merged[field.name] = join(merged.get(field.name, pa.null()), field.type)
     kinds = {name: settle(kind, hints.is_number(name)) for name, kind in merged.items()}
-    columns = {name: csv_findings.together(_tallies(name, items, parts)) for name in kinds}
+    texts = [name for name, kind in kinds.items() if kind == pa.string()]  # the others are what they seem
+    columns = {name: csv_findings.together(_tallies(name, items, parts)) for name in texts}
     csv_findings.check_numbers(columns, kinds, hints)
     notes = csv_findings.notes_on(columns, kinds, options, hints)
     settled = [replace(item, schema=_types(item.schema, kinds, hints)) if item.readable else item for item in items]
@@ -141,11 +145,13 @@ def _pieces(file: File, layout: CsvLayout, options: CsvOptions, target: int) -> 
     return [Piece(file.path, None, item, None, item[1] - item[0], file.hive) for item in ranges]
 
 
-def _infer(piece: Piece, options: CsvOptions, hints: ColumnHints, skip_bad: bool) -> PieceSummary | str:
+def _infer(
+    piece: Piece, layouts: Mapping[str, CsvLayout], options: CsvOptions, hints: ColumnHints, skip_bad: bool
+) -> PieceSummary | str:
     """The types and the row count of a piece; why it cannot be read, where bad pieces are skipped."""
 
     def find() -> PieceSummary:
-        layout = read_layout(piece.path, options)
+        layout = layouts[piece.path]
         wanted = [name for name in layout.names if hints.fixed(name) is None]
         wanted = [name for name in wanted if name not in layout.unnamed or hints.keeps(name)]
         found = look(blocks(piece, layout, options), wanted, layout.names[0], hints)

@@ -54,8 +54,18 @@ class CsvBlock:
 
     def line_of(self, row: int) -> int:
         """The number, from 0, of the line in the block on which a row begins."""
+        if row == 0:
+            return self._first_line
         if row >= _NEAR and self._a_row_each_line:
             return row + (self.content[:1] in (b"\n", b"\r"))
+        return self._find_line(row)
+
+    @functools.cached_property
+    def _first_line(self) -> int:
+        """The line of the first row: asked for once a column."""
+        return self._find_line(0)
+
+    def _find_line(self, row: int) -> int:
         seen, quoted, start, number = -1, False, 0, 0
         while start < len(self.content):
             end = self.content.find(b"\n", start)

@@ -41,8 +41,10 @@ class Tally:
 
     def after(self, line: int) -> "Tally":
         """The same with `line` lines before it."""
-        lines = {name: getattr(self, name) for name in ("no_number", "no_time", "padded")}
-        return replace(self, **{name: place + line for name, place in lines.items() if place is not None})
+        if not line:
+            return self
+        places = (None if place is None else place + line for place in self._lines())
+        return Tally(self.values, self.numbers, self.times, self.commas, self.pointed, *places)
 
     def __add__(self, other: "Tally") -> "Tally":
         """Both together, the lines of `other` behind those of `self`."""
@@ -167,7 +169,9 @@ def _tally(block: CsvBlock, column: pa.ChunkedArray, before: Tally, exact: bool)
     times = values if pt.is_date(kind) or pt.is_timestamp(kind) else 0
     no_number = before.no_number is None and not numbers
     no_time = before.no_time is None and not times
-    first = _line(block, column.is_valid()) if no_number or no_time else None
+    first = None
+    if no_number or no_time:
+        first = _line(block, column.is_valid()) if column.null_count else block.line_of(0)
     return Tally(
         values,
         numbers,
