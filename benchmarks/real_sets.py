@@ -108,8 +108,9 @@ def _plain(column: "pd.Series[Any]", text: bool) -> "pd.Series[Any]":
 
 
 def _text(value: object) -> str:
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole else value).strip()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
 
 
 def _path(found: RealSet, cache: Path) -> Path:
@@ -167,7 +168,7 @@ def _sklearn(path: Path) -> "pd.DataFrame":
     import sklearn.datasets
 
     found: Any = getattr(sklearn.datasets, str(path))(as_frame=True)
-    return found.frame  # type: ignore[no-any-return]
+    return found.frame
 
 
 def _adult(path: Path) -> "pd.DataFrame":
