@@ -62,7 +62,7 @@ QUANTILE_OBJECTIVE = "reg:quantileerror"  # the one that training.quantiles are 
 class Parameter:
     """An XGBoost parameter that is passed through, its default and its restrictions."""
 
-    default: Any = None  # XGBoost's; None: it depends on the objective or the device, or this is a second name
+    default: Any = None  # XGBoost's; None: it depends on objective, device or rows, or this is a second name
     # With other values XGBoost sketches, samples, draws pairs or learns biases worker by worker.
     values: tuple[Any, ...] = ()  # that leave the model independent of the layout; empty: all do
     objectives: tuple[str, ...] = ()  # for other objectives XGBoost ignores it silently; empty: for all
@@ -97,7 +97,7 @@ PARAMETERS: dict[str, Parameter] = {
     "multi_strategy": Parameter("one_output_per_tree"),
     "max_cached_hist_node": _ANY,
     "max_cat_to_onehot": Parameter(4),
-    "max_cat_threshold": Parameter(64),
+    "max_cat_threshold": _ANY,  # preprocess/category_splits.py
     "sampling_method": Parameter("uniform", values=("uniform",)),
     "huber_slope": Parameter(1, objectives=("reg:pseudohubererror",)),
     "tweedie_variance_power": Parameter(1.5, objectives=("reg:tweedie",)),

@@ -29,6 +29,7 @@ from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
 from pipeline.planning.assignment import assign
 from pipeline.planning.memory import MIB
 from pipeline.planning.plan import Location, Plan
+from pipeline.preprocess.category_splits import with_levels_of_side
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.findings import target_findings
 from pipeline.preprocess.fit import (
@@ -112,7 +113,11 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
     statistics = fitted.statistics
     check_held_out(context.job.data, statistics.rows, statistics.validation_rows)
     missing = any(column.missing for column in statistics.columns.values())
-    context.plan = plan.revised(rows=statistics.rows + statistics.validation_rows, missing=missing)
+    context.plan = plan.revised(
+        rows=statistics.rows + statistics.validation_rows,
+        missing=missing,
+        params=with_levels_of_side(plan.survey.params, fitted.recipe.levels, statistics.rows),
+    )
     return PreparedData(inputs, target, units, fitted, in_memory_rows, context.plan)
 
 
@@ -122,7 +127,9 @@ def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
     """
     job, params = prepared.inputs.job, context.job.training.params
     by_rows = {name: value for name, value in prepared.plan.survey.params.items() if name not in job.training.params}
-    plan = prepared.plan.revised(params={**by_rows, **params})
+    fitted = prepared.fitted
+    params = with_levels_of_side({**by_rows, **params}, fitted.recipe.levels, fitted.statistics.rows)
+    plan = prepared.plan.revised(params=params)
     plan.validate()
     context.plan = plan
     context.emit_note(*plan.notes)

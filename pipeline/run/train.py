@@ -236,7 +236,8 @@ def _train(
         prepared, work_set = for_params(context, options.shared.prepared), options.shared.work_set
         work_set.adopt(context, prepared)
     fitted = prepared.fitted
-    identity = identity.with_features(prepared.target.objective, fitted.recipe.to_json(), fitted.cuts.points)
+    params = prepared.plan.survey.params
+    identity = identity.with_features(prepared.target.objective, fitted.recipe.to_json(), fitted.cuts.points, params)
     checkpoints = Checkpoints(context, store, identity, start.checked(identity))
     hooks = SupervisorHooks(memory.sample, accountant.new_segment, options.ends_after)
     outcome = Supervisor(context, prepared, trainer, checkpoints, hooks, work_set).run()

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.config.job import Job
 from pipeline.config.parameters import QUANTILE_OBJECTIVE
+from pipeline.preprocess import category_splits
 from pipeline.training.later_fields import PARAMS, field_value
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_FILES = 10_000  # whose digests a checkpoint holds: about 1 MB
 OBJECTIVE = "training.objective"
+BY_ROWS = f"{PARAMS}.{category_splits.PARAMETER}"  # the rows decide it where the job does not
 NAMED = 5  # files of each kind that a message names
 # Fields of the job that may differ: they do not change the model, or only its number of rounds.
 FREE = frozenset(
@@ -62,12 +64,17 @@ class Identity:
         kept = files if sum(map(len, files)) <= most_files else ()
         return cls(decisive, data, device, trainer.name, dict(trainer.versions()), files=kept)
 
-    def with_features(self, objective: str, recipe: str, cuts: Iterable[np.ndarray]) -> "Identity":
-        """Returns the identity with what the rows decided: the objective, the recipe (JSON) and every feature's cuts."""
+    def with_features(
+        self, objective: str, recipe: str, cuts: Iterable[np.ndarray], params: Mapping[str, Any]
+    ) -> "Identity":
+        """Returns the identity with what the rows decided: the objective, the recipe (JSON), every feature's cuts, and
+        parameters of the trainer.
+        """
         digest = hashlib.sha256(recipe.encode())
         for points in cuts:
             digest.update(len(points).to_bytes(8, "big") + points.tobytes())
-        return dataclasses.replace(self, job={**self.job, OBJECTIVE: objective}, features=digest.hexdigest())
+        decided = {OBJECTIVE: objective, BY_ROWS: params.get(category_splits.PARAMETER, category_splits.MOST_LEVELS)}
+        return dataclasses.replace(self, job={**self.job, **decided}, features=digest.hexdigest())
 
     def differences(self, now: "Identity") -> list[str]:
         """Describes each difference as text; empty if training can resume."""
@@ -78,6 +85,8 @@ class Identity:
         # What "auto" becomes is known once the features are; format 1 did not write it.
         if (self if now.features else now).job.get(OBJECTIVE) == "auto":
             paths.discard(OBJECTIVE)
+        if not now.features and BY_ROWS not in now.job:
+            paths.discard(BY_ROWS)
         for path in sorted(paths):
             before, after = field_value(self.job, path), now.job.get(path)
             if before != after and not (_unset(before) and _unset(after)) and not _told_below(path, self.job, now.job):

@@ -25,7 +25,7 @@ HASHED = ("model.ubj", "recipe.json")
 LIBRARIES = ("xgboost", "numpy", "pyarrow", "dask", "distributed")  # whose versions decide the bytes
 FILES, FILE_ROWS, QUERY_ROWS, ROUNDS = 8, 150, 15, 6
 INTERRUPTED_ROUNDS = 3  # after which the first run of the resumed case ends
-COLUMNS = ("a", "b", "level", "town", "hour", "gaps", "rare", "weight", "query")
+COLUMNS = ("a", "b", "level", "shop", "town", "hour", "gaps", "rare", "weight", "query")
 TARGETS = ("late", "minutes", "kind", "grade")
 
 
@@ -69,6 +69,7 @@ CASES: dict[str, Case] = {
     "ranking": Case("grade", data={"group": "query"}, training={"objective": "rank:ndcg"}),
     "quantile": Case("minutes", training={"objective": "reg:quantileerror", "quantiles": [0.1, 0.5, 0.9]}),
     "categories": Case(features=("a", "level", "town")),  # `level` splits natively, `town` is target-encoded
+    "many levels": Case(features=("a", "shop")),  # few rows for each: their splits are bounded
     "missing": Case(
         features=("b", "gaps", "rare"),
         preprocess={"columns": {"gaps": {"impute": "mean", "indicator": True, "standardise": True}}},
@@ -96,6 +97,7 @@ def make_table() -> pa.Table:
             "a": a / 8,
             "b": b,
             "level": np.array(["north", "east", "south", "west", "up", "down"])[level],
+            "shop": np.char.add("shop ", (town % 50).astype(str)),
             "town": np.char.add("town ", town.astype(str)),
             "hour": np.datetime64("2024-01-01", "s") + (hour * 3600).astype("timedelta64[s]"),
             "gaps": pa.array(a / 4, mask=gap == 0),

@@ -314,3 +314,34 @@ def test_a_parameter_that_follows_from_the_labels_is_recorded(client: Any, tmp_p
     for result, params in ((plain, {}), (shared, {}), (deep, {"max_depth": 3})):
         assert result.model.manifest.job["training"]["params"] == {**params, "ndcg_exp_gain": False}
         assert result.summary["metrics"]["train"]["ndcg"] > 0.5
+
+
+def test_the_bound_of_a_categorys_splits_follows_from_its_levels(client: Any, tmp_path: Path) -> None:
+    """In `pipeline.train` as on prepared rows; what the job says wins."""
+    numbers = np.arange(2_000)
+    level = numbers * 7 % 40
+    source = pa.table({"level": level.astype(str), "x": numbers % 11, "y": (level * 37 % 40 + numbers % 11) / 7})
+    name = "max_cat_threshold"
+
+    def job(folder: str, **params: int) -> Job:
+        return Job.parse(
+            {
+                "data": {"source": "rows", "target": "y"},
+                "training": {"rounds": 3, "early_stopping": 0, "params": params},
+                "output": {"report": False, "model": str(tmp_path / folder)},
+            }
+        )
+
+    plain = pipeline.train(client, job("plain"), source=source).model
+    free = pipeline.train(client, job("free", **{name: 64}), source=source).model
+    with pipeline.prepare(client, job("unused"), source=source) as prepared:
+        shared = prepared.train(model=tmp_path / "shared").model
+        freed = prepared.train(params={name: 64}, model=tmp_path / "freed").model
+    with pipeline.prepare(client, job("unused", **{name: 64}), source=source) as prepared:
+        bound = prepared.train(params={name: None}, model=tmp_path / "bound").model
+    assert same(plain, shared)
+    assert same(plain, bound)
+    assert same(free, freed)
+    assert not same(plain, free)
+    for model, value in ((plain, 4), (shared, 4), (bound, 4), (free, 64), (freed, 64)):
+        assert model.manifest.job["training"]["params"] == {name: value}

@@ -187,16 +187,28 @@ def test_a_changed_default_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_target_decided_is_compared_once_it_is_known() -> None:
-    then = identity().with_features("count:poisson", "{}", [])
+    then = identity().with_features("count:poisson", "{}", [], {})
     assert then.differences(identity()) == then.differences(identity("training.objective=count:poisson")) == []
-    for now in (identity("training.objective=reg:gamma"), identity().with_features("reg:gamma", "{}", [])):
+    for now in (identity("training.objective=reg:gamma"), identity().with_features("reg:gamma", "{}", [], {})):
         assert then.differences(now) == ['training.objective was "count:poisson", now "reg:gamma"']
+
+
+def test_the_bound_of_category_splits_is_compared_once_it_is_known() -> None:
+    """A checkpoint of an earlier version has XGBoost's default; one of today what the rows have decided."""
+    name = "training.params.max_cat_threshold"
+    then = identity(f"{name}=64")  # as earlier versions wrote it
+    bound = identity().with_features("reg:gamma", "{}", [], {"max_cat_threshold": 5})
+    assert then.differences(identity()) == []
+    assert then.with_features("reg:gamma", "{}", [], {}).differences(bound) == [f"{name} was 64, now 5"]
+    assert bound.differences(identity()) == bound.differences(bound) == []
+    assert bound.differences(identity().with_features("reg:gamma", "{}", [], {})) == [f"{name} was 5, now 64"]
+    assert bound.differences(identity(f"{name}=64")) == [f"{name} was 5, now 64"]
 
 
 def test_what_an_old_checkpoint_does_not_say_of_the_target() -> None:
     """Format 1 has the word of the job: "auto" is what it was, and an objective that is named is another."""
-    then = dataclasses.replace(identity(), features=identity().with_features("", "{}", []).features)
-    assert then.differences(identity()) == then.differences(identity().with_features("reg:gamma", "{}", [])) == []
+    then = dataclasses.replace(identity(), features=identity().with_features("", "{}", [], {}).features)
+    assert then.differences(identity()) == then.differences(identity().with_features("reg:gamma", "{}", [], {})) == []
     named = identity("training.objective=reg:gamma")
     assert then.differences(named) == ['training.objective was "auto", now "reg:gamma"']
 
@@ -258,7 +270,7 @@ def test_of_very_many_files_none_is_kept() -> None:
 
 
 def test_other_data_device_or_features() -> None:
-    here = identity().with_features("reg:squarederror", "{}", [])
+    here = identity().with_features("reg:squarederror", "{}", [], {})
     for field, value in {
         "data": ("x",),
         "device": "cuda",

@@ -102,7 +102,7 @@ def test_what_the_third_manifest_has_more() -> None:
     assert cuts.levels == (None, None, 4, None, None, 16, None, None, None, None)
     _, identity = decode(CHECKPOINTS[1].read_bytes())
     recipe = (MODELS[1] / "recipe.json").read_text(encoding="utf-8")
-    assert identity.with_features("", recipe, cuts.points).features == identity.features
+    assert identity.with_features("", recipe, cuts.points, {}).features == identity.features
 
 
 def test_a_model_predicts(model: Model) -> None:
