@@ -167,7 +167,8 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
     data, training = context.job.data, context.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     inputs = _cut_by_rows(context, inputs, in_memory_rows, plan)
-    units = _units(inputs, [plan, dataclasses.replace(plan)][: len(inputs.sources)])
+    plans = [dataclasses.replace(plan) for _ in inputs.sources]  # `assign_units` tells the sources apart by their plans
+    units = _units(inputs, plans)
     kept = None
     if _keeps_tables(inputs):  # on the workers that will collect their statistics, but for those that the survey moves
         kept = KeptTables(context.run, Plan.of(inputs.survey(), context.placement.resources).keep_nbytes)
