@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.config.job import Data, Job
 from pipeline.data.files.links import shared_files
+from pipeline.data.formats.text import compression
 from pipeline.data.fragments import Fragment
 from pipeline.data.schema.derive import Derivation, DerivedSchema, check
 from pipeline.data.schema.differences import check_in_every_file, files_lack
@@ -92,6 +93,7 @@ class Inputs:
             ranking=self.roles.group is not None,
             bins=training.max_bin,
             params=dict(training.params),
+            compressed=sum(compression(path) is not None for source in self.sources for path in source.files),
         )
 
 

@@ -23,6 +23,7 @@ BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
 # Rows are ordered from this many on, with so many columns at most.  Chosen by `python -m benchmarks.row_order`: fewer rows
 # gain as large a share (5 to 7 %) of little time, 128 columns gained nothing; numbers of columns between were not tried.
 ORDERED_ROWS, ORDERED_FEATURES = 100_000, 64
+LONG_FRAGMENT_NBYTES = 64 * MIB  # the size of a fragment by default: a larger one keeps its thread for seconds
 NAMED = 6  # columns in a table
 DEPTH: int = PARAMETERS["max_depth"].default  # of trees
 
@@ -58,6 +59,7 @@ class Survey:
     trees: int = 1  # of a round; 1 until the target's classes are known
     rows: int | None = None  # those that pass all filters, once they are counted
     missing: bool = False  # whether a value is missing, once that is known
+    compressed: int = 0  # files of compressed text: each is one fragment, however large
 
 
 @dataclass(frozen=True)
@@ -154,14 +156,13 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know before the run."""
-        limit, planned = self.resources.limit_nbytes, self.worker.planned_nbytes
-        if not limit or planned <= FITTING_SHARE * limit:
-            return ()
-        note = (
-            f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
-            f"{limit / MIB:,.0f} MiB: {self.resources.more_memory}"
-        )
-        return (note,)
+        limit, planned, found = self.resources.limit_nbytes, self.worker.planned_nbytes, []
+        if limit and planned > FITTING_SHARE * limit:
+            found.append(
+                f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
+                f"{limit / MIB:,.0f} MiB: {self.resources.more_memory}"
+            )
+        return (*found, *_unread_in_parallel(self.survey, self.resources))
 
     def table(self) -> str:
         """The plan as text, one line for each topic."""
@@ -251,6 +252,16 @@ def _misfit(chosen: Storage, shape: MemoryShape, rows: int, limit_nbytes: int) -
         f"{limit_nbytes / MIB:,.0f} MiB: raise cluster.memory, add workers on other machines, or train on "
         "fewer rows or flatter trees"
     )
+
+
+def _unread_in_parallel(survey: Survey, resources: Resources) -> list[str]:
+    """A note where compressed files leave threads without work while the data are read."""
+    fragments, threads = len(survey.fragments), sum(worker.threads for worker in resources.workers)
+    largest = max((fragment.nbytes for fragment in survey.fragments), default=0)
+    if not survey.compressed or fragments >= threads or largest < LONG_FRAGMENT_NBYTES:
+        return []
+    read = f"each compressed file is read from its beginning by one thread: {_many(fragments, 'fragment')} for "
+    return [read + f"{_many(threads, 'thread')}; split the text into {threads} files or more, or decompress it"]
 
 
 def _data(survey: Survey, rows: int) -> str:
