@@ -47,8 +47,11 @@ class Ready:
     blocks: tuple[Block, ...]
 
 
-def prepare(job: Job, source: Any = None) -> Ready:
-    """Survey, statistics, recipe and blocks; UserError where the job or the data cannot be trained on."""
+def prepare(job: Job, source: Any = None, *, sample_seed: int | None = None) -> Ready:
+    """Survey, statistics, recipe and blocks; UserError where the job or the data cannot be trained on.
+
+    `sample_seed`: of the sampled rows and of folds; None: the job's seed, which also chooses the held-out rows.
+    """
     inputs = _cut_by_rows(resolve(job, source))
     training = inputs.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
@@ -69,7 +72,7 @@ def prepare(job: Job, source: Any = None) -> Ready:
     shared = PassConfig(
         run=uuid.uuid4().hex,
         preprocess=inputs.job.preprocess,
-        training=training,
+        training=training if sample_seed is None else training.model_copy(update={"seed": sample_seed}),
         target=target,
         expected_rows=inputs.rows,
         keep_nbytes=0,

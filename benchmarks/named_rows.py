@@ -1,7 +1,7 @@
 """Prepares named data sets in this process, as a training prepares them: synthetic ones, and the real ones of workflows/.
 
-Names: numeric-ROWSxFEATURES and flights-ROWS are generated; nycflights13, green_taxi, covertype and adult are read from
-the folder PIPELINE_DATA, by default ../shared/data.
+Names: numeric-ROWSxFEATURES and flights-ROWS are generated; nycflights13, green_taxi, covertype, adult and rank are read
+from the folder PIPELINE_DATA, by default ../shared/data.
 """
 
 import os
@@ -25,6 +25,7 @@ REAL = {
     "green_taxi": ("taxi", "green_taxi/*.parquet", ()),
     "covertype": ("covertype", "covertype/covertype.csv.gz", ()),
     "adult": ("adult", "adult/adult.data", ("data.validation.source=adult/adult.test",)),
+    "rank": ("rank", "rank/rank.train", ("data.validation.source=rank/rank.test",)),
 }
 GENERATED = {"numeric": "label", "flights": "arr_delay"}
 

@@ -1,0 +1,281 @@
+"""Compares models on held-out rows: cuts from this project's sample against XGBoost's own sketch of all rows.
+
+    python -m benchmarks.quality --data adult --data numeric-1250000x28
+
+A pair is a seed of the data and a seed of the sample.  The seed of the data chooses the fifth of the rows that is held
+out (and the rows themselves where they are generated: numeric-1250000x28 trains on 1,000,000).  The seed of the sample
+chooses the rows that the cuts are made of, and the folds of target encodings.  Both models get the same features,
+categories as the same codes, and the same parameters.  Plain XGBoost gets the rows (the queries) in an order that the
+pair chooses: its sketch depends on it, so that its own noise is part of the differences.
+
+Each pair is added to the record as soon as it is measured, and those in the record are not measured again.  The table
+has the mean difference in each set (above 0: this project's model is better) and its standard error, over the seeds of
+the data.  "worse" means by more than one standard error: that happens by chance to one set in six.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+import xgboost
+
+from benchmarks import record
+from benchmarks.local_preparation import Ready, prepare
+from benchmarks.named_rows import NamedRows, job_of
+from pipeline.cli.terminal import run
+from pipeline.cluster.affinity import cores
+from pipeline.config.job import Job, Validation
+from pipeline.config.metric_registry import METRICS, rising, round_metrics
+from pipeline.data.rows import TRAIN, VALIDATION, load_rows
+from pipeline.errors import JobError
+from pipeline.metrics.exact import evaluate
+from pipeline.preprocess.apply import matrix
+from pipeline.preprocess.fit import weigh
+from pipeline.training.xgboost.matrix import build_partition
+
+DATA = (
+    "adult", "rank", "covertype", "nycflights13", "green_taxi", "numeric-1250000x28", "numeric-2500000x28",
+    "numeric-10000000x28",
+)  # fmt: skip
+HELD_OUT = 0.2
+Settings = dict[str, Any]  # of the models: the pairs of one record share them
+Pair = dict[str, Any]  # one pair's metrics, each (ours, plain)
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Rows as a user of plain XGBoost would have them."""
+
+    values: np.ndarray  # (rows, features) float32, NaN where missing
+    label: np.ndarray  # (rows,) float32
+    weight: np.ndarray | None  # (rows,) float32
+    group: np.ndarray | None  # (rows,) int64 key of the row's query
+
+    def take(self, places: np.ndarray) -> "FeatureRows":
+        """The rows at `places`."""
+        weight, group = (None if array is None else array[places] for array in (self.weight, self.group))
+        return FeatureRows(self.values[places], self.label[places], weight, group)
+
+    def query_starts(self) -> np.ndarray:
+        """The position of each query's first row and the number of rows, (queries + 1,) int64."""
+        assert self.group is not None
+        changes = np.flatnonzero(self.group[1:] != self.group[:-1]) + 1
+        return np.concatenate([[0], changes, [len(self.group)]])
+
+    def shuffled(self, rng: np.random.Generator) -> "FeatureRows":
+        """The rows in a random order; of ranking the queries, each of them whole."""
+        if self.group is None:
+            return self.take(rng.permutation(len(self.label)))
+        queries = np.split(np.arange(len(self.label)), self.query_starts()[1:-1])
+        return self.take(np.concatenate([queries[number] for number in rng.permutation(len(queries))]))
+
+
+@click.command(help=__doc__)
+@click.option("--data", "names", multiple=True, default=DATA, show_default=True, help="Of benchmarks/named_rows.py.")
+@click.option("--data-seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--sample-seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--sample-rows", type=click.IntRange(1_000), help="Default: the job's.")
+@click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--depth", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--learning-rate", type=float, default=0.1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=cores, help="Default: the cores.")
+@click.option("--name", default="quality", show_default=True, help="Of the record.")
+def command(
+    names: Sequence[str], data_seeds: int, sample_seeds: int, sample_rows: int | None, rounds: int, depth: int,
+    learning_rate: float, threads: int, name: str,
+) -> int:  # fmt: skip
+    settings = {"rounds": rounds, "depth": depth, "learning_rate": learning_rate, "sample_rows": sample_rows}
+    seeds = [(data, sample) for data in range(data_seeds) for sample in range(sample_seeds)]
+    pairs = measure(names, seeds, settings, threads, name)
+    print(table(pairs))
+    return 0
+
+
+def measure(
+    names: Sequence[str],
+    seeds: Sequence[tuple[int, int]],
+    settings: Settings,
+    threads: int,
+    name: str,
+    folder: Path = record.RESULTS,
+) -> list[Pair]:
+    """Adds the pairs of seeds that the record lacks; returns all that it has.  JobError if it has other settings."""
+    found = _opened(folder / f"{name}.json", settings)
+    done = {(pair["data"], pair["data_seed"], pair["sample_seed"]) for pair in found["pairs"]}
+    started = False
+    for data in names:
+        for data_seed in dict.fromkeys(first for first, _ in seeds):
+            missing = [second for first, second in seeds if first == data_seed and (data, first, second) not in done]
+            with tempfile.TemporaryDirectory(prefix="quality-") as cache:
+                for sample_seed in missing:
+                    pair = compare(data, (data_seed, sample_seed), settings, threads, Path(cache))
+                    if not started:
+                        found["starts"].append(record.circumstances())
+                        started = True
+                    found["pairs"].append(pair | {"start": len(found["starts"]) - 1})
+                    record.write(name, found, folder)
+                    print(pair, flush=True)
+    return list(found["pairs"])
+
+
+def _opened(path: Path, settings: Settings) -> dict[str, Any]:
+    """The record to continue."""
+    if not path.exists():
+        return {"benchmark": "quality", "starts": [], "settings": settings, "pairs": []}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if found["settings"] != settings:
+        raise JobError(
+            f"the record {path.name} has the settings {found['settings']}, not {settings}: choose another --name"
+        )
+    return found
+
+
+def held_out(job: Job, seed: int, sample_rows: int | None) -> Job:
+    """The job with a fifth of its rows held out, which `seed` chooses."""
+    preprocess = (
+        job.preprocess if sample_rows is None else job.preprocess.model_copy(update={"sample_rows": sample_rows})
+    )
+    return job.model_copy(
+        update={
+            "data": job.data.model_copy(update={"validation": Validation(share=HELD_OUT)}),
+            "training": job.training.model_copy(update={"seed": seed}),
+            "preprocess": preprocess,
+        }
+    )
+
+
+def compare(data: str, seeds: tuple[int, int], settings: Settings, threads: int, cache: Path) -> Pair:
+    """Trains both models of a pair; `seeds`: of the data and of the sample."""
+    data_seed, sample_seed = seeds
+    ready = prepare(
+        held_out(job_of(data, cache, data_seed), data_seed, settings["sample_rows"]), sample_seed=sample_seed
+    )
+    params = NamedRows(data, ready).params(settings["depth"], threads, settings["learning_rate"])
+    with xgboost.config_context(nthread=threads, verbosity=0):
+        ours = _ours(ready, params, settings["rounds"], threads)
+        train = feature_rows(ready, TRAIN)
+        plain = _plain(ready, train.shuffled(np.random.default_rng(seeds)), params, settings["rounds"])
+        rows = feature_rows(ready, VALIDATION)
+        scores = [_scores(ready, booster, rows) for booster in (ours, plain)]
+    return {
+        "data": data, "data_seed": data_seed, "sample_seed": sample_seed, "rows": len(train.label),
+        "held_out": len(rows.label), "features": rows.values.shape[1], "objective": params["objective"],
+        "metrics": {metric: [score[metric] for score in scores] for metric in _metrics(ready)},
+    }  # fmt: skip
+
+
+def _metrics(ready: Ready) -> list[str]:
+    """The exact metrics that judge: the one that decides early stopping, and AUC of two classes."""
+    (*_, deciding) = round_metrics(ready.target.objective)
+    names = [METRICS[deciding].exact or deciding]
+    return [*names, "auc"] if ready.target.kind == "binary" else names
+
+
+def _ours(ready: Ready, params: dict[str, Any], rounds: int, threads: int) -> xgboost.Booster:
+    fitted = ready.fitted
+    matrix_ = build_partition(ready.blocks, fitted.cuts, fitted.recipe.names, threads=threads).train.matrix
+    return xgboost.train(params, matrix_, rounds)
+
+
+def _plain(ready: Ready, rows: FeatureRows, params: dict[str, Any], rounds: int) -> xgboost.Booster:
+    fitted = ready.fitted
+    assert rows.weight is None or rows.group is None  # XGBoost weighs whole queries
+    matrix_ = xgboost.QuantileDMatrix(
+        rows.values,
+        rows.label,
+        weight=rows.weight,
+        group=None if rows.group is None else np.diff(rows.query_starts()),
+        feature_names=list(fitted.recipe.names),
+        feature_types=["q" if levels is None else "c" for levels in fitted.cuts.levels],
+        enable_categorical=True,
+        max_bin=int(params["max_bin"]),
+    )
+    return xgboost.train({**params, "tree_method": "hist"}, matrix_, rounds)
+
+
+def _scores(ready: Ready, booster: xgboost.Booster, rows: FeatureRows) -> Mapping[str, Any]:
+    predicted = booster.inplace_predict(rows.values, validate_features=False)
+    target = ready.target
+    return evaluate(target.kind, target.objective, predicted, rows.label, rows.weight, rows.group)
+
+
+def feature_rows(ready: Ready, use: int) -> FeatureRows:
+    """The rows of one use as features, in the order of the source; training rows have out-of-fold encodings."""
+    parts = list(_feature_parts(ready, use))
+    values, label, weight, group = zip(*parts, strict=True)
+    return FeatureRows(np.concatenate(values), np.concatenate(label), _joined(weight), _joined(group))
+
+
+def _feature_parts(
+    ready: Ready, use: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]]:
+    """Values, label, weight and group of each fragment."""
+    for unit, payload in ready.units:
+        rows = load_rows(unit.source, unit.fragment, unit.rows, payload)
+        assert rows.use is not None
+        assert rows.label is not None
+        mask = rows.use == use
+        folds = rows.fold_key[mask] if use == TRAIN else None
+        values = matrix(ready.fitted.recipe, rows.table.filter(pa.array(mask)), fold_keys=folds)
+        weight = weigh(rows.label, rows.weight, ready.fitted.class_weight)
+        arrays = (None if array is None else array[mask] for array in (weight, rows.group))
+        yield values, rows.label[mask], *arrays
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
+
+
+def summary(pairs: Sequence[Pair], data: str, metric: str) -> dict[str, Any]:
+    """The differences of a set in one metric; above 0: ours is better."""
+    sign = 1 if rising(metric) else -1
+    differences: dict[int, list[float]] = {}  # by the seed of the data
+    plain: dict[int, list[float]] = {}
+    for pair in pairs:
+        if pair["data"] == data:
+            ours, theirs = pair["metrics"][metric]
+            differences.setdefault(pair["data_seed"], []).append(sign * (ours - theirs))
+            plain.setdefault(pair["data_seed"], []).append(theirs)
+    means = [statistics.fmean(values) for values in differences.values()]
+    spreads = [statistics.stdev(values) for values in plain.values() if len(values) > 1]
+    mean = statistics.fmean(means)
+    error = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
+    return {
+        "pairs": sum(map(len, differences.values())), "mean": mean, "standard_error": error,
+        "plain": statistics.fmean(statistics.fmean(values) for values in plain.values()),
+        "plain_noise": statistics.fmean(spreads) if spreads else None,  # between orders of the same rows
+        "verdict": "open" if error is None else "not worse" if mean >= -error else "worse",
+    }  # fmt: skip
+
+
+def table(pairs: Sequence[Pair]) -> str:
+    """A line for each set and metric."""
+    lines = [
+        f"{'set':22}{'rows':>10}  {'metric':8}{'pairs':>6}{'plain':>10}{'noise':>9}{'difference':>12}{'error':>9}  verdict"
+    ]
+    for data in dict.fromkeys(pair["data"] for pair in pairs):
+        of_set = [pair for pair in pairs if pair["data"] == data]
+        for metric in of_set[0]["metrics"]:
+            one = summary(of_set, data, metric)
+            noise, error = (
+                f"{one[key]:9.5f}" if one[key] is not None else f"{'-':>9}" for key in ("plain_noise", "standard_error")
+            )
+            rows = round(statistics.fmean(pair["rows"] for pair in of_set))
+            lines.append(
+                f"{data:22}{rows:>10,}  {metric:8}{one['pairs']:>6}{one['plain']:>10.5f}{noise}{one['mean']:>+12.5f}"
+                f"{error}  {one['verdict']}"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run(command, sys.argv[1:], "python -m benchmarks.quality"))
