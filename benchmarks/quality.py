@@ -8,13 +8,12 @@ chooses the rows that the cuts are made of, and the folds of target encodings.  
 categories as the same codes, and the same parameters.  Plain XGBoost gets the rows (the queries) in an order that the
 pair chooses: its sketch depends on it, so that its own noise is part of the differences.
 
-Each pair is added to the record as soon as it is measured, and those in the record are not measured again.  The table
-has the mean difference in each set (above 0: this project's model is better) and its standard error, over the seeds of
-the data.  "worse" means by more than one standard error: that happens by chance to one set in six.
+Each pair is added to the record as soon as it is measured, and those in the record are not measured again.  Printed are
+the mean difference in each set (above 0: this project's model is better) and its standard error, over the seeds of the
+data.  "worse" means by more than one standard error: that happens by chance to one set in six.
 """
 
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,10 +29,12 @@ import xgboost
 from benchmarks import record
 from benchmarks.local_preparation import Ready, prepare
 from benchmarks.named_rows import NamedRows, job_of
+from benchmarks.quality_report import Pair, table
 from pipeline.cli.terminal import run
 from pipeline.cluster.affinity import cores
+from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Job, Validation
-from pipeline.config.metric_registry import METRICS, rising, round_metrics
+from pipeline.config.metric_registry import METRICS, round_metrics
 from pipeline.data.rows import TRAIN, VALIDATION, load_rows
 from pipeline.errors import JobError
 from pipeline.metrics.exact import evaluate
@@ -47,7 +48,6 @@ DATA = (
 )  # fmt: skip
 HELD_OUT = 0.2
 Settings = dict[str, Any]  # of the models: the pairs of one record share them
-Pair = dict[str, Any]  # one pair's metrics, each (ours, plain)
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,13 @@ def compare(data: str, seeds: tuple[int, int], settings: Settings, threads: int,
     with xgboost.config_context(nthread=threads, verbosity=0):
         ours = _ours(ready, params, settings["rounds"], threads)
         train = feature_rows(ready, TRAIN)
-        plain = _plain(ready, train.shuffled(np.random.default_rng(seeds)), params, settings["rounds"])
+        plain, points = _plain(ready, train.shuffled(np.random.default_rng(seeds)), params, settings["rounds"])
         rows = feature_rows(ready, VALIDATION)
         scores = [_scores(ready, booster, rows) for booster in (ours, plain)]
     return {
         "data": data, "data_seed": data_seed, "sample_seed": sample_seed, "rows": len(train.label),
         "held_out": len(rows.label), "features": rows.values.shape[1], "objective": params["objective"],
+        "unevenness": unevenness(train.values, (ready.fitted.cuts.points, points)),
         "metrics": {metric: [score[metric] for score in scores] for metric in _metrics(ready)},
     }  # fmt: skip
 
@@ -185,7 +186,10 @@ def _ours(ready: Ready, params: dict[str, Any], rounds: int, threads: int) -> xg
     return xgboost.train(params, matrix_, rounds)
 
 
-def _plain(ready: Ready, rows: FeatureRows, params: dict[str, Any], rounds: int) -> xgboost.Booster:
+def _plain(
+    ready: Ready, rows: FeatureRows, params: dict[str, Any], rounds: int
+) -> tuple[xgboost.Booster, list[np.ndarray]]:
+    """The model, and the cuts of each feature, (cuts,) float32."""
     fitted = ready.fitted
     assert rows.weight is None or rows.group is None  # XGBoost weighs whole queries
     matrix_ = xgboost.QuantileDMatrix(
@@ -198,7 +202,30 @@ def _plain(ready: Ready, rows: FeatureRows, params: dict[str, Any], rounds: int)
         enable_categorical=True,
         max_bin=int(params["max_bin"]),
     )
-    return xgboost.train({**params, "tree_method": "hist"}, matrix_, rounds)
+    starts, points = matrix_.get_quantile_cut()
+    booster = xgboost.train({**params, "tree_method": "hist"}, matrix_, rounds)
+    return booster, np.split(points, starts[1:-1].astype(np.int64))
+
+
+def unevenness(values: np.ndarray, cuts: Sequence[Sequence[np.ndarray]]) -> list[float] | None:
+    """How uneven the bins are that several `cuts` make of `values` (rows, features), each by feature.
+
+    The coefficient of variation of the rows in a feature's bins, empty ones left out: the median over the features that
+    have more values than bins; None if there are none.
+    """
+    found = []
+    for feature, points in enumerate(zip(*cuts, strict=True)):
+        column = values[:, feature]
+        column = np.sort(column[~np.isnan(column)])
+        if len(points[0]) and np.count_nonzero(np.diff(column)) > ENCODING.codes:
+            found.append([_variation(column, np.sort(one)) for one in points])
+    return np.median(found, axis=0).tolist() if found else None
+
+
+def _variation(column: np.ndarray, points: np.ndarray) -> float:
+    counts = np.diff(np.concatenate([[0], np.searchsorted(column, points), [len(column)]]))
+    counts = counts[counts > 0]
+    return float(counts.std() / counts.mean())
 
 
 def _scores(ready: Ready, booster: xgboost.Booster, rows: FeatureRows) -> Mapping[str, Any]:
@@ -233,48 +260,6 @@ def _feature_parts(
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     present = [part for part in parts if part is not None]
     return np.concatenate(present) if present else None
-
-
-def summary(pairs: Sequence[Pair], data: str, metric: str) -> dict[str, Any]:
-    """The differences of a set in one metric; above 0: ours is better."""
-    sign = 1 if rising(metric) else -1
-    differences: dict[int, list[float]] = {}  # by the seed of the data
-    plain: dict[int, list[float]] = {}
-    for pair in pairs:
-        if pair["data"] == data:
-            ours, theirs = pair["metrics"][metric]
-            differences.setdefault(pair["data_seed"], []).append(sign * (ours - theirs))
-            plain.setdefault(pair["data_seed"], []).append(theirs)
-    means = [statistics.fmean(values) for values in differences.values()]
-    spreads = [statistics.stdev(values) for values in plain.values() if len(values) > 1]
-    mean = statistics.fmean(means)
-    error = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
-    return {
-        "pairs": sum(map(len, differences.values())), "mean": mean, "standard_error": error,
-        "plain": statistics.fmean(statistics.fmean(values) for values in plain.values()),
-        "plain_noise": statistics.fmean(spreads) if spreads else None,  # between orders of the same rows
-        "verdict": "open" if error is None else "not worse" if mean >= -error else "worse",
-    }  # fmt: skip
-
-
-def table(pairs: Sequence[Pair]) -> str:
-    """A line for each set and metric."""
-    lines = [
-        f"{'set':22}{'rows':>10}  {'metric':8}{'pairs':>6}{'plain':>10}{'noise':>9}{'difference':>12}{'error':>9}  verdict"
-    ]
-    for data in dict.fromkeys(pair["data"] for pair in pairs):
-        of_set = [pair for pair in pairs if pair["data"] == data]
-        for metric in of_set[0]["metrics"]:
-            one = summary(of_set, data, metric)
-            noise, error = (
-                f"{one[key]:9.5f}" if one[key] is not None else f"{'-':>9}" for key in ("plain_noise", "standard_error")
-            )
-            rows = round(statistics.fmean(pair["rows"] for pair in of_set))
-            lines.append(
-                f"{data:22}{rows:>10,}  {metric:8}{one['pairs']:>6}{one['plain']:>10.5f}{noise}{one['mean']:>+12.5f}"
-                f"{error}  {one['verdict']}"
-            )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import FeatureRows, measure, summary, table
+from benchmarks.quality import FeatureRows, measure, unevenness
+from benchmarks.quality_report import summary, table
 from pipeline.errors import JobError
 
 SETTINGS = {"rounds": 3, "depth": 3, "learning_rate": 0.1, "sample_rows": 1_000}
@@ -46,11 +47,20 @@ def test_the_error_is_over_seeds_of_the_data() -> None:
         for seed, ones in differences.items()
         for one in ones
     ]
-    found = summary(pairs, "set", "auc")
+    found = summary(pairs, "auc")
     assert (found["mean"], found["standard_error"]) == (pytest.approx(0.025), pytest.approx(0.005))
-    assert (found["pairs"], found["plain_noise"], found["verdict"]) == (4, 0, "not worse")
-    assert summary(pairs, "set", "logloss")["verdict"] == "worse"  # less is better
-    assert summary(pairs[:2], "set", "auc")["verdict"] == "open"
+    assert (found["pairs"], found["noise"], found["verdict"]) == (4, 0, "not worse")
+    assert summary(pairs, "logloss")["verdict"] == "worse"  # less is better
+    assert summary(pairs[:2], "auc")["verdict"] == "open"
+
+
+def test_bins_of_equal_rows_are_even() -> None:
+    values = np.column_stack([np.arange(1_000), np.full(1_000, np.nan)]).astype(np.float32)
+    even, odd, none = np.array([250, 500, 750]), np.array([-5, 100, 500]), np.empty(0)  # nothing is below -5
+    counts = np.array([100, 400, 500])
+    found = unevenness(values, [(even, none), (odd, none)])
+    assert found == [0, pytest.approx(counts.std() / counts.mean())]
+    assert unevenness(values[:256], [(even, none), (odd, none)]) is None  # no more values than bins
 
 
 def test_queries_stay_whole_in_another_order() -> None:
