@@ -57,7 +57,8 @@ def make_cuts(
 def _quantiles(column: np.ndarray, weights: np.ndarray | None, bins: int) -> np.ndarray:
     """At most `bins - 1` cuts that divide the weight evenly.
 
-    A value heavier than an even share gets a bin of its own, and the others share what is left.
+    A value heavier than an even share opens a bin, which it may share with the next higher values; it counts as one
+    share, so that the others keep their bins.
     """
     present = np.isfinite(column)
     values, mass = _distinct(column[present], None if weights is None else weights[present])
