@@ -11,7 +11,7 @@ from typing import Any
 
 PARAMETER = "max_cat_threshold"
 FEW_LEVELS = 32  # categories of no more levels are split as XGBoost does
-MANY_ROWS = 500  # from so many rows for a level on, too
+MANY_ROWS = 400  # from so many rows for a level on, too
 ROWS_PER_LEVEL = 25  # for each level that a side may take, so many rows for each level of the category
 LEAST_LEVELS = 4  # of a side
 MOST_LEVELS = 64  # XGBoost's default
