@@ -137,6 +137,8 @@ def survey_unit(unit: FragmentTask, payload: object, kept: KeptTables | None = N
                 table = read_fragment(unit.source, unit.fragment, unit.rows.roles.read, payload)
                 found = survey_fragment(unit.source, unit.fragment, unit.rows, table)
                 keep_table(kept.run, unit.fragment, table, kept.nbytes)
+                del table
+                _release_arrow_memory()
                 return found
             return survey_fragment(unit.source, unit.fragment, unit.rows, payload)
         except BadFragment as error:

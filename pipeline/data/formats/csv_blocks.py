@@ -97,7 +97,7 @@ class CsvBlock:
             return True
         places = np.flatnonzero(zero & (data[1:] - ord("0") < 10))  # unsigned: values below 0 wrap around
         before = places - 1
-        before = before - np.isin(data[before], list(b"+-"))
+        before = before - ((data[before] == ord("+")) | (data[before] == ord("-")))
         places = places[self._edges[data[before]]]
         for _ in range(_LONGEST_PADDED):  # to the end of the number: 05:30 and 05.01.2020 are not numbers
             inside = data[places] - ord("0") < 10
@@ -120,7 +120,6 @@ class CsvBlock:
 
     def _read(self, content: bytes, names: list[str], types: Any, wanted: list[str], handler: Any = None) -> pa.Table:
         options = self.options
-        missing = {f"{before}{word}{after}" for word in options.missing for before in ("", " ") for after in ("", " ")}
         return pacsv.read_csv(
             pa.BufferReader(content),
             pacsv.ReadOptions(use_threads=False, block_size=len(content) + 1, column_names=names),
@@ -128,7 +127,7 @@ class CsvBlock:
             pacsv.ConvertOptions(
                 column_types=types,
                 include_columns=wanted,
-                null_values=sorted(missing),
+                null_values=list(_null_values(tuple(options.missing))),
                 strings_can_be_null=True,
                 decimal_point=options.decimal,
                 # Where types are inferred, 1 is a number: its neighbours depend on where blocks are cut.
@@ -192,6 +191,12 @@ class CsvBlock:
             self._read(quoted.encode(), [name], {name: kind}, [name])
 
         return int(rows[first_misfit(len(values), convert)]) if values else None
+
+
+@functools.lru_cache(maxsize=8)
+def _null_values(missing: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts that mean no value, also with a blank before or after."""
+    return tuple(sorted({f"{a}{word}{b}" for word in missing for a in ("", " ") for b in ("", " ")}))
 
 
 def blocks(piece: Piece, layout: CsvLayout, options: CsvOptions) -> Iterator[CsvBlock]:

@@ -4,6 +4,7 @@ A whole number with a leading zero, or beyond int64, is a name made of digits: a
 would lose digits.  So a column that holds one is text, unless the job or a model declares it a number.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -99,7 +100,8 @@ def look(blocks: Iterable[CsvBlock], wanted: list[str], counted: str, hints: Col
         if wanted and table.num_rows:
             for name, (kind, tally) in _look(block, table, numbers, tallies).items():
                 kinds[name] = join(kinds[name], kind)
-                tallies[name] += tally.after(lines)
+                later = tally.after(lines)
+                tallies[name] = later if rows == table.num_rows else tallies[name] + later  # often there is one block
         lines += block.content.count(b"\n")
     return PieceSummary(kinds, tallies, rows, lines)
 
@@ -145,12 +147,17 @@ def _beyond_int64(block: CsvBlock, table: pa.Table) -> set[str]:
     """The columns of whole numbers with a value beyond int64."""
     names = []
     for item in table.schema:
-        if pt.is_floating(item.type):
+        if pt.is_floating(item.type) and not _is_fraction(table.column(item.name)[0].as_py()):
             ends = pc.min_max(table.column(item.name)).as_py()
             if ends["min"] is not None and max(-ends["min"], ends["max"]) >= 2.0**63:
                 names.append(item.name)
     texts = block.texts(names) if names else None
     return {name for name in names if texts is not None and pc.all(_matches(texts.column(name), _WHOLE)).as_py()}
+
+
+def _is_fraction(value: float | None) -> bool:
+    """Whether a column with this value is surely not of whole numbers; far cheaper than its smallest and largest."""
+    return value is not None and math.isfinite(value) and value % 1 != 0
 
 
 def _is_number(kind: pa.DataType) -> bool:

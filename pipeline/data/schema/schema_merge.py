@@ -156,7 +156,14 @@ def unify(
     refused: set[str] = set()
     found: dict[str, pa.DataType] = {}
     seen: dict[str, dict[str, list[str]]] = {}
+    last: pa.Schema | None = None
+    files_of: list[list[str]] = []  # of the last schema's columns
     for file, schema in schemas:
+        if last is not None and schema.equals(last):  # nothing new, as in most files
+            for of in files_of:
+                of.append(file)
+            continue
+        last, files_of = schema, []
         _check_names(file, schema)
         for field in schema:
             kind = normalise(field.type)
@@ -164,7 +171,8 @@ def unify(
                 _refuse(file, field, exclude)
                 refused.add(field.name)
                 continue
-            seen.setdefault(field.name, {}).setdefault(str(kind), []).append(file)
+            files_of.append(seen.setdefault(field.name, {}).setdefault(str(kind), []))
+            files_of[-1].append(file)
             before = found.get(field.name)
             after = kind if before is None else join(before, kind)
             if after is None:
