@@ -1,0 +1,241 @@
+"""Compares models at defaults with those of XGBoost, LightGBM, scikit-learn and CatBoost on real data sets.
+
+    python -m benchmarks.defaults --half report                          # contenders
+    python -m benchmarks.defaults --half choose --candidates             # settings that may become the defaults
+
+For each set of benchmarks/real_sets.py and seed, a quarter of the rows is drawn for the test; all contenders train on the
+same others with one thread, each as it is without any setting.  "this project" trains on all of them, as a job without
+validation does; "this project, held out" holds out a fifth, as the command line does without a job file, and stops
+early.  Measures are log loss and 1 - AUC (binary), log loss (multi-class) and RMSE (regression), of the test rows.  CPU
+seconds are of the fit: for this project, of the matrices and rounds, without starting a cluster and reading.
+CatBoost runs with the Python of --catboost, where it is installed.
+
+--candidates boosts each of CANDIDATES on the sets instead, measures after each of MARKS rounds, and prints the mean
+logarithm of the loss compared with LightGBM's.
+
+Every result is appended to a file next to the record; a run that was stopped continues.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+import xgboost
+
+from benchmarks import record
+from benchmarks.competitors.common import auc
+from benchmarks.local_training import Prepared
+from benchmarks.real_sets import DEFAULT_CACHE, MOST_ROWS, SETS, Loaded, halves, load
+from pipeline.cli.main import HELD_OUT
+from pipeline.cli.terminal import run
+from pipeline.config.encoding import ENCODING
+from pipeline.config.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS = 5
+LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "sklearn": "scikit-learn", "catboost": "CatBoost"}
+OURS, OURS_HELD_OUT = "this project", "this project, held out"
+SCRIPT = Path(__file__).resolve().parent / "competitors" / "at_defaults.py"
+MARKS = (50, 75, 100, 150, 200, 300, 400, 500, 700, 1000)
+
+Losses = dict[str, float]  # by measure
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its rows split by a seed."""
+
+    loaded: Loaded
+    seed: int
+    train: "pd.DataFrame"
+    test: "pd.DataFrame"
+
+    @classmethod
+    def of(cls, loaded: Loaded, seed: int) -> "Task":
+        return cls(loaded, seed, *loaded.split(seed))
+
+    def job(self, held_out: float = 0) -> Job:
+        """The job of a user who names the target only; `held_out`: the share of rows to validate on."""
+        validation = {"validation": {"share": held_out}} if held_out else {}
+        return Job.parse(
+            {"data": {"source": ".", "target": self.loaded.target, **validation}, "training": {"seed": self.seed}}
+        )
+
+    def losses(self, predicted: np.ndarray) -> Losses:
+        """Measures of the test rows' predictions: values, or probabilities by class in the order of the names."""
+        label = self.test[self.loaded.target].to_numpy()
+        if self.loaded.kind == "regression":
+            return {"rmse": float(np.sqrt(np.mean((label - predicted) ** 2)))}
+        classes, codes = np.unique(label, return_inverse=True)
+        if predicted.ndim == 1:
+            predicted = np.stack([1 - predicted, predicted], axis=1)
+        assert predicted.shape[1] == len(classes)
+        chance = np.clip(predicted[np.arange(len(codes)), codes].astype(float), 1e-7, 1)  # float32 may say 0
+        found = {"log loss": float(-np.mean(np.log(chance)))}
+        return {**found, "1 - AUC": 1 - auc(codes, predicted[:, 1])} if len(classes) == 2 else found
+
+
+def ours(task: Task, held_out: float) -> dict[str, Any]:
+    """Trains as `pipeline.train` does."""
+    job = task.job(held_out)
+    prepared = Prepared.of(job, task.train)
+    trained = prepared.train(job.training)
+    return {
+        "losses": task.losses(prepared.predict(trained.model, task.test)), "cpu_seconds": trained.cpu_seconds,
+        "prepare_cpu_seconds": prepared.cpu_seconds, "rounds": trained.rounds, "best_round": trained.best_round,
+    }  # fmt: skip
+
+
+def library(task: Task, name: str, python: str) -> dict[str, Any]:
+    """Fits a library in a process of its own; an error is a result."""
+    with tempfile.TemporaryDirectory(prefix="at-defaults-") as scratch:
+        parts = [str(Path(scratch) / part) for part in ("train.parquet", "test.parquet", "predicted.npy")]
+        task.train.to_parquet(parts[0])
+        task.test.to_parquet(parts[1])
+        command = [python, str(SCRIPT), name, task.loaded.kind, task.loaded.target, *parts]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode:
+            return {"error": (done.stderr.strip() or "no message").splitlines()[-1]}
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+        return {"losses": task.losses(np.load(parts[2])), **said}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings that may become the defaults."""
+
+    learning_rate: float
+    params: Mapping[str, Any]
+    most_rounds: int
+
+
+def _grid() -> dict[str, Candidate]:
+    found = {}
+    for depth, weight, columns, rate in itertools.product((4, 5, 6, 7), (1, 3, 5), (1, 0.7), (0.05, 0.1)):
+        name = f"depth {depth}, weight {weight}, columns {columns}, rate {rate}"
+        params = {"max_depth": depth, "min_child_weight": weight, "colsample_bytree": columns}
+        found[name] = Candidate(rate, params, 400 if rate < 0.1 else 200)
+    for weight, rate in itertools.product((1, 5), (0.05, 0.1)):
+        params = {"grow_policy": "lossguide", "max_leaves": 31, "max_depth": 0, "min_child_weight": weight}
+        found[f"31 leaves, weight {weight}, rate {rate}"] = Candidate(rate, params, 400 if rate < 0.1 else 200)
+    return found
+
+
+CANDIDATES = _grid()
+
+
+def curve(task: Task, prepared: Prepared, test: xgboost.DMatrix, candidate: Candidate) -> dict[str, Any]:
+    """Losses and CPU seconds after MARKS rounds, without held-out rows."""
+    params = {"learning_rate": candidate.learning_rate, **candidate.params}
+    spec = prepared.spec(task.job().training.model_copy(update={"params": params}))
+    matrix, marks = prepared.partition.train.matrix, [mark for mark in MARKS if mark <= candidate.most_rounds]
+    found, cpu = [], 0.0
+    with xgboost.config_context(nthread=1, verbosity=0):
+        booster = xgboost.Booster({**spec.params, "nthread": 1, "max_bin": ENCODING.codes}, [matrix, test])
+        for number in range(candidate.most_rounds):
+            begin = time.process_time()
+            booster.update(matrix, number)
+            cpu += time.process_time() - begin
+            if number + 1 in marks:
+                found.append({"rounds": number + 1, "losses": task.losses(booster.predict(test)), "cpu_seconds": cpu})
+    return {"curve": found}
+
+
+def candidates(task: Task, wanted: Sequence[str]) -> Iterable[tuple[str, dict[str, Any]]]:
+    prepared = Prepared.of(task.job(), task.train)
+    types = prepared.partition.train.matrix.feature_types
+    test = xgboost.DMatrix(prepared.features(task.test), feature_types=types, enable_categorical=True, nthread=1)
+    test.feature_names = prepared.partition.train.matrix.feature_names
+    for name in wanted:
+        yield name, curve(task, prepared, test, CANDIDATES[name])
+
+
+@click.command(help=__doc__)
+@click.option("--half", type=click.Choice(["choose", "report", "both"]), default="report", show_default=True)
+@click.option("--set", "names", multiple=True, type=click.Choice(list(SETS)), help="Instead of a half.")
+@click.option("--contender", "contenders", multiple=True, type=click.Choice([OURS, OURS_HELD_OUT, *LIBRARIES]),
+              default=[OURS, OURS_HELD_OUT, *LIBRARIES])  # fmt: skip
+@click.option("--candidates", "choosing", is_flag=True)
+@click.option("--candidate", "chosen", multiple=True, type=click.Choice(list(CANDIDATES)), default=list(CANDIDATES))
+@click.option("--seeds", type=click.IntRange(1), default=SEEDS, show_default=True)
+@click.option("--rows", type=click.IntRange(100), default=MOST_ROWS, show_default=True, help="Of a set at most.")
+@click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True)
+@click.option("--catboost", "python", default=sys.executable, help="A Python that has CatBoost; default: this one.")
+@click.option("--name", default="defaults", show_default=True, help="Of the record; an empty one: none is written.")
+@click.option("--samples", type=click.Path(path_type=Path), help="Where results are kept; default: next to the record.")
+def command(
+    half: str, names: Sequence[str], contenders: Sequence[str], choosing: bool, chosen: Sequence[str], seeds: int,
+    rows: int, cache: Path, python: str, name: str, samples: Path | None,
+) -> int:  # fmt: skip
+    parts = dict(zip(("choose", "report"), halves(), strict=True))
+    names = names or parts.get(half) or tuple(SETS)
+    kept = Samples(samples or record.RESULTS / f"{name or 'defaults'}.jsonl")
+    for seed, data in itertools.product(range(seeds), names):
+        wanted = [one for one in (chosen if choosing else contenders) if not kept.has(data, seed, one)]
+        if not wanted:
+            continue
+        task = Task.of(load(data, cache, rows), seed)
+        for one, found in candidates(task, wanted) if choosing else run_contenders(task, wanted, python):
+            kept.add({"set": data, "seed": seed, "contender": one, "train_rows": len(task.train), **found})
+            print(line(kept.all[-1]), flush=True)
+    return 0
+
+
+def run_contenders(task: Task, wanted: Sequence[str], python: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    own: dict[str, Callable[[], dict[str, Any]]] = {
+        OURS: lambda: ours(task, 0),
+        OURS_HELD_OUT: lambda: ours(task, HELD_OUT),
+    }
+    for one in wanted:
+        yield one, own[one]() if one in own else library(task, one, python if one == "catboost" else sys.executable)
+
+
+class Samples:
+    """Results in a file, one a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.all: list[dict[str, Any]] = [json.loads(text) for text in lines]
+        self._keys = {self._key(one) for one in self.all}
+
+    @staticmethod
+    def _key(one: Mapping[str, Any]) -> tuple[str, int, str]:
+        return one["set"], one["seed"], one["contender"]
+
+    def has(self, data: str, seed: int, contender: str) -> bool:
+        return (data, seed, contender) in self._keys
+
+    def add(self, one: dict[str, Any]) -> None:
+        self.all.append(one)
+        self._keys.add(self._key(one))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(one) + "\n")
+
+
+def line(one: Mapping[str, Any]) -> str:
+    said = f"{one['set']:14} seed {one['seed']}  {one['contender']:36}"
+    if "error" in one:
+        return f"{said} {one['error']}"
+    last = one["curve"][-1] if "curve" in one else one
+    losses = "  ".join(f"{name} {value:.5g}" for name, value in last["losses"].items())
+    rounds = f"  {last['rounds']} rounds" if "rounds" in last else ""
+    return f"{said} {losses}  {last['cpu_seconds']:.2f} CPU s{rounds}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(command, sys.argv[1:], "python -m benchmarks.defaults"))
