@@ -126,7 +126,7 @@ def _grid() -> dict[str, Candidate]:
     found = {}
     for depth, weight, columns, rate in itertools.product((4, 5, 6, 7), (1, 3, 5), (1, 0.7), (0.05, 0.1)):
         name = f"depth {depth}, weight {weight}, columns {columns}, rate {rate}"
-        params = {"max_depth": depth, "min_child_weight": weight, "colsample_bytree": columns}
+        params: dict[str, Any] = {"max_depth": depth, "min_child_weight": weight, "colsample_bytree": columns}
         found[name] = Candidate(rate, params, 400 if rate < 0.1 else 200)
     for weight, rate in itertools.product((1, 5), (0.05, 0.1)):
         params = {"grow_policy": "lossguide", "max_leaves": 31, "max_depth": 0, "min_child_weight": weight}
