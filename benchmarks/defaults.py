@@ -13,7 +13,7 @@ CatBoost runs with the Python of --catboost, where it is installed.
 --candidates boosts each of CANDIDATES on the sets instead, measures after each of MARKS rounds, and prints the mean
 logarithm of the loss compared with LightGBM's.
 
-Every result is appended to a file next to the record; a run that was stopped continues.
+Every result is appended to a file in the cache; a run that was stopped continues.
 """
 
 import itertools
@@ -34,6 +34,7 @@ import xgboost
 
 from benchmarks import record
 from benchmarks.competitors.common import auc
+from benchmarks.defaults_report import summarize, text
 from benchmarks.local_training import Prepared
 from benchmarks.real_sets import DEFAULT_CACHE, MOST_ROWS, SETS, Loaded, halves, load
 from pipeline.cli.main import HELD_OUT
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEEDS = 5
-LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "sklearn": "scikit-learn", "catboost": "CatBoost"}
+LIBRARIES = ("lightgbm", "xgboost", "sklearn", "catboost")
 OURS, OURS_HELD_OUT = "this project", "this project, held out"
 SCRIPT = Path(__file__).resolve().parent / "competitors" / "at_defaults.py"
 MARKS = (50, 75, 100, 150, 200, 300, 400, 500, 700, 1000)
@@ -66,12 +67,11 @@ class Task:
     def of(cls, loaded: Loaded, seed: int) -> "Task":
         return cls(loaded, seed, *loaded.split(seed))
 
-    def job(self, held_out: float = 0) -> Job:
+    def job(self, held_out: float = 0, training: Mapping[str, Any] | None = None) -> Job:
         """The job of a user who names the target only; `held_out`: the share of rows to validate on."""
         validation = {"validation": {"share": held_out}} if held_out else {}
-        return Job.parse(
-            {"data": {"source": ".", "target": self.loaded.target, **validation}, "training": {"seed": self.seed}}
-        )
+        data = {"source": ".", "target": self.loaded.target, **validation}
+        return Job.parse({"data": data, "training": {"seed": self.seed, **(training or {})}})
 
     def losses(self, predicted: np.ndarray) -> Losses:
         """Measures of the test rows' predictions: values, or probabilities by class in the order of the names."""
@@ -87,9 +87,9 @@ class Task:
         return {**found, "1 - AUC": 1 - auc(codes, predicted[:, 1])} if len(classes) == 2 else found
 
 
-def ours(task: Task, held_out: float) -> dict[str, Any]:
-    """Trains as `pipeline.train` does."""
-    job = task.job(held_out)
+def ours(task: Task, held_out: float, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Trains as `pipeline.train` does; `training`: fields of the job other than their defaults."""
+    job = task.job(held_out, training)
     prepared = Prepared.of(job, task.train)
     trained = prepared.train(job.training)
     return {
@@ -122,6 +122,18 @@ class Candidate:
     most_rounds: int
 
 
+MORE: tuple[Mapping[str, Any], ...] = (
+    {"max_depth": 6, "min_child_weight": 3, "colsample_bynode": 0.7},
+    {"max_depth": 5, "min_child_weight": 1, "colsample_bynode": 0.5},
+    {"max_depth": 6, "min_child_weight": 3, "colsample_bytree": 0.5},
+    {"max_depth": 5, "min_child_weight": 1, "colsample_bytree": 0.5},
+    {"max_depth": 6, "min_child_weight": 1, "colsample_bytree": 0.7, "reg_lambda": 3},
+    {"max_depth": 6, "min_child_weight": 1, "colsample_bytree": 0.7, "reg_lambda": 10},
+    {"max_depth": 6, "min_child_weight": 3, "colsample_bytree": 0.7, "max_cat_threshold": 16},
+    {"max_depth": 6, "min_child_weight": 1, "colsample_bynode": 0.5, "reg_lambda": 3},
+)
+
+
 def _grid() -> dict[str, Candidate]:
     found = {}
     for depth, weight, columns, rate in itertools.product((4, 5, 6, 7), (1, 3, 5), (1, 0.7), (0.05, 0.1)):
@@ -131,6 +143,11 @@ def _grid() -> dict[str, Candidate]:
     for weight, rate in itertools.product((1, 5), (0.05, 0.1)):
         params = {"grow_policy": "lossguide", "max_leaves": 31, "max_depth": 0, "min_child_weight": weight}
         found[f"31 leaves, weight {weight}, rate {rate}"] = Candidate(rate, params, 400 if rate < 0.1 else 200)
+    for more in MORE:
+        found[", ".join(f"{name} {value}" for name, value in more.items())] = Candidate(0.05, more, 300)
+    for depth, rate in itertools.product((5, 6, 7), (0.05, 0.1, 0.15)):
+        params = {"max_depth": depth, "colsample_bynode": 0.5}
+        found[f"depth {depth}, half the columns of a node, rate {rate}"] = Candidate(rate, params, 300)
     return found
 
 
@@ -170,34 +187,63 @@ def candidates(task: Task, wanted: Sequence[str]) -> Iterable[tuple[str, dict[st
               default=[OURS, OURS_HELD_OUT, *LIBRARIES])  # fmt: skip
 @click.option("--candidates", "choosing", is_flag=True)
 @click.option("--candidate", "chosen", multiple=True, type=click.Choice(list(CANDIDATES)), default=list(CANDIDATES))
+@click.option("--training", "given", default="{}", help="Fields of `training` of this project's jobs, as JSON.")
 @click.option("--seeds", type=click.IntRange(1), default=SEEDS, show_default=True)
 @click.option("--rows", type=click.IntRange(100), default=MOST_ROWS, show_default=True, help="Of a set at most.")
 @click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True)
 @click.option("--catboost", "python", default=sys.executable, help="A Python that has CatBoost; default: this one.")
 @click.option("--name", default="defaults", show_default=True, help="Of the record; an empty one: none is written.")
-@click.option("--samples", type=click.Path(path_type=Path), help="Where results are kept; default: next to the record.")
+@click.option("--samples", type=click.Path(path_type=Path), help="Where results are kept; default: in the cache.")
 def command(
-    half: str, names: Sequence[str], contenders: Sequence[str], choosing: bool, chosen: Sequence[str], seeds: int,
-    rows: int, cache: Path, python: str, name: str, samples: Path | None,
+    half: str, names: Sequence[str], contenders: Sequence[str], choosing: bool, chosen: Sequence[str], given: str,
+    seeds: int, rows: int, cache: Path, python: str, name: str, samples: Path | None,
 ) -> int:  # fmt: skip
     parts = dict(zip(("choose", "report"), halves(), strict=True))
     names = names or parts.get(half) or tuple(SETS)
-    kept = Samples(samples or record.RESULTS / f"{name or 'defaults'}.jsonl")
+    kept = Samples(samples or cache / f"{name or 'defaults'}.jsonl")
     for seed, data in itertools.product(range(seeds), names):
         wanted = [one for one in (chosen if choosing else contenders) if not kept.has(data, seed, one)]
         if not wanted:
             continue
         task = Task.of(load(data, cache, rows), seed)
-        for one, found in candidates(task, wanted) if choosing else run_contenders(task, wanted, python):
+        results = candidates(task, wanted) if choosing else run_contenders(task, wanted, python, json.loads(given))
+        for one, found in results:
             kept.add({"set": data, "seed": seed, "contender": one, "train_rows": len(task.train), **found})
             print(line(kept.all[-1]), flush=True)
+    if not choosing:
+        measured = [one for one in kept.all if one["set"] in names and one["seed"] < seeds]
+        settings = {"sets": names, "seeds": seeds, "most_rows": rows, "training": json.loads(given)}
+        conclude(measured, settings, [one for one in contenders if one in LIBRARIES], name)
     return 0
 
 
-def run_contenders(task: Task, wanted: Sequence[str], python: str) -> Iterable[tuple[str, dict[str, Any]]]:
+def conclude(
+    samples: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], libraries: Sequence[str], name: str
+) -> None:
+    """Prints the tables, and writes the record unless `name` is empty."""
+    own = [one for one in (OURS, OURS_HELD_OUT) if any(sample["contender"] == one for sample in samples)]
+    fitting = [one for one in libraries if any(sample["contender"] == one and "losses" in sample for sample in samples)]
+    if not own or "lightgbm" not in fitting:
+        return
+    found = [summarize(samples, one, fitting, to="lightgbm") for one in own]
+    for summary in found:
+        print(text(summary), end="\n\n")
+    if name:
+        sets = {
+            one: {"package": SETS[one].package, "version": SETS[one].version, "kind": SETS[one].kind}
+            for one in settings["sets"]
+        }
+        summaries = [summary.record() for summary in found]
+        full = {"settings": {**settings, "sets": sets}, "summaries": summaries, "samples": samples}
+        record.write(name, {"benchmark": "defaults", **record.circumstances(), **full})
+
+
+def run_contenders(
+    task: Task, wanted: Sequence[str], python: str, training: Mapping[str, Any] | None = None
+) -> Iterable[tuple[str, dict[str, Any]]]:
     own: dict[str, Callable[[], dict[str, Any]]] = {
-        OURS: lambda: ours(task, 0),
-        OURS_HELD_OUT: lambda: ours(task, HELD_OUT),
+        OURS: lambda: ours(task, 0, training or {}),
+        OURS_HELD_OUT: lambda: ours(task, HELD_OUT, training or {}),
     }
     for one in wanted:
         yield one, own[one]() if one in own else library(task, one, python if one == "catboost" else sys.executable)
