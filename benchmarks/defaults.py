@@ -98,19 +98,43 @@ def ours(task: Task, held_out: float, training: Mapping[str, Any]) -> dict[str, 
     }  # fmt: skip
 
 
-def library(task: Task, name: str, python: str) -> dict[str, Any]:
-    """Fits a library in a process of its own; an error is a result."""
-    with tempfile.TemporaryDirectory(prefix="at-defaults-") as scratch:
-        parts = [str(Path(scratch) / part) for part in ("train.parquet", "test.parquet", "predicted.npy")]
-        task.train.to_parquet(parts[0])
-        task.test.to_parquet(parts[1])
-        command = [python, str(SCRIPT), name, task.loaded.kind, task.loaded.target, *parts]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
-            return {"error": (done.stderr.strip() or "no message").splitlines()[-1]}
-        said = json.loads(done.stdout.strip().splitlines()[-1])
-        return {"losses": task.losses(np.load(parts[2])), **said}
+class Libraries:
+    """A process for each Python that libraries are fitted in, with one thread."""
+
+    def __init__(self, catboost: str) -> None:
+        self._pythons = {name: catboost if name == "catboost" else sys.executable for name in LIBRARIES}
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+
+    def fit(self, task: Task, name: str) -> dict[str, Any]:
+        """Fits a library; an error is a result."""
+        with tempfile.TemporaryDirectory(prefix="at-defaults-") as scratch:
+            parts = [str(Path(scratch) / part) for part in ("train.parquet", "test.parquet", "predicted.npy")]
+            task.train.to_parquet(parts[0])
+            task.test.to_parquet(parts[1])
+            said = self._ask(self._pythons[name], [name, task.loaded.kind, task.loaded.target, *parts])
+            return said if "error" in said else {"losses": task.losses(np.load(parts[2])), **said}
+
+    def _ask(self, python: str, question: list[str]) -> dict[str, Any]:
+        if python not in self._processes:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+            self._processes[python] = subprocess.Popen(
+                [python, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                text=True, env=environment,
+            )  # fmt: skip
+        process = self._processes[python]
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps(question) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        if not answer:
+            del self._processes[python]
+            return {"error": f"its process ended with exit code {process.wait()}"}
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            process.communicate()
 
 
 @dataclass(frozen=True)
@@ -205,16 +229,18 @@ def command(
 ) -> int:  # fmt: skip
     parts = dict(zip(("choose", "report"), halves(), strict=True))
     names = names or parts.get(half) or tuple(SETS)
+    libraries = Libraries(python)
     kept = Samples(samples or cache / f"{name or 'defaults'}.jsonl")
     for seed, data in itertools.product(range(seeds), names):
         wanted = [one for one in (chosen if choosing else contenders) if not kept.has(data, seed, one)]
         if not wanted:
             continue
         task = Task.of(load(data, cache, rows), seed)
-        results = candidates(task, wanted) if choosing else run_contenders(task, wanted, python, json.loads(given))
+        results = candidates(task, wanted) if choosing else run_contenders(task, wanted, libraries, json.loads(given))
         for one, found in results:
             kept.add({"set": data, "seed": seed, "contender": one, "train_rows": len(task.train), **found})
             print(line(kept.all[-1]), flush=True)
+    libraries.close()
     if not choosing:
         measured = [one for one in kept.all if one["set"] in names and one["seed"] < seeds]
         settings = {"sets": names, "seeds": seeds, "most_rows": rows, "training": json.loads(given)}
@@ -244,14 +270,14 @@ def conclude(
 
 
 def run_contenders(
-    task: Task, wanted: Sequence[str], python: str, training: Mapping[str, Any] | None = None
+    task: Task, wanted: Sequence[str], libraries: Libraries, training: Mapping[str, Any] | None = None
 ) -> Iterable[tuple[str, dict[str, Any]]]:
     own: dict[str, Callable[[], dict[str, Any]]] = {
         OURS: lambda: ours(task, 0, training or {}),
         OURS_HELD_OUT: lambda: ours(task, HELD_OUT, training or {}),
     }
     for one in wanted:
-        yield one, own[one]() if one in own else library(task, one, python if one == "catboost" else sys.executable)
+        yield one, own[one]() if one in own else libraries.fit(task, one)
 
 
 class Samples:

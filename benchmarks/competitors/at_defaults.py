@@ -1,10 +1,9 @@
 """Libraries at their defaults: fits one on training rows, and predicts test rows.
 
-    python at_defaults.py LIBRARY KIND TARGET TRAIN.parquet TEST.parquet PREDICTIONS.npy
-
-Imports nothing of this project, so that a library may be installed in an environment of its own.  Text columns are given
-as categories in each library's own way; scikit-learn takes those with more than 255 levels by its target encoder.  Prints
-JSON: the library's version, and CPU and wall seconds of the fit, with one thread.
+Imports nothing of this project, so that a library may be installed in an environment of its own: as a script it reads
+lines of JSON, [library, kind, target, train.parquet, test.parquet, predictions.npy], and answers each with one line.  Text columns are given
+as categories in each library's own way; scikit-learn takes those with more than 255 levels by its target encoder.  All
+with one thread.
 """
 
 import json
@@ -34,6 +33,7 @@ def fit(
     cpu, wall = time.process_time(), time.perf_counter()
     model.fit(train, codes, **given)
     spent = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+    spent["version"] = __import__(library).__version__
     return np.asarray(model.predict_proba(test) if classifies else model.predict(test)), spent
 
 
@@ -91,12 +91,16 @@ def _catboost(classifies: bool, text: list[str], train: pd.DataFrame) -> tuple[A
 MODELS = {"xgboost": _xgboost, "lightgbm": _lightgbm, "sklearn": _sklearn, "catboost": _catboost}
 
 
-def main(library: str, kind: str, target: str, train: str, test: str, out: str) -> None:
-    predicted, spent = fit(library, kind, target, pd.read_parquet(train), pd.read_parquet(test))
-    np.save(out, predicted)
-    version = __import__(library).__version__
-    print(json.dumps({"version": version, **spent}))
+def main() -> None:
+    for line in sys.stdin:
+        library, kind, target, train, test, out = json.loads(line)
+        try:
+            predicted, said = fit(library, kind, target, pd.read_parquet(train), pd.read_parquet(test))
+            np.save(out, predicted)
+        except Exception as error:  # whatever a library raises is its result
+            said = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
