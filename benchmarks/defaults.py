@@ -11,7 +11,7 @@ seconds are of the fit: for this project, of the matrices and rounds, without st
 CatBoost runs with the Python of --catboost, where it is installed.
 
 --candidates boosts each of CANDIDATES on the sets instead, measures after each of MARKS rounds, and prints the mean
-logarithm of the loss compared with LightGBM's.
+logarithm of the loss compared with the best library's: run the libraries on the same half with the same --samples first.
 
 Every result is appended to a file in the cache; a run that was stopped continues.
 """
@@ -34,7 +34,7 @@ import xgboost
 
 from benchmarks import record
 from benchmarks.competitors.common import auc
-from benchmarks.defaults_report import summarize, text
+from benchmarks.defaults_report import by_rounds, summarize, text
 from benchmarks.local_training import Prepared
 from benchmarks.real_sets import DEFAULT_CACHE, MOST_ROWS, SETS, Loaded, halves, load
 from pipeline.cli.main import HELD_OUT
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEEDS = 5
+SHOWN = 30  # candidates
 LIBRARIES = ("lightgbm", "xgboost", "sklearn", "catboost")
 OURS, OURS_HELD_OUT = "this project", "this project, held out"
 SCRIPT = Path(__file__).resolve().parent / "competitors" / "at_defaults.py"
@@ -122,7 +123,8 @@ class Libraries:
                 text=True, env=environment,
             )  # fmt: skip
         process = self._processes[python]
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(json.dumps(question) + "\n")
         process.stdin.flush()
         answer = process.stdout.readline()
@@ -241,11 +243,25 @@ def command(
             kept.add({"set": data, "seed": seed, "contender": one, "train_rows": len(task.train), **found})
             print(line(kept.all[-1]), flush=True)
     libraries.close()
-    if not choosing:
+    if choosing:
+        conclude_choice(kept.all, name)
+    else:
         measured = [one for one in kept.all if one["set"] in names and one["seed"] < seeds]
         settings = {"sets": names, "seeds": seeds, "most_rows": rows, "training": json.loads(given)}
         conclude(measured, settings, [one for one in contenders if one in LIBRARIES], name)
     return 0
+
+
+def conclude_choice(samples: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Prints how the candidates compare, and writes the record; `samples`: theirs and the libraries'."""
+    found = by_rounds(samples, samples, to="lightgbm")
+    for one in found[:SHOWN]:
+        print(
+            f"{one['sets']:2} sets  {one['candidate']:50} {one['rounds']:4} rounds  mean gap {one['mean_gap']:+.2%}  "
+            f"median {one['median_gap']:+.2%}  CPU {one['cpu_ratio']:.2f}"
+        )
+    if name:
+        record.write(name, {"benchmark": "defaults", **record.circumstances(), "candidates": found, "samples": samples})
 
 
 def conclude(

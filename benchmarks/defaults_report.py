@@ -132,7 +132,7 @@ def text(found: Summary) -> str:
 
 def by_rounds(samples: Sequence[Sample], libraries: Sequence[Sample], to: str) -> list[dict[str, Any]]:
     """Of each candidate and number of rounds: the mean logarithm of its loss over the best library's, and its CPU
-    seconds to those of `to` (geometric mean), over the sets that all have.
+    seconds to those of `to` (geometric mean); those on most sets first.
     """
     best, cost = _best(libraries), _costs(libraries, to)
     logs: dict[tuple[str, int], dict[str, list[float]]] = {}
@@ -146,7 +146,6 @@ def by_rounds(samples: Sequence[Sample], libraries: Sequence[Sample], to: str) -
         )
         logs.setdefault(key, {}).setdefault(one["set"], []).append(gap)
         costs.setdefault(key, []).append(math.log(max(mark["cpu_seconds"], 1e-3) / cost[one["set"]]))
-    most = max((len(of) for of in logs.values()), default=0)
     found = [
         {
             "candidate": name, "rounds": rounds, "sets": len(of),
@@ -154,9 +153,9 @@ def by_rounds(samples: Sequence[Sample], libraries: Sequence[Sample], to: str) -
             "median_gap": statistics.median(statistics.fmean(values) for values in of.values()),
             "cpu_ratio": math.exp(statistics.fmean(costs[name, rounds])),
         }
-        for (name, rounds), of in logs.items() if len(of) == most
+        for (name, rounds), of in logs.items()
     ]  # fmt: skip
-    return sorted(found, key=lambda one: one["mean_gap"])
+    return sorted(found, key=lambda one: (-one["sets"], one["mean_gap"]))
 
 
 def _best(libraries: Sequence[Sample]) -> dict[tuple[str, str], float]:
