@@ -261,7 +261,31 @@ def conclude_choice(samples: Sequence[Mapping[str, Any]], name: str) -> None:
             f"median {one['median_gap']:+.2%}  CPU {one['cpu_ratio']:.2f}"
         )
     if name:
-        record.write(name, {"benchmark": "defaults", **record.circumstances(), "candidates": found, "samples": samples})
+        record.write(
+            name,
+            {"benchmark": "defaults", **record.circumstances(), "candidates": found, "samples": kept_short(samples)},
+        )
+
+
+def kept_short(samples: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line of JSON for each sample, with six digits, a curve as lists over the rounds."""
+
+    def short(one: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "curve" not in one:
+            return one
+        curve = one["curve"]
+        losses = {name: [mark["losses"][name] for mark in curve] for name in curve[0]["losses"]}
+        columns = {name: [mark[name] for mark in curve] for name in ("rounds", "cpu_seconds")}
+        return {**{name: value for name, value in one.items() if name != "curve"}, **columns, "losses": losses}
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: rounded(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [rounded(part) for part in value]
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    return [json.dumps(rounded(short(one))) for one in samples]
 
 
 def conclude(
@@ -281,7 +305,7 @@ def conclude(
             for one in settings["sets"]
         }
         summaries = [summary.record() for summary in found]
-        full = {"settings": {**settings, "sets": sets}, "summaries": summaries, "samples": samples}
+        full = {"settings": {**settings, "sets": sets}, "summaries": summaries, "samples": kept_short(samples)}
         record.write(name, {"benchmark": "defaults", **record.circumstances(), **full})
 
 
