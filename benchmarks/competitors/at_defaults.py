@@ -74,8 +74,10 @@ def _sklearn(classifies: bool, text: list[str], train: pd.DataFrame) -> tuple[An
     many = [name for name in text if train[name].nunique() > MOST_LEVELS]
     if not many:
         return model, {}
+    # By itself it takes whole numbers for classes.
+    encode = TargetEncoder(target_type="auto" if classifies else "continuous", random_state=SEED)
     encoder = make_column_transformer(
-        (TargetEncoder(random_state=SEED), many), remainder="passthrough", verbose_feature_names_out=False
+        (encode, many), remainder="passthrough", verbose_feature_names_out=False
     ).set_output(transform="pandas")
     return make_pipeline(encoder, model), {}
 
