@@ -154,7 +154,7 @@ rounds = {setting.rounds}
 early_stopping = 0
 metrics = ["logloss"]
 max_bin = {setting.max_bin}
-params = {{ max_depth = {setting.depth}, learning_rate = {setting.learning_rate} }}
+params = {{ max_depth = {setting.depth}, learning_rate = {setting.learning_rate}, colsample_bynode = 1 }}
 
 [cluster]
 device = "{setting.device}"

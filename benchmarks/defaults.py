@@ -158,9 +158,6 @@ MORE: tuple[Mapping[str, Any], ...] = (
     {"max_depth": 6, "min_child_weight": 3, "colsample_bytree": 0.7, "max_cat_threshold": 16},
     {"max_depth": 6, "min_child_weight": 1, "colsample_bynode": 0.5, "reg_lambda": 3},
 )
-# Chosen on the first half of the sets, before the other half was looked at: among settings that cost at most twice
-# LightGBM's CPU seconds.
-CHOSEN: Mapping[str, Any] = {"rounds": 150, "params": {"learning_rate": 0.08, "colsample_bynode": 0.5}}
 
 
 def _grid() -> dict[str, Candidate]:
@@ -216,9 +213,7 @@ def candidates(task: Task, wanted: Sequence[str]) -> Iterable[tuple[str, dict[st
               default=[OURS, OURS_HELD_OUT, *LIBRARIES])  # fmt: skip
 @click.option("--candidates", "choosing", is_flag=True)
 @click.option("--candidate", "chosen", multiple=True, type=click.Choice(list(CANDIDATES)), default=list(CANDIDATES))
-@click.option(
-    "--training", "given", default=json.dumps(CHOSEN), help="Fields of `training` of this project's jobs, as JSON."
-)
+@click.option("--training", "given", default="{}", help="Fields of `training` of this project's jobs, as JSON.")
 @click.option("--seeds", type=click.IntRange(1), default=SEEDS, show_default=True)
 @click.option("--rows", type=click.IntRange(100), default=MOST_ROWS, show_default=True, help="Of a set at most.")
 @click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True)

@@ -11,6 +11,7 @@ import xgboost
 from benchmarks.local_preparation import Ready, prepare
 from pipeline.config.job import Job, Training
 from pipeline.config.metric_registry import round_metrics
+from pipeline.config.parameters import with_defaults
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.model.manifest import NamedType
 from pipeline.model.schema import to_table, type_name
@@ -58,12 +59,13 @@ class Prepared:
         """What the worker of a run on one worker gets; of objectives whose intercept is a mean."""
         target, fitted = self.ready.target, self.ready.fitted
         shape = ModelShape(fitted.recipe.names, len(target.classes))
+        params = with_defaults(training.params, training.rounds)
         intercept = base_score(target.objective, LabelSummary(fitted.mean_label))
         return RoundsSpec(
             run="local",
-            params=xgboost_params(target.objective, shape, intercept, training.params, training.seed),
+            params=xgboost_params(target.objective, shape, intercept, params, training.seed),
             rounds=training.rounds,
-            metrics=round_metrics(target.objective, training.metrics, training.params),
+            metrics=round_metrics(target.objective, training.metrics, params),
             early_stopping=training.early_stopping,
             seed=training.seed,
             threads=self.threads,

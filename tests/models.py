@@ -131,4 +131,4 @@ def _job(kind: str, files: Path) -> Job:
     if target.column != "late":
         data["derive"] = {"speed": data["derive"]["speed"]}
     quantiles = {"quantiles": [0.1, 0.5, 0.9]} if kind == "quantiles" else {}
-    return Job.parse({"data": data, "training": {"objective": target.objective, **quantiles}})
+    return Job.parse({"data": data, "training": {"objective": target.objective, "rounds": 100, **quantiles}})

@@ -223,7 +223,7 @@ class Training(Section):
     """The parameters of boosting."""
 
     objective: str = Field("auto", description="an XGBoost objective; auto: by the target's type")
-    rounds: Positive = Field(100, description="boosting rounds at most")
+    rounds: Positive = Field(150, description="boosting rounds at most")
     early_stopping: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = Field(
         20,
         description="stop after this many rounds without a better validation metric; 0: never. Needs data.validation",
@@ -246,7 +246,11 @@ class Training(Section):
     )
     quantiles: list[Share] = Field([], description="for reg:quantileerror: the quantiles, in rising order")
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
-    params: dict[str, Any] = Field({}, description="further XGBoost parameters, passed through")
+    params: dict[str, Any] = Field(
+        {},
+        description="further XGBoost parameters, passed through; learning_rate is by default 12 / rounds, from 0.02 to 0.3, "
+        "and colsample_bynode 0.5 where no colsample_* is given",
+    )
     timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=LONGEST_COLLECTIVE_SECONDS)] = Field(
         1800, description="how long a worker waits for its peers in one collective"
     )

@@ -62,7 +62,8 @@ QUANTILE_OBJECTIVE = "reg:quantileerror"  # the one that training.quantiles are 
 class Parameter:
     """An XGBoost parameter that is passed through, its default and its restrictions."""
 
-    default: Any = None  # XGBoost's; None: it depends on objective, device or rows, or this is a second name
+    # XGBoost's (`with_defaults` has ours); None: it depends on objective, device or rows, or this is a second name
+    default: Any = None
     # With other values XGBoost sketches, samples, draws pairs or learns biases worker by worker.
     values: tuple[Any, ...] = ()  # that leave the model independent of the layout; empty: all do
     objectives: tuple[str, ...] = ()  # for other objectives XGBoost ignores it silently; empty: for all
@@ -121,15 +122,42 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
-def resolved_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in force under training.params `params`: under the first of their names, with the defaults.
+# Ours, in place of XGBoost's: chosen by `python -m benchmarks.defaults` on one half of its data sets.
+RATE_TIMES_ROUNDS = 12.0
+SMALLEST_RATE, LARGEST_RATE = 0.02, 0.3
+COLUMNS_OF_A_NODE = 0.5  # share of the features that a split is chosen from; more of them overfit small data
+_BY_COLUMNS = frozenset({"colsample_bytree", "colsample_bylevel", "colsample_bynode"})
 
-    >>> resolved_params({"learning_rate": 0.1})["eta"], resolved_params({})["eta"]
-    (0.1, 0.3)
+
+def with_defaults(params: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+    """XGBoost's parameters, with our defaults for those that `params` does not name; `rounds`: training.rounds.
+
+    A training of few rounds gets a high learning rate.  Who samples columns in one way gets no other way.
+
+    >>> with_defaults({}, 150)
+    {'eta': 0.08, 'colsample_bynode': 0.5}
+    >>> with_defaults({"learning_rate": 0.1, "colsample_bytree": 0.8}, 150)
+    {'learning_rate': 0.1, 'colsample_bytree': 0.8}
+    """
+    found: dict[str, Any] = {}
+    if not {"eta", "learning_rate"} & params.keys():
+        found["eta"] = min(LARGEST_RATE, max(SMALLEST_RATE, RATE_TIMES_ROUNDS / rounds))
+    if not _BY_COLUMNS & params.keys():
+        found["colsample_bynode"] = COLUMNS_OF_A_NODE
+    return {**found, **params}
+
+
+def resolved_params(params: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+    """The parameters in force under training.params `params` and training.rounds: under the first of their names, with
+    the defaults.
+
+    >>> resolved_params({"learning_rate": 0.1}, 150)["eta"], resolved_params({}, 150)["eta"]
+    (0.1, 0.08)
     """
     names = {other: one for one, other in ALIASES}
     defaults = {name: one.default for name, one in PARAMETERS.items() if one.default is not None}
-    return {**defaults, **{names.get(name, name): value for name, value in params.items()}}
+    given = with_defaults(params, rounds)
+    return {**defaults, **{names.get(name, name): value for name, value in given.items()}}
 
 
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.memory import PeakMemory, counted
+from pipeline.config.parameters import with_defaults
 from pipeline.data.skipped import SkippedFragment
 from pipeline.events.findings import plain, text_of
 from pipeline.events.types import incident
@@ -96,8 +97,9 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
         trainer=done.outcome.trainer,
         notes=tuple(map(text_of, context.notes)),
     )
-    resolved = {"params": dict(done.prepared.plan.survey.params), "rounds": done.outcome.rounds}
-    training = context.job.training.model_copy(update=resolved)
+    training = context.job.training
+    params = with_defaults(done.prepared.plan.survey.params, training.rounds)
+    training = training.model_copy(update={"params": params, "rounds": done.outcome.rounds})
     return make_manifest(done.prepared.inputs, context.job.model_copy(update={"training": training}), trained)
 
 

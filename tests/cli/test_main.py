@@ -359,7 +359,7 @@ def test_help_has_an_example_and_the_exit_codes(capfd, verb):
 def test_fields_are_all_fields_of_the_job(capfd):
     assert run(cli, ["train", "--fields"]) == 0
     out = capfd.readouterr().out
-    assert re.search(r"^training\.rounds +100 +boosting rounds at most$", out, re.MULTILINE)
+    assert re.search(r"^training\.rounds +150 +boosting rounds at most$", out, re.MULTILINE)
     assert "data.csv.header" in out
     assert "preprocess.columns.NAME.clip" in out
 

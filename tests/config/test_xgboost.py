@@ -10,7 +10,7 @@ import xgboost
 
 from pipeline.config.job import Job, Training
 from pipeline.config.metric_registry import DEFAULTS, OF_ROUNDS, check_metrics, rising, round_metrics
-from pipeline.config.parameters import OWN, PARAMETERS, check_params, resolved_params
+from pipeline.config.parameters import OWN, PARAMETERS, check_params, resolved_params, with_defaults
 from pipeline.config.xgboost import KINDS, ModelShape, xgboost_params
 from pipeline.errors import JobError
 from pipeline.preprocess.constraints import check_constraints
@@ -247,11 +247,12 @@ def test_resolved_parameters_are_those_that_xgboost_uses(objective: str) -> None
     """Those that a job does not name, too: a default that changes here has to be given to XGBoost, and the reverse."""
     for kind in ("gbtree", "dart"):
         shape = ModelShape(("f0", "f1"), classes=2, quantiles=[0.5])
-        used = values(json.loads(booster(xgboost_params(objective, shape, 0.5, {"booster": kind}, 1)).save_config()))
-        for name, value in resolved_params({}).items():
+        params = xgboost_params(objective, shape, 0.5, with_defaults({"booster": kind}, 150), 1)
+        used = values(json.loads(booster(params).save_config()))
+        for name, value in resolved_params({}, 150).items():
             if name in used and name != "booster":
                 assert used[name] <= {plain(value)}, name
-    assert resolved_params({"learning_rate": 0.5})["eta"] == 0.5
+    assert resolved_params({"learning_rate": 0.5}, 10)["eta"] == 0.5
 
 
 def values(config: Any) -> dict[str, set[Any]]:

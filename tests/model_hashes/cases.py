@@ -42,7 +42,7 @@ class Case:
 
     def job(self, source: Path, model: Path, rounds: int = ROUNDS) -> Job:
         used = {*self.features, self.target, self.data.get("weight"), self.data.get("group")}
-        params = {"max_depth": 4, "learning_rate": 0.5, **self.training.get("params", {})}
+        params = {"max_depth": 4, "learning_rate": 0.5, "colsample_bynode": 1, **self.training.get("params", {})}
         return Job.parse(
             {
                 "data": {

@@ -14,6 +14,7 @@ import pytest
 
 import pipeline
 from pipeline.config.job import Cluster, Job
+from pipeline.config.parameters import with_defaults
 from pipeline.data import fragments
 from pipeline.errors import DataError, JobError
 from pipeline.events import types as events
@@ -82,7 +83,11 @@ def test_the_models_are_those_of_train(client: Any, folder: Path, trained: Any, 
     assert same(again.model, first.model)
     assert same(deep.model, trained("training.params.max_depth=6", "training.params.eta=0.1", "training.rounds=7"))
     assert plain.model.manifest.rounds == 3
-    assert deep.model.manifest.job["training"]["params"] == {"max_depth": 6, "eta": 0.1}
+    assert deep.model.manifest.job["training"]["params"] == {
+        "max_depth": 6,
+        "eta": 0.1,
+        "colsample_bynode": 0.5,
+    }
     assert first.summary["metrics"] == again.summary["metrics"]
     assert "blocks" not in again.summary["seconds"]
 
@@ -312,7 +317,7 @@ def test_a_parameter_that_follows_from_the_labels_is_recorded(client: Any, tmp_p
     assert same(plain.model, shared.model)
     assert not same(plain.model, deep.model)
     for result, params in ((plain, {}), (shared, {}), (deep, {"max_depth": 3})):
-        assert result.model.manifest.job["training"]["params"] == {**params, "ndcg_exp_gain": False}
+        assert result.model.manifest.job["training"]["params"] == with_defaults({**params, "ndcg_exp_gain": False}, 3)
         assert result.summary["metrics"]["train"]["ndcg"] > 0.5
 
 

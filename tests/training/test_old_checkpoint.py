@@ -29,7 +29,7 @@ def job_of(out: Path, *settings: str) -> Job:
     """The job of then, with more rounds."""
     table = {
         "data": {"source": str(HERE / "rows.parquet"), "target": "y", "validation": {"share": 0.25}},
-        "training": {"rounds": 8, "row_sample": 0.7, "params": {"max_depth": 3, "eta": 0.5}},
+        "training": {"rounds": 8, "row_sample": 0.7, "params": {"max_depth": 3, "eta": 0.5, "colsample_bynode": 1}},
         "output": {"model": str(out), "report": False},
     }
     return Job.parse(table, settings=settings)

@@ -14,7 +14,7 @@ from pipeline.cluster.devices import array_namespace
 from pipeline.config import xgboost as objective
 from pipeline.config.job import Training
 from pipeline.config.metric_registry import round_metrics
-from pipeline.config.parameters import resolved_params
+from pipeline.config.parameters import resolved_params, with_defaults
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.constraints import without_absent
@@ -41,7 +41,7 @@ class XGBoostTrainer:
         return {"xgboost": xgboost.__version__}
 
     def resolved(self, training: Training) -> Mapping[str, Any]:
-        return resolved_params(training.params)
+        return resolved_params(training.params, training.rounds)
 
     def check(self, training: Training, objective: str) -> None:
         try_params(training, objective)
@@ -130,7 +130,7 @@ def _rounds_spec(
 ) -> RoundsSpec:
     """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = context.job.training, prepared.target, prepared.fitted.recipe
-    params = prepared.plan.survey.params
+    params = with_defaults(prepared.plan.survey.params, training.rounds)
     quantiles = objective.quantiles_of(target.objective, training.quantiles)
     constraints = without_absent(training, recipe)
     shape = objective.ModelShape(
