@@ -16,6 +16,7 @@ from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.model.manifest import NamedType
 from pipeline.model.schema import to_table, type_name
 from pipeline.preprocess.apply import matrix
+from pipeline.preprocess.category_splits import with_levels_of_side
 from pipeline.training.xgboost.intercept import LabelSummary, base_score
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
@@ -59,7 +60,8 @@ class Prepared:
         """What the worker of a run on one worker gets; of objectives whose intercept is a mean."""
         target, fitted = self.ready.target, self.ready.fitted
         shape = ModelShape(fitted.recipe.names, len(target.classes))
-        params = with_defaults(training.params, training.rounds)
+        rows = fitted.statistics.rows
+        params = with_defaults(with_levels_of_side(training.params, fitted.recipe.levels, rows), training.rounds)
         intercept = base_score(target.objective, LabelSummary(fitted.mean_label))
         return RoundsSpec(
             run="local",

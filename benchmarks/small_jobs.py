@@ -101,7 +101,8 @@ def chosen_shapes(names: str) -> list[Shape]:
 
 def our_command(shape: Shape, folder: Path, out: Path, threads: int, workers: int | None) -> Sequence[str]:
     """The installed command, without a report, held-out rows and early stopping, as in the script."""
-    settings = ["training.early_stopping=0", f"training.params.max_depth={DEPTH}", "training.params.learning_rate=0.1"]
+    params = {"max_depth": DEPTH, "learning_rate": 0.1, "colsample_bynode": 1}
+    settings = ["training.early_stopping=0", *(f"training.params.{name}={value}" for name, value in params.items())]
     layout = [] if workers is None else ["--workers", str(workers), "--threads", str(max(1, threads // workers))]
     options = ["--target", TARGET, "--validation", "0", "--rounds", str(shape.rounds), "--no-report"]
     given = [word for setting in settings for word in ("--set", setting)]

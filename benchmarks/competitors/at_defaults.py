@@ -83,7 +83,7 @@ def _sklearn(classifies: bool, text: list[str], train: pd.DataFrame) -> tuple[An
 
 
 def _catboost(classifies: bool, text: list[str], train: pd.DataFrame) -> tuple[Any, dict[str, Any]]:
-    import catboost  # type: ignore[import-not-found]  # of the extra `bench`
+    import catboost
 
     kind = catboost.CatBoostClassifier if classifies else catboost.CatBoostRegressor
     options = {"thread_count": 1, "logging_level": "Silent", "allow_writing_files": False, "random_seed": SEED}
