@@ -26,6 +26,7 @@ from pipeline.preprocess.fit import (
     Fitted,
     FragmentTask,
     PassConfig,
+    TableCache,
     block_facts,
     collect_unit,
     fit,
@@ -56,7 +57,7 @@ def prepare(job: Job, source: Any = None, *, sample_seed: int | None = None) -> 
     training = inputs.job.training
     plan = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=training.seed)
     units = _units(inputs, [plan] * 2)
-    found = [survey for unit in units if isinstance(survey := survey_unit(*unit), TargetSurvey)]
+    found = [survey for unit in units if isinstance(survey := survey_unit(*unit, TableCache("local", 0)), TargetSurvey)]
     assert len(found) == len(units)  # none is skipped
     first = len(inputs.training.fragments)
     surveys = [merge_surveys(part) for part in (found[:first], found[first:]) if part]

@@ -93,7 +93,13 @@ class Inputs:
             ranking=self.roles.group is not None,
             bins=training.max_bin,
             params=dict(training.params),
-            compressed=sum(compression(path) is not None for source in self.sources for path in source.files),
+            compressed=tuple(
+                piece.nbytes
+                for source in self.sources
+                for fragment in source.fragments
+                for piece in fragment.pieces
+                if source.format in ("csv", "libsvm") and compression(piece.path) is not None
+            ),
         )
 
 

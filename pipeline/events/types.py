@@ -22,7 +22,7 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 | Restarted      | training continues                 | round, workers                                          |
 | Skipped        | a fragment that cannot be read is left out | fragment, reason                                |
 | Evaluated      | the exact evaluation has ended     | metrics, seconds                                        |
-| Saved          | the model folder is complete       | path, sha256                                            |
+| Saved          | the model can be loaded; its report, if one is asked for, follows | path, sha256             |
 | Failed         | the verb ends without a result     | message                                                 |
 | Note           | something the user should know     | message                                                 |
 """

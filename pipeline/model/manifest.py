@@ -90,8 +90,8 @@ class Manifest:
         document["derivation"].pop("allow_code")  # consent is given on each call, never taken from a file
         if version < 3:
             document.pop("trainer")
-        document["sha256"] = hashlib.sha256(dump(document)).hexdigest()
-        return dump(document)
+        document["sha256"] = hashlib.sha256(_text(document)).hexdigest()
+        return _text(document)
 
     @classmethod
     def parse(cls, content: bytes, origin: str) -> "Manifest":
@@ -121,11 +121,20 @@ class Manifest:
 
 def dump(document: Any) -> bytes:
     """Indented JSON in UTF-8; numbers that JSON does not have (NaN, infinity) become null."""
-    return (json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    return _text(_plain(document))
+
+
+def _text(document: Any) -> bytes:
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+_AS_THEY_ARE = frozenset({str, int, bool})
 
 
 def _plain(value: Any) -> Any:
     """The value converted for JSON."""
+    if value is None or type(value) in _AS_THEY_ARE:  # most values of a manifest of many features: at once
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -23,6 +23,7 @@ BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
 # Rows are ordered from this many on, with so many columns at most.  Chosen by `python -m benchmarks.row_order`: fewer rows
 # gain as large a share (5 to 7 %) of little time, 128 columns gained nothing; numbers of columns between were not tried.
 ORDERED_ROWS, ORDERED_FEATURES = 100_000, 64
+TEXT_EXPANSION = 4  # bytes of a parsed table for each byte of text, at most: a digit and a comma become eight
 LONG_FRAGMENT_NBYTES = 64 * MIB  # the size of a fragment by default: a larger one keeps its thread for seconds
 NAMED = 6  # columns in a table
 DEPTH: int = PARAMETERS["max_depth"].default  # of trees
@@ -59,7 +60,7 @@ class Survey:
     trees: int = 1  # of a round; 1 until the target's classes are known
     rows: int | None = None  # those that pass all filters, once they are counted
     missing: bool = False  # whether a value is missing, once that is known
-    compressed: int = 0  # files of compressed text: each is one fragment, however large
+    compressed: tuple[int, ...] = ()  # bytes of text in each compressed file, which is one fragment, however large
 
 
 @dataclass(frozen=True)
@@ -222,13 +223,13 @@ def _choose_storage(asked: StorageChoice, device: Device, shape: MemoryShape, ro
 
 
 def _kept_rows_nbytes(survey: Survey, shape: MemoryShape) -> int:
-    """The raw rows that each worker may keep between the passes without a higher peak.
+    """The raw rows that each worker may keep between the passes: as many as do not raise the run's peak.
 
-    A fragment that is alone on its worker may be kept in any case: otherwise each pass decodes it, at twice its size.
+    Where no worker has several fragments, at least one of them: each pass would hold all of its rows in any case.
     """
-    alone = len(survey.fragments) <= shape.workers
+    one_each = len(survey.fragments) <= shape.workers
     largest = max((fragment.nbytes for fragment in survey.fragments), default=0)
-    return max(spare_nbytes(shape) // shape.workers, 2 * largest if alone else 0)
+    return max(spare_nbytes(shape) // shape.workers, TEXT_EXPANSION * largest if one_each else 0)
 
 
 def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> OrderOfRows:
@@ -255,13 +256,14 @@ def _misfit(chosen: Storage, shape: MemoryShape, rows: int, limit_nbytes: int) -
 
 
 def _unread_in_parallel(survey: Survey, resources: Resources) -> list[str]:
-    """A note where compressed files leave threads without work while the data are read."""
+    """A note where large compressed files leave threads without work while the data are read."""
     fragments, threads = len(survey.fragments), sum(worker.threads for worker in resources.workers)
-    largest = max((fragment.nbytes for fragment in survey.fragments), default=0)
-    if not survey.compressed or fragments >= threads or largest < LONG_FRAGMENT_NBYTES:
+    large = [nbytes for nbytes in survey.compressed if nbytes >= LONG_FRAGMENT_NBYTES]
+    if not large or fragments >= threads:
         return []
-    read = f"each compressed file is read from its beginning by one thread: {_many(fragments, 'fragment')} for "
-    return [read + f"{_many(threads, 'thread')}; split the text into {threads} files or more, or decompress it"]
+    files = f"{_many(len(large), 'compressed file')} of up to about {_mib(max(large))} of text"
+    advice = f"split the text into {threads} files or more, or decompress it"
+    return [f"{files}: one thread reads each; {_many(fragments, 'fragment')} for {_many(threads, 'thread')}: {advice}"]
 
 
 def _data(survey: Survey, rows: int) -> str:

@@ -58,11 +58,20 @@ class FragmentTask:
 
 
 @dataclass(frozen=True)
-class KeptTables:
+class TableCache:
     """What the survey needs to keep the tables that it parses."""
 
     run: str
-    nbytes: int  # that one worker may keep
+    limit_nbytes: int  # of one worker
+
+    @staticmethod
+    def takes(unit: FragmentTask) -> bool:
+        """Whether a fragment's table is kept: of text, where parsing is the cost.
+
+        Not of CSV with queries: nearly every fragment ends within one, and is joined with the next.
+        """
+        kind = unit.source.format
+        return kind == "libsvm" or (kind == "csv" and unit.rows.roles.group is None)
 
 
 @dataclass(frozen=True)
@@ -126,17 +135,17 @@ def count_unit(unit: FragmentTask, payload: list[Any]) -> int:
 
 
 @task
-def survey_unit(unit: FragmentTask, payload: object, kept: KeptTables | None = None) -> TargetSurvey | SkippedFragment:
-    """Surveys one fragment's target, time and group; Bad where it cannot be read and may be left out.
+def survey_unit(unit: FragmentTask, payload: object, cache: TableCache) -> TargetSurvey | SkippedFragment:
+    """Surveys one fragment's target, time and group; SkippedFragment where it cannot be read and may be left out.
 
-    `kept`: parse all columns at once, and keep them on this worker where they fit.
+    Of a fragment that the cache takes, all columns are parsed at once and kept on this worker, where they fit.
     """
     with span("survey"):
         try:
-            if kept is not None and has_room(unit.fragment.nbytes, kept.nbytes):
+            if cache.takes(unit) and has_room(cache.run, unit.fragment, cache.limit_nbytes):
                 table = read_fragment(unit.source, unit.fragment, unit.rows.roles.read, payload)
                 found = survey_fragment(unit.source, unit.fragment, unit.rows, table)
-                keep_table(kept.run, unit.fragment, table, kept.nbytes)
+                keep_table(cache.run, unit.fragment, table, cache.limit_nbytes)
                 del table
                 _release_arrow_memory()
                 return found

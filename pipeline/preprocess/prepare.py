@@ -36,8 +36,8 @@ from pipeline.preprocess.fit import (
     BlockFacts,
     Fitted,
     FragmentTask,
-    KeptTables,
     PassConfig,
+    TableCache,
     block_facts,
     collect_unit,
     count_unit,
@@ -50,10 +50,9 @@ from pipeline.preprocess.fragment_tasks import FragmentTasks, InMemoryRows, iden
 from pipeline.preprocess.row_cache import drop_tables
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.placement import WorkerInfo
-from pipeline.runtime.rpc import ask_workers
+from pipeline.runtime.rpc import ANSWER_SECONDS, ask_workers
 from pipeline.runtime.shared_value import SharedValue
 
-ANSWER_SECONDS = 5.0  # for a worker to drop what it no longer needs
 VALIDATION_COST = 0.2  # cost of a validation row relative to a training row: it is read and evaluated
 
 
@@ -106,7 +105,8 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
             "statistics", placed, fit_them, collect_unit, shared
         )
         in_memory_rows.keep_fragments()
-        _drop_tables(context, inputs)
+        if surveyed.cached:
+            _drop_tables(context)
         check_constraints(context.job.training, fitted.recipe, target.kind)
         context.emit_note(*fitted.recipe.notes, *fitted.findings)
         context.emit(StatisticsDone(rows=fitted.statistics.rows, seconds=time.monotonic() - start))
@@ -136,12 +136,10 @@ def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
     return dataclasses.replace(prepared, plan=plan)
 
 
-def _drop_tables(context: RunContext, inputs: Inputs) -> None:
+def _drop_tables(context: RunContext) -> None:
     """Has the workers drop parsed tables that the statistics did not use: of fragments that were moved."""
-    if _keeps_tables(inputs):
-        drop = functools.partial(drop_tables, context.run)
-        addresses = [worker.address for worker in context.placement.workers]
-        ask_workers(context.client, dict.fromkeys(addresses, drop), ANSWER_SECONDS)
+    drop = functools.partial(drop_tables, context.run)
+    ask_workers(context.client, {one.address: drop for one in context.placement.workers}, ANSWER_SECONDS)
 
 
 def _fitted(context: RunContext, shared: PassConfig, parts: list[Future]) -> Callable[[], Fitted]:
@@ -160,6 +158,7 @@ class SurveyedTarget:
     split: Split
     training_shares: tuple[float, ...]  # of each training fragment's rows; empty where fragments were joined
     training: Training  # the job's, with the parameters that follow from the labels
+    cached: bool  # whether workers keep tables that were parsed for it
 
 
 def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows) -> SurveyedTarget:
@@ -169,12 +168,12 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
     inputs = _cut_by_rows(context, inputs, in_memory_rows, plan)
     plans = [dataclasses.replace(plan) for _ in inputs.sources]  # `assign_units` tells the sources apart by their plans
     units = _units(inputs, plans)
-    kept = None
-    if _keeps_tables(inputs):  # on the workers that will collect their statistics, but for those that the survey moves
-        kept = KeptTables(context.run, Plan.of(inputs.survey(), context.placement.resources).keep_nbytes)
+    cache = TableCache(context.run, Plan.of(inputs.survey(), context.placement.resources).keep_nbytes)
+    cached = any(map(cache.takes, units))
+    if cached:  # on the workers that will collect the statistics, but for what the survey moves
         units = assign_units(context.placement.workers, units)
     found = FragmentTasks(context, inputs, in_memory_rows).run(
-        "survey", units, functools.partial(_gathered, context), survey_unit, kept
+        "survey", units, functools.partial(_gathered, context), survey_unit, cache
     )
     inputs, found = _without_bad(context, inputs, found)
     first = len(inputs.training.fragments)
@@ -198,15 +197,7 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
         ]
         inputs = inputs.with_sources(joined)
         in_memory_rows.recut()
-    return SurveyedTarget(inputs, target, split, shares, training)
-
-
-def _keeps_tables(inputs: Inputs) -> bool:
-    """Whether the survey keeps the tables that it parses: those of text, where parsing is the cost.
-
-    Not of CSV with queries: nearly every fragment ends within one, and is joined with the next.
-    """
-    return inputs.training.format == "libsvm" or (inputs.training.format == "csv" and inputs.roles.group is None)
+    return SurveyedTarget(inputs, target, split, shares, training, cached)
 
 
 def _cut_by_rows(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryRows, plan: RowPlan) -> Inputs:

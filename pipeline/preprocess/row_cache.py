@@ -4,52 +4,62 @@ Text is parsed once where it fits: the survey keeps the parsed table of a fragme
 rows for the blocks.  Both count against one limit, that of memory which training needs anyway.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.data.fragments import Fragment, Piece
+from pipeline.data.fragments import Fragment
 from pipeline.data.rows import Rows
 from pipeline.runtime.worker_session import Content, RunResource, WorkerSession, session_of, worker_session
+
+
+@dataclass(frozen=True)
+class _Entry:
+    value: Any
+    nbytes: int  # measured once: of a wide table Arrow adds up every column
 
 
 class RowCache(RunResource):
     """What one run keeps on a worker for its next pass; guarded by the session's lock."""
 
     def __init__(self, run: str) -> None:
-        self.rows: dict[int, Rows] = {}  # by fragment, for the blocks
+        self.rows: dict[Hashable, _Entry] = {}  # by fragment, for the blocks
         # For the statistics.  By what a fragment is made of: queries that are joined give its number to another one.
-        self.tables: dict[tuple[Piece, ...], pa.Table] = {}
+        self.tables: dict[Hashable, _Entry] = {}
+        self.expansion = 1.0  # bytes of a parsed table for each byte of its text: the most seen
 
     @property
     def nbytes(self) -> int:
-        tables = [*(rows.table for rows in list(self.rows.values())), *list(self.tables.values())]
-        return sum(table.nbytes for table in tables)
+        return sum(entry.nbytes for kept in (self.rows, self.tables) for entry in list(kept.values()))
 
     def contents(self) -> Sequence[Content]:
         count = len(self.rows) + len(self.tables)
         return [Content(f"rows of {count:,} fragment{'s' * (count != 1)}", self.nbytes)] if count else []
 
 
-def has_room(nbytes: int, limit_nbytes: int) -> bool:
-    """Whether this worker may keep so many bytes more, with what it keeps of all runs."""
+def has_room(run: str, fragment: Fragment, limit_nbytes: int) -> bool:
+    """Whether this worker may keep the fragment's parsed table, with what it keeps of all runs, by the tables so far."""
     session = worker_session()
-    return session is not None and _kept_nbytes(session) + nbytes <= limit_nbytes
+    if session is None:
+        return False
+    with session.lock:
+        cache = session.of(run, RowCache)
+        return cache is not None and _kept_nbytes(session) + cache.expansion * fragment.nbytes <= limit_nbytes
 
 
 def keep_table(run: str, fragment: Fragment, table: pa.Table, limit_nbytes: int) -> None:
     """Keeps a fragment's parsed table on this worker, on the same conditions as `keep_rows`."""
-    session = worker_session()
+    session, entry = worker_session(), _Entry(table, table.nbytes)
     if session is None:
         return
     with session.lock:
         cache = session.of(run, RowCache)
         if cache is None:
             return
-        cache.tables.pop(fragment.pieces, None)  # a task may run twice
-        if _kept_nbytes(session) + table.nbytes <= limit_nbytes:
-            cache.tables[fragment.pieces] = table
+        cache.expansion = max(cache.expansion, entry.nbytes / max(1, fragment.nbytes))
+        _keep(session, cache.tables, fragment.pieces, entry, limit_nbytes)
 
 
 def take_table(run: str, fragment: Fragment) -> pa.Table | None:
@@ -59,7 +69,8 @@ def take_table(run: str, fragment: Fragment) -> pa.Table | None:
         return None
     with session.lock:
         cache = session.find(run, RowCache)
-        return None if cache is None else cache.tables.pop(fragment.pieces, None)
+        entry = None if cache is None else cache.tables.pop(fragment.pieces, None)
+    return None if entry is None else entry.value
 
 
 def drop_tables(run: str, dask_worker: Any) -> None:
@@ -70,22 +81,15 @@ def drop_tables(run: str, dask_worker: Any) -> None:
             cache.tables.clear()
 
 
-def _kept_nbytes(session: WorkerSession) -> int:
-    return sum(each.nbytes for each in session.each(RowCache).values())
-
-
 def keep_rows(run: str, rows: Rows, limit_nbytes: int) -> None:
     """Keeps a fragment's rows on this worker, unless the rows of all runs would exceed the limit, or the run is over."""
-    session = worker_session()
+    session, entry = worker_session(), _Entry(rows, rows.table.nbytes)
     if session is None:
         return
     with session.lock:
         cache = session.of(run, RowCache)
-        if cache is None:
-            return
-        cache.rows.pop(rows.fragment, None)  # a task may run twice
-        if _kept_nbytes(session) + rows.table.nbytes <= limit_nbytes:
-            cache.rows[rows.fragment] = rows
+        if cache is not None:
+            _keep(session, cache.rows, rows.fragment, entry, limit_nbytes)
 
 
 def take_rows(run: str, fragment: int) -> Rows | None:
@@ -95,4 +99,17 @@ def take_rows(run: str, fragment: int) -> Rows | None:
         return None
     with session.lock:
         cache = session.find(run, RowCache)
-        return None if cache is None else cache.rows.pop(fragment, None)
+        entry = None if cache is None else cache.rows.pop(fragment, None)
+    return None if entry is None else entry.value
+
+
+def _keep(
+    session: WorkerSession, kept: dict[Hashable, _Entry], key: Hashable, entry: _Entry, limit_nbytes: int
+) -> None:
+    kept.pop(key, None)  # a task may run twice
+    if _kept_nbytes(session) + entry.nbytes <= limit_nbytes:
+        kept[key] = entry
+
+
+def _kept_nbytes(session: WorkerSession) -> int:
+    return sum(each.nbytes for each in session.each(RowCache).values())

@@ -5,6 +5,7 @@ that have a task; the task's thread records what it computed (`pipeline.runtime.
 cost to bring a task to its thread and its result away from it.
 """
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +88,6 @@ class WorkerTime(RunResource):
             transfer=transfer,
             free=free,
             parts=self._ledger.parts(),
-            peak_rss_nbytes=self._ledger.peak_rss.peaks(),
             **self._digested(),
         )
 
@@ -266,4 +266,5 @@ def end_watch(run: str, dask_worker: Any) -> WorkerReading | None:
     session = session_of(dask_worker)
     watch = session.pop(run, WorkerTime)
     session.pop(run, Ledger)
-    return None if watch is None else watch.reading()
+    peaks = session.peak_rss.pop(run)
+    return None if watch is None else dataclasses.replace(watch.reading(), peak_rss_nbytes=peaks)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.efficiency.account import TimeSlice
-from pipeline.runtime.peak_rss import PeakRss
 from pipeline.runtime.worker_session import Content, RunResource, current_worker, session_of
 
 RUN = "pipeline_run"  # annotation of every task of a run: its id
@@ -17,7 +16,6 @@ class Ledger(RunResource):
     """Adds up the parts of one run's tasks on one worker, while `runtime.recorder` keeps an account there."""
 
     def __init__(self, run: str) -> None:
-        self.peak_rss = PeakRss()
         self._parts: dict[str, TimeSlice] = {}
         self._lock = threading.Lock()
 
@@ -59,15 +57,16 @@ def timed_section(name: str) -> Iterator[None]:
 
     The peak of the worker's memory counts for the outermost part.
     """
-    outermost = not _open.inside
-    if outermost:
+    measured: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if not _open.inside:
         _open.run = run_of_task()
-        if (ledger := _ledger(_open.run)) is not None:
-            ledger.peak_rss.enter(name)
+        if _ledger(_open.run) is not None:
+            measured = session_of(current_worker()).peak_rss.stage(_open.run, name)
     _open.inside.append((0.0, 0.0, 0.0))
     start = _clocks()
     try:
-        yield
+        with measured:
+            yield
     finally:
         whole = _minus(_clocks(), start)
         inside = _open.inside.pop()
@@ -75,8 +74,6 @@ def timed_section(name: str) -> Iterator[None]:
             _open.inside[-1] = _plus(_open.inside[-1], whole)
         if (ledger := _ledger(_open.run)) is not None:
             ledger.add(TimeSlice(name, *_minus(whole, inside)))
-            if outermost:
-                ledger.peak_rss.leave(name)
 
 
 def _ledger(run: str | None) -> Ledger | None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.runtime.peak_rss import PeakRss
+
 NAME = "pipeline-session"  # of the plugin
 CLOSED_RUNS = 1_000  # remembered, because tasks may end later than their run
 
@@ -45,6 +47,7 @@ class WorkerSession:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # to be held over several calls that belong together
+        self.peak_rss = PeakRss()  # of all runs: the process has one peak
         self._kept: dict[tuple[str, type[RunResource]], RunResource] = {}  # the latest put last
         self._closed: deque[str] = deque(maxlen=CLOSED_RUNS)
 
@@ -88,6 +91,7 @@ class WorkerSession:
             if run not in self._closed:
                 self._closed.append(run)
             ended = [self._kept.pop(key) for key in list(self._kept) if key[0] == run]
+            self.peak_rss.pop(run)
         for kept in ended:
             kept.close()
 

@@ -75,21 +75,27 @@ def whole_folder(folder: Path, *, overwrite: bool, ours: Ours, nbytes: int | Non
 
 
 def add_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files into a folder, one after the other; each is whole or absent, one that exists is replaced at once.
+    """Writes files into a folder, then names them in their order; one that exists is replaced at once.
 
-    Names may have a folder before a slash.  OutputError if the system refuses, PipelineError if the disk is full.
+    Names may have a folder before a slash.  If one cannot be written, none is there.  OutputError if the system refuses,
+    PipelineError if the disk is full.
     """
-    for name, content in files.items():
-        path = folder / name
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-        try:
-            write_file(partial, content)
-            os.replace(partial, path)
-            sync(path.parent)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            kind = PipelineError if error.errno in FULL else OutputError
-            raise kind(f"{path}: cannot be written: {refusal(error, folder, len(content))}") from error
+    token = uuid.uuid4().hex[:8]
+    partial = {name: (folder / name).with_name(f".{Path(name).name}.{token}.partial") for name in files}
+    missing = [folder for folder in {path.parent for path in partial.values()} if not folder.exists()]
+    try:
+        for name, content in files.items():
+            write_file(partial[name], content)
+        for name in files:
+            os.replace(partial[name], folder / name)
+            sync((folder / name).parent)
+    except OSError as error:
+        kind = PipelineError if error.errno in FULL else OutputError
+        raise kind(f"{folder / name}: cannot be written: {refusal(error, folder, len(files[name]))}") from error
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+        remove_empty(missing)
 
 
 def refusal(error: OSError, folder: Path, nbytes: int | None = None) -> str:

@@ -31,7 +31,7 @@ from pipeline.data.skipped import SkippedFragment, note
 from pipeline.data.source import Source, open_source
 from pipeline.errors import AccessError, BadFragment, DataError, SourceError
 from pipeline.preprocess import fit as fitting
-from pipeline.preprocess.fit import FragmentTask, PassConfig, collect_unit, survey_unit
+from pipeline.preprocess.fit import FragmentTask, PassConfig, TableCache, collect_unit, survey_unit
 from pipeline.run import finish
 from tests.data.flaky import FORMATS, ROWS
 
@@ -97,7 +97,7 @@ def looked_at(inputs: Inputs) -> list[Any]:
     """What the survey's tasks give, fragment by fragment."""
     plan = RowPlan(inputs.roles, inputs.derivation)
     return [
-        survey_unit(FragmentTask(reader(source), fragment, plan), None)
+        survey_unit(FragmentTask(reader(source), fragment, plan), None, TableCache("run", 0))
         for source in inputs.sources
         for fragment in source.fragments
     ]

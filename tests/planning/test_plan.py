@@ -128,15 +128,17 @@ def test_a_plan_beyond_the_limit_is_reported(limit: int, told: int) -> None:
 
 
 def test_a_compressed_file_that_keeps_one_thread_alone_is_reported() -> None:
-    one = dataclasses.replace(WIDE, fragments=(FragmentSize(200 * MIB, None),), formats=("csv",), files=1, compressed=1)
+    one = dataclasses.replace(
+        WIDE, fragments=(FragmentSize(200 * MIB, None),), formats=("csv",), files=1, compressed=(200 * MIB,)
+    )
     (note,) = Plan.of(one, workers(0)).notes
     assert note == (
-        "each compressed file is read from its beginning by one thread: 1 fragment for 2 threads; split the text into 2 "
-        "files or more, or decompress it"
+        "1 compressed file of up to about 200 MiB of text: one thread reads each; 1 fragment for 2 threads: split the text "
+        "into 2 files or more, or decompress it"
     )
     assert Plan.of(one, workers(0, threads=1)).notes == ()
-    assert Plan.of(dataclasses.replace(one, compressed=0), workers(0)).notes == ()
-    assert Plan.of(dataclasses.replace(one, fragments=(FragmentSize(MIB, None),)), workers(0)).notes == ()
+    assert Plan.of(dataclasses.replace(one, compressed=()), workers(0)).notes == ()
+    assert Plan.of(dataclasses.replace(one, compressed=(MIB,)), workers(0)).notes == ()
 
 
 def test_the_worker_with_the_least_memory_decides() -> None:

@@ -21,8 +21,8 @@ from pipeline.data.rows import RowPlan, Split
 from pipeline.data.schema.target import Target
 from pipeline.errors import UserError
 from pipeline.preprocess import prepare
-from pipeline.preprocess.fit import FragmentTask, KeptTables, PassConfig, collect_unit, survey_unit
-from pipeline.preprocess.row_cache import RowCache, drop_tables, keep_table, take_table
+from pipeline.preprocess.fit import FragmentTask, PassConfig, TableCache, collect_unit, survey_unit
+from pipeline.preprocess.row_cache import RowCache, drop_tables, has_room, keep_table, take_table
 from pipeline.runtime.worker_session import NAME, contents_on
 
 FILES, ROWS, FRAGMENTS, RUN = 4, 300, 18, "run"
@@ -76,7 +76,7 @@ def passes(inputs: Inputs, room: int) -> list[Any]:
     source = reader(inputs.training)
     units = [FragmentTask(source, fragment, plan) for fragment in inputs.training.fragments]
     for unit in units:
-        survey_unit(unit, None, KeptTables(RUN, room))
+        survey_unit(unit, None, TableCache(RUN, room))
     target = Target("y", "binary", "binary:logistic", ("no", "yes"))
     shared = PassConfig(RUN, inputs.job.preprocess, inputs.job.training, target, inputs.rows, keep_nbytes=0)
     rows = dataclasses.replace(plan, target=target, split=Split("none"))
@@ -107,6 +107,36 @@ def test_no_more_is_kept_than_there_is_room_for(folder: Path, parsed: list[Piece
     passes(inputs, 2 * largest)
     kept = 2 * len(pieces_of(inputs)) - len(parsed)
     assert 0 < kept < len(pieces_of(inputs))
+
+
+def test_tables_that_turn_out_too_large_are_not_parsed_whole_again(folder: Path, worker_session: Any) -> None:
+    """The first one shows how much larger than its text a table is."""
+    inputs = open_inputs(job_of(folder))
+    fragment, other = inputs.training.fragments[:2]
+    table = pa.table({"x": np.zeros(fragment.nbytes)})  # eight times the text
+    room = 4 * fragment.nbytes
+    assert has_room(RUN, other, room)
+    keep_table(RUN, fragment, table, room)
+    assert not has_room(RUN, other, room)
+    assert has_room(RUN, other, 9 * other.nbytes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "kept"),
+    [
+        ("csv", None, True),
+        ("csv", "query", False),
+        ("libsvm", "query", True),
+        ("parquet", None, False),
+        ("arrow", None, False),
+    ],
+)
+def test_only_text_is_kept(folder: Path, kind: Any, group: str | None, kept: bool) -> None:
+    """Each source by itself: the validation source may have another format."""
+    inputs = open_inputs(job_of(folder))
+    plan = RowPlan(dataclasses.replace(inputs.roles, group=group), inputs.derivation)
+    source = dataclasses.replace(reader(inputs.training), format=kind)
+    assert TableCache.takes(FragmentTask(source, inputs.training.fragments[0], plan)) == kept
 
 
 def test_statistics_are_the_same_from_kept_tables(folder: Path, worker_session: Any) -> None:

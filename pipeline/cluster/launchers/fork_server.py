@@ -98,13 +98,13 @@ def started_early(section: Cluster, modules: Sequence[str]) -> Iterator[None]:
     if folder is None:
         yield
         return
-    cores = affinity.cores()
-    threads = threads_each(section, workers_on_cpu(section, affinity.numa_nodes(), cores), cores)
-    with contextlib.suppress(OSError), _lock, interrupts.signals_blocked():
-        if not _users and not _running():
-            _spawn(modules, variables(DASK_VARIABLES, threads), folder)
-            _early = folder
     try:
+        cores = affinity.cores()
+        threads = threads_each(section, workers_on_cpu(section, affinity.numa_nodes(), cores), cores)
+        with contextlib.suppress(OSError), _lock, interrupts.signals_blocked():
+            if not _users and not _running():
+                _early = folder
+                _spawn(modules, variables(DASK_VARIABLES, threads), folder)
         yield
     finally:
         with _lock:
