@@ -61,7 +61,7 @@ class Prepared:
         target, fitted = self.ready.target, self.ready.fitted
         shape = ModelShape(fitted.recipe.names, len(target.classes))
         rows = fitted.statistics.rows
-        params = with_defaults(with_levels_of_side(training.params, fitted.recipe.levels, rows), training.rounds)
+        params = with_defaults(with_levels_of_side(training.params, fitted.recipe.levels, rows))
         intercept = base_score(target.objective, LabelSummary(fitted.mean_label))
         return RoundsSpec(
             run="local",

@@ -248,8 +248,8 @@ class Training(Section):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = Field(0, description="seed of everything random")
     params: dict[str, Any] = Field(
         {},
-        description="further XGBoost parameters, passed through; learning_rate is by default 12 / rounds, from 0.02 to 0.3, "
-        "and colsample_bynode 0.5 where no colsample_* is given",
+        description="further XGBoost parameters, passed through; defaults of our own: learning_rate 0.1, and "
+        "colsample_bynode 0.5 where no colsample_* is given",
     )
     timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=LONGEST_COLLECTIVE_SECONDS)] = Field(
         1800, description="how long a worker waits for its peers in one collective"

@@ -122,42 +122,37 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
-# Ours, in place of XGBoost's: chosen by `python -m benchmarks.defaults` on one half of its data sets.
-RATE_TIMES_ROUNDS = 12.0
-SMALLEST_RATE, LARGEST_RATE = 0.02, 0.3
+# Ours, in place of XGBoost's, with training.rounds = 150: chosen by `python -m benchmarks.defaults` on one half of its sets.
+LEARNING_RATE = 0.1
 COLUMNS_OF_A_NODE = 0.5  # share of the features that a split is chosen from; more of them overfit small data
+_RATES = frozenset({"eta", "learning_rate"})
 _BY_COLUMNS = frozenset({"colsample_bytree", "colsample_bylevel", "colsample_bynode"})
 
 
-def with_defaults(params: Mapping[str, Any], rounds: int) -> dict[str, Any]:
-    """XGBoost's parameters, with our defaults for those that `params` does not name; `rounds`: training.rounds.
+def with_defaults(params: Mapping[str, Any]) -> dict[str, Any]:
+    """XGBoost's parameters, with our defaults for those that `params` does not name.
 
-    A training of few rounds gets a high learning rate.  Who samples columns in one way gets no other way.
+    Who samples columns in one way gets no other way.
 
-    >>> with_defaults({}, 150)
-    {'eta': 0.08, 'colsample_bynode': 0.5}
-    >>> with_defaults({"learning_rate": 0.1, "colsample_bytree": 0.8}, 150)
-    {'learning_rate': 0.1, 'colsample_bytree': 0.8}
+    >>> with_defaults({})
+    {'eta': 0.1, 'colsample_bynode': 0.5}
+    >>> with_defaults({"learning_rate": 0.3, "colsample_bytree": 0.8})
+    {'learning_rate': 0.3, 'colsample_bytree': 0.8}
     """
-    found: dict[str, Any] = {}
-    if not {"eta", "learning_rate"} & params.keys():
-        found["eta"] = min(LARGEST_RATE, max(SMALLEST_RATE, RATE_TIMES_ROUNDS / rounds))
-    if not _BY_COLUMNS & params.keys():
-        found["colsample_bynode"] = COLUMNS_OF_A_NODE
-    return {**found, **params}
+    rate = {} if _RATES & params.keys() else {"eta": LEARNING_RATE}
+    columns = {} if _BY_COLUMNS & params.keys() else {"colsample_bynode": COLUMNS_OF_A_NODE}
+    return {**rate, **columns, **params}
 
 
-def resolved_params(params: Mapping[str, Any], rounds: int) -> dict[str, Any]:
-    """The parameters in force under training.params `params` and training.rounds: under the first of their names, with
-    the defaults.
+def resolved_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters in force under training.params `params`: under the first of their names, with the defaults.
 
-    >>> resolved_params({"learning_rate": 0.1}, 150)["eta"], resolved_params({}, 150)["eta"]
-    (0.1, 0.08)
+    >>> resolved_params({"learning_rate": 0.3})["eta"], resolved_params({})["eta"]
+    (0.3, 0.1)
     """
     names = {other: one for one, other in ALIASES}
     defaults = {name: one.default for name, one in PARAMETERS.items() if one.default is not None}
-    given = with_defaults(params, rounds)
-    return {**defaults, **{names.get(name, name): value for name, value in given.items()}}
+    return {**defaults, **{names.get(name, name): value for name, value in with_defaults(params).items()}}
 
 
 def check_params(params: Mapping[str, Any], metrics: Sequence[str] = (), objective: str = "auto") -> None:

@@ -98,7 +98,7 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
         notes=tuple(map(text_of, context.notes)),
     )
     training = context.job.training
-    params = with_defaults(done.prepared.plan.survey.params, training.rounds)
+    params = with_defaults(done.prepared.plan.survey.params)
     training = training.model_copy(update={"params": params, "rounds": done.outcome.rounds})
     return make_manifest(done.prepared.inputs, context.job.model_copy(update={"training": training}), trained)
 

@@ -88,7 +88,7 @@ class WorkerTime(RunResource):
             transfer=transfer,
             free=free,
             parts=self._ledger.parts(),
-            **self._digested(),
+            **self._digested(),  # type: ignore[arg-type]  # floats, which have no field that takes something else
         )
 
     def _digested(self) -> dict[str, float]:

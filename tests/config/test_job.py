@@ -40,7 +40,7 @@ WRONG = {
     "data.target=3": "--set: data.target = 3: expected a text (the column to predict; LIBSVM files have it built in)",
     "data.id=name": "--set: data.id = 'name': expected a list (columns copied to predictions, never features)",
     "data.validation=0.2": "--set: data.validation = 0.2: expected a table (which rows are held out; default: none)",
-    "training.params=3": "--set: training.params = 3: expected a table (further XGBoost parameters, passed through; learning_rate is by default 12 / rounds, from 0.02 to 0.3, and colsample_bynode 0.5 where no colsample_* is given)",
+    "training.params=3": "--set: training.params = 3: expected a table (further XGBoost parameters, passed through; defaults of our own: learning_rate 0.1, and colsample_bynode 0.5 where no colsample_* is given)",
     "preprocess.columns.x=1": "--set: preprocess.columns.x = 1: expected a table (overrides by column name or pattern (* and ?))",
     # ranges and choices
     "training.rounds=0": "--set: training.rounds = 0: expected >= 1 (boosting rounds at most)",

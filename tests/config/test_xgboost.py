@@ -247,12 +247,12 @@ def test_resolved_parameters_are_those_that_xgboost_uses(objective: str) -> None
     """Those that a job does not name, too: a default that changes here has to be given to XGBoost, and the reverse."""
     for kind in ("gbtree", "dart"):
         shape = ModelShape(("f0", "f1"), classes=2, quantiles=[0.5])
-        params = xgboost_params(objective, shape, 0.5, with_defaults({"booster": kind}, 150), 1)
+        params = xgboost_params(objective, shape, 0.5, with_defaults({"booster": kind}), 1)
         used = values(json.loads(booster(params).save_config()))
-        for name, value in resolved_params({}, 150).items():
+        for name, value in resolved_params({}).items():
             if name in used and name != "booster":
                 assert used[name] <= {plain(value)}, name
-    assert resolved_params({"learning_rate": 0.5}, 10)["eta"] == 0.5
+    assert resolved_params({"learning_rate": 0.5})["eta"] == 0.5
 
 
 def values(config: Any) -> dict[str, set[Any]]:

@@ -221,7 +221,7 @@ def test_settings_of_columns_without_a_value_wait_for_them(files: Path) -> None:
 
 
 UNUSED = {
-    "training.early_stopping=5": "training.early_stopping = 5 has no effect: no rows are held out (data.validation), all 100",
+    "training.early_stopping=5": "training.early_stopping = 5 has no effect: no rows are held out (data.validation), all 150",
     "data.csv.separator=;": "data.csv.separator has no effect: no source is CSV",
     "preprocess.smoothing=5.0 preprocess.high_cardinality=hash": "preprocess.smoothing has no effect: no column has the target",
     "preprocess.folds=3 preprocess.columns.name.encoding=codes": "preprocess.folds has no effect: no column has the target",

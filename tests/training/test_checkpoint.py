@@ -169,8 +169,8 @@ def test_a_table_that_was_empty_is_not_named_with_its_fields(settings: list[str]
 @pytest.mark.parametrize(
     "setting",
     [
-        "training.params.eta=0.08",
-        "training.params.learning_rate=0.08",
+        "training.params.eta=0.1",
+        "training.params.learning_rate=0.1",
         "training.params.max_depth=6",
         "training.params.colsample_bynode=0.5",
     ],
@@ -186,19 +186,10 @@ def test_two_names_of_one_parameter_are_one() -> None:
 
 
 def test_a_changed_default_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    then, named = identity(), identity("training.params.eta=0.08")
-    monkeypatch.setattr(parameters, "RATE_TIMES_ROUNDS", 15.0)
-    assert then.differences(identity()) == named.differences(identity()) == ["training.params.eta was 0.08, now 0.1"]
-    assert then.differences(identity("training.params.eta=0.08")) == []
-
-
-def test_more_rounds_at_another_rate_are_refused() -> None:
-    """The default rate follows from the rounds; between few rounds it is the same."""
-    said = identity("training.rounds=300").differences(identity("training.rounds=600"))
-    assert said == ["training.params.eta was 0.04, now 0.02"]
-    named = "training.params.eta=0.04"
-    assert identity("training.rounds=300").differences(identity("training.rounds=600", named)) == []
-    assert identity("training.rounds=20").differences(identity("training.rounds=40")) == []
+    then, named = identity(), identity("training.params.eta=0.1")
+    monkeypatch.setattr(parameters, "LEARNING_RATE", 0.2)
+    assert then.differences(identity()) == named.differences(identity()) == ["training.params.eta was 0.1, now 0.2"]
+    assert then.differences(identity("training.params.eta=0.1")) == []
 
 
 def test_what_the_target_decided_is_compared_once_it_is_known() -> None:
@@ -253,6 +244,7 @@ def test_a_table_in_place_of_a_value_is_named() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
+        "training.rounds=7",
         "training.checkpoint_seconds=1.0",
         "cluster.workers=3",
         "data.source=elsewhere",

@@ -41,7 +41,7 @@ class XGBoostTrainer:
         return {"xgboost": xgboost.__version__}
 
     def resolved(self, training: Training) -> Mapping[str, Any]:
-        return resolved_params(training.params, training.rounds)
+        return resolved_params(training.params)
 
     def check(self, training: Training, objective: str) -> None:
         try_params(training, objective)
@@ -130,7 +130,7 @@ def _rounds_spec(
 ) -> RoundsSpec:
     """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = context.job.training, prepared.target, prepared.fitted.recipe
-    params = with_defaults(prepared.plan.survey.params, training.rounds)
+    params = with_defaults(prepared.plan.survey.params)
     quantiles = objective.quantiles_of(target.objective, training.quantiles)
     constraints = without_absent(training, recipe)
     shape = objective.ModelShape(
