@@ -9,7 +9,7 @@ from pipeline.config.metric_registry import rising
 Pair = dict[str, Any]  # a pair's metrics and unevenness, each (ours, plain)
 
 HEADER = (
-    f"{'set':20}{'rows':>10}{'bins: ours':>12}{'plain':>12}  {'metric':8}{'pairs':>5}{'plain':>10}{'noise':>9}"
+    f"{'set':20}{'rows':>10}{'bins: ours':>12}{'plain':>12}  {'metric':8}{'pairs':>5}{'plain':>10}{'spread':>9}"
     f"{'difference':>12}{'error':>9}  verdict"
 )
 
@@ -33,7 +33,7 @@ def summary(pairs: Sequence[Pair], metric: str) -> dict[str, Any]:
     return {
         "pairs": len(pairs),
         "plain": statistics.fmean(statistics.fmean(values) for values in plain.values()),
-        "noise": statistics.fmean(spreads) if spreads else None,  # standard deviation between orders of the same rows
+        "spread": statistics.fmean(spreads) if spreads else None,  # standard deviation between pairs of one seed
         "mean": mean,
         "standard_error": error,
         "verdict": "open" if error is None else "not worse" if mean >= -error else "worse",
@@ -41,7 +41,11 @@ def summary(pairs: Sequence[Pair], metric: str) -> dict[str, Any]:
 
 
 def table(pairs: Sequence[Pair]) -> str:
-    """A line for each set and metric; "bins": the unevenness of both, "noise": of plain XGBoost, by the rows' order."""
+    """A line for each set and metric.
+
+    "bins": the unevenness of both.  "spread": the standard deviation of plain XGBoost between pairs of one seed of the
+    data, which differ in the order of the rows, and in the seed of the sample: in the folds of target encodings too.
+    """
     lines = [HEADER]
     for data in dict.fromkeys(pair["data"] for pair in pairs):
         of_set = [pair for pair in pairs if pair["data"] == data]
@@ -52,7 +56,7 @@ def table(pairs: Sequence[Pair]) -> str:
             one = summary(of_set, metric)
             lines.append(
                 f"{data:20}{rows:>10,}{uneven:24}  {metric:8}{one['pairs']:>5}"
-                f"{one['plain']:>10.5f}{_number(one['noise'], 9, 5)}{one['mean']:>+12.5f}"
+                f"{one['plain']:>10.5f}{_number(one['spread'], 9, 5)}{one['mean']:>+12.5f}"
                 f"{_number(one['standard_error'], 9, 5)}  {one['verdict']}"
             )
     return "\n".join(lines)

@@ -4,9 +4,10 @@
 
 downloads the packages, reads all sets and prints the table: set, package, version, kind, rows, features.
 
-A package is downloaded once, at a fixed version, and unpacked into the cache; nothing of it is run.  Columns known only
-after what is to be predicted, row numbers and free text are left out here, whole numbers that are names become text,
-and times become numbers: each contender of a comparison gets the same columns.
+A package is downloaded once, at a fixed version, and unpacked into the cache.  Wheels are only unpacked; of a source
+package pip runs the build, to read its metadata.  Columns known only after what is to be predicted, row numbers and free
+text are left out here, whole numbers that are names become text, and times become numbers: each contender of a
+comparison gets the same columns.
 """
 
 import itertools

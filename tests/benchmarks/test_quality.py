@@ -49,7 +49,7 @@ def test_the_error_is_over_seeds_of_the_data() -> None:
     ]
     found = summary(pairs, "auc")
     assert (found["mean"], found["standard_error"]) == (pytest.approx(0.025), pytest.approx(0.005))
-    assert (found["pairs"], found["noise"], found["verdict"]) == (4, 0, "not worse")
+    assert (found["pairs"], found["spread"], found["verdict"]) == (4, 0, "not worse")
     assert summary(pairs, "logloss")["verdict"] == "worse"  # less is better
     assert summary(pairs[:2], "auc")["verdict"] == "open"
 
