@@ -107,8 +107,8 @@ SHAPES = {
 }
 
 
-def made(shape: Shape, cache: Path, toy: bool) -> Path:
-    """The folder of a shape's files; they are made once."""
+def write_shape(shape: Shape, cache: Path, toy: bool) -> Path:
+    """Writes a shape's files where the cache does not hold them; returns their folder."""
     size = shape.toy if toy else shape.size
     folder = cache / f"{shape.name}-{size}"
     done = folder.with_suffix(".json")

@@ -21,9 +21,9 @@ import click
 
 from benchmarks import record
 from benchmarks.measure import run as measure
-from benchmarks.small_job_shapes import EMPTY, SHAPES, TARGET, Shape, adult_file, made
+from benchmarks.small_job_shapes import EMPTY, SHAPES, TARGET, Shape, adult_file, write_shape
 from pipeline.cli.terminal import run
-from pipeline.cluster.affinity import cores
+from pipeline.cluster.affinity import cores, numa_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPTH = 6
@@ -47,7 +47,7 @@ Samples = Mapping[str, Mapping[str, list[Sample]]]  # shape -> "ours" and "by ha
 @click.command(help=__doc__)
 @click.option("--shapes", default=",".join(SHAPES), show_default=True, help="Some of them.")
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=cores, help="Default: the cores.")
+@click.option("--threads", type=click.IntRange(1), default=cores, help="Of each way; default: the cores.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Default: as `pipeline train` chooses.")
 @click.option("--toy", is_flag=True, help="Small data, for a test.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder to keep the data in; default: a temporary one.")
@@ -60,7 +60,7 @@ def command(
     samples: dict[str, dict[str, list[Sample]]] = {}
     with tempfile.TemporaryDirectory(prefix="small-jobs-") as temporary:
         for shape in (EMPTY, *chosen):
-            folder = made(shape, cache or Path(temporary), toy)
+            folder = write_shape(shape, cache or Path(temporary), toy)
             samples[shape.name] = compare(shape, folder, repeat, threads, workers)
             if shape is not EMPTY:
                 print(line(shape, summary(shape.name, samples)), flush=True)
@@ -103,7 +103,8 @@ def our_command(shape: Shape, folder: Path, out: Path, threads: int, workers: in
     """The installed command, without a report, held-out rows and early stopping, as in the script."""
     params = {"max_depth": DEPTH, "learning_rate": 0.1, "colsample_bynode": 1}
     settings = ["training.early_stopping=0", *(f"training.params.{name}={value}" for name, value in params.items())]
-    layout = [] if workers is None else ["--workers", str(workers), "--threads", str(max(1, threads // workers))]
+    each = max(1, threads // (workers or min(len(numa_nodes()), cores())))  # without --workers: one per NUMA node
+    layout = ["--threads", str(each), *([] if workers is None else ["--workers", str(workers)])]
     options = ["--target", TARGET, "--validation", "0", "--rounds", str(shape.rounds), "--no-report"]
     given = [word for setting in settings for word in ("--set", setting)]
     start = [sys.executable, "-m", "pipeline", "train", str(folder)]
