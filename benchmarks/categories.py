@@ -4,7 +4,8 @@
 
 Each training stops early by rows of its own, and is judged by other rows that it has not seen: log loss, or the root of
 the mean squared error.  Contenders of one data set and seed have the same rows; the table has the difference to
-"native" in percent (below 0: better), with its standard error over the seeds.  The record is continued where it ends.
+"native" in percent (below 0: better), with its standard error over the seeds.  The record is continued where it ends;
+it holds results of several settings, each with its own, and the tables are of the seeds and settings of this command.
 
 In its record seeds below 20 are those that the rule of `preprocess/category_splits.py` was found with, the others judge
 it; a limit of 500 rows for each level became 400 by these, and what "rule" had between the two is under "threshold-16",
@@ -41,7 +42,7 @@ from pipeline.preprocess.category_splits import FEW_LEVELS, LEAST_LEVELS, MOST_L
 from pipeline.preprocess.features import Category
 from pipeline.training.xgboost.matrix import Partition, build_partition
 
-FEW_ROUNDS = 100  # a job's default: the value of no more rounds is recorded, too
+FEW_ROUNDS = 100  # the value of no more rounds is recorded, too: a job's default when the record was begun
 PATIENCE = 20  # rounds without a better value, of early stopping
 COPY = " mean"  # ends the name of a category's copy
 
@@ -56,6 +57,11 @@ class Contender:
     bound: Callable[[Sequence[int | None], int], int] | None = (
         None  # max_cat_threshold, of each feature's levels and the rows
     )
+
+    @property
+    def is_told_by_features(self) -> bool:
+        """Whether contenders of the same features and params are the same."""
+        return self.bound is None and "min_count" not in self.preprocess
 
 
 def by_rows(rows_per_level: int, levels: Sequence[int | None], rows: int) -> int:
@@ -85,10 +91,15 @@ CONTENDERS: Mapping[str, Contender] = {
 class Settings:
     """Of the boosting rounds."""
 
-    rounds: int
+    rounds: int  # at most: trainings stop early
     depth: int
     learning_rate: float
     threads: int
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What a result depends on, as it is recorded."""
+        return {"most_rounds": self.rounds, "depth": self.depth, "rate": self.learning_rate}
 
 
 @click.command(help=__doc__)
@@ -107,22 +118,53 @@ def command(
     learning_rate: float, threads: int, cache: Path | None, results: Path,
 ) -> int:  # fmt: skip
     settings = Settings(rounds, depth, learning_rate, threads)
-    path = results / "categories.json"
-    found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
-    circumstances = record.circumstances()
+    every = range(first_seed, first_seed + seeds)
     with tempfile.TemporaryDirectory(prefix="categories-") as scratch:
-        for seed, data in itertools.product(range(first_seed, first_seed + seeds), names):
-            wanted = [one for one in contenders if not _known(found, data, seed, one, settings)]
-            if wanted:
-                found += compare(partial(parts_of, data, seed, cache or Path(scratch)), wanted, seed, settings)
-                record.write("categories", {"benchmark": "categories", **circumstances, "results": found}, results)
-                print(table([one for one in found if one["data"] == data]), flush=True)
+        found = measure(names, contenders, every, settings, cache or Path(scratch), results)
+    for data in names:
+        print(table([one for one in found if _is_of(one, settings) and one["data"] == data and one["seed"] in every]))
     return 0
 
 
-def _known(found: Iterable[Mapping[str, Any]], data: str, seed: int, contender: str, settings: Settings) -> bool:
-    wanted = (data, seed, contender, settings.depth, settings.learning_rate)
-    return any(wanted == tuple(one[part] for part in ("data", "seed", "contender", "depth", "rate")) for one in found)
+def measure(
+    names: Sequence[str],
+    contenders: Sequence[str],
+    seeds: Sequence[int],
+    settings: Settings,
+    cache: Path,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Adds the results that the record lacks; returns all that it has, those of other settings among them."""
+    full = _opened(folder / "categories.json", settings)
+    found, started = full["results"], False
+    for seed, data in itertools.product(seeds, names):
+        of_rows = [one for one in found if _is_of(one, settings) and (one["data"], one["seed"]) == (data, seed)]
+        known = {one["contender"] for one in of_rows}
+        wanted = [one for one in contenders if one not in known]
+        if not wanted:
+            continue
+        if not started:
+            full["starts"].append(record.circumstances())
+            started = True
+        new = compare(partial(parts_of, data, seed, cache), wanted, seed, settings)
+        found += [one | {"start": len(full["starts"]) - 1} for one in new]
+        record.write("categories", full, folder)
+        print(f"{data}, seed {seed}: {', '.join(wanted)}", file=sys.stderr, flush=True)
+    return list(found)
+
+
+def _opened(path: Path, settings: Settings) -> dict[str, Any]:
+    """The record to continue; says so where none of its results has these settings."""
+    if not path.exists():
+        return {"benchmark": "categories", "starts": [], "results": []}
+    full: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not any(_is_of(one, settings) for one in full["results"]):
+        print(f"{path.name} has results of other settings only: added are those of {settings.key}", file=sys.stderr)
+    return full
+
+
+def _is_of(one: Mapping[str, Any], settings: Settings) -> bool:
+    return all(one[part] == value for part, value in settings.key.items())
 
 
 def compare(
@@ -138,12 +180,13 @@ def compare(
             one.name: f"{one.encoding} {len(getattr(one, 'levels', ()))}" for one in ready.fitted.recipe.features
         }
         common = {"data": parts.name, "seed": seed, "contender": name}
-        same = next((one for one in found if (one["features"], one["params"]) == (encodings, contender.params)), None)
-        if same is not None and not contender.preprocess.get("min_count") and contender.bound is None:
+        alike = [one for one in found if (one["features"], one["params"]) == (encodings, contender.params)]
+        same = next((one for one in alike if CONTENDERS[one["contender"]].is_told_by_features), None)
+        if same is not None and contender.is_told_by_features:
             found.append({**same, **common})
             continue
         found.append({
-            **common, "depth": settings.depth, "rate": settings.learning_rate, "params": dict(contender.params),
+            **common, **settings.key, "params": dict(contender.params),
             "rows": ready.fitted.statistics.rows, "features": encodings, **scored(parts, ready, contender, settings),
             "cpu_seconds": round(time.process_time() - begin, 2),
         })  # fmt: skip
@@ -224,16 +267,17 @@ def _with_copies(table: pa.Table, parts: Parts) -> pa.Table:
 
 
 def differences(found: Iterable[Mapping[str, Any]], contender: str, base: str = "native") -> list[float]:
-    """Percent by which a contender's metric is above the base's, one a seed (and depth, and learning rate)."""
+    """Percent by which a contender's metric is above the base's, one a seed (and settings)."""
     pairs: dict[tuple[Any, ...], dict[str, float]] = {}
     for one in found:
-        pairs.setdefault((one["data"], one["seed"], one["depth"], one["rate"]), {})[one["contender"]] = one["value"]
+        key = tuple(one[part] for part in ("data", "seed", "most_rounds", "depth", "rate"))
+        pairs.setdefault(key, {})[one["contender"]] = one["value"]
     both = [pair for pair in pairs.values() if {contender, base} <= pair.keys()]
     return [100 * (pair[contender] / pair[base] - 1) for pair in both]
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """The results of one data set."""
+    """The results of one data set and of one setting."""
     first = found[0]
     levels = [one.split()[1] for one in first["features"].values() if one.split()[0] in (Category.encoding, "target")]
     lines = [f"{first['data']}: {first['rows']:,} rows, levels {', '.join(levels)}, {first['metric']}"]

@@ -98,7 +98,7 @@ def _named(name: str, rows: int, cache: Path) -> tuple[pa.Table, tuple[str, ...]
     elif name in REAL:
         job = job_of(name, cache)
     elif name in real_sets.SETS:
-        loaded = real_sets.load(name, most_rows=2**31)
+        loaded = real_sets.load(name, cache, most_rows=2**31)
         label = loaded.table[loaded.target]
         if loaded.kind == "multiclass":
             raise JobError(f"{name} has several classes: expected a binary target or a regression")

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import categories, category_rows
-from benchmarks.categories import CONTENDERS, Settings, compare, differences, table
+from benchmarks import categories, category_rows, real_sets, record
+from benchmarks.categories import CONTENDERS, Settings, compare, differences, measure, table
 from benchmarks.category_rows import KINDS, parts_of
 from pipeline.cli.terminal import run
 from pipeline.errors import JobError
@@ -57,5 +60,53 @@ def test_a_record_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert run(categories.command, [*options, "--contender", "native", *more], "benchmark") == 0
     monkeypatch.setattr(categories, "compare", lambda *_: pytest.fail("all of it is known"))
     assert run(categories.command, [*options, "--contender", "native", "--seeds", "2"], "benchmark") == 0
-    found = json.loads((tmp_path / "categories.json").read_text())["results"]
-    assert [(one["seed"], one["contender"]) for one in found] == [(0, "native"), (1, "native")]
+    full = json.loads((tmp_path / "categories.json").read_text())
+    assert [(one["seed"], one["contender"], one["start"]) for one in full["results"]] == [
+        (0, "native", 0), (1, "native", 1),
+    ]  # fmt: skip
+    assert len(full["starts"]) == 2
+
+
+def test_results_of_other_settings_are_measured_and_kept_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def results(rounds: int) -> list[dict[str, Any]]:
+        settings = Settings(rounds, depth=2, learning_rate=0.3, threads=1)
+        return measure(["independent-33x300"], ["native", "rule"], [0], settings, tmp_path, tmp_path)
+
+    results(1)
+    assert "other settings" not in capsys.readouterr().err
+    found = results(2)
+    assert "other settings" in capsys.readouterr().err
+    assert [(one["contender"], one["most_rounds"], one["rounds"]) for one in found] == [
+        ("native", 1, 1), ("rule", 1, 1), ("native", 2, 2), ("rule", 2, 2),
+    ]  # fmt: skip
+    assert len(differences(found, "rule")) == 2
+    assert results(2) == found
+
+
+@pytest.mark.parametrize("other", ["rule", "count-20"])
+def test_a_result_is_taken_only_from_a_contender_without_a_bound_of_its_own(other: str, tmp_path: Path) -> None:
+    found = compare(lambda: parts_of("interacting-40x600", 0, tmp_path), [other, "native", "target-64"], 0, TOY)
+    first, native, copied = found
+    assert "max_cat_threshold" not in native
+    assert native["value"] == copied["value"] != first["value"]
+
+
+def test_packages_of_real_sets_are_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def load(name: str, cache: Path, most_rows: int) -> real_sets.Loaded:
+        asked.append(cache)
+        rows = pd.DataFrame({"color": ["red", "blue"] * 200, "price": np.arange(400.0)})
+        return real_sets.Loaded(name, "regression", "price", rows)
+
+    monkeypatch.setattr(real_sets, "load", load)
+    assert parts_of("diamonds-100", 0, tmp_path).categories == ("color",)
+    assert asked == [tmp_path]
+
+
+def test_the_record_can_be_continued() -> None:
+    full = json.loads((record.RESULTS / "categories.json").read_text())
+    assert all({*TOY.key, "data", "seed", "contender", "start"} <= one.keys() for one in full["results"])
+    assert {one["start"] for one in full["results"]} <= {None, *range(len(full["starts"]))}
