@@ -38,7 +38,7 @@ from pipeline.cli.terminal import run
 from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Job
 from pipeline.preprocess.apply import matrix
-from pipeline.preprocess.category_splits import FEW_LEVELS, LEAST_LEVELS, MOST_LEVELS, PARAMETER, levels_of_side
+from pipeline.preprocess.category_splits import FEW_LEVELS, LEAST_LEVELS, MOST_LEVELS, PARAMETER, category_threshold
 from pipeline.preprocess.features import Category
 from pipeline.training.xgboost.matrix import Partition, build_partition
 
@@ -80,7 +80,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "both, one-hot": Contender(NATIVE, {"max_cat_to_onehot": 1000}, copies=True),
     "both, threshold-8": Contender(NATIVE, {"max_cat_threshold": 8}, copies=True),
     "lambda-20": Contender(NATIVE, {"lambda": 20}),
-    "rule": Contender(NATIVE, bound=levels_of_side),
+    "rule": Contender(NATIVE, bound=category_threshold),
     **{f"rule-{rows}": Contender(NATIVE, bound=partial(by_rows, rows)) for rows in (12, 25)},
     **{f"threshold-{most}": Contender(NATIVE, {"max_cat_threshold": most}) for most in (1, 2, 4, 8, 16)},
     "count-20": Contender({**NATIVE, "min_count": 20}),

@@ -16,7 +16,7 @@ from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.model.manifest import NamedType
 from pipeline.model.schema import to_table, type_name
 from pipeline.preprocess.apply import matrix
-from pipeline.preprocess.category_splits import with_levels_of_side
+from pipeline.preprocess.category_splits import with_category_threshold
 from pipeline.training.xgboost.intercept import LabelSummary, base_score
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
@@ -61,7 +61,7 @@ class Prepared:
         target, fitted = self.ready.target, self.ready.fitted
         shape = ModelShape(fitted.recipe.names, len(target.classes))
         rows = fitted.statistics.rows
-        params = with_defaults(with_levels_of_side(training.params, fitted.recipe.levels, rows))
+        params = with_defaults(with_category_threshold(training.params, fitted.recipe.levels, rows))
         intercept = base_score(target.objective, LabelSummary(fitted.mean_label))
         return RoundsSpec(
             run="local",

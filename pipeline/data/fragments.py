@@ -15,7 +15,8 @@ from pipeline.formatting import without_secrets
 
 MIB = 1 << 20
 MIN_FRAGMENT_NBYTES = 1 * MIB  # a smaller task costs more than its work
-COLUMNS_PER_FRAGMENT = 256  # a fragment of that size may have; each column more costs a call, however few its rows
+# With more columns the smallest fragment is larger, 4 KiB a column: each column costs a call, however few its rows.
+COLUMNS_PER_FRAGMENT = 256
 MIN_FRAGMENTS = 16  # small sources are cut finer, so that a few workers find work and a progress bar moves
 
 

@@ -34,10 +34,10 @@ def read_fragment(
     """The fragment's rows, in order, with the source's types; `columns` in the order given, or all.
 
     Uses one thread: tasks are the parallelism.  `payload`: what `source.payload(fragment)` gave; of files, a table that
-    this function returned before, with all of the columns and perhaps more.  Each error is one line that names the file
-    and the place in it, and holds no value: BadFragment    the content cannot be read AccessError    the file is gone,
-    may not be read, or has changed since the source was opened ReadError      storage failed again and again;
-    `patience`: how often a read is tried
+    this function returned before, with all of the columns and perhaps more.  `patience`: how often a read is tried.
+    Each error is one line that names the file and the place in it, and holds no value.  BadFragment: the content cannot
+    be read.  AccessError: the file is gone, may not be read, or has changed since the source was opened.  ReadError:
+    storage failed again and again.
     """
     known = dict.fromkeys(source.schema.names)
     names = list(known if columns is None else columns)

@@ -17,14 +17,14 @@ LEAST_LEVELS = 4  # of a side
 MOST_LEVELS = 64  # XGBoost's default
 
 
-def levels_of_side(levels: Sequence[int | None], rows: int) -> int:
+def category_threshold(levels: Sequence[int | None], rows: int) -> int:
     """The most levels on one side of a split, for features of so many levels (None: a number) and so many training rows.
 
     One number for all features, as XGBoost has only one: by the feature with the most levels.
 
-    >>> levels_of_side([None, 12, 100], rows=20_000)
+    >>> category_threshold([None, 12, 100], rows=20_000)
     8
-    >>> levels_of_side([None, 12, 100], rows=500), levels_of_side([None, 12, 100], rows=50_000)
+    >>> category_threshold([None, 12, 100], rows=500), category_threshold([None, 12, 100], rows=50_000)
     (4, 64)
     """
     most = max((count for count in levels if count is not None), default=0)
@@ -33,7 +33,7 @@ def levels_of_side(levels: Sequence[int | None], rows: int) -> int:
     return max(rows // (most * ROWS_PER_LEVEL), LEAST_LEVELS)
 
 
-def with_levels_of_side(params: Mapping[str, Any], levels: Sequence[int | None], rows: int) -> dict[str, Any]:
+def with_category_threshold(params: Mapping[str, Any], levels: Sequence[int | None], rows: int) -> dict[str, Any]:
     """XGBoost's parameters with that bound, where they have none and it is not XGBoost's default."""
-    bound = levels_of_side(levels, rows)
+    bound = category_threshold(levels, rows)
     return {PARAMETER: bound, **params} if bound < MOST_LEVELS else dict(params)

@@ -29,7 +29,7 @@ from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
 from pipeline.planning.assignment import assign
 from pipeline.planning.memory import MIB
 from pipeline.planning.plan import Location, Plan
-from pipeline.preprocess.category_splits import with_levels_of_side
+from pipeline.preprocess.category_splits import with_category_threshold
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.findings import target_findings
 from pipeline.preprocess.fit import (
@@ -116,7 +116,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
     context.plan = plan.revised(
         rows=statistics.rows + statistics.validation_rows,
         missing=missing,
-        params=with_levels_of_side(plan.survey.params, fitted.recipe.levels, statistics.rows),
+        params=with_category_threshold(plan.survey.params, fitted.recipe.levels, statistics.rows),
     )
     return PreparedData(inputs, target, units, fitted, in_memory_rows, context.plan)
 
@@ -128,7 +128,7 @@ def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
     job, params = prepared.inputs.job, context.job.training.params
     by_rows = {name: value for name, value in prepared.plan.survey.params.items() if name not in job.training.params}
     fitted = prepared.fitted
-    params = with_levels_of_side({**by_rows, **params}, fitted.recipe.levels, fitted.statistics.rows)
+    params = with_category_threshold({**by_rows, **params}, fitted.recipe.levels, fitted.statistics.rows)
     plan = prepared.plan.revised(params=params)
     plan.validate()
     context.plan = plan

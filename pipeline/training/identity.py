@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_FILES = 10_000  # whose digests a checkpoint holds: about 1 MB
 OBJECTIVE = "training.objective"
-BY_ROWS = f"{PARAMS}.{category_splits.PARAMETER}"  # the rows decide it where the job does not
+CATEGORY_THRESHOLD = f"{PARAMS}.{category_splits.PARAMETER}"  # the rows decide it where the job does not
 NAMED = 5  # files of each kind that a message names
 # Fields of the job that may differ: they do not change the model, or only its number of rounds.
 FREE = frozenset(
@@ -73,7 +73,10 @@ class Identity:
         digest = hashlib.sha256(recipe.encode())
         for points in cuts:
             digest.update(len(points).to_bytes(8, "big") + points.tobytes())
-        decided = {OBJECTIVE: objective, BY_ROWS: params.get(category_splits.PARAMETER, category_splits.MOST_LEVELS)}
+        decided = {
+            OBJECTIVE: objective,
+            CATEGORY_THRESHOLD: params.get(category_splits.PARAMETER, category_splits.MOST_LEVELS),
+        }
         return dataclasses.replace(self, job={**self.job, **decided}, features=digest.hexdigest())
 
     def differences(self, now: "Identity") -> list[str]:
@@ -85,8 +88,8 @@ class Identity:
         # What "auto" becomes is known once the features are; format 1 did not write it.
         if (self if now.features else now).job.get(OBJECTIVE) == "auto":
             paths.discard(OBJECTIVE)
-        if not now.features and BY_ROWS not in now.job:
-            paths.discard(BY_ROWS)
+        if not now.features and CATEGORY_THRESHOLD not in now.job:
+            paths.discard(CATEGORY_THRESHOLD)
         for path in sorted(paths):
             before, after = field_value(self.job, path), now.job.get(path)
             if before != after and not (_unset(before) and _unset(after)) and not _told_below(path, self.job, now.job):

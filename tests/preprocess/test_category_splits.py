@@ -13,8 +13,8 @@ from pipeline.preprocess.category_splits import (
     MOST_LEVELS,
     PARAMETER,
     ROWS_PER_LEVEL,
-    levels_of_side,
-    with_levels_of_side,
+    category_threshold,
+    with_category_threshold,
 )
 
 
@@ -34,17 +34,17 @@ from pipeline.preprocess.category_splits import (
     ],
 )
 def test_the_bound(levels: list[int | None], rows: int, bound: int) -> None:
-    assert levels_of_side(levels, rows) == bound
-    assert with_levels_of_side({"eta": 0.1}, levels, rows).get(PARAMETER, MOST_LEVELS) == bound
+    assert category_threshold(levels, rows) == bound
+    assert with_category_threshold({"eta": 0.1}, levels, rows).get(PARAMETER, MOST_LEVELS) == bound
 
 
 def test_a_bound_that_the_job_gives_wins() -> None:
     for given in (2, MOST_LEVELS, 1_000):
-        assert with_levels_of_side({PARAMETER: given}, [100], 1_000) == {PARAMETER: given}
+        assert with_category_threshold({PARAMETER: given}, [100], 1_000) == {PARAMETER: given}
 
 
 def test_parameters_without_a_bound_are_as_the_job_gives_them() -> None:
-    assert with_levels_of_side({"eta": 0.1}, [FEW_LEVELS], 1_000) == {"eta": 0.1}
+    assert with_category_threshold({"eta": 0.1}, [FEW_LEVELS], 1_000) == {"eta": 0.1}
 
 
 def test_only_levels_that_are_split_count() -> None:
@@ -56,7 +56,7 @@ def test_only_levels_that_are_split_count() -> None:
     def bound(**preprocess: object) -> int:
         job = Job.parse({"data": {"source": "rows", "target": "y"}, "preprocess": preprocess})
         fitted = prepare(job, table).fitted
-        return levels_of_side(fitted.recipe.levels, fitted.statistics.rows)
+        return category_threshold(fitted.recipe.levels, fitted.statistics.rows)
 
     assert bound() == 8_020 // 60 // ROWS_PER_LEVEL
     assert bound(min_count=2) == 8_020 // 40 // ROWS_PER_LEVEL
