@@ -349,4 +349,4 @@ def test_the_bound_of_a_categorys_splits_follows_from_its_levels(client: Any, tm
     assert same(free, freed)
     assert not same(plain, free)
     for model, value in ((plain, 4), (shared, 4), (bound, 4), (free, 64), (freed, 64)):
-        assert model.manifest.job["training"]["params"] == {name: value}
+        assert model.manifest.job["training"]["params"] == with_defaults({name: value})

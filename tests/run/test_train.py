@@ -629,7 +629,7 @@ def _leave_behind(run: str, dask_worker: Any) -> None:
     from pipeline.runtime.recorder import _begin
 
     cache: Any = session_of(dask_worker).of(run, RowCache)
-    cache.rows[0] = SimpleNamespace(fragment=0, table=SimpleNamespace(nbytes=8))
+    cache.rows[0] = SimpleNamespace(value=None, nbytes=8)
     _begin(run, dask_worker)
 
 
