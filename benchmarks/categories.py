@@ -98,7 +98,7 @@ class Settings:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What a result depends on, as it is recorded."""
+        """The settings in the key of a result in the record."""
         return {"most_rounds": self.rounds, "depth": self.depth, "rate": self.learning_rate}
 
 

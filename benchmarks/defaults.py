@@ -4,7 +4,7 @@
     python -m benchmarks.defaults --half choose --candidates             # settings that may become the defaults
 
 For each set of benchmarks/real_sets.py and seed, a quarter of the rows is drawn for the test; all contenders train on the
-same others with one thread, each as it is without any setting.  "this project" trains on all of them, as a job without
+same others with one thread, each at its own defaults.  "this project" trains on all of them, as a job without
 validation does; "this project, held out" holds out a fifth, as the command line does without a job file, and stops
 early.  Measures are log loss and 1 - AUC (binary), log loss (multi-class) and RMSE (regression), of the test rows.  CPU
 seconds are of the fit: for this project, of the matrices and rounds, without starting a cluster and reading.

@@ -8,8 +8,8 @@ chooses the rows that the cuts are made of, and the folds of target encodings.  
 categories as the same codes, and the same parameters.  Plain XGBoost gets the rows (the queries) in an order that the
 pair chooses: its sketch depends on it, so that its own noise is part of the differences.
 
-Each pair is added to the record as soon as it is measured, and those in the record are not measured again.  Printed are
-the mean difference in each set (above 0: this project's model is better) and its standard error, over the seeds of the
+Each pair is added to the record as soon as it is measured, and those in the record are not measured again.  Prints the
+mean difference in each set (above 0: this project's model is better) and its standard error, over the seeds of the
 data.  "worse" means by more than one standard error: that happens by chance to one set in six.
 """
 

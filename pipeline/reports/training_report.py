@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.efficiency.account import Account
 from pipeline.metrics.curves import Curves
 from pipeline.model import importance
-from pipeline.model.inference import make_booster
 from pipeline.model.manifest import Manifest
 from pipeline.preprocess.recipe import Recipe
 from pipeline.preprocess.statistics.collect import Statistics
@@ -28,7 +27,7 @@ class ReportInput:
     name: str  # of the model folder
     manifest: Manifest
     recipe: Recipe
-    booster: bytes  # UBJSON, made by this run
+    booster: Any  # xgboost.Booster of this run
     metrics: Mapping[str, Mapping[str, Any]]  # "train", "validation"
     curves: Mapping[str, Curves]  # the same keys
     history: Mapping[str, Sequence[float]]  # "validation.logloss" -> value per round
@@ -59,9 +58,9 @@ def draw_report(record: ReportInput) -> Report:
 
 def _report_data(record: ReportInput) -> ReportData:
     """The record as the report's data."""
-    manifest, booster = record.manifest, make_booster(record.booster, 0)
+    manifest = record.manifest
     costs, unit = importance.permutation(
-        booster, manifest.target, record.preview, record.preview_label, seed=manifest.job["training"]["seed"]
+        record.booster, manifest.target, record.preview, record.preview_label, seed=manifest.job["training"]["seed"]
     )
     return ReportData(
         title=record.name,
@@ -70,7 +69,7 @@ def _report_data(record: ReportInput) -> ReportData:
         metrics=record.metrics,
         history=record.history,
         best_round=manifest.best_round,
-        gain=importance.gain(booster),
+        gain=importance.gain(record.booster),
         permutation=costs,
         permutation_unit=unit,
         curves=record.curves,

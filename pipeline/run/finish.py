@@ -1,6 +1,7 @@
 """Saves a finished training: the model folder, then the report in it, and the run's summary."""
 
 import datetime
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class RunResult:
     closed_account: ClosedAccount  # the worker-seconds by use
     efficiency: dict[str, Any]  # of the rounds, from the meters
 
+    @functools.cached_property
+    def booster(self) -> Any:
+        """The xgboost.Booster, parsed once: card and report read it."""
+        return make_booster(self.outcome.trained.result.model, 0)
+
 
 def default_folder(run: str) -> str:
     """Returns a dated folder under models/, e.g. models/2026-11-21-031502-1f0c."""
@@ -59,11 +65,11 @@ def save_model(context: RunContext, done: RunResult) -> tuple[Model, dict[str, A
         "peak_memory_nbytes": done.memory.sample_peak(),
         "peak_memory_of": counted(context.placement.local),
     }
-    booster, manifest = done.outcome.trained.result.model, _manifest(context, done)
+    manifest = _manifest(context, done)
     with context.clock.stage("save"):
-        used = [name for name, gain in importance.gain(make_booster(booster, 0)).items() if gain > 0]
+        used = [name for name, gain in importance.gain(done.booster).items() if gain > 0]
         parts = ModelParts(
-            booster=booster,
+            booster=done.outcome.trained.result.model,
             recipe=done.prepared.fitted.recipe,
             manifest=manifest,
             metrics=metrics,
@@ -118,7 +124,7 @@ def _report_input(context: RunContext, done: RunResult, manifest: Manifest) -> R
         name=done.folder.name,
         manifest=manifest,
         recipe=fitted.recipe,
-        booster=done.outcome.trained.result.model,
+        booster=done.booster,
         metrics=done.outcome.evaluation.metrics,
         curves=done.outcome.evaluation.curves,
         history=done.outcome.trained.result.history,

@@ -82,7 +82,7 @@ def add_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     token = uuid.uuid4().hex[:8]
     partial = {name: (folder / name).with_name(f".{Path(name).name}.{token}.partial") for name in files}
-    missing = [folder for folder in {path.parent for path in partial.values()} if not folder.exists()]
+    missing = [parent for parent in {path.parent for path in partial.values()} if not parent.exists()]
     try:
         for name, content in files.items():
             write_file(partial[name], content)

@@ -37,7 +37,7 @@ def record(model: Model, files) -> ReportInput:
         name="flights",
         manifest=manifest,
         recipe=model.recipe,
-        booster=model.booster_bytes,
+        booster=model.booster,
         metrics={"train": evaluate(target.kind, target.objective, scores, label, None, group, **told)},
         curves={"train": curves(target.kind, target.objective, scores, label, None, group, **told)},
         history={"train.loss": [0.5, 0.4]},
