@@ -1,4 +1,4 @@
-"""Makes the files of `benchmarks.small_jobs`: data whose reading costs as much as their training, or more."""
+"""Makes the files of `benchmarks.small_jobs`: data whose reading costs as much as their training or more, and categories."""
 
 import gzip
 import json
@@ -10,13 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+
+from benchmarks.category_rows import generated
 
 TARGET = "label"
 LEVELS = 50_000  # of each text of `texts`
 NUMBERS, TEXTS = 13, 26  # its columns
 ROW_GROUP_ROWS = 4_096  # of `wide`
+CATEGORY_LEVELS = 120  # of each category of `categories`
+LONG_TRIP_MINUTES = 12
+PLACES = ("PULocationID", "DOLocationID")
+TRIP_NUMBERS = ("VendorID", "RatecodeID", "passenger_count", "trip_distance", "trip_type")
 ADULT = (
     "age,workclass,fnlwgt,education,education_num,marital_status,occupation,relationship,race,sex,capital_gain,"
     "capital_loss,hours_per_week,native_country,label"
@@ -33,6 +40,9 @@ class Shape:
     make: Callable[[Path, int], None]  # (folder, size): writes the files
     size: int  # rows; files for `files`
     toy: int
+    depth: int = 6
+    needs: str = ""  # the folder of PIPELINE_DATA that its rows come from
+    categories: bool = False  # texts are categories, not numbers, to the script as well
 
 
 def numbers(rows: int, features: int, seed: int = 0) -> pa.Table:
@@ -84,8 +94,33 @@ def _adult(folder: Path, size: int) -> None:
     (folder / "rows.csv").write_text("\n".join([ADULT, *cleaned]) + "\n", encoding="ascii")
 
 
+def _taxi(folder: Path, size: int) -> None:
+    """Trips of `PIPELINE_DATA`/green_taxi, as often as needed for the rows asked for; label: longer than 12 minutes."""
+    read = ["lpep_pickup_datetime", "lpep_dropoff_datetime", *TRIP_NUMBERS, *PLACES]
+    files = sorted((data_folder() / "green_taxi").glob("*.parquet"))
+    table = pa.concat_tables([pq.read_table(file, columns=read) for file in files], promote_options="permissive")
+    start, end = table["lpep_pickup_datetime"], table["lpep_dropoff_datetime"]
+    minutes = pc.divide(pc.cast(pc.seconds_between(start, end), pa.float64()), 60.0)
+    columns = {TARGET: pc.cast(pc.greater(minutes, LONG_TRIP_MINUTES), pa.int8())}
+    columns |= {"hour": pc.hour(start), "weekday": pc.day_of_week(start)}
+    columns |= {name: table[name] for name in TRIP_NUMBERS}
+    columns |= {name: pc.cast(table[name], pa.string()) for name in PLACES}
+    trips = pa.table(columns)
+    pq.write_table(pa.concat_tables([trips] * -(-size // trips.num_rows)).slice(0, size), folder / "rows.parquet")
+
+
+def _categories(folder: Path, size: int) -> None:
+    table = generated("interacting", CATEGORY_LEVELS, size, seed=0).rename_columns({"label": TARGET})
+    label = pc.cast(table[TARGET], pa.int8())
+    pq.write_table(table.set_column(table.column_names.index(TARGET), TARGET, label), folder / "rows.parquet")
+
+
+def data_folder() -> Path:
+    return Path(os.environ.get("PIPELINE_DATA", "../shared/data"))
+
+
 def adult_file() -> Path:
-    return Path(os.environ.get("PIPELINE_DATA", "../shared/data")) / "adult" / "adult.data"
+    return data_folder() / "adult" / "adult.data"
 
 
 def _empty(folder: Path, size: int) -> None:
@@ -102,7 +137,28 @@ SHAPES = {
         Shape("wide", "Parquet, 50 k x 5,000", 5, _wide, 50_000, 100),
         Shape("short", "CSV, 60 rows x 10,000 columns", 30, _short, 60, 60),
         Shape("texts", "CSV, 1 M x 39, 26 of them texts of many values", 20, _texts, 1_000_000, 2_000),
-        Shape("adult", "UCI adult, CSV, 33 k x 14", 100, _adult, 1_000_000, 2_000),
+        Shape("adult", "UCI adult, CSV, 33 k x 14", 100, _adult, 1_000_000, 2_000, needs="adult"),
+        Shape(
+            "taxi",
+            "Parquet, green taxi trips, 5 times, 2 M x 9, 2 of them categories",
+            100,
+            _taxi,
+            2_000_000,
+            2_000,
+            depth=8,
+            needs="green_taxi",
+            categories=True,
+        ),
+        Shape(
+            "categories",
+            "Parquet, 2 M x 9, 3 of them categories of 120 levels",
+            100,
+            _categories,
+            2_000_000,
+            2_000,
+            depth=8,
+            categories=True,
+        ),
     )
 }
 

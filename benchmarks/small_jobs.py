@@ -21,12 +21,11 @@ import click
 
 from benchmarks import record
 from benchmarks.measure import run as measure
-from benchmarks.small_job_shapes import EMPTY, SHAPES, TARGET, Shape, adult_file, write_shape
+from benchmarks.small_job_shapes import EMPTY, SHAPES, TARGET, Shape, data_folder, write_shape
 from pipeline.cli.terminal import run
 from pipeline.cluster.affinity import cores, numa_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
-DEPTH = 6
 LIMIT = 1.3  # of the ratio of wall seconds: what the project aims at
 LEAST_SECONDS = 0.05  # a shape's own seconds are at least so many: a ratio to nothing says nothing
 
@@ -86,22 +85,22 @@ def compare(shape: Shape, folder: Path, repeat: int, threads: int, workers: int 
 
 
 def chosen_shapes(names: str) -> list[Shape]:
-    """The shapes of these names; without `adult` where its file is absent."""
+    """The shapes of these names, without those whose data are absent."""
     unknown = [name for name in names.split(",") if name not in SHAPES]
     if unknown:
         raise click.UsageError(f"--shapes {unknown[0]}: expected some of {', '.join(SHAPES)}")
-    chosen = [SHAPES[name] for name in names.split(",")]
-    if not adult_file().exists():
-        for shape in chosen:
-            if shape.name == "adult":
-                print(f"{shape.name}: left out, for want of {adult_file()}", file=sys.stderr)
-        chosen = [shape for shape in chosen if shape.name != "adult"]
+    chosen = []
+    for shape in (SHAPES[name] for name in names.split(",")):
+        if shape.needs and not (data_folder() / shape.needs).exists():
+            print(f"{shape.name}: left out, for want of {data_folder() / shape.needs}", file=sys.stderr)
+        else:
+            chosen.append(shape)
     return chosen
 
 
 def our_command(shape: Shape, folder: Path, out: Path, threads: int, workers: int | None) -> Sequence[str]:
     """The installed command, without a report, held-out rows and early stopping, as in the script."""
-    params = {"max_depth": DEPTH, "learning_rate": 0.1, "colsample_bynode": 1}
+    params = {"max_depth": shape.depth, "learning_rate": 0.1, "colsample_bynode": 1}
     settings = ["training.early_stopping=0", *(f"training.params.{name}={value}" for name, value in params.items())]
     each = max(1, threads // (workers or min(len(numa_nodes()), cores())))  # without --workers: one per NUMA node
     layout = ["--threads", str(each), *([] if workers is None else ["--workers", str(workers)])]
@@ -117,10 +116,11 @@ def script(shape: Shape, folder: Path, out: Path, threads: int, workers: int | N
         "target": TARGET,
         "out": out,
         "rounds": shape.rounds,
-        "depth": DEPTH,
+        "depth": shape.depth,
         "threads": threads,
     }
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    words += ["--categories"] if shape.categories else []
     return [sys.executable, "-m", "benchmarks.competitors.small_job", *words]
 
 

@@ -1,4 +1,4 @@
-"""Reads any files of a folder with pyarrow; texts as their codes; one QuantileDMatrix, all threads."""
+"""Reads any files of a folder with pyarrow; texts as their codes or as categories; one QuantileDMatrix, all threads."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--depth", type=int, required=True)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--categories", action="store_true", help="texts are categories")
     task = parser.parse_args()
     watch = Stopwatch()
     table = read(sorted(task.train.iterdir()))
@@ -31,9 +32,13 @@ def main() -> None:
     values = np.empty((table.num_rows, len(names)), dtype=np.float32)
     for place, name in enumerate(names):
         values[:, place] = codes(table[name])
+    texts = [pa.types.is_string(table[name].type) and task.categories for name in names]
     del table
     watch.lap("values")
-    matrix = xgb.QuantileDMatrix(values, label, max_bin=255, nthread=task.threads)
+    types = ["c" if text else "q" for text in texts]
+    matrix = xgb.QuantileDMatrix(
+        values, label, max_bin=255, nthread=task.threads, feature_types=types, enable_categorical=True
+    )
     watch.lap("matrix")
     params = {"objective": "binary:logistic", "tree_method": "hist", "max_bin": 255, "max_depth": task.depth}
     booster = xgb.train({**params, "learning_rate": 0.1, "nthread": task.threads}, matrix, task.rounds)

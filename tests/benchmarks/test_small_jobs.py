@@ -14,7 +14,7 @@ from benchmarks.small_jobs import LEAST_SECONDS, Sample, chosen_shapes, command,
 
 @pytest.mark.slow
 def test_both_ways_run(tmp_path: Path) -> None:
-    shapes = "files,csv,gzip,texts"
+    shapes = "files,csv,gzip,texts,categories"
     words = ["--toy", "--repeat", "1", "--shapes", shapes, "--cache", str(tmp_path), "--name", ""]
     result = CliRunner().invoke(command, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
