@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.inference.evaluate import evaluate
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
-    from pipeline.planning.plan import Plan
+    from pipeline.planning.storage_plan import StoragePlan as Plan
     from pipeline.run.connect import connect
     from pipeline.run.doctor import doctor
     from pipeline.run.metadata import plan
@@ -41,7 +41,7 @@ __all__ = [
 _HOMES = {
     "Job": "pipeline.config.job:Job",
     "Model": "pipeline.model.artifact:Model",
-    "Plan": "pipeline.planning.plan:Plan",
+    "Plan": "pipeline.planning.storage_plan:StoragePlan",
     "ScalePlan": "pipeline.scaling.plan:Plan",
     "ScaleWish": "pipeline.scaling.plan:ScaleOptions",
     "TrainResult": "pipeline.run.train:TrainResult",

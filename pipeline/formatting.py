@@ -142,6 +142,29 @@ def nbytes(value: float) -> str:
     return f"{value:.0f} bytes"
 
 
+def mib(value: float) -> str:
+    """
+    >>> mib(1_288_490_189)
+    '1,229 MiB'
+    """
+    return f"{value / 2**20:,.0f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(0.25), duration(7.4), duration(133), duration(8000)
+    ('0.2 s', '7 s', '2 min 13 s', '2 h 13 min')
+    """
+    if seconds < 1:
+        return f"{seconds:.1f} s" if seconds > 0 else "0 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def _hidden(found: re.Match[str]) -> str:
     scheme, user, rest, query = found["scheme"], found["user"], found["rest"], found["query"]
     kind = scheme.lower()

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from pipeline.formatting import for_terminal
+from pipeline.formatting import duration, for_terminal
 from pipeline.monitoring.state.run_state import RunState
 
 LOUD = {"WorkerLost": "lost", "Failed": "lost", "Note": "alarm"}  # coloured incidents, and their colours
@@ -95,21 +95,6 @@ def unknown(name: str) -> str:
     """The text of a page for a requested run that is unknown."""
     about = "It is shown as soon as its first event arrives; known runs can be chosen above."
     return f"<h2>Run {text(name)} is not known here (yet)</h2><p class=sub>{about}</p>"
-
-
-def duration(seconds: float) -> str:
-    """
-    >>> duration(0.25), duration(7.4), duration(133), duration(8000)
-    ('0.2 s', '7 s', '2 min 13 s', '2 h 13 min')
-    """
-    if seconds < 1:
-        return f"{seconds:.1f} s" if seconds > 0 else "0 s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def clock_time(moment: float) -> str:

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.types as pt
 
-from pipeline.config.job import Data, Job
+from pipeline.config.job import Data, Job, Validation
+from pipeline.config.metric_registry import round_metrics
+from pipeline.config.parameters import resolved_params
 from pipeline.data.files.links import shared_files
 from pipeline.data.formats.text import compression
 from pipeline.data.fragments import Fragment
@@ -20,7 +23,11 @@ from pipeline.data.source import Source, open_source
 from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
 from pipeline.events.findings import Finding, UserNote
-from pipeline.planning.plan import FragmentSize, Survey
+from pipeline.planning.job_size import TIME_PARTS, JobSize
+from pipeline.planning.storage_plan import BYTES_PER_VALUE, FragmentSize, Survey
+
+HELD_OUT_SHARE = 0.2  # of the rows, where a column decides and its values are not known yet
+TEXT_FORMATS = ("csv", "libsvm")
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,62 @@ class Inputs:
                 for source in self.sources
                 for fragment in source.fragments
                 for piece in fragment.pieces
-                if source.format in ("csv", "libsvm") and compression(piece.path) is not None
+                if source.format in TEXT_FORMATS and compression(piece.path) is not None
             ),
         )
+
+    def size(self) -> JobSize:
+        """How large the job is, as metadata show it: rows without counts are estimated from bytes.
+
+        The trees of a round, and rows that a filter drops, are known only after the survey.
+        """
+        training, validation = self.job.training, self.job.data.validation
+        fragments = [fragment for source in self.sources for fragment in source.fragments]
+        types = [self.schema.field(name).type for name in self.roles.features]
+        texts = sum(map(is_text, types))
+        features = len(types) + (TIME_PARTS - 1) * sum(map(pt.is_temporal, types))
+        rows = sum(_rows(fragment, len(types)) for fragment in fragments)
+        held = sum(_rows(fragment, len(types)) for source in self.sources[1:] for fragment in source.fragments)
+        params = resolved_params(training.params)
+        measured = self.job.data.validation is not None and training.objective != "auto"
+        return JobSize(
+            rows=rows,
+            validation_rows=held or round(rows * _held_out(validation)),
+            numbers=len(types) - texts,
+            texts=texts,
+            features=features,
+            bins=features * training.max_bin,
+            files=sum(len(source.files) for source in self.sources),
+            fragment_nbytes=tuple(fragment.nbytes for fragment in fragments),
+            text_nbytes=sum(
+                fragment.nbytes
+                for source in self.sources
+                for fragment in source.fragments
+                if source.format in TEXT_FORMATS
+            ),
+            rounds=training.rounds,
+            trees=max(1, len(training.quantiles)),
+            depth=int(params["max_depth"]),
+            growth="lossguide" if params.get("grow_policy") == "lossguide" else "depthwise",
+            max_leaves=int(params.get("max_leaves") or 0),
+            column_share=min(
+                float(params.get(name, 1)) for name in ("colsample_bynode", "colsample_bylevel", "colsample_bytree")
+            ),
+            metrics=len(round_metrics(training.objective, training.metrics, params)) if measured else 2,
+            sample_rows=self.job.preprocess.sample_rows,
+            report=self.job.output.report,
+        )
+
+
+def _rows(fragment: Fragment, columns: int) -> int:
+    return fragment.nbytes // (BYTES_PER_VALUE * max(1, columns)) if fragment.rows is None else fragment.rows
+
+
+def _held_out(validation: Validation | None) -> float:
+    """The share of a source's rows that validate, as far as the job says it."""
+    if validation is None or validation.source is not None:
+        return 0.0
+    return HELD_OUT_SHARE if validation.share is None else validation.share
 
 
 def open_inputs(

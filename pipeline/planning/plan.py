@@ -1,304 +1,371 @@
-"""Plans a run before it starts: what is known of it, what it may use, what it will need, and where its data will lie.
+"""Plans the resources of a run before it starts: for each number of workers its time, memory and price, and what follows.
 
-A `Survey` (what metadata and the job say) and `Resources` (the workers) make a `Plan`.  It is frozen: when more is known
-(the classes of the target, the rows that pass a filter, whether values are missing), another is made of it.  Every
-decision about storage and memory is made here and read from the plan: whether a quantised matrix is in memory or on
-disk, where the bin codes wait for it, how many raw rows are kept between the passes, what a worker is expected to take.
+A `Plan` is frozen and holds numbers only; `table` prints it, `validate` refuses what cannot work, `best` is the layout that
+the run should use.
 """
 
-import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from pipeline.config.parameters import PARAMETERS
-from pipeline.errors import ClusterError, JobError
-from pipeline.formatting import aligned
-from pipeline.planning.memory import MIB, MemoryShape, estimate, spare_nbytes, worker_need
+from pipeline.config.prices import Prices
+from pipeline.efficiency.machine import Fill
+from pipeline.errors import ClusterError
+from pipeline.formatting import aligned, duration, mib
+from pipeline.planning.audit import AuditLine
+from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_costs, forecast
+from pipeline.planning.intervals import Interval, factor_of
+from pipeline.planning.job_size import JobSize
+from pipeline.planning.price import ModeCost, RunEstimate, SpotDeadline, cheapest, mode_costs, nearest
+from pipeline.planning.refusal import ENDED_SHARE, refusal, tight
+from pipeline.planning.stage_memory import MemoryFacts
+from pipeline.planning.storage_plan import Resources, StoragePlan, Survey
+from pipeline.planning.work import Layout
 
-FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny kills it at 0.95
-LIMIT_SHARE = 0.95  # of the limit: above it the nanny is sure to kill the worker
-SPILL_SHARE = 0.6  # of the limit that may be taken before a matrix is built: above it a worker writes codes to disk
-BYTES_PER_VALUE = 8  # of decoded text files, by which their rows are estimated
-# Rows are ordered from this many on, with so many columns at most.  Chosen by `python -m benchmarks.row_order`: fewer rows
-# gain as large a share (5 to 7 %) of little time, 128 columns gained nothing; numbers of columns between were not tried.
-ORDERED_ROWS, ORDERED_FEATURES = 100_000, 64
-TEXT_EXPANSION = 4  # bytes of a parsed table for each byte of text, at most: a digit and a comma become eight
-LONG_FRAGMENT_NBYTES = 64 * MIB  # the size of a fragment by default: a larger one keeps its thread for seconds
-NAMED = 6  # columns in a table
-DEPTH: int = PARAMETERS["max_depth"].default  # of trees
-
-Device = Literal["cpu", "cuda"]
-Location = Literal["memory", "disk"]
-StorageChoice = Literal["auto", "memory", "disk"]  # as the job has it
-OrderOfRows = Literal["key", "source"]
+RESTART_SECONDS = 4.0  # from a loss until the worker is back; blocks and matrix are made again after that
+GAIN = 0.95  # another worker pays if the run then takes at most this share of the time
+GROWTH = (("rows", {"rows": 2.0}), ("features", {"features": 2.0}), ("depth", {"depth": 1}))
 
 
 @dataclass(frozen=True)
-class FragmentSize:
-    """A fragment as metadata show it."""
+class Evidence:
+    """What a plan's numbers stand on, besides the costs that come with the package."""
 
-    nbytes: int  # decoded, estimated
-    rows: int | None  # None where the format has no counts
+    correction: Correction = field(default_factory=Correction)
+    history: tuple[AuditLine, ...] = ()  # of this machine
+    probe_seconds: float = 0.0  # 0: there was no probe
+    busy: float = 1.0  # how much longer threads take now, because other programs use the cores
 
-
-@dataclass(frozen=True)
-class Survey:
-    """What is known of a run's data, and what the job says about its trees and their storage."""
-
-    formats: tuple[str, ...]  # of the sources
-    files: int
-    fragments: tuple[FragmentSize, ...]  # of all sources
-    columns: tuple[tuple[str, str], ...]  # those that become features, with their types
-    target: tuple[str, str]  # with its type
-    objective: str  # "auto" until the target's values are known
-    matrix: StorageChoice  # training.matrix
-    row_order: Literal["auto"] | OrderOfRows  # training.row_order
-    ranking: bool  # whether rows belong to queries
-    bins: int  # training.max_bin
-    params: Mapping[str, Any]  # XGBoost's, with those that follow from the labels once these are known
-    trees: int = 1  # of a round; 1 until the target's classes are known
-    rows: int | None = None  # those that pass all filters, once they are counted
-    missing: bool = False  # whether a value is missing, once that is known
-    compressed: tuple[int, ...] = ()  # bytes of text in each compressed file, which is one fragment, however large
+    def source(self) -> str:
+        """Where the numbers come from, for people."""
+        runs = f"{len(self.history)} earlier runs on this machine" if self.history else ""
+        probe = f"a probe of {duration(self.probe_seconds)}" if self.probe_seconds else ""
+        return " and ".join(part for part in (probe, runs) if part) or "costs measured on another machine"
 
 
 @dataclass(frozen=True)
-class WorkerResources:
-    """What one worker process may use."""
+class LayoutPlan:
+    """One layout: what a run with it takes."""
 
-    threads: int
-    memory_limit_nbytes: int  # 0: none
-
-
-@dataclass(frozen=True)
-class Resources:
-    """The workers of a run."""
-
-    device: Device
-    workers: tuple[WorkerResources, ...]
-    more_memory: str  # advice: how to give the workers more
-    note: str = ""  # what was assumed, where the workers are not known yet
+    forecast: Forecast
+    cpu: Interval  # seconds of all processes
+    wall: Interval  # seconds
+    peak: Interval  # bytes, of the worker that takes most
+    limit_nbytes: int  # of a worker; 0: none
+    storage: StoragePlan
+    modes: tuple[ModeCost, ...] = ()
+    refused: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def limit_nbytes(self) -> int:
-        """The smallest of the workers' memory limits; 0: none."""
-        return min((one.memory_limit_nbytes for one in self.workers if one.memory_limit_nbytes), default=0)
+    def layout(self) -> Layout:
+        return self.forecast.layout
+
+    @property
+    def name(self) -> str:
+        """
+        e.g. "2 workers x 1 thread"
+        """
+        return f"{_many(self.layout.workers, 'worker')} x {_many(self.layout.threads, 'thread')}"
+
+    @property
+    def idle(self) -> int:
+        """Workers that get no rows."""
+        return self.layout.workers - self.forecast.used_workers
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        return {
+            **self.forecast.to_dict(),
+            "cpu": self.cpu.to_dict(),
+            "wall": self.wall.to_dict(),
+            "peak_rss_nbytes": self.peak.to_dict(),
+            "limit_nbytes": self.limit_nbytes,
+            "matrix": self.storage.worker.matrix,
+            "modes": [mode.to_dict() for mode in self.modes],
+            "refused": self.refused,
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True)
-class Storage:
-    """Where a worker keeps its matrix and codes."""
+class Wish:
+    """What the user asks of a plan."""
 
-    matrix: Location
-    codes: Location  # of the blocks, until the matrix is built
-    planned_nbytes: int  # expected peak of the worker
+    deadline_seconds: float | None = None
+    budget: float | None = None  # in the currency of the prices
+    prices: Prices | None = None
+    checkpoint_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run needs, and where its data will lie; `Plan.of` makes it.  `print(plan)` shows it."""
+    """What a job needs on each of some layouts."""
 
-    survey: Survey
-    resources: Resources
-    shape: MemoryShape  # what memory depends on
-    worker_rows: int  # an even share
-    worker: Storage  # of a worker with an even share of the rows
-    keep_nbytes: int  # raw rows that each worker keeps between the passes; the others are decoded again
-    row_order: OrderOfRows  # of the rows within a block
+    size: JobSize
+    layouts: tuple[LayoutPlan, ...]  # with more and more workers
+    evidence: Evidence
+    wish: Wish
+    growth: Mapping[str, tuple[float, float]]  # "rows", "features", "depth" -> factors of wall seconds and of memory
 
     @classmethod
-    def of(cls, survey: Survey, resources: Resources) -> Self:
-        """Plans a run of these data on these workers; the result may be one that `validate` refuses."""
-        shape = _shape(survey, resources)
-        rows = -(-shape.rows // shape.workers)
-        worker = _choose_storage(survey.matrix, resources.device, shape, rows, resources.limit_nbytes)
-        keep = _kept_rows_nbytes(survey, shape) if worker.matrix == "memory" else 0
-        return cls(survey, resources, shape, rows, worker, keep, _choose_row_order(survey, resources.device, shape))
+    def of(
+        cls,
+        size: JobSize,
+        survey: Survey,
+        resources: Sequence[Resources],
+        evidence: Evidence | None = None,
+        wish: Wish | None = None,
+        costs: UnitCosts | None = None,
+    ) -> "Plan":
+        """Plans a job on each of some sets of workers.  `wish`: default: nothing."""
+        evidence, wish, costs = evidence or Evidence(), wish or Wish(), costs or default_costs()
+        make = functools.partial(_layout_plan, size, survey, evidence=evidence, wish=wish, costs=costs)
+        layouts = tuple(sorted(map(make, resources), key=lambda one: (one.layout.workers, one.layout.threads)))
+        chosen = layouts[0]
+        return cls(size, layouts, evidence, wish, _growth(size, chosen, evidence.correction, costs))
 
-    def revised(self, **known: Any) -> Self:
-        """Plans the same run with other fields of the survey; the order of rows stays as it was decided."""
-        made = self.of(dataclasses.replace(self.survey, **known), self.resources)
-        return dataclasses.replace(made, row_order=self.row_order)
+    @property
+    def possible(self) -> tuple[LayoutPlan, ...]:
+        """The layouts that are not refused."""
+        return tuple(one for one in self.layouts if one.refused is None)
 
-    @staticmethod
-    def codes(workers: Iterable[Storage]) -> Location:
-        """Where all of these workers keep their codes: on disk as soon as one has to, since blocks may move."""
-        return "disk" if any(worker.codes == "disk" for worker in workers) else "memory"
+    @property
+    def fastest(self) -> LayoutPlan | None:
+        """The layout that ends first; of several within GAIN of it the one with fewest workers."""
+        if not self.possible:
+            return None
+        least = min(one.wall.middle for one in self.possible)
+        return next(one for one in self.possible if one.wall.middle * GAIN <= least)
+
+    @property
+    def cheapest(self) -> tuple[LayoutPlan, ModeCost] | None:
+        """The layout and mode of least cost that meet deadline and budget; None where none does, or without prices."""
+        return self._priced(cheapest)
+
+    @property
+    def nearest(self) -> tuple[LayoutPlan, ModeCost] | None:
+        """The layout and mode that miss deadline and budget by least."""
+        return self._priced(nearest)
+
+    def _priced(self, choose: Any) -> tuple[LayoutPlan, ModeCost] | None:
+        of = {id(mode): one for one in self.possible for mode in one.modes}
+        modes = [mode for one in self.possible for mode in one.modes]
+        found = choose(modes, self.wish.deadline_seconds, self.wish.budget)
+        return None if found is None else (of[id(found)], found)
+
+    @property
+    def best(self) -> LayoutPlan | None:
+        """The layout to use: the cheapest that meets the wishes where there are prices, else the fastest."""
+        if self.wish.prices is not None and (priced := self.cheapest) is not None:
+            return priced[0]
+        return self.fastest
 
     def validate(self) -> None:
-        """ClusterError, with both numbers and the setting, where neither memory nor disk suffices; JobError where the
-        order of rows cannot be the one asked for.
+        """ClusterError where no layout can work, or none meets the deadline or the budget; the nearest is named."""
+        if not self.possible:
+            raise ClusterError(f"{self.layouts[0].name}: {self.layouts[0].refused}")
+        deadline, budget = self.wish.deadline_seconds, self.wish.budget
+        if self.wish.prices is not None and (deadline is not None or budget is not None):
+            if self.cheapest is None and (near := self.nearest) is not None:
+                raise ClusterError(_missed(self.wish, *near))
+        elif deadline is not None:
+            fastest = self.fastest
+            assert fastest is not None
+            if min(one.wall.high for one in self.possible) > deadline:
+                raise ClusterError(
+                    f"no layout is sure to end within --deadline {duration(deadline)}: the nearest is {fastest.name} with "
+                    f"{duration(fastest.wall.middle)} ({duration(fastest.wall.low)} to {duration(fastest.wall.high)}): "
+                    "train fewer rounds (training.rounds), fewer rows or flatter trees, or add workers"
+                )
+
+    def answers(self) -> tuple[str, ...]:
+        """What follows from the numbers, a sentence each."""
+        return tuple(_answers(self))
+
+    def resource_formula(self) -> dict[str, float]:
+        """R = D/B x T/C x 1/k of the source articles, in worker-seconds, beside ours.
+
+        D: bytes of the rows, decoded; B: bytes of them that one worker's limit holds; T/C: seconds of work on one worker;
+        k: how many times smaller the rows are as the matrix holds them.
         """
-        if self.survey.row_order == "key" and self.row_order == "source":
-            raise JobError(
-                'training.row_order = "key": the rows of a query stay together, as in the source: leave it at "auto"'
-            )
-        self.storage(self.worker_rows, self.resources.limit_nbytes)
+        one = min(self.layouts, key=lambda plan: plan.layout.workers)
+        terms = one.forecast.memory.terms["rounds"]
+        base, held = terms["base"], max(1.0, terms["matrix"] + terms["row_state"])
+        room = ENDED_SHARE * one.limit_nbytes - base if one.limit_nbytes else math.inf
+        data = float(max(1, self.size.nbytes))
+        compression = data / (held * one.layout.workers)
+        needed = data / room if room > 0 else math.inf
+        work = one.wall.middle * one.layout.workers
+        best = self.best or one
+        return {
+            "data_nbytes": data,
+            "worker_nbytes": room,
+            "workers_by_memory": needed,
+            "work_seconds": work,
+            "compression": compression,
+            "R_worker_seconds": needed * work / compression,
+            "planned_worker_seconds": best.forecast.worker_seconds,
+        }
 
-    def storage(self, rows: int, memory_limit_nbytes: int) -> Storage:
-        """Where a worker with `rows` rows and this limit (0: none) keeps its matrix and codes; ClusterError."""
-        device = self.resources.device
-        chosen = _choose_storage(self.survey.matrix, device, self.shape, rows, memory_limit_nbytes)
-        if (why := _misfit(chosen, self.shape, rows, memory_limit_nbytes)) is not None:
-            raise ClusterError(why)
-        return chosen
-
-    @property
-    def nbytes(self) -> int:
-        """Expected peak of all processes together, if no value is missing that is not known to be."""
-        return estimate(self.shape).peak_nbytes
-
-    @property
-    def nbytes_missing(self) -> int:
-        """The same if any value is missing."""
-        return estimate(dataclasses.replace(self.shape, missing=True)).peak_nbytes
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know before the run."""
-        limit, planned, found = self.resources.limit_nbytes, self.worker.planned_nbytes, []
-        if limit and planned > FITTING_SHARE * limit:
-            found.append(
-                f"a worker is expected to take {planned / MIB:,.0f} MiB, and is ended near its limit of "
-                f"{limit / MIB:,.0f} MiB: {self.resources.more_memory}"
-            )
-        return (*found, *_unread_in_parallel(self.survey, self.resources))
+    def to_dict(self) -> dict[str, Any]:
+        """A dict of JSON values; what is infinite is None."""
+        best, near = self.best, self.nearest
+        return {
+            "rows": self.size.rows,
+            "features": self.size.features,
+            "rounds": self.size.rounds,
+            "size": self.size.to_dict(),
+            "source": self.evidence.source(),
+            "busy": self.evidence.busy,
+            "layouts": [one.to_dict() for one in self.layouts],
+            "best": None if best is None else {"workers": best.layout.workers, "threads": best.layout.threads},
+            "nearest_mode": None if near is None else near[1].to_dict(),
+            "answers": list(self.answers()),
+            "growth": {name: {"wall": wall, "memory": memory} for name, (wall, memory) in self.growth.items()},
+            "throughput_rows_per_second": None if best is None else self.size.rows / best.wall.middle,
+            "latency_seconds_per_row": None if best is None else best.wall.middle / max(1, self.size.rows),
+            "formula": {
+                name: value if math.isfinite(value) else None for name, value in self.resource_formula().items()
+            },
+        }
 
     def table(self) -> str:
-        """The plan as text, one line for each topic."""
-        survey, resources, limit = self.survey, self.resources, self.resources.limit_nbytes
-        refused = _misfit(self.worker, self.shape, self.worker_rows, limit)
-        remarks = ("note", resources.note), *(("note", note) for note in self.notes), ("refused", refused)
-        lines = [
-            ("data", _data(survey, self.shape.rows)),
-            ("features from", _names(survey)),
-            ("target", f"{' '.join(survey.target)}; objective {survey.objective}"),
-            ("workers", _workers(resources, len(survey.fragments))),
-            ("matrix", f"in {self.worker.matrix}" if self.worker.matrix == "memory" else "on disk, in pages"),
-            ("bin codes", f"{_at(self.worker.codes)} until the matrix is built"),
-            ("raw rows", f"{_mib(self.keep_nbytes)} a worker kept between the passes, the rest is decoded again"),
-            ("order of rows", "by key, within each block" if self.row_order == "key" else "as in the source"),
-            ("memory of a worker", _of_limit(self.worker.planned_nbytes, limit)),
-            ("memory of all", f"{_mib(self.nbytes)}, {_mib(self.nbytes_missing)} if values are missing"),
-            *((kind, text) for kind, text in remarks if text),
-        ]
-        return "\n".join(aligned(lines))
+        """The plan as text: a line for each layout, then stages and memory of the best, then what follows."""
+        from pipeline.planning.plan_table import render
+
+        return render(self)
 
     def __str__(self) -> str:
         return self.table()
 
 
-def _shape(survey: Survey, resources: Resources) -> MemoryShape:
-    """Rows of text files are estimated from their bytes; a depth that is missing or invalid is XGBoost's default."""
-    row_nbytes, depth = BYTES_PER_VALUE * max(1, len(survey.columns)), str(survey.params.get("max_depth"))
-    fragments = [fragment.rows or fragment.nbytes // row_nbytes for fragment in survey.fragments]
-    return MemoryShape(
-        rows=sum(fragments) if survey.rows is None else survey.rows,
-        features=len(survey.columns),
-        bins=survey.bins,
-        depth=int(depth) or DEPTH if depth.isdecimal() else DEPTH,
-        classes=survey.trees,
-        workers=len(resources.workers),
-        threads=max(worker.threads for worker in resources.workers),
-        fragment_rows=max(fragments, default=0),
-        missing=survey.missing,
-    )
+def _layout_plan(
+    size: JobSize, survey: Survey, resources: Resources, *, evidence: Evidence, wish: Wish, costs: UnitCosts
+) -> LayoutPlan:
+    storage = StoragePlan.of(survey, resources)
+    layout = Layout(len(resources.workers), max(one.threads for one in resources.workers))
+    correction = evidence.correction
+    made, peak = _with_memory(size, layout, storage, evidence, costs)
+    limit, notes = resources.limit_nbytes, list(storage.notes)
+    refused = refusal(made.memory, peak, limit)
+    if refused is not None and storage.worker.matrix == "memory" and survey.matrix == "auto":
+        on_disk = storage.on_disk()
+        other, other_peak = _with_memory(size, layout, on_disk, evidence, costs)
+        if refusal(other.memory, other_peak, limit) is None:
+            storage, made, peak, refused = on_disk, other, other_peak, None
+    if (note := tight(made.memory, peak, limit)) is not None and refused is None:
+        notes.append(note)
+    del correction
+    cpu = Interval.around(made.cpu_seconds, _factor("cpu", evidence, costs))
+    wall = Interval.around(made.wall_seconds, _factor("wall", evidence, costs))
+    modes: tuple[ModeCost, ...] = ()
+    if wish.prices is not None:
+        rebuild = RESTART_SECONDS + sum(made.wall[stage] for stage in ("blocks", "matrix"))
+        run = RunEstimate(
+            layout.workers, wall.middle, wall.low, wall.high, rebuild, min(wish.checkpoint_seconds, made.wall["rounds"])
+        )
+        modes = mode_costs(wish.prices, run)
+    return LayoutPlan(made, cpu, wall, peak, limit, storage, modes, refused, tuple(dict.fromkeys(notes)))
 
 
-def _choose_storage(asked: StorageChoice, device: Device, shape: MemoryShape, rows: int, limit_nbytes: int) -> Storage:
-    """Decides for a worker with `rows` rows, training and validation; limit 0: none.
+def _with_memory(
+    size: JobSize, layout: Layout, storage: StoragePlan, evidence: Evidence, costs: UnitCosts
+) -> tuple[Forecast, Interval]:
+    worker = storage.worker
+    facts = MemoryFacts(storage.keep_nbytes, storage.survey.missing, worker.matrix == "disk", worker.codes == "disk")
+    made = forecast(size, layout, facts, evidence.correction, costs)
+    return made, Interval.around(made.memory.peak_nbytes, _factor("rss", evidence, costs))
 
-    The matrix is in memory where it fits without the codes, or as asked.  The codes are in memory where both fit.  On
-    GPUs "auto" means memory: Dask's limit is not about GPU memory.
+
+def _factor(kind: str, evidence: Evidence, costs: UnitCosts) -> float:
+    """The factor of the interval of a total, from the audits of this machine or from the package's runs."""
+    measured = [
+        math.log(measured / middle)
+        for line in evidence.history
+        for middle, _, _, measured in [line.planned.get(kind, (0.0, 0.0, 0.0, 0.0))]
+        if middle > 0 and measured > 0
+    ]
+    found = factor_of(costs.residuals[kind].get("total", ()), measured)
+    return found if math.isfinite(found) else 2.0
+
+
+def _growth(
+    size: JobSize, base: LayoutPlan, correction: Correction, costs: UnitCosts
+) -> dict[str, tuple[float, float]]:
+    """How wall seconds beyond the start, and a worker's memory beyond the process, grow with twice the rows or features,
+    or one more level of depth.
     """
-    if asked == "auto" and device == "cuda":
-        asked = "memory"
-    need, fits = worker_need(shape, rows), FITTING_SHARE * limit_nbytes
-    in_memory = asked == "memory" or (asked == "auto" and (not limit_nbytes or need.memory_nbytes <= fits))
-    both = in_memory and (not limit_nbytes or need.all_nbytes <= fits)
-    matrix: Location = "memory" if in_memory else "disk"
-    codes: Location = "memory" if both else "disk"
-    return Storage(matrix, codes, need.nbytes(matrix, codes))
+    worker = base.storage.worker
+    facts = MemoryFacts(base.storage.keep_nbytes, base.storage.survey.missing, worker.matrix == "disk")
+    found = {}
+    before = base.forecast
+    for name, change in GROWTH:
+        if name == "depth" and not size.depth:
+            continue
+        after = forecast(size.scaled(**change), base.layout, facts, correction, costs)  # type: ignore[arg-type]
+        found[name] = (
+            after.wall_seconds / before.wall_seconds,
+            after.memory.peak_nbytes / before.memory.peak_nbytes,
+        )
+    return found
 
 
-def _kept_rows_nbytes(survey: Survey, shape: MemoryShape) -> int:
-    """The raw rows that each worker may keep between the passes: as many as do not raise the run's peak.
+def _answers(plan: Plan) -> list[str]:
+    found: list[str] = []
+    best, first = plan.best, plan.layouts[0]
+    if best is None:
+        return [f"refused: {first.refused}"]
+    for one in plan.layouts:
+        if one.idle and one.layout.workers > 1:
+            found.append(
+                f"{_many(one.layout.workers, 'worker')} asked, the rows lie in {_many(plan.size.fragments, 'fragment')}: "
+                f"{one.idle} will have nothing to do"
+            )
+    others = [one for one in plan.possible if one.layout.workers > best.layout.workers]
+    if others and best.layout.workers == 1:
+        found.append(
+            f"do not distribute: 1 worker takes {duration(best.wall.middle)}, {_many(others[0].layout.workers, 'worker')} "
+            f"{duration(others[0].wall.middle)}"
+        )
+    elif best is plan.fastest and len(plan.possible) > 1:
+        found.append(f"fastest: {best.name}, {duration(best.wall.middle)}")
+    if (priced := plan.cheapest) is not None and plan.wish.prices is not None:
+        layout, mode = priced
+        amount = plan.wish.prices.amount
+        found.append(
+            f"cheapest: {layout.name}, {mode.mode.replace('_', ' ')}: {amount(mode.cost)} ({amount(mode.cost_low)} to "
+            f"{amount(mode.cost_high)}) in {duration(mode.seconds)}"
+        )
+        if mode.mode == "spot" and plan.wish.deadline_seconds is not None:
+            rebuild = RESTART_SECONDS + sum(layout.forecast.wall[stage] for stage in ("blocks", "matrix"))
+            run = RunEstimate(
+                layout.layout.workers, layout.wall.middle, layout.wall.low, layout.wall.high, rebuild,
+                plan.wish.checkpoint_seconds,
+            )  # fmt: skip
+            switch = SpotDeadline.of(run, plan.wish.deadline_seconds).switch_by_seconds()
+            found.append(f"without spot workers until {duration(max(0.0, switch))} after the start: take workers on demand then")
+    return found
 
-    Where no worker has several fragments, at least one of them: each pass would hold all of its rows in any case.
-    """
-    one_each = len(survey.fragments) <= shape.workers
-    largest = max((fragment.nbytes for fragment in survey.fragments), default=0)
-    return max(spare_nbytes(shape) // shape.workers, TEXT_EXPANSION * largest if one_each else 0)
 
-
-def _choose_row_order(survey: Survey, device: Device, shape: MemoryShape) -> OrderOfRows:
-    """Decides by all rows, never by a worker's share; queries of a ranking stay as they are, and rows on a GPU."""
-    if survey.ranking:
-        return "source"
-    if survey.row_order != "auto":
-        return survey.row_order
-    pays = device == "cpu" and shape.rows >= ORDERED_ROWS and shape.features <= ORDERED_FEATURES
-    return "key" if pays else "source"
-
-
-def _misfit(chosen: Storage, shape: MemoryShape, rows: int, limit_nbytes: int) -> str | None:
-    """Why a worker with `rows` rows is refused: not even the row state of a matrix on disk fits.  None if it fits."""
-    need = worker_need(shape, rows)
-    if chosen.matrix == "memory" or not limit_nbytes or need.disk_nbytes <= LIMIT_SHARE * limit_nbytes:
-        return None
+def _missed(wish: Wish, layout: LayoutPlan, mode: ModeCost) -> str:
+    asked = []
+    if wish.deadline_seconds is not None:
+        asked.append(f"--deadline {duration(wish.deadline_seconds)}")
+    if wish.budget is not None:
+        asked.append(f"--budget {wish.budget:g}")
+    assert wish.prices is not None
     return (
-        f"a worker with {rows:,} rows needs {need.disk_nbytes / MIB:,.0f} MiB of memory even with training.matrix = "
-        f'"disk" ({need.row_nbytes} bytes a row and {need.fixed_nbytes / MIB:,.0f} MiB more), its limit is '
-        f"{limit_nbytes / MIB:,.0f} MiB: raise cluster.memory, add workers on other machines, or train on "
-        "fewer rows or flatter trees"
+        f"nothing meets {' and '.join(asked)}: the nearest is {layout.name}, {mode.mode.replace('_', ' ')}, with "
+        f"{duration(mode.seconds)} (at worst {duration(mode.latest_seconds)}) and {wish.prices.amount(mode.cost)}: allow "
+        "more, or train fewer rounds (training.rounds), fewer rows or flatter trees"
     )
 
 
-def _unread_in_parallel(survey: Survey, resources: Resources) -> list[str]:
-    """A note where large compressed files leave threads without work while the data are read."""
-    fragments, threads = len(survey.fragments), sum(worker.threads for worker in resources.workers)
-    large = [nbytes for nbytes in survey.compressed if nbytes >= LONG_FRAGMENT_NBYTES]
-    if not large or fragments >= threads:
-        return []
-    files = f"{_many(len(large), 'compressed file')} of up to about {_mib(max(large))} of text"
-    advice = f"split the text into {threads} files or more, or decompress it"
-    return [f"{files}: one thread reads each; {_many(fragments, 'fragment')} for {_many(threads, 'thread')}: {advice}"]
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _data(survey: Survey, rows: int) -> str:
-    counted = survey.rows is not None or None not in [fragment.rows for fragment in survey.fragments]
-    kinds, about = " and ".join(dict.fromkeys(survey.formats)), "" if counted else "about "
-    return (
-        f"{about}{rows:,} rows in {_many(len(survey.fragments), 'fragment')} of {_many(survey.files, 'file')} ({kinds})"
-    )
-
-
-def _names(survey: Survey) -> str:
-    shown = ", ".join(f"{name} {kind}" for name, kind in survey.columns[:NAMED])
-    more = len(survey.columns) - NAMED
-    return f"{_many(len(survey.columns), 'column')}: {shown}{f' and {more} more' if more > 0 else ''}"
-
-
-def _workers(resources: Resources, fragments: int) -> str:
-    threads = dict.fromkeys(str(worker.threads) for worker in resources.workers)
-    limit, idle = resources.limit_nbytes, len(resources.workers) - fragments
-    said = f"{len(resources.workers)} x {' or '.join(threads)} threads on the {'GPU' if resources.device == 'cuda' else 'CPU'}"
-    said += f", {_mib(limit)} each" if limit else ", no memory limit"
-    return said + (f"; {idle} without rows: these lie in {_many(fragments, 'fragment')}" if idle > 0 else "")
-
-
-def _of_limit(nbytes: int, limit_nbytes: int) -> str:
-    return f"{_mib(nbytes)} at its peak" + (f", its limit is {_mib(limit_nbytes)}" if limit_nbytes else "")
-
-
-def _at(location: Location) -> str:
-    return "in memory" if location == "memory" else "on disk"
-
-
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / MIB:,.0f} MiB"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
+__all__ = ["Evidence", "Fill", "LayoutPlan", "Plan", "Wish", "aligned", "mib"]

@@ -28,7 +28,7 @@ from pipeline.data.source import cut_by_rows
 from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
 from pipeline.planning.assignment import assign
 from pipeline.planning.memory import MIB
-from pipeline.planning.plan import Location, Plan
+from pipeline.planning.storage_plan import Location, StoragePlan
 from pipeline.preprocess.category_splits import with_category_threshold
 from pipeline.preprocess.constraints import check_constraints
 from pipeline.preprocess.findings import target_findings
@@ -65,7 +65,7 @@ class PreparedData:
     units: tuple[FragmentTask, ...]  # in the order of the fragments
     fitted: Fitted
     in_memory_rows: InMemoryRows
-    plan: Plan  # with what the passes have shown
+    plan: StoragePlan  # with what the passes have shown
 
 
 def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
@@ -84,7 +84,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         known = dataclasses.replace(
             inputs.survey(), objective=target.objective, trees=trees, params=surveyed.training.params
         )
-        plan = context.plan = Plan.of(known, context.placement.resources)
+        plan = context.plan = StoragePlan.of(known, context.placement.resources)
         plan.validate()
         context.emit(_planned(plan, inputs.rows))
         context.emit_note(*plan.notes)
@@ -168,7 +168,7 @@ def survey_target(context: RunContext, inputs: Inputs, in_memory_rows: InMemoryR
     inputs = _cut_by_rows(context, inputs, in_memory_rows, plan)
     plans = [dataclasses.replace(plan) for _ in inputs.sources]  # `assign_units` tells the sources apart by their plans
     units = _units(inputs, plans)
-    cache = TableCache(context.run, Plan.of(inputs.survey(), context.placement.resources).keep_nbytes)
+    cache = TableCache(context.run, StoragePlan.of(inputs.survey(), context.placement.resources).keep_nbytes)
     cached = any(map(cache.takes, units))
     if cached:  # on the workers that will collect the statistics, but for what the survey moves
         units = assign_units(context.placement.workers, units)
@@ -327,7 +327,7 @@ def load(unit: FragmentTask) -> int:
     return max(1, round(unit.fragment.nbytes * (VALIDATION_COST + (1 - VALIDATION_COST) * unit.training_share)))
 
 
-def _planned(plan: Plan, rows: int | None) -> Planned:
+def _planned(plan: StoragePlan, rows: int | None) -> Planned:
     low, high = plan.nbytes, plan.nbytes_missing
     return Planned(
         rows=rows,

@@ -14,7 +14,7 @@ from pipeline.config.urls import is_url
 from pipeline.data.opened_sources import Inputs, open_inputs
 from pipeline.data.schema.target_inference import check_types
 from pipeline.errors import JobError
-from pipeline.planning.plan import Device, Plan, Resources, WorkerResources
+from pipeline.planning.storage_plan import Device, Resources, StoragePlan, WorkerResources
 from pipeline.preprocess.features import feature_names
 from pipeline.preprocess.settings import column_settings, kind_of
 from pipeline.run.settings import unused_settings
@@ -37,7 +37,7 @@ def resolve(
 
 def plan(
     job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
-) -> Plan:
+) -> StoragePlan:
     """Plans a training from metadata alone: no row is read, nothing is started, no client is needed.
 
     `print` shows the plan; `validate` raises ClusterError if the run does not fit in memory.  The workers are those that
@@ -45,7 +45,7 @@ def plan(
     `source`, `names` and `allow_code` as for `pipeline.train`; UserError for what it would refuse.
     """
     inputs = resolve(job, source, names=names, allow_code=allow_code)
-    return Plan.of(inputs.survey(), resources_of(inputs.job.cluster))
+    return StoragePlan.of(inputs.survey(), resources_of(inputs.job.cluster))
 
 
 def resources_of(cluster: Cluster) -> Resources:
@@ -66,7 +66,7 @@ def resources_of(cluster: Cluster) -> Resources:
 
 def check_run(inputs: Inputs) -> None:
     """Checks what `open_checked` leaves: whether the run fits on the workers of its job, and the trainer's parameters."""
-    Plan.of(inputs.survey(), resources_of(inputs.job.cluster)).validate()
+    StoragePlan.of(inputs.survey(), resources_of(inputs.job.cluster)).validate()
     check_with_trainer(inputs)
 
 

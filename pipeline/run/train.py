@@ -11,6 +11,7 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
+from pipeline.cluster.process_time import tree_cpu_seconds
 from pipeline.config.job import Job, require_job, seconds_of
 from pipeline.dashboard.install import attached
 from pipeline.data.files import waiting
@@ -24,8 +25,9 @@ from pipeline.model.artifact import Model
 from pipeline.monitoring.alarms.listener import Alarms
 from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.planning.plan import Plan
+from pipeline.planning.storage_plan import StoragePlan
 from pipeline.preprocess.prepare import PreparedData, for_params, prepare
+from pipeline.run.audit import facts
 from pipeline.run.finish import RunResult, default_folder, save_model, save_report
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
@@ -88,7 +90,7 @@ def train(
     """
     require_client(client)
     require_job(job)
-    clock = clock or StageTimer(begin=monotonic_epoch())
+    clock = clock or StageTimer(begin=monotonic_epoch(), cpu_begin=tree_cpu_seconds())
     run = new_run()
     with refusals_as_failures(listen, run), clock.stage("metadata"), waiting.notes_to(listen):
         model = resume or job.output.model or default_folder(run)
@@ -205,7 +207,7 @@ def place(context: RunContext, inputs: Inputs) -> None:
 
 def _place(context: RunContext, inputs: Inputs) -> None:
     found = find_workers(context.client, context.job.cluster, context.membership, TASKS)
-    Plan.of(inputs.survey(), found.resources).validate()
+    StoragePlan.of(inputs.survey(), found.resources).validate()
     context.placement = measured(found, context.membership, functools.partial(context.emit, BUSY))
 
 
@@ -254,6 +256,8 @@ def _train(
     context.emit(Saved(path=str(model.path), sha256=model.sha256))
     if context.job.output.report:
         results[0] = _with_report(context, done, results[0])
+    if options.shared is None:
+        results[0].summary["run"] = facts(context, done)
 
 
 def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> TrainResult:

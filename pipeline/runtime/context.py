@@ -15,7 +15,7 @@ from pipeline.events.findings import UserNote, findings, text_of
 from pipeline.events.topics import WORKER_EVENTS
 from pipeline.events.types import Event, EventHandler, Note, WorkerLost, discard
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.planning.plan import Plan
+from pipeline.planning.storage_plan import StoragePlan
 from pipeline.runtime.channel import subscribe
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
@@ -44,7 +44,7 @@ class RunContext:
     incidents: list[Event] = field(default_factory=list)  # losses, restarts and other interruptions
     round: int = 0  # the latest round reported
     publish: EventHandler = discard  # sends an event to the scheduler
-    plan: Plan | None = None  # the latest; None until the workers are known
+    plan: StoragePlan | None = None  # the latest; None until the workers are known
 
     @property
     def planned_nbytes(self) -> int:

@@ -16,7 +16,7 @@ from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Cluster, seconds_of
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.planning.memory import WORKER_NBYTES
-from pipeline.planning.plan import Device, Resources, WorkerResources
+from pipeline.planning.storage_plan import Device, Resources, WorkerResources
 from pipeline.runtime import capability
 from pipeline.runtime.membership import Facts, WorkerMembership, process
 from pipeline.runtime.patience import Patience

@@ -33,9 +33,13 @@ class Span:
 
 @dataclass
 class StageTimer:
-    """Adds up the seconds of named stages; `begin` is when the run began, by `clock`."""
+    """Adds up the seconds of named stages; `begin` is when the run began, by `clock`.
+
+    `cpu_begin`: the CPU seconds that its processes had spent by then; 0 where it began with this process.
+    """
 
     begin: float
+    cpu_begin: float = 0.0
     clock: Clock = monotonic_epoch
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""  # the stage now

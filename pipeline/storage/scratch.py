@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.errors import OutputError, PipelineError
-from pipeline.planning.plan import SPILL_SHARE
+from pipeline.planning.storage_plan import SPILL_SHARE
 from pipeline.runtime.worker_session import Content, RunResource, current_worker, worker_session
 
 PREFIX, LOCK, RESERVED = "pipeline-scratch-", ".lock", ".reserved"

@@ -9,7 +9,7 @@ from distributed import Future
 from pipeline.errors import DataError
 from pipeline.events.types import MatrixDone, Place
 from pipeline.planning.assignment import AssignableWorker, changed_shares, reassign, with_training_rows
-from pipeline.planning.plan import Storage
+from pipeline.planning.storage_plan import Storage
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.fit import BlockFacts

@@ -1,8 +1,8 @@
 """Shows the texts of /training: the settings and the plan, the incidents, and the notes of the run."""
 
 from pipeline.dashboard.drawing import div
-from pipeline.dashboard.markup import count, duration, occurred, table, text, value
-from pipeline.formatting import nbytes
+from pipeline.dashboard.markup import count, occurred, table, text, value
+from pipeline.formatting import duration, nbytes
 from pipeline.monitoring.state.run_state import RunState
 
 MANY_INCIDENTS = 12  # shown

@@ -6,10 +6,10 @@ from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, Row
 
 from pipeline.dashboard.drawing import Lanes, div, flex, hover, put, refresh
-from pipeline.dashboard.markup import card, count, duration, key, later, plain, table, text, title, waiting
+from pipeline.dashboard.markup import card, count, key, later, plain, table, text, title, waiting
 from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE
 from pipeline.dashboard.window import Component
-from pipeline.formatting import nbytes
+from pipeline.formatting import duration, nbytes
 from pipeline.monitoring.state.live import LiveFigures, LiveWorker, figures_of
 from pipeline.monitoring.state.naming import natural
 from pipeline.monitoring.state.run_state import RunState

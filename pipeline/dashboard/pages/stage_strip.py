@@ -1,6 +1,7 @@
 """Draws the strip of stages: the progress of each, the current one, and the work repeated after a loss."""
 
-from pipeline.dashboard.markup import count, duration, progress, text
+from pipeline.dashboard.markup import count, progress, text
+from pipeline.formatting import duration
 from pipeline.monitoring.state.run_state import RunState
 from pipeline.monitoring.state.stages import Again, Stage
 

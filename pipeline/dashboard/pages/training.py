@@ -1,13 +1,13 @@
 """Shows /training: progress, metrics, remaining time and incidents."""
 
 from pipeline.dashboard.drawing import div
-from pipeline.dashboard.markup import card, count, duration, large, later, text, title, value, waiting
+from pipeline.dashboard.markup import card, count, large, later, text, title, value, waiting
 from pipeline.dashboard.pages.curves import CurvePlots, Speed
 from pipeline.dashboard.pages.details import RunDetails
 from pipeline.dashboard.pages.efficiency import CROWDED, GOOD, alone, without_core
 from pipeline.dashboard.pages.stage_strip import strip
 from pipeline.dashboard.window import Component
-from pipeline.formatting import nbytes
+from pipeline.formatting import duration, nbytes
 from pipeline.monitoring.state.live import figures_of
 from pipeline.monitoring.state.naming import exact_of
 from pipeline.monitoring.state.run_state import RunState

@@ -8,13 +8,13 @@ import pytest
 
 from pipeline.errors import ClusterError, JobError
 from pipeline.planning.memory import MIB, WORKER_NBYTES, spare_nbytes, worker_need
-from pipeline.planning.plan import (
+from pipeline.planning.storage_plan import (
     FITTING_SHARE,
     FragmentSize,
-    Plan,
     Resources,
     Storage,
     StorageChoice,
+    StoragePlan,
     Survey,
     WorkerResources,
 )
@@ -55,7 +55,7 @@ def least_limit(nbytes: int) -> int:
 
 
 WIDE = survey_of()
-NEED = worker_need(Plan.of(WIDE, workers(0)).shape, ROWS)
+NEED = worker_need(StoragePlan.of(WIDE, workers(0)).shape, ROWS)
 IN_MEMORY = Storage("memory", "memory", NEED.all_nbytes)
 CODES_ON_DISK = Storage("memory", "disk", NEED.memory_nbytes)
 ON_DISK = Storage("disk", "disk", NEED.disk_nbytes)
@@ -72,36 +72,36 @@ ON_DISK = Storage("disk", "disk", NEED.disk_nbytes)
     ],
 )
 def test_in_memory_while_it_fits_then_codes_on_disk_then_the_matrix(limit: int, storage: Storage) -> None:
-    plan = Plan.of(WIDE, workers(limit))
+    plan = StoragePlan.of(WIDE, workers(limit))
     plan.validate()
     assert plan.worker == plan.storage(ROWS, limit) == storage
 
 
 def test_raw_rows_are_kept_only_where_the_matrix_is_in_memory() -> None:
-    found = [Plan.of(WIDE, workers(limit, count=2)) for limit in (0, NEED.disk_nbytes // 2)]
+    found = [StoragePlan.of(WIDE, workers(limit, count=2)) for limit in (0, NEED.disk_nbytes // 2)]
     assert [plan.worker.matrix for plan in found] == ["memory", "disk"]
     assert [plan.keep_nbytes for plan in found] == [spare_nbytes(found[0].shape) // 2, 0]
     assert found[0].keep_nbytes > 0
 
 
 def test_what_the_job_asks_for_is_done() -> None:
-    huge = Plan.of(survey_of(rows=50 * ROWS, matrix="memory"), workers(512 * MIB))
+    huge = StoragePlan.of(survey_of(rows=50 * ROWS, matrix="memory"), workers(512 * MIB))
     huge.validate()
     assert huge.worker.matrix == "memory"
-    small = Plan.of(survey_of(rows=FRAGMENT_ROWS, matrix="disk"), workers(2**40))
+    small = StoragePlan.of(survey_of(rows=FRAGMENT_ROWS, matrix="disk"), workers(2**40))
     assert (small.worker.matrix, small.worker.codes) == ("disk", "disk")
 
 
 def test_on_gpus_the_limit_of_the_process_does_not_count() -> None:
     tight = dataclasses.replace(workers(NEED.disk_nbytes * 2), device="cuda")
-    assert Plan.of(WIDE, tight).worker.matrix == "memory"
-    assert Plan.of(dataclasses.replace(WIDE, matrix="disk"), tight).worker.matrix == "disk"
+    assert StoragePlan.of(WIDE, tight).worker.matrix == "memory"
+    assert StoragePlan.of(dataclasses.replace(WIDE, matrix="disk"), tight).worker.matrix == "disk"
 
 
 @pytest.mark.parametrize("asked", ["auto", "disk"])
 def test_rows_that_no_disk_helps_are_refused_with_the_numbers(asked: StorageChoice) -> None:
     """Narrow rows: what stays in memory of each is more than half of what a disk could take."""
-    plan = Plan.of(survey_of(features=4, rows=80 * ROWS, matrix=asked), workers(1024 * MIB, count=2))
+    plan = StoragePlan.of(survey_of(features=4, rows=80 * ROWS, matrix=asked), workers(1024 * MIB, count=2))
     with pytest.raises(ClusterError) as refused:
         plan.validate()
     said = str(refused.value)
@@ -116,7 +116,7 @@ def test_rows_that_no_disk_helps_are_refused_with_the_numbers(asked: StorageChoi
 
 @pytest.mark.parametrize(("limit", "told"), [(0, 0), (8192, 0), (400, 1)])
 def test_a_plan_beyond_the_limit_is_reported(limit: int, told: int) -> None:
-    plan = Plan.of(survey_of(features=50, matrix="memory"), workers(limit * MIB))
+    plan = StoragePlan.of(survey_of(features=50, matrix="memory"), workers(limit * MIB))
     planned = plan.worker.planned_nbytes
     assert planned > 400 * MIB
     assert len(plan.notes) == told
@@ -131,25 +131,25 @@ def test_a_compressed_file_that_keeps_one_thread_alone_is_reported() -> None:
     one = dataclasses.replace(
         WIDE, fragments=(FragmentSize(200 * MIB, None),), formats=("csv",), files=1, compressed=(200 * MIB,)
     )
-    (note,) = Plan.of(one, workers(0)).notes
+    (note,) = StoragePlan.of(one, workers(0)).notes
     assert note == (
         "1 compressed file of up to about 200 MiB of text: one thread reads each; 1 fragment for 2 threads: split the text "
         "into 2 files or more, or decompress it"
     )
-    assert Plan.of(one, workers(0, threads=1)).notes == ()
-    assert Plan.of(dataclasses.replace(one, compressed=()), workers(0)).notes == ()
-    assert Plan.of(dataclasses.replace(one, compressed=(MIB,)), workers(0)).notes == ()
+    assert StoragePlan.of(one, workers(0, threads=1)).notes == ()
+    assert StoragePlan.of(dataclasses.replace(one, compressed=()), workers(0)).notes == ()
+    assert StoragePlan.of(dataclasses.replace(one, compressed=(MIB,)), workers(0)).notes == ()
 
 
 def test_the_worker_with_the_least_memory_decides() -> None:
     mixed = Resources("cpu", tuple(WorkerResources(1, limit) for limit in (2**40, 0, NEED.disk_nbytes)), "")
-    plan = Plan.of(WIDE, mixed)
+    plan = StoragePlan.of(WIDE, mixed)
     assert plan.resources.limit_nbytes == NEED.disk_nbytes
     assert plan.shape.workers == 3
 
 
 def test_another_plan_is_made_when_more_is_known() -> None:
-    first = Plan.of(WIDE, workers(0))
+    first = StoragePlan.of(WIDE, workers(0))
     later = first.revised(trees=7, objective="multi:softprob", rows=ROWS // 2, missing=True)
     assert (first.shape.classes, first.shape.rows, first.shape.missing) == (1, ROWS, False)
     assert (later.shape.classes, later.shape.rows, later.shape.missing) == (7, ROWS // 2, True)
@@ -160,18 +160,18 @@ def test_another_plan_is_made_when_more_is_known() -> None:
 
 def test_rows_of_text_files_are_estimated_from_their_bytes() -> None:
     text = dataclasses.replace(survey_of(features=10), fragments=(FragmentSize(80_000, None), FragmentSize(8_000, 70)))
-    plan = Plan.of(text, workers(0))
+    plan = StoragePlan.of(text, workers(0))
     assert (plan.shape.rows, plan.shape.fragment_rows) == (1_070, 1_000)
     assert re.search(r"^data +about 1,070 rows in 2 fragments of 2 files \(parquet\)$", plan.table(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(("given", "depth"), [(None, 6), (3, 3), ("9", 9), (0, 6), (-1, 6), ("deep", 6)])
 def test_a_depth_that_xgboost_refuses_counts_as_its_default(given: object, depth: int) -> None:
-    assert Plan.of(dataclasses.replace(WIDE, params={"max_depth": given}), workers(0)).shape.depth == depth
+    assert StoragePlan.of(dataclasses.replace(WIDE, params={"max_depth": given}), workers(0)).shape.depth == depth
 
 
 def test_the_table_shows_data_workers_storage_and_memory() -> None:
-    plan = Plan.of(WIDE, dataclasses.replace(workers(2**34, count=12), note="assumed"))
+    plan = StoragePlan.of(WIDE, dataclasses.replace(workers(2**34, count=12), note="assumed"))
     lines = [re.sub(" {2,}", "|", line) for line in str(plan).splitlines()]
     memory = f"{plan.worker.planned_nbytes / MIB:,.0f} MiB"
     assert plan.worker.planned_nbytes > WORKER_NBYTES
@@ -209,18 +209,18 @@ def test_the_order_of_rows_is_decided_by_all_rows(
     """However many workers share them."""
     survey = survey_of(28, rows, row_order=asked, ranking=ranking)
     for count in (1, 7):
-        plan = Plan.of(survey, dataclasses.replace(workers(0, count), device=device))
+        plan = StoragePlan.of(survey, dataclasses.replace(workers(0, count), device=device))
         plan.validate()
         assert plan.row_order == chosen
 
 
 def test_long_rows_are_not_ordered() -> None:
-    assert [Plan.of(survey_of(features), workers(0)).row_order for features in (64, 65)] == ["key", "source"]
-    assert Plan.of(survey_of(65, row_order="key"), workers(0)).row_order == "key"
+    assert [StoragePlan.of(survey_of(features), workers(0)).row_order for features in (64, 65)] == ["key", "source"]
+    assert StoragePlan.of(survey_of(65, row_order="key"), workers(0)).row_order == "key"
 
 
 def test_rows_of_a_ranking_stay_in_source_order() -> None:
-    plan = Plan.of(survey_of(row_order="key", ranking=True), workers(0))
+    plan = StoragePlan.of(survey_of(row_order="key", ranking=True), workers(0))
     assert plan.row_order == "source"
     with pytest.raises(JobError, match=r'training.row_order = "key": the rows of a query stay together'):
         plan.validate()
@@ -228,5 +228,5 @@ def test_rows_of_a_ranking_stay_in_source_order() -> None:
 
 def test_the_order_of_rows_stays_when_more_is_known() -> None:
     """The blocks are made in the order that the first pass has found."""
-    plan = Plan.of(survey_of(28), workers(0))
+    plan = StoragePlan.of(survey_of(28), workers(0))
     assert plan.revised(rows=90_000).row_order == "key"

@@ -1,0 +1,186 @@
+"""Compares a run with its plan, and learns from earlier runs on the same machine.
+
+An audit holds what was measured beside what was planned.  Its line in the history holds numbers only: for each stage the
+logarithm of measured over predicted, where the prediction is that of the uncorrected costs for what the run really did.
+So a history stays valid whatever it corrects.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_costs, forecast
+from pipeline.planning.intervals import COVERAGE, Interval
+from pipeline.planning.job_size import JobSize
+from pipeline.planning.stage_memory import MemoryFacts
+from pipeline.planning.work import Layout
+
+VERSION = 1
+PRIOR_RUNS = 2  # the weight of "no correction": n runs weigh n / (n + PRIOR_RUNS)
+LATEST = 50  # runs that count, of one machine
+LEAST_SECONDS, LEAST_NBYTES = 0.1, 16 * 2**20  # added on both sides: ratios of small numbers say little
+KINDS = ("cpu", "wall", "rss")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run took."""
+
+    cpu: Mapping[str, float]  # stage -> seconds of all processes
+    wall: Mapping[str, float]  # stage -> seconds of the client
+    rss: Mapping[str, float]  # stage -> bytes, of the worker that had most
+    leaves: float  # of a tree, on average
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class AuditLine:
+    """One run in the history: numbers only."""
+
+    machine: str  # fingerprint
+    kind: str  # fingerprint of the job's columns and objective
+    cpu: Mapping[str, float]  # stage -> log(measured / predicted)
+    wall: Mapping[str, float]
+    rss: Mapping[str, float]
+    leaves: float
+    leaves_rows: int
+    leaves_rounds: int
+    planned: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    """Of "cpu", "wall", "rss": planned, low, high, measured, in seconds or bytes."""
+
+    def render(self) -> str:
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, line: str) -> "AuditLine":
+        """The inverse of `render`; ValueError for anything else."""
+        values = json.loads(line)
+        if not isinstance(values, dict) or values.pop("version", None) != VERSION:
+            raise ValueError("not a line of this version")
+        try:
+            made = cls(**values)
+            ratios = [ratio for kind in KINDS for ratio in getattr(made, kind).values()]
+            numbers = [*ratios, made.leaves, made.leaves_rows, made.leaves_rounds]
+            ranges = {name: tuple(map(float, numbers)) for name, numbers in made.planned.items()}
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from None
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+            raise ValueError("a number is not finite")
+        if any(len(one) != 4 or not all(map(math.isfinite, one)) for one in ranges.values()):
+            raise ValueError("a range is not four finite numbers")
+        return dataclasses.replace(made, planned=ranges)  # type: ignore[arg-type]
+
+
+def kind_of(columns: Iterable[tuple[str, str]], target: str, objective: str) -> str:
+    """The fingerprint of what makes two jobs alike: columns with their types, target and objective."""
+    text = json.dumps([sorted(map(list, columns)), target, objective])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def log_ratios(
+    size: JobSize, layout: Layout, memory: MemoryFacts, measured: Measured, costs: UnitCosts | None = None
+) -> dict[str, dict[str, float]]:
+    """"cpu", "wall", "rss" -> stage -> log(measured / predicted), of the uncorrected prediction with the run's own
+    trees; of wall-clock seconds, with the run's own CPU seconds.
+    """  # fmt: skip
+    costs = costs or default_costs()
+    trees = _trees(size, measured)
+    first = forecast(size, layout, memory, trees, costs)
+    found = {"cpu": _ratios(measured.cpu, first.cpu, LEAST_SECONDS)}
+    by_cpu = {stage: math.exp(ratio) for stage, ratio in found["cpu"].items()}
+    second = forecast(size, layout, memory, dataclasses.replace(trees, cpu=by_cpu), costs)
+    found["wall"] = _ratios(measured.wall, second.wall, LEAST_SECONDS)
+    found["rss"] = _ratios(measured.rss, _totals(second), LEAST_NBYTES)
+    return found
+
+
+def _trees(size: JobSize, measured: Measured) -> Correction:
+    return Correction(leaves=measured.leaves, leaves_rows=size.train_rows, leaves_rounds=size.rounds)
+
+
+def _totals(found: Forecast) -> dict[str, float]:
+    return {stage: found.memory.of(stage) for stage in found.memory.terms}
+
+
+def _ratios(measured: Mapping[str, float], predicted: Mapping[str, float], least: float) -> dict[str, float]:
+    return {
+        stage: math.log((max(0.0, measured[stage]) + least) / (predicted[stage] + least))
+        for stage in predicted
+        if stage in measured
+    }
+
+
+def correction(history: Sequence[AuditLine], machine: str, kind: str) -> Correction:
+    """What earlier runs on this machine say: of all jobs, and what is left of jobs of this kind.
+
+    Each is a mean logarithm times n / (n + 2), so that one odd run moves little.
+    """
+    here = [line for line in history if line.machine == machine][-LATEST:]
+    alike = [line for line in here if line.kind == kind]
+    factors: dict[str, dict[str, float]] = {}
+    for name in KINDS:
+        common = _shrunken(here, name)
+        own = _shrunken(alike, name, common)
+        factors[name] = {stage: math.exp(common.get(stage, 0.0) + own.get(stage, 0.0)) for stage in {**common, **own}}
+    if not alike:
+        return Correction(**factors)
+    last = alike[-1]
+    return Correction(
+        **factors, leaves=last.leaves, leaves_rows=last.leaves_rows, leaves_rounds=max(1, last.leaves_rounds)
+    )  # fmt: skip
+
+
+def _shrunken(lines: Sequence[AuditLine], name: str, base: Mapping[str, float] | None = None) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        for stage, ratio in getattr(line, name).items():
+            found.setdefault(stage, []).append(ratio - (base or {}).get(stage, 0.0))
+    return {
+        stage: statistics.fmean(ratios) * len(ratios) / (len(ratios) + PRIOR_RUNS) for stage, ratios in found.items()
+    }
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How good the plans of some runs were, of one quantity."""
+
+    runs: int
+    median_error: float  # of |measured / planned - 1|
+    coverage: float  # share of the runs whose interval held
+
+    @classmethod
+    def of(cls, planned: Sequence[tuple[float, float, float, float]]) -> "Accuracy | None":
+        if not planned:
+            return None
+        errors = [abs(measured / max(1e-9, middle) - 1) for middle, _, _, measured in planned]
+        inside = [low <= measured <= high for _, low, high, measured in planned]
+        return cls(len(planned), statistics.median(errors), statistics.fmean(inside))
+
+
+def accuracy(history: Sequence[AuditLine], machine: str) -> dict[str, Accuracy]:
+    """By quantity ("cpu", "wall", "rss"), of this machine's runs."""
+    here = [line for line in history if line.machine == machine]
+    found = {name: Accuracy.of([line.planned[name] for line in here if name in line.planned]) for name in KINDS}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def coverage_table(history: Sequence[AuditLine], machine: str) -> list[tuple[str, str, str, str]]:
+    """What `pipeline plan --audits` shows: quantity, runs, median error, share of intervals that held."""
+    names = {"cpu": "CPU seconds", "wall": "wall-clock seconds", "rss": "memory of a worker"}
+    return [
+        (names[name], f"{one.runs}", f"{100 * one.median_error:.0f} %", f"{100 * one.coverage:.0f} % (aim: {100 * COVERAGE:.0f} %)")
+        for name, one in accuracy(history, machine).items()
+    ]  # fmt: skip
+
+
+def planned_beside(
+    interval: Interval, measured: float
+) -> tuple[float, float, float, float]:  # fmt: skip
+    return (interval.middle, interval.low, interval.high, measured)

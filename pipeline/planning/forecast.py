@@ -1,0 +1,220 @@
+"""Predicts a run stage by stage: CPU seconds, wall-clock seconds and the resident memory of its largest worker.
+
+CPU seconds are work (`planning.work`) times the cost of each unit.  Wall-clock seconds follow from the CPU seconds of the
+thread that ends last, what every run pays once, and the histograms that workers exchange.  Costs come from
+`unit_costs.json`, corrected by what a probe or earlier runs have measured (`Correction`).
+"""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.efficiency.cost import TreeShape, calls
+from pipeline.efficiency.machine import Fill, Ring
+from pipeline.planning.job_size import JobSize
+from pipeline.planning.stage_memory import MemoryFacts, StageMemory, stage_memory
+from pipeline.planning.work import (
+    Amounts,
+    Layout,
+    Shares,
+    grown,
+    pass_work,
+    round_work,
+    seconds,
+    worker_round_work,
+    workload_of,
+)
+
+WALL_STAGES = (
+    "start", "metadata", "survey", "statistics", "blocks", "matrix", "rounds", "evaluate", "save", "report", "other",
+)  # fmt: skip
+"""Of wall-clock seconds: the client's, one after another."""
+SERIAL = {"statistics": ("run", "sample_value", "column")}  # units of a stage that one thread works off
+COSTS_FILE = Path(__file__).with_name("unit_costs.json")
+
+
+@dataclass(frozen=True)
+class UnitCosts:
+    """What one unit of work costs, as measured on one machine by `python -m benchmarks.plan_fit`."""
+
+    cpu: Mapping[str, Mapping[str, float]]  # stage -> unit -> seconds
+    wall: Mapping[str, Mapping[str, float]]  # stage -> unit -> seconds
+    rss: Mapping[str, Mapping[str, float]]  # stage -> term -> factor
+    fill: Fill  # how trees grow
+    ring: Ring  # one allreduce between processes
+    thread_gain: float  # of each further thread of a worker in the rounds: 1 is ideal
+    residuals: Mapping[
+        str, Mapping[str, tuple[float, ...]]
+    ]  # "cpu", "wall", "rss" -> stage -> |log(measured/predicted)|
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "UnitCosts":
+        return cls(
+            cpu=values["cpu"],
+            wall=values["wall"],
+            rss=values["rss"],
+            fill=Fill(**{**values["fill"], "smaller": tuple(values["fill"]["smaller"])}),
+            ring=Ring(**values["ring"]),
+            thread_gain=values["thread_gain"],
+            residuals={
+                kind: {stage: tuple(every) for stage, every in stages.items()}
+                for kind, stages in values["residuals"].items()
+            },
+        )
+
+
+@functools.cache
+def default_costs() -> UnitCosts:
+    """The costs that come with the package."""
+    return UnitCosts.from_dict(json.loads(COSTS_FILE.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Factors by which the costs differ here, by stage; those that are not named are 1."""
+
+    cpu: Mapping[str, float] = field(default_factory=dict)
+    wall: Mapping[str, float] = field(default_factory=dict)
+    rss: Mapping[str, float] = field(default_factory=dict)
+    leaves: float | None = None  # of a tree, at `leaves_rows` training rows and `leaves_rounds` rounds
+    leaves_rows: int = 0
+    leaves_rounds: int = 0
+
+
+NO_CORRECTION = Correction()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run of one layout is predicted to take."""
+
+    layout: Layout
+    used_workers: int  # that get rows
+    cpu: Mapping[str, float]  # stage -> seconds of all processes
+    wall: Mapping[str, float]  # stage -> seconds
+    memory: StageMemory  # of the worker with most rows
+
+    @property
+    def cpu_seconds(self) -> float:
+        return math.fsum(self.cpu.values())
+
+    @property
+    def wall_seconds(self) -> float:
+        return math.fsum(self.wall.values())
+
+    @property
+    def worker_seconds(self) -> float:
+        """What the workers offer while the run lasts: their number times its seconds."""
+        return self.layout.workers * self.wall_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        return {
+            "workers": self.layout.workers,
+            "threads": self.layout.threads,
+            "used_workers": self.used_workers,
+            "cpu_seconds": dict(self.cpu),
+            "wall_seconds": dict(self.wall),
+            "rss_nbytes": self.memory.to_dict(),
+        }
+
+
+def forecast(
+    size: JobSize,
+    layout: Layout,
+    memory: MemoryFacts,
+    correction: Correction = NO_CORRECTION,
+    costs: UnitCosts | None = None,
+) -> Forecast:
+    """Predicts a run.  `memory`: what the plan of storage has decided."""
+    costs = costs or default_costs()
+    shares = Shares.of(size, layout.workers)
+    tree = tree_of(size, costs, correction)
+    passes = pass_work(size, layout)
+    cpu = {stage: seconds(costs.cpu.get(stage, {}), amounts) for stage, amounts in passes.items()}
+    cpu["rounds"] = seconds(costs.cpu["rounds"], round_work(size, shares, tree))
+    cpu = {stage: spent * correction.cpu.get(stage, 1.0) for stage, spent in cpu.items()}
+    rounds = seconds(costs.cpu["rounds"], worker_round_work(size, shares, tree, 0))
+    rounds *= correction.cpu.get("rounds", 1.0)
+    amounts = wall_work(size, layout, shares, tree, cpu, rounds, costs)
+    wall = {stage: seconds(costs.wall.get(stage, {}), of) for stage, of in amounts.items()}
+    wall = {stage: spent * correction.wall.get(stage, 1.0) for stage, spent in wall.items()}
+    taken = stage_memory(size, layout, shares, tree, memory).scaled(costs.rss).scaled_stages(correction.rss)
+    return Forecast(layout, shares.used, cpu, wall, taken)
+
+
+def tree_of(size: JobSize, costs: UnitCosts, correction: Correction) -> TreeShape:
+    """The mean tree: as such data were measured to grow it, else as generated data do."""
+    if correction.leaves is None:
+        return grown(size, costs.fill)[1]
+    per_class = dataclasses.replace(
+        size, rows=correction.leaves_rows, validation_rows=0, rounds=max(1, correction.leaves_rounds)
+    )
+    fill, _ = grown(per_class, costs.fill, correction.leaves)
+    return grown(size, fill)[1]
+
+
+def wall_work(
+    size: JobSize,
+    layout: Layout,
+    shares: Shares,
+    tree: TreeShape,
+    cpu: Mapping[str, float],
+    round_seconds: float,
+    costs: UnitCosts,
+) -> dict[str, Amounts]:
+    """The units of each stage of the client's clock; "busiest" are CPU seconds of the thread that ends last.
+
+    `cpu`: predicted or measured CPU seconds by stage; `round_seconds`: of one round on the worker with most rows.
+    """
+    busiest, gain = shares.busiest(layout.threads), 1 + (layout.threads - 1) * costs.thread_gain
+    serial = {
+        stage: seconds(
+            {unit: costs.cpu.get(stage, {}).get(unit, 0.0) for unit in units}, pass_work(size, layout)[stage]
+        )
+        for stage, units in SERIAL.items()
+    }
+    alone = min(serial["statistics"], cpu["statistics"])
+    surveyed, decoded = _reading(size, layout, cpu["reading"], costs)
+    statistics = alone + (cpu["statistics"] - alone + decoded) * busiest
+    several = float(shares.used > 1)
+    exchange = calls(workload_of(size, shares), tree)
+    transfer = sum(costs.ring.seconds(call.nbytes, shares.used) for call in exchange)
+    return {
+        "start": {"run": 1.0, "worker": float(layout.workers)},
+        "metadata": {"run": 1.0, "file": float(size.files), "text_byte": float(size.text_nbytes), "column": float(size.columns)},
+        "survey": {"run": 1.0, "fragment": float(size.fragments), "busiest": surveyed * busiest},
+        "statistics": {"run": 1.0, "fragment": float(size.fragments), "busiest": statistics, "column": float(size.columns)},
+        "blocks": {"run": 1.0, "fragment": float(size.fragments), "busiest": cpu["blocks"] * busiest},
+        "matrix": {"run": 1.0, "busiest": cpu["matrix"] * shares.of_rows[0] / gain},
+        "rounds": {
+            "run": 1.0,
+            "communicator": several,
+            "busiest": size.rounds * round_seconds / gain,
+            "transfer": size.rounds * transfer,
+            "round": float(size.rounds),
+            "round_exchange": size.rounds * several,
+        },
+        "evaluate": {"run": 1.0, "busiest": cpu["evaluation"] * shares.of_rows[0]},
+        "save": {"run": 1.0, "feature": float(size.features), "tree": float(size.rounds * size.trees)},
+        "report": {
+            "report": float(size.report),
+            "feature": float(size.report * size.features),
+            "tree": float(size.report * size.rounds * size.trees),
+        },
+        "other": {"run": 1.0},
+    }  # fmt: skip
+
+
+def _reading(size: JobSize, layout: Layout, cpu_seconds: float, costs: UnitCosts) -> tuple[float, float]:
+    """CPU seconds of reading that belong to the survey, and those of the statistics pass, which decodes the columns."""
+    amounts = pass_work(size, layout)["reading"]
+    decoded = {unit: amount for unit, amount in amounts.items() if unit.startswith("decoded")}
+    both, later = seconds(costs.cpu["reading"], amounts), seconds(costs.cpu["reading"], decoded)
+    share = later / both if both > 0 else 0.0
+    return cpu_seconds * (1 - share), cpu_seconds * share
