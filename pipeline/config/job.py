@@ -19,6 +19,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
 from pipeline.config.encoding import ENCODING
+from pipeline.config.quantities import LONGEST_SECONDS, parse_duration
 from pipeline.config.urls import LOCAL_ONLY, is_url
 from pipeline.config.validation_messages import Origins, explain, show_path
 from pipeline.errors import JobError
@@ -45,7 +46,6 @@ LARGEST = 2**31 - 1  # whole number: fits in Dask's protocol, Arrow and XGBoost,
 MOST_PROCESSES = 65_536  # workers, and threads of one
 LARGEST_WEIGHT = 1e12  # far from the largest float32, also as a sum over rows
 LARGEST_NBYTES = 2**60  # of a worker's memory: Dask's protocol takes less than 2**64
-LONGEST_SECONDS = 315_360_000  # 10 years
 LONGEST_COLLECTIVE_SECONDS = 2_000_000  # XGBoost passes it to poll() as milliseconds of 32 bits: 24.8 days at most
 Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 Count = Annotated[int, Field(strict=True, ge=1, le=MOST_PROCESSES)]
@@ -331,7 +331,6 @@ class Cluster(Section):
     )
     patience: str = Field(
         "5m",
-        pattern=r"^\d+(\.\d+)?\s*(s|m|min|h|d)$",
         description="how long a run waits for a worker while the cluster has none, at the start too, e.g. 6h for a queue",
     )
     hang_seconds: Seconds = Field(
@@ -363,20 +362,9 @@ class Cluster(Section):
 
     @pydantic.field_validator("patience")
     @classmethod
-    def _at_most_years(cls, patience: str) -> str:
-        if seconds_of(patience) > LONGEST_SECONDS:
-            raise ValueError("expected at most 3650d")
+    def _duration(cls, patience: str) -> str:
+        parse_duration(patience)
         return patience
-
-
-def seconds_of(duration: str) -> float:
-    """
-    >>> seconds_of("30 s"), seconds_of("5m"), seconds_of("1.5h")
-    (30.0, 300.0, 5400.0)
-    """
-    number = duration.rstrip("smindh ")
-    unit = duration.removeprefix(number).strip()
-    return float(number) * {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}[unit]
 
 
 class Output(Section):

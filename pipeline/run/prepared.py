@@ -10,8 +10,9 @@ from typing import Any
 from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
-from pipeline.config.job import Job, seconds_of
+from pipeline.config.job import Job
 from pipeline.config.parameters import ALIASES, PARAMETERS, check_fitting, check_params
+from pipeline.config.quantities import parse_duration
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
 from pipeline.errors import JobError, PipelineError
@@ -183,7 +184,9 @@ def prepare(
     run, clock = new_run(), StageTimer(begin=monotonic_epoch())
     with clock.stage("metadata"), waiting.notes_to(listen):
         inputs = resolve(job, source, names=names, allow_code=allow_code)
-    membership = WorkerMembership(client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience))
+    membership = WorkerMembership(
+        client, job.cluster.hang_seconds, patience_seconds=parse_duration(job.cluster.patience)
+    )
     with PeakMemory() as memory, membership:
         context = RunContext(client, membership, inputs.job, NO_WORKERS, [listen], clock, run)
         with _heard_by(context):

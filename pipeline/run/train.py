@@ -12,7 +12,8 @@ from distributed import Client
 
 from pipeline.cluster.memory import PeakMemory
 from pipeline.cluster.process_time import tree_cpu_seconds
-from pipeline.config.job import Job, require_job, seconds_of
+from pipeline.config.job import Job, require_job
+from pipeline.config.quantities import parse_duration
 from pipeline.dashboard.install import attached
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
@@ -101,7 +102,7 @@ def train(
         cleanup_errors_as_notes(saved, listen),
         PeakMemory() as memory,
         WorkerMembership(
-            client, job.cluster.hang_seconds, patience_seconds=seconds_of(job.cluster.patience)
+            client, job.cluster.hang_seconds, patience_seconds=parse_duration(job.cluster.patience)
         ) as membership,
     ):
         context = RunContext(client, membership, inputs.job, NO_WORKERS, [listen], clock, run)

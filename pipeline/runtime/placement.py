@@ -13,7 +13,8 @@ from pipeline.cluster import affinity, same_code
 from pipeline.cluster.launchers import existing
 from pipeline.cluster.launchers.launched import Launched, launched, more_memory
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.config.job import Cluster, seconds_of
+from pipeline.config.job import Cluster
+from pipeline.config.quantities import parse_duration
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.planning.storage_plan import Device, Resources, WorkerResources
@@ -142,7 +143,9 @@ def await_workers(client: Client, section: Cluster, note: Callable[[str], object
     """
     if scheduler_info(client)["workers"]:
         return
-    with WorkerMembership(client, section.hang_seconds, patience_seconds=seconds_of(section.patience)) as membership:
+    with WorkerMembership(
+        client, section.hang_seconds, patience_seconds=parse_duration(section.patience)
+    ) as membership:
         membership.note = note
         await_first(section, membership, modules)
 
@@ -160,9 +163,9 @@ def await_first(
     A task is pending meanwhile, so that a cluster that adapts to its load starts a worker.  ClusterError if there is
     none for `cluster.patience`.  `clock`: seconds; `sleep`: waits for so many.
     """
-    patience = Patience(seconds_of(section.patience), lambda message: None)  # `membership` emits its own notes
+    patience = Patience(parse_duration(section.patience), lambda message: None)  # `membership` emits its own notes
     task = None
-    if seconds_of(section.patience):
+    if parse_duration(section.patience):
         membership.note(f"no worker is available yet: waiting for one, up to {section.patience} (cluster.patience)")
     while not membership.refresh():
         membership.raise_if_lost(())

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config.job import seconds_of
+from pipeline.config.quantities import parse_duration
 from pipeline.errors import CollectiveError, DepartureError, StrictError, TrainingError, WorkerLostError
 from pipeline.events.findings import Finding
 from pipeline.events.types import (
@@ -117,7 +117,7 @@ class Supervisor:
         """`shared`: matrices that other trainings use, too; they are kept when this one is done."""
         self._context, self._prepared, self._checkpoints, self._hooks = context, prepared, checkpoints, hooks
         cluster, training = context.job.cluster, context.job.training
-        self._policy = Policy(cluster.wait_seconds, training.max_restarts, seconds_of(cluster.patience))
+        self._policy = Policy(cluster.wait_seconds, training.max_restarts, parse_duration(cluster.patience))
         self._trainer = trainer
         self._work_set = shared or WorkSet(context, prepared, trainer)
         self._shared = shared is not None

@@ -67,6 +67,7 @@ WRONG = {
     "training.rounds=18446744073709551616": "--set: training.rounds = 18446744073709551616: expected <= 2147483647 (boosting rounds at most)",
     "cluster.hang_seconds=1e20": "--set: cluster.hang_seconds = 1e+20: expected <= 315360000.0 (seconds without a heartbeat after which a worker counts as hung and is ended, and a scheduler counts as lost)",
     "cluster.patience=99999d": "--set: cluster.patience = '99999d': expected at most 3650d",
+    "cluster.patience=soon": "--set: cluster.patience = 'soon': expected a duration, e.g. 90s, 10m or 1h30m, or a number of seconds",
     "cluster.memory=9999999TiB": "--set: cluster.memory = '9999999TiB': expected at most 1048576TiB",
     # what belongs together
     "training.quantiles=[0.9, 0.1]": "--set: training.quantiles = [0.9, 0.1]: expected rising values, each once, e.g. [0.1, 0.5, 0.9]",

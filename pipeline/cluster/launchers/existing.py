@@ -15,7 +15,8 @@ from pipeline.cluster import interrupts, throwaway_tls, tls
 from pipeline.cluster.launchers.launched import Launched, launched
 from pipeline.cluster.same_code import check_same
 from pipeline.cluster.scheduler_info import scheduler_info
-from pipeline.config.job import Cluster, seconds_of
+from pipeline.config.job import Cluster
+from pipeline.config.quantities import parse_duration
 from pipeline.errors import ClusterError
 
 TIMEOUT_SECONDS = 8  # to reach the scheduler; the error comes within 10
@@ -107,7 +108,7 @@ def _check(client: Client, section: Cluster, modules: Sequence[str]) -> None:
     """Raises ClusterError unless there are enough workers, each with the client's versions and these modules."""
     found = len(scheduler_info(client)["workers"])
     asked = 1 if section.workers == "auto" else section.workers
-    if found == 0 and seconds_of(section.patience) > 0:
+    if found == 0 and parse_duration(section.patience) > 0:
         pass  # `placement` waits for the first worker and can show that
     elif found < asked:
         raise ClusterError(
