@@ -40,7 +40,14 @@ def _local(path: str) -> str:
     return path
 
 
+def _local_file(path: str) -> str:
+    if is_url(path):
+        raise ValueError("expected the path of a local file, not a URL")
+    return path
+
+
 LocalFolder = Annotated[str, AfterValidator(_local)]
+LocalFile = Annotated[str, AfterValidator(_local_file)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 LARGEST = 2**31 - 1  # whole number: fits in Dask's protocol, Arrow and XGBoost, also times 1 MiB
 MOST_PROCESSES = 65_536  # workers, and threads of one
@@ -351,6 +358,9 @@ class Cluster(Section):
         description="folder on each worker's local disk for what does not fit in memory; default: the worker's own",
     )
     local_directory: LocalFolder | None = Field(None, description="folder of Dask's own files on the workers")
+    prices: LocalFile | None = Field(
+        None, description="TOML file with what a worker costs for an hour, e.g. prices.toml, to plan the cost of a run"
+    )
 
     @pydantic.field_validator("memory")
     @classmethod
@@ -459,8 +469,8 @@ class Job(Section):
     def load(cls, path: str | os.PathLike[str], settings: Iterable[str] = ()) -> "Job":
         """The job in a TOML file, overridden by `settings` ("training.rounds=50").
 
-        Relative sources are relative to the file's folder.  JobError names file or setting, field, value and what is
-        allowed.
+        Relative sources and prices are relative to the file's folder.  JobError names file or setting, field, value and
+        what is allowed.
         """
         if isinstance(path, Mapping):
             raise JobError("Job.load takes the name of a TOML file; for a mapping call Job.parse({...})")
@@ -484,7 +494,7 @@ class Job(Section):
         origin: str = "job",
         folder: Path | None = None,
     ) -> "Job":
-        """The job in a nested mapping; `origin` names it in errors, relative sources are relative to `folder`."""
+        """The job in a nested mapping; `origin` names it in errors, relative sources and prices are relative to `folder`."""
         table = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
         if folder is not None:
             _anchor(table, folder)
@@ -510,8 +520,10 @@ def storable(job: Job) -> dict[str, Any]:
 
 
 def _anchor(table: dict[str, Any], folder: Path) -> None:
-    """Makes the sources' relative paths relative to the job file's folder."""
-    data = table.get("data")
+    """Makes the relative paths of the sources and of the prices relative to the job file's folder."""
+    data, cluster = table.get("data"), table.get("cluster")
+    if isinstance(cluster, dict) and "prices" in cluster:
+        cluster["prices"] = _anchored(cluster["prices"], folder)
     if not isinstance(data, dict):
         return
     if "source" in data:

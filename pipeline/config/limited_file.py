@@ -22,6 +22,8 @@ def read_limited(path: Path, limit: int, what: str, error: type[UserError], begi
             content = file.peek(len(begin))[: len(begin)]
             if content == begin:
                 content = file.read(most + 1)
+    except ValueError:  # a null character
+        raise error(f"{path}: not the name of a file") from None
     except OSError as failed:
         raise error(f"{path}: cannot be read: {failed.strerror or failed}") from None
     except MemoryError:

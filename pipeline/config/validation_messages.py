@@ -169,7 +169,10 @@ def _hint(path: Sequence[str | int], job: type[pydantic.BaseModel]) -> str:
     """Where the key belongs; or the nearest known key; or all keys."""
     key = str(path[-1])
     known = list(_section(path[:-1], job)[0].model_fields)
-    homes = [name for name in job.model_fields if key in _section([name], job)[0].model_fields]
+    sections = {name: sections_in(field.annotation) for name, field in job.model_fields.items()}
+    if len(path) > 1 and sections.get(key) == []:
+        return f"; did you mean {key}, above the first table?"
+    homes = [name for name, kinds in sections.items() if kinds and key in kinds[0].model_fields]
     if homes:
         return f"; did you mean {homes[0]}.{key}?"
     return suggestion(key, known)

@@ -68,6 +68,8 @@ WRONG = {
     "cluster.hang_seconds=1e20": "--set: cluster.hang_seconds = 1e+20: expected <= 315360000.0 (seconds without a heartbeat after which a worker counts as hung and is ended, and a scheduler counts as lost)",
     "cluster.patience=99999d": "--set: cluster.patience = '99999d': expected at most 3650d",
     "cluster.patience=soon": "--set: cluster.patience = 'soon': expected a duration, e.g. 90s, 10m or 1h30m, or a number of seconds",
+    "cluster.prices=s3://b/prices.toml": "--set: cluster.prices = 's3://b/prices.toml': expected the path of a local file, not a URL",
+    "cluster.prices=3": "--set: cluster.prices = 3: expected a text (TOML file with what a worker costs for an hour, e.g. prices.toml, to plan the cost of a run)",
     "cluster.memory=9999999TiB": "--set: cluster.memory = '9999999TiB': expected at most 1048576TiB",
     # what belongs together
     "training.quantiles=[0.9, 0.1]": "--set: training.quantiles = [0.9, 0.1]: expected rising values, each once, e.g. [0.1, 0.5, 0.9]",
@@ -173,6 +175,14 @@ def test_relative_sources_start_at_the_job_file(job_file: Path) -> None:
     assert data.source == [str(here.parent / "a"), str(here / "b/*.csv"), "/c", "s3://d/e"]
     assert data.validation is not None
     assert data.validation.source == str(here / "held_out")
+
+
+def test_relative_prices_start_at_the_job_file(job_file: Path) -> None:
+    lines = '[data]\nsource = "a"\n[cluster]\nprices = "../prices.toml"'
+    assert Job.load(write(job_file, lines)).cluster.prices == str(job_file.parent.parent / "prices.toml")
+    assert Job.load(job_file, ["cluster.prices=b/prices.toml"]).cluster.prices == "b/prices.toml"
+    with pytest.raises(JobError, match="expected the path of a local file, not a URL"):
+        Job.load(write(job_file, lines.replace("../", "https://host/")))
 
 
 def test_sources_that_are_set_start_at_the_current_folder(job_file: Path) -> None:

@@ -27,6 +27,8 @@ def test_what_is_larger_or_not_there_is_named(tmp_path: Path) -> None:
         read_limited(tmp_path / "y", 10, "a file", ModelError)
     with pytest.raises(ModelError, match="cannot be read: Is a directory"):
         read_limited(tmp_path, 10, "a file", ModelError)
+    with pytest.raises(ModelError, match=r"x00x: not the name of a file"):
+        read_limited(tmp_path / "\0x", 10, "a file", ModelError)
 
 
 @pytest.mark.parametrize("nbytes", [10, 11])
