@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pipeline.inference.evaluate import evaluate
     from pipeline.inference.predict import predict
     from pipeline.model.artifact import Model
-    from pipeline.planning.storage_plan import StoragePlan as Plan
+    from pipeline.planning.plan import Plan
     from pipeline.run.connect import connect
     from pipeline.run.doctor import doctor
-    from pipeline.run.metadata import plan
     from pipeline.run.prepared import Prepared, prepare
+    from pipeline.run.resource_plan import plan
     from pipeline.run.train import TrainResult, train
     from pipeline.scaling.plan import Plan as ScalePlan
     from pipeline.scaling.plan import ScaleOptions as ScaleWish
@@ -41,7 +41,7 @@ __all__ = [
 _HOMES = {
     "Job": "pipeline.config.job:Job",
     "Model": "pipeline.model.artifact:Model",
-    "Plan": "pipeline.planning.storage_plan:StoragePlan",
+    "Plan": "pipeline.planning.plan:Plan",
     "ScalePlan": "pipeline.scaling.plan:Plan",
     "ScaleWish": "pipeline.scaling.plan:ScaleOptions",
     "TrainResult": "pipeline.run.train:TrainResult",
@@ -50,7 +50,7 @@ _HOMES = {
     "doctor": "pipeline.run.doctor:doctor",
     "evaluate": "pipeline.inference.evaluate:evaluate",
     "generate": "pipeline.data.synthetic.generator:generate",
-    "plan": "pipeline.run.metadata:plan",
+    "plan": "pipeline.run.resource_plan:plan",
     "predict": "pipeline.inference.predict:predict",
     "prepare": "pipeline.run.prepared:prepare",
     "Prepared": "pipeline.run.prepared:Prepared",

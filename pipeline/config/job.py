@@ -383,6 +383,9 @@ class Output(Section):
     model: LocalFolder | None = Field(None, description="the model folder; default: a dated one under models/")
     overwrite: bool = Field(False, description="replace an existing model folder")
     report: bool = Field(True, description="write report.html and its pictures")
+    audit: bool = Field(
+        True, description="add a line to the history of audits, which corrects later plans: numbers, no names"
+    )
 
 
 class Alarm(Section):

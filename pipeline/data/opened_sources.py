@@ -23,7 +23,7 @@ from pipeline.data.source import Source, open_source
 from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
 from pipeline.events.findings import Finding, UserNote
-from pipeline.planning.job_size import TIME_PARTS, JobSize
+from pipeline.planning.job_size import TIME_PARTS, JobSize, bounded_sample
 from pipeline.planning.storage_plan import BYTES_PER_VALUE, FragmentSize, Survey
 
 HELD_OUT_SHARE = 0.2  # of the rows, where a column decides and its values are not known yet
@@ -147,7 +147,7 @@ class Inputs:
                 float(params.get(name, 1)) for name in ("colsample_bynode", "colsample_bylevel", "colsample_bytree")
             ),
             metrics=len(round_metrics(training.objective, training.metrics, params)) if measured else 2,
-            sample_rows=self.job.preprocess.sample_rows,
+            sample_rows=bounded_sample(self.job.preprocess.sample_rows, len(types)),
             report=self.job.output.report,
         )
 

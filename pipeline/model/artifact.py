@@ -25,6 +25,7 @@ from pipeline.storage.atomic import add_files, whole_folder, write_file
 REPORT = "report.html"
 CARD = "MODEL_CARD.md"
 PICTURES = "pictures"
+PLAN, AUDIT = "plan.json", "audit.json"
 KEPT = (BOOSTER, RECIPE, METRICS)  # files that a model holds; of the others only the hash is checked when it is loaded
 MOST_FILES = 1_000
 
@@ -39,6 +40,7 @@ class ModelParts:
     metrics: Mapping[str, Any]  # "train", "validation": the exact metrics; history and further results
     card: str  # Markdown
     cuts: Cuts | None = None  # of the recipe's features; None: not known
+    plan: Mapping[str, Any] | None = None  # what the run was expected to need; None: it was not planned
 
 
 def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool = False) -> "Model":
@@ -51,6 +53,7 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
         RECIPE: parts.recipe.to_json().encode("utf-8"),
         METRICS: dump(parts.metrics),
         **({} if parts.cuts is None else {CUTS: cuts_file.render(parts.cuts, parts.recipe.names)}),
+        **({} if parts.plan is None else {PLAN: dump(parts.plan)}),
         CARD: parts.card.encode("utf-8"),
     }
     manifest = dataclasses.replace(parts.manifest, files=_entries(files))
@@ -66,10 +69,19 @@ def save(folder: str | os.PathLike[str], parts: ModelParts, *, overwrite: bool =
 def add_report(model: "Model", html: str, pictures: Mapping[str, bytes]) -> "Model":
     """Adds the report to a saved model; returns the model, whose manifest lists it.
 
-    `pictures`: PNG, by their names without the ending.  The folder is valid all the time: the manifest is replaced last.
-    PipelineError or OutputError where the files cannot be written.
+    `pictures`: PNG, by their names without the ending.  Errors are those of `add_documents`.
     """
-    files = {REPORT: html.encode("utf-8"), **{f"{PICTURES}/{name}.png": png for name, png in pictures.items()}}
+    return add_documents(
+        model, {REPORT: html.encode("utf-8"), **{f"{PICTURES}/{name}.png": png for name, png in pictures.items()}}
+    )
+
+
+def add_documents(model: "Model", files: Mapping[str, bytes]) -> "Model":
+    """Adds files (by their names in the folder) to a saved model; returns the model, whose manifest lists them.
+
+    The folder is valid all the time: the manifest is replaced last.  PipelineError or OutputError where the files cannot
+    be written.
+    """
     entries = {**model.manifest.files, **_entries(files)}
     manifest = dataclasses.replace(model.manifest, files=dict(sorted(entries.items())))
     add_files(model.path, {**files, MANIFEST: manifest.render()})

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_costs, forecast
-from pipeline.planning.intervals import COVERAGE, Interval
+from pipeline.planning.intervals import COVERAGE
 from pipeline.planning.job_size import JobSize
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
@@ -178,9 +178,3 @@ def coverage_table(history: Sequence[AuditLine], machine: str) -> list[tuple[str
         (names[name], f"{one.runs}", f"{100 * one.median_error:.0f} %", f"{100 * one.coverage:.0f} % (aim: {100 * COVERAGE:.0f} %)")
         for name, one in accuracy(history, machine).items()
     ]  # fmt: skip
-
-
-def planned_beside(
-    interval: Interval, measured: float
-) -> tuple[float, float, float, float]:  # fmt: skip
-    return (interval.middle, interval.low, interval.high, measured)

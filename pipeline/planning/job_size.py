@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pipeline.efficiency.cost import Workload
 from pipeline.efficiency.traffic import Growth
 
+SAMPLE_NBYTES = 1 << 30  # of the cuts' sample: it is on one worker while they are made
+LEAST_SAMPLE_ROWS = 16_384
 TIME_PARTS = 4  # features that a column of times becomes, about
 
 
@@ -94,3 +96,12 @@ class JobSize:
     def from_dict(cls, values: dict[str, Any]) -> "JobSize":
         """The inverse of `to_dict`."""
         return cls(**{**values, "fragment_nbytes": tuple(values["fragment_nbytes"])})
+
+
+def bounded_sample(rows: int, columns: int) -> int:
+    """The rows to sample: as asked, but of wide tables no more than fit `SAMPLE_NBYTES` at four bytes a value.
+
+    >>> bounded_sample(262_144, 28), bounded_sample(262_144, 10_000)
+    (262144, 26843)
+    """
+    return min(rows, max(LEAST_SAMPLE_ROWS, SAMPLE_NBYTES // (4 * max(1, columns))))

@@ -4,6 +4,7 @@ A `Plan` is frozen and holds numbers only; `table` prints it, `validate` refuses
 the run should use.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config.prices import Prices
-from pipeline.efficiency.machine import Fill
 from pipeline.errors import ClusterError
-from pipeline.formatting import aligned, duration, mib
+from pipeline.formatting import duration
 from pipeline.planning.audit import AuditLine
 from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_costs, forecast
 from pipeline.planning.intervals import Interval, factor_of
@@ -37,6 +37,7 @@ class Evidence:
     history: tuple[AuditLine, ...] = ()  # of this machine
     probe_seconds: float = 0.0  # 0: there was no probe
     busy: float = 1.0  # how much longer threads take now, because other programs use the cores
+    notes: tuple[str, ...] = ()  # about these
 
     def source(self) -> str:
         """Where the numbers come from, for people."""
@@ -56,8 +57,9 @@ class LayoutPlan:
     limit_nbytes: int  # of a worker; 0: none
     storage: StoragePlan
     modes: tuple[ModeCost, ...] = ()
-    refused: str | None = None
-    notes: tuple[str, ...] = ()
+    refused: str | None = None  # why it cannot work
+    tight: str | None = None  # why it may not
+    notes: tuple[str, ...] = ()  # all that the user should know
 
     @property
     def layout(self) -> Layout:
@@ -105,6 +107,8 @@ class Plan:
     """What a job needs on each of some layouts."""
 
     size: JobSize
+    survey: Survey
+    resources: tuple[Resources, ...]  # of the layouts
     layouts: tuple[LayoutPlan, ...]  # with more and more workers
     evidence: Evidence
     wish: Wish
@@ -123,9 +127,15 @@ class Plan:
         """Plans a job on each of some sets of workers.  `wish`: default: nothing."""
         evidence, wish, costs = evidence or Evidence(), wish or Wish(), costs or default_costs()
         make = functools.partial(_layout_plan, size, survey, evidence=evidence, wish=wish, costs=costs)
-        layouts = tuple(sorted(map(make, resources), key=lambda one: (one.layout.workers, one.layout.threads)))
-        chosen = layouts[0]
-        return cls(size, layouts, evidence, wish, _growth(size, chosen, evidence.correction, costs))
+        ordered = tuple(sorted(resources, key=lambda one: (len(one.workers), one.workers[0].threads)))
+        layouts = tuple(map(make, ordered))
+        growth = _growth(size, layouts[0], evidence.correction, costs)
+        return cls(size, survey, ordered, layouts, evidence, wish, growth)
+
+    def with_rounds(self, rounds: int) -> "Plan":
+        """The same plan for another number of rounds."""
+        size = dataclasses.replace(self.size, rounds=rounds)
+        return Plan.of(size, self.survey, self.resources, self.evidence, self.wish)
 
     @property
     def possible(self) -> tuple[LayoutPlan, ...]:
@@ -247,18 +257,15 @@ def _layout_plan(
 ) -> LayoutPlan:
     storage = StoragePlan.of(survey, resources)
     layout = Layout(len(resources.workers), max(one.threads for one in resources.workers))
-    correction = evidence.correction
     made, peak = _with_memory(size, layout, storage, evidence, costs)
-    limit, notes = resources.limit_nbytes, list(storage.notes)
-    refused = refusal(made.memory, peak, limit)
-    if refused is not None and storage.worker.matrix == "memory" and survey.matrix == "auto":
+    limit = resources.limit_nbytes
+    if storage.worker.matrix == "memory" and survey.matrix == "auto" and _may_be_ended(peak, limit):
         on_disk = storage.on_disk()
         other, other_peak = _with_memory(size, layout, on_disk, evidence, costs)
-        if refusal(other.memory, other_peak, limit) is None:
-            storage, made, peak, refused = on_disk, other, other_peak, None
-    if (note := tight(made.memory, peak, limit)) is not None and refused is None:
-        notes.append(note)
-    del correction
+        if not _may_be_ended(other_peak, limit):
+            storage, made, peak = on_disk, other, other_peak
+    refused, close = refusal(made.memory, peak, limit), tight(made.memory, peak, limit)
+    notes = (*storage.notes, *([close] if close is not None else []))
     cpu = Interval.around(made.cpu_seconds, _factor("cpu", evidence, costs))
     wall = Interval.around(made.wall_seconds, _factor("wall", evidence, costs))
     modes: tuple[ModeCost, ...] = ()
@@ -268,7 +275,11 @@ def _layout_plan(
             layout.workers, wall.middle, wall.low, wall.high, rebuild, min(wish.checkpoint_seconds, made.wall["rounds"])
         )
         modes = mode_costs(wish.prices, run)
-    return LayoutPlan(made, cpu, wall, peak, limit, storage, modes, refused, tuple(dict.fromkeys(notes)))
+    return LayoutPlan(made, cpu, wall, peak, limit, storage, modes, refused, close, notes)
+
+
+def _may_be_ended(peak: Interval, limit_nbytes: int) -> bool:
+    return bool(limit_nbytes) and peak.high > ENDED_SHARE * limit_nbytes
 
 
 def _with_memory(
@@ -346,7 +357,9 @@ def _answers(plan: Plan) -> list[str]:
                 plan.wish.checkpoint_seconds,
             )  # fmt: skip
             switch = SpotDeadline.of(run, plan.wish.deadline_seconds).switch_by_seconds()
-            found.append(f"without spot workers until {duration(max(0.0, switch))} after the start: take workers on demand then")
+            found.append(
+                f"without spot workers until {duration(max(0.0, switch))} after the start: take workers on demand then"
+            )
     return found
 
 
@@ -366,6 +379,3 @@ def _missed(wish: Wish, layout: LayoutPlan, mode: ModeCost) -> str:
 
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-__all__ = ["Evidence", "Fill", "LayoutPlan", "Plan", "Wish", "aligned", "mib"]

@@ -42,7 +42,7 @@ def refusal(memory: StageMemory, peak: Interval, limit_nbytes: int) -> str | Non
 
 def tight(memory: StageMemory, peak: Interval, limit_nbytes: int) -> str | None:
     """A note where a worker with this limit may be ended, though it is not sure to be."""
-    if not limit_nbytes or peak.high <= ENDED_SHARE * limit_nbytes or peak.low > ENDED_SHARE * limit_nbytes:
+    if not limit_nbytes or not peak.low <= ENDED_SHARE * limit_nbytes < peak.high:
         return None
     stage, term = memory.largest_term
     what, change = TERMS[term]

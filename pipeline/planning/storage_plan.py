@@ -121,6 +121,11 @@ class StoragePlan:
         made = self.of(dataclasses.replace(self.survey, **known), self.resources)
         return dataclasses.replace(made, row_order=self.row_order)
 
+    def on_disk(self) -> Self:
+        """The same with matrix and codes on disk, where the job leaves that open; raw rows are not kept."""
+        need = worker_need(self.shape, self.worker_rows)
+        return dataclasses.replace(self, worker=Storage("disk", "disk", need.disk_nbytes), keep_nbytes=0)
+
     @staticmethod
     def codes(workers: Iterable[Storage]) -> Location:
         """Where all of these workers keep their codes: on disk as soon as one has to, since blocks may move."""

@@ -81,8 +81,13 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         shares = itertools.chain(surveyed.training_shares, itertools.repeat(1.0))
         units = tuple(dataclasses.replace(unit, training_share=next(shares)) for unit in units)
         trees = max(1, len(target.classes) if target.kind == "multiclass" else 1)
+        survey = inputs.survey()
         known = dataclasses.replace(
-            inputs.survey(), objective=target.objective, trees=trees, params=surveyed.training.params
+            survey,
+            objective=target.objective,
+            trees=trees,
+            params=surveyed.training.params,
+            matrix="disk" if survey.matrix == "auto" and _planned_on_disk(context) else survey.matrix,
         )
         plan = context.plan = StoragePlan.of(known, context.placement.resources)
         plan.validate()
@@ -119,6 +124,12 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         params=with_category_threshold(plan.survey.params, fitted.recipe.levels, statistics.rows),
     )
     return PreparedData(inputs, target, units, fitted, in_memory_rows, context.plan)
+
+
+def _planned_on_disk(context: RunContext) -> bool:
+    """Whether the resource plan, which knows what other stages take, has put the matrix on disk."""
+    plan = context.resource_plan
+    return plan is not None and plan.layouts[0].storage.worker.matrix == "disk"
 
 
 def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:

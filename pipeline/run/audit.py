@@ -3,14 +3,17 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.cluster.memory import counted
 from pipeline.cluster.process_time import tree_cpu_seconds
-from pipeline.planning.audit import Measured
+from pipeline.data.opened_sources import Inputs
+from pipeline.planning.audit import KINDS, AuditLine, Measured, kind_of, log_ratios
 from pipeline.planning.job_size import JobSize
+from pipeline.planning.plan import LayoutPlan
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
+from pipeline.run.audit_history import fingerprint
 from pipeline.run.finish import RunResult
 from pipeline.runtime.context import RunContext
 
@@ -73,12 +76,99 @@ def memory_of(done: RunResult) -> MemoryFacts:
     return MemoryFacts(plan.keep_nbytes, plan.survey.missing, plan.worker.matrix == "disk", plan.worker.codes == "disk")
 
 
-def facts(context: RunContext, done: RunResult) -> Mapping[str, Any]:
-    """The run as a dict of JSON values: its size, layout and what was measured."""
-    return {
-        "size": size_of_run(context, done).to_dict(),
-        "layout": dataclasses.asdict(layout_of(context)),
-        "memory": dataclasses.asdict(memory_of(done)),
-        "measured": measured(context, done).to_dict(),
-        "cpu_of": counted(context.placement.local),
-    }
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run really was, and took."""
+
+    size: JobSize
+    layout: Layout
+    memory: MemoryFacts
+    measured: Measured
+
+    @classmethod
+    def of(cls, context: RunContext, done: RunResult) -> "RunFacts":
+        return cls(size_of_run(context, done), layout_of(context), memory_of(done), measured(context, done))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        return {
+            "size": self.size.to_dict(),
+            "layout": dataclasses.asdict(self.layout),
+            "memory": dataclasses.asdict(self.memory),
+            "measured": self.measured.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunFacts":
+        """The inverse of `to_dict`; other keys are ignored."""
+        return cls(
+            JobSize.from_dict(values["size"]),
+            Layout(**values["layout"]),
+            MemoryFacts(**values["memory"]),
+            Measured(**values["measured"]),
+        )
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A run beside its plan."""
+
+    facts: RunFacts
+    planned: LayoutPlan  # for the rounds that were trained: nobody plans that they end early
+    line: AuditLine
+
+    @classmethod
+    def of(cls, context: RunContext, done: RunResult) -> "Audit | None":
+        """None for a run without a plan."""
+        plan = context.resource_plan
+        if plan is None:
+            return None
+        facts = RunFacts.of(context, done)
+        planned = plan.with_rounds(facts.size.rounds).layouts[0]
+        taken = facts.measured
+        beside = {"rss": (planned.peak, max(taken.rss.values(), default=0.0))}
+        if context.placement.local and not context.clock.cpu_begin:  # else the start of the processes is missing
+            beside |= {"cpu": (planned.cpu, sum(taken.cpu.values())), "wall": (planned.wall, sum(taken.wall.values()))}
+        ratios = log_ratios(facts.size, facts.layout, facts.memory, taken)
+        if "cpu" not in beside:
+            ratios["cpu"].pop("elsewhere", None)
+            ratios["wall"].pop("start", None)
+        line = AuditLine(
+            machine=fingerprint(context.placement.device),
+            kind=kind_of_job(done.prepared.inputs),
+            **ratios,
+            leaves=taken.leaves,
+            leaves_rows=facts.size.train_rows,
+            leaves_rounds=facts.size.rounds,
+            planned={name: (one.middle, one.low, one.high, measured) for name, (one, measured) in beside.items()},
+        )
+        return cls(facts, planned, line)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dict of JSON values, as in audit.json: measured beside planned, in all and by stage."""
+        return {
+            "version": 1,
+            **self.facts.to_dict(),
+            "planned": {name: list(numbers) for name, numbers in self.line.planned.items()},
+            "stages": {name: self.stages(name) for name in KINDS},
+        }
+
+    def stages(self, kind: str) -> dict[str, dict[str, float]]:
+        """"cpu", "wall" or "rss" -> stage -> planned and measured."""  # fmt: skip
+        made, taken = self.planned.forecast, self.facts.measured
+        planned: Mapping[str, float] = {
+            "cpu": made.cpu,
+            "wall": made.wall,
+            "rss": {stage: made.memory.of(stage) for stage in made.memory.terms},
+        }[kind]
+        measured: Mapping[str, float] = getattr(taken, kind)
+        return {
+            stage: {"planned": expected, "measured": measured[stage]}
+            for stage, expected in planned.items()
+            if stage in measured
+        }
+
+
+def kind_of_job(inputs: Inputs) -> str:
+    survey = inputs.survey()
+    return kind_of(survey.columns, survey.target[0], survey.objective)

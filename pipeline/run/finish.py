@@ -75,6 +75,7 @@ def save_model(context: RunContext, done: RunResult) -> tuple[Model, dict[str, A
             metrics=metrics,
             card=card(manifest, done.outcome.evaluation.metrics, used),
             cuts=done.prepared.fitted.cuts,
+            plan=None if context.resource_plan is None else context.resource_plan.to_dict(),
         )
         model = save(done.folder, parts, overwrite=context.job.output.overwrite)
     return model, _summary(context, done, model)

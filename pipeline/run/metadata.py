@@ -35,19 +35,6 @@ def resolve(
     return inputs
 
 
-def plan(
-    job: Job, source: object | None = None, *, names: Sequence[str] | None = None, allow_code: bool = False
-) -> StoragePlan:
-    """Plans a training from metadata alone: no row is read, nothing is started, no client is needed.
-
-    `print` shows the plan; `validate` raises ClusterError if the run does not fit in memory.  The workers are those that
-    `pipeline.connect` would start; behind `cluster.scheduler` those that the job names, without a memory limit.
-    `source`, `names` and `allow_code` as for `pipeline.train`; UserError for what it would refuse.
-    """
-    inputs = resolve(job, source, names=names, allow_code=allow_code)
-    return StoragePlan.of(inputs.survey(), resources_of(inputs.job.cluster))
-
-
 def resources_of(cluster: Cluster) -> Resources:
     """What the workers of a job may use, before any is started; ClusterError for a device that cannot be used."""
     from pipeline.cluster.launchers.launched import more_memory  # these import Dask

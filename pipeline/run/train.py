@@ -22,17 +22,20 @@ from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
 from pipeline.events.findings import plain
 from pipeline.events.types import EventHandler, Failed, JobResolved, Note, RoundDone, Saved, Started, discard
 from pipeline.formatting import error_line
-from pipeline.model.artifact import Model
+from pipeline.model.artifact import AUDIT, Model, add_documents
+from pipeline.model.manifest import dump
 from pipeline.monitoring.alarms.listener import Alarms
 from pipeline.monitoring.publish import publishing
 from pipeline.planning.memory import WORKER_NBYTES
 from pipeline.planning.storage_plan import StoragePlan
 from pipeline.preprocess.prepare import PreparedData, for_params, prepare
-from pipeline.run.audit import facts
+from pipeline.run.audit import Audit
+from pipeline.run.audit_history import add_to_history
 from pipeline.run.finish import RunResult, default_folder, save_model, save_report
 from pipeline.run.metadata import resolve
 from pipeline.run.modules import TASKS
 from pipeline.run.output_lock import lock_output_dir, prepare_output_dir
+from pipeline.run.resource_plan import plan_of_run
 from pipeline.run.resume import ResumePoint, identity_of, load_resume_point
 from pipeline.run.settings import shown_settings
 from pipeline.runtime.context import RunContext, clear_exception_frames, new_run
@@ -209,6 +212,8 @@ def place(context: RunContext, inputs: Inputs) -> None:
 def _place(context: RunContext, inputs: Inputs) -> None:
     found = find_workers(context.client, context.job.cluster, context.membership, TASKS)
     StoragePlan.of(inputs.survey(), found.resources).validate()
+    context.resource_plan = plan_of_run(context, inputs, found.resources)
+    context.resource_plan.validate()
     context.placement = measured(found, context.membership, functools.partial(context.emit, BUSY))
 
 
@@ -257,8 +262,7 @@ def _train(
     context.emit(Saved(path=str(model.path), sha256=model.sha256))
     if context.job.output.report:
         results[0] = _with_report(context, done, results[0])
-    if options.shared is None:
-        results[0].summary["run"] = facts(context, done)
+    _keep_audit(context, done, results[0])
 
 
 def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> TrainResult:
@@ -269,3 +273,19 @@ def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> Tr
         context.emit_note(f"the model is saved; its report cannot be made: {error_line(error)}")
         saved.summary["notes"] = [plain(note) for note in context.notes]
         return saved
+
+
+def _keep_audit(context: RunContext, done: RunResult, saved: TrainResult) -> None:
+    """Adds the audit to the summary, the model folder and the history; a note if that fails: the model is saved."""
+    audit = Audit.of(context, done)
+    if audit is None:
+        return
+    saved.summary["audit"] = audit.to_dict()
+    try:
+        add_documents(saved.model, {AUDIT: dump(audit.to_dict())})
+        why = add_to_history(audit.line) if context.job.output.audit else None
+    except Exception as error:
+        why = f"the model is saved; its audit cannot be kept: {error_line(error)}"
+    if why is not None:
+        context.emit_note(why)
+        saved.summary["notes"] = [plain(note) for note in context.notes]

@@ -15,6 +15,7 @@ from pipeline.events.findings import UserNote, findings, text_of
 from pipeline.events.topics import WORKER_EVENTS
 from pipeline.events.types import Event, EventHandler, Note, WorkerLost, discard
 from pipeline.planning.memory import WORKER_NBYTES
+from pipeline.planning.plan import Plan
 from pipeline.planning.storage_plan import StoragePlan
 from pipeline.runtime.channel import subscribe
 from pipeline.runtime.membership import WorkerMembership
@@ -45,6 +46,7 @@ class RunContext:
     round: int = 0  # the latest round reported
     publish: EventHandler = discard  # sends an event to the scheduler
     plan: StoragePlan | None = None  # the latest; None until the workers are known
+    resource_plan: Plan | None = None  # made before the first task; None where the rows were prepared before
 
     @property
     def planned_nbytes(self) -> int:

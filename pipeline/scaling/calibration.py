@@ -21,12 +21,13 @@ from distributed import Client, KilledWorker
 from distributed.scheduler import NoValidWorkerError
 
 from pipeline.cluster.affinity import allowed_cores
+from pipeline.cluster.machine import processor
 from pipeline.efficiency.machine import Fill, Machine
 from pipeline.errors import ClusterError, TrainingError
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import Placement
 from pipeline.scaling.compute_calibration import GRID, TYPICAL, Fit, Grid, fit_grid, solve
-from pipeline.scaling.environment import now, processor
+from pipeline.scaling.environment import now
 from pipeline.scaling.network_calibration import collectives, dask_costs, ring_of
 from pipeline.training.xgboost.communicator import worker_locks
 

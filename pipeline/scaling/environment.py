@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import psutil
 
 from pipeline.cluster.affinity import allowed_cores
+from pipeline.cluster.machine import processor
 
 DISTRIBUTIONS = (
     "dask-train-pipeline", "xgboost", "dask", "distributed", "dask-cuda", "lightgbm", "numpy", "pyarrow", "cupy-cuda13x",
@@ -37,16 +37,6 @@ def circumstances() -> dict[str, Any]:
 def now(timespec: str = "seconds") -> str:
     """The time, ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec=timespec)
-
-
-def processor() -> str:
-    """The processor's model, as the system reports it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1] if found else platform.processor()
 
 
 def _gpus() -> list[str]:

@@ -17,6 +17,7 @@ from pipeline.data.keys import mix, seed_for
 from pipeline.data.schema.target import Target
 from pipeline.data.split import TRAIN, VALIDATION
 from pipeline.errors import DataError
+from pipeline.planning.job_size import bounded_sample
 from pipeline.preprocess.settings import Kind, column_settings, kind_of
 from pipeline.preprocess.statistics.column_statistics import (
     AnyColumn,
@@ -31,8 +32,6 @@ from pipeline.preprocess.statistics.levels import EncodingLabels
 from pipeline.preprocess.statistics.moments import Moments, summarise
 from pipeline.preprocess.statistics.sample import RowSample, SamplePlan, Samples, draw
 
-SAMPLE_NBYTES = 1 << 30  # it is on one worker while the cuts are made
-LEAST_SAMPLE_ROWS = 16_384
 FEW_CLASSES = 10  # target encodings make a feature per class: not for more classes
 
 
@@ -131,15 +130,6 @@ def collect(
         validation_label=_validation_labels(rows, target),
         samples=draw(everything, train, plan, table.num_rows + sum(rows.dropped.values())),
     )
-
-
-def bounded_sample(rows: int, columns: int) -> int:
-    """The rows to sample: as asked, but of wide tables no more than fit `SAMPLE_NBYTES` at four bytes a value.
-
-    >>> bounded_sample(262_144, 28), bounded_sample(262_144, 10_000)
-    (262144, 26843)
-    """
-    return min(rows, max(LEAST_SAMPLE_ROWS, SAMPLE_NBYTES // (4 * max(1, columns))))
 
 
 def merge(left: Statistics, right: Statistics) -> Statistics:

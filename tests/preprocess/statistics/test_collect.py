@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pipeline.config.job import Preprocess
 from pipeline.data.schema.target import Target
 from pipeline.errors import DataError, JobError
-from pipeline.preprocess.statistics.collect import bounded_sample, collect, merge
+from pipeline.planning.job_size import bounded_sample
+from pipeline.preprocess.statistics.collect import collect, merge
 from pipeline.preprocess.statistics.moments import Moments, summarise
 
 CUTS = st.lists(st.integers(0, 60), max_size=4).map(sorted)

@@ -1,0 +1,122 @@
+"""Plans the resources of a job from its metadata, what earlier runs on this machine took, and a probe."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from distributed import Client
+
+from pipeline.cluster.affinity import cores
+from pipeline.config.job import Job, require_job
+from pipeline.config.prices import load_prices
+from pipeline.data.opened_sources import Inputs
+from pipeline.errors import JobError
+from pipeline.planning.audit import AuditLine, correction
+from pipeline.planning.forecast import Correction
+from pipeline.planning.plan import Evidence, Plan, Wish
+from pipeline.planning.storage_plan import Resources
+from pipeline.run.audit import kind_of_job
+from pipeline.run.audit_history import fingerprint, read_history
+from pipeline.run.metadata import resolve, resources_of
+from pipeline.runtime.context import RunContext
+from pipeline.runtime.membership import WorkerMembership
+from pipeline.runtime.placement import find_workers
+from pipeline.runtime.rpc import require_client
+
+MOST_WORKERS = 1_024
+
+
+def plan_of_run(context: RunContext, inputs: Inputs, resources: Resources) -> Plan:
+    """The plan of a run on the workers that it has; a damaged history is left aside with a note."""
+    history, note = read_history()
+    if note is not None:
+        context.emit_note(note)
+    return Plan.of(inputs.size(), inputs.survey(), [resources], evidence_of(inputs, resources, history))
+
+
+def evidence_of(inputs: Inputs, resources: Resources, history: Sequence[AuditLine]) -> Evidence:
+    """What the history says of a job on these workers."""
+    machine = fingerprint(resources.device)
+    here = tuple(line for line in history if line.machine == machine)
+    return Evidence(correction(here, machine, kind_of_job(inputs)) if here else Correction(), here)
+
+
+def plan(
+    job: Job,
+    client: Client | None = None,
+    *,
+    source: object | None = None,
+    names: Sequence[str] | None = None,
+    allow_code: bool = False,
+    workers: Sequence[int] | None = None,
+    probe_seconds: float = 0.0,
+    deadline_seconds: float | None = None,
+    budget: float | None = None,
+    inputs: Inputs | None = None,
+) -> Plan:
+    """Plans what a training will need, before it runs: time, memory and price for each number of workers.
+
+    `print` shows the plan; `.best` is the layout to use; `validate` raises ClusterError where no layout fits into memory or
+    meets the wishes.  Without a client the workers are those that `pipeline.connect` would start, as many as each of
+    `workers` (default: 1, 2, 4, ... up to the cores; the number that the job names, if it names one), and only metadata are
+    read.  With a client they are those of its cluster, and `probe_seconds` above 0 measures a part of the job on one of
+    them.  `deadline_seconds` and `budget` (in the currency of the job's `cluster.prices`) choose among the layouts.
+    `source`, `names`, `allow_code` and `inputs` as for `pipeline.train`; UserError for what it would refuse.
+    """
+    require_job(job)
+    if client is not None:
+        require_client(client)
+    if probe_seconds and client is None:
+        raise JobError("a probe needs workers: pass a client, or leave probe_seconds at 0")
+    prices = None if job.cluster.prices is None else load_prices(job.cluster.prices)
+    if budget is not None and prices is None:
+        raise JobError("a budget needs prices: name a file of prices in cluster.prices (--prices)")
+    inputs = inputs or resolve(job, source, names=names, allow_code=allow_code)
+    job = inputs.job
+    resources = _resources(job, client, workers)
+    history, note = read_history()
+    evidence = evidence_of(inputs, resources[0], history)
+    if probe_seconds and client is not None:
+        from pipeline.run.probe import probe
+
+        found = probe(client, inputs, probe_seconds)
+        evidence = dataclasses.replace(
+            evidence, correction=found.applied_to(evidence.correction), probe_seconds=found.seconds, busy=found.busy
+        )
+    notes = [note] if note is not None else []
+    if resources[0].device == "cuda":
+        notes.append("costs were measured on CPUs: what a GPU takes is not known before a probe on one")
+    evidence = dataclasses.replace(evidence, notes=tuple(notes))
+    wish = Wish(deadline_seconds, budget, prices, job.training.checkpoint_seconds)
+    return Plan.of(inputs.size(), inputs.survey(), resources, evidence, wish)
+
+
+def _resources(job: Job, client: Client | None, workers: Sequence[int] | None) -> list[Resources]:
+    """The workers of each layout to plan."""
+    if client is not None and job.cluster.scheduler is not None:
+        everything = _of_cluster(client, job)
+        present = len(everything.workers)
+        counts = _counts(present) if workers is None else list(workers)
+        if max(counts) > present:
+            raise JobError(f"--workers {max(counts)}: the cluster has {present}")
+        return [dataclasses.replace(everything, workers=everything.workers[:count]) for count in counts]
+    if workers is None:
+        asked = job.cluster.workers
+        workers = _counts(cores()) if asked == "auto" else sorted({1, asked})
+    if job.cluster.device != "cuda" and max(workers) > MOST_WORKERS:
+        raise JobError(f"--workers {max(workers)}: at most {MOST_WORKERS:,}")
+    return [resources_of(job.cluster.model_copy(update={"workers": count})) for count in workers]
+
+
+def _of_cluster(client: Client, job: Job) -> Resources:
+    with WorkerMembership(client, job.cluster.hang_seconds) as membership:
+        every = job.cluster.model_copy(update={"workers": "auto"})
+        return find_workers(client, every, membership).resources
+
+
+def _counts(most: int) -> list[int]:
+    """1, 2, 4, ... up to `most`, and `most`.
+
+    >>> _counts(6), _counts(1)
+    ([1, 2, 4, 6], [1])
+    """
+    return sorted({*(1 << power for power in range(most.bit_length()) if 1 << power <= most), most})
