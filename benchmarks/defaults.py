@@ -37,7 +37,7 @@ from benchmarks.competitors.common import auc
 from benchmarks.defaults_report import by_rounds, summarize, text
 from benchmarks.local_training import Prepared
 from benchmarks.real_sets import DEFAULT_CACHE, MOST_ROWS, SETS, Loaded, halves, load
-from pipeline.cli.main import HELD_OUT
+from pipeline.cli.job_source import HELD_OUT
 from pipeline.cli.terminal import run
 from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Job

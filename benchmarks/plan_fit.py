@@ -81,7 +81,7 @@ Fits = dict[str, dict[str, float]]  # stage -> unit -> cost
 
 def read_runs(path: Path) -> list[Run]:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    return [Run.of(line["set"], line["summary"]["run"]) for line in lines]
+    return [Run.of(line["set"], line["summary"]["audit"]) for line in lines]
 
 
 def fit(amounts: Sequence[Amounts], measured: Sequence[float], least: float) -> dict[str, float]:
@@ -101,9 +101,14 @@ def fit_costs(runs: Sequence[Run], base: UnitCosts) -> UnitCosts:
     cpu: Fits = {}
     for stage in STAGES:
         if stage == "rounds":
-            amounts = [round_work(one.size, one.shares, tree) for one, tree in zip(runs, trees, strict=True)]
+            amounts = [
+                round_work(one.size, one.shares, tree, one.layout.threads)
+                for one, tree in zip(runs, trees, strict=True)
+            ]
         else:
-            amounts = [pass_work(one.size, one.layout)[stage] for one in runs]
+            amounts = [
+                pass_work(one.size, one.layout, one.shares, tree)[stage] for one, tree in zip(runs, trees, strict=True)
+            ]
         cpu[stage] = fit(amounts, [one.cpu.get(stage, 0.0) for one in runs], LEAST_SECONDS)
     costs = dataclasses.replace(base, cpu=cpu, fill=fill)
     tried = []
@@ -144,8 +149,8 @@ def _constant(runs: Sequence[Run], fill: Fill) -> float:
 def _wall_amounts(one: Run, tree: Any, costs: UnitCosts) -> dict[str, Amounts]:
     """Of measured CPU seconds."""
     shares = one.shares
-    predicted = seconds(costs.cpu["rounds"], round_work(one.size, shares, tree))
-    alone = seconds(costs.cpu["rounds"], worker_round_work(one.size, shares, tree, 0))
+    predicted = seconds(costs.cpu["rounds"], round_work(one.size, shares, tree, one.layout.threads))
+    alone = seconds(costs.cpu["rounds"], worker_round_work(one.size, shares, tree, 0, one.layout.threads))
     alone *= one.cpu.get("rounds", 0.0) / max(1e-9, predicted)
     cpu = {stage: one.cpu.get(stage, 0.0) for stage in STAGES}
     return wall_work(one.size, one.layout, shares, tree, cpu, alone, costs)

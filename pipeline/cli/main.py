@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from pipeline.cli.job_source import HELD_OUT, connecting, job_from
 from pipeline.cli.options import (
     OpenedInput,
     OpenedJob,
@@ -31,6 +32,7 @@ from pipeline.cli.options import (
     settings_given,
     with_resume_hint,
 )
+from pipeline.cli.plan_command import plan
 from pipeline.cli.scale_options import JOB_EXAMPLE, explained, run_scale, scale_options
 from pipeline.cli.terminal import (
     EXIT_CODES,
@@ -46,32 +48,8 @@ from pipeline.cli.terminal import (
 if TYPE_CHECKING:
     from distributed import Client
 
-    from pipeline.config.job import Cluster, Job
+    from pipeline.config.job import Cluster
     from pipeline.events.types import EventHandler
-
-HELD_OUT = 0.2  # the validation share without a job file and an option
-
-
-def _job_from(source: tuple[str, ...], validation: str | None) -> "Job":
-    """The job of a TOML file, or of files and options."""
-    from pipeline.config.job import Job, Setting
-
-    settings = settings_given()
-    share = validation is not None and validation.replace(".", "", 1).isdigit()
-    nothing_held_out = share and float(validation or 0) == 0
-    if validation is not None and not nothing_held_out:
-        value = f"share={validation}" if share else f"source={json.dumps(validation, ensure_ascii=False)}"
-        settings.insert(0, Setting(f"data.validation={{{value}}}", "--validation"))
-    if len(source) == 1 and source[0].endswith(".toml"):
-        job = Job.load(source[0], settings)
-    else:
-        if not any(setting.startswith("data.validation") for setting in settings):
-            settings.insert(0, f"data.validation.share={HELD_OUT}")
-        files = source[0] if len(source) == 1 else list(source)
-        job = Job.parse({"data": {"source": files}}, settings=settings, origin="command line")
-    if nothing_held_out:
-        job = job.model_copy(update={"data": job.data.model_copy(update={"validation": None})})
-    return job
 
 
 def _cluster_asked() -> "Cluster":
@@ -92,19 +70,6 @@ def _asked(*sections: str) -> tuple["Cluster", dict[str, Any]]:
     return job.cluster, job.data.csv.model_dump(exclude_unset=True)
 
 
-def _connecting(
-    cluster: "Cluster", output_mode: OutputMode, verb: str, first: Callable[[], object]
-) -> contextlib.AbstractContextManager["Client"]:
-    """A client of the cluster; errors of `first` are raised before a cluster starts, and the verb's module is
-    imported meanwhile.
-    """
-    import pipeline
-
-    return pipeline.connect(
-        cluster, debug=output_mode.debug, meanwhile=lambda: importlib.import_module(verb), first=first
-    )
-
-
 @contextlib.contextmanager
 def _connected(
     cluster: "Cluster", output_mode: OutputMode, on_event: "EventHandler", verb: str, first: Callable[[], object]
@@ -114,7 +79,7 @@ def _connected(
     from pipeline.events.types import Note
     from pipeline.run.modules import TASKS
 
-    with _connecting(cluster, output_mode, verb, first) as client:
+    with connecting(cluster, output_mode, verb, first) as client:
         from pipeline.runtime.placement import await_workers  # imported with the verb, while the cluster started
 
         if cluster.dashboard:
@@ -130,7 +95,7 @@ def _connected_to_train(
     """A client of the cluster, and an event handler that emits where the pages of the run are when it begins."""
     from pipeline.dashboard import lazy
 
-    with _connecting(cluster, output_mode, "pipeline.run.train", first) as client:
+    with connecting(cluster, output_mode, "pipeline.run.train", first) as client:
         yield client, lazy.telling(client, on_event) if cluster.dashboard else on_event
 
 
@@ -225,7 +190,7 @@ def train(
     saved: list[pipeline.TrainResult] = []
     with closing_errors_as_notes(saved), output_mode.running() as tell, contextlib.ExitStack() as stack:
         on_event = stack.enter_context(with_resume_hint(tell))
-        job = _job_from(source, validation)
+        job = job_from(source, validation)
         check_out(job, resume)  # before starting a cluster for it
         if events is not None:
             from pipeline.events.recording import recorded
@@ -246,6 +211,9 @@ def train(
     output_mode.result(
         result.summary, lambda: str(result.summary["model"]) if output_mode.quiet else training_text(result.summary)
     )
+
+
+cli.add_command(plan)
 
 
 @cli.command(cls=Verb, short_help="Predict every row of some data.")
@@ -343,7 +311,7 @@ def describe(output_mode: OutputMode, source: tuple[str, ...], **_: Any) -> None
     with output_mode.running() as on_event:
         waiting = importlib.import_module("pipeline.data.files.waiting")
         with waiting.notes_to(on_event):
-            description = pipeline.describe(_job_from(source, "0"))
+            description = pipeline.describe(job_from(source, "0"))
     output_mode.result(description.to_dict(), lambda: str(description))
 
 

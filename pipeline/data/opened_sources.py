@@ -148,6 +148,7 @@ class Inputs:
             ),
             metrics=len(round_metrics(training.objective, training.metrics, params)) if measured else 2,
             sample_rows=bounded_sample(self.job.preprocess.sample_rows, len(types)),
+            derived=bool(self.derivation.derive or self.derivation.where or self.derivation.function),
             report=self.job.output.report,
         )
 

@@ -77,6 +77,9 @@ class Planned(Event):
     threads: int  # per worker
     nbytes: int  # estimated peak of all processes
     note: str = ""
+    seconds: tuple[float, float, float] | None = None  # of the run: low, expected, high; None: not planned
+    round_seconds: float = 0.0  # of a round, expected
+    round_compute: tuple[float, ...] = ()  # CPU seconds of a round on each worker, the most first
 
 
 @dataclass(frozen=True, kw_only=True)

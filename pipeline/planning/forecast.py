@@ -98,6 +98,8 @@ class Forecast:
     cpu: Mapping[str, float]  # stage -> seconds of all processes
     wall: Mapping[str, float]  # stage -> seconds
     memory: StageMemory  # of the worker with most rows
+    round_compute: tuple[float, ...] = ()  # CPU seconds of a round on each worker that gets rows, the most first
+    round_seconds: float = 0.0  # wall-clock seconds of a round
 
     @property
     def cpu_seconds(self) -> float:
@@ -135,17 +137,20 @@ def forecast(
     costs = costs or default_costs()
     shares = Shares.of(size, layout.workers)
     tree = tree_of(size, costs, correction)
-    passes = pass_work(size, layout)
+    passes = pass_work(size, layout, shares, tree)
     cpu = {stage: seconds(costs.cpu.get(stage, {}), amounts) for stage, amounts in passes.items()}
-    cpu["rounds"] = seconds(costs.cpu["rounds"], round_work(size, shares, tree))
+    cpu["rounds"] = seconds(costs.cpu["rounds"], round_work(size, shares, tree, layout.threads))
     cpu = {stage: spent * correction.cpu.get(stage, 1.0) for stage, spent in cpu.items()}
-    rounds = seconds(costs.cpu["rounds"], worker_round_work(size, shares, tree, 0))
-    rounds *= correction.cpu.get("rounds", 1.0)
-    amounts = wall_work(size, layout, shares, tree, cpu, rounds, costs)
+    each = tuple(
+        seconds(costs.cpu["rounds"], worker_round_work(size, shares, tree, worker, layout.threads))
+        * correction.cpu.get("rounds", 1.0)
+        for worker in range(shares.used)
+    )
+    amounts = wall_work(size, layout, shares, tree, cpu, each[0], costs)
     wall = {stage: seconds(costs.wall.get(stage, {}), of) for stage, of in amounts.items()}
     wall = {stage: spent * correction.wall.get(stage, 1.0) for stage, spent in wall.items()}
     taken = stage_memory(size, layout, shares, tree, memory).scaled(costs.rss).scaled_stages(correction.rss)
-    return Forecast(layout, shares.used, cpu, wall, taken)
+    return Forecast(layout, shares.used, cpu, wall, taken, each, wall["rounds"] / size.rounds)
 
 
 def tree_of(size: JobSize, costs: UnitCosts, correction: Correction) -> TreeShape:
@@ -173,14 +178,13 @@ def wall_work(
     `cpu`: predicted or measured CPU seconds by stage; `round_seconds`: of one round on the worker with most rows.
     """
     busiest, gain = shares.busiest(layout.threads), 1 + (layout.threads - 1) * costs.thread_gain
+    passes = pass_work(size, layout, shares, tree)
     serial = {
-        stage: seconds(
-            {unit: costs.cpu.get(stage, {}).get(unit, 0.0) for unit in units}, pass_work(size, layout)[stage]
-        )
+        stage: seconds({unit: costs.cpu.get(stage, {}).get(unit, 0.0) for unit in units}, passes[stage])
         for stage, units in SERIAL.items()
     }
     alone = min(serial["statistics"], cpu["statistics"])
-    surveyed, decoded = _reading(size, layout, cpu["reading"], costs)
+    surveyed, decoded = _reading(passes["reading"], cpu["reading"], costs)
     statistics = alone + (cpu["statistics"] - alone + decoded) * busiest
     several = float(shares.used > 1)
     exchange = calls(workload_of(size, shares), tree)
@@ -198,7 +202,8 @@ def wall_work(
             "busiest": size.rounds * round_seconds / gain,
             "transfer": size.rounds * transfer,
             "round": float(size.rounds),
-            "round_exchange": size.rounds * several,
+            "exchange": size.rounds * several * len(exchange),
+            "node_thread": size.rounds * size.trees * (1 + sum(tree.splits)) * (layout.threads - 1),
         },
         "evaluate": {"run": 1.0, "busiest": cpu["evaluation"] * shares.of_rows[0]},
         "save": {"run": 1.0, "feature": float(size.features), "tree": float(size.rounds * size.trees)},
@@ -211,9 +216,8 @@ def wall_work(
     }  # fmt: skip
 
 
-def _reading(size: JobSize, layout: Layout, cpu_seconds: float, costs: UnitCosts) -> tuple[float, float]:
+def _reading(amounts: Amounts, cpu_seconds: float, costs: UnitCosts) -> tuple[float, float]:
     """CPU seconds of reading that belong to the survey, and those of the statistics pass, which decodes the columns."""
-    amounts = pass_work(size, layout)["reading"]
     decoded = {unit: amount for unit, amount in amounts.items() if unit.startswith("decoded")}
     both, later = seconds(costs.cpu["reading"], amounts), seconds(costs.cpu["reading"], decoded)
     share = later / both if both > 0 else 0.0

@@ -34,6 +34,7 @@ class JobSize:
     column_share: float = 1.0
     metrics: int = 1  # measured in each round on the validation rows
     sample_rows: int = 262_144  # that the cuts are made of
+    derived: bool = False  # whether SQL expressions derive columns or filter rows
     report: bool = True
     device: Literal["cpu", "cuda"] = "cpu"
 

@@ -100,19 +100,21 @@ def stage_memory(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape,
     nodes = 1 + sum(tree.splits[: max(0, (size.depth or len(tree.splits) + 1) - 1)])
     histograms = BIN_NBYTES * size.bins * min(2 * nodes, 65_536.0)
     row_state = rows * (ROW_NBYTES + 12 * (size.trees - 1))
-    base = {"base": 1.0}
     blocks = 0.0 if facts.codes_on_disk else codes
+    sample = {
+        "sample": sampled * size.columns * FLOAT_NBYTES,
+        "sample_texts": sampled * size.texts * TEXT_NBYTES,
+    }
+    base = {"base": 1.0, "expressions": float(size.derived)}
+    rows_held = {"matrix": matrix, "row_state": row_state}
     return StageMemory(
         {
             "reading": {**base, "parsed": largest * at_once * bool(size.text_nbytes), "kept": kept, "rows": fragment_rows * at_once * 8},
-            "statistics": {
-                **base, "decoded": decoded, "texts": texts, "kept": kept, "sample": sampled * size.columns * FLOAT_NBYTES,
-                "sample_texts": sampled * size.texts * TEXT_NBYTES, "columns": float(size.columns * 4096),
-            },
-            "blocks": {**base, "decoded": decoded, "texts": texts, "kept": kept, "codes": blocks},
-            "matrix": {**base, "codes": blocks, "matrix": matrix, "decoded": decoded, "row_state": row_state},
-            "rounds": {**base, "matrix": matrix, "row_state": row_state, "histograms": histograms},
-            "evaluation": {**base, "matrix": matrix, "row_state": row_state, "histograms": histograms, "scores": rows * size.trees * 16},
+            "statistics": {**base, **sample, "decoded": decoded, "texts": texts, "kept": kept, "columns": float(size.columns * 4096)},
+            "blocks": {**base, **sample, "decoded": decoded, "texts": texts, "kept": kept, "codes": blocks},
+            "matrix": {**base, **rows_held, "codes": blocks, "decoded": decoded},
+            "rounds": {**base, **rows_held, "histograms": histograms},
+            "evaluation": {**base, **rows_held, "histograms": histograms, "scores": rows * size.trees * 16},
         }
     )  # fmt: skip
 

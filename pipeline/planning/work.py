@@ -6,10 +6,10 @@ The units of the rounds are those of `efficiency.cost.work`.  `unit_costs.json` 
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.efficiency.cost import TreeShape, Workload, expected_tree, work
+from pipeline.efficiency.cost import TreeShape, Workload, calls, expected_tree, work
 from pipeline.efficiency.machine import Fill
 from pipeline.planning.assignment import assign
 from pipeline.planning.job_size import JobSize
@@ -77,8 +77,10 @@ def grown(size: JobSize, fill: Fill, leaves: float | None = None) -> tuple[Fill,
     return fill, expected_tree(workload, fill)
 
 
-def pass_work(size: JobSize, layout: Layout) -> dict[str, Amounts]:
+def pass_work(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape) -> dict[str, Amounts]:
     """The CPU work of each stage but the rounds, of all workers together."""
+    exchange = calls(workload_of(size, shares), tree)
+    exchanged = size.rounds * shares.used * sum(call.nbytes for call in exchange)
     sampled = min(size.sample_rows, size.train_rows)
     parsed = float(size.text_nbytes)
     decoded = 0.0 if size.text_nbytes else float(size.rows)  # text is parsed for the survey already
@@ -126,27 +128,32 @@ def pass_work(size: JobSize, layout: Layout) -> dict[str, Amounts]:
             "text_byte": parsed,
             "file": float(size.files),
             "report": float(size.report),
+            "report_feature": float(size.report * size.features),
+            "exchange": float(size.rounds * shares.used * len(exchange)),
+            "exchanged_byte": float(exchanged),
         },
     }
 
 
-def round_work(size: JobSize, shares: Shares, tree: TreeShape) -> dict[str, float]:
+def round_work(size: JobSize, shares: Shares, tree: TreeShape, threads: int) -> dict[str, float]:
     """The CPU work of all rounds on all workers."""
     total: dict[str, float] = {}
     for worker in range(shares.used):
-        for unit, amount in worker_round_work(size, shares, tree, worker).items():
+        for unit, amount in worker_round_work(size, shares, tree, worker, threads).items():
             total[unit] = total.get(unit, 0.0) + amount * size.rounds
     return total
 
 
-def worker_round_work(size: JobSize, shares: Shares, tree: TreeShape, worker: int) -> dict[str, float]:
-    """The CPU work of one round on one worker (0: the one with most rows)."""
+def worker_round_work(size: JobSize, shares: Shares, tree: TreeShape, worker: int, threads: int) -> dict[str, float]:
+    """The CPU work of one round on one worker (0: the one with most rows); threads wait for each other at each node."""
     train, held = shares.rows(size.train_rows)[worker], shares.rows(size.validation_rows)[worker]
     amounts = work(train, size.workload(shares.rows(size.train_rows)), tree)
     held = held if size.validation_rows else 0
     amounts["measured_row"] = float(held * size.metrics * size.trees)
     amounts["held_row_level"] = float(held * size.trees * max(1, len(tree.splits)))
-    amounts["trained_row_metric"] = float(train * size.trees)
+    amounts["round"] = 1.0
+    amounts["node_thread"] = size.trees * (1 + sum(tree.splits)) * (threads - 1)
+    amounts["level_thread"] = float(size.trees * len(tree.splits) * (threads - 1))
     return amounts
 
 
@@ -157,7 +164,3 @@ def workload_of(size: JobSize, shares: Shares) -> Workload:
 def seconds(costs: Mapping[str, float], amounts: Amounts) -> float:
     """The seconds of amounts of work, at so many seconds a unit; units without a cost are free."""
     return math.fsum(costs.get(unit, 0.0) * amount for unit, amount in amounts.items())
-
-
-def busiest_of(rows: Sequence[int]) -> int:
-    return max(range(len(rows)), key=rows.__getitem__)

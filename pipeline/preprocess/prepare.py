@@ -28,6 +28,7 @@ from pipeline.data.source import cut_by_rows
 from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
 from pipeline.planning.assignment import assign
 from pipeline.planning.memory import MIB
+from pipeline.planning.plan import Plan
 from pipeline.planning.storage_plan import Location, StoragePlan
 from pipeline.preprocess.category_splits import with_category_threshold
 from pipeline.preprocess.constraints import check_constraints
@@ -91,7 +92,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         )
         plan = context.plan = StoragePlan.of(known, context.placement.resources)
         plan.validate()
-        context.emit(_planned(plan, inputs.rows))
+        context.emit(_planned(plan, inputs.rows, context.resource_plan))
         context.emit_note(*plan.notes)
     with context.clock.stage("statistics"):
         start = time.monotonic()
@@ -338,8 +339,16 @@ def load(unit: FragmentTask) -> int:
     return max(1, round(unit.fragment.nbytes * (VALIDATION_COST + (1 - VALIDATION_COST) * unit.training_share)))
 
 
-def _planned(plan: StoragePlan, rows: int | None) -> Planned:
+def _planned(plan: StoragePlan, rows: int | None, resources: Plan | None) -> Planned:
     low, high = plan.nbytes, plan.nbytes_missing
+    expected: dict[str, Any] = {}
+    if resources is not None:
+        one = resources.layouts[0]
+        expected = {
+            "seconds": (one.wall.low, one.wall.middle, one.wall.high),
+            "round_seconds": one.forecast.round_seconds,
+            "round_compute": one.forecast.round_compute,
+        }
     return Planned(
         rows=rows,
         features=plan.shape.features,
@@ -348,4 +357,5 @@ def _planned(plan: StoragePlan, rows: int | None) -> Planned:
         threads=plan.shape.threads,
         nbytes=low,
         note=f"{high / 1e9:.2f} GB if values are missing" if high > 1.1 * low else "",
+        **expected,
     )

@@ -59,6 +59,8 @@ class ReportData:
     timeline: Sequence[Bar] = ()
     incidents: Sequence[tuple[float, str]] = ()  # (seconds since the start, text)
     account: Account | None = None  # where the worker-seconds went
+    planned: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)  # see `parts.planned`
+    planned_totals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     job: Mapping[str, Any] = field(default_factory=dict)  # nested, as in the manifest
     notes: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

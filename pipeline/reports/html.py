@@ -119,6 +119,8 @@ def _time(page: _Page, data: ReportData) -> None:
         cards.append(_card(parts.stages(data, colors), wide=True))
     if data.account is not None:
         cards.append(_card(parts.account(data.account), wide=True))
+    if data.planned and (table := parts.planned(data.planned, data.planned_totals)):
+        cards.append(_card(table, wide=True))
     if data.timeline:
         place = page.figure("timeline", figures.timeline, data, colors)
         legend = parts.timeline_legend(data, colors)

@@ -160,6 +160,34 @@ def _account_row(name: str, spent: StageTime) -> list[tuple[str, str]]:
     return [(text(name), ""), *((f"{value:,.2f}" if value >= 0.005 else "", "n") for value in cells)]
 
 
+def planned(beside: Mapping[str, Mapping[str, Mapping[str, float]]], totals: Mapping[str, Sequence[float]]) -> str:
+    """What was planned beside what was measured: seconds and memory by stage, then in all with the interval.
+
+    `beside`: "wall", "cpu", "rss" -> stage -> "planned", "measured"; `totals`: the same -> planned, low, high, measured.
+    """
+    titles = {"wall": ("seconds", 1.0), "cpu": ("CPU seconds", 1.0), "rss": ("memory of a worker, MiB", 2.0**20)}
+    tables = []
+    for kind, (title, unit) in titles.items():
+        stages = beside.get(kind) or {}
+        rows = [_planned_row(stage, one["planned"] / unit, one["measured"] / unit) for stage, one in stages.items()]
+        if kind in totals:
+            middle, low, high, measured = (value / unit for value in totals[kind])
+            name = "largest" if kind == "rss" else "all"
+            rows.append(_planned_row(f"{name}; planned {low:,.1f} to {high:,.1f}", middle, measured))
+        if rows:
+            tables.append(_table([(title, ""), ("planned", "n"), ("measured", "n"), ("ratio", "n")], rows))
+    note = (
+        '<p class="sub">planned: before the first task, for the rounds that were trained; the report itself is not in it. '
+        "The interval should hold for four of five runs. Each run corrects the plans after it.</p>"
+    )
+    return f"<h3>Planned and measured</h3>{''.join(tables)}{note}" if tables else ""
+
+
+def _planned_row(name: str, expected: float, measured: float) -> list[tuple[str, str]]:
+    ratio = f"{measured / expected:.2f}" if expected > 0 else ""
+    return [(text(name), ""), (f"{expected:,.2f}", "n"), (f"{measured:,.2f}", "n"), (ratio, "n")]
+
+
 def timeline_legend(data: ReportData, colors: Mapping[str, str]) -> str:
     """The legend of the workers' stages by color."""
     names = dict.fromkeys(bar.stage for bar in data.timeline)

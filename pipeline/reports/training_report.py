@@ -19,6 +19,8 @@ from pipeline.reports.html import report_html
 from pipeline.reports.pictures import pictures
 from pipeline.runtime.timing import Span
 
+UNFINISHED = ("report", "other", "elsewhere")  # stages of an audit that the drawing of the report belongs to
+
 
 @dataclass(frozen=True)
 class ReportInput:
@@ -40,6 +42,7 @@ class ReportInput:
     begin: float = 0.0  # of the run, seconds since the epoch
     account: Account | None = None  # where the worker-seconds went
     incidents: Sequence[tuple[float, str]] = ()  # (seconds since the beginning, incident)
+    audit: Mapping[str, Any] | None = None  # as in audit.json
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,22 @@ def _report_data(record: ReportInput) -> ReportData:
             for span in record.spans
         ],
         account=record.account,
+        **_planned(record.audit),
         job=manifest.job,
         notes=manifest.notes,
         versions=manifest.versions,
     )
+
+
+def _planned(audit: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Measured beside planned, of the stages that are over when the report is drawn."""
+    if audit is None:
+        return {}
+    stages = {
+        kind: {stage: one for stage, one in of.items() if stage not in UNFINISHED}
+        for kind, of in audit["stages"].items()
+    }
+    return {"planned": stages, "planned_totals": {name: one for name, one in audit["planned"].items() if name == "rss"}}
 
 
 def _facts(record: ReportInput) -> dict[str, str]:

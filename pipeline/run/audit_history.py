@@ -28,6 +28,13 @@ def fingerprint(device: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def machine_here() -> str:
+    """The fingerprint of this machine with the device that a job without a wish would get."""
+    from pipeline.cluster.devices import resolve_device
+
+    return fingerprint(resolve_device("auto"))
+
+
 def read_history(file: Path | None = None) -> tuple[list[AuditLine], str | None]:
     """The audits, oldest first, and a note about lines that cannot be read, which are left aside."""
     file = file or history_file()

@@ -2,7 +2,7 @@
 
 import datetime
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,13 +81,16 @@ def save_model(context: RunContext, done: RunResult) -> tuple[Model, dict[str, A
     return model, _summary(context, done, model)
 
 
-def save_report(context: RunContext, done: RunResult, model: Model) -> tuple[Model, dict[str, Any]]:
+def save_report(
+    context: RunContext, done: RunResult, model: Model, audit: Mapping[str, Any] | None
+) -> tuple[Model, dict[str, Any]]:
     """Draws the report and adds it to the saved model; returns model and summary with it.
 
+    `audit`: measured beside planned, up to now; None: the run was not planned.
     It shows the stages that are complete when it is drawn: its own seconds appear in the summary only.
     """
     with context.clock.stage("report"):
-        report = draw_report(_report_input(context, done, model.manifest))
+        report = draw_report(_report_input(context, done, model.manifest, audit))
         model = add_report(model, report.html, report.pictures)
     return model, _summary(context, done, model)
 
@@ -119,7 +122,9 @@ def row_counts(statistics: Statistics, skipped: Sequence[SkippedFragment]) -> di
     return {**rows, "bad_fragments": len(skipped)} if skipped else rows
 
 
-def _report_input(context: RunContext, done: RunResult, manifest: Manifest) -> ReportInput:
+def _report_input(
+    context: RunContext, done: RunResult, manifest: Manifest, audit: Mapping[str, Any] | None
+) -> ReportInput:
     fitted = done.prepared.fitted
     return ReportInput(
         name=done.folder.name,
@@ -138,6 +143,7 @@ def _report_input(context: RunContext, done: RunResult, manifest: Manifest) -> R
         begin=context.clock.begin,
         account=done.closed_account.now("saving"),
         incidents=incidents(context),
+        audit=audit,
     )
 
 

@@ -268,7 +268,8 @@ def _train(
 def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> TrainResult:
     """Draws the report; a note if that fails: the model is saved."""
     try:
-        return TrainResult(*save_report(context, done, saved.model))
+        audit = Audit.of(context, done)
+        return TrainResult(*save_report(context, done, saved.model, None if audit is None else audit.to_dict()))
     except Exception as error:
         context.emit_note(f"the model is saved; its report cannot be made: {error_line(error)}")
         saved.summary["notes"] = [plain(note) for note in context.notes]

@@ -84,10 +84,15 @@ class WorkSet:
             Place(
                 worker=context.membership.names[address], rows=mine, share=mine / all_rows,
                 capability=placed[address].capability / rates, threads=placed[address].threads,
-                memory_limit_nbytes=placed[address].memory_limit, planned_nbytes=self._storage[address].planned_nbytes,
+                memory_limit_nbytes=placed[address].memory_limit, planned_nbytes=self._planned_nbytes(address),
             )
             for address, mine in rows.items()
         )  # fmt: skip
+
+    def _planned_nbytes(self, address: str) -> int:
+        """The expected peak of a worker: of the resource plan, which knows all stages, where there is one."""
+        plan = self._context.resource_plan
+        return self._storage[address].planned_nbytes if plan is None else round(plan.layouts[0].peak.middle)
 
     def release(self) -> None:
         """Has the workers drop all matrices, and blocks that a failed build has left."""

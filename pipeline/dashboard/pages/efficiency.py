@@ -107,11 +107,13 @@ class EfficiencyTable:
         if live is None:
             self.root.text = ""
             return
-        head = ("worker", "useful", "transfer at most", "wait", "other", "sent a round")
-        rows = [_row(worker, live) for worker in _selected(live.workers)]
+        assert run is not None
+        planned = _planned_compute(run)
+        head = ("worker", "useful", "planned", "transfer at most", "wait", "other", "sent a round")
+        rows = [_row(worker, live, planned.get(worker.name)) for worker in _selected(live.workers)]
         self.root.text = (
             f"<h3>Worker by worker<span class=sub>: last {count(live.rounds, 'round')}</span></h3>"
-            f"{table(head, rows, 5)}<p class=sub>{ABOUT if live.PE is not None else ON_GPU}</p>"
+            f"{table(head, rows, 6)}<p class=sub>{ABOUT if live.PE is not None else ON_GPU}</p>"
         )
 
 
@@ -123,13 +125,23 @@ def _selected(workers: Sequence[LiveWorker]) -> list[LiveWorker]:
     return busiest[: BARS // 2] + busiest[-BARS // 2 :]
 
 
-def _row(worker: LiveWorker, live: LiveFigures) -> tuple[str, ...]:
+def _planned_compute(run: RunState) -> dict[str, float]:
+    """By worker: the compute seconds of a round that the plan expected; the workers with most rows have most."""
+    if run.planned is None:
+        return {}
+    ordered = sorted(run.places, key=lambda place: -place.rows)
+    pairs = zip(ordered, run.planned.round_compute, strict=False)
+    return {place.worker: seconds / max(1, place.threads) for place, seconds in pairs}
+
+
+def _row(worker: LiveWorker, live: LiveFigures, planned: float | None) -> tuple[str, ...]:
     name = text(worker.name)
     if worker.name == live.straggler:
         name += ' <span class="lost">waited for</span>'
     shares = [_share(each, live.seconds) for each in (worker.useful, worker.transfer, worker.wait, worker.other)]
     sent = "–" if worker.bytes_per_round is None else nbytes(worker.bytes_per_round)
-    return name, *shares, sent
+    expected = "–" if planned is None else f"{1e3 * planned:,.1f} ms"
+    return name, shares[0], expected, *shares[1:], sent
 
 
 def _share(seconds: float | None, whole: float) -> str:
