@@ -69,7 +69,7 @@ def attempt(
         fields["cluster"] = {"workers": workers, "threads": threads}
         fields["output"] = {"model": f"{folder}/model", "report": report}
         toml = Path(folder) / "job.toml"
-        toml.write_text(_toml(fields), encoding="utf-8")
+        toml.write_text(toml_of(fields), encoding="utf-8")
         words = [sys.executable, "-m", "pipeline", "train", str(toml), "--json", "--quiet"]
         cost = measure(words, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     if cost.exit_code:
@@ -83,7 +83,7 @@ def attempt(
     }
 
 
-def _toml(fields: Mapping[str, Any], prefix: str = "") -> str:
+def toml_of(fields: Mapping[str, Any], prefix: str = "") -> str:
     """A job's fields as TOML, whose inline values are JSON's for the types that they have."""
     plain = {key: value for key, value in fields.items() if not isinstance(value, Mapping)}
     tables = {key: value for key, value in fields.items() if isinstance(value, Mapping) and value}
@@ -91,7 +91,7 @@ def _toml(fields: Mapping[str, Any], prefix: str = "") -> str:
     text = "\n".join(lines) + "\n"
     for key, value in tables.items():
         name = f"{prefix}{json.dumps(key)}"
-        text += f"[{name}]\n{_toml(value, f'{name}.')}"
+        text += f"[{name}]\n{toml_of(value, f'{name}.')}"
     return text
 
 

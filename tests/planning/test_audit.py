@@ -1,0 +1,92 @@
+"""Audits: what earlier runs say of a later one."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from pipeline.planning.audit import (
+    LEAST_SECONDS,
+    Accuracy,
+    AuditLine,
+    Measured,
+    accuracy,
+    correction,
+    kind_of,
+    log_ratios,
+)
+from pipeline.planning.forecast import Correction, forecast
+from tests.planning.test_forecast import FACTS, ONE, SIZE
+
+LINE = AuditLine(
+    machine="m", kind="k", cpu={"rounds": math.log(2)}, wall={"survey": 0.0}, rss={"rounds": math.log(1.5)}, leaves=80.0,
+    leaves_rows=1_000, leaves_rounds=10, planned={"cpu": (10.0, 8.0, 12.0, 11.0)},
+)  # fmt: skip
+
+
+def test_8_the_correction_is_shrunken_by_the_number_of_runs() -> None:
+    for runs in (1, 3, 8):
+        found = correction([LINE] * runs, "m", "other")
+        assert found.cpu["rounds"] == pytest.approx(2 ** (runs / (runs + 2)))
+        assert found.leaves is None  # trees are those of other data
+
+
+def test_runs_of_the_same_kind_count_beyond_the_machines() -> None:
+    other = dataclasses.replace(LINE, kind="other", cpu={"rounds": 0.0})
+    found = correction([other] * 6 + [LINE] * 6, "m", "k")
+    common = math.log(2) / 2 * 12 / 14
+    assert math.log(found.cpu["rounds"]) == pytest.approx(common + (math.log(2) - common) * 6 / 8)
+    assert (found.leaves, found.leaves_rows, found.leaves_rounds) == (80.0, 1_000, 10)
+
+
+def test_runs_on_other_machines_do_not_count() -> None:
+    assert correction([LINE], "another", "k") == Correction(cpu={}, wall={}, rss={})
+
+
+def test_a_run_as_predicted_needs_no_correction() -> None:
+    trees = Correction(leaves=90.0, leaves_rows=SIZE.train_rows, leaves_rounds=SIZE.rounds)
+    made = forecast(SIZE, ONE, FACTS, trees)
+    rss = {stage: made.memory.of(stage) for stage in made.memory.terms}
+    ratios = log_ratios(SIZE, ONE, FACTS, Measured(made.cpu, made.wall, rss, 90.0))
+    for of in ratios.values():
+        assert all(abs(ratio) < 1e-9 for ratio in of.values())
+
+
+def test_a_run_that_took_twice_as_long_says_so() -> None:
+    trees = Correction(leaves=90.0, leaves_rows=SIZE.train_rows, leaves_rounds=SIZE.rounds)
+    made = forecast(SIZE, ONE, FACTS, trees)
+    rounds = made.cpu["rounds"]
+    found = log_ratios(SIZE, ONE, FACTS, Measured({**made.cpu, "rounds": 2 * rounds}, made.wall, {}, 90.0))
+    assert found["cpu"]["rounds"] == pytest.approx(math.log((2 * rounds + LEAST_SECONDS) / (rounds + LEAST_SECONDS)))
+
+
+def test_a_line_survives_its_file() -> None:
+    assert AuditLine.parse(LINE.render()) == LINE
+
+
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "null", '{"version": 1}', '{"version": 0, "machine": "m"}',
+    json.dumps({"version": 1, **dataclasses.asdict(LINE), "cpu": {"rounds": "much"}}),
+    json.dumps({"version": 1, **dataclasses.asdict(LINE), "cpu": {"rounds": None}}),
+    json.dumps({"version": 1, **dataclasses.asdict(LINE), "cpu": [1]}),
+    json.dumps({"version": 1, **dataclasses.asdict(LINE), "planned": {"cpu": [1, 2]}}),
+    json.dumps({"version": 1, **dataclasses.asdict(LINE), "path": "/home"}),
+    LINE.render().replace("80.0", "NaN"),
+])  # fmt: skip
+def test_a_damaged_line_is_not_read(text: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        AuditLine.parse(text)
+
+
+def test_the_accuracy_of_plans() -> None:
+    lines = [LINE, dataclasses.replace(LINE, planned={"cpu": (10.0, 8.0, 12.0, 15.0)})]
+    assert accuracy(lines, "m") == {"cpu": Accuracy(2, pytest.approx(0.3), 0.5)}
+    assert accuracy(lines, "another") == {}
+
+
+def test_kinds_are_of_columns_types_target_and_objective() -> None:
+    one = kind_of([("a", "double"), ("b", "string")], "y", "auto")
+    assert one == kind_of([("b", "string"), ("a", "double")], "y", "auto")
+    assert one != kind_of([("a", "float"), ("b", "string")], "y", "auto")
+    assert len(one) == 12
