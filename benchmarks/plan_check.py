@@ -28,7 +28,7 @@ from benchmarks.plan_fit import Run, left_out, read_runs, residuals
 from benchmarks.plan_runs import toml_of
 from benchmarks.plan_sets import NAMED, ROOT, SETS
 from pipeline.cli.terminal import run
-from pipeline.planning.audit import AuditLine, correction, log_ratios
+from pipeline.planning.audit import AuditLine, correction, ratios_of
 from pipeline.planning.audit import Measured as Taken
 from pipeline.planning.forecast import Correction, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE, factor
@@ -135,7 +135,7 @@ def after_audits(runs: Sequence[Run], audits: int = 5) -> Found:
 
 
 def _line(one: Run) -> AuditLine:
-    ratios = log_ratios(one.size, one.layout, one.memory, Taken(one.cpu, one.wall, one.rss, one.leaves))
+    ratios = ratios_of(one.size, one.layout, one.memory, Taken(one.cpu, one.wall, one.rss, one.leaves))
     return AuditLine(
         "here", one.name, **ratios, leaves=one.leaves, leaves_rows=one.size.train_rows, leaves_rounds=one.size.rounds
     )

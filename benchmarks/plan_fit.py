@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 
 from pipeline.cli.terminal import run
 from pipeline.efficiency.machine import Fill
-from pipeline.planning.audit import LEAST_NBYTES, LEAST_SECONDS
+from pipeline.planning.audit import LEAST_SECONDS
 from pipeline.planning.forecast import COSTS_FILE, WALL_STAGES, UnitCosts, default_costs, wall_work
 from pipeline.planning.job_size import JobSize
 from pipeline.planning.stage_memory import STAGES as MEMORY_STAGES
@@ -40,6 +40,7 @@ from pipeline.planning.work import (
     worker_round_work,
 )
 
+LEAST_NBYTES = 16 * 2**20
 GAINS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 DIGITS = 4  # of a cost
 
@@ -91,7 +92,11 @@ def fit(amounts: Sequence[Amounts], measured: Sequence[float], least: float) -> 
     table = np.array([[one.get(unit, 0.0) for unit in units] for one in amounts]) * weights[:, None]
     scale = np.maximum(np.linalg.norm(table, axis=0), 1e-300)
     found, _ = nnls(table / scale, np.array(measured) * weights, maxiter=10_000)
-    return {unit: float(cost / by) for unit, cost, by in zip(units, found, scale, strict=True) if cost > 0}
+    costs = {unit: float(cost / by) for unit, cost, by in zip(units, found, scale, strict=True) if cost > 0}
+    # Least squares of relative errors lie below the middle: predictions that are too high count more.
+    ratios = [(value + least) / (seconds(costs, one) + least) for one, value in zip(amounts, measured, strict=True)]
+    middle = statistics.median(ratios)
+    return {unit: cost * middle for unit, cost in costs.items()}
 
 
 def fit_costs(runs: Sequence[Run], base: UnitCosts) -> UnitCosts:

@@ -152,11 +152,11 @@ class OpenedJob:
 
     def check(self) -> None:
         """Checks whether the job can run, for `first` of `pipeline.connect`; UserError where it cannot."""
-        from pipeline.run import metadata
+        from pipeline.run import resource_plan
 
         self.inputs = self.inputs or self._open()
         with self._clock.stage("metadata"):
-            metadata.check_run(self.inputs)
+            resource_plan.check_run(self.inputs)
 
     def _open(self) -> "Inputs":
         from pipeline.data.files import waiting

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_costs, forecast
+from pipeline.planning.forecast import Correction, UnitCosts, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE
 from pipeline.planning.job_size import JobSize
 from pipeline.planning.stage_memory import MemoryFacts
@@ -23,7 +23,8 @@ from pipeline.planning.work import Layout
 VERSION = 1
 PRIOR_RUNS = 2  # the weight of "no correction": n runs weigh n / (n + PRIOR_RUNS)
 LATEST = 50  # runs that count, of one machine
-LEAST_SECONDS, LEAST_NBYTES = 0.1, 16 * 2**20  # added on both sides: ratios of small numbers say little
+LEAST_SECONDS = 0.1  # added on both sides: ratios of small numbers say little
+MOST_OFFSET_NBYTES = 64 * 2**20
 KINDS = ("cpu", "wall", "rss")
 
 
@@ -42,13 +43,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class AuditLine:
-    """One run in the history: numbers only."""
+    """One run in the history: numbers only.  Seconds are ratios, which hold for a run of any length; memory is not."""
 
     machine: str  # fingerprint
     kind: str  # fingerprint of the job's columns and objective
     cpu: Mapping[str, float]  # stage -> log(measured / predicted)
     wall: Mapping[str, float]
-    rss: Mapping[str, float]
+    rss: Mapping[str, tuple[float, float]]  # stage -> predicted and measured bytes
     leaves: float
     leaves_rows: int
     leaves_rounds: int
@@ -66,8 +67,9 @@ class AuditLine:
             raise ValueError("not a line of this version")
         try:
             made = cls(**values)
-            ratios = [ratio for kind in KINDS for ratio in getattr(made, kind).values()]
+            ratios = [*made.cpu.values(), *made.wall.values(), *(one for pair in made.rss.values() for one in pair)]
             numbers = [*ratios, made.leaves, made.leaves_rows, made.leaves_rounds]
+            rss = {stage: (float(first), float(second)) for stage, (first, second) in made.rss.items()}
             ranges = {name: tuple(map(float, numbers)) for name, numbers in made.planned.items()}
         except (TypeError, AttributeError) as error:
             raise ValueError(str(error)) from None
@@ -75,7 +77,7 @@ class AuditLine:
             raise ValueError("a number is not finite")
         if any(len(one) != 4 or not all(map(math.isfinite, one)) for one in ranges.values()):
             raise ValueError("a range is not four finite numbers")
-        return dataclasses.replace(made, planned=ranges)  # type: ignore[arg-type]
+        return dataclasses.replace(made, rss=rss, planned=ranges)  # type: ignore[arg-type]
 
 
 def kind_of(columns: Iterable[tuple[str, str]], target: str, objective: str) -> str:
@@ -84,34 +86,31 @@ def kind_of(columns: Iterable[tuple[str, str]], target: str, objective: str) -> 
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def log_ratios(
+@dataclass(frozen=True)
+class Ratios:
+    """What was measured, compared with the uncorrected prediction."""
+
+    cpu: Mapping[str, float]  # stage -> log(measured / predicted)
+    wall: Mapping[str, float]  # the same, given the run's own CPU seconds
+    rss: Mapping[str, tuple[float, float]]  # stage -> predicted and measured bytes
+
+
+def ratios_of(
     size: JobSize, layout: Layout, memory: MemoryFacts, measured: Measured, costs: UnitCosts | None = None
-) -> dict[str, dict[str, float]]:
-    """"cpu", "wall", "rss" -> stage -> log(measured / predicted), of the uncorrected prediction with the run's own
-    trees; of wall-clock seconds, with the run's own CPU seconds.
-    """  # fmt: skip
+) -> Ratios:
+    """Compares a run with the costs alone: with its own trees, and for wall-clock seconds with its own CPU seconds."""
     costs = costs or default_costs()
-    trees = _trees(size, measured)
-    first = forecast(size, layout, memory, trees, costs)
-    found = {"cpu": _ratios(measured.cpu, first.cpu, LEAST_SECONDS)}
-    by_cpu = {stage: math.exp(ratio) for stage, ratio in found["cpu"].items()}
-    second = forecast(size, layout, memory, dataclasses.replace(trees, cpu=by_cpu), costs)
-    found["wall"] = _ratios(measured.wall, second.wall, LEAST_SECONDS)
-    found["rss"] = _ratios(measured.rss, _totals(second), LEAST_NBYTES)
-    return found
+    trees = Correction(leaves=measured.leaves, leaves_rows=size.train_rows, leaves_rounds=size.rounds)
+    cpu = _logs(measured.cpu, forecast(size, layout, memory, trees, costs).cpu)
+    by_cpu = {stage: math.exp(ratio) for stage, ratio in cpu.items()}
+    made = forecast(size, layout, memory, dataclasses.replace(trees, cpu=by_cpu), costs)
+    rss = {stage: (made.memory.of(stage), measured.rss[stage]) for stage in made.memory.terms if stage in measured.rss}
+    return Ratios(cpu, _logs(measured.wall, made.wall), rss)
 
 
-def _trees(size: JobSize, measured: Measured) -> Correction:
-    return Correction(leaves=measured.leaves, leaves_rows=size.train_rows, leaves_rounds=size.rounds)
-
-
-def _totals(found: Forecast) -> dict[str, float]:
-    return {stage: found.memory.of(stage) for stage in found.memory.terms}
-
-
-def _ratios(measured: Mapping[str, float], predicted: Mapping[str, float], least: float) -> dict[str, float]:
+def _logs(measured: Mapping[str, float], predicted: Mapping[str, float]) -> dict[str, float]:
     return {
-        stage: math.log((max(0.0, measured[stage]) + least) / (predicted[stage] + least))
+        stage: math.log((max(0.0, measured[stage]) + LEAST_SECONDS) / (predicted[stage] + LEAST_SECONDS))
         for stage in predicted
         if stage in measured
     }
@@ -120,31 +119,47 @@ def _ratios(measured: Mapping[str, float], predicted: Mapping[str, float], least
 def correction(history: Sequence[AuditLine], machine: str, kind: str) -> Correction:
     """What earlier runs on this machine say: of all jobs, and what is left of jobs of this kind.
 
-    Each is a mean logarithm times n / (n + 2), so that one odd run moves little.
+    Seconds: a mean logarithm times n / (n + 2), so that one odd run moves little.  Memory: of all jobs a shrunken mean
+    of bytes, at most MOST_OFFSET_NBYTES from a run, since what differs between machines is the process; of jobs of this
+    kind a factor.
     """
     here = [line for line in history if line.machine == machine][-LATEST:]
     alike = [line for line in here if line.kind == kind]
     factors: dict[str, dict[str, float]] = {}
-    for name in KINDS:
-        common = _shrunken(here, name)
-        own = _shrunken(alike, name, common)
+    for name in ("cpu", "wall"):
+        common = _shrunken([dict(getattr(line, name)) for line in here])
+        own = _shrunken([_less(getattr(line, name), common) for line in alike])
         factors[name] = {stage: math.exp(common.get(stage, 0.0) + own.get(stage, 0.0)) for stage in {**common, **own}}
-    if not alike:
-        return Correction(**factors)
-    last = alike[-1]
-    return Correction(
-        **factors, leaves=last.leaves, leaves_rows=last.leaves_rows, leaves_rounds=max(1, last.leaves_rounds)
+    offsets = _shrunken([{stage: _offset(*pair) for stage, pair in line.rss.items()} for line in here])
+    own = _shrunken(
+        [
+            {stage: math.log(measured / max(1.0, predicted + offsets[stage])) for stage, (predicted, measured) in line.rss.items()}
+            for line in alike
+        ]
     )  # fmt: skip
+    found = Correction(**factors, rss={stage: math.exp(one) for stage, one in own.items()}, rss_offset=offsets)
+    if not alike:
+        return found
+    last = alike[-1]
+    return dataclasses.replace(
+        found, leaves=last.leaves, leaves_rows=last.leaves_rows, leaves_rounds=max(1, last.leaves_rounds)
+    )
 
 
-def _shrunken(lines: Sequence[AuditLine], name: str, base: Mapping[str, float] | None = None) -> dict[str, float]:
+def _offset(predicted: float, measured: float) -> float:
+    return max(-MOST_OFFSET_NBYTES, min(MOST_OFFSET_NBYTES, measured - predicted))
+
+
+def _less(ratios: Mapping[str, float], common: Mapping[str, float]) -> dict[str, float]:
+    return {stage: ratio - common.get(stage, 0.0) for stage, ratio in ratios.items()}
+
+
+def _shrunken(every: Sequence[Mapping[str, float]]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
-    for line in lines:
-        for stage, ratio in getattr(line, name).items():
-            found.setdefault(stage, []).append(ratio - (base or {}).get(stage, 0.0))
-    return {
-        stage: statistics.fmean(ratios) * len(ratios) / (len(ratios) + PRIOR_RUNS) for stage, ratios in found.items()
-    }
+    for one in every:
+        for stage, value in one.items():
+            found.setdefault(stage, []).append(value)
+    return {stage: math.fsum(values) / (len(values) + PRIOR_RUNS) for stage, values in found.items()}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipeline.planning.work import (
     Amounts,
     Layout,
     Shares,
+    barriers,
     grown,
     pass_work,
     round_work,
@@ -81,6 +82,7 @@ class Correction:
     cpu: Mapping[str, float] = field(default_factory=dict)
     wall: Mapping[str, float] = field(default_factory=dict)
     rss: Mapping[str, float] = field(default_factory=dict)
+    rss_offset: Mapping[str, float] = field(default_factory=dict)  # bytes, before the factor
     leaves: float | None = None  # of a tree, at `leaves_rows` training rows and `leaves_rounds` rounds
     leaves_rows: int = 0
     leaves_rounds: int = 0
@@ -149,7 +151,11 @@ def forecast(
     amounts = wall_work(size, layout, shares, tree, cpu, each[0], costs)
     wall = {stage: seconds(costs.wall.get(stage, {}), of) for stage, of in amounts.items()}
     wall = {stage: spent * correction.wall.get(stage, 1.0) for stage, spent in wall.items()}
-    taken = stage_memory(size, layout, shares, tree, memory).scaled(costs.rss).scaled_stages(correction.rss)
+    taken = (
+        stage_memory(size, layout, shares, tree, memory)
+        .scaled(costs.rss)
+        .corrected(correction.rss_offset, correction.rss)
+    )
     return Forecast(layout, shares.used, cpu, wall, taken, each, wall["rounds"] / size.rounds)
 
 
@@ -203,7 +209,7 @@ def wall_work(
             "transfer": size.rounds * transfer,
             "round": float(size.rounds),
             "exchange": size.rounds * several * len(exchange),
-            "node_thread": size.rounds * size.trees * (1 + sum(tree.splits)) * (layout.threads - 1),
+            **{unit: size.rounds * waits * (layout.threads - 1) for unit, waits in barriers(size, tree).items()},
         },
         "evaluate": {"run": 1.0, "busiest": cpu["evaluation"] * shares.of_rows[0]},
         "save": {"run": 1.0, "feature": float(size.features), "tree": float(size.rounds * size.trees)},

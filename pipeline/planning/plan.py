@@ -265,7 +265,7 @@ def _layout_plan(
         if not _may_be_ended(other_peak, limit):
             storage, made, peak = on_disk, other, other_peak
     refused, close = refusal(made.memory, peak, limit), tight(made.memory, peak, limit)
-    notes = (*storage.notes, *([close] if close is not None else []))
+    notes = tuple(note for note in (resources.note, *storage.notes, close) if note)
     cpu = Interval.around(made.cpu_seconds, _factor("cpu", evidence, costs))
     wall = Interval.around(made.wall_seconds, _factor("wall", evidence, costs))
     modes: tuple[ModeCost, ...] = ()

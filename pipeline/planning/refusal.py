@@ -8,6 +8,8 @@ ENDED_SHARE = 0.95  # of its limit: there a nanny ends a worker
 TERMS = {
     "base": ("the process itself", "raise cluster.memory, or use fewer workers"),
     "expressions": ("DuckDB, for data.derive and data.where", "raise cluster.memory, or use fewer workers"),
+    "expression_threads": ("DuckDB in several threads", "lower cluster.threads"),
+    "tables": ("tables parsed from text", "raise cluster.memory"),
     "parsed": ("text while it is parsed", "lower data.fragment_mib or cluster.threads"),
     "kept": ("rows kept between the passes", "raise cluster.memory"),
     "rows": ("target columns", "lower data.fragment_mib"),

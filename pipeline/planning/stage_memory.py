@@ -4,7 +4,6 @@ Terms are products of counts and sizes; `unit_costs.json` has the factor of each
 `python -m benchmarks.plan_fit` finds in the peaks of measured runs.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,12 +45,13 @@ class StageMemory:
             }
         )
 
-    def scaled_stages(self, factors: Mapping[str, float]) -> "StageMemory":
-        """With all terms of a stage but the base times a factor."""
+    def corrected(self, offsets: Mapping[str, float], factors: Mapping[str, float]) -> "StageMemory":
+        """With an offset in the process itself and all terms times a factor, by stage."""
         return StageMemory(
             {
                 stage: {
-                    term: nbytes * (1.0 if term == "base" else factors.get(stage, 1.0))
+                    term: max(0.0, nbytes + (offsets.get(stage, 0.0) if term == "base" else 0.0))
+                    * factors.get(stage, 1.0)
                     for term, nbytes in terms.items()
                 }
                 for stage, terms in self.terms.items()
@@ -105,22 +105,16 @@ def stage_memory(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape,
         "sample": sampled * size.columns * FLOAT_NBYTES,
         "sample_texts": sampled * size.texts * TEXT_NBYTES,
     }
-    base = {"base": 1.0, "expressions": float(size.derived)}
+    base = {"base": 1.0, "expressions": float(size.derived), "expression_threads": float(size.derived * (at_once - 1))}
+    text = {"tables": kept if size.text_nbytes else 0.0, "parsed": float(largest * at_once * bool(size.text_nbytes))}
     rows_held = {"matrix": matrix, "row_state": row_state}
     return StageMemory(
         {
-            "reading": {**base, "parsed": largest * at_once * bool(size.text_nbytes), "kept": kept, "rows": fragment_rows * at_once * 8},
-            "statistics": {**base, **sample, "decoded": decoded, "texts": texts, "kept": kept, "columns": float(size.columns * 4096)},
-            "blocks": {**base, **sample, "decoded": decoded, "texts": texts, "kept": kept, "codes": blocks},
+            "reading": {**base, **text, "kept": kept, "rows": fragment_rows * at_once * 8},
+            "statistics": {**base, **text, **sample, "decoded": decoded, "texts": texts, "kept": kept, "columns": float(size.columns * 4096)},
+            "blocks": {**base, **text, **sample, "decoded": decoded, "texts": texts, "kept": kept, "codes": blocks},
             "matrix": {**base, **rows_held, "codes": blocks, "decoded": decoded},
             "rounds": {**base, **rows_held, "histograms": histograms},
             "evaluation": {**base, **rows_held, "histograms": histograms, "scores": rows * size.trees * 16},
         }
     )  # fmt: skip
-
-
-def with_base(memory: StageMemory, nbytes: float) -> StageMemory:
-    """The same with another size of a worker that holds nothing."""
-    return dataclasses.replace(
-        memory, terms={stage: {**terms, "base": nbytes} for stage, terms in memory.terms.items()}
-    )

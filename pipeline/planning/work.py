@@ -152,9 +152,20 @@ def worker_round_work(size: JobSize, shares: Shares, tree: TreeShape, worker: in
     amounts["measured_row"] = float(held * size.metrics * size.trees)
     amounts["held_row_level"] = float(held * size.trees * max(1, len(tree.splits)))
     amounts["round"] = 1.0
-    amounts["node_thread"] = size.trees * (1 + sum(tree.splits)) * (threads - 1)
-    amounts["level_thread"] = float(size.trees * len(tree.splits) * (threads - 1))
+    amounts |= {unit: waits * (threads - 1) for unit, waits in barriers(size, tree).items()}
     return amounts
+
+
+def barriers(size: JobSize, tree: TreeShape) -> dict[str, float]:
+    """How often the threads of a worker wait for each other in a round: at each level, or at each node of trees that grow
+    leaf by leaf.
+    """
+    by_leaf = size.growth == "lossguide"
+    nodes, levels = 1 + sum(tree.splits), float(len(tree.splits))
+    return {
+        "node_thread": size.trees * nodes if by_leaf else 0.0,
+        "level_thread": 0.0 if by_leaf else size.trees * levels,
+    }
 
 
 def workload_of(size: JobSize, shares: Shares) -> Workload:

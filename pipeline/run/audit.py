@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.cluster.process_time import tree_cpu_seconds
 from pipeline.data.opened_sources import Inputs
-from pipeline.planning.audit import KINDS, AuditLine, Measured, kind_of, log_ratios
+from pipeline.planning.audit import KINDS, AuditLine, Measured, kind_of, ratios_of
 from pipeline.planning.job_size import JobSize
 from pipeline.planning.plan import LayoutPlan
 from pipeline.planning.stage_memory import MemoryFacts
@@ -129,14 +129,14 @@ class Audit:
         beside = {"rss": (planned.peak, max(taken.rss.values(), default=0.0))}
         if context.placement.local and not context.clock.cpu_begin:  # else the start of the processes is missing
             beside |= {"cpu": (planned.cpu, sum(taken.cpu.values())), "wall": (planned.wall, sum(taken.wall.values()))}
-        ratios = log_ratios(facts.size, facts.layout, facts.memory, taken)
-        if "cpu" not in beside:
-            ratios["cpu"].pop("elsewhere", None)
-            ratios["wall"].pop("start", None)
+        ratios = ratios_of(facts.size, facts.layout, facts.memory, taken)
+        alone = () if "cpu" in beside else ("elsewhere", "start")
         line = AuditLine(
             machine=fingerprint(context.placement.device),
             kind=kind_of_job(done.prepared.inputs),
-            **ratios,
+            cpu={stage: one for stage, one in ratios.cpu.items() if stage not in alone},
+            wall={stage: one for stage, one in ratios.wall.items() if stage not in alone},
+            rss=ratios.rss,
             leaves=taken.leaves,
             leaves_rows=facts.size.train_rows,
             leaves_rounds=facts.size.rounds,

@@ -14,7 +14,7 @@ from pipeline.config.urls import is_url
 from pipeline.data.opened_sources import Inputs, open_inputs
 from pipeline.data.schema.target_inference import check_types
 from pipeline.errors import JobError
-from pipeline.planning.storage_plan import Device, Resources, StoragePlan, WorkerResources
+from pipeline.planning.storage_plan import Device, Resources, WorkerResources
 from pipeline.preprocess.features import feature_names
 from pipeline.preprocess.settings import column_settings, kind_of
 from pipeline.run.settings import unused_settings
@@ -49,12 +49,6 @@ def resources_of(cluster: Cluster) -> Resources:
     note = f"the workers of {cluster.scheduler} are known once a client is connected to it; assumed here: {count}"
     device: Device = "cuda" if cluster.device == "cuda" else "cpu"
     return Resources(device, (assumed,) * count, more_memory(local=False), note)
-
-
-def check_run(inputs: Inputs) -> None:
-    """Checks what `open_checked` leaves: whether the run fits on the workers of its job, and the trainer's parameters."""
-    StoragePlan.of(inputs.survey(), resources_of(inputs.job.cluster)).validate()
-    check_with_trainer(inputs)
 
 
 def are_local(data: Data) -> bool:

@@ -14,7 +14,7 @@ from pipeline.config.job import Job, Validation
 from pipeline.data.fragments import Fragment
 from pipeline.data.opened_sources import HELD_OUT_SHARE, Inputs
 from pipeline.errors import DataError
-from pipeline.planning.audit import log_ratios
+from pipeline.planning.audit import ratios_of
 from pipeline.planning.forecast import Correction, forecast
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
@@ -76,7 +76,7 @@ def probe(client: Client, inputs: Inputs, seconds: float) -> Probe:
     with tempfile.TemporaryDirectory(prefix="pipeline-probe-") as folder:
         part = dataclasses.replace(inputs.with_sources(sources), job=_job(inputs.job, rounds, folder))
         found = RunFacts.from_dict(train(client, part.job, inputs=part).summary["audit"])
-    ratios = log_ratios(found.size, found.layout, found.memory, found.measured)["cpu"]
+    ratios = ratios_of(found.size, found.layout, found.memory, found.measured).cpu
     return Probe(
         seconds=time.monotonic() - begin,
         cpu={stage: math.exp(ratios[stage]) for stage in OF_WORKERS if stage in ratios},

@@ -13,10 +13,10 @@ from pipeline.errors import JobError
 from pipeline.planning.audit import AuditLine, correction
 from pipeline.planning.forecast import Correction
 from pipeline.planning.plan import Evidence, Plan, Wish
-from pipeline.planning.storage_plan import Resources
+from pipeline.planning.storage_plan import Resources, StoragePlan
 from pipeline.run.audit import kind_of_job
 from pipeline.run.audit_history import fingerprint, read_history
-from pipeline.run.metadata import resolve, resources_of
+from pipeline.run.metadata import check_with_trainer, resolve, resources_of
 from pipeline.runtime.context import RunContext
 from pipeline.runtime.membership import WorkerMembership
 from pipeline.runtime.placement import find_workers
@@ -31,6 +31,17 @@ def plan_of_run(context: RunContext, inputs: Inputs, resources: Resources) -> Pl
     if note is not None:
         context.emit_note(note)
     return Plan.of(inputs.size(), inputs.survey(), [resources], evidence_of(inputs, resources, history))
+
+
+def check_run(inputs: Inputs) -> None:
+    """Checks what `metadata.open_checked` leaves: whether the run fits on the workers of its job, and the trainer's
+    parameters.
+    """
+    resources = resources_of(inputs.job.cluster)
+    StoragePlan.of(inputs.survey(), resources).validate()
+    history, _ = read_history()
+    Plan.of(inputs.size(), inputs.survey(), [resources], evidence_of(inputs, resources, history)).validate()
+    check_with_trainer(inputs)
 
 
 def evidence_of(inputs: Inputs, resources: Resources, history: Sequence[AuditLine]) -> Evidence:

@@ -20,7 +20,8 @@ from pipeline.events import types as events
 from pipeline.preprocess.constraints import check_constraints, without_absent
 from pipeline.preprocess.features import Number
 from pipeline.preprocess.recipe import Recipe
-from pipeline.run.metadata import are_local, check_run, resolve
+from pipeline.run.metadata import are_local, resolve
+from pipeline.run.resource_plan import check_run
 
 ROWS = 50
 
@@ -113,25 +114,25 @@ def test_a_plan_refuses_what_a_training_refuses(files: Path, wrong: str) -> None
 
 def test_a_plan_needs_no_client(files: Path) -> None:
     job = job_of(files, "cluster.workers=2", "cluster.threads=1", "cluster.memory=300MiB", "cluster.device=cpu")
-    plan = pipeline.plan(job)
+    plan = pipeline.plan(job, workers=[2])
     plan.validate()
     assert isinstance(plan, pipeline.Plan)
-    assert plan.shape.rows == ROWS
+    assert plan.size.rows == ROWS
     assert plan.survey.columns == (("x", "double"), ("name", "string"), ("day", "timestamp[ms]"))
-    assert [(one.threads, one.memory_limit_nbytes) for one in plan.resources.workers] == [(1, 300 * 2**20)] * 2
-    assert "50 rows in 1 fragment of 1 file (parquet)" in str(plan)
+    (resources,) = plan.resources
+    assert [(one.threads, one.memory_limit_nbytes) for one in resources.workers] == [(1, 300 * 2**20)] * 2
+    assert "50 rows, 3 columns, in 1 fragments of 1 files" in str(plan)
     assert [path.name for path in files.iterdir()] == ["data"]
 
 
 def test_a_plan_of_rows_in_memory(files: Path) -> None:
     table = pa.table({"x": [1.0, 2.0], "y": [0, 1]})
-    assert pipeline.plan(job_of(files, "cluster.device=cpu"), table).shape.rows == 2
+    assert pipeline.plan(job_of(files, "cluster.device=cpu"), source=table).size.rows == 2
 
 
 def test_behind_a_scheduler_workers_are_assumed(files: Path) -> None:
     plan = pipeline.plan(job_of(files, "cluster.scheduler=tcp://127.0.0.1:1", "cluster.workers=3"))
-    assert plan.resources.limit_nbytes == 0
-    assert len(plan.resources.workers) == 3
+    assert [(one.limit_nbytes, len(one.workers)) for one in plan.resources] == [(0, 1), (0, 3)]
     assert "tcp://127.0.0.1:1 are known once a client is connected to it; assumed here: 3" in str(plan)
 
 
