@@ -32,6 +32,7 @@ from pipeline.planning.audit import AuditLine, correction, ratios_of
 from pipeline.planning.audit import Measured as Taken
 from pipeline.planning.forecast import Correction, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE, factor
+from pipeline.planning.plan import GAIN
 
 LIMITED = ("narrow", "wide", "deep")
 PROBE_SECONDS = 5.0
@@ -137,7 +138,14 @@ def after_audits(runs: Sequence[Run], audits: int = 5) -> Found:
 def _line(one: Run) -> AuditLine:
     ratios = ratios_of(one.size, one.layout, one.memory, Taken(one.cpu, one.wall, one.rss, one.leaves))
     return AuditLine(
-        "here", one.name, **ratios, leaves=one.leaves, leaves_rows=one.size.train_rows, leaves_rounds=one.size.rounds
+        "here",
+        one.name,
+        ratios.cpu,
+        ratios.wall,
+        ratios.rss,
+        leaves=one.leaves,
+        leaves_rows=one.size.train_rows,
+        leaves_rounds=one.size.rounds,
     )
 
 
@@ -147,7 +155,7 @@ def choices(runs: Sequence[Run]) -> dict[str, Found]:
     for name in dict.fromkeys(one.name for one in runs):
         alike: dict[tuple[int, int, int], list[Run]] = {}
         for one in runs:
-            if one.name == name and one.layout.slots == 2:
+            if one.name == name and one.layout.slots == 2 and not one.size.report:
                 alike.setdefault((one.size.rows, one.size.rounds, one.size.depth), []).append(one)
         for key, every in alike.items():
             seconds: dict[Any, list[float]] = {}
@@ -157,7 +165,7 @@ def choices(runs: Sequence[Run]) -> dict[str, Found]:
                 continue
             taken = {layout: statistics.median(times) for layout, times in seconds.items()}
             chosen = min(
-                every, key=lambda one: predicted(one).wall_seconds * (1.0 if one.layout.workers == 1 else 1 / 0.95)
+                every, key=lambda one: predicted(one).wall_seconds * (1.0 if one.layout.workers == 1 else 1 / GAIN)
             ).layout
             found[f"{name} {key[0]}"] = {
                 "chosen": f"{chosen.workers}x{chosen.threads}", "slower_than_best": taken[chosen] / min(taken.values()) - 1

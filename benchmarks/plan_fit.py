@@ -104,6 +104,7 @@ def fit_costs(runs: Sequence[Run], base: UnitCosts) -> UnitCosts:
     fill = dataclasses.replace(base.fill, constant=_constant(runs, base.fill))
     trees = [grown(one.size, fill, one.leaves)[1] for one in runs]
     cpu: Fits = {}
+    amounts: list[Amounts]
     for stage in STAGES:
         if stage == "rounds":
             amounts = [

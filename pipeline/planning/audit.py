@@ -137,7 +137,9 @@ def correction(history: Sequence[AuditLine], machine: str, kind: str) -> Correct
             for line in alike
         ]
     )  # fmt: skip
-    found = Correction(**factors, rss={stage: math.exp(one) for stage, one in own.items()}, rss_offset=offsets)
+    found = Correction(
+        factors["cpu"], factors["wall"], rss={stage: math.exp(one) for stage, one in own.items()}, rss_offset=offsets
+    )
     if not alike:
         return found
     last = alike[-1]

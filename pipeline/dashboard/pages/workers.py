@@ -13,7 +13,6 @@ from bokeh.models import ColumnDataSource
 from pipeline.dashboard.drawing import Lanes, div, hover, put, refresh
 from pipeline.dashboard.markup import (
     count,
-    duration,
     key,
     later,
     occurred,
@@ -26,7 +25,7 @@ from pipeline.dashboard.markup import (
 )
 from pipeline.dashboard.theme import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 from pipeline.dashboard.window import Component
-from pipeline.formatting import nbytes
+from pipeline.formatting import duration, nbytes
 from pipeline.monitoring.state.bounds import INCIDENTS
 from pipeline.monitoring.state.naming import natural
 from pipeline.monitoring.state.run_state import RunState
