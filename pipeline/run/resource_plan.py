@@ -103,6 +103,9 @@ def plan(
 
 def _resources(job: Job, client: Client | None, workers: Sequence[int] | None) -> list[Resources]:
     """The workers of each layout to plan."""
+    if workers is not None and (not workers or min(workers) < 1 or max(workers) > MOST_WORKERS):
+        found = ",".join(map(str, workers))
+        raise JobError(f"workers (--workers) {found}: expected numbers from 1 to {MOST_WORKERS:,}")
     if client is not None and job.cluster.scheduler is not None:
         everything = _of_cluster(client, job)
         present = len(everything.workers)
@@ -113,8 +116,6 @@ def _resources(job: Job, client: Client | None, workers: Sequence[int] | None) -
     if workers is None:
         asked = job.cluster.workers
         workers = _counts(cores()) if asked == "auto" else sorted({1, asked})
-    if job.cluster.device != "cuda" and max(workers) > MOST_WORKERS:
-        raise JobError(f"--workers {max(workers)}: at most {MOST_WORKERS:,}")
     return [resources_of(job.cluster.model_copy(update={"workers": count})) for count in workers]
 
 

@@ -92,7 +92,7 @@ def test_6_the_cheapest_mode_within_the_deadline_is_chosen() -> None:
 def test_7_a_worker_that_is_surely_ended_is_refused() -> None:
     with pytest.raises(
         ClusterError,
-        match=r"in the statistics, .* for the sample of the statistics, and is ended at 190 MiB.*preprocess\.sample_rows",
+        match=r"in the (statistics|blocks), .* for the sample of the statistics, and is ended at 190 MiB.*preprocess\.sample_rows",
     ):
         planned(WIDE, limit=200 * 2**20).validate()
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from pipeline.errors import ClusterError, DataError, JobError
+from pipeline.errors import ClusterError, DataError, JobError, UserError
 from pipeline.events.types import Note
 from pipeline.planning.audit import AuditLine
 from pipeline.run.audit_history import MOST_LINES, add_to_history, history_file, read_history
+from pipeline.run.metadata import resolve
 
 ROWS = 4_000
 
@@ -61,7 +63,7 @@ def test_1_a_probe_measures_the_jobs_own_trees(client: Any, data_folder: Path, s
     assert plan.evidence.busy >= 1
     assert correction.leaves is not None
     assert 2 < correction.leaves <= 16
-    assert 0 < correction.leaves_rows <= ROWS // 2  # two of four fragments
+    assert 0 < correction.leaves_rows < ROWS
     assert {"statistics", "blocks", "matrix", "rounds"} <= set(correction.cpu)
     assert "numbers from  a probe of" in str(plan)
     assert sorted(data_folder.parent.iterdir()) == before  # no model, no history
@@ -172,7 +174,7 @@ def test_7_a_training_is_refused_before_its_first_task(
     from pipeline.planning import plan as plans
 
     limit = pipeline.plan(job_of(wide), workers=[1]).layouts[0].peak.low / plans.ENDED_SHARE
-    job = job_of(wide, cluster={"memory": f"{int(0.9 * limit)}B"})
+    job = job_of(wide, cluster={"memory": f"{int(0.9 * limit / 2**20)}MiB"})
     plan = pipeline.plan(job, workers=[1])
     with pytest.raises(
         ClusterError,
@@ -218,12 +220,17 @@ def test_10_what_a_plan_needs(client: Any, data_folder: Path, state: Path) -> No
     assert "Plan" in pipeline.__all__
 
 
-def test_nothing_to_probe_is_one_line(client: Any, tmp_path: Path, state: Path) -> None:
+def test_nothing_to_probe_is_one_line(client: Any, data_folder: Path, tmp_path: Path, state: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
     pq.write_table(pa.table({"x0": pa.array([], pa.float64()), "y": pa.array([], pa.int8())}), folder / "0.parquet")
-    with pytest.raises(DataError, match=r"no fragment to probe|no rows"):
+    with pytest.raises(UserError, match="no rows"):
         pipeline.plan(job_of(folder), client, probe_seconds=1.0)
+    inputs = resolve(job_of(data_folder))
+    bad = replace(inputs.training.fragments[0].pieces[0], rows=0)
+    empty = replace(inputs.training, fragments=(replace(inputs.training.fragments[0], pieces=(bad,)),))
+    with pytest.raises(DataError, match="no fragment to probe"):
+        pipeline.plan(job_of(data_folder), client, probe_seconds=1.0, inputs=inputs.with_sources([empty]))
 
 
 def test_9_the_report_shows_planned_and_measured(
