@@ -32,6 +32,7 @@ from pipeline.planning.audit import AuditLine, correction, ratios_of
 from pipeline.planning.audit import Measured as Taken
 from pipeline.planning.forecast import Correction, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE, factor
+from pipeline.planning.job_size import SizeFacts
 from pipeline.planning.plan import GAIN
 
 LIMITED = ("narrow", "wide", "deep")
@@ -146,6 +147,7 @@ def _line(one: Run) -> AuditLine:
         leaves=one.leaves,
         leaves_rows=one.size.train_rows,
         leaves_rounds=one.size.rounds,
+        facts=SizeFacts(one.size.features, one.size.bins, one.size.trees, 1.0, None),
     )
 
 

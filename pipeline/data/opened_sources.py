@@ -26,6 +26,7 @@ from pipeline.events.findings import Finding, UserNote
 from pipeline.planning.job_size import TIME_PARTS, JobSize, bounded_sample
 from pipeline.planning.storage_plan import BYTES_PER_VALUE, FragmentSize, Survey
 
+FEW_BINS = 64  # of a column that is no fraction, about: whole numbers, texts, times
 HELD_OUT_SHARE = 0.2  # of the rows, where a column decides and its values are not known yet
 TEXT_FORMATS = ("csv", "libsvm")
 
@@ -129,7 +130,7 @@ class Inputs:
             numbers=len(types) - texts,
             texts=texts,
             features=features,
-            bins=features * training.max_bin,
+            bins=sum(training.max_bin if pt.is_floating(kind) else min(training.max_bin, FEW_BINS) for kind in types),
             files=sum(len(source.files) for source in self.sources),
             fragment_nbytes=tuple(fragment.nbytes for fragment in fragments),
             text_nbytes=sum(

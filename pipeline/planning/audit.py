@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.planning.forecast import Correction, UnitCosts, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE
-from pipeline.planning.job_size import JobSize
+from pipeline.planning.job_size import JobSize, SizeFacts
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
 
@@ -53,6 +53,7 @@ class AuditLine:
     leaves: float
     leaves_rows: int
     leaves_rounds: int
+    facts: SizeFacts
     planned: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
     """Of "cpu", "wall", "rss": planned, low, high, measured, in seconds or bytes."""
 
@@ -66,12 +67,14 @@ class AuditLine:
         if not isinstance(values, dict) or values.pop("version", None) != VERSION:
             raise ValueError("not a line of this version")
         try:
+            values["facts"] = SizeFacts(**values["facts"])
             made = cls(**values)
             ratios = [*made.cpu.values(), *made.wall.values(), *(one for pair in made.rss.values() for one in pair)]
-            numbers = [*ratios, made.leaves, made.leaves_rows, made.leaves_rounds]
+            facts = [one for one in dataclasses.astuple(made.facts) if one is not None]
+            numbers = [*ratios, made.leaves, made.leaves_rows, made.leaves_rounds, *facts]
             rss = {stage: (float(first), float(second)) for stage, (first, second) in made.rss.items()}
             ranges = {name: tuple(map(float, numbers)) for name, numbers in made.planned.items()}
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, KeyError) as error:
             raise ValueError(str(error)) from None
         if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
             raise ValueError("a number is not finite")
@@ -144,7 +147,11 @@ def correction(history: Sequence[AuditLine], machine: str, kind: str) -> Correct
         return found
     last = alike[-1]
     return dataclasses.replace(
-        found, leaves=last.leaves, leaves_rows=last.leaves_rows, leaves_rounds=max(1, last.leaves_rounds)
+        found,
+        leaves=last.leaves,
+        leaves_rows=last.leaves_rows,
+        leaves_rounds=max(1, last.leaves_rounds),
+        facts=last.facts,
     )
 
 

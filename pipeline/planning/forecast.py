@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.efficiency.cost import TreeShape, calls
 from pipeline.efficiency.machine import Fill, Ring
-from pipeline.planning.job_size import JobSize
+from pipeline.planning.job_size import JobSize, SizeFacts
 from pipeline.planning.stage_memory import MemoryFacts, StageMemory, stage_memory
 from pipeline.planning.work import (
     Amounts,
@@ -86,6 +86,7 @@ class Correction:
     leaves: float | None = None  # of a tree, at `leaves_rows` training rows and `leaves_rounds` rounds
     leaves_rows: int = 0
     leaves_rounds: int = 0
+    facts: SizeFacts | None = None  # of the job's size: to be applied before a plan is made
 
 
 NO_CORRECTION = Correction()

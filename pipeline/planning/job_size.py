@@ -99,6 +99,30 @@ class JobSize:
         return cls(**{**values, "fragment_nbytes": tuple(values["fragment_nbytes"])})
 
 
+@dataclass(frozen=True)
+class SizeFacts:
+    """What a run, or a probe, has shown of such a job's size, and metadata do not tell."""
+
+    features: int
+    bins: int
+    trees: int
+    kept: float  # share of the rows that filters and missing labels leave
+    held: float | None  # share of these that validate; None: not known
+
+    def applied_to(self, size: JobSize) -> JobSize:
+        """The size that metadata show, with these facts."""
+        rows = round(size.rows * self.kept)
+        held = size.validation_rows / max(1, size.rows) if self.held is None else self.held
+        return dataclasses.replace(
+            size,
+            rows=rows,
+            validation_rows=round(rows * held),
+            features=self.features,
+            bins=self.bins,
+            trees=self.trees,
+        )
+
+
 def bounded_sample(rows: int, columns: int) -> int:
     """The rows to sample: as asked, but of wide tables no more than fit `SAMPLE_NBYTES` at four bytes a value.
 

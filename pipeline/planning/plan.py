@@ -132,9 +132,9 @@ class Plan:
         growth = _growth(size, layouts[0], evidence.correction, costs)
         return cls(size, survey, ordered, layouts, evidence, wish, growth)
 
-    def with_rounds(self, rounds: int) -> "Plan":
-        """The same plan for another number of rounds."""
-        size = dataclasses.replace(self.size, rounds=rounds)
+    def with_size(self, **known: Any) -> "Plan":
+        """The same plan for a job of another size, e.g. with other rounds."""
+        size = dataclasses.replace(self.size, **known)
         return Plan.of(size, self.survey, self.resources, self.evidence, self.wish)
 
     @property

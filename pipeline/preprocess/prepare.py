@@ -92,6 +92,9 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         )
         plan = context.plan = StoragePlan.of(known, context.placement.resources)
         plan.validate()
+        if context.resource_plan is not None and trees != context.resource_plan.size.trees:
+            context.resource_plan = context.resource_plan.with_size(trees=trees)
+            context.resource_plan.validate()
         context.emit(_planned(plan, inputs.rows, context.resource_plan))
         context.emit_note(*plan.notes)
     with context.clock.stage("statistics"):

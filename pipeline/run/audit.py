@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.cluster.process_time import tree_cpu_seconds
 from pipeline.data.opened_sources import Inputs
 from pipeline.planning.audit import KINDS, AuditLine, Measured, kind_of, ratios_of
-from pipeline.planning.job_size import JobSize
+from pipeline.planning.job_size import JobSize, SizeFacts
 from pipeline.planning.plan import LayoutPlan
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
@@ -124,7 +124,7 @@ class Audit:
         if plan is None:
             return None
         facts = RunFacts.of(context, done)
-        planned = plan.with_rounds(facts.size.rounds).layouts[0]
+        planned = plan.with_size(rounds=facts.size.rounds).layouts[0]
         taken = facts.measured
         beside = {"rss": (planned.peak, max(taken.rss.values(), default=0.0))}
         if context.placement.local and not context.clock.cpu_begin:  # else the start of the processes is missing
@@ -140,6 +140,7 @@ class Audit:
             leaves=taken.leaves,
             leaves_rows=facts.size.train_rows,
             leaves_rounds=facts.size.rounds,
+            facts=facts_of(done.prepared.inputs.size(), facts.size),
             planned={name: (one.middle, one.low, one.high, measured) for name, (one, measured) in beside.items()},
         )
         return cls(facts, planned, line)
@@ -167,6 +168,12 @@ class Audit:
             for stage, expected in planned.items()
             if stage in measured
         }
+
+
+def facts_of(metadata: JobSize, real: JobSize) -> SizeFacts:
+    """What a run has shown beyond its metadata."""
+    kept = real.rows / max(1, metadata.rows)
+    return SizeFacts(real.features, real.bins, real.trees, kept, real.validation_rows / max(1, real.rows))
 
 
 def kind_of_job(inputs: Inputs) -> str:

@@ -16,9 +16,10 @@ from pipeline.data.opened_sources import HELD_OUT_SHARE, Inputs
 from pipeline.errors import DataError
 from pipeline.planning.audit import ratios_of
 from pipeline.planning.forecast import Correction, forecast
+from pipeline.planning.job_size import SizeFacts
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
-from pipeline.run.audit import RunFacts
+from pipeline.run.audit import RunFacts, facts_of
 from pipeline.run.train import train
 from pipeline.runtime import capability
 
@@ -45,6 +46,7 @@ class Probe:
     rows: int  # that it trained on
     rounds: int
     busy: float  # how much longer threads take now than on a quiet machine
+    facts: SizeFacts
 
     def applied_to(self, before: Correction) -> Correction:
         """The correction of earlier runs, with what the probe knows better."""
@@ -54,6 +56,7 @@ class Probe:
             leaves=self.leaves,
             leaves_rows=self.rows,
             leaves_rounds=self.rounds,
+            facts=self.facts,
         )
 
 
@@ -76,6 +79,9 @@ def probe(client: Client, inputs: Inputs, seconds: float) -> Probe:
     with tempfile.TemporaryDirectory(prefix="pipeline-probe-") as folder:
         part = dataclasses.replace(inputs.with_sources(sources), job=_job(inputs.job, rounds, folder))
         found = RunFacts.from_dict(train(client, part.job, inputs=part).summary["audit"])
+    facts = facts_of(inputs.with_sources(sources).size(), found.size)
+    if not _by_share(inputs.job.data.validation):  # the probe holds out others
+        facts = dataclasses.replace(facts, held=None)
     ratios = ratios_of(found.size, found.layout, found.memory, found.measured).cpu
     return Probe(
         seconds=time.monotonic() - begin,
@@ -84,7 +90,12 @@ def probe(client: Client, inputs: Inputs, seconds: float) -> Probe:
         rows=found.size.train_rows,
         rounds=found.size.rounds,
         busy=1 / max(0.05, free.available),
+        facts=facts,
     )
+
+
+def _by_share(validation: Validation | None) -> bool:
+    return validation is not None and validation.share is not None and validation.source is None
 
 
 def _fragments(inputs: Inputs) -> list[tuple[Fragment, ...]]:

@@ -9,9 +9,13 @@ from pipeline.cluster.affinity import cores
 from pipeline.config.job import Job, require_job
 from pipeline.config.prices import load_prices
 from pipeline.data.opened_sources import Inputs
+from pipeline.data.rows import RowPlan
+from pipeline.data.schema.schema_merge import is_text
+from pipeline.data.schema.target_survey import survey_fragment
 from pipeline.errors import JobError
 from pipeline.planning.audit import AuditLine, correction
 from pipeline.planning.forecast import Correction
+from pipeline.planning.job_size import JobSize
 from pipeline.planning.plan import Evidence, Plan, Wish
 from pipeline.planning.storage_plan import Resources, StoragePlan
 from pipeline.run.audit import kind_of_job
@@ -30,7 +34,8 @@ def plan_of_run(context: RunContext, inputs: Inputs, resources: Resources) -> Pl
     history, note = read_history()
     if note is not None:
         context.emit_note(note)
-    return Plan.of(inputs.size(), inputs.survey(), [resources], evidence_of(inputs, resources, history))
+    evidence = evidence_of(inputs, resources, history)
+    return Plan.of(_size(inputs, evidence), inputs.survey(), [resources], evidence)
 
 
 def check_run(inputs: Inputs) -> None:
@@ -40,7 +45,8 @@ def check_run(inputs: Inputs) -> None:
     resources = resources_of(inputs.job.cluster)
     StoragePlan.of(inputs.survey(), resources).validate()
     history, _ = read_history()
-    Plan.of(inputs.size(), inputs.survey(), [resources], evidence_of(inputs, resources, history)).validate()
+    evidence = evidence_of(inputs, resources, history)
+    Plan.of(_size(inputs, evidence), inputs.survey(), [resources], evidence).validate()
     check_with_trainer(inputs)
 
 
@@ -98,7 +104,31 @@ def plan(
         notes.append("costs were measured on CPUs: what a GPU takes is not known before a probe on one")
     evidence = dataclasses.replace(evidence, notes=tuple(notes))
     wish = Wish(deadline_seconds, budget, prices, job.training.checkpoint_seconds)
-    return Plan.of(inputs.size(), inputs.survey(), resources, evidence, wish)
+    size = _size(inputs, evidence)
+    if evidence.correction.facts is None:
+        size = dataclasses.replace(size, trees=max(size.trees, _classes(inputs)))
+    return Plan.of(size, inputs.survey(), resources, evidence, wish)
+
+
+def _size(inputs: Inputs, evidence: Evidence) -> JobSize:
+    """The job's size from metadata, with what such a job is known to be."""
+    facts = evidence.correction.facts
+    return inputs.size() if facts is None else facts.applied_to(inputs.size())
+
+
+def _classes(inputs: Inputs) -> int:
+    """The trees of a round that a target of several classes has in the first fragment, of which only this is read; 1 for
+    other targets, and where fragments that cannot be read are left out.
+    """
+    job, fragment = inputs.job, inputs.training.fragments[0]
+    several = job.training.objective.startswith("multi:")
+    named = job.training.objective == "auto" and is_text(inputs.schema.field(str(job.data.target)).type)
+    if not (several or named) or job.data.skip_bad_fragments or inputs.training.format == "dask":
+        return 1
+    rows = RowPlan(roles=inputs.roles, derivation=inputs.derivation, seed=job.training.seed)
+    label = survey_fragment(inputs.training, fragment, rows, inputs.training.payload(fragment)).label
+    classes = len(label.counts or ()) if label is not None else 0
+    return classes if classes > 2 or several else 1
 
 
 def _resources(job: Job, client: Client | None, workers: Sequence[int] | None) -> list[Resources]:

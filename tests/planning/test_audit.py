@@ -17,11 +17,12 @@ from pipeline.planning.audit import (
     ratios_of,
 )
 from pipeline.planning.forecast import Correction, forecast
+from pipeline.planning.job_size import SizeFacts
 from tests.planning.test_forecast import FACTS, ONE, SIZE
 
 LINE = AuditLine(
     machine="m", kind="k", cpu={"rounds": math.log(2)}, wall={"survey": 0.0}, rss={"rounds": (300e6, 330e6)}, leaves=80.0,
-    leaves_rows=1_000, leaves_rounds=10, planned={"cpu": (10.0, 8.0, 12.0, 11.0)},
+    leaves_rows=1_000, leaves_rounds=10, facts=SizeFacts(6, 600, 3, 0.9, 0.2), planned={"cpu": (10.0, 8.0, 12.0, 11.0)},
 )  # fmt: skip
 
 
@@ -42,6 +43,9 @@ def test_runs_of_the_same_kind_count_beyond_the_machines() -> None:
     offset = 30e6 * 12 / 14
     assert math.log(found.rss["rounds"]) == pytest.approx(math.log(330e6 / (300e6 + offset)) * 6 / 8)
     assert (found.leaves, found.leaves_rows, found.leaves_rounds) == (80.0, 1_000, 10)
+    assert found.facts == LINE.facts
+    known = SizeFacts(6, 600, 3, 0.9, None).applied_to(SIZE)
+    assert (known.rows, known.validation_rows, known.trees) == (900_000, 90_000, 3)
 
 
 def test_runs_on_other_machines_do_not_count() -> None:
@@ -77,6 +81,7 @@ def test_a_line_survives_its_file() -> None:
     json.dumps({"version": 1, **dataclasses.asdict(LINE), "rss": {"rounds": 1.0}}),
     json.dumps({"version": 1, **dataclasses.asdict(LINE), "rss": {"rounds": [1.0, None]}}),
     json.dumps({"version": 1, **dataclasses.asdict(LINE), "planned": {"cpu": [1, 2]}}),
+    json.dumps({"version": 1, **dataclasses.asdict(LINE), "facts": {"features": 6}}),
     json.dumps({"version": 1, **dataclasses.asdict(LINE), "path": "/home"}),
     LINE.render().replace("80.0", "NaN"),
 ])  # fmt: skip

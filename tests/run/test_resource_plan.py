@@ -16,6 +16,7 @@ import pipeline
 from pipeline.errors import ClusterError, DataError, JobError, UserError
 from pipeline.events.types import Note
 from pipeline.planning.audit import AuditLine
+from pipeline.planning.job_size import SizeFacts
 from pipeline.run.audit_history import MOST_LINES, add_to_history, history_file, read_history
 from pipeline.run.metadata import resolve
 
@@ -110,6 +111,13 @@ def test_8_later_plans_know_the_trees_of_earlier_runs(client: Any, data_folder: 
     assert set(other.correction.cpu) == set(evidence.correction.cpu)
 
 
+def test_2_classes_are_counted_in_the_first_fragment(tmp_path: Path, state: Path) -> None:
+    names = np.array(["red", "green", "blue", "white"])[np.arange(400) % 4]
+    file = tmp_path / "colours.parquet"
+    pq.write_table(pa.table({"x0": np.arange(400.0), "y": names}), file)
+    assert pipeline.plan(job_of(file)).size.trees == 4
+
+
 def test_8_no_line_is_added_where_the_job_says_so(client: Any, data_folder: Path, state: Path) -> None:
     pipeline.train(client, job_of(data_folder, output={"audit": False}))
     assert not state.exists()
@@ -138,7 +146,7 @@ def test_a_damaged_history_is_left_aside_and_said_once(client: Any, data_folder:
 
 
 def test_a_torn_line_does_not_take_the_next_with_it(state: Path) -> None:
-    line = AuditLine("m", "k", {}, {}, {}, 3.0, 10, 5)
+    line = AuditLine("m", "k", {}, {}, {}, 3.0, 10, 5, SizeFacts(6, 600, 1, 1.0, 0.2))
     assert add_to_history(line) is None
     state.write_text(state.read_text("utf-8") + '{"version": 1, "machi', "utf-8")
     assert add_to_history(line) is None
@@ -148,7 +156,7 @@ def test_a_torn_line_does_not_take_the_next_with_it(state: Path) -> None:
 
 
 def test_a_history_does_not_grow_for_ever(state: Path) -> None:
-    line = AuditLine("m", "k", {}, {}, {}, 3.0, 10, 5)
+    line = AuditLine("m", "k", {}, {}, {}, 3.0, 10, 5, SizeFacts(6, 600, 1, 1.0, 0.2))
     state.parent.mkdir(parents=True)
     state.write_text((line.render() + "\n") * MOST_LINES, "utf-8")
     assert add_to_history(line) is None
