@@ -91,7 +91,7 @@ class JobSize:
 
     def to_dict(self) -> dict[str, Any]:
         """A dict of JSON values."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "fragment_nbytes": list(self.fragment_nbytes)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "JobSize":

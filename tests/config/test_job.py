@@ -30,7 +30,7 @@ WRONG = {
     "trainning.rounds=3": "--set: unknown key trainning; did you mean training?",
     "preprocess.columns.x.clipp=[0, 1]": "--set: unknown key preprocess.columns.x.clipp; did you mean clip?",
     "data.rounds=3": "--set: unknown key data.rounds; did you mean training.rounds?",
-    "output.zzz=1": "--set: unknown key output.zzz; known: model, overwrite, report",
+    "output.zzz=1": "--set: unknown key output.zzz; known: model, overwrite, report, audit",
     # types
     "training.rounds='many'": "--set: training.rounds = 'many': expected a whole number (boosting rounds at most)",
     "training.rounds=1.5": "--set: training.rounds = 1.5: expected a whole number (boosting rounds at most)",
@@ -229,7 +229,7 @@ def test_errors_distinguish_settings_from_the_file(job_file: Path) -> None:
     write(job_file, "[data]\nsource = 'a'\n[training]\nrounds = 0\nseed = 1")
     assert said("training.seed=x", "output.z=1") == (
         f"{job_file}: training.rounds = 0: expected >= 1 (boosting rounds at most); --set: training.seed = 'x': expected a "
-        "whole number (seed of everything random); unknown key output.z; known: model, overwrite, report"
+        "whole number (seed of everything random); unknown key output.z; known: model, overwrite, report, audit"
     )
     write(job_file, "[data]\ntarget = 'y'")
     assert said("data.format=csv") == f"{job_file}: data.source is missing"
