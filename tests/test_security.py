@@ -609,6 +609,7 @@ IMPORTERS = {  # who may import what is named at run time, and why
     "pipeline.cluster.same_code",  # its own modules, on workers and scheduler: whether they can be imported there
     "pipeline.dashboard.install",  # its own pages, where there is Bokeh
     "pipeline.data.schema.derive",  # the user's function, after --allow-code
+    "pipeline.cli.job_source",  # a verb's own module
     "pipeline.cli.scale_options",  # its own modules
 }
 STARTERS = {

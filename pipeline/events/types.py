@@ -7,7 +7,7 @@ frozen dataclass of plain values, so that it crosses processes as a dict (`encod
 |----------------|------------------------------------|---------------------------------------------------------|
 | Started        | the verb begins                    | verb, run                                               |
 | JobResolved    | the job is complete                | settings                                                |
-| Planned        | before the features are read       | rows, features, fragments, workers, threads, nbytes, note |
+| Planned        | before the features are read       | rows, features, fragments, workers, threads, nbytes, note, seconds, round_seconds, round_compute |
 | FragmentDone   | a pass has finished one fragment   | stage, done, total, rows                                |
 | StatisticsDone | the first pass has ended           | rows, seconds                                           |
 | BlocksDone     | the second pass has ended          | rows, nbytes, seconds                                   |
@@ -77,7 +77,7 @@ class Planned(Event):
     threads: int  # per worker
     nbytes: int  # estimated peak of all processes
     note: str = ""
-    seconds: tuple[float, float, float] | None = None  # of the run: low, expected, high; None: not planned
+    seconds: tuple[float, ...] = ()  # of the run: low, expected, high; none: not planned
     round_seconds: float = 0.0  # of a round, expected
     round_compute: tuple[float, ...] = ()  # CPU seconds of a round on each worker, the most first
 

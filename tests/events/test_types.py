@@ -14,7 +14,7 @@ from pipeline.events.types import KINDS, Event, Note, Place, RoundDone, decode, 
 
 PLACES = (Place("0", 10, 0.4, 0.5, 2, 0, 1), Place("1", 15, 0.6, 0.5, 2, 100, 1))
 VALUES = {
-    int: 7, float: 0.25, str: "text", int | None: None, float | None: 0.5, typing.Any: 1, tuple[Place, ...]: PLACES,
+    int: 7, float: 0.25, str: "text", tuple[float, ...]: (0.5, 1.5), int | None: None, float | None: 0.5, typing.Any: 1, tuple[Place, ...]: PLACES,
     Mapping[str, str]: {"training.rounds": "50"}, Mapping[str, float]: {"validation.auc": 0.5},
 }  # fmt: skip
 

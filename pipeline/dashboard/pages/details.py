@@ -51,7 +51,7 @@ def _plan(run: RunState) -> list[tuple[str, str]]:
         ("workers", f"{plan.workers:,} x {count(plan.threads, 'thread')}"),
         ("memory, all together", f"about {nbytes(plan.nbytes)}"),
     ]
-    if plan.seconds is not None:
+    if len(plan.seconds) == 3:
         low, middle, high = plan.seconds
         facts.append(("time, with all rounds", f"{duration(middle)} ({duration(low)} to {duration(high)})"))
     return [*facts, ("note", text(plan.note))] if plan.note else facts
