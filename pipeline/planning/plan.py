@@ -41,7 +41,7 @@ class Evidence:
 
     def source(self) -> str:
         """Where the numbers come from, for people."""
-        runs = f"{len(self.history)} earlier runs on this machine" if self.history else ""
+        runs = f"{_many(len(self.history), 'earlier run')} on this machine" if self.history else ""
         probe = f"a probe of {duration(self.probe_seconds)}" if self.probe_seconds else ""
         return " and ".join(part for part in (probe, runs) if part) or "costs measured on another machine"
 
@@ -337,9 +337,11 @@ def _answers(plan: Plan) -> list[str]:
             )
     others = [one for one in plan.possible if one.layout.workers > best.layout.workers]
     if others and best.layout.workers == 1:
+        one, more = duration(best.wall.middle), duration(others[0].wall.middle)
+        little = others[0].wall.middle < best.wall.middle
         found.append(
-            f"do not distribute: 1 worker takes {duration(best.wall.middle)}, {_many(others[0].layout.workers, 'worker')} "
-            f"{duration(others[0].wall.middle)}"
+            f"do not distribute: 1 worker takes {one}, {_many(others[0].layout.workers, 'worker')} {more}"
+            + (", less of a gain than the plan's error" if little else "")
         )
     elif best is plan.fastest and len(plan.possible) > 1:
         found.append(f"fastest: {best.name}, {duration(best.wall.middle)}")

@@ -105,7 +105,7 @@ def test_8_later_plans_know_the_trees_of_earlier_runs(client: Any, data_folder: 
     result = pipeline.train(client, job)
     evidence = pipeline.plan(job).evidence
     assert evidence.correction.leaves == result.summary["audit"]["measured"]["leaves"]
-    assert evidence.source() == "1 earlier runs on this machine"
+    assert evidence.source() == "1 earlier run on this machine"
     other = pipeline.plan(job_of(data_folder, data={"exclude": ["x5"]})).evidence
     assert other.correction.leaves is None
     assert set(other.correction.cpu) == set(evidence.correction.cpu)
