@@ -337,10 +337,10 @@ def _answers(plan: Plan) -> list[str]:
             )
     others = [one for one in plan.possible if one.layout.workers > best.layout.workers]
     if others and best.layout.workers == 1:
-        one, more = duration(best.wall.middle), duration(others[0].wall.middle)
+        alone, together = duration(best.wall.middle), duration(others[0].wall.middle)
         little = others[0].wall.middle < best.wall.middle
         found.append(
-            f"do not distribute: 1 worker takes {one}, {_many(others[0].layout.workers, 'worker')} {more}"
+            f"do not distribute: 1 worker takes {alone}, {_many(others[0].layout.workers, 'worker')} {together}"
             + (", less of a gain than the plan's error" if little else "")
         )
     elif best is plan.fastest and len(plan.possible) > 1:
