@@ -2,7 +2,8 @@
 
     python -m benchmarks.plan_runs --out runs.jsonl --layouts 1x1,1x2,2x1
 
-Each line is a run of `pipeline train --json`.  A run that is in the file already is not measured again.
+Each line is a run of `pipeline train --json`.  A run that is in the file already is not measured again.  Audits of earlier
+runs have no influence, and none is added to them.
 """
 
 import json
@@ -18,6 +19,7 @@ import psutil
 
 from benchmarks.measure import run as measure
 from benchmarks.plan_sets import ROOT, SETS, PlanSet
+from benchmarks.small_job_shapes import data_folder
 from pipeline.cli.terminal import run
 
 
@@ -43,7 +45,10 @@ def command(
             for layout in layouts.split(","):
                 one = SETS[name]
                 key = [name, layout, rounds or one.rounds, depth or 0, share, report, number]
-                if key in known or not one.available():
+                if key in known:
+                    continue
+                if not one.available():
+                    print(f"{name:10s} left out: no {one.real} in {data_folder()}: set PIPELINE_DATA", flush=True)
                     continue
                 line = {"key": key, "set": name, **attempt(one, layout, rounds, depth, share, report, cache)}
                 with out.open("a", encoding="utf-8") as file:
@@ -64,6 +69,7 @@ def attempt(
     if depth:
         fields["training"]["params"]["max_depth"] = depth
     workers, threads = map(int, layout.split("x"))
+    job = {part: fields[part] for part in ("data", "training")}
     load = psutil.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="plan-run-") as folder:
         fields["cluster"] = {"workers": workers, "threads": threads}
@@ -71,15 +77,19 @@ def attempt(
         toml = Path(folder) / "job.toml"
         toml.write_text(toml_of(fields), encoding="utf-8")
         words = [sys.executable, "-m", "pipeline", "train", str(toml), "--json", "--quiet"]
-        cost = measure(words, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        env = {**os.environ, "PYTHONWARNINGS": "ignore", "XDG_STATE_HOME": folder}  # where audits are kept
+        cost = measure(words, cwd=ROOT, env=env)
     if cost.exit_code:
         raise RuntimeError(f"{one.name}: exit code {cost.exit_code}: {(cost.stderr.strip() or 'no message')[-500:]}")
+    summary = json.loads(cost.stdout.strip().splitlines()[-1])
     return {
         "layout": layout,
+        "job": job,
         "wall_seconds": cost.wall_seconds,
         "cpu_seconds": cost.cpu_seconds,
+        "peak_pss_nbytes": cost.peak_pss_nbytes,  # of all processes together
         "load_before": round(load, 2),
-        "summary": json.loads(cost.stdout.strip().splitlines()[-1]),
+        "summary": {name: value for name, value in summary.items() if name != "versions"},
     }
 
 

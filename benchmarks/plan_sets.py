@@ -43,11 +43,10 @@ class PlanSet:
         fields: Fields = {"data": {}, "training": {}}
         if self.workflow:
             text = json.dumps(Job.load(ROOT / "workflows" / self.workflow).model_dump(exclude_unset=True))
-            fields = json.loads(
-                text.replace(json.dumps(str(ROOT / "data"))[1:-1], json.dumps(str(data_folder()))[1:-1])
-            )
+            data = str(data_folder().resolve())  # the job is written to another folder
+            fields = json.loads(text.replace(json.dumps(str(ROOT / "data"))[1:-1], json.dumps(data)[1:-1]))
         if self.write is not None:
-            folder = cache / f"{self.name}-{share:g}"
+            folder = cache.resolve() / f"{self.name}-{share:g}"
             if not folder.exists():
                 partial = folder.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
@@ -80,7 +79,7 @@ def _parquet(rows: int, features: int, folder: Path, share: float, missing: floa
     each = -(-table.num_rows // FILES)
     for number in range(FILES):
         part = table.slice(number * each, each)
-        pq.write_table(part, folder / f"{number}.parquet", row_group_size=max(1, each // 2))
+        pq.write_table(part, folder / f"{number}.parquet", row_group_size=-(-each // 2))
 
 
 def _csv(folder: Path, share: float) -> None:
