@@ -79,3 +79,13 @@ def test_the_examples_run(page: str, tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_11_the_page_of_the_source_articles_says_what_is_not_built() -> None:
+    lines = (ROOT / "docs" / "source-articles.md").read_text(encoding="utf-8").splitlines()
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in lines if line.startswith("| ")}
+    missing = [
+        "convolutional networks on images", "hybrid (data and model) parallelism", "several clouds", "FPGA, ASIC"
+    ]  # fmt: skip
+    assert all(rows[name].startswith("not built") for name in missing)
+    assert "pipeline plan" in rows["resource planning, R = D/B x T/C x 1/k"]
