@@ -30,7 +30,7 @@ from pipeline.preprocess.block import Block
 from pipeline.preprocess.explains import explaining
 from pipeline.preprocess.findings import statistics_findings
 from pipeline.preprocess.recipe import Recipe, fit_recipe
-from pipeline.preprocess.row_cache import has_room, keep_rows, keep_table, take_rows, take_table
+from pipeline.preprocess.row_cache import row_cache
 from pipeline.preprocess.row_order import RowOrder, fit_row_order, sample_rows
 from pipeline.preprocess.settings import column_settings
 from pipeline.preprocess.statistics.collect import Statistics, collect, merge
@@ -142,10 +142,10 @@ def survey_unit(unit: FragmentTask, payload: object, cache: TableCache) -> Targe
     """
     with span("survey"):
         try:
-            if cache.takes(unit) and has_room(cache.run, unit.fragment, cache.limit_nbytes):
+            if cache.takes(unit) and row_cache(cache.run).has_room(unit.fragment, cache.limit_nbytes):
                 table = read_fragment(unit.source, unit.fragment, unit.rows.roles.read, payload)
                 found = survey_fragment(unit.source, unit.fragment, unit.rows, table)
-                keep_table(cache.run, unit.fragment, table, cache.limit_nbytes)
+                row_cache(cache.run).keep_table(unit.fragment, table, cache.limit_nbytes)
                 del table
                 _release_arrow_memory()
                 return found
@@ -170,12 +170,13 @@ def _read(unit: FragmentTask, payload: object) -> Rows:
 def collect_unit(unit: FragmentTask, payload: object, shared: PassConfig) -> Statistics:
     """First pass: the statistics of one fragment's training rows."""
     with span("statistics"):
-        rows = _read(unit, payload if (table := take_table(shared.run, unit.fragment)) is None else table)
+        table = row_cache(shared.run).take_table(unit.fragment)
+        rows = _read(unit, payload if table is None else table)
         del table
         statistics = collect(
             rows, shared.preprocess, shared.target, seed=shared.training.seed, expected_rows=shared.expected_rows
         )
-        keep_rows(shared.run, rows, shared.keep_nbytes)
+        row_cache(shared.run).keep_rows(rows, shared.keep_nbytes)
         del rows
         _release_arrow_memory()
         return statistics
@@ -252,7 +253,7 @@ def _fit_row_order(
 def make_block(unit: FragmentTask, payload: object, shared: PassConfig, fitted: BlockEncoder) -> Block:
     """Second pass: one fragment as bin codes, with its labels and weights."""
     with span("blocks"):
-        rows = take_rows(shared.run, unit.fragment.index)
+        rows = row_cache(shared.run).take_rows(unit.fragment.index)
         if rows is None:
             rows = _read(unit, payload)
         assert rows.label is not None  # the plan has a target

@@ -81,7 +81,8 @@ def test_what_workers_keep_of_a_run_is_seen() -> None:
     session = WorkerSession()
     worker = types.SimpleNamespace(plugins={"traps": None, "pipeline-other": None, NAME: session})
     assert kept_on(worker) == ["the plugin pipeline-other"]
-    rows: Any = session.of("x", RowCache)
+    rows: Any = RowCache(session)
+    session.put("x", rows)
     rows.rows[3] = types.SimpleNamespace(value=None, nbytes=8)
     session.put("x", Ledger("x"))
     left = ["rows of 1 fragment of run x", "the ledger of its tasks of run x"]

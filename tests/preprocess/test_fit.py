@@ -29,7 +29,7 @@ from pipeline.preprocess.fit import (
     make_block,
     weigh,
 )
-from pipeline.preprocess.row_cache import keep_rows, take_rows
+from pipeline.preprocess.row_cache import row_cache
 from pipeline.preprocess.statistics.collect import merge
 from pipeline.runtime.worker_session import Content
 
@@ -272,18 +272,18 @@ def test_as_many_fragments_are_kept_as_there_is_room_for(reader: Reader) -> None
 def test_kept_rows_are_the_runs_own_and_go_with_it(reader: Reader, worker_session: Any) -> None:
     rows = reader.rows[0]
     for _ in range(2):  # a task that runs again puts the same rows
-        keep_rows("run", rows, 1 << 30)
-    keep_rows("other", rows, 1 << 30)
+        row_cache("run").keep_rows(rows, 1 << 30)
+    row_cache("other").keep_rows(rows, 1 << 30)
     content = Content("rows of 1 fragment", rows.table.nbytes)
     assert worker_session.contents() == [("run", content), ("other", content)]
-    keep_rows("third", rows, 3 * rows.table.nbytes - 1)  # the limit is that of all runs together
-    assert take_rows("third", 0) is None
+    row_cache("third").keep_rows(rows, 3 * rows.table.nbytes - 1)  # the limit is that of all runs together
+    assert row_cache("third").take_rows(0) is None
     worker_session.close("run")
-    assert take_rows("run", 0) is None
-    keep_rows("run", rows, 1 << 30)  # a task that was still at work when its run ended
-    assert take_rows("run", 0) is None
-    assert take_rows("other", 0) is rows
-    assert take_rows("other", 0) is None
+    assert row_cache("run").take_rows(0) is None
+    row_cache("run").keep_rows(rows, 1 << 30)  # a task that was still at work when its run ended
+    assert row_cache("run").take_rows(0) is None
+    assert row_cache("other").take_rows(0) is rows
+    assert row_cache("other").take_rows(0) is None
     assert worker_session.contents() == []
 
 

@@ -22,7 +22,7 @@ from pipeline.data.schema.target import Target
 from pipeline.errors import UserError
 from pipeline.preprocess import prepare
 from pipeline.preprocess.fit import FragmentTask, PassConfig, TableCache, collect_unit, survey_unit
-from pipeline.preprocess.row_cache import RowCache, drop_tables, has_room, keep_table, take_table
+from pipeline.preprocess.row_cache import RowCache, drop_tables, row_cache
 from pipeline.runtime.worker_session import NAME, contents_on
 
 FILES, ROWS, FRAGMENTS, RUN = 4, 300, 18, "run"
@@ -115,10 +115,10 @@ def test_tables_that_turn_out_too_large_are_not_parsed_whole_again(folder: Path,
     fragment, other = inputs.training.fragments[:2]
     table = pa.table({"x": np.zeros(fragment.nbytes)})  # eight times the text
     room = 4 * fragment.nbytes
-    assert has_room(RUN, other, room)
-    keep_table(RUN, fragment, table, room)
-    assert not has_room(RUN, other, room)
-    assert has_room(RUN, other, 9 * other.nbytes)
+    assert row_cache(RUN).has_room(other, room)
+    row_cache(RUN).keep_table(fragment, table, room)
+    assert not row_cache(RUN).has_room(other, room)
+    assert row_cache(RUN).has_room(other, 9 * other.nbytes)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_statistics_are_the_same_from_kept_tables(folder: Path, worker_session: 
 def test_tables_are_known_by_their_pieces(worker_session: Any) -> None:
     """Where queries are joined, another fragment gets the number."""
     piece, table = Piece("/a.csv", None, (0, 9), 1, 9), pa.table({"a": [1]})
-    keep_table(RUN, Fragment(3, (piece,)), table, MUCH)
-    assert take_table(RUN, Fragment(3, (piece, piece))) is None
-    assert take_table(RUN, Fragment(5, (piece,))) is table
-    keep_table(RUN, Fragment(3, (piece,)), table, 0)
-    assert take_table(RUN, Fragment(3, (piece,))) is None
-    keep_table(RUN, Fragment(3, (piece,)), table, MUCH)
+    row_cache(RUN).keep_table(Fragment(3, (piece,)), table, MUCH)
+    assert row_cache(RUN).take_table(Fragment(3, (piece, piece))) is None
+    assert row_cache(RUN).take_table(Fragment(5, (piece,))) is table
+    row_cache(RUN).keep_table(Fragment(3, (piece,)), table, 0)
+    assert row_cache(RUN).take_table(Fragment(3, (piece,))) is None
+    row_cache(RUN).keep_table(Fragment(3, (piece,)), table, MUCH)
     drop_tables(RUN, type("Worker", (), {"plugins": {NAME: worker_session}}))
     assert worker_session.contents() == []
 

@@ -628,7 +628,9 @@ def _leave_behind(run: str, dask_worker: Any) -> None:
     from pipeline.preprocess.row_cache import RowCache
     from pipeline.runtime.recorder import _begin
 
-    cache: Any = session_of(dask_worker).of(run, RowCache)
+    session = session_of(dask_worker)
+    cache: Any = RowCache(session)
+    session.put(run, cache)
     cache.rows[0] = SimpleNamespace(value=None, nbytes=8)
     _begin(run, dask_worker)
 
