@@ -11,7 +11,7 @@ from pipeline.config.job import Data, Job, Validation
 from pipeline.config.metric_registry import round_metrics
 from pipeline.config.parameters import resolved_params
 from pipeline.data.files.links import shared_files
-from pipeline.data.formats.text import compression
+from pipeline.data.formats.text import TEXT_FORMATS, compression
 from pipeline.data.fragments import Fragment
 from pipeline.data.schema.derive import Derivation, DerivedSchema, check
 from pipeline.data.schema.differences import check_in_every_file, files_lack
@@ -28,7 +28,6 @@ from pipeline.planning.storage_plan import BYTES_PER_VALUE, FragmentSize, Survey
 
 FEW_BINS = 64  # of a column that is no fraction, about: whole numbers, texts, times
 HELD_OUT_SHARE = 0.2  # of the rows, where a column decides and its values are not known yet
-TEXT_FORMATS = ("csv", "libsvm")
 
 
 @dataclass(frozen=True)

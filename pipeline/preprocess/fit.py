@@ -15,6 +15,7 @@ from distributed import Client, Future
 
 from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Preprocess, Training
+from pipeline.data.formats.text import TEXT_FORMATS
 from pipeline.data.fragments import Fragment
 from pipeline.data.reading import read_fragment
 from pipeline.data.rows import VALIDATION, RowPlan, Rows, load_rows
@@ -71,7 +72,7 @@ class TableCache:
         Not of CSV with queries: nearly every fragment ends within one, and is joined with the next.
         """
         kind = unit.source.format
-        return kind == "libsvm" or (kind == "csv" and unit.rows.roles.group is None)
+        return kind in TEXT_FORMATS and not (kind == "csv" and unit.rows.roles.group is not None)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pipeline.data.files.retries import reason_of
 from pipeline.data.files.storage import open_file, read_range
 from pipeline.errors import SourceError
 
+TEXT_FORMATS = ("csv", "libsvm")  # of sources whose rows are parsed from text
 BLOCK_NBYTES = 8 << 20
 BOM = b"\xef\xbb\xbf"
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
