@@ -11,12 +11,11 @@ import xgboost
 from benchmarks.local_preparation import Ready, prepare
 from pipeline.config.job import Job, Training
 from pipeline.config.metric_registry import round_metrics
-from pipeline.config.parameters import with_defaults
 from pipeline.config.xgboost import ModelShape, xgboost_params
 from pipeline.model.manifest import NamedType
 from pipeline.model.schema import to_table, type_name
 from pipeline.preprocess.apply import matrix
-from pipeline.preprocess.category_splits import with_category_threshold
+from pipeline.preprocess.prepare import params_of_rounds
 from pipeline.training.xgboost.intercept import LabelSummary, base_score
 from pipeline.training.xgboost.matrix import Partition, build_partition
 from pipeline.training.xgboost.rounds import RoundHooks, train_rounds
@@ -60,8 +59,7 @@ class Prepared:
         """What the worker of a run on one worker gets; of objectives whose intercept is a mean."""
         target, fitted = self.ready.target, self.ready.fitted
         shape = ModelShape(fitted.recipe.names, len(target.classes))
-        rows = fitted.statistics.rows
-        params = with_defaults(with_category_threshold(training.params, fitted.recipe.levels, rows))
+        params = params_of_rounds(training.params, fitted)
         intercept = base_score(target.objective, LabelSummary(fitted.mean_label))
         return RoundsSpec(
             run="local",

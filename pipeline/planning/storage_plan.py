@@ -56,7 +56,7 @@ class Survey:
     row_order: Literal["auto"] | OrderOfRows  # training.row_order
     ranking: bool  # whether rows belong to queries
     bins: int  # training.max_bin
-    params: Mapping[str, Any]  # XGBoost's, with those that follow from the labels once these are known
+    params: Mapping[str, Any]  # XGBoost's: the job's, and once the rows are read, all that the rounds get
     trees: int = 1  # of a round; 1 until the target's classes are known
     rows: int | None = None  # those that pass all filters, once they are counted
     missing: bool = False  # whether a value is missing, once that is known

@@ -15,7 +15,7 @@ from distributed import Future
 
 from pipeline.config.job import Training
 from pipeline.config.metric_registry import check_metrics
-from pipeline.config.parameters import check_fitting
+from pipeline.config.parameters import check_fitting, with_defaults
 from pipeline.data.groups import join_groups
 from pipeline.data.opened_sources import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
@@ -67,6 +67,7 @@ class PreparedData:
     fitted: Fitted
     in_memory_rows: InMemoryRows
     plan: StoragePlan  # with what the passes have shown
+    label_params: Mapping[str, Any]  # XGBoost's parameters that follow from the labels
 
 
 def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
@@ -125,9 +126,16 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
     context.plan = plan.revised(
         rows=statistics.rows + statistics.validation_rows,
         missing=missing,
-        params=with_category_threshold(plan.survey.params, fitted.recipe.levels, statistics.rows),
+        params=params_of_rounds(surveyed.training.params, fitted),
     )
-    return PreparedData(inputs, target, units, fitted, in_memory_rows, context.plan)
+    asked = inputs.job.training.params
+    label_params = {name: value for name, value in surveyed.training.params.items() if name not in asked}
+    return PreparedData(inputs, target, units, fitted, in_memory_rows, context.plan, label_params)
+
+
+def params_of_rounds(params: Mapping[str, Any], fitted: Fitted) -> dict[str, Any]:
+    """XGBoost's parameters of the rounds: `params`, with what follows from the rows and our defaults for the others."""
+    return with_defaults(with_category_threshold(params, fitted.recipe.levels, fitted.statistics.rows))
 
 
 def _planned_on_disk(context: RunContext) -> bool:
@@ -140,11 +148,8 @@ def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:
     """The same rows for other parameters of the trees: plans their memory; ClusterError where neither memory nor disk
     suffices.
     """
-    job, params = prepared.inputs.job, context.job.training.params
-    by_rows = {name: value for name, value in prepared.plan.survey.params.items() if name not in job.training.params}
-    fitted = prepared.fitted
-    params = with_category_threshold({**by_rows, **params}, fitted.recipe.levels, fitted.statistics.rows)
-    plan = prepared.plan.revised(params=params)
+    params = {**prepared.label_params, **context.job.training.params}
+    plan = prepared.plan.revised(params=params_of_rounds(params, prepared.fitted))
     plan.validate()
     context.plan = plan
     context.emit_note(*plan.notes)

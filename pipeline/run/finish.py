@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.memory import PeakMemory, counted
-from pipeline.config.parameters import with_defaults
 from pipeline.data.skipped import SkippedFragment
 from pipeline.events.findings import plain, text_of
 from pipeline.events.types import incident
@@ -108,7 +107,7 @@ def _manifest(context: RunContext, done: RunResult) -> Manifest:
         notes=tuple(map(text_of, context.notes)),
     )
     training = context.job.training
-    params = with_defaults(done.prepared.plan.survey.params)
+    params = dict(done.prepared.plan.survey.params)
     training = training.model_copy(update={"params": params, "rounds": done.outcome.rounds})
     return make_manifest(done.prepared.inputs, context.job.model_copy(update={"training": training}), trained)
 

@@ -14,7 +14,7 @@ from pipeline.cluster.devices import array_namespace
 from pipeline.config import xgboost as objective
 from pipeline.config.job import Training
 from pipeline.config.metric_registry import round_metrics
-from pipeline.config.parameters import resolved_params, with_defaults
+from pipeline.config.parameters import resolved_params
 from pipeline.preprocess.bins import Cuts
 from pipeline.preprocess.block import Block
 from pipeline.preprocess.constraints import without_absent
@@ -130,7 +130,7 @@ def _rounds_spec(
 ) -> RoundsSpec:
     """Builds the spec of the rounds, with the intercept given."""
     training, target, recipe = context.job.training, prepared.target, prepared.fitted.recipe
-    params = with_defaults(prepared.plan.survey.params)
+    params = prepared.plan.survey.params
     quantiles = objective.quantiles_of(target.objective, training.quantiles)
     constraints = without_absent(training, recipe)
     shape = objective.ModelShape(
