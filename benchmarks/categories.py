@@ -15,7 +15,6 @@ which it was.  Not taken: target encoding above 32 levels gains as much with up 
 """
 
 import itertools
-import json
 import statistics
 import sys
 import tempfile
@@ -34,6 +33,7 @@ import xgboost
 from benchmarks import record
 from benchmarks.category_rows import Parts, parts_of
 from benchmarks.local_preparation import Ready, prepare
+from benchmarks.resumable import ResumableRecord
 from pipeline.cli.terminal import run
 from pipeline.config.encoding import ENCODING
 from pipeline.config.job import Job
@@ -114,10 +114,15 @@ class Settings:
 @click.option("--cache", type=click.Path(path_type=Path), help="Keeps rows there; default: a temporary folder.")
 @click.option("--results", type=click.Path(path_type=Path), default=record.RESULTS, help="The folder of the record.")
 def command(
-    names: Sequence[str], contenders: Sequence[str], seeds: int, first_seed: int, rounds: int, depth: int,
-    learning_rate: float, threads: int, cache: Path | None, results: Path,
-) -> int:  # fmt: skip
-    settings = Settings(rounds, depth, learning_rate, threads)
+    names: Sequence[str],
+    contenders: Sequence[str],
+    seeds: int,
+    first_seed: int,
+    cache: Path | None,
+    results: Path,
+    **given: Any,
+) -> int:
+    settings = Settings(**given)
     every = range(first_seed, first_seed + seeds)
     with tempfile.TemporaryDirectory(prefix="categories-") as scratch:
         found = measure(names, contenders, every, settings, cache or Path(scratch), results)
@@ -135,32 +140,16 @@ def measure(
     folder: Path,
 ) -> list[dict[str, Any]]:
     """Adds the results that the record lacks; returns all that it has, those of other settings among them."""
-    full = _opened(folder / "categories.json", settings)
-    found, started = full["results"], False
+    empty: dict[str, Any] = {"benchmark": "categories", "starts": [], "results": []}
+    kept = ResumableRecord("categories", folder, empty, "results", ("data", "seed", "contender", *settings.key))
+    if kept.all and not any(_is_of(one, settings) for one in kept.all):
+        print(f"categories.json has results of other settings only: added are those of {settings.key}", file=sys.stderr)
     for seed, data in itertools.product(seeds, names):
-        of_rows = [one for one in found if _is_of(one, settings) and (one["data"], one["seed"]) == (data, seed)]
-        known = {one["contender"] for one in of_rows}
-        wanted = [one for one in contenders if one not in known]
-        if not wanted:
-            continue
-        if not started:
-            full["starts"].append(record.circumstances())
-            started = True
-        new = compare(partial(parts_of, data, seed, cache), wanted, seed, settings)
-        found += [one | {"start": len(full["starts"]) - 1} for one in new]
-        record.write("categories", full, folder)
-        print(f"{data}, seed {seed}: {', '.join(wanted)}", file=sys.stderr, flush=True)
-    return list(found)
-
-
-def _opened(path: Path, settings: Settings) -> dict[str, Any]:
-    """The record to continue; says so where none of its results has these settings."""
-    if not path.exists():
-        return {"benchmark": "categories", "starts": [], "results": []}
-    full: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not any(_is_of(one, settings) for one in full["results"]):
-        print(f"{path.name} has results of other settings only: added are those of {settings.key}", file=sys.stderr)
-    return full
+        wanted = [one for one in contenders if not kept.has(data=data, seed=seed, contender=one, **settings.key)]
+        if wanted:
+            kept.add(*compare(partial(parts_of, data, seed, cache), wanted, seed, settings))
+            print(f"{data}, seed {seed}: {', '.join(wanted)}", file=sys.stderr, flush=True)
+    return kept.all
 
 
 def _is_of(one: Mapping[str, Any], settings: Settings) -> bool:

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from benchmarks.competitors.common import auc
 from benchmarks.defaults_report import by_rounds, summarize, text
 from benchmarks.local_training import Prepared
 from benchmarks.real_sets import DEFAULT_CACHE, MOST_ROWS, SETS, Loaded, halves, load
+from benchmarks.resumable import JsonLines
 from pipeline.cli.job_source import HELD_OUT
 from pipeline.cli.terminal import run
 from pipeline.config.encoding import ENCODING
@@ -50,6 +52,7 @@ SHOWN = 30  # candidates
 LIBRARIES = ("lightgbm", "xgboost", "sklearn", "catboost")
 OURS, OURS_HELD_OUT = "this project", "this project, held out"
 SCRIPT = Path(__file__).resolve().parent / "competitors" / "at_defaults.py"
+KEY = ("set", "seed", "contender")  # of a result in its file
 MARKS = (50, 75, 100, 150, 200, 300, 400, 500, 700, 1000)
 
 Losses = dict[str, float]  # by measure
@@ -206,6 +209,29 @@ def candidates(task: Task, wanted: Sequence[str]) -> Iterable[tuple[str, dict[st
         yield name, curve(task, prepared, test, CANDIDATES[name])
 
 
+@dataclass(frozen=True)
+class Options:
+    """Of the command."""
+
+    half: str  # "choose", "report" or "both"
+    names: Sequence[str]  # sets instead of a half
+    contenders: Sequence[str]
+    choosing: bool  # candidates instead of contenders
+    chosen: Sequence[str]  # candidates
+    training: str  # JSON
+    seeds: int
+    rows: int  # of a set at most
+    cache: Path
+    python: str  # that has CatBoost
+    name: str  # of the record; empty: none is written
+    samples: Path | None  # None: in the cache
+
+    @cached_property
+    def sets(self) -> Sequence[str]:
+        parts = dict(zip(("choose", "report"), halves(), strict=True))
+        return self.names or parts.get(self.half) or tuple(SETS)
+
+
 @click.command(help=__doc__)
 @click.option("--half", type=click.Choice(["choose", "report", "both"]), default="report", show_default=True)
 @click.option("--set", "names", multiple=True, type=click.Choice(list(SETS)), help="Instead of a half.")
@@ -213,38 +239,42 @@ def candidates(task: Task, wanted: Sequence[str]) -> Iterable[tuple[str, dict[st
               default=[OURS, OURS_HELD_OUT, *LIBRARIES])  # fmt: skip
 @click.option("--candidates", "choosing", is_flag=True)
 @click.option("--candidate", "chosen", multiple=True, type=click.Choice(list(CANDIDATES)), default=list(CANDIDATES))
-@click.option("--training", "given", default="{}", help="Fields of `training` of this project's jobs, as JSON.")
+@click.option("--training", default="{}", help="Fields of `training` of this project's jobs, as JSON.")
 @click.option("--seeds", type=click.IntRange(1), default=SEEDS, show_default=True)
 @click.option("--rows", type=click.IntRange(100), default=MOST_ROWS, show_default=True, help="Of a set at most.")
 @click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True)
 @click.option("--catboost", "python", default=sys.executable, help="A Python that has CatBoost; default: this one.")
 @click.option("--name", default="defaults", show_default=True, help="Of the record; an empty one: none is written.")
 @click.option("--samples", type=click.Path(path_type=Path), help="Where results are kept; default: in the cache.")
-def command(
-    half: str, names: Sequence[str], contenders: Sequence[str], choosing: bool, chosen: Sequence[str], given: str,
-    seeds: int, rows: int, cache: Path, python: str, name: str, samples: Path | None,
-) -> int:  # fmt: skip
-    parts = dict(zip(("choose", "report"), halves(), strict=True))
-    names = names or parts.get(half) or tuple(SETS)
-    libraries = Libraries(python)
-    kept = Samples(samples or cache / f"{name or 'defaults'}.jsonl")
-    for seed, data in itertools.product(range(seeds), names):
-        wanted = [one for one in (chosen if choosing else contenders) if not kept.has(data, seed, one)]
+def command(**given: Any) -> int:
+    options = Options(**given)
+    kept = measure(options)
+    if options.choosing:
+        conclude_choice(kept, options.name)
+    else:
+        conclude([one for one in kept if one["set"] in options.sets and one["seed"] < options.seeds], options)
+    return 0
+
+
+def measure(options: Options) -> list[dict[str, Any]]:
+    """Adds the results that the file lacks; returns all that it has."""
+    kept = JsonLines(options.samples or options.cache / f"{options.name or 'defaults'}.jsonl", KEY)
+    libraries = Libraries(options.python)
+    for seed, data in itertools.product(range(options.seeds), options.sets):
+        asked = options.chosen if options.choosing else options.contenders
+        wanted = [one for one in asked if not kept.has(set=data, seed=seed, contender=one)]
         if not wanted:
             continue
-        task = Task.of(load(data, cache, rows), seed)
-        results = candidates(task, wanted) if choosing else run_contenders(task, wanted, libraries, json.loads(given))
+        task = Task.of(load(data, options.cache, options.rows), seed)
+        if options.choosing:
+            results = candidates(task, wanted)
+        else:
+            results = run_contenders(task, wanted, libraries, json.loads(options.training))
         for one, found in results:
             kept.add({"set": data, "seed": seed, "contender": one, "train_rows": len(task.train), **found})
             print(line(kept.all[-1]), flush=True)
     libraries.close()
-    if choosing:
-        conclude_choice(kept.all, name)
-    else:
-        measured = [one for one in kept.all if one["set"] in names and one["seed"] < seeds]
-        settings = {"sets": names, "seeds": seeds, "most_rows": rows, "training": json.loads(given)}
-        conclude(measured, settings, [one for one in contenders if one in LIBRARIES], name)
-    return 0
+    return kept.all
 
 
 def conclude_choice(samples: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -283,10 +313,9 @@ def kept_short(samples: Sequence[Mapping[str, Any]]) -> list[str]:
     return [json.dumps(rounded(short(one))) for one in samples]
 
 
-def conclude(
-    samples: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], libraries: Sequence[str], name: str
-) -> None:
-    """Prints the tables, and writes the record unless `name` is empty."""
+def conclude(samples: Sequence[Mapping[str, Any]], options: Options) -> None:
+    """Prints the tables, and writes the record if it has a name; `samples`: of these sets and seeds."""
+    libraries = [one for one in options.contenders if one in LIBRARIES]
     own = [one for one in (OURS, OURS_HELD_OUT) if any(sample["contender"] == one for sample in samples)]
     fitting = [one for one in libraries if any(sample["contender"] == one and "losses" in sample for sample in samples)]
     if not own or "lightgbm" not in fitting:
@@ -294,14 +323,18 @@ def conclude(
     found = [summarize(samples, one, fitting, to="lightgbm") for one in own]
     for summary in found:
         print(text(summary), end="\n\n")
-    if name:
+    if options.name:
         sets = {
             one: {"package": SETS[one].package, "version": SETS[one].version, "kind": SETS[one].kind}
-            for one in settings["sets"]
+            for one in options.sets
         }
-        summaries = [summary.record() for summary in found]
-        full = {"settings": {**settings, "sets": sets}, "summaries": summaries, "samples": kept_short(samples)}
-        record.write(name, {"benchmark": "defaults", **record.circumstances(), **full})
+        settings = {
+            "sets": sets, "seeds": options.seeds, "most_rows": options.rows, "training": json.loads(options.training),
+        }  # fmt: skip
+        full = {
+            "settings": settings, "summaries": [summary.record() for summary in found], "samples": kept_short(samples),
+        }  # fmt: skip
+        record.write(options.name, {"benchmark": "defaults", **record.circumstances(), **full})
 
 
 def run_contenders(
@@ -313,30 +346,6 @@ def run_contenders(
     }
     for one in wanted:
         yield one, own[one]() if one in own else libraries.fit(task, one)
-
-
-class Samples:
-    """Results in a file, one a line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.all: list[dict[str, Any]] = [json.loads(text) for text in lines]
-        self._keys = {self._key(one) for one in self.all}
-
-    @staticmethod
-    def _key(one: Mapping[str, Any]) -> tuple[str, int, str]:
-        return one["set"], one["seed"], one["contender"]
-
-    def has(self, data: str, seed: int, contender: str) -> bool:
-        return (data, seed, contender) in self._keys
-
-    def add(self, one: dict[str, Any]) -> None:
-        self.all.append(one)
-        self._keys.add(self._key(one))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(one) + "\n")
 
 
 def line(one: Mapping[str, Any]) -> str:

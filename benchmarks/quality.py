@@ -13,7 +13,7 @@ mean difference in each set (above 0: this project's model is better) and its st
 data.  "worse" means by more than one standard error: that happens by chance to one set in six.
 """
 
-import json
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +30,7 @@ from benchmarks import record
 from benchmarks.local_preparation import Ready, prepare
 from benchmarks.named_rows import NamedRows, job_of
 from benchmarks.quality_report import Pair, table
+from benchmarks.resumable import ResumableRecord
 from pipeline.cli.terminal import run
 from pipeline.cluster.affinity import cores
 from pipeline.config.encoding import ENCODING
@@ -47,7 +48,23 @@ DATA = (
     "numeric-10000000x28",
 )  # fmt: skip
 HELD_OUT = 0.2
-Settings = dict[str, Any]  # of the models: the pairs of one record share them
+KEY = ("data", "data_seed", "sample_seed")  # of a pair in the record
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the models."""
+
+    rounds: int
+    depth: int
+    learning_rate: float
+    sample_rows: int | None  # None: the job's
+    threads: int
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Those that the pairs of one record share."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "threads"}
 
 
 @dataclass(frozen=True)
@@ -88,14 +105,9 @@ class FeatureRows:
 @click.option("--learning-rate", type=float, default=0.1, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=cores, help="Default: the cores.")
 @click.option("--name", default="quality", show_default=True, help="Of the record.")
-def command(
-    names: Sequence[str], data_seeds: int, sample_seeds: int, sample_rows: int | None, rounds: int, depth: int,
-    learning_rate: float, threads: int, name: str,
-) -> int:  # fmt: skip
-    settings = {"rounds": rounds, "depth": depth, "learning_rate": learning_rate, "sample_rows": sample_rows}
+def command(names: Sequence[str], data_seeds: int, sample_seeds: int, name: str, **settings: Any) -> int:
     seeds = [(data, sample) for data in range(data_seeds) for sample in range(sample_seeds)]
-    pairs = measure(names, seeds, settings, threads, name)
-    print(table(pairs))
+    print(table(measure(names, seeds, Settings(**settings), name)))
     return 0
 
 
@@ -103,39 +115,26 @@ def measure(
     names: Sequence[str],
     seeds: Sequence[tuple[int, int]],
     settings: Settings,
-    threads: int,
     name: str,
     folder: Path = record.RESULTS,
 ) -> list[Pair]:
     """Adds the pairs of seeds that the record lacks; returns all that it has.  JobError if it has other settings."""
-    found = _opened(folder / f"{name}.json", settings)
-    done = {(pair["data"], pair["data_seed"], pair["sample_seed"]) for pair in found["pairs"]}
-    started = False
+    asked = settings.recorded
+    kept = ResumableRecord(
+        name, folder, {"benchmark": "quality", "starts": [], "settings": asked, "pairs": []}, "pairs", KEY
+    )
+    if (there := kept.full["settings"]) != asked:
+        raise JobError(f"the record {name}.json has the settings {there}, not {asked}: choose another --name")
     for data in names:
         for data_seed in dict.fromkeys(first for first, _ in seeds):
-            missing = [second for first, second in seeds if first == data_seed and (data, first, second) not in done]
+            wanted = [second for first, second in seeds if first == data_seed]
+            missing = [one for one in wanted if not kept.has(data=data, data_seed=data_seed, sample_seed=one)]
             with tempfile.TemporaryDirectory(prefix="quality-") as cache:
                 for sample_seed in missing:
-                    pair = compare(data, (data_seed, sample_seed), settings, threads, Path(cache))
-                    if not started:
-                        found["starts"].append(record.circumstances())
-                        started = True
-                    found["pairs"].append(pair | {"start": len(found["starts"]) - 1})
-                    record.write(name, found, folder)
+                    pair = compare(data, (data_seed, sample_seed), settings, Path(cache))
+                    kept.add(pair)
                     print(pair, flush=True)
-    return list(found["pairs"])
-
-
-def _opened(path: Path, settings: Settings) -> dict[str, Any]:
-    """The record to continue."""
-    if not path.exists():
-        return {"benchmark": "quality", "starts": [], "settings": settings, "pairs": []}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if found["settings"] != settings:
-        raise JobError(
-            f"the record {path.name} has the settings {found['settings']}, not {settings}: choose another --name"
-        )
-    return found
+    return kept.all
 
 
 def held_out(job: Job, seed: int, sample_rows: int | None) -> Job:
@@ -152,17 +151,16 @@ def held_out(job: Job, seed: int, sample_rows: int | None) -> Job:
     )
 
 
-def compare(data: str, seeds: tuple[int, int], settings: Settings, threads: int, cache: Path) -> Pair:
+def compare(data: str, seeds: tuple[int, int], settings: Settings, cache: Path) -> Pair:
     """Trains both models of a pair; `seeds`: of the data and of the sample."""
     data_seed, sample_seed = seeds
-    ready = prepare(
-        held_out(job_of(data, cache, data_seed), data_seed, settings["sample_rows"]), sample_seed=sample_seed
-    )
-    params = NamedRows(data, ready).params(settings["depth"], threads, settings["learning_rate"])
+    ready = prepare(held_out(job_of(data, cache, data_seed), data_seed, settings.sample_rows), sample_seed=sample_seed)
+    threads = settings.threads
+    params = NamedRows(data, ready).params(settings.depth, threads, settings.learning_rate)
     with xgboost.config_context(nthread=threads, verbosity=0):
-        ours = _ours(ready, params, settings["rounds"], threads)
+        ours = _ours(ready, params, settings.rounds, threads)
         train = feature_rows(ready, TRAIN)
-        plain, points = _plain(ready, train.shuffled(np.random.default_rng(seeds)), params, settings["rounds"])
+        plain, points = _plain(ready, train.shuffled(np.random.default_rng(seeds)), params, settings.rounds)
         rows = feature_rows(ready, VALIDATION)
         scores = [_scores(ready, booster, rows) for booster in (ours, plain)]
     return {

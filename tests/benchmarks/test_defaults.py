@@ -12,10 +12,11 @@ import pytest
 from distributed import Client
 
 import pipeline
-from benchmarks.defaults import CANDIDATES, LIBRARIES, OURS, Libraries, Samples, Task, candidates, line, run_contenders
+from benchmarks.defaults import CANDIDATES, KEY, LIBRARIES, OURS, Libraries, Task, candidates, line, run_contenders
 from benchmarks.defaults_report import by_rounds, summarize, text
 from benchmarks.local_training import Prepared
 from benchmarks.real_sets import SETS, Loaded, halves, load
+from benchmarks.resumable import JsonLines
 from pipeline.config.job import Job
 
 
@@ -58,14 +59,14 @@ def test_a_candidate_is_that_model_after_so_many_rounds() -> None:
 
 
 def test_contenders_are_compared(tmp_path: Path) -> None:
-    kept = Samples(tmp_path / "samples.jsonl")
+    kept = JsonLines(tmp_path / "samples.jsonl", KEY)
     task = Task.of(toy("binary"), 0)
     libraries = Libraries(sys.executable)
     task_names = [OURS, *(name for name in LIBRARIES if name != "catboost" or find_spec("catboost"))]
     for name, found in run_contenders(task, task_names, libraries):
         kept.add({"set": "toy", "seed": 0, "contender": name, **found})
     libraries.close()
-    assert Samples(kept.path).has("toy", 0, "lightgbm")
+    assert JsonLines(kept.path, KEY).has(set="toy", seed=0, contender="lightgbm")
     assert not [one for one in kept.all if "error" in one]
     assert all("toy" in line(one) for one in kept.all)
     found = summarize(kept.all, OURS, ["lightgbm"], to="lightgbm")

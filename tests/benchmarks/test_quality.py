@@ -1,21 +1,22 @@
 """The comparison with plain XGBoost at toy size: what a pair measures, and a record that continues."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.quality import FeatureRows, measure, unevenness
+from benchmarks.quality import FeatureRows, Settings, measure, unevenness
 from benchmarks.quality_report import summary, table
 from pipeline.errors import JobError
 
-SETTINGS = {"rounds": 3, "depth": 3, "learning_rate": 0.1, "sample_rows": 1_000}
+SETTINGS = Settings(rounds=3, depth=3, learning_rate=0.1, sample_rows=1_000, threads=1)
 
 
 def test_a_stopped_comparison_continues_with_the_missing_pairs(tmp_path: Path) -> None:
     names = ("numeric-3000x8", "flights-3000")
-    first = measure(names[:1], [(0, 0), (0, 1)], SETTINGS, 1, "quality", tmp_path)
-    pairs = measure(names, [(0, 0), (0, 1), (1, 0)], SETTINGS, 1, "quality", tmp_path)
+    first = measure(names[:1], [(0, 0), (0, 1)], SETTINGS, "quality", tmp_path)
+    pairs = measure(names, [(0, 0), (0, 1), (1, 0)], SETTINGS, "quality", tmp_path)
     assert pairs[:2] == first
     assert [(pair["data"], pair["data_seed"], pair["sample_seed"], pair["start"]) for pair in pairs] == [
         (names[0], 0, 0, 0), (names[0], 0, 1, 0), (names[0], 1, 0, 1),
@@ -28,13 +29,13 @@ def test_a_stopped_comparison_continues_with_the_missing_pairs(tmp_path: Path) -
 
 
 def test_a_record_of_other_settings_is_not_continued(tmp_path: Path) -> None:
-    measure(["numeric-1500x8"], [(0, 0)], SETTINGS, 1, "quality", tmp_path)
+    measure(["numeric-1500x8"], [(0, 0)], SETTINGS, "quality", tmp_path)
     with pytest.raises(JobError, match="choose another --name"):
-        measure(["numeric-1500x8"], [(0, 0)], {**SETTINGS, "depth": 4}, 1, "quality", tmp_path)
+        measure(["numeric-1500x8"], [(0, 0)], dataclasses.replace(SETTINGS, depth=4), "quality", tmp_path)
 
 
 def test_where_every_value_is_a_cut_both_models_are_the_same(tmp_path: Path) -> None:
-    (pair,) = measure(["numeric-250x8"], [(0, 0)], {**SETTINGS, "rounds": 5}, 1, "quality", tmp_path)
+    (pair,) = measure(["numeric-250x8"], [(0, 0)], dataclasses.replace(SETTINGS, rounds=5), "quality", tmp_path)
     assert pair["rows"] < 253  # bins of a feature
     ours, plain = pair["metrics"]["logloss"]
     assert ours == pytest.approx(plain, abs=1e-6)
