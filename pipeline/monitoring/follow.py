@@ -1,6 +1,7 @@
 """Shows the progress of a training that another client runs, in this terminal: `pipeline watch`."""
 
 import contextlib
+import functools
 import itertools
 import math
 import queue
@@ -31,6 +32,7 @@ from pipeline.events.types import (
     run_id,
 )
 from pipeline.runtime.rpc import call_if_connected
+from pipeline.runtime.sessions import is_open
 
 POLL_SECONDS = 1.0  # of silence, after which the scheduler is polled
 KNOWN = 2_000  # messages remembered; a scheduler keeps the last thousand of a topic
@@ -74,7 +76,7 @@ class RunFollower:
 
 def watch(address: str, section: Cluster, on_event: EventHandler, *, run: str | None = None) -> dict[str, Any]:
     """Passes the events of a run of the scheduler at `address` to `on_event` until it ends, from its current state;
-    returns its outcome.
+    returns its outcome.  A run whose model is saved ends once its report is drawn.
 
     `run`: its id; default: the newest that has not ended, or the next to begin.  `section` has the TLS files. Neither
     the training nor its scheduler notices.  ClusterError where the scheduler cannot be reached, SchedulerLostError
@@ -103,12 +105,23 @@ def _watch(said: "_EventStream", following: RunFollower, on_event: EventHandler)
             on_event(Note(message=f"run {following.run} sent its last event {silent / 60:.0f} minutes ago"))
     else:
         on_event(Note(message=f"no training is running on {said.address}; waiting for the next one"))
-    for message in itertools.chain(begun, said):
+    before = iter(begun)
+    saved = _until_saved(itertools.chain(before, said), following, on_event)
+    for message in itertools.chain(before, said.rest(following)):
+        for event in _decoded(message):
+            if message["run"] == following.run:
+                on_event(event)
+    return {"run": following.run, "model": saved.path, "sha256": saved.sha256}
+
+
+def _until_saved(messages: Iterable[TopicMessage], following: RunFollower, on_event: EventHandler) -> Saved:
+    """Passes the events on until the model is saved.  TrainingError if the run fails."""
+    for message in messages:
         for event in _decoded(message):
             if following.takes(message["run"], event):
                 on_event(event)
                 if isinstance(event, Saved):
-                    return {"run": following.run, "model": event.path, "sha256": event.sha256}
+                    return event
                 if isinstance(event, Failed):
                     raise TrainingError(f"the training failed: {event.message}")
     raise AssertionError("unreachable")
@@ -126,7 +139,7 @@ class _EventStream:
         self._heard: queue.SimpleQueue[TopicMessage] = queue.SimpleQueue()
         self._known: deque[Hashable] = deque(maxlen=KNOWN)
         client.subscribe_topic(RUN_EVENTS, lambda event: self._heard.put(_stamped(*event)))
-        self.before = self._new(self._kept())  # messages from before the subscription
+        self.before = list(self._new(self._kept()))  # messages from before the subscription
 
     def __iter__(self) -> Iterator[TopicMessage]:
         """Yields the messages; SchedulerLostError where the scheduler does not come back."""
@@ -136,6 +149,15 @@ class _EventStream:
                 yield from self._new([*self._missed(message), message])
             except queue.Empty:
                 yield from self._new(self._kept())
+
+    def rest(self, following: RunFollower) -> Iterator[TopicMessage]:
+        """Yields the messages until the run is over: closed, silent for too long, or with its scheduler gone."""
+        assert following.run is not None
+        running = functools.partial(is_open, self._client, following.run)
+        while following.goes_on and call_if_connected(self._client, running):
+            with contextlib.suppress(queue.Empty):
+                yield from self._new([self._heard.get(timeout=POLL_SECONDS)])
+        yield from self._new(call_if_connected(self._client, self._ask) or [])
 
     def _missed(self, message: TopicMessage) -> list[TopicMessage]:
         """Messages from before the end of a run that may have been missed; none before any other message."""
@@ -155,12 +177,12 @@ class _EventStream:
     def _ask(self) -> list[TopicMessage]:
         return [_stamped(at, message) for at, message in events(self._client, RUN_EVENTS, LOST_SECONDS)]
 
-    def _new(self, messages: Iterable[TopicMessage]) -> list[TopicMessage]:
-        """The messages that have not been seen before."""
-        keyed = ((_key(message), message) for message in messages if well_formed(message))
-        new = {key: message for key, message in keyed if key not in self._known}
-        self._known.extend(new)
-        return list(new.values())
+    def _new(self, messages: Iterable[TopicMessage]) -> Iterator[TopicMessage]:
+        """Yields the messages that have not been yielded before."""
+        for message in messages:
+            if well_formed(message) and (key := _key(message)) not in self._known:
+                self._known.append(key)
+                yield message
 
 
 def _stamped(at: float, message: TopicMessage) -> TopicMessage:

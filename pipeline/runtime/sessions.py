@@ -41,6 +41,12 @@ def close_run(client: Client, run: str) -> None:
     call_with_deadline(CLOSE_SECONDS, "close run", functools.partial(call_if_connected, client, ask))
 
 
+def is_open(client: Client, run: str) -> bool:
+    """Whether the run is registered on the scheduler, which it is until all of it is done, the report too."""
+    kept: Any = client.run_on_scheduler(scheduler_session.call, "contents")
+    return any(known == run for known, _ in kept)
+
+
 @dataclass(frozen=True)
 class RunContent:
     """One thing that a run keeps in a process."""

@@ -27,6 +27,7 @@ from pipeline.monitoring import follow as watching
 from pipeline.monitoring import publish
 from pipeline.monitoring.follow import RunFollower, latest, watch
 from pipeline.monitoring.publish import publishing
+from pipeline.runtime.sessions import close_run, open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVED = Saved(path="models/late", sha256="0" * 64)
@@ -153,6 +154,64 @@ def test_a_named_run(scheduler: Client) -> None:
     watcher.join()
     assert watcher.result is not None
     assert watcher.result["run"] == "a"
+
+
+def test_what_comes_after_the_model_is_saved_is_shown_until_the_run_is_closed(scheduler: Client) -> None:
+    note = Note(message="the model is saved; its report cannot be made: no space")
+    open_run(scheduler, "a")
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+        watcher = Watcher(scheduler.scheduler.address)
+        watcher.until(lambda heard: any(isinstance(event, Started) for event in heard))
+        listen(SAVED)
+        watcher.until(lambda heard: isinstance(heard[-1], Saved))
+        with publishing(scheduler, "b") as other:
+            other(begin("b"))
+        listen(note)
+        watcher.until(lambda heard: isinstance(heard[-1], Note))
+        assert watcher.result is None
+        close_run(scheduler, "a")
+    watcher.join()
+    assert watcher.error is None
+    assert watcher.result == {"run": "a", "model": SAVED.path, "sha256": SAVED.sha256}
+    assert isinstance(watcher.heard[-2], Saved)
+    assert watcher.heard[-1].message == note.message  # type: ignore[attr-defined]
+
+
+def test_what_came_after_the_model_was_saved_is_shown_of_a_named_run(scheduler: Client) -> None:
+    with publishing(scheduler, "a") as listen:
+        for event in (begin("a"), SAVED, Note(message="no report")):
+            listen(event)
+    watcher = Watcher(scheduler.scheduler.address, run="a")
+    watcher.join()
+    assert watcher.result is not None
+    assert [type(event) for event in watcher.heard] == [Started, Saved, Note]
+
+
+def test_a_scheduler_that_closes_once_the_model_is_saved_ends_the_run() -> None:
+    with LocalCluster(**QUIET) as cluster, Client(cluster) as client:
+        open_run(client, "a")
+        with publishing(client, "a") as listen:
+            listen(begin("a"))
+            watcher = Watcher(cluster.scheduler_address)
+            watcher.until(lambda heard: any(isinstance(event, Started) for event in heard))
+            listen(SAVED)
+            watcher.until(lambda heard: isinstance(heard[-1], Saved))
+    watcher.join()
+    assert watcher.error is None
+    assert watcher.result == {"run": "a", "model": SAVED.path, "sha256": SAVED.sha256}
+
+
+def test_a_run_that_stays_registered_and_is_silent_is_over(scheduler: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "SILENT_SECONDS", 0.5)
+    open_run(scheduler, "a")
+    with publishing(scheduler, "a") as listen:
+        listen(begin("a"))
+        listen(SAVED)
+    watcher = Watcher(scheduler.scheduler.address, run="a")
+    watcher.join()
+    assert watcher.result is not None
+    close_run(scheduler, "a")
 
 
 def test_an_unknown_run(scheduler: Client) -> None:
