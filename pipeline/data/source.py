@@ -21,7 +21,7 @@ from pipeline.data.formats.libsvm import is_feature
 from pipeline.data.formats.survey import FileSurvey
 from pipeline.data.fragments import MIB, Fragment, Piece, cut_fragments, target_nbytes
 from pipeline.data.schema.differences import drift_notes
-from pipeline.data.schema.hints import ColumnHints, settled
+from pipeline.data.schema.hints import NO_HINTS, ColumnHints, settled
 from pipeline.data.schema.schema_merge import Drift, common, is_pandas_index, is_text, normalise, unify, unusable
 from pipeline.errors import DataError, SourceError
 from pipeline.events.findings import Finding, UserNote
@@ -93,28 +93,23 @@ def open_source(
     format: str = "auto",  # noqa: A002  as the job's field is called
     csv: CsvOptions | None = None,
     fragment_nbytes: int = 64 * MIB,
-    types: pa.Schema | None = None,
     exclude: Sequence[str] = (),
     skip_bad: bool = False,
     names: Sequence[str] | None = None,
     only: Collection[str] | None = None,
-    hints: ColumnHints | None = None,
+    hints: ColumnHints = NO_HINTS,
 ) -> Source:
     """Opens a file, folder, glob, URL, a list of them, rows in memory (`frames.ACCEPTED`), or a Dask collection.
 
-    `types`: types that named columns are known to have, say from a model's manifest: text is read as them, wholly
-    missing columns get them, LIBSVM files have the features named there.  `exclude`: patterns of columns that may
-    have types that cannot be used.  `names`: those of an array's columns.  `only`: the columns of a pandas frame to
-    convert, None for all.  SourceError, in one line, for any fault of the files.
+    `hints`: known facts about the columns, say from a model's manifest: text is read as their types, wholly missing
+    columns get them, LIBSVM files have the features named there.  `exclude`: patterns of columns that may have types
+    that cannot be used.  `names`: those of an array's columns.  `only`: the columns of a pandas frame to convert, None
+    for all.  SourceError, in one line, for any fault of the files.
 
     `skip_bad`: content that cannot be read becomes fragments marked as bad (see `skipping`); DataError where nothing
     can be read.
-
-    `hints`: other known facts about the columns; its `types` are used where the argument is not given.
     """
     options = csv or CsvOptions()
-    hints = hints or ColumnHints()
-    hints = hints if types is None else replace(hints, types=types)
     in_memory = frames.kind_of(source)
     if in_memory is not None:
         if in_memory == "dask":

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline.config.job import CsvOptions
 from pipeline.data.describe import describe
 from pipeline.data.reading import count_rows, read_fragment
+from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.source import Source, open_source
 from pipeline.errors import SourceError, UserError
 from tests.any_input.documents import damaged
@@ -57,7 +58,7 @@ KNOWN = pa.schema(
 
 def rows_of(path: Path, options: CsvOptions, types: pa.Schema | None) -> tuple[Source, int]:
     """The source, and the rows that its fragments are read to; they can be described."""
-    source = count_rows(open_source(str(path), csv=options, types=types))
+    source = count_rows(open_source(str(path), csv=options, hints=ColumnHints(types=types)))
     describe(source)
     return source, sum(read_fragment(source, fragment).num_rows for fragment in source.fragments)
 

@@ -25,6 +25,7 @@ from pipeline.data.groups import join_groups
 from pipeline.data.opened_sources import Inputs, open_inputs, reader
 from pipeline.data.reading import read_fragment
 from pipeline.data.rows import RowPlan
+from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.schema.target import Target
 from pipeline.data.schema.target_survey import merge_surveys
 from pipeline.data.skipped import SkippedFragment, note
@@ -325,7 +326,9 @@ def test_bad_pieces_are_separate(made: list[tuple[int, bool]], target: int) -> N
 
 def test_a_known_type_that_a_value_does_not_have(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"a,b\n1,2\n1,{SECRET}\n")
-    source = open_source(str(tmp_path), types=pa.schema([("a", pa.int64()), ("b", pa.float64())]), skip_bad=True)
+    source = open_source(
+        str(tmp_path), hints=ColumnHints(types=pa.schema([("a", pa.int64()), ("b", pa.float64())])), skip_bad=True
+    )
     with pytest.raises(
         BadFragment, match=r"t\.csv, bytes \d+ to 17: line 3: column 'b' holds values that are not double$"
     ):

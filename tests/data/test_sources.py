@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pipeline.data.describe import describe
 from pipeline.data.frames import computed
 from pipeline.data.reading import count_rows, read_fragment
+from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.schema.schema_merge import common, conform
 from pipeline.data.source import Source, open_source
 from pipeline.errors import SourceError
@@ -62,7 +63,7 @@ def test_hive_keys_stay_texts_where_they_were(tmp_path: Path) -> None:
         pq.write_table(pa.table({"a": [1]}), tmp_path / f"zone={zone}" / "p.parquet")
     types = open_source(str(tmp_path)).schema
     assert read(open_source(str(tmp_path / "zone=7")))["zone"].to_pylist() == [7]
-    assert read(open_source(str(tmp_path / "zone=7"), types=types))["zone"].to_pylist() == ["7"]
+    assert read(open_source(str(tmp_path / "zone=7"), hints=ColumnHints(types=types)))["zone"].to_pylist() == ["7"]
 
 
 def test_drift_is_unified(data: Path) -> None:
@@ -349,7 +350,7 @@ def test_known_types_are_taken(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("a,b\n1,\n")
     types = pa.schema([("a", pa.float64()), ("b", pa.string())])
     for name in ("1.parquet", "1.csv"):
-        source = open_source(str(tmp_path / name), types=types)
+        source = open_source(str(tmp_path / name), hints=ColumnHints(types=types))
         assert source.schema.equals(types)
         assert read(source).to_pydict() == {"a": [1.0], "b": [None]}
 

@@ -19,6 +19,7 @@ from pipeline.data import tabular
 from pipeline.data.frames import computed, kind_of
 from pipeline.data.partitions import CollectionPartitions, look_at
 from pipeline.data.reading import count_rows, read_fragment
+from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.source import cut_by_rows, open_source
 from pipeline.errors import SourceError
 from pipeline.events.findings import Finding, text_of
@@ -269,7 +270,7 @@ def test_categories_of_numbers_stay_categories() -> None:
     assert source.schema.field("t").type == pa.dictionary(pa.int32(), pa.string())
     (fragment,) = source.fragments
     assert read_fragment(source, fragment, payload=source.payload(fragment))["k"].to_pylist() == [3, 1, None]
-    plain = open_source(given, types=pa.schema([("k", pa.int64())]))  # as a model's manifest has it
+    plain = open_source(given, hints=ColumnHints(types=pa.schema([("k", pa.int64())])))  # as a model's manifest has it
     assert plain.schema.field("k").type == pa.int64()
 
 

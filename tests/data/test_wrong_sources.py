@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.config.job import CsvOptions
 from pipeline.data.reading import read_fragment
+from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.source import open_source
 from pipeline.errors import SourceError
 
@@ -147,7 +148,7 @@ def test_ragged_line_is_named_in_any_byte_range(tmp_path: Path) -> None:
 
 def test_texts_that_are_not_of_the_known_type(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"a,b\n1,2\n1,{SECRET}\n")
-    source = open_source(str(tmp_path), types=pa.schema([("a", pa.int64()), ("b", pa.float64())]))
+    source = open_source(str(tmp_path), hints=ColumnHints(types=pa.schema([("a", pa.int64()), ("b", pa.float64())])))
     with pytest.raises(
         SourceError, match=r"t\.csv, bytes 4 to 17: line 3: column 'b' holds values that are not double$"
     ):

@@ -77,7 +77,7 @@ def test_leading_zeros_are_numbers_where_the_job_says_so(tmp_path: Path) -> None
 def test_a_model_reads_its_columns_as_its_manifest_says(tmp_path: Path) -> None:
     path = write(tmp_path, "t.csv", "id,zip,code", f"007,01234,{2**64}", "8,2,3")
     types = pa.schema([("id", pa.int64()), ("zip", pa.int64()), ("code", pa.string())])
-    table = read(open_source(str(path), types=types))
+    table = read(open_source(str(path), hints=ColumnHints(types=types)))
     assert table.to_pydict() == {"id": [7, 8], "zip": [1234, 2], "code": [str(2**64), "3"]}
     copied = open_source(str(path), hints=ColumnHints(types=types, copied=frozenset({"id"})))
     assert read(copied)["id"].to_pylist() == ["007", "8"]
@@ -91,7 +91,7 @@ def test_names_of_folders_are_texts_where_a_number_would_lose_digits(tmp_path: P
         write(tmp_path, f"k={value}/t.csv", "x", "1")
     assert read(open_source(str(tmp_path)))["k"].to_pylist() == sorted(values)
     if len(values[0]) == 2:
-        numbers = open_source(str(tmp_path), types=pa.schema([("k", pa.int64())]))
+        numbers = open_source(str(tmp_path), hints=ColumnHints(types=pa.schema([("k", pa.int64())])))
         assert read(numbers)["k"].to_pylist() == [1, 2]
 
 
@@ -179,7 +179,7 @@ def test_a_header_among_the_rows_is_refused(tmp_path: Path, end: str, nbytes: in
     with pytest.raises(SourceError, match=rf"{path}: line 42: the header again"):
         open_source(str(path), fragment_nbytes=nbytes)
     types = pa.schema([("x", pa.float64()), ("late", pa.bool_())])
-    known = open_source(str(path), types=types, fragment_nbytes=nbytes)
+    known = open_source(str(path), hints=ColumnHints(types=types), fragment_nbytes=nbytes)
     with pytest.raises(SourceError, match=r"line 42: the header again"):
         read(known)
 
@@ -194,7 +194,7 @@ def test_a_model_trained_on_whole_numbers_reads_what_pandas_writes_of_them_with_
         ",2,2024-01-01,2024-01-02",
         "3.5,3,,",
     )
-    table = read(open_source(str(path), types=types))
+    table = read(open_source(str(path), hints=ColumnHints(types=types)))
     assert (table["a"].to_pylist(), table["b"].to_pylist()) == ([1.0, None, 3.5], [1, 2, 3])
     assert table.schema.types == [pa.float64(), pa.int64(), pa.timestamp("ns"), pa.timestamp("s")]
 
@@ -222,7 +222,7 @@ def test_a_column_without_a_name_is_left_out(tmp_path: Path, head: str) -> None:
     assert read(inputs.training)["column 1"].to_pylist() == [0, 1]
     named = open_source(str(path), csv=CsvOptions(columns=["row", "x", "y"]))
     assert read(named).column_names == ["row", "x", "y"]
-    model = open_source(str(path), types=pa.schema([("x", pa.float64()), ("y", pa.float64())]))
+    model = open_source(str(path), hints=ColumnHints(types=pa.schema([("x", pa.float64()), ("y", pa.float64())])))
     assert model.schema.names == ["x", "y"]
 
 
@@ -295,4 +295,7 @@ def test_true_and_1_are_text_wherever_blocks_are_cut(tmp_path: Path) -> None:
     for nbytes in (1, 1 << 20):
         assert open_source(str(path), fragment_nbytes=nbytes).schema.types == [pa.string()] * 2
     types = pa.schema([("a", pa.bool_()), ("b", pa.bool_())])
-    assert read(open_source(str(path), types=types)).to_pydict() == {"a": [True, True], "b": [True, True]}
+    assert read(open_source(str(path), hints=ColumnHints(types=types))).to_pydict() == {
+        "a": [True, True],
+        "b": [True, True],
+    }

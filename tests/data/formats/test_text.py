@@ -15,6 +15,7 @@ from pipeline.config.job import CsvOptions
 from pipeline.data.formats import text
 from pipeline.data.formats.csv import join
 from pipeline.data.reading import count_rows, read_fragment
+from pipeline.data.schema.hints import ColumnHints
 from pipeline.data.source import Source, open_source
 from pipeline.errors import SourceError
 from pipeline.events.findings import findings
@@ -150,7 +151,9 @@ def test_blocks_of_quoted_text_end_with_rows(tmp_path: Path, monkeypatch: pytest
 def test_counting_where_types_were_known(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "1,x\n" * 3000)
-    source = open_source(str(path), types=pa.schema([("a", pa.float64()), ("b", pa.string())]), fragment_nbytes=2000)
+    source = open_source(
+        str(path), hints=ColumnHints(types=pa.schema([("a", pa.float64()), ("b", pa.string())])), fragment_nbytes=2000
+    )
     assert source.rows is None
     counted = count_rows(source)
     assert counted.rows == 3000
@@ -187,7 +190,7 @@ def test_libsvm_with_qid_comments_and_index_zero(tmp_path: Path) -> None:
     assert read(open_source(str(path))).to_pandas().to_csv(index=False) == (
         "query,label,f0,f1,f2,f3\n7,1.0,0.5,,,100.0\n7,0.0,,,-1.0,\n9,2.0,,,,\n"
     )
-    wide = open_source(str(path), types=pa.schema([("f5", pa.float32()), ("x", pa.float32())]))
+    wide = open_source(str(path), hints=ColumnHints(types=pa.schema([("f5", pa.float32()), ("x", pa.float32())])))
     assert wide.schema.names[-2:] == ["f3", "f5"]
     assert np.isnan(read(wide)["f5"].to_numpy()).all()
 
@@ -218,4 +221,4 @@ def test_libsvm_files_that_count_otherwise_than_a_model_are_a_finding(
 ) -> None:
     (tmp_path / "a.svm").write_text(f"1 {text}\n")
     types = pa.schema([(f"f{index}", pa.float32()) for index in range(known, 3)])
-    assert len(findings(open_source(str(tmp_path), types=types).notes)) == shifted
+    assert len(findings(open_source(str(tmp_path), hints=ColumnHints(types=types)).notes)) == shifted
