@@ -28,9 +28,8 @@ from benchmarks.plan_fit import Run, left_out, read_runs, residuals
 from benchmarks.plan_runs import toml_of
 from benchmarks.plan_sets import NAMED, ROOT, SETS
 from pipeline.cli.terminal import run
-from pipeline.planning.audit import AuditLine, correction, ratios_of
-from pipeline.planning.audit import Measured as Taken
-from pipeline.planning.forecast import Correction, default_costs, forecast
+from pipeline.planning.audit import AuditLine, RunMeasurements, correction, ratios_of
+from pipeline.planning.forecast import Correction, MeasuredTrees, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE, factor
 from pipeline.planning.job_size import SizeFacts
 from pipeline.planning.plan import GAIN
@@ -137,17 +136,15 @@ def after_audits(runs: Sequence[Run], audits: int = 5) -> Found:
 
 
 def _line(one: Run) -> AuditLine:
-    ratios = ratios_of(one.size, one.layout, one.memory, Taken(one.cpu, one.wall, one.rss, one.leaves))
+    ratios = ratios_of(one.size, one.layout, one.memory, RunMeasurements(one.cpu, one.wall, one.rss, one.leaves))
     return AuditLine(
         "here",
         one.name,
         ratios.cpu,
         ratios.wall,
         ratios.rss,
-        leaves=one.leaves,
-        leaves_rows=one.size.train_rows,
-        leaves_rounds=one.size.rounds,
-        facts=SizeFacts(one.size.features, one.size.bins, one.size.trees, 1.0, None),
+        trees=MeasuredTrees.of(one.size, one.leaves),
+        facts=SizeFacts(one.size.features, one.size.bins, one.size.trees, 1.0, None, one.memory.missing),
     )
 
 

@@ -36,8 +36,8 @@ from pipeline.planning.work import (
     grown,
     pass_work,
     round_work,
+    rounds_by_worker,
     seconds,
-    worker_round_work,
 )
 
 LEAST_NBYTES = 16 * 2**20
@@ -156,7 +156,7 @@ def _wall_amounts(one: Run, tree: Any, costs: UnitCosts) -> dict[str, Amounts]:
     """Of measured CPU seconds."""
     shares = one.shares
     predicted = seconds(costs.cpu["rounds"], round_work(one.size, shares, tree, one.layout.threads))
-    alone = seconds(costs.cpu["rounds"], worker_round_work(one.size, shares, tree, 0, one.layout.threads))
+    alone = seconds(costs.cpu["rounds"], rounds_by_worker(one.size, shares, tree, one.layout.threads)[0])
     alone *= one.cpu.get("rounds", 0.0) / max(1e-9, predicted)
     cpu = {stage: one.cpu.get(stage, 0.0) for stage in STAGES}
     return wall_work(one.size, one.layout, shares, tree, cpu, alone, costs)

@@ -64,8 +64,8 @@ def plan(
 ) -> None:
     """Say what a training will need before it runs, for each number of workers: time, memory, price.
 
-    Memory is the resident set of a worker, which its limit is about.  In brackets is what four of five runs should
-    keep to.  Nothing is written but the history of audits, which every training adds to.
+    Memory is the resident set of a worker, which its nanny compares with its limit.  Four of five runs should stay
+    within the numbers in brackets.  Nothing is written but the history of audits, which every training adds to.
 
     \b
     Example:

@@ -23,9 +23,10 @@ from pipeline.data.source import Source, open_source
 from pipeline.data.valueless import with_types
 from pipeline.errors import DataError
 from pipeline.events.findings import Finding, UserNote
-from pipeline.planning.job_size import TIME_PARTS, JobSize, bounded_sample
+from pipeline.planning.job_size import TIME_PARTS, JobSize, bounded_sample, shares_of_columns, trees_of_a_round, whole
 from pipeline.planning.storage_plan import BYTES_PER_VALUE, FragmentSize, Survey
 
+MOST_DEPTH = 64  # of a tree that can be: 2^64 rows
 FEW_BINS = 64  # of a column that is no fraction, about: whole numbers, texts, times
 HELD_OUT_SHARE = 0.2  # of the rows, where a column decides and its values are not known yet
 
@@ -126,8 +127,8 @@ class Inputs:
         return JobSize(
             rows=rows,
             validation_rows=held or round(rows * _held_out(validation)),
-            numbers=len(types) - texts,
-            texts=texts,
+            numeric_columns=len(types) - texts,
+            text_columns=texts,
             features=features,
             bins=sum(training.max_bin if pt.is_floating(kind) else min(training.max_bin, FEW_BINS) for kind in types),
             files=sum(len(source.files) for source in self.sources),
@@ -139,13 +140,11 @@ class Inputs:
                 if source.format in TEXT_FORMATS
             ),
             rounds=training.rounds,
-            trees=max(1, len(training.quantiles)),
-            depth=int(params["max_depth"]),
+            trees=trees_of_a_round(params, quantiles=len(training.quantiles)),
+            depth=min(MOST_DEPTH, whole(params["max_depth"], 6)),
             growth="lossguide" if params.get("grow_policy") == "lossguide" else "depthwise",
-            max_leaves=int(params.get("max_leaves") or 0),
-            column_share=min(
-                float(params.get(name, 1)) for name in ("colsample_bynode", "colsample_bylevel", "colsample_bytree")
-            ),
+            max_leaves=whole(params.get("max_leaves"), 0),
+            column_share=shares_of_columns(params),
             metrics=len(round_metrics(training.objective, training.metrics, params)) if measured else 2,
             sample_rows=bounded_sample(self.job.preprocess.sample_rows, len(types)),
             derived=bool(self.derivation.derive or self.derivation.where or self.derivation.function),

@@ -10,11 +10,11 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.planning.forecast import Correction, UnitCosts, default_costs, forecast
+from pipeline.planning.forecast import Correction, MeasuredTrees, UnitCosts, default_costs, forecast
 from pipeline.planning.intervals import COVERAGE
 from pipeline.planning.job_size import JobSize, SizeFacts
 from pipeline.planning.stage_memory import MemoryFacts
@@ -25,11 +25,13 @@ PRIOR_RUNS = 2  # the weight of "no correction": n runs weigh n / (n + PRIOR_RUN
 LATEST = 50  # runs that count, of one machine
 LEAST_SECONDS = 0.1  # added on both sides: ratios of small numbers say little
 MOST_OFFSET_NBYTES = 64 * 2**20
+LARGEST = 1e18  # of any number in a line
+MOST_RATIO = 10.0  # of a logarithm: 22,000 times
 KINDS = ("cpu", "wall", "rss")
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunMeasurements:
     """What a run took."""
 
     cpu: Mapping[str, float]  # stage -> seconds of all processes
@@ -50,9 +52,7 @@ class AuditLine:
     cpu: Mapping[str, float]  # stage -> log(measured / predicted)
     wall: Mapping[str, float]
     rss: Mapping[str, tuple[float, float]]  # stage -> predicted and measured bytes
-    leaves: float
-    leaves_rows: int
-    leaves_rounds: int
+    trees: MeasuredTrees
     facts: SizeFacts
     planned: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
     """Of "cpu", "wall", "rss": planned, low, high, measured, in seconds or bytes."""
@@ -63,30 +63,45 @@ class AuditLine:
     @classmethod
     def parse(cls, line: str) -> "AuditLine":
         """The inverse of `render`; ValueError for anything else."""
-        values = json.loads(line)
+        try:
+            values = json.loads(line)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(values, dict) or values.pop("version", None) != VERSION:
             raise ValueError("not a line of this version")
         try:
-            values["facts"] = SizeFacts(**values["facts"])
+            values |= {"facts": SizeFacts(**values["facts"]), "trees": MeasuredTrees(**values["trees"])}
             made = cls(**values)
             ratios = [*made.cpu.values(), *made.wall.values(), *(one for pair in made.rss.values() for one in pair)]
-            facts = [one for one in dataclasses.astuple(made.facts) if one is not None]
-            numbers = [*ratios, made.leaves, made.leaves_rows, made.leaves_rounds, *facts]
+            facts, trees = dataclasses.asdict(made.facts), dataclasses.asdict(made.trees)
+            missing, growth = facts.pop("missing"), trees.pop("growth")
+            numbers = [*ratios, *trees.values(), *(one for one in facts.values() if one is not None)]
             rss = {stage: (float(first), float(second)) for stage, (first, second) in made.rss.items()}
             ranges = {name: tuple(map(float, numbers)) for name, numbers in made.planned.items()}
-        except (TypeError, AttributeError, KeyError) as error:
+        except (TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(str(error)) from None
-        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-            raise ValueError("a number is not finite")
+        if not all(type(number) in (int, float) and abs(number) <= LARGEST for number in numbers):
+            raise ValueError("a number is too large")
+        if any(abs(ratio) > MOST_RATIO for ratio in (*made.cpu.values(), *made.wall.values())):
+            raise ValueError("a ratio is too large")
+        if (
+            any(one <= 0 for pair in rss.values() for one in pair)
+            or min(trees.values()) < 0
+            or min(made.facts.trees, made.facts.features) < 0
+        ):
+            raise ValueError("a number is too small")
+        if type(missing) is not bool or growth not in ("depthwise", "lossguide"):
+            raise ValueError("missing or growth is of another kind")
         if any(len(one) != 4 or not all(map(math.isfinite, one)) for one in ranges.values()):
             raise ValueError("a range is not four finite numbers")
         return dataclasses.replace(made, rss=rss, planned=ranges)  # type: ignore[arg-type]
 
 
-def kind_of(columns: Iterable[tuple[str, str]], target: str, objective: str) -> str:
-    """The fingerprint of what makes two jobs alike: columns with their types, target and objective."""
-    text = json.dumps([sorted(map(list, columns)), target, objective])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def kind_of(*what: Any) -> str:
+    """The fingerprint of what makes two jobs alike, of JSON values: their columns, and the settings by which the same rows
+    become the same features and trees of the same number.
+    """
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -99,11 +114,11 @@ class Ratios:
 
 
 def ratios_of(
-    size: JobSize, layout: Layout, memory: MemoryFacts, measured: Measured, costs: UnitCosts | None = None
+    size: JobSize, layout: Layout, memory: MemoryFacts, measured: RunMeasurements, costs: UnitCosts | None = None
 ) -> Ratios:
     """Compares a run with the costs alone: with its own trees, and for wall-clock seconds with its own CPU seconds."""
     costs = costs or default_costs()
-    trees = Correction(leaves=measured.leaves, leaves_rows=size.train_rows, leaves_rounds=size.rounds)
+    trees = Correction(trees=MeasuredTrees.of(size, measured.leaves))
     cpu = _logs(measured.cpu, forecast(size, layout, memory, trees, costs).cpu)
     by_cpu = {stage: math.exp(ratio) for stage, ratio in cpu.items()}
     made = forecast(size, layout, memory, dataclasses.replace(trees, cpu=by_cpu), costs)
@@ -141,16 +156,17 @@ def correction(history: Sequence[AuditLine], machine: str, kind: str) -> Correct
         ]
     )  # fmt: skip
     found = Correction(
-        factors["cpu"], factors["wall"], rss={stage: math.exp(one) for stage, one in own.items()}, rss_offset=offsets
+        factors["cpu"],
+        factors["wall"],
+        rss={stage: math.exp(one) for stage, one in own.items()},
+        rss_offset_nbytes=offsets,
     )
     if not alike:
         return found
     last = alike[-1]
     return dataclasses.replace(
         found,
-        leaves=last.leaves,
-        leaves_rows=last.leaves_rows,
-        leaves_rounds=max(1, last.leaves_rounds),
+        trees=last.trees,
         facts=last.facts,
     )
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.efficiency.cost import TreeShape, calls
 from pipeline.efficiency.machine import Fill, Ring
@@ -26,8 +26,8 @@ from pipeline.planning.work import (
     grown,
     pass_work,
     round_work,
+    rounds_by_worker,
     seconds,
-    worker_round_work,
     workload_of,
 )
 
@@ -76,16 +76,30 @@ def default_costs() -> UnitCosts:
 
 
 @dataclass(frozen=True)
+class MeasuredTrees:
+    """How large trees were, and what limited them."""
+
+    leaves: float  # on average
+    rows: int  # that trained
+    rounds: int
+    depth: int  # 0: no limit
+    max_leaves: int  # 0: no limit
+    growth: Literal["depthwise", "lossguide"]
+
+    @classmethod
+    def of(cls, size: JobSize, leaves: float) -> "MeasuredTrees":
+        return cls(leaves, size.train_rows, size.rounds, size.depth, size.max_leaves, size.growth)
+
+
+@dataclass(frozen=True)
 class Correction:
     """Factors by which the costs differ here, by stage; those that are not named are 1."""
 
     cpu: Mapping[str, float] = field(default_factory=dict)
     wall: Mapping[str, float] = field(default_factory=dict)
     rss: Mapping[str, float] = field(default_factory=dict)
-    rss_offset: Mapping[str, float] = field(default_factory=dict)  # bytes, before the factor
-    leaves: float | None = None  # of a tree, at `leaves_rows` training rows and `leaves_rounds` rounds
-    leaves_rows: int = 0
-    leaves_rounds: int = 0
+    rss_offset_nbytes: Mapping[str, float] = field(default_factory=dict)  # bytes, before the factor
+    trees: "MeasuredTrees | None" = None
     facts: SizeFacts | None = None  # of the job's size: to be applied before a plan is made
 
 
@@ -144,10 +158,9 @@ def forecast(
     cpu = {stage: seconds(costs.cpu.get(stage, {}), amounts) for stage, amounts in passes.items()}
     cpu["rounds"] = seconds(costs.cpu["rounds"], round_work(size, shares, tree, layout.threads))
     cpu = {stage: spent * correction.cpu.get(stage, 1.0) for stage, spent in cpu.items()}
+    factor = correction.cpu.get("rounds", 1.0)
     each = tuple(
-        seconds(costs.cpu["rounds"], worker_round_work(size, shares, tree, worker, layout.threads))
-        * correction.cpu.get("rounds", 1.0)
-        for worker in range(shares.used)
+        factor * seconds(costs.cpu["rounds"], work) for work in rounds_by_worker(size, shares, tree, layout.threads)
     )
     amounts = wall_work(size, layout, shares, tree, cpu, each[0], costs)
     wall = {stage: seconds(costs.wall.get(stage, {}), of) for stage, of in amounts.items()}
@@ -155,19 +168,26 @@ def forecast(
     taken = (
         stage_memory(size, layout, shares, tree, memory)
         .scaled(costs.rss)
-        .corrected(correction.rss_offset, correction.rss)
+        .corrected(correction.rss_offset_nbytes, correction.rss)
     )
     return Forecast(layout, shares.used, cpu, wall, taken, each, wall["rounds"] / size.rounds)
 
 
 def tree_of(size: JobSize, costs: UnitCosts, correction: Correction) -> TreeShape:
     """The mean tree: as such data were measured to grow it, else as generated data do."""
-    if correction.leaves is None:
+    measured = correction.trees
+    if measured is None:
         return grown(size, costs.fill)[1]
-    per_class = dataclasses.replace(
-        size, rows=correction.leaves_rows, validation_rows=0, rounds=max(1, correction.leaves_rounds)
+    there = dataclasses.replace(
+        size,
+        rows=measured.rows,
+        validation_rows=0,
+        rounds=max(1, measured.rounds),
+        depth=measured.depth,
+        max_leaves=measured.max_leaves,
+        growth=measured.growth,
     )
-    fill, _ = grown(per_class, costs.fill, correction.leaves)
+    fill, _ = grown(there, costs.fill, measured.leaves)
     return grown(size, fill)[1]
 
 

@@ -1,7 +1,8 @@
 """Describes how large a job is: the numbers that its time and memory depend on."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,8 +20,8 @@ class JobSize:
 
     rows: int  # training and validation
     validation_rows: int
-    numbers: int  # columns that are read, without texts
-    texts: int  # columns of texts
+    numeric_columns: int  # columns that are read, without texts
+    text_columns: int  # columns of texts
     features: int  # that are made of them
     bins: int  # of all features together
     files: int
@@ -48,27 +49,26 @@ class JobSize:
 
     @property
     def columns(self) -> int:
-        return self.numbers + self.texts
+        return self.numeric_columns + self.text_columns
 
     @property
     def nbytes(self) -> int:
         """Of all rows, decoded."""
         return sum(self.fragment_nbytes)
 
-    def scaled(self, rows: float = 1.0, features: float = 1.0, depth: int = 0) -> "JobSize":
-        """The same job with so many times the rows or the features, or with so much more depth."""
+    def scaled(self, rows: int = 1, features: int = 1, more_depth: int = 0) -> "JobSize":
+        """The same job with so many times the rows (in fragments of the same size) or the features, or so much deeper."""
         return dataclasses.replace(
             self,
             rows=round(self.rows * rows),
             validation_rows=round(self.validation_rows * rows),
-            sample_rows=self.sample_rows,
-            numbers=round(self.numbers * features),
-            texts=round(self.texts * features),
+            numeric_columns=round(self.numeric_columns * features),
+            text_columns=round(self.text_columns * features),
             features=round(self.features * features),
             bins=round(self.bins * features),
             text_nbytes=round(self.text_nbytes * rows * features),
-            fragment_nbytes=tuple(round(nbytes * rows * features) for nbytes in self.fragment_nbytes),
-            depth=self.depth + depth if self.depth else 0,
+            fragment_nbytes=tuple(nbytes * features for nbytes in self.fragment_nbytes) * rows,
+            depth=self.depth + more_depth if self.depth else 0,
         )
 
     def workload(self, rows: Sequence[int]) -> Workload:
@@ -106,13 +106,15 @@ class SizeFacts:
     features: int
     bins: int
     trees: int
-    kept: float  # share of the rows that filters and missing labels leave
-    held: float | None  # share of these that validate; None: not known
+    kept_share: float  # of the rows in the metadata, that filters and missing labels leave
+    validation_share: float | None  # of these; None: not known
+    missing: bool  # whether a value is missing
 
     def applied_to(self, size: JobSize) -> JobSize:
         """The size that metadata show, with these facts."""
-        rows = round(size.rows * self.kept)
-        held = size.validation_rows / max(1, size.rows) if self.held is None else self.held
+        rows = round(size.rows * self.kept_share)
+        share = self.validation_share
+        held = size.validation_rows / max(1, size.rows) if share is None else share
         return dataclasses.replace(
             size,
             rows=rows,
@@ -121,6 +123,30 @@ class SizeFacts:
             bins=self.bins,
             trees=self.trees,
         )
+
+
+def trees_of_a_round(params: Mapping[str, Any], classes: int = 0, quantiles: int = 0) -> int:
+    """The trees that a round adds: one for each class or quantile, times `num_parallel_tree`; one tree for all of them
+    with `multi_strategy = "multi_output_tree"`.  Values that are no numbers are refused elsewhere.
+
+    >>> trees_of_a_round({}), trees_of_a_round({"num_parallel_tree": 4}, classes=3), trees_of_a_round({}, quantiles=2)
+    (1, 12, 2)
+    """
+    together = params.get("multi_strategy") == "multi_output_tree"
+    outputs = 1 if together else max(1, classes if classes > 2 else 0, quantiles)
+    return outputs * max(1, whole(params.get("num_parallel_tree"), 1))
+
+
+def whole(value: Any, default: int) -> int:
+    """A parameter as a whole number, also of a text; `default` where it is none: it is refused elsewhere."""
+    text = str(value)
+    return int(text) if text.isdecimal() and len(text) <= 9 else default
+
+
+def shares_of_columns(params: Mapping[str, Any]) -> float:
+    """The share of the features that a split is chosen from: XGBoost multiplies its three parameters."""
+    shares = [params.get(name, 1) for name in ("colsample_bynode", "colsample_bylevel", "colsample_bytree")]
+    return math.prod(float(one) if isinstance(one, (int, float)) and 0 < one <= 1 else 1.0 for one in shares)
 
 
 def bounded_sample(rows: int, columns: int) -> int:

@@ -26,7 +26,7 @@ from pipeline.planning.work import Layout
 
 RESTART_SECONDS = 4.0  # from a loss until the worker is back; blocks and matrix are made again after that
 GAIN = 0.9  # another worker pays if the run then takes at most this share of the time: less is within the error
-GROWTH = (("rows", {"rows": 2.0}), ("features", {"features": 2.0}), ("depth", {"depth": 1}))
+GROWTH = (("rows", {"rows": 2}), ("features", {"features": 2}), ("depth", {"more_depth": 1}))
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class LayoutPlan:
 
 
 @dataclass(frozen=True)
-class Wish:
+class PlanOptions:
     """What the user asks of a plan."""
 
     deadline_seconds: float | None = None
@@ -111,8 +111,8 @@ class Plan:
     resources: tuple[Resources, ...]  # of the layouts
     layouts: tuple[LayoutPlan, ...]  # with more and more workers
     evidence: Evidence
-    wish: Wish
-    growth: Mapping[str, tuple[float, float]]  # "rows", "features", "depth" -> factors of wall seconds and of memory
+    options: PlanOptions
+    costs: UnitCosts = field(repr=False)
 
     @classmethod
     def of(
@@ -121,21 +121,27 @@ class Plan:
         survey: Survey,
         resources: Sequence[Resources],
         evidence: Evidence | None = None,
-        wish: Wish | None = None,
+        options: PlanOptions | None = None,
         costs: UnitCosts | None = None,
     ) -> "Plan":
-        """Plans a job on each of some sets of workers.  `wish`: default: nothing."""
-        evidence, wish, costs = evidence or Evidence(), wish or Wish(), costs or default_costs()
-        make = functools.partial(_layout_plan, size, survey, evidence=evidence, wish=wish, costs=costs)
+        """Plans a job on each of some sets of workers.  `options`: default: nothing."""
+        evidence, options, costs = evidence or Evidence(), options or PlanOptions(), costs or default_costs()
+        make = functools.partial(_layout_plan, size, survey, evidence=evidence, options=options, costs=costs)
         ordered = tuple(sorted(resources, key=lambda one: (len(one.workers), one.workers[0].threads)))
         layouts = tuple(map(make, ordered))
-        growth = _growth(size, layouts[0], evidence.correction, costs)
-        return cls(size, survey, ordered, layouts, evidence, wish, growth)
+        return cls(size, survey, ordered, layouts, evidence, options, costs)
+
+    @functools.cached_property
+    def growth(self) -> Mapping[str, tuple[float, float]]:
+        """"rows", "features", "depth" -> factors of wall-clock seconds and of memory of the first layout, with twice the rows
+        or the features, or one more level of depth.
+        """  # fmt: skip
+        return _growth(self.size, self.layouts[0], self.evidence.correction, self.costs)
 
     def with_size(self, **known: Any) -> "Plan":
         """The same plan for a job of another size, e.g. with other rounds."""
         size = dataclasses.replace(self.size, **known)
-        return Plan.of(size, self.survey, self.resources, self.evidence, self.wish)
+        return Plan.of(size, self.survey, self.resources, self.evidence, self.options, self.costs)
 
     @property
     def possible(self) -> tuple[LayoutPlan, ...]:
@@ -144,11 +150,15 @@ class Plan:
 
     @property
     def fastest(self) -> LayoutPlan | None:
-        """The layout that ends first; of several within GAIN of it the one with fewest workers."""
-        if not self.possible:
+        """The layout that ends first, of those that are sure to meet the deadline where some are; of several within GAIN of
+        it the one with fewest workers.
+        """
+        deadline = self.options.deadline_seconds
+        ones = [one for one in self.possible if deadline is None or one.wall.high <= deadline] or list(self.possible)
+        if not ones:
             return None
-        least = min(one.wall.middle for one in self.possible)
-        return next(one for one in self.possible if one.wall.middle * GAIN <= least)
+        least = min(one.wall.middle for one in ones)
+        return next(one for one in ones if one.wall.middle * GAIN <= least)
 
     @property
     def cheapest(self) -> tuple[LayoutPlan, ModeCost] | None:
@@ -163,13 +173,13 @@ class Plan:
     def _priced(self, choose: Any) -> tuple[LayoutPlan, ModeCost] | None:
         of = {id(mode): one for one in self.possible for mode in one.modes}
         modes = [mode for one in self.possible for mode in one.modes]
-        found = choose(modes, self.wish.deadline_seconds, self.wish.budget)
+        found = choose(modes, self.options.deadline_seconds, self.options.budget)
         return None if found is None else (of[id(found)], found)
 
     @property
     def best(self) -> LayoutPlan | None:
-        """The layout to use: the cheapest that meets the wishes where there are prices, else the fastest."""
-        if self.wish.prices is not None and (priced := self.cheapest) is not None:
+        """The layout to use: the cheapest that meets the optionses where there are prices, else the fastest."""
+        if self.options.prices is not None and (priced := self.cheapest) is not None:
             return priced[0]
         return self.fastest
 
@@ -177,10 +187,12 @@ class Plan:
         """ClusterError where no layout can work, or none meets the deadline or the budget; the nearest is named."""
         if not self.possible:
             raise ClusterError(f"{self.layouts[0].name}: {self.layouts[0].refused}")
-        deadline, budget = self.wish.deadline_seconds, self.wish.budget
-        if self.wish.prices is not None and (deadline is not None or budget is not None):
-            if self.cheapest is None and (near := self.nearest) is not None:
-                raise ClusterError(_missed(self.wish, *near))
+        deadline, budget = self.options.deadline_seconds, self.options.budget
+        if self.options.prices is not None and (deadline is not None or budget is not None):
+            if self.cheapest is None:
+                if (near := self.nearest) is not None:
+                    raise ClusterError(_missed(self.options, *near))
+                raise ClusterError(next(mode.reason for one in self.possible for mode in one.modes if mode.reason))
         elif deadline is not None:
             fastest = self.fastest
             assert fastest is not None
@@ -253,12 +265,14 @@ class Plan:
 
 
 def _layout_plan(
-    size: JobSize, survey: Survey, resources: Resources, *, evidence: Evidence, wish: Wish, costs: UnitCosts
+    size: JobSize, survey: Survey, resources: Resources, *, evidence: Evidence, options: PlanOptions, costs: UnitCosts
 ) -> LayoutPlan:
     storage = StoragePlan.of(survey, resources)
     layout = Layout(len(resources.workers), max(one.threads for one in resources.workers))
+    size = dataclasses.replace(size, device=resources.device)
     made, peak = _with_memory(size, layout, storage, evidence, costs)
-    limit = resources.limit_nbytes
+    # On GPUs matrix and histograms are not in the memory that the limit is about, and nothing was measured.
+    limit = 0 if resources.device == "cuda" else resources.limit_nbytes
     if storage.worker.matrix == "memory" and survey.matrix == "auto" and _may_be_ended(peak, limit):
         on_disk = storage.on_disk()
         other, other_peak = _with_memory(size, layout, on_disk, evidence, costs)
@@ -269,13 +283,16 @@ def _layout_plan(
     cpu = Interval.around(made.cpu_seconds, _factor("cpu", evidence, costs))
     wall = Interval.around(made.wall_seconds, _factor("wall", evidence, costs))
     modes: tuple[ModeCost, ...] = ()
-    if wish.prices is not None:
-        rebuild = RESTART_SECONDS + sum(made.wall[stage] for stage in ("blocks", "matrix"))
-        run = RunEstimate(
-            layout.workers, wall.middle, wall.low, wall.high, rebuild, min(wish.checkpoint_seconds, made.wall["rounds"])
-        )
-        modes = mode_costs(wish.prices, run)
+    if options.prices is not None:
+        modes = mode_costs(options.prices, _estimate(made, wall, options))
     return LayoutPlan(made, cpu, wall, peak, limit, storage, modes, refused, close, notes)
+
+
+def _estimate(made: Forecast, wall: Interval, options: PlanOptions) -> RunEstimate:
+    """The run for the arithmetic of prices: what a loss costs, and the time between two checkpoints."""
+    restart = RESTART_SECONDS + sum(made.wall[stage] for stage in ("blocks", "matrix"))
+    segment = min(options.checkpoint_seconds, made.wall["rounds"])
+    return RunEstimate(made.layout.workers, wall.middle, wall.low, wall.high, restart, segment)
 
 
 def _may_be_ended(peak: Interval, limit_nbytes: int) -> bool:
@@ -286,7 +303,9 @@ def _with_memory(
     size: JobSize, layout: Layout, storage: StoragePlan, evidence: Evidence, costs: UnitCosts
 ) -> tuple[Forecast, Interval]:
     worker = storage.worker
-    facts = MemoryFacts(storage.keep_nbytes, storage.survey.missing, worker.matrix == "disk", worker.codes == "disk")
+    known = evidence.correction.facts
+    missing = storage.survey.missing or (known is not None and known.missing)
+    facts = MemoryFacts(storage.keep_nbytes, missing, worker.matrix == "disk", worker.codes == "disk")
     made = forecast(size, layout, facts, evidence.correction, costs)
     return made, Interval.around(made.memory.peak_nbytes, _factor("rss", evidence, costs))
 
@@ -306,13 +325,9 @@ def _factor(kind: str, evidence: Evidence, costs: UnitCosts) -> float:
 def _growth(
     size: JobSize, base: LayoutPlan, correction: Correction, costs: UnitCosts
 ) -> dict[str, tuple[float, float]]:
-    """How wall seconds beyond the start, and a worker's memory beyond the process, grow with twice the rows or features,
-    or one more level of depth.
-    """
-    worker = base.storage.worker
-    facts = MemoryFacts(base.storage.keep_nbytes, base.storage.survey.missing, worker.matrix == "disk")
-    found = {}
-    before = base.forecast
+    worker, before, found = base.storage.worker, base.forecast, {}
+    missing = base.storage.survey.missing or (correction.facts is not None and correction.facts.missing)
+    facts = MemoryFacts(base.storage.keep_nbytes, missing, worker.matrix == "disk", worker.codes == "disk")
     for name, change in GROWTH:
         if name == "depth" and not size.depth:
             continue
@@ -336,7 +351,8 @@ def _answers(plan: Plan) -> list[str]:
                 f"{one.idle} will have nothing to do"
             )
     others = [one for one in plan.possible if one.layout.workers > best.layout.workers]
-    if others and best.layout.workers == 1:
+    fastest = plan.fastest
+    if others and fastest is not None and fastest.layout.workers == 1 and best is fastest:
         alone, together = duration(best.wall.middle), duration(others[0].wall.middle)
         little = others[0].wall.middle < best.wall.middle
         found.append(
@@ -345,36 +361,32 @@ def _answers(plan: Plan) -> list[str]:
         )
     elif best is plan.fastest and len(plan.possible) > 1:
         found.append(f"fastest: {best.name}, {duration(best.wall.middle)}")
-    if (priced := plan.cheapest) is not None and plan.wish.prices is not None:
+    if (priced := plan.cheapest) is not None and plan.options.prices is not None:
         layout, mode = priced
-        amount = plan.wish.prices.amount
+        amount = plan.options.prices.amount
         found.append(
             f"cheapest: {layout.name}, {mode.mode.replace('_', ' ')}: {amount(mode.cost)} ({amount(mode.cost_low)} to "
             f"{amount(mode.cost_high)}) in {duration(mode.seconds)}"
         )
-        if mode.mode == "spot" and plan.wish.deadline_seconds is not None:
-            rebuild = RESTART_SECONDS + sum(layout.forecast.wall[stage] for stage in ("blocks", "matrix"))
-            run = RunEstimate(
-                layout.layout.workers, layout.wall.middle, layout.wall.low, layout.wall.high, rebuild,
-                plan.wish.checkpoint_seconds,
-            )  # fmt: skip
-            switch = SpotDeadline.of(run, plan.wish.deadline_seconds).switch_by_seconds()
+        if mode.mode == "spot" and plan.options.deadline_seconds is not None:
+            run = _estimate(layout.forecast, layout.wall, plan.options)
+            switch = SpotDeadline.of(run, plan.options.deadline_seconds).switch_by_seconds()
             found.append(
                 f"without spot workers until {duration(max(0.0, switch))} after the start: take workers on demand then"
             )
     return found
 
 
-def _missed(wish: Wish, layout: LayoutPlan, mode: ModeCost) -> str:
+def _missed(options: PlanOptions, layout: LayoutPlan, mode: ModeCost) -> str:
     asked = []
-    if wish.deadline_seconds is not None:
-        asked.append(f"--deadline {duration(wish.deadline_seconds)}")
-    if wish.budget is not None:
-        asked.append(f"--budget {wish.budget:g}")
-    assert wish.prices is not None
+    if options.deadline_seconds is not None:
+        asked.append(f"--deadline {duration(options.deadline_seconds)}")
+    if options.budget is not None:
+        asked.append(f"--budget {options.budget:g}")
+    assert options.prices is not None
     return (
         f"nothing meets {' and '.join(asked)}: the nearest is {layout.name}, {mode.mode.replace('_', ' ')}, with "
-        f"{duration(mode.seconds)} (at worst {duration(mode.latest_seconds)}) and {wish.prices.amount(mode.cost)}: allow "
+        f"{duration(mode.seconds)} (at worst {duration(mode.latest_seconds)}) and {options.prices.amount(mode.cost)}: allow "
         "more, or train fewer rounds (training.rounds), fewer rows or flatter trees"
     )
 

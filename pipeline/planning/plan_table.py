@@ -56,9 +56,9 @@ def _layouts(plan: "Plan") -> list[Sequence[str]]:
     for one in plan.layouts:
         limit = f"of {mib(one.limit_nbytes)}" if one.limit_nbytes else "no limit"
         cost = ""
-        if plan.wish.prices is not None and one.modes:
+        if plan.options.prices is not None and one.modes:
             cost = ", ".join(
-                f"{mode.mode.replace('_', ' ')} {plan.wish.prices.amount(mode.cost)}" for mode in one.modes
+                f"{mode.mode.replace('_', ' ')} {plan.options.prices.amount(mode.cost)}" for mode in one.modes
             )
         mark = "refused" if one.refused else "<- best" if one is plan.best else ""
         rows.append(

@@ -39,7 +39,7 @@ def refusal(memory: StageMemory, peak: Interval, limit_nbytes: int) -> str | Non
     return (
         f"a worker is expected to take {mib(peak.middle)} ({mib(peak.low)} to {mib(peak.high)}) in {STAGES[stage]}, "
         f"{mib(memory.terms[stage][term])} of it for {what}, and is ended at {mib(ENDED_SHARE * limit_nbytes)}, "
-        f"{100 * ENDED_SHARE:.0f} % of its limit of {mib(limit_nbytes)}: {change}, or raise cluster.memory"
+        f"{100 * ENDED_SHARE:.0f} % of its limit of {mib(limit_nbytes)}: {_advice(change)}"
     )
 
 
@@ -51,5 +51,9 @@ def tight(memory: StageMemory, peak: Interval, limit_nbytes: int) -> str | None:
     what, change = TERMS[term]
     return (
         f"a worker is expected to take {mib(peak.low)} to {mib(peak.high)} in {STAGES[stage]}, most of it for {what}, and "
-        f"is ended at {mib(ENDED_SHARE * limit_nbytes)}: {change}, or raise cluster.memory"
+        f"is ended at {mib(ENDED_SHARE * limit_nbytes)}: {_advice(change)}"
     )
+
+
+def _advice(change: str) -> str:
+    return change if "cluster.memory" in change else f"{change}, or raise cluster.memory"

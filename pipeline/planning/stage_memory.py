@@ -89,7 +89,7 @@ def stage_memory(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape,
     at_once = min(layout.threads, shares.fragments[0])
     largest = max(size.fragment_nbytes, default=0)
     fragment_rows = size.rows * largest / max(1, size.nbytes)
-    texts = fragment_rows * size.texts * TEXT_NBYTES * at_once
+    texts = fragment_rows * size.text_columns * TEXT_NBYTES * at_once
     decoded = fragment_rows * size.columns * 8 * at_once
     kept = min(float(facts.keep_nbytes), size.nbytes * shares.of_rows[0])
     sampled = float(min(size.sample_rows, size.train_rows))
@@ -103,7 +103,7 @@ def stage_memory(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape,
     blocks = 0.0 if facts.codes_on_disk else codes
     sample = {
         "sample": sampled * size.columns * FLOAT_NBYTES,
-        "sample_texts": sampled * size.texts * TEXT_NBYTES,
+        "sample_texts": sampled * size.text_columns * TEXT_NBYTES,
     }
     base = {"base": 1.0, "expressions": float(size.derived), "expression_threads": float(size.derived * (at_once - 1))}
     text = {"tables": kept if size.text_nbytes else 0.0, "parsed": float(largest * at_once * bool(size.text_nbytes))}

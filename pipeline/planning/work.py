@@ -92,24 +92,24 @@ def pass_work(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape) ->
             "fragment": float(size.fragments),
             "row": float(size.rows),
             "text_byte": parsed,
-            "decoded": decoded * size.numbers,
-            "decoded_text": decoded * size.texts,
+            "decoded": decoded * size.numeric_columns,
+            "decoded_text": decoded * size.text_columns,
             "decoded_chunk": float(size.fragments * size.columns) * (not size.text_nbytes),
         },
         "statistics": {
             "run": 1.0,
             "fragment": float(size.fragments),
             "fragment_column": float(size.fragments * size.columns),
-            "number": float(size.train_rows * size.numbers),
-            "text": float(size.train_rows * size.texts),
+            "number": float(size.train_rows * size.numeric_columns),
+            "text": float(size.train_rows * size.text_columns),
             "sample_value": float(sampled * size.features),
             "column": float(size.columns),
         },
         "blocks": {
             "fragment": float(size.fragments),
             "fragment_column": float(size.fragments * size.columns),
-            "number": float(size.rows * size.numbers),
-            "text": float(size.rows * size.texts),
+            "number": float(size.rows * size.numeric_columns),
+            "text": float(size.rows * size.text_columns),
         },
         "matrix": {"worker": float(layout.workers), "value": float(size.rows * size.features)},
         "evaluation": {
@@ -138,22 +138,29 @@ def pass_work(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape) ->
 def round_work(size: JobSize, shares: Shares, tree: TreeShape, threads: int) -> dict[str, float]:
     """The CPU work of all rounds on all workers."""
     total: dict[str, float] = {}
-    for worker in range(shares.used):
-        for unit, amount in worker_round_work(size, shares, tree, worker, threads).items():
+    for amounts in rounds_by_worker(size, shares, tree, threads):
+        for unit, amount in amounts.items():
             total[unit] = total.get(unit, 0.0) + amount * size.rounds
     return total
 
 
-def worker_round_work(size: JobSize, shares: Shares, tree: TreeShape, worker: int, threads: int) -> dict[str, float]:
-    """The CPU work of one round on one worker (0: the one with most rows); threads wait for each other at each node."""
-    train, held = shares.rows(size.train_rows)[worker], shares.rows(size.validation_rows)[worker]
-    amounts = work(train, size.workload(shares.rows(size.train_rows)), tree)
-    held = held if size.validation_rows else 0
-    amounts["measured_row"] = float(held * size.metrics * size.trees)
-    amounts["held_row_level"] = float(held * size.trees * max(1, len(tree.splits)))
-    amounts["round"] = 1.0
-    amounts |= {unit: waits * (threads - 1) for unit, waits in barriers(size, tree).items()}
-    return amounts
+def rounds_by_worker(size: JobSize, shares: Shares, tree: TreeShape, threads: int) -> list[dict[str, float]]:
+    """The CPU work of one round on each worker that gets rows, the one with most rows first; threads wait for each other
+    at each node or level.
+    """
+    train = shares.rows(size.train_rows)
+    held = shares.rows(size.validation_rows) if size.validation_rows else (0,) * shares.used
+    workload, waits = size.workload(train), barriers(size, tree)
+    known: dict[tuple[int, int], dict[str, float]] = {}
+    for rows in zip(train, held, strict=True):
+        if rows not in known:
+            amounts = work(rows[0], workload, tree)
+            amounts["measured_row"] = float(rows[1] * size.metrics * size.trees)
+            amounts["held_row_level"] = float(rows[1] * size.trees * max(1, len(tree.splits)))
+            amounts["round"] = 1.0
+            amounts |= {unit: times * (threads - 1) for unit, times in waits.items()}
+            known[rows] = amounts
+    return [known[rows] for rows in zip(train, held, strict=True)]
 
 
 def barriers(size: JobSize, tree: TreeShape) -> dict[str, float]:

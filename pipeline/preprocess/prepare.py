@@ -15,7 +15,7 @@ from distributed import Future
 
 from pipeline.config.job import Training
 from pipeline.config.metric_registry import check_metrics
-from pipeline.config.parameters import check_fitting, with_defaults
+from pipeline.config.parameters import check_fitting, resolved_params, with_defaults
 from pipeline.data.groups import join_groups
 from pipeline.data.opened_sources import Inputs, reader
 from pipeline.data.rows import RowPlan, Split
@@ -27,6 +27,7 @@ from pipeline.data.skipped import SkippedFragment, note
 from pipeline.data.source import cut_by_rows
 from pipeline.events.types import BlocksDone, Planned, Skipped, StatisticsDone
 from pipeline.planning.assignment import assign
+from pipeline.planning.job_size import trees_of_a_round
 from pipeline.planning.memory import MIB
 from pipeline.planning.plan import Plan
 from pipeline.planning.storage_plan import Location, StoragePlan
@@ -83,6 +84,7 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         shares = itertools.chain(surveyed.training_shares, itertools.repeat(1.0))
         units = tuple(dataclasses.replace(unit, training_share=next(shares)) for unit in units)
         trees = max(1, len(target.classes) if target.kind == "multiclass" else 1)
+        _plan_trees(context, surveyed.training, trees)
         survey = inputs.survey()
         known = dataclasses.replace(
             survey,
@@ -93,9 +95,6 @@ def prepare(context: RunContext, inputs: Inputs) -> PreparedData:
         )
         plan = context.plan = StoragePlan.of(known, context.placement.resources)
         plan.validate()
-        if context.resource_plan is not None and trees != context.resource_plan.size.trees:
-            context.resource_plan = context.resource_plan.with_size(trees=trees)
-            context.resource_plan.validate()
         context.emit(_planned(plan, inputs.rows, context.resource_plan))
         context.emit_note(*plan.notes)
     with context.clock.stage("statistics"):
@@ -139,9 +138,20 @@ def params_of_rounds(params: Mapping[str, Any], fitted: Fitted) -> dict[str, Any
 
 
 def _planned_on_disk(context: RunContext) -> bool:
-    """Whether the resource plan, which knows what other stages take, has put the matrix on disk."""
+    """Whether the resource plan, which knows what other stages take, has put the matrix on disk.  Workers of several
+    sizes are decided one by one.
+    """
+    plan, limits = context.resource_plan, {worker.memory_limit for worker in context.placement.workers}
+    return plan is not None and len(limits) == 1 and plan.layouts[0].storage.worker.matrix == "disk"
+
+
+def _plan_trees(context: RunContext, training: Training, classes: int) -> None:
+    """Plans again where the target's classes make other trees; ClusterError where a worker would surely be ended."""
     plan = context.resource_plan
-    return plan is not None and plan.layouts[0].storage.worker.matrix == "disk"
+    trees = trees_of_a_round(resolved_params(training.params), classes, len(training.quantiles))
+    if plan is not None and trees != plan.size.trees:
+        context.resource_plan = plan.with_size(trees=trees)
+        context.resource_plan.validate()
 
 
 def for_params(context: RunContext, prepared: PreparedData) -> PreparedData:

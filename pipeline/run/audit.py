@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.cluster.process_time import tree_cpu_seconds
+from pipeline.config.parameters import resolved_params
 from pipeline.data.opened_sources import Inputs
-from pipeline.planning.audit import KINDS, AuditLine, Measured, kind_of, ratios_of
-from pipeline.planning.job_size import JobSize, SizeFacts
+from pipeline.planning.audit import KINDS, AuditLine, RunMeasurements, kind_of, ratios_of
+from pipeline.planning.forecast import MeasuredTrees
+from pipeline.planning.job_size import JobSize, SizeFacts, trees_of_a_round
 from pipeline.planning.plan import LayoutPlan
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
@@ -21,7 +23,7 @@ ACCOUNT_STAGES = ("reading", "statistics", "blocks", "matrix", "rounds", "evalua
 STAGE_OF_CLIENT = {"import": "start", "connect": "start"}
 
 
-def measured(context: RunContext, done: RunResult) -> Measured:
+def measured(context: RunContext, done: RunResult) -> RunMeasurements:
     """What a run took, by the account, the client's clock and the kernel."""
     account = done.closed_account.account
     cpu = {stage: account.stages[stage].useful for stage in ACCOUNT_STAGES if stage in account.stages}
@@ -38,7 +40,7 @@ def measured(context: RunContext, done: RunResult) -> Measured:
     for peaks in account.peak_rss_nbytes.values():
         for stage, nbytes in peaks.items():
             rss[stage] = max(rss.get(stage, 0.0), float(nbytes))
-    return Measured(cpu, wall, rss, leaves_of_a_tree(done.booster))
+    return RunMeasurements(cpu, wall, rss, leaves_of_a_tree(done.booster))
 
 
 def leaves_of_a_tree(booster: Any) -> float:
@@ -60,7 +62,11 @@ def size_of_run(context: RunContext, done: RunResult) -> JobSize:
         features=len(fitted.recipe.features),
         bins=int(sum(map(len, fitted.cuts.points))),
         rounds=max(1, done.outcome.trained.result.rounds),
-        trees=done.prepared.plan.survey.trees,
+        trees=trees_of_a_round(
+            resolved_params(done.prepared.plan.survey.params),
+            len(done.prepared.target.classes),
+            len(context.job.training.quantiles),
+        ),
         report=context.job.output.report,
         device=context.placement.device,
     )
@@ -83,7 +89,7 @@ class RunFacts:
     size: JobSize
     layout: Layout
     memory: MemoryFacts
-    measured: Measured
+    measured: RunMeasurements
 
     @classmethod
     def of(cls, context: RunContext, done: RunResult) -> "RunFacts":
@@ -105,7 +111,7 @@ class RunFacts:
             JobSize.from_dict(values["size"]),
             Layout(**values["layout"]),
             MemoryFacts(**values["memory"]),
-            Measured(**values["measured"]),
+            RunMeasurements(**values["measured"]),
         )
 
 
@@ -121,7 +127,7 @@ class Audit:
     def of(cls, context: RunContext, done: RunResult) -> "Audit | None":
         """None for a run without a plan."""
         plan = context.resource_plan
-        if plan is None:
+        if plan is None or done.prepared.plan.shape.rows <= 0:
             return None
         facts = RunFacts.of(context, done)
         planned = plan.with_size(rounds=facts.size.rounds).layouts[0]
@@ -137,10 +143,8 @@ class Audit:
             cpu={stage: one for stage, one in ratios.cpu.items() if stage not in alone},
             wall={stage: one for stage, one in ratios.wall.items() if stage not in alone},
             rss=ratios.rss,
-            leaves=taken.leaves,
-            leaves_rows=facts.size.train_rows,
-            leaves_rounds=facts.size.rounds,
-            facts=facts_of(done.prepared.inputs.size(), facts.size),
+            trees=MeasuredTrees.of(facts.size, taken.leaves),
+            facts=facts_of(done.prepared.inputs.size(), facts.size, missing=facts.memory.missing),
             planned={name: (one.middle, one.low, one.high, measured) for name, (one, measured) in beside.items()},
         )
         return cls(facts, planned, line)
@@ -170,12 +174,23 @@ class Audit:
         }
 
 
-def facts_of(metadata: JobSize, real: JobSize) -> SizeFacts:
+def facts_of(metadata: JobSize, real: JobSize, *, missing: bool) -> SizeFacts:
     """What a run has shown beyond its metadata."""
     kept = real.rows / max(1, metadata.rows)
-    return SizeFacts(real.features, real.bins, real.trees, kept, real.validation_rows / max(1, real.rows))
+    return SizeFacts(real.features, real.bins, real.trees, kept, real.validation_rows / max(1, real.rows), missing)
 
 
 def kind_of_job(inputs: Inputs) -> str:
-    survey = inputs.survey()
-    return kind_of(survey.columns, survey.target[0], survey.objective)
+    """Jobs of one kind differ in the parameters of their trees, in rounds and in rows alone."""
+    survey, job = inputs.survey(), inputs.job
+    data = job.data.model_dump(mode="json", include={"where", "derive", "function", "validation", "exclude"})
+    training = {
+        "bins": job.training.max_bin,
+        "quantiles": job.training.quantiles,
+        "row_sample": job.training.row_sample,
+    }
+    trees = [job.training.params.get(name) for name in ("num_parallel_tree", "multi_strategy")]
+    return kind_of(
+        sorted(survey.columns), survey.target, survey.objective, survey.formats, data,
+        job.preprocess.model_dump(mode="json"), training, trees,
+    )  # fmt: skip

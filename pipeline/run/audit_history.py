@@ -1,10 +1,11 @@
 """Keeps the audits of earlier runs: one line each, numbers only, in the user's state folder."""
 
-import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipeline.cluster.affinity import cores
@@ -18,14 +19,21 @@ MOST_NBYTES = 16 << 20  # of the file: a larger one is not ours
 
 def history_file() -> Path:
     """The file of the history: in XDG_STATE_HOME, or ~/.local/state."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # "~" stays where there is no home
     return Path(state) / "dask-train-pipeline" / FILE
 
 
 def fingerprint(device: str) -> str:
     """What an audit holds for: the processor, the cores, the device, and versions."""
-    text = json.dumps([processor(), cores(), device, version("xgboost"), version("dask-train-pipeline")])
+    text = json.dumps([processor(), cores(), device, *map(_version, ("xgboost", "xgboost-cpu", "dask-train-pipeline"))])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # another wheel of XGBoost, a folder that is not installed
+        return None
 
 
 def machine_here() -> str:
@@ -60,23 +68,18 @@ def add_to_history(line: AuditLine, file: Path | None = None) -> str | None:
     """Appends an audit; why it could not be, for a note.  Of more than MOST_LINES lines the older half is dropped."""
     file = file or history_file()
     try:
+        if "~" in file.parts:
+            raise FileNotFoundError(errno.ENOENT, "there is no home folder", str(file))
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a+", encoding="utf-8") as stream:
-            stream.seek(0, os.SEEK_END)
-            torn = stream.tell() > 0 and not _ends_with_newline(file)
-            stream.write(("\n" if torn else "") + line.render() + "\n")
-        with contextlib.suppress(OSError):
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-            if len(lines) > MOST_LINES:
-                shorter = file.with_name(f"{FILE}.{os.getpid()}")
-                shorter.write_text("".join(lines[-MOST_LINES // 2 :]), encoding="utf-8")
-                os.replace(shorter, file)
+        with file.open("a+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)  # until it is closed: another run may append or shorten it now
+            stream.seek(0)
+            lines = stream.read().splitlines(keepends=True)
+            torn = bool(lines) and not lines[-1].endswith(b"\n")
+            stream.write((b"\n" if torn else b"") + line.render().encode("utf-8") + b"\n")
+            if len(lines) >= MOST_LINES:
+                stream.truncate(0)
+                stream.write(b"".join([*lines[-MOST_LINES // 2 + 1 :], line.render().encode("utf-8") + b"\n"]))
     except OSError as error:
         return f"the audit of this run cannot be added to {file}: {error.strerror or error}"
     return None
-
-
-def _ends_with_newline(file: Path) -> bool:
-    with file.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from distributed import Client
 
+from pipeline.cluster.scheduler_info import scheduler_info
 from pipeline.config.job import Job, Validation
 from pipeline.data.fragments import Fragment
 from pipeline.data.opened_sources import HELD_OUT_SHARE, Inputs
-from pipeline.errors import DataError
+from pipeline.errors import DataError, TrainingError
 from pipeline.planning.audit import ratios_of
-from pipeline.planning.forecast import Correction, forecast
+from pipeline.planning.forecast import Correction, MeasuredTrees, forecast
 from pipeline.planning.job_size import SizeFacts
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
@@ -42,9 +43,7 @@ class Probe:
 
     seconds: float
     cpu: Mapping[str, float]  # stage -> measured over predicted CPU seconds
-    leaves: float
-    rows: int  # that it trained on
-    rounds: int
+    trees: MeasuredTrees
     busy: float  # how much longer threads take now than on a quiet machine
     facts: SizeFacts
 
@@ -53,9 +52,7 @@ class Probe:
         return dataclasses.replace(
             before,
             cpu={**before.cpu, **self.cpu},
-            leaves=self.leaves,
-            leaves_rows=self.rows,
-            leaves_rounds=self.rounds,
+            trees=self.trees,
             facts=self.facts,
         )
 
@@ -67,8 +64,9 @@ def probe(client: Client, inputs: Inputs, seconds: float) -> Probe:
     them first.
     """
     begin = time.monotonic()
-    threads = min(worker["nthreads"] for worker in client.scheduler_info()["workers"].values())
-    address = next(iter(client.scheduler_info()["workers"]))
+    workers = scheduler_info(client)["workers"]
+    threads = min(worker["nthreads"] for worker in workers.values())
+    address = next(iter(workers))
     free = client.submit(capability.probe, threads, workers=[address], pure=False).result()
     chosen = _fragments(inputs)
     sources = [
@@ -78,17 +76,18 @@ def probe(client: Client, inputs: Inputs, seconds: float) -> Probe:
     rounds = _rounds(inputs.with_sources(sources), Layout(1, threads), seconds)
     with tempfile.TemporaryDirectory(prefix="pipeline-probe-") as folder:
         part = dataclasses.replace(inputs.with_sources(sources), job=_job(inputs.job, rounds, folder))
-        found = RunFacts.from_dict(train(client, part.job, inputs=part).summary["audit"])
-    facts = facts_of(inputs.with_sources(sources).size(), found.size)
+        audit = train(client, part.job, inputs=part).summary.get("audit")
+    if audit is None:
+        raise TrainingError("the probe could not be measured: use --probe 0 for a plan without one")
+    found = RunFacts.from_dict(audit)
+    facts = facts_of(inputs.with_sources(sources).size(), found.size, missing=found.memory.missing)
     if not _by_share(inputs.job.data.validation):  # the probe holds out others
-        facts = dataclasses.replace(facts, held=None)
+        facts = dataclasses.replace(facts, validation_share=None)
     ratios = ratios_of(found.size, found.layout, found.memory, found.measured).cpu
     return Probe(
         seconds=time.monotonic() - begin,
         cpu={stage: math.exp(ratios[stage]) for stage in OF_WORKERS if stage in ratios},
-        leaves=found.measured.leaves,
-        rows=found.size.train_rows,
-        rounds=found.size.rounds,
+        trees=MeasuredTrees.of(found.size, found.measured.leaves),
         busy=1 / max(0.05, free.available),
         facts=facts,
     )

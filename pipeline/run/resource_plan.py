@@ -16,7 +16,7 @@ from pipeline.errors import JobError
 from pipeline.planning.audit import AuditLine, correction
 from pipeline.planning.forecast import Correction
 from pipeline.planning.job_size import JobSize
-from pipeline.planning.plan import Evidence, Plan, Wish
+from pipeline.planning.plan import Evidence, Plan, PlanOptions
 from pipeline.planning.storage_plan import Resources, StoragePlan
 from pipeline.run.audit import kind_of_job
 from pipeline.run.audit_history import fingerprint, read_history
@@ -29,25 +29,35 @@ from pipeline.runtime.rpc import require_client
 MOST_WORKERS = 1_024
 
 
-def plan_of_run(context: RunContext, inputs: Inputs, resources: Resources) -> Plan:
-    """The plan of a run on the workers that it has; a damaged history is left aside with a note."""
+def plan_of_run(context: RunContext, inputs: Inputs, resources: Resources) -> Plan | None:
+    """The plan of a run on the workers that it has; a damaged history is left aside with a note.  None if it cannot be
+    planned.
+    """
     history, note = read_history()
     if note is not None:
         context.emit_note(note)
+    if not _plannable(inputs):
+        return None
     evidence = evidence_of(inputs, resources, history)
     return Plan.of(_size(inputs, evidence), inputs.survey(), [resources], evidence)
+
+
+def _plannable(inputs: Inputs) -> bool:
+    """Whether metadata tell how large the job is: not those of a Dask collection that has not been computed."""
+    return inputs.training.format != "dask" or inputs.rows is not None
 
 
 def check_run(inputs: Inputs) -> None:
     """Checks what `metadata.open_checked` leaves: whether the run fits on the workers of its job, and the trainer's
     parameters.
     """
+    check_with_trainer(inputs)
     resources = resources_of(inputs.job.cluster)
     StoragePlan.of(inputs.survey(), resources).validate()
     history, _ = read_history()
     evidence = evidence_of(inputs, resources, history)
-    Plan.of(_size(inputs, evidence), inputs.survey(), [resources], evidence).validate()
-    check_with_trainer(inputs)
+    if _plannable(inputs):
+        Plan.of(_size(inputs, evidence), inputs.survey(), [resources], evidence).validate()
 
 
 def evidence_of(inputs: Inputs, resources: Resources, history: Sequence[AuditLine]) -> Evidence:
@@ -73,10 +83,11 @@ def plan(
     """Plans what a training will need, before it runs: time, memory and price for each number of workers.
 
     `print` shows the plan; `.best` is the layout to use; `validate` raises ClusterError where no layout fits into memory or
-    meets the wishes.  Without a client the workers are those that `pipeline.connect` would start, as many as each of
-    `workers` (default: 1, 2, 4, ... up to the cores; the number that the job names, if it names one), and only metadata are
-    read.  With a client they are those of its cluster, and `probe_seconds` above 0 measures a part of the job on one of
-    them.  `deadline_seconds` and `budget` (in the currency of the job's `cluster.prices`) choose among the layouts.
+    meets the deadline or the budget.  The workers are those that `pipeline.connect` would start, as many as each of
+    `workers` (default: 1, 2, 4, ... up to the cores; 1 and the number that the job names, if it names one); behind
+    `cluster.scheduler` and with a client, those of its cluster.  Only metadata are read, and of a target of several
+    classes the first fragment's.  `probe_seconds` above 0 measures a part of the job on a worker of the client first.
+    `deadline_seconds` and `budget` (in the currency of the job's `cluster.prices`) choose among the layouts.
     `source`, `names`, `allow_code` and `inputs` as for `pipeline.train`; UserError for what it would refuse.
     """
     require_job(job)
@@ -103,11 +114,11 @@ def plan(
     if resources[0].device == "cuda":
         notes.append("costs were measured on CPUs: what a GPU takes is not known before a probe on one")
     evidence = dataclasses.replace(evidence, notes=tuple(notes))
-    wish = Wish(deadline_seconds, budget, prices, job.training.checkpoint_seconds)
+    options = PlanOptions(deadline_seconds, budget, prices, job.training.checkpoint_seconds)
     size = _size(inputs, evidence)
     if evidence.correction.facts is None:
         size = dataclasses.replace(size, trees=max(size.trees, _classes(inputs)))
-    return Plan.of(size, inputs.survey(), resources, evidence, wish)
+    return Plan.of(size, inputs.survey(), resources, evidence, options)
 
 
 def _size(inputs: Inputs, evidence: Evidence) -> JobSize:

@@ -18,7 +18,7 @@ from pipeline.dashboard.install import attached
 from pipeline.data.files import waiting
 from pipeline.data.opened_sources import Inputs
 from pipeline.efficiency.summary import summary as of_rounds
-from pipeline.errors import CollectiveError, TrainingError, WorkerLostError
+from pipeline.errors import CollectiveError, PipelineError, TrainingError, WorkerLostError
 from pipeline.events.findings import plain
 from pipeline.events.types import EventHandler, Failed, JobResolved, Note, RoundDone, Saved, Started, discard
 from pipeline.formatting import error_line
@@ -212,9 +212,26 @@ def place(context: RunContext, inputs: Inputs) -> None:
 def _place(context: RunContext, inputs: Inputs) -> None:
     found = find_workers(context.client, context.job.cluster, context.membership, TASKS)
     StoragePlan.of(inputs.survey(), found.resources).validate()
-    context.resource_plan = plan_of_run(context, inputs, found.resources)
-    context.resource_plan.validate()
+    _plan_resources(context, inputs, found)
     context.placement = measured(found, context.membership, functools.partial(context.emit, BUSY))
+
+
+def _plan_resources(context: RunContext, inputs: Inputs, found: Placement) -> None:
+    """Plans the run; ClusterError where a worker would surely be ended.  A job that cannot be planned is trained."""
+    context.resource_plan = None
+    try:
+        context.resource_plan = plan_of_run(context, inputs, found.resources)
+    except PipelineError:
+        raise
+    except Exception as error:
+        context.emit_note(f"the run cannot be planned: {error_line(error)}")
+    if (plan := context.resource_plan) is not None:
+        plan.validate()
+        one, asked = plan.layouts[0], StoragePlan.of(inputs.survey(), found.resources).worker.matrix
+        if one.tight is not None:
+            context.emit_note(one.tight)
+        elif one.storage.worker.matrix == "disk" and asked == "memory":
+            context.emit_note("the matrix is kept on disk: in memory, a worker may be ended (training.matrix)")
 
 
 def _train(
@@ -262,13 +279,13 @@ def _train(
     context.emit(Saved(path=str(model.path), sha256=model.sha256))
     if context.job.output.report:
         results[0] = _with_report(context, done, results[0])
-    _keep_audit(context, done, results[0])
+    _keep_audit(context, done, options, results[0])
 
 
 def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> TrainResult:
     """Draws the report; a note if that fails: the model is saved."""
     try:
-        audit = Audit.of(context, done)
+        audit = _audit(context, done)
         return TrainResult(*save_report(context, done, saved.model, None if audit is None else audit.to_dict()))
     except Exception as error:
         context.emit_note(f"the model is saved; its report cannot be made: {error_line(error)}")
@@ -276,17 +293,29 @@ def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> Tr
         return saved
 
 
-def _keep_audit(context: RunContext, done: RunResult, saved: TrainResult) -> None:
-    """Adds the audit to the summary, the model folder and the history; a note if that fails: the model is saved."""
-    audit = Audit.of(context, done)
-    if audit is None:
-        return
-    saved.summary["audit"] = audit.to_dict()
+def _audit(context: RunContext, done: RunResult) -> Audit | None:
+    """The audit of a run that was planned; a note if it cannot be made: the model is saved."""
     try:
-        add_documents(saved.model, {AUDIT: dump(audit.to_dict())})
-        why = add_to_history(audit.line) if context.job.output.audit else None
+        return Audit.of(context, done)
     except Exception as error:
-        why = f"the model is saved; its audit cannot be kept: {error_line(error)}"
-    if why is not None:
-        context.emit_note(why)
-        saved.summary["notes"] = [plain(note) for note in context.notes]
+        context.emit_note(f"the model is saved; it cannot be compared with its plan: {error_line(error)}")
+        return None
+
+
+def _keep_audit(context: RunContext, done: RunResult, options: TrainOptions, saved: TrainResult) -> None:
+    """Adds the audit to the summary, the model folder and the history; a note if that fails: the model is saved.
+
+    A run that was resumed or interrupted adds no line: it did not what was planned.
+    """
+    audit = _audit(context, done)
+    if audit is not None:
+        saved.summary["audit"] = audit.to_dict()
+        regular = not options.resume and not context.incidents
+        try:
+            add_documents(saved.model, {AUDIT: dump(audit.to_dict())})
+            why = add_to_history(audit.line) if context.job.output.audit and regular else None
+        except Exception as error:
+            why = f"the model is saved; its audit cannot be kept: {error_line(error)}"
+        if why is not None:
+            context.emit_note(why)
+    saved.summary["notes"] = [plain(note) for note in context.notes]

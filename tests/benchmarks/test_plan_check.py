@@ -37,7 +37,7 @@ def test_no_cost_is_negative() -> None:
 def run_of(name: str, rows: int, layout: Layout, slower: float = 1.0) -> Run:
     """A run that takes what the package's costs say, times a factor."""
     size = JobSize(
-        rows=rows, validation_rows=0, numbers=10, texts=0, features=10, bins=2_550, files=1, fragment_nbytes=(rows * 10,) * 4,
+        rows=rows, validation_rows=0, numeric_columns=10, text_columns=0, features=10, bins=2_550, files=1, fragment_nbytes=(rows * 10,) * 4,
         text_nbytes=0, rounds=20, trees=1, depth=6, report=False,
     )  # fmt: skip
     made = forecast(size, layout, FACTS)

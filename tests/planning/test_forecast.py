@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.planning.forecast import WALL_STAGES, Correction, Forecast, default_costs, forecast
+from pipeline.planning.forecast import WALL_STAGES, Correction, Forecast, MeasuredTrees, default_costs, forecast
 from pipeline.planning.job_size import JobSize
 from pipeline.planning.stage_memory import STAGES as MEMORY_STAGES
 from pipeline.planning.stage_memory import MemoryFacts
@@ -14,7 +14,7 @@ from pipeline.planning.work import STAGES, Layout, Shares, grown
 
 FACTS = MemoryFacts(keep_nbytes=50 << 20, missing=False)
 SIZE = JobSize(
-    rows=1_000_000, validation_rows=100_000, numbers=28, texts=0, features=28, bins=28 * 255, files=8,
+    rows=1_000_000, validation_rows=100_000, numeric_columns=28, text_columns=0, features=28, bins=28 * 255, files=8,
     fragment_nbytes=(14_000_000,) * 16, text_nbytes=0, rounds=100, trees=1, depth=8,
 )  # fmt: skip
 ONE = Layout(1, 2)
@@ -37,7 +37,7 @@ def test_every_stage_is_predicted() -> None:
 
 
 @pytest.mark.parametrize("changed", [
-    {"rows": 2_000_000}, {"features": 56, "bins": 56 * 255, "numbers": 56}, {"rounds": 200}, {"trees": 3}, {"depth": 10},
+    {"rows": 2_000_000}, {"features": 56, "bins": 56 * 255, "numeric_columns": 56}, {"rounds": 200}, {"trees": 3}, {"depth": 10},
     {"validation_rows": 400_000, "rows": 1_300_000},
 ])  # fmt: skip
 def test_more_of_anything_takes_longer(changed: dict[str, object]) -> None:
@@ -46,7 +46,7 @@ def test_more_of_anything_takes_longer(changed: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("changed", [
-    {"rows": 2_000_000}, {"features": 56, "bins": 56 * 255, "numbers": 56}, {"depth": 12}, {"trees": 5},
+    {"rows": 2_000_000}, {"features": 56, "bins": 56 * 255, "numeric_columns": 56}, {"depth": 12}, {"trees": 5},
 ])  # fmt: skip
 def test_more_of_anything_takes_more_memory(changed: dict[str, object]) -> None:
     assert of(**changed).memory.peak_nbytes > of().memory.peak_nbytes
@@ -66,7 +66,7 @@ def test_workers_without_a_fragment_have_no_part() -> None:
 
 
 def test_a_correction_scales_its_stage_only() -> None:
-    how = Correction(cpu={"rounds": 2.0}, rss={"rounds": 1.5}, rss_offset={"rounds": 1e7})
+    how = Correction(cpu={"rounds": 2.0}, rss={"rounds": 1.5}, rss_offset_nbytes={"rounds": 1e7})
     plain, corrected = of(), of(correction=how)
     assert corrected.cpu["rounds"] == pytest.approx(2 * plain.cpu["rounds"])
     assert corrected.cpu["statistics"] == plain.cpu["statistics"]
@@ -83,7 +83,7 @@ def test_trees_are_as_large_as_measured(leaves: float) -> None:
 
 
 def test_measured_trees_grow_with_the_rows() -> None:
-    small = Correction(leaves=60.0, leaves_rows=20_000, leaves_rounds=100)
+    small = Correction(trees=MeasuredTrees(60.0, 20_000, 100, 8, 0, "depthwise"))
     same = of(correction=small, rows=20_000, validation_rows=0).cpu["rounds"]
     more = of(correction=small, rows=2_000_000, validation_rows=0).cpu["rounds"]
     assert more > 10 * same

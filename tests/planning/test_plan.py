@@ -10,7 +10,7 @@ from pipeline.config.prices import Prices
 from pipeline.errors import ClusterError
 from pipeline.planning.forecast import default_costs
 from pipeline.planning.job_size import JobSize
-from pipeline.planning.plan import Evidence, Plan, Wish
+from pipeline.planning.plan import Evidence, Plan, PlanOptions
 from pipeline.planning.plan_table import render
 from pipeline.planning.storage_plan import FragmentSize, Resources, Survey, WorkerResources
 from tests.planning.test_forecast import SIZE
@@ -37,15 +37,15 @@ def workers(count: int, threads: int = 1, limit: int = 8 * GIB) -> Resources:
     return Resources("cpu", (WorkerResources(threads, limit),) * count, "give them more")
 
 
-def planned(size: JobSize = SIZE, wish: Wish | None = None, limit: int = 8 * GIB, **changed: object) -> Plan:
+def planned(size: JobSize = SIZE, options: PlanOptions | None = None, limit: int = 8 * GIB, **changed: object) -> Plan:
     resources = [workers(count, 2 // min(2, count), limit) for count in (1, 2, 4)]
-    return Plan.of(size, survey_of(size, **changed), resources, wish=wish)
+    return Plan.of(size, survey_of(size, **changed), resources, options=options)
 
 
 SMALL = dataclasses.replace(SIZE, rows=5_000, validation_rows=1_000, rounds=20, fragment_nbytes=(400_000,), files=1)
 LARGE = dataclasses.replace(SIZE, rows=200_000_000, validation_rows=0, fragment_nbytes=(10**9,) * 24)
 WIDE = dataclasses.replace(
-    SIZE, rows=100_000, validation_rows=0, numbers=400, features=400, bins=400 * 255, depth=6,
+    SIZE, rows=100_000, validation_rows=0, numeric_columns=400, features=400, bins=400 * 255, depth=6,
     fragment_nbytes=(20_000_000,) * 8, sample_rows=100_000,
 )  # fmt: skip
 
@@ -77,12 +77,14 @@ def test_2_time_and_memory_grow_with_rows_features_and_depth() -> None:
 
 
 def test_6_the_cheapest_mode_within_the_deadline_is_chosen() -> None:
-    free = planned(LARGE, Wish(prices=PRICES), limit=200 * GIB)
+    free = planned(LARGE, PlanOptions(prices=PRICES), limit=200 * GIB)
     assert free.cheapest is not None
     layout, mode = free.cheapest
     assert mode.mode == "spot"
     assert free.best is layout
-    hurried = planned(LARGE, Wish(deadline_seconds=1.01 * free.layouts[2].wall.high, prices=PRICES), limit=200 * GIB)
+    hurried = planned(
+        LARGE, PlanOptions(deadline_seconds=1.01 * free.layouts[2].wall.high, prices=PRICES), limit=200 * GIB
+    )
     assert hurried.cheapest is not None
     assert hurried.cheapest[0].layout.workers == 4
     assert hurried.cheapest[1].cost > mode.cost
@@ -120,11 +122,11 @@ def test_7_between_the_ends_the_matrix_goes_to_disk_where_that_helps() -> None:
 
 def test_a_deadline_that_nothing_meets_names_the_nearest() -> None:
     with pytest.raises(ClusterError, match=r"--deadline 1 s: the nearest is (1|2|4) worker.*training\.rounds"):
-        planned(wish=Wish(deadline_seconds=1.0)).validate()
+        planned(options=PlanOptions(deadline_seconds=1.0)).validate()
     with pytest.raises(
         ClusterError, match=r"nothing meets --deadline 2 min 0 s and --budget 1e-06: the nearest is .* EUR"
     ):
-        planned(wish=Wish(deadline_seconds=120.0, budget=1e-6, prices=PRICES)).validate()
+        planned(options=PlanOptions(deadline_seconds=120.0, budget=1e-6, prices=PRICES)).validate()
 
 
 def test_without_a_limit_nothing_is_refused_and_the_formula_is_not_defined() -> None:
@@ -152,7 +154,7 @@ def test_3_memory_is_told_by_stage_and_term() -> None:
 
 
 def test_9_the_table_has_bars_for_time_and_memory() -> None:
-    text = planned(wish=Wish(prices=PRICES)).table()
+    text = planned(options=PlanOptions(prices=PRICES)).table()
     assert "<- best" in text
     assert "EUR" in text
     bars = [line for line in text.splitlines() if "####" in line]
@@ -177,3 +179,26 @@ def test_the_packages_costs_are_complete() -> None:
     for kind in ("cpu", "wall", "rss"):
         assert len(costs.residuals[kind]["total"]) >= 60
     assert min(cost for of in costs.cpu.values() for cost in of.values()) > 0
+
+
+def test_gpus_are_not_judged_by_a_model_of_cpus() -> None:
+    resources = dataclasses.replace(workers(1, limit=200 * 2**20), device="cuda")
+    one = Plan.of(WIDE, survey_of(WIDE), [resources]).layouts[0]
+    assert one.refused is None
+    assert one.tight is None
+    assert one.storage.worker.matrix == "memory"
+
+
+def test_a_deadline_chooses_a_layout_that_meets_it() -> None:
+    free = planned(LARGE, limit=200 * GIB)
+    fast = free.layouts[2]
+    plan = planned(LARGE, PlanOptions(deadline_seconds=1.001 * fast.wall.high), limit=200 * GIB)
+    assert plan.best is not None
+    assert plan.best.layout == fast.layout
+    plan.validate()
+
+
+def test_spot_workers_that_make_no_progress_are_refused() -> None:
+    prices = Prices.model_validate({"mode": {"spot": {"worker_hour": 0.1, "losses_per_hour": 3_600}}})
+    with pytest.raises(ClusterError, match="no progress is possible"):
+        planned(LARGE, PlanOptions(deadline_seconds=1e6, prices=prices), limit=200 * GIB).validate()

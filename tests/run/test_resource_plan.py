@@ -16,6 +16,7 @@ import pipeline
 from pipeline.errors import ClusterError, DataError, JobError, UserError
 from pipeline.events.types import Note
 from pipeline.planning.audit import AuditLine
+from pipeline.planning.forecast import MeasuredTrees
 from pipeline.planning.job_size import SizeFacts
 from pipeline.run.audit_history import MOST_LINES, add_to_history, history_file, read_history
 from pipeline.run.metadata import resolve
@@ -62,9 +63,10 @@ def test_1_a_probe_measures_the_jobs_own_trees(client: Any, data_folder: Path, s
     correction = plan.evidence.correction
     assert plan.evidence.probe_seconds > 0
     assert plan.evidence.busy >= 1
-    assert correction.leaves is not None
-    assert 2 < correction.leaves <= 16
-    assert 0 < correction.leaves_rows < ROWS
+    assert correction.trees is not None
+    assert 2 < correction.trees.leaves <= 16
+    assert 0 < correction.trees.rows < ROWS
+    assert correction.trees.depth == 4
     assert {"statistics", "blocks", "matrix", "rounds"} <= set(correction.cpu)
     assert "numbers from  a probe of" in str(plan)
     assert sorted(data_folder.parent.iterdir()) == before  # no model, no history
@@ -92,7 +94,7 @@ def test_8_a_run_compares_itself_with_its_plan(client: Any, data_folder: Path, s
     assert audit["stages"]["rss"]["rounds"]["measured"] == audit["measured"]["rss"]["rounds"]
     (line,), note = read_history()
     assert note is None
-    assert line.leaves == audit["measured"]["leaves"]
+    assert line.trees.leaves == audit["measured"]["leaves"]
     assert "elsewhere" not in line.cpu  # the cluster was there before
     text = state.read_text("utf-8")
     assert str(data_folder) not in text
@@ -101,13 +103,14 @@ def test_8_a_run_compares_itself_with_its_plan(client: Any, data_folder: Path, s
 
 def test_8_later_plans_know_the_trees_of_earlier_runs(client: Any, data_folder: Path, state: Path) -> None:
     job = job_of(data_folder)
-    assert pipeline.plan(job).evidence.correction.leaves is None
+    assert pipeline.plan(job).evidence.correction.trees is None
     result = pipeline.train(client, job)
     evidence = pipeline.plan(job).evidence
-    assert evidence.correction.leaves == result.summary["audit"]["measured"]["leaves"]
+    assert evidence.correction.trees is not None
+    assert evidence.correction.trees.leaves == result.summary["audit"]["measured"]["leaves"]
     assert evidence.source() == "1 earlier run on this machine"
     other = pipeline.plan(job_of(data_folder, data={"exclude": ["x5"]})).evidence
-    assert other.correction.leaves is None
+    assert other.correction.trees is None
     assert set(other.correction.cpu) == set(evidence.correction.cpu)
 
 
@@ -146,7 +149,15 @@ def test_a_damaged_history_is_left_aside_and_said_once(client: Any, data_folder:
 
 
 def test_a_torn_line_does_not_take_the_next_with_it(state: Path) -> None:
-    line = AuditLine("m", "k", {}, {}, {}, 3.0, 10, 5, SizeFacts(6, 600, 1, 1.0, 0.2))
+    line = AuditLine(
+        "m",
+        "k",
+        {},
+        {},
+        {},
+        MeasuredTrees(3.0, 10, 5, 6, 0, "depthwise"),
+        SizeFacts(6, 600, 1, 1.0, 0.2, missing=False),
+    )
     assert add_to_history(line) is None
     state.write_text(state.read_text("utf-8") + '{"version": 1, "machi', "utf-8")
     assert add_to_history(line) is None
@@ -156,7 +167,15 @@ def test_a_torn_line_does_not_take_the_next_with_it(state: Path) -> None:
 
 
 def test_a_history_does_not_grow_for_ever(state: Path) -> None:
-    line = AuditLine("m", "k", {}, {}, {}, 3.0, 10, 5, SizeFacts(6, 600, 1, 1.0, 0.2))
+    line = AuditLine(
+        "m",
+        "k",
+        {},
+        {},
+        {},
+        MeasuredTrees(3.0, 10, 5, 6, 0, "depthwise"),
+        SizeFacts(6, 600, 1, 1.0, 0.2, missing=False),
+    )
     state.parent.mkdir(parents=True)
     state.write_text((line.render() + "\n") * MOST_LINES, "utf-8")
     assert add_to_history(line) is None
@@ -190,7 +209,7 @@ def test_7_a_training_is_refused_before_its_first_task(
     ):
         plan.validate()
     said: list[Any] = []
-    monkeypatch.setattr("pipeline.run.resource_plan.Plan.of", lambda *_: plan)
+    monkeypatch.setattr("pipeline.run.train.plan_of_run", lambda *_: plan)
     with pytest.raises(ClusterError, match="is ended at"):
         pipeline.train(client, job_of(wide), listen=said.append)
     assert [type(event).__name__ for event in said] == ["Started", "Failed"]
@@ -248,3 +267,52 @@ def test_9_the_report_shows_planned_and_measured(
     page = (result.model.path / "report.html").read_text("utf-8")
     assert "Planned and measured" in page
     assert page.count("<th") > 8
+
+
+def test_a_job_that_cannot_be_planned_is_trained(
+    client: Any, data_folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("of the plan")
+
+    monkeypatch.setattr("pipeline.run.train.plan_of_run", broken)
+    said: list[Any] = []
+    result = pipeline.train(client, job_of(data_folder), listen=said.append)
+    assert "audit" not in result.summary
+    assert any("the run cannot be planned: of the plan" in event.message for event in said if isinstance(event, Note))
+
+
+def test_an_audit_that_fails_leaves_a_model_and_a_report(
+    client: Any, data_folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.run.train.Audit.of", lambda *_: 1 / 0)
+    result = pipeline.train(client, job_of(data_folder, output={"report": True}))
+    assert (result.model.path / "report.html").exists()
+    assert any("cannot be compared with its plan" in str(note) for note in result.summary["notes"])
+
+
+def test_odd_parameters_are_planned_or_refused_by_the_trainer(data_folder: Path, state: Path) -> None:
+    deep = pipeline.plan(job_of(data_folder, training={"params": {"max_depth": 2_000}}))
+    assert math.isfinite(deep.layouts[0].wall.middle)
+    with pytest.raises(UserError, match="max_depth"):
+        pipeline.plan(job_of(data_folder, training={"params": {"max_depth": "abc"}}))
+    forest = pipeline.plan(job_of(data_folder, training={"params": {"num_parallel_tree": 8}}))
+    assert forest.size.trees == 8
+    quantiles = job_of(data_folder, training={"objective": "reg:quantileerror", "quantiles": [0.1, 0.5, 0.9]})
+    assert pipeline.plan(quantiles).size.trees == 3
+
+
+def test_no_home_is_no_reason_not_to_train(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert read_history() == ([], None)
+    line = AuditLine(
+        "m",
+        "k",
+        {},
+        {},
+        {},
+        MeasuredTrees(3.0, 10, 5, 6, 0, "depthwise"),
+        SizeFacts(6, 600, 1, 1.0, 0.2, missing=False),
+    )
+    assert "no home folder" in str(add_to_history(line))
