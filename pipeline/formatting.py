@@ -142,6 +142,14 @@ def nbytes(value: float) -> str:
     return f"{value:.0f} bytes"
 
 
+def many(count: int, noun: str) -> str:
+    """
+    >>> many(1, "worker"), many(1_200, "worker")
+    ('1 worker', '1,200 workers')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def mib(value: float) -> str:
     """
     >>> mib(1_288_490_189)

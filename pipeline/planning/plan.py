@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.config.prices import Prices
 from pipeline.errors import ClusterError
-from pipeline.formatting import duration
+from pipeline.formatting import duration, many
 from pipeline.planning.audit import AuditLine
 from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_costs, forecast
 from pipeline.planning.intervals import Interval, factor_of
@@ -41,7 +41,7 @@ class Evidence:
 
     def source(self) -> str:
         """Where the numbers come from, for people."""
-        runs = f"{_many(len(self.history), 'earlier run')} on this machine" if self.history else ""
+        runs = f"{many(len(self.history), 'earlier run')} on this machine" if self.history else ""
         probe = f"a probe of {duration(self.probe_seconds)}" if self.probe_seconds else ""
         return " and ".join(part for part in (probe, runs) if part) or "costs measured on another machine"
 
@@ -70,7 +70,7 @@ class LayoutPlan:
         """
         e.g. "2 workers x 1 thread"
         """
-        return f"{_many(self.layout.workers, 'worker')} x {_many(self.layout.threads, 'thread')}"
+        return f"{many(self.layout.workers, 'worker')} x {many(self.layout.threads, 'thread')}"
 
     @property
     def idle(self) -> int:
@@ -347,7 +347,7 @@ def _answers(plan: Plan) -> list[str]:
     for one in plan.layouts:
         if one.idle and one.layout.workers > 1:
             found.append(
-                f"{_many(one.layout.workers, 'worker')} asked, the rows lie in {_many(plan.size.fragments, 'fragment')}: "
+                f"{many(one.layout.workers, 'worker')} asked, the rows lie in {many(plan.size.fragments, 'fragment')}: "
                 f"{one.idle} will have nothing to do"
             )
     others = [one for one in plan.possible if one.layout.workers > best.layout.workers]
@@ -356,7 +356,7 @@ def _answers(plan: Plan) -> list[str]:
         alone, together = duration(best.wall.middle), duration(others[0].wall.middle)
         little = others[0].wall.middle < best.wall.middle
         found.append(
-            f"do not distribute: 1 worker takes {alone}, {_many(others[0].layout.workers, 'worker')} {together}"
+            f"do not distribute: 1 worker takes {alone}, {many(others[0].layout.workers, 'worker')} {together}"
             + (", less of a gain than the plan's error" if little else "")
         )
     elif best is plan.fastest and len(plan.possible) > 1:
@@ -389,7 +389,3 @@ def _missed(options: PlanOptions, layout: LayoutPlan, mode: ModeCost) -> str:
         f"{duration(mode.seconds)} (at worst {duration(mode.latest_seconds)}) and {options.prices.amount(mode.cost)}: allow "
         "more, or train fewer rounds (training.rounds), fewer rows or flatter trees"
     )
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

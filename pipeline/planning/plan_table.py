@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.formatting import aligned, duration, mib
+from pipeline.formatting import aligned, duration, many, mib
 from pipeline.planning.refusal import TERMS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _head(plan: "Plan") -> list[tuple[str, str]]:
     found = [
         (
             "data",
-            f"{size.rows:,} rows, {size.columns:,} columns, in {size.fragments:,} fragments of {size.files:,} files",
+            f"{size.rows:,} rows, {size.columns:,} columns, in {many(size.fragments, 'fragment')} of {many(size.files, 'file')}",
         ),
         ("rounds", f"{size.rounds:,}{trees}, {depth}; at most: early stopping may end them before"),
         ("numbers from", plan.evidence.source()),

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pipeline.config.parameters import PARAMETERS
 from pipeline.errors import ClusterError, JobError
-from pipeline.formatting import aligned
+from pipeline.formatting import aligned, many
 from pipeline.planning.memory import MIB, MemoryShape, estimate, spare_nbytes, worker_need
 
 FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny kills it at 0.95
@@ -266,23 +266,23 @@ def _unread_in_parallel(survey: Survey, resources: Resources) -> list[str]:
     large = [nbytes for nbytes in survey.compressed if nbytes >= LONG_FRAGMENT_NBYTES]
     if not large or fragments >= threads:
         return []
-    files = f"{_many(len(large), 'compressed file')} of up to about {_mib(max(large))} of text"
+    files = f"{many(len(large), 'compressed file')} of up to about {_mib(max(large))} of text"
     advice = f"split the text into {threads} files or more, or decompress it"
-    return [f"{files}: one thread reads each; {_many(fragments, 'fragment')} for {_many(threads, 'thread')}: {advice}"]
+    return [f"{files}: one thread reads each; {many(fragments, 'fragment')} for {many(threads, 'thread')}: {advice}"]
 
 
 def _data(survey: Survey, rows: int) -> str:
     counted = survey.rows is not None or None not in [fragment.rows for fragment in survey.fragments]
     kinds, about = " and ".join(dict.fromkeys(survey.formats)), "" if counted else "about "
     return (
-        f"{about}{rows:,} rows in {_many(len(survey.fragments), 'fragment')} of {_many(survey.files, 'file')} ({kinds})"
+        f"{about}{rows:,} rows in {many(len(survey.fragments), 'fragment')} of {many(survey.files, 'file')} ({kinds})"
     )
 
 
 def _names(survey: Survey) -> str:
     shown = ", ".join(f"{name} {kind}" for name, kind in survey.columns[:NAMED])
     more = len(survey.columns) - NAMED
-    return f"{_many(len(survey.columns), 'column')}: {shown}{f' and {more} more' if more > 0 else ''}"
+    return f"{many(len(survey.columns), 'column')}: {shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def _workers(resources: Resources, fragments: int) -> str:
@@ -290,7 +290,7 @@ def _workers(resources: Resources, fragments: int) -> str:
     limit, idle = resources.limit_nbytes, len(resources.workers) - fragments
     said = f"{len(resources.workers)} x {' or '.join(threads)} threads on the {'GPU' if resources.device == 'cuda' else 'CPU'}"
     said += f", {_mib(limit)} each" if limit else ", no memory limit"
-    return said + (f"; {idle} without rows: these lie in {_many(fragments, 'fragment')}" if idle > 0 else "")
+    return said + (f"; {idle} without rows: these lie in {many(fragments, 'fragment')}" if idle > 0 else "")
 
 
 def _of_limit(nbytes: int, limit_nbytes: int) -> str:
@@ -303,7 +303,3 @@ def _at(location: Location) -> str:
 
 def _mib(nbytes: int) -> str:
     return f"{nbytes / MIB:,.0f} MiB"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

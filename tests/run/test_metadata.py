@@ -121,7 +121,7 @@ def test_a_plan_needs_no_client(files: Path) -> None:
     assert plan.survey.columns == (("x", "double"), ("name", "string"), ("day", "timestamp[ms]"))
     (resources,) = plan.resources
     assert [(one.threads, one.memory_limit_nbytes) for one in resources.workers] == [(1, 300 * 2**20)] * 2
-    assert "50 rows, 3 columns, in 1 fragments of 1 files" in str(plan)
+    assert "50 rows, 3 columns, in 1 fragment of 1 file" in str(plan)
     assert [path.name for path in files.iterdir()] == ["data"]
 
 
