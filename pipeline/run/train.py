@@ -279,7 +279,7 @@ def _train(
     context.emit(Saved(path=str(model.path), sha256=model.sha256))
     if context.job.output.report:
         results[0] = _with_report(context, done, results[0])
-    _keep_audit(context, done, options, results[0])
+    results[0] = _with_audit(context, done, options, results[0])
 
 
 def _with_report(context: RunContext, done: RunResult, saved: TrainResult) -> TrainResult:
@@ -302,7 +302,7 @@ def _audit(context: RunContext, done: RunResult) -> Audit | None:
         return None
 
 
-def _keep_audit(context: RunContext, done: RunResult, options: TrainOptions, saved: TrainResult) -> None:
+def _with_audit(context: RunContext, done: RunResult, options: TrainOptions, saved: TrainResult) -> TrainResult:
     """Adds the audit to the summary, the model folder and the history; a note if that fails: the model is saved.
 
     A run that was resumed or interrupted adds no line: it did not what was planned.
@@ -312,10 +312,11 @@ def _keep_audit(context: RunContext, done: RunResult, options: TrainOptions, sav
         saved.summary["audit"] = audit.to_dict()
         regular = not options.resume and not context.incidents
         try:
-            add_documents(saved.model, {AUDIT: dump(audit.to_dict())})
+            saved = TrainResult(add_documents(saved.model, {AUDIT: dump(audit.to_dict())}), saved.summary)
             why = add_to_history(audit.line) if context.job.output.audit and regular else None
         except Exception as error:
             why = f"the model is saved; its audit cannot be kept: {error_line(error)}"
         if why is not None:
             context.emit_note(why)
     saved.summary["notes"] = [plain(note) for note in context.notes]
+    return saved
