@@ -71,8 +71,10 @@ class StageMemory:
 
     @property
     def largest_term(self) -> tuple[str, str]:
-        """(stage, term) of what takes most in the peak's stage, besides the process itself."""
+        """(stage, term) of what takes most in the peak's stage; the process itself where it takes more than the rest."""
         terms = self.terms[self.peak_stage]
+        if 2 * terms["base"] > self.peak_nbytes:
+            return self.peak_stage, "base"
         return self.peak_stage, max((term for term in terms if term != "base"), key=lambda term: terms[term])
 
     def to_dict(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_real_sets(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert job.training.rounds == SETS[name].rounds
     assert job.training.early_stopping == 0
     if SETS[name].write is None:
-        assert fields["data"]["source"].startswith(str(data / SETS[name].real))
+        assert fields["data"]["source"].startswith(str((data / SETS[name].real).resolve()))
 
 
 def test_sources_are_absolute(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -760,10 +760,16 @@ def test_a_worker_that_dies_at_the_start_is_waited_for(folder: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_workers_with_too_little_memory_are_the_error(folder: Path, tmp_path: Path) -> None:
-    """No file is blamed, and the message needs no knowledge of Dask.  With another `training.matrix` the plan refuses it."""
+def test_workers_with_too_little_memory_are_the_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is blamed, and the message needs no knowledge of Dask.  The plan refuses such a run, if there is one."""
     cluster = ("cluster.workers=2", "cluster.device=cpu", "cluster.memory=100MiB")
     job = job_of(folder, tmp_path / "model", *PLAIN, *cluster, "training.matrix=memory")
+    refused = r"MiB of it for the process itself, .* raise cluster\.memory, or use fewer workers$"
+    with pytest.raises(ClusterError, match=refused):
+        pipeline.plan(job, workers=[2]).validate()
+    monkeypatch.setattr("pipeline.run.train.plan_of_run", lambda *_: None)
     with pipeline.connect(job) as client, pytest.raises(PipelineError) as caught:
         pipeline.train(client, job)
     assert re.fullmatch(
