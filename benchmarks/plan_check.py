@@ -180,6 +180,9 @@ def probes(runs: Sequence[Run], cache: Path) -> dict[str, Found]:
         whole = [one for one in mine if one.size.rows == max(other.size.rows for other in mine) and not one.size.report]
         if not whole:
             continue
+        whole = [
+            one for one in whole if (one.size.rounds, one.size.depth) == (whole[0].size.rounds, whole[0].size.depth)
+        ]
         cpu = statistics.median(sum(one.cpu.values()) for one in whole)
         wall = statistics.median(sum(one.wall.values()) for one in whole)
         found[name] = {"measured_cpu": cpu, "measured_wall": wall}
@@ -236,11 +239,13 @@ def limited(name: str, share: float, cache: Path) -> Found:
         fields = SETS[name].job(cache)
         fields["training"] |= {"matrix": "memory", "max_restarts": 1}
         fields["output"] = {"report": False, "model": f"{folder}/model", "audit": False}
-        fields["cluster"] = {"workers": 1, "threads": 2, "memory": f"{int(share * planned)}B"}
+        fields["cluster"] = {"workers": 1, "threads": 2, "memory": f"{share * planned / 2**20:.0f}MiB"}
         job = Path(folder) / "job.toml"
         job.write_text(toml_of(fields), encoding="utf-8")
         words = [sys.executable, "-c", WITHOUT_REFUSAL, "train", str(job), "--json", "--quiet"]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 2:
+        raise RuntimeError(f"{name}: {done.stderr.strip()[-300:]}")
     lives = done.returncode == 0
     print(f"{name:10s} limit {share} x {planned / 2**20:,.0f} MiB: {'lives' if lives else 'ended'}", flush=True)
     last = "" if lives else (done.stderr.strip() or "no message").splitlines()[-1][:200]
