@@ -22,6 +22,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from pipeline.cli.terminal import run
+from pipeline.efficiency.cost import TreeShape
 from pipeline.efficiency.machine import Fill
 from pipeline.planning.audit import LEAST_SECONDS
 from pipeline.planning.forecast import COSTS_FILE, WALL_STAGES, UnitCosts, default_costs, wall_work
@@ -35,7 +36,6 @@ from pipeline.planning.work import (
     Shares,
     grown,
     pass_work,
-    round_work,
     rounds_by_worker,
     seconds,
 )
@@ -142,6 +142,15 @@ def fit_costs(runs: Sequence[Run], base: UnitCosts) -> UnitCosts:
         for stage in MEMORY_STAGES
     }
     return dataclasses.replace(costs, wall=wall, rss=rss, thread_gain=gain)
+
+
+def round_work(size: JobSize, shares: Shares, tree: TreeShape, threads: int) -> dict[str, float]:
+    """The CPU work of all rounds on all workers."""
+    total: dict[str, float] = {}
+    for amounts in rounds_by_worker(size, shares, tree, threads):
+        for unit, amount in amounts.items():
+            total[unit] = total.get(unit, 0.0) + amount * size.rounds
+    return total
 
 
 def _constant(runs: Sequence[Run], fill: Fill) -> float:

@@ -145,7 +145,7 @@ def correction(history: Sequence[AuditLine], machine: str, kind: str) -> Correct
     alike = [line for line in here if line.kind == kind]
     factors: dict[str, dict[str, float]] = {}
     for name in ("cpu", "wall"):
-        common = _shrunken([dict(getattr(line, name)) for line in here])
+        common = _shrunken([getattr(line, name) for line in here])
         own = _shrunken([_less(getattr(line, name), common) for line in alike])
         factors[name] = {stage: math.exp(common.get(stage, 0.0) + own.get(stage, 0.0)) for stage in {**common, **own}}
     offsets = _shrunken([{stage: _offset(*pair) for stage, pair in line.rss.items()} for line in here])

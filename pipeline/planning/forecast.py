@@ -25,7 +25,6 @@ from pipeline.planning.work import (
     barriers,
     grown,
     pass_work,
-    round_work,
     rounds_by_worker,
     seconds,
     workload_of,
@@ -99,7 +98,7 @@ class Correction:
     wall: Mapping[str, float] = field(default_factory=dict)
     rss: Mapping[str, float] = field(default_factory=dict)
     rss_offset_nbytes: Mapping[str, float] = field(default_factory=dict)  # bytes, before the factor
-    trees: "MeasuredTrees | None" = None
+    trees: MeasuredTrees | None = None
     facts: SizeFacts | None = None  # of the job's size: to be applied before a plan is made
 
 
@@ -156,12 +155,11 @@ def forecast(
     tree = tree_of(size, costs, correction)
     passes = pass_work(size, layout, shares, tree)
     cpu = {stage: seconds(costs.cpu.get(stage, {}), amounts) for stage, amounts in passes.items()}
-    cpu["rounds"] = seconds(costs.cpu["rounds"], round_work(size, shares, tree, layout.threads))
-    cpu = {stage: spent * correction.cpu.get(stage, 1.0) for stage, spent in cpu.items()}
+    by_worker = rounds_by_worker(size, shares, tree, layout.threads)
     factor = correction.cpu.get("rounds", 1.0)
-    each = tuple(
-        factor * seconds(costs.cpu["rounds"], work) for work in rounds_by_worker(size, shares, tree, layout.threads)
-    )
+    each = tuple(factor * seconds(costs.cpu["rounds"], work) for work in by_worker)
+    cpu = {stage: spent * correction.cpu.get(stage, 1.0) for stage, spent in cpu.items()}
+    cpu["rounds"] = size.rounds * math.fsum(each)
     amounts = wall_work(size, layout, shares, tree, cpu, each[0], costs)
     wall = {stage: seconds(costs.wall.get(stage, {}), of) for stage, of in amounts.items()}
     wall = {stage: spent * correction.wall.get(stage, 1.0) for stage, spent in wall.items()}

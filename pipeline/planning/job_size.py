@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.efficiency.cost import Workload
-from pipeline.efficiency.traffic import Growth
 
 SAMPLE_NBYTES = 1 << 30  # of the cuts' sample: it is on one worker while they are made
 LEAST_SAMPLE_ROWS = 16_384
@@ -60,13 +59,13 @@ class JobSize:
         """The same job with so many times the rows (in fragments of the same size) or the features, or so much deeper."""
         return dataclasses.replace(
             self,
-            rows=round(self.rows * rows),
-            validation_rows=round(self.validation_rows * rows),
-            numeric_columns=round(self.numeric_columns * features),
-            text_columns=round(self.text_columns * features),
-            features=round(self.features * features),
-            bins=round(self.bins * features),
-            text_nbytes=round(self.text_nbytes * rows * features),
+            rows=self.rows * rows,
+            validation_rows=self.validation_rows * rows,
+            numeric_columns=self.numeric_columns * features,
+            text_columns=self.text_columns * features,
+            features=self.features * features,
+            bins=self.bins * features,
+            text_nbytes=self.text_nbytes * rows * features,
             fragment_nbytes=tuple(nbytes * features for nbytes in self.fragment_nbytes) * rows,
             depth=self.depth + more_depth if self.depth else 0,
         )
@@ -85,9 +84,6 @@ class JobSize:
             device=self.device,
             rounds=(0, max(1, self.rounds)),
         )
-
-    def growth_of_trees(self) -> Growth:
-        return self.workload((self.train_rows,)).tree_growth
 
     def to_dict(self) -> dict[str, Any]:
         """A dict of JSON values."""

@@ -19,9 +19,9 @@ from pipeline.planning.forecast import Correction, Forecast, UnitCosts, default_
 from pipeline.planning.intervals import Interval, factor_of
 from pipeline.planning.job_size import JobSize
 from pipeline.planning.price import ModeCost, RunEstimate, SpotDeadline, cheapest, mode_costs, nearest
-from pipeline.planning.refusal import ENDED_SHARE, refusal, tight
+from pipeline.planning.refusal import refusal, tight
 from pipeline.planning.stage_memory import MemoryFacts
-from pipeline.planning.storage_plan import Resources, StoragePlan, Survey
+from pipeline.planning.storage_plan import LIMIT_SHARE, Resources, StoragePlan, Survey
 from pipeline.planning.work import Layout
 
 RESTART_SECONDS = 4.0  # from a loss until the worker is back; blocks and matrix are made again after that
@@ -67,9 +67,7 @@ class LayoutPlan:
 
     @property
     def name(self) -> str:
-        """
-        e.g. "2 workers x 1 thread"
-        """
+        """The layout for people, e.g. "2 workers x 1 thread"."""
         return f"{many(self.layout.workers, 'worker')} x {many(self.layout.threads, 'thread')}"
 
     @property
@@ -178,7 +176,7 @@ class Plan:
 
     @property
     def best(self) -> LayoutPlan | None:
-        """The layout to use: the cheapest that meets the optionses where there are prices, else the fastest."""
+        """The layout to use: the cheapest that meets deadline and budget where there are prices, else the fastest."""
         if self.options.prices is not None and (priced := self.cheapest) is not None:
             return priced[0]
         return self.fastest
@@ -216,7 +214,7 @@ class Plan:
         one = min(self.layouts, key=lambda plan: plan.layout.workers)
         terms = one.forecast.memory.terms["rounds"]
         base, held = terms["base"], max(1.0, terms["matrix"] + terms["row_state"])
-        room = ENDED_SHARE * one.limit_nbytes - base if one.limit_nbytes else math.inf
+        room = LIMIT_SHARE * one.limit_nbytes - base if one.limit_nbytes else math.inf
         data = float(max(1, self.size.nbytes))
         compression = data / (held * one.layout.workers)
         needed = data / room if room > 0 else math.inf
@@ -296,7 +294,7 @@ def _estimate(made: Forecast, wall: Interval, options: PlanOptions) -> RunEstima
 
 
 def _may_be_ended(peak: Interval, limit_nbytes: int) -> bool:
-    return bool(limit_nbytes) and peak.high > ENDED_SHARE * limit_nbytes
+    return bool(limit_nbytes) and peak.high > LIMIT_SHARE * limit_nbytes
 
 
 def _with_memory(

@@ -3,8 +3,8 @@
 from pipeline.formatting import mib
 from pipeline.planning.intervals import Interval
 from pipeline.planning.stage_memory import StageMemory
+from pipeline.planning.storage_plan import LIMIT_SHARE
 
-ENDED_SHARE = 0.95  # of its limit: there a nanny ends a worker
 TERMS = {
     "base": ("the process itself", "raise cluster.memory, or use fewer workers"),
     "expressions": ("DuckDB, for data.derive and data.where", "raise cluster.memory, or use fewer workers"),
@@ -32,26 +32,26 @@ STAGES = {
 
 def refusal(memory: StageMemory, peak: Interval, limit_nbytes: int) -> str | None:
     """Why a worker with this limit (0: none) would surely be ended; None where it may live."""
-    if not limit_nbytes or peak.low <= ENDED_SHARE * limit_nbytes:
+    if not limit_nbytes or peak.low <= LIMIT_SHARE * limit_nbytes:
         return None
     stage, term = memory.largest_term
     what, change = TERMS[term]
     return (
         f"a worker is expected to take {mib(peak.middle)} ({mib(peak.low)} to {mib(peak.high)}) in {STAGES[stage]}, "
-        f"{mib(memory.terms[stage][term])} of it for {what}, and is ended at {mib(ENDED_SHARE * limit_nbytes)}, "
-        f"{100 * ENDED_SHARE:.0f} % of its limit of {mib(limit_nbytes)}: {_advice(change)}"
+        f"{mib(memory.terms[stage][term])} of it for {what}, and is ended at {mib(LIMIT_SHARE * limit_nbytes)}, "
+        f"{100 * LIMIT_SHARE:.0f} % of its limit of {mib(limit_nbytes)}: {_advice(change)}"
     )
 
 
 def tight(memory: StageMemory, peak: Interval, limit_nbytes: int) -> str | None:
     """A note where a worker with this limit may be ended, though it is not sure to be."""
-    if not limit_nbytes or not peak.low <= ENDED_SHARE * limit_nbytes < peak.high:
+    if not limit_nbytes or not peak.low <= LIMIT_SHARE * limit_nbytes < peak.high:
         return None
     stage, term = memory.largest_term
     what, change = TERMS[term]
     return (
         f"a worker is expected to take {mib(peak.low)} to {mib(peak.high)} in {STAGES[stage]}, most of it for {what}, and "
-        f"is ended at {mib(ENDED_SHARE * limit_nbytes)}: {_advice(change)}"
+        f"is ended at {mib(LIMIT_SHARE * limit_nbytes)}: {_advice(change)}"
     )
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from pipeline.config.encoding import ENCODING
 from pipeline.efficiency.cost import BIN_NBYTES, TreeShape
 from pipeline.planning.job_size import JobSize
+from pipeline.planning.memory import MAX_CACHED_NODES, ROW_NBYTES
 from pipeline.planning.work import Layout, Shares
 
 STAGES = ("reading", "statistics", "blocks", "matrix", "rounds", "evaluation")
 TEXT_NBYTES = 32  # of a decoded text with its offset, about
 FLOAT_NBYTES = 4
-ROW_NBYTES = 48  # label, weight, row id, margin, gradient pair, position in the tree
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def stage_memory(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape,
     page = min(values, 2.0**24)
     matrix = (page if facts.matrix_on_disk else values) * (2.0 if facts.missing else 1.0)
     nodes = 1 + sum(tree.splits[: max(0, (size.depth or len(tree.splits) + 1) - 1)])
-    histograms = BIN_NBYTES * size.bins * min(2 * nodes, 65_536.0)
+    histograms = BIN_NBYTES * size.bins * min(2 * nodes, MAX_CACHED_NODES)
     row_state = rows * (ROW_NBYTES + 12 * (size.trees - 1))
     blocks = 0.0 if facts.codes_on_disk else codes
     sample = {

@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 
 from pipeline.config.parameters import PARAMETERS
 from pipeline.errors import ClusterError, JobError
-from pipeline.formatting import aligned, many
+from pipeline.formatting import aligned, many, mib
+from pipeline.planning.job_size import whole
 from pipeline.planning.memory import MIB, MemoryShape, estimate, spare_nbytes, worker_need
 
 FITTING_SHARE = 0.9  # of a worker's limit that a run may be expected to take; its nanny kills it at 0.95
@@ -182,10 +183,10 @@ class StoragePlan:
             ("workers", _workers(resources, len(survey.fragments))),
             ("matrix", f"in {self.worker.matrix}" if self.worker.matrix == "memory" else "on disk, in pages"),
             ("bin codes", f"{_at(self.worker.codes)} until the matrix is built"),
-            ("raw rows", f"{_mib(self.keep_nbytes)} a worker kept between the passes, the rest is decoded again"),
+            ("raw rows", f"{mib(self.keep_nbytes)} a worker kept between the passes, the rest is decoded again"),
             ("order of rows", "by key, within each block" if self.row_order == "key" else "as in the source"),
             ("memory of a worker", _of_limit(self.worker.planned_nbytes, limit)),
-            ("memory of all", f"{_mib(self.nbytes)}, {_mib(self.nbytes_missing)} if values are missing"),
+            ("memory of all", f"{mib(self.nbytes)}, {mib(self.nbytes_missing)} if values are missing"),
             *((kind, text) for kind, text in remarks if text),
         ]
         return "\n".join(aligned(lines))
@@ -196,13 +197,13 @@ class StoragePlan:
 
 def _shape(survey: Survey, resources: Resources) -> MemoryShape:
     """Rows of text files are estimated from their bytes; a depth that is missing or invalid is XGBoost's default."""
-    row_nbytes, depth = BYTES_PER_VALUE * max(1, len(survey.columns)), str(survey.params.get("max_depth"))
+    row_nbytes = BYTES_PER_VALUE * max(1, len(survey.columns))
     fragments = [fragment.rows or fragment.nbytes // row_nbytes for fragment in survey.fragments]
     return MemoryShape(
         rows=sum(fragments) if survey.rows is None else survey.rows,
         features=len(survey.columns),
         bins=survey.bins,
-        depth=int(depth) or DEPTH if depth.isdecimal() else DEPTH,
+        depth=whole(survey.params.get("max_depth"), DEPTH) or DEPTH,
         classes=survey.trees,
         workers=len(resources.workers),
         threads=max(worker.threads for worker in resources.workers),
@@ -266,7 +267,7 @@ def _unread_in_parallel(survey: Survey, resources: Resources) -> list[str]:
     large = [nbytes for nbytes in survey.compressed if nbytes >= LONG_FRAGMENT_NBYTES]
     if not large or fragments >= threads:
         return []
-    files = f"{many(len(large), 'compressed file')} of up to about {_mib(max(large))} of text"
+    files = f"{many(len(large), 'compressed file')} of up to about {mib(max(large))} of text"
     advice = f"split the text into {threads} files or more, or decompress it"
     return [f"{files}: one thread reads each; {many(fragments, 'fragment')} for {many(threads, 'thread')}: {advice}"]
 
@@ -289,17 +290,13 @@ def _workers(resources: Resources, fragments: int) -> str:
     threads = dict.fromkeys(str(worker.threads) for worker in resources.workers)
     limit, idle = resources.limit_nbytes, len(resources.workers) - fragments
     said = f"{len(resources.workers)} x {' or '.join(threads)} threads on the {'GPU' if resources.device == 'cuda' else 'CPU'}"
-    said += f", {_mib(limit)} each" if limit else ", no memory limit"
+    said += f", {mib(limit)} each" if limit else ", no memory limit"
     return said + (f"; {idle} without rows: these lie in {many(fragments, 'fragment')}" if idle > 0 else "")
 
 
 def _of_limit(nbytes: int, limit_nbytes: int) -> str:
-    return f"{_mib(nbytes)} at its peak" + (f", its limit is {_mib(limit_nbytes)}" if limit_nbytes else "")
+    return f"{mib(nbytes)} at its peak" + (f", its limit is {mib(limit_nbytes)}" if limit_nbytes else "")
 
 
 def _at(location: Location) -> str:
     return "in memory" if location == "memory" else "on disk"
-
-
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / MIB:,.0f} MiB"

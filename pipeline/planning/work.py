@@ -135,15 +135,6 @@ def pass_work(size: JobSize, layout: Layout, shares: Shares, tree: TreeShape) ->
     }
 
 
-def round_work(size: JobSize, shares: Shares, tree: TreeShape, threads: int) -> dict[str, float]:
-    """The CPU work of all rounds on all workers."""
-    total: dict[str, float] = {}
-    for amounts in rounds_by_worker(size, shares, tree, threads):
-        for unit, amount in amounts.items():
-            total[unit] = total.get(unit, 0.0) + amount * size.rounds
-    return total
-
-
 def rounds_by_worker(size: JobSize, shares: Shares, tree: TreeShape, threads: int) -> list[dict[str, float]]:
     """The CPU work of one round on each worker that gets rows, the one with most rows first; threads wait for each other
     at each node or level.

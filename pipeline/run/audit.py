@@ -14,12 +14,12 @@ from pipeline.planning.forecast import MeasuredTrees
 from pipeline.planning.job_size import JobSize, SizeFacts, trees_of_a_round
 from pipeline.planning.plan import LayoutPlan
 from pipeline.planning.stage_memory import MemoryFacts
-from pipeline.planning.work import Layout
+from pipeline.planning.work import STAGES, Layout
 from pipeline.run.audit_history import fingerprint
 from pipeline.run.finish import RunResult
 from pipeline.runtime.context import RunContext
 
-ACCOUNT_STAGES = ("reading", "statistics", "blocks", "matrix", "rounds", "evaluation")
+ACCOUNT_STAGES = tuple(stage for stage in STAGES if stage != "elsewhere")
 STAGE_OF_CLIENT = {"import": "start", "connect": "start"}
 
 
@@ -120,7 +120,7 @@ class Audit:
     """A run beside its plan."""
 
     facts: RunFacts
-    planned: LayoutPlan  # for the rounds that were trained: nobody plans that they end early
+    planned: LayoutPlan  # for the rounds that were trained: early stopping is not planned
     line: AuditLine
 
     @classmethod

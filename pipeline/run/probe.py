@@ -20,21 +20,13 @@ from pipeline.planning.forecast import Correction, MeasuredTrees, forecast
 from pipeline.planning.job_size import SizeFacts
 from pipeline.planning.stage_memory import MemoryFacts
 from pipeline.planning.work import Layout
-from pipeline.run.audit import RunFacts, facts_of
+from pipeline.run.audit import ACCOUNT_STAGES, RunFacts, facts_of
 from pipeline.run.train import train
 from pipeline.runtime import capability
 
 FRAGMENTS = 2
 ROUNDS = (4, 32)  # at least, at most
-OF_WORKERS = (
-    "reading",
-    "statistics",
-    "blocks",
-    "matrix",
-    "rounds",
-    "evaluation",
-)  # what the probe says something about
-PASSES = ("reading", "statistics", "blocks", "matrix", "evaluation")
+PASSES = tuple(stage for stage in ACCOUNT_STAGES if stage != "rounds")
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def probe(client: Client, inputs: Inputs, seconds: float) -> Probe:
     ratios = ratios_of(found.size, found.layout, found.memory, found.measured).cpu
     return Probe(
         seconds=time.monotonic() - begin,
-        cpu={stage: math.exp(ratios[stage]) for stage in OF_WORKERS if stage in ratios},
+        cpu={stage: math.exp(ratios[stage]) for stage in ACCOUNT_STAGES if stage in ratios},
         trees=MeasuredTrees.of(found.size, found.measured.leaves),
         busy=1 / max(0.05, free.available),
         facts=facts,

@@ -211,12 +211,13 @@ def place(context: RunContext, inputs: Inputs) -> None:
 
 def _place(context: RunContext, inputs: Inputs) -> None:
     found = find_workers(context.client, context.job.cluster, context.membership, TASKS)
-    StoragePlan.of(inputs.survey(), found.resources).validate()
-    _plan_resources(context, inputs, found)
+    storage = StoragePlan.of(inputs.survey(), found.resources)
+    storage.validate()
+    _plan_resources(context, inputs, found, storage)
     context.placement = measured(found, context.membership, functools.partial(context.emit, BUSY))
 
 
-def _plan_resources(context: RunContext, inputs: Inputs, found: Placement) -> None:
+def _plan_resources(context: RunContext, inputs: Inputs, found: Placement, storage: StoragePlan) -> None:
     """Plans the run; ClusterError where a worker would surely be ended.  A job that cannot be planned is trained."""
     context.resource_plan = None
     try:
@@ -227,10 +228,10 @@ def _plan_resources(context: RunContext, inputs: Inputs, found: Placement) -> No
         context.emit_note(f"the run cannot be planned: {error_line(error)}")
     if (plan := context.resource_plan) is not None:
         plan.validate()
-        one, asked = plan.layouts[0], StoragePlan.of(inputs.survey(), found.resources).worker.matrix
+        one = plan.layouts[0]
         if one.tight is not None:
             context.emit_note(one.tight)
-        elif one.storage.worker.matrix == "disk" and asked == "memory":
+        elif one.storage.worker.matrix == "disk" and storage.worker.matrix == "memory":
             context.emit_note("the matrix is kept on disk: in memory, a worker may be ended (training.matrix)")
 
 

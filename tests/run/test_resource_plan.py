@@ -200,7 +200,7 @@ def test_7_a_training_is_refused_before_its_first_task(
 ) -> None:
     from pipeline.planning import plan as plans
 
-    limit = pipeline.plan(job_of(wide), workers=[1]).layouts[0].peak.low / plans.ENDED_SHARE
+    limit = pipeline.plan(job_of(wide), workers=[1]).layouts[0].peak.low / plans.LIMIT_SHARE
     job = job_of(wide, cluster={"memory": f"{int(0.9 * limit / 2**20)}MiB"})
     plan = pipeline.plan(job, workers=[1])
     with pytest.raises(
