@@ -130,9 +130,7 @@ def _audits(output_mode: OutputMode) -> None:
     machine = machine_here()
     found = accuracy(history, machine)
     head = ("", "runs", "median error", "within the 80 % interval")
-    lines = (
-        aligned([head, *coverage_table(history, machine)], right=(1, 2)) if found else ["no run on this machine yet"]
-    )
+    lines = aligned([head, *coverage_table(found)], right=(1, 2)) if found else ["no run on this machine yet"]
     notes = [note] if note is not None else []
     document = {
         "file": str(history_file()),

@@ -211,10 +211,10 @@ def accuracy(history: Sequence[AuditLine], machine: str) -> dict[str, Accuracy]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def coverage_table(history: Sequence[AuditLine], machine: str) -> list[tuple[str, str, str, str]]:
+def coverage_table(found: Mapping[str, Accuracy]) -> list[tuple[str, str, str, str]]:
     """What `pipeline plan --audits` shows: quantity, runs, median error, share of intervals that held."""
     names = {"cpu": "CPU seconds", "wall": "wall-clock seconds", "rss": "memory of a worker"}
     return [
         (names[name], f"{one.runs}", f"{100 * one.median_error:.0f} %", f"{100 * one.coverage:.0f} % (aim: {100 * COVERAGE:.0f} %)")
-        for name, one in accuracy(history, machine).items()
+        for name, one in found.items()
     ]  # fmt: skip

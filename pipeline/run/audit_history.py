@@ -37,7 +37,7 @@ def _version(distribution: str) -> str | None:
 
 
 def machine_here() -> str:
-    """The fingerprint of this machine with the device that a job without a wish would get."""
+    """The fingerprint of this machine with the device that a job gets which names none."""
     from pipeline.cluster.devices import resolve_device
 
     return fingerprint(resolve_device("auto"))
